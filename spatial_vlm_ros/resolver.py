@@ -398,9 +398,7 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
     )
 
 
-def refused_in(
-    instruction: str, error: SpatialVlmError, before: Dialogue | None, stamp_ns: int = 0
-) -> Resolution:
+def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None, stamp_ns: int = 0) -> Resolution:
     """The refusal of words in a dialogue, which is what it was before them.
 
     Words that do not answer its question leave that open, and it is asked again, but for words that end the dialogue.

@@ -425,13 +425,12 @@ def main() -> int:
     ]
     kept = {"dialogues": len(ended), "questions": dict(questions), "groups": shares,
             "kinds": {k: [sum(e.right for e in s), len(s)] for k, s in _grouped(ended, "kind").items()},
-            "most_turns": max((e.turns for e in ended), default=0), "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
+            "most_turns": max((e.turns for e in ended), default=0),
+            "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
     return finish(options.name, kept, claims, RESULTS)
 
 
-def report(
-    ended: Sequence[Ended], questions: Mapping[str, int], false_offers: Sequence[str], *, verbose: bool
-) -> None:
+def report(ended: Sequence[Ended], questions: Mapping[str, int], false_offers: Sequence[str], *, verbose: bool) -> None:
     """Print the counts, and what went wrong."""
     rows = []
     for group, some in _grouped(ended, "group").items():

@@ -59,7 +59,8 @@ _NO = re.compile(
     rf"|{_POINT}(?: one)? (?:is|was) (?:not|wrong)(?: (?:it|{_RIGHT}|that|good|ok|okay|fine|the one|the {_RIGHT} one"
     rf"|the one {_MEANT}|{_MEANT}))?"
     rf"|not (?:that|this|it|the)(?: very)?(?: one)?|not (?:that|this) (?:one|object|thing) (?:there|here)"
-    rf"|not the (?:one|{_RIGHT} one)(?: {_MEANT})?|not what {_MEANT}|not {_MEANT}|(?:the )?wrong(?: one| object| thing)?"
+    rf"|not the (?:one|{_RIGHT} one)(?: {_MEANT})?|not what {_MEANT}|not {_MEANT}"
+    r"|(?:the )?wrong(?: one| object| thing)?"
     rf"|you (?:are|were) wrong|you got (?:it|that) wrong|you (?:took|picked|chose|have) the wrong (?:one|object|thing)"
     rf"|i (?:do|did) not (?:mean|want|say|ask for) (?:that|this|it)(?: one)?)"
 )
@@ -96,11 +97,13 @@ _UNSAID = re.compile(
 _END = re.compile(
     r"(?:stop|halt|freeze|abort|cancel|quit|exit|hold it|hold|enough|that is enough|that will do for now)(?: it| that"
     r"| this| now| there| everything| right there)?|never ?mind(?: that| it)?|forget (?:it|that|about it|about that)"
-    r"|leave it(?: alone| be)?|do not(?: do (?:it|that|anything))?|stop (?:moving|it|that|right now)|(?:call|break) it off"
+    r"|leave it(?: alone| be)?|do not(?: do (?:it|that|anything))?|stop (?:moving|it|that|right now)"
+    r"|(?:call|break) it off"
     r"|i changed my mind|do nothing|no more|that is all|give up|undo|go away|shut up|do not bother"
 )
 _NTH = re.compile(
-    r"(?:it is |that is |i (?:mean|meant|want) )?(?:the )?(?:very )?(?:(?P<word>[a-z0-9-]+)|(?:number|option|no|answer|#) ?"
+    r"(?:it is |that is |i (?:mean|meant|want) )?(?:the )?(?:very )?"
+    r"(?:(?P<word>[a-z0-9-]+)|(?:number|option|no|answer|#) ?"
     r"(?P<number>[a-z0-9]+))(?: one| option| answer)?"
 )
 _PREFIX_YES = re.compile(r"(?:yes|yeah|yep|yup|correct|exactly|that is right|that is correct)\b[\s,.;:!-]+")
@@ -112,12 +115,15 @@ _PREFIX_FILLER = re.compile(
     r"(?:uh|um|er|erm|ah|oh|hm+|mm+|well|so|like|actually|please|hey|robot|ok|okay|sorry|alright|all right|look|listen"
     r"|i think|i guess|i said|i say|rather|just|then|and|maybe it is|my bad|and then|now)\b[\s,.;:!-]*"
 )
-_SUFFIX_FILLER = re.compile(r"[\s,.;:!?-]+(?:please|thanks|thank you|robot|then|i think|i guess|i said|of course|yes|ok)$")
+_SUFFIX_FILLER = re.compile(
+    r"[\s,.;:!?-]+(?:please|thanks|thank you|robot|then|i think|i guess|i said|of course|yes|ok)$"
+)
 _APOSTROPHES = (
     (r"\b(can|ca)n't\b", "can not"), (r"\bwon't\b", "will not"),
     (r"\b(is|are|was|were|do|does|did|has|have|had|would|should|could)n'?t\b", r"\1 not"),
     (r"\b(it|that|this|there|what|he|she|here)'?s\b(?! own\b)", r"\1 is"),
-    (r"\bone's\b", "one is"), (r"\bi'?m\b", "i am"), (r"\b(you|we|they)'re\b", r"\1 are"), (r"\b(i|you|we|they)'(?:ll|d)\b", r"\1 will"),
+    (r"\bone's\b", "one is"), (r"\bi'?m\b", "i am"), (r"\b(you|we|they)'re\b", r"\1 are"),
+    (r"\b(i|you|we|they)'(?:ll|d)\b", r"\1 will"),
 )  # fmt: skip
 _PLURAL_OF_DENIAL = re.compile(r"not (?:that|those|these)(?: ones)?|those are wrong|the wrong ones")
 
@@ -127,7 +133,7 @@ def normalised(words: str) -> str:
     text = words.lower().replace("’", "'").replace("‘", "'")
     for pattern, written in _APOSTROPHES:
         text = re.sub(pattern, written, text)
-    return " ".join(text.strip(" \t\r\n.,;:!?\"“”()").split())
+    return " ".join(text.strip(' \t\r\n.,;:!?"“”()').split())
 
 
 def classify(words: str, nouns: tuple[str, ...] = ()) -> AnswerWords:

@@ -35,18 +35,14 @@ from spatial_vlm_ros.types import (
 )
 
 
-def question_of(
-    verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()
-) -> Question | None:
+def question_of(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> Question | None:
     """What to ask about a verdict; `unnamed` are names that were offered before and denied."""
     if verdict.status is Status.DISAGREEMENT:
         return second_opinion.question(verdict, scorer)
     return wording.question(verdict, scorer, unnamed)
 
 
-def answer(
-    verdict: ResolvedChoice, scorer: PhraseScorer, said: Sequence[str], asked: Question | None
-) -> Resolution:
+def answer(verdict: ResolvedChoice, scorer: PhraseScorer, said: Sequence[str], asked: Question | None) -> Resolution:
     """The resolution of a verdict: rounded to 1e-6, the same for the same input.
 
     Args:

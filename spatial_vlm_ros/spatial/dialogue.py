@@ -197,5 +197,3 @@ def stays_open(turn: DialogueTurn, resolution: Resolution) -> bool:
     open_before = turn.before is not None and turn.before.asked is not None
     led_nowhere = resolution.status in _LEAVES_NOTHING and resolution.question is None
     return open_before and led_nowhere and not turn.denies
-
-

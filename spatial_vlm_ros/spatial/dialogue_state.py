@@ -17,12 +17,13 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import NounPhrase, Resolution, Scene, SceneObject, SpatialQuery, Vector3
 
 QuestionKind = Literal["which", "whether", "name", "whose"]
-"""which: "the left or the right one?" · whether: "Do you mean the red cup?" · name: "Did you mean the nut can?" · whose:
-"From whose side?"."""
+"""which: "the left or the right one?" · whether: "Do you mean the red cup?" · name: "Did you mean the nut can?" ·
+whose: "From whose side?"."""
 
 NEAR = 0.02, 0.06
 """Least and most metres by which an object may have moved and still be the same one; half of its width between them."""
 _SAME_BOX = 0.6  # overlap of boxes in the image from which an object without a place is the same one
+
 
 @dataclass(frozen=True)
 class RememberedObject:

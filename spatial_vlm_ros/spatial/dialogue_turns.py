@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the next words of a dialogue ask of the scene: readings, and which objects are meant, denied or left to choose from.
+"""What the next words of a dialogue ask of the scene: readings, and which objects are meant, denied or left.
 
 Knows the dialogue; the scene comes later, for words that settle nothing are refused before a frame is awaited.
 """
@@ -35,10 +35,12 @@ _MOST_CLAUSES = 20  # of one target, as in a sentence
 _MOST_READINGS = 64
 _COUNTED_FROM_LEFT = re.compile(r"\bcounted from the left\b|: the left(?:,| or) ")
 _TWO_MEANINGS = re.compile(r"right|(?:no )?(?:(?:that|this|it) is )?(?P<no>not the right(?: one)?)")  # true, and a side
-_FUNCTION_WORDS = frozenset(
-    "the a an one ones it is its that this of to by with at in on and which stands please i mean meant want further far"
-    " more farther over there side hand".split()
-)
+_FUNCTION_WORDS = frozenset({
+    "the", "a", "an", "one", "ones", "it", "is", "its", "that", "this", "of", "to", "by", "with", "at", "in", "on",
+    "and", "which", "stands", "please", "i", "mean", "meant", "want", "further", "far", "more", "farther", "over",
+    "there", "side", "hand",
+})  # fmt: skip
+"""Words of an answer that tell nothing apart."""
 _NO_ANSWER = "this does not answer the question"
 _NOT_ALL = "it does not fit everything that was said"
 _ENDS = "these words end the dialogue, and nothing is done"
@@ -206,7 +208,7 @@ class _Taking:
             again = Attempt(before.opened, (), before.denied, doubt="they were denied together")
             return self._turn(again, denies=True)
         denied = self._denied(objects)
-        attempts = []
+        attempts: list[Attempt] = []
         for queries in dict.fromkeys((before.queries, before.opened)):
             unordered = _with(queries, superlative=None, ordinal=None)  # the next in the order was not asked for
             doubt = None if unordered == before.queries else _NOT_ALL
@@ -304,7 +306,7 @@ class _Taking:
         return dataclasses.replace(turn, opened=queries)
 
     def _narrowed(self, words: str, answer: AnswerWords) -> DialogueTurn:
-        """What a description adds: among the objects asked about first; elsewhere, or against what was said, in doubt."""
+        """What a description adds: among those asked about first; elsewhere, or against what was said, in doubt."""
         before = self._before
         refuted = before.shown if answer.no else ()
         denied = self._denied(refuted)
@@ -362,10 +364,8 @@ class _Taking:
     def _of_offer(self, offer: OfferedObjects) -> Attempt:
         before = self._before
         queries = before.queries
-        try:
+        if not (len(offer.objects) == 1 and normalised(offer.words) in _ids(offer)):  # an id is no description
             queries = supported(with_answer(queries, offer.words))
-        except NotUnderstoodError:  # an object that no words distinguish is offered by its id
-            pass
         wanted = self._target.count
         single = wanted in (None, 1) and self._target.choice is None
         settles = (single and len(offer.objects) == 1) or wanted == len(offer.objects)

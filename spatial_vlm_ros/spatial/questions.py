@@ -156,9 +156,7 @@ def confirm(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfRefere
     return f"Do you mean {distinguished(row, layout, frame=frame)}?"
 
 
-def whether(
-    rows: Sequence[int], layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER
-) -> Question:
+def whether(rows: Sequence[int], layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> Question:
     """The question whether some objects are meant, to be answered with yes or no."""
     if len(rows) == 1:
         text = confirm(rows[0], layout, frame=frame)
@@ -308,7 +306,7 @@ def _of_some(describer: Describer, count: int) -> Question | None:
 
 
 def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) -> Question:
-    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best; else by their ids."""
+    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best; else by ids."""
     rows = [int(row) for row in describer.rows]
     few = _of_some(describer, count) if several and count > 0 and len(rows) <= _MOST_COUNTED else None
     if few is not None:

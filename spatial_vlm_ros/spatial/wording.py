@@ -28,9 +28,7 @@ def name_of(obj: SceneObject) -> str:
     return printable(f"{obj.detection.label} ({obj.id})")
 
 
-def question(
-    verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()
-) -> questions.Question | None:
+def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> questions.Question | None:
     """What to ask, where an answer would settle the matter.
 
     Args:
