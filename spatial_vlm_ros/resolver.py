@@ -314,7 +314,7 @@ class ObservedFrame:
         except Exception as error:
             refused = self._refused(words, error, before)
             return refused._replace(detections=detections, scene=scene)
-        if before is not None and stays_open(turn, resolution):
+        if before is not None and stays_open(turn, resolution, unknown=decided.attempt.unknown):
             return Answered(asked_again(resolution, before), detections, scene, before)
         dialogue = after(turn, decided._replace(choice=choice), asked, resolution)
         return Answered(resolution, detections, scene, dialogue)

@@ -106,10 +106,15 @@ _NTH = re.compile(
     r"(?:(?P<word>[a-z0-9-]+)|(?:number|option|no|answer|#) ?"
     r"(?P<number>[a-z0-9]+))(?: one| option| answer)?"
 )
-_PREFIX_YES = re.compile(r"(?:yes|yeah|yep|yup|correct|exactly|that is right|that is correct)\b[\s,.;:!-]+")
+_PREFIX_YES = re.compile(
+    r"(?:yes|yeah|yep|yup|correct|exactly|that is right|that is correct)\b[\s,.;:!-]+"
+    r"|(?:sure|of course|certainly|absolutely|great|good|fine|perfect)\s*[,.;:!-]+\s*"
+)
 _PREFIX_NO = re.compile(
-    r"(?:no|nope|nah|wrong|incorrect|that is wrong|that is not it|that is not right|that is incorrect|not that one"
+    r"(?:no|nope|nah|not really|not quite|wrong|incorrect|that is wrong"
+    r"|that is not it|that is not right|that is incorrect|not that one"
     r"|that is not the one|that is the wrong one|not it|not that|not this one)\b[\s,.;:!-]+(?:but\s+)?"
+    r"|(?:neither|none)(?: of (?:them|these|those))?\s*[,.;:!-]+\s*(?:but\s+)?"
 )
 _PREFIX_FILLER = re.compile(
     r"(?:uh|um|er|erm|ah|oh|hm+|mm+|well|so|like|actually|please|hey|robot|ok|okay|sorry|alright|all right|look|listen"
@@ -206,6 +211,8 @@ def _place(text: str) -> int | None:
     word, number = said["word"], said["number"]
     if number is not None:
         return int(number) if number.isdigit() and len(number) < 4 and int(number) else NUMBERS.get(number)
+    if word.isdigit() and len(word) < 4 and int(word):
+        return int(word)
     if word in ("last", "latter"):
         return -1
     figures = re.fullmatch(r"([1-9]\d{0,2})(?:st|nd|rd|th)", word)

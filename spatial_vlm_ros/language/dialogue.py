@@ -151,22 +151,52 @@ def denial(answer: str) -> str | None:
     return None if said is None else said["what"].strip(" \t\n.,!?")
 
 
+def only_relates(answer: str) -> bool:
+    """Whether an answer is a relation without a noun: "left of the cup", which may say where to put something, too."""
+    said = description_of(answer)
+    one = re.search(r"\bones?\b", answer, re.IGNORECASE)
+    return said is not None and one is None and _bare_relation(said) is not None
+
+
 def points_back(phrase: NounPhrase) -> bool:
     """Whether a phrase is "it" or "them"."""
     return phrase.category in _IT and not phrase.relations
 
 
-def of_the_kind(queries: Sequence[SpatialQuery], *, anywhere: bool = False) -> tuple[SpatialQuery, ...]:
+def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
+    """Readings of "give me the black one": what it says of one of those meant before, its place where it names one.
+
+    Without a place of its own it says no more than which: what was to be done stays.
+
+    Args:
+        queries: readings of what was said before.
+        said: readings of the command.
+    """
+    found = []
+    for query in queries:
+        for command in said:
+            target = _combined(query.target, _replaced(command.target, query.target), query.target.category)
+            doing = query if command.destination is None and not command.steps else command
+            reading = _with_target(doing, command.instruction, target)
+            found.append(dataclasses.replace(reading, preference=query.preference * command.preference))
+    return _ranked(found)
+
+
+def of_the_kind(
+    queries: Sequence[SpatialQuery], *, anywhere: bool = False, any_look: bool = False
+) -> tuple[SpatialQuery, ...]:
     """Readings of "the other one": any other of the kind, or (a smaller share) one that the earlier words fit too.
 
     Args:
         queries: readings of what was said before.
         anywhere: without the second ones.
+        any_look: without what was said of its colour, size and so on.
     """
     found: dict[tuple[NounPhrase, Destination | None], SpatialQuery] = {}
     for query in queries:
         told = dataclasses.replace(query.target, superlative=None, ordinal=None)
-        bare = NounPhrase(told.category, told.attributes, count=told.count, choice=told.choice)
+        looks = () if any_look else told.attributes
+        bare = NounPhrase(told.category, looks, count=told.count, choice=told.choice)
         whole = 0.0 if anywhere and bare != told else 1.0 - _OTHER_OF_THE_KIND
         for target, share in ((bare, 1.0 - whole), (told, whole)):
             reading = _with_target(query, query.instruction, target)

@@ -29,7 +29,8 @@ from spatial_vlm_ros.types import OfferedAnswer, Resolution, SpatialQuery, Statu
 
 _LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
 _MOVED = "what was spoken of is not clearly where it was"
-_CONTRARY = "the words fit what they deny, too"
+_ELSE = "it is called by another name than those asked about"
+_CONTRARY = "the words fit an object better that was denied"
 
 
 class DialogueChoice(NamedTuple):
@@ -56,6 +57,8 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
         if found is None:
             continue
         status = found.choice.status
+        if attempt.agreed and found.choice.doubt is None and status is not Status.OK:
+            continue
         if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and not _of_target(found.choice)):
             return found
         first = first or found
@@ -89,6 +92,12 @@ def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
         others = tuple(row for row in denied if row not in refuted)
         before = decide(queries, _restricted(scorer, queries, among, others, ()))
         doubt = _CONTRARY if before.status is Status.OK and set(before.meant) & set(refuted) else None
+    if choice.status is Status.OK:
+        category = choice.query.target.category.split()
+        if doubt is None and attempt.noun and attempt.noun not in category and category != ["object"]:
+            doubt = _ELSE
+        if attempt.agreed and set(choice.meant) == set(rows_of(attempt.agreed, scene)[0]):
+            doubt = None
     if doubt is not None and choice.status is Status.OK:
         choice = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt)
     return DialogueChoice(choice, within, attempt)
@@ -119,14 +128,14 @@ def _called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
     if not attempt.names:
         return attempt.queries
     objects = scorer.layout.scene.objects
-    told = frozenset(word for obj in objects for word in words_of(obj))
-    if all(word in told for word in attempt.names):
-        return attempt.queries
-    return tuple(
-        query for query in attempt.queries
-        if set(query.target.category.split()) <= set(attempt.names)
-        and scorer.match(query.target).max(initial=0.0) >= scorer.config.decision.found
-    )  # fmt: skip
+    names, found = frozenset(attempt.names), scorer.config.decision.found
+    has = np.array([names <= words_of(obj) for obj in objects], np.bool_)
+
+    def called(query: SpatialQuery) -> bool:
+        own = set(query.target.category.split()) <= names  # its own name, which may be another word for the label
+        return bool(((scorer.match(query.target) >= found) & (has | own)).any())
+
+    return tuple(query for query in attempt.queries if called(query))
 
 
 def after(
@@ -192,8 +201,14 @@ def asked_again(refused: Resolution, before: Dialogue) -> Resolution:
     return dataclasses.replace(refused, question=before.last.question, answers=answers, dialogue_id=before.id)
 
 
-def stays_open(turn: DialogueTurn, resolution: Resolution) -> bool:
-    """Whether words that led nowhere leave the question before them open: nothing fits them, and they deny nothing."""
+def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> bool:
+    """Whether words that led nowhere leave the question before them open: nothing fits them, and they deny nothing.
+
+    Args:
+        turn: what was said.
+        resolution: what came of it.
+        unknown: whether nothing is called what they name.
+    """
     open_before = turn.before is not None and turn.before.asked is not None
-    led_nowhere = resolution.status in _LEAVES_NOTHING and resolution.question is None
-    return open_before and led_nowhere and not turn.denies
+    led_nowhere = resolution.status in _LEAVES_NOTHING and (unknown or resolution.question is None)
+    return open_before and led_nowhere and (unknown or not turn.denies)

@@ -20,8 +20,10 @@ from spatial_vlm_ros.language.dialogue import (
     description_of,
     names_frame,
     of_the_kind,
+    only_relates,
     points_back,
     with_answer,
+    with_command,
     with_name,
 )
 from spatial_vlm_ros.language.words import check
@@ -33,6 +35,8 @@ MOST_SAID = 40
 """Turns of one dialogue, and so what is kept of it: one for each of as many candidates as an image shows, and more."""
 _MOST_CLAUSES = 20  # of one target, as in a sentence
 _MOST_READINGS = 64
+_MOST_WORDS = 16  # of an answer that says one thing and denies another without a comma
+_ONE = "object"  # the category of "one"
 _COUNTED_FROM_LEFT = re.compile(r"\bcounted from the left\b|: the left(?:,| or) ")
 _TWO_MEANINGS = re.compile(r"right|(?:no )?(?:(?:that|this|it) is )?(?P<no>not the right(?: one)?)")  # true, and a side
 _FUNCTION_WORDS = frozenset({
@@ -58,9 +62,13 @@ class Attempt:
         denied: objects that are not meant.
         confirmed: objects that a person chose.
         doubt: why an answer of this attempt has to be confirmed; None where it stands.
-        refuted: objects that these very words deny: where the words would choose one of them, they contradict
-            themselves, and the answer has to be confirmed.
+        refuted: objects that were denied: where the words would choose one of them, they contradict that, and the
+            answer has to be confirmed.
         names: words that some object has to be called, by label or attribute; without one, the attempt is passed over.
+        unknown: nothing is called so, which is all that it says.
+        noun: of the objects that a question is about: an answer of another name has to be confirmed; "" = any.
+        agreed: objects that were asked about: it counts only where it is clear, and needs no confirmation where it is
+            these.
     """
 
     queries: Readings
@@ -70,6 +78,9 @@ class Attempt:
     doubt: str | None = None
     refuted: Remembered = ()
     names: tuple[str, ...] = ()
+    unknown: bool = False
+    noun: str = ""
+    agreed: Remembered = ()
 
 
 @dataclass(frozen=True)
@@ -209,7 +220,10 @@ class _Taking:
             return self._turn(again, denies=True)
         denied = self._denied(objects)
         attempts: list[Attempt] = []
-        for queries in dict.fromkeys((before.queries, before.opened)):
+        known: list[Readings] = [before.queries, before.opened]
+        if any(query.target.attributes for query in before.opened):
+            known.append(of_the_kind(before.opened, anywhere=True, any_look=True))
+        for queries in known:
             unordered = _with(queries, superlative=None, ordinal=None)  # the next in the order was not asked for
             doubt = None if unordered == before.queries else _NOT_ALL
             if all(unordered != attempt.queries for attempt in attempts):
@@ -234,9 +248,14 @@ class _Taking:
             queries = _with(queries, count=-1 if answer.kind == "others" else None)
         queries = supported(queries)[:_MOST_READINGS]
         again = "it was denied before" if before.denied else None
-        first = Attempt(queries, (), self._denied(before.shown))
-        back = (Attempt(queries, (), before.shown, doubt=again),) if again else ()
-        return self._turn(first, *back, denies=True)
+        denied = self._denied(before.shown)
+        attempts = [Attempt(queries, (), denied)]
+        alike = of_the_kind(queries, anywhere=True, any_look=True)
+        if alike != queries:
+            attempts.append(Attempt(alike, (), denied, doubt=_NOT_ALL))
+        if again:
+            attempts.append(Attempt(queries, (), before.shown, doubt=again))
+        return self._turn(*attempts, denies=True)
 
     def _any(self, _: AnswerWords) -> DialogueTurn:
         before = self._before
@@ -266,7 +285,7 @@ class _Taking:
     def _described(self, answer: AnswerWords) -> DialogueTurn:
         """A description, a frame of reference, or a command."""
         words, before = answer.words, self._before
-        offer = self._offer_said(words)
+        offer = self._offer_said(words) or self._offer_against_another(words)
         if offer is not None:
             return self._offered(offer)
         denied = denial(words)
@@ -292,12 +311,18 @@ class _Taking:
         before = self._before
         queries = supported(with_answer(before.queries, answer.words))
         target = command[0].target
+        one = target.category in (_ONE, *self._nouns()) and not target.choice
+        if one and re.search(r"\bones?\b", answer.words) and not self._has_other(target):
+            return self._chosen_by_command(command, answer)
+        place = before.opened[0].destination
+        if self._asked is not None and one and target.category != _ONE and command[0].destination is None and place:
+            queries = tuple(dataclasses.replace(q, action=before.opened[0].action, destination=place) for q in command)
+            return dataclasses.replace(self._turn(Attempt(supported(queries))), opened=queries)
         another = any(points_back(anchor) for clause in target.relations for anchor in clause.anchors
                       if clause.relation == "other than")  # fmt: skip
         if points_back(target):
-            shown = before.shown if not answer.no else ()
-            confirmed = shown or before.confirmed
-            turn = self._turn(Attempt(queries, () if shown else before.among, before.denied, confirmed))
+            confirmed = before.shown or before.confirmed
+            turn = self._turn(Attempt(queries, () if before.shown else before.among, before.denied, confirmed))
         elif another and before.shown:
             queries = _without_other(queries)
             turn = self._turn(Attempt(queries, (), self._denied(before.shown)), denies=True)
@@ -305,32 +330,53 @@ class _Taking:
             turn = self._turn(Attempt(queries))
         return dataclasses.replace(turn, opened=queries)
 
+    def _has_other(self, target: NounPhrase) -> bool:
+        return any(clause.relation == "other than" for clause in target.relations)
+
+    def _chosen_by_command(self, command: Readings, answer: AnswerWords) -> DialogueTurn:
+        """Such as "give me the black one": which of those asked about, or of that kind."""
+        before = self._before
+        denied = refuted = self._denied(before.shown if answer.no else ())
+        among = before.among if self._kind == "which" else ()
+        queries = supported(with_command(before.queries, command))[:_MOST_READINGS]
+        opened = supported(with_command(of_the_kind(before.opened, anywhere=True), command))[:_MOST_READINGS]
+        attempts = [Attempt(queries, among, denied, (), None, refuted)]
+        attempts += [Attempt(some, (), denied, (), _NOT_ALL, refuted) for some in dict.fromkeys((queries, opened))]
+        return self._turn(*attempts, denies=answer.no)
+
     def _narrowed(self, words: str, answer: AnswerWords) -> DialogueTurn:
         """What a description adds: among those asked about first; elsewhere, or against what was said, in doubt."""
         before = self._before
-        refuted = before.shown if answer.no else ()
-        denied = self._denied(refuted)
+        denied = refuted = self._denied(before.shown if answer.no else ())
+        if self._asked is None and before.queries[0].destination is not None and only_relates(denial(words) or words):
+            repair = f'say "put it {words}" or "the one {words}"'
+            raise self._refusal("this may say which object, or where to put it", repair)
         queries = supported(with_answer(before.queries, words))
         names = self._new_names(words)
+        noun = self._nouns()[-1] if self._asked is not None and self._target.category != _ONE else ""
         if answer.yes and before.shown and self._kind in (None, "whether"):
             bare = supported(with_answer(of_the_kind(before.opened, anywhere=True), words))
             return self._turn(Attempt(bare, before.shown, before.denied, names=names))
         among = before.among if self._kind == "which" else ()
-        attempts = [Attempt(queries, among, denied, (), None, refuted, names)]
+        plain = Attempt(queries, among, denied, (), None, refuted, names, noun=noun)
+        attempts = [plain]
         if among:
-            attempts.append(Attempt(queries, (), denied, (), "it is none of those asked about", refuted, names))
-        for earlier, doubt in ((before.opened, None if answer.no else _NOT_ALL),
-                               (of_the_kind(before.opened, anywhere=True), _NOT_ALL)):  # fmt: skip
+            attempts.append(dataclasses.replace(plain, among=(), doubt="it is none of those asked about"))
+        kind = of_the_kind(before.opened, anywhere=True)
+        look = of_the_kind(before.opened, anywhere=True, any_look=True)
+        for earlier, doubt in ((before.opened, None if answer.no else _NOT_ALL), (kind, _NOT_ALL), (look, _NOT_ALL)):
             try:
                 others = supported(with_answer(earlier, words))
             except NotUnderstoodError:  # what was said before is needed to read it
                 continue
             if all(others != attempt.queries for attempt in attempts):
-                attempts.append(Attempt(others, (), denied, (), doubt, refuted, names))
+                attempts.append(dataclasses.replace(plain, queries=others, among=(), doubt=doubt))
+            if earlier is kind and self._kind == "whether" and not answer.no:
+                attempts.insert(0, dataclasses.replace(plain, queries=others, agreed=before.shown, doubt=_NOT_ALL))
         attempts += self._of_part(words)
         if names:  # nothing is called so: that is what is not found
             unknown = _with(queries[:1], category=" ".join(names), attributes=(), relations=())
-            attempts.append(Attempt(unknown, (), denied))
+            attempts.append(Attempt(unknown, (), denied, unknown=True))
         return self._turn(*attempts, denies=answer.no)
 
     def _of_part(self, words: str) -> list[Attempt]:
@@ -364,7 +410,7 @@ class _Taking:
     def _of_offer(self, offer: OfferedObjects) -> Attempt:
         before = self._before
         queries = before.queries
-        if not (len(offer.objects) == 1 and normalised(offer.words) in _ids(offer)):  # an id is no description
+        if not (len(offer.objects) == 1 and offer.words.endswith(f" {offer.objects[0].id}")):  # an id is no description
             queries = supported(with_answer(queries, offer.words))
         wanted = self._target.count
         single = wanted in (None, 1) and self._target.choice is None
@@ -389,6 +435,20 @@ class _Taking:
             return None
         fitting = [offer for offer in offers if self._meaning(offer.words) == meaning]
         return fitting[0] if len(fitting) == 1 else None
+
+    def _offer_against_another(self, words: str) -> OfferedObjects | None:
+        """The one of "the blue one, not the black one" or "not the black one, the blue one", where both are offered."""
+        said = normalised(words).replace(",", " ").split()
+        if self._kind != "which" or "not" not in said or len(said) > _MOST_WORDS:
+            return None
+        at = said.index("not")
+        pairs = [(said[:at], said[at + 1 :])] if at else [(said[cut:], said[1:cut]) for cut in range(2, len(said))]
+        for one, other in pairs:
+            one = one[1:] if one[:1] in (["but"], ["and"]) else one
+            meant, denied = (self._offer_said(" ".join(part)) if part else None for part in (one, other))
+            if meant is not None and denied is not None and meant is not denied:
+                return meant
+        return None
 
     def _offer_in_part(self, words: str) -> OfferedObjects | None:
         """The only offered answer that has all telling words of the answer."""

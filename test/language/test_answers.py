@@ -168,7 +168,6 @@ def test_a_place_in_the_question_is_counted(words: str, n: int) -> None:
         "not the red one",
         "the first one from the left",
         "two",
-        "2",
         "the wobbly one",
         "the cup behind the other box",
         "the one with the handle",
