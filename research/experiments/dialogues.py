@@ -60,7 +60,7 @@ _AXES: Mapping[str, tuple[int, float]] = {
     "highest": (2, 1.0), "lower": (2, -1.0), "lowest": (2, -1.0), "nearer": (1, -1.0), "nearest": (1, -1.0),
     "farther": (1, 1.0), "farthest": (1, 1.0),
 }  # fmt: skip
-"""Word of an answer → axis (right, ahead, up) and sign of what is first."""
+"""Word of an answer → axis (bearing, distance, height) and sign of what is first."""
 
 Points = Mapping[str, tuple[float, float, float]]
 
@@ -74,7 +74,8 @@ class Setting:
         group: "real_rgbd", "outside", "tables" or "constructed".
         observed: the frame.
         sentences: (words, id of the object that is meant or None).
-        centres: id → (right of the camera's axis, ahead, up) in metres; empty where the truth is not known.
+        centres: id → (bearing from the camera, as metres at the mean distance; distance; height) in metres; empty where
+            the truth is not known.
     """
 
     where: str
@@ -325,7 +326,7 @@ def of_folder(folder: Path, most: int | None) -> Iterator[Setting]:
 
 
 def _as_seen(truth: Mapping[str, Any]) -> Points:
-    """True centres of a frame, as right, ahead and up of its camera."""
+    """True centres of a frame, as bearing, distance and height."""
     pose = truth.get("base_T_camera")
     matrix = np.array(pose["matrix"] if isinstance(pose, dict) else pose) if pose is not None else None
     objects = truth.get("objects", {})
@@ -341,8 +342,10 @@ def _relative(centres: Mapping[str, Sequence[float]], base_T_camera: np.ndarray)
     found = {}
     for id_, centre in centres.items():
         away = np.asarray(centre, float) - base_T_camera[:3, 3]
-        found[id_] = (float(away @ right), float(np.hypot(*away[:2])), float(centre[2]))
-    return found
+        bearing = float(np.arctan2(away @ right, away @ ahead))
+        found[id_] = (bearing, float(np.linalg.norm(away)), float(centre[2]))
+    mean = float(np.mean([distance for _, distance, _ in found.values()])) if found else 1.0
+    return {id_: (bearing * mean, distance, up) for id_, (bearing, distance, up) in found.items()}
 
 
 def of_tables(n: int, first_seed: int) -> Iterator[Setting]:

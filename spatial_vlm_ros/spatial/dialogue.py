@@ -61,7 +61,10 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
             continue
         if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and not _of_target(found.choice)):
             return found
-        first = first or found
+        if first is None or (
+            turn.denies and first.choice.status is Status.NOT_FOUND and status is not first.choice.status
+        ):
+            first = found  # after a denial, what is left and does not fit may be asked about
     if first is None:
         raise ValueError("a turn without an attempt")  # a bug: `take` gives one, or refuses
     return first

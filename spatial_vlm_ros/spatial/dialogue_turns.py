@@ -405,7 +405,7 @@ class _Taking:
             return self._turn(Attempt(attempt.queries, (), before.denied, ()))
         if doubt is None and asked is not None and not asked.clear:
             doubt = "the words do not tell the objects apart clearly"
-        return self._turn(dataclasses.replace(attempt, doubt=doubt))
+        return self._turn(dataclasses.replace(attempt, doubt=doubt or attempt.doubt))
 
     def _of_offer(self, offer: OfferedObjects) -> Attempt:
         before = self._before
@@ -415,7 +415,8 @@ class _Taking:
         wanted = self._target.count
         single = wanted in (None, 1) and self._target.choice is None
         settles = (single and len(offer.objects) == 1) or wanted == len(offer.objects)
-        return Attempt(queries, offer.objects, before.denied, offer.objects if settles else ())
+        doubt = None if settles or not single else "others that were asked about fit this answer, too"
+        return Attempt(queries, offer.objects, before.denied, offer.objects if settles else (), doubt)
 
     def _offer_said(self, words: str) -> OfferedObjects | None:
         """The offered answer that some words are: the same words, the same meaning, or the id of its one object."""

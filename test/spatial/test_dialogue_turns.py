@@ -399,3 +399,40 @@ def test_hostile_answers_are_refused_and_lose_nothing(two: Rendering, words: str
     led = told.say(words)
     assert led.split(":")[0] in ("INVALID_INPUT", "NOT_UNDERSTOOD", "NOT_FOUND", "AMBIGUOUS")
     assert told.say("the left one").split(":")[0] in ("a", "LOW_CONFIDENCE", "NOT_UNDERSTOOD")
+
+
+def test_of_several_that_an_answer_leaves_none_is_taken_for_granted(tabletop: Tabletop) -> None:
+    bodies = [tabletop.can(f"c{n}", -0.2 + 0.12 * n, 0, colour="red" if n < 2 else "blue") for n in range(4)]
+    told = talk(tabletop.see(*bodies))
+    assert told.say("grab the can").startswith("AMBIGUOUS: Which")
+    assert told.say("the red one") == "AMBIGUOUS: Which can: the left or the right one?"
+    assert told.say("the right one") == "c1"
+    assert told.say("no, the other one").startswith("AMBIGUOUS: Which")
+    assert told.say("the blue one").startswith(("AMBIGUOUS: Which", "LOW_CONFIDENCE"))
+
+
+def test_a_command_about_one_of_those_asked_about_keeps_what_was_to_be_done(tabletop: Tabletop) -> None:
+    tray = tabletop.block("t", 0.0, 0.3, (0.3, 0.2, 0.02), label="tray", colour="grey")
+    bodies = tabletop.can("r", 0.1, -0.1, colour="red"), tabletop.can("b", -0.15, -0.1, colour="blue"), tray
+    for words in (
+        "the red one",
+        "give me the red one",
+        "I'd like the red one",
+        "take the red can",
+        "put the red one on it",
+    ):
+        told = talk(tabletop.see(*bodies))
+        assert told.say("put the can on the tray") == "AMBIGUOUS: Which can: the red or the blue one?"
+        led = told.say(words)
+        assert led == "r" or words.endswith("on it"), words
+        assert told.answered is not None
+        assert led != "r" or told.answered.resolution.place is not None, words
+    told = talk(tabletop.see(*bodies))
+    told.say("put the can on the tray", "the red one")
+    assert told.say("no, left of the tray").startswith("NOT_UNDERSTOOD")
+
+
+def test_what_contradicts_what_was_denied_is_confirmed(two: Rendering) -> None:
+    told = talk(two)
+    told.say("grab the can", "the left one")
+    assert told.say("no, the left one") == "LOW_CONFIDENCE: Do you mean the right can?"
