@@ -356,7 +356,7 @@ class _Taking:
         noun = self._nouns()[-1] if self._asked is not None and self._target.category != _ONE else ""
         if answer.yes and before.shown and self._kind in (None, "whether"):
             bare = supported(with_answer(of_the_kind(before.opened, anywhere=True), words))
-            return self._turn(Attempt(bare, before.shown, before.denied, names=names))
+            return self._turn(Attempt(bare, before.shown, before.denied, names=names), *self._unknown(queries, names))
         among = before.among if self._kind == "which" else ()
         plain = Attempt(queries, among, denied, (), None, refuted, names, noun=noun)
         attempts = [plain]
@@ -374,10 +374,14 @@ class _Taking:
             if earlier is kind and self._kind == "whether" and not answer.no:
                 attempts.insert(0, dataclasses.replace(plain, queries=others, agreed=before.shown, doubt=_NOT_ALL))
         attempts += self._of_part(words)
-        if names:  # nothing is called so: that is what is not found
-            unknown = _with(queries[:1], category=" ".join(names), attributes=(), relations=())
-            attempts.append(Attempt(unknown, (), denied, unknown=True))
-        return self._turn(*attempts, denies=answer.no)
+        return self._turn(*attempts, *self._unknown(queries, names), denies=answer.no)
+
+    def _unknown(self, queries: Readings, names: tuple[str, ...]) -> list[Attempt]:
+        """Where nothing is called by the names: those are what is not found."""
+        if not names:
+            return []
+        unknown = _with(queries[:1], category=" ".join(names), attributes=(), relations=())
+        return [Attempt(unknown, unknown=True)]
 
     def _of_part(self, words: str) -> list[Attempt]:
         part = self._offer_in_part(words)

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from spatial_vlm_ros.resolver import Answered, Resolver
@@ -436,3 +437,36 @@ def test_what_contradicts_what_was_denied_is_confirmed(two: Rendering) -> None:
     told = talk(two)
     told.say("grab the can", "the left one")
     assert told.say("no, the left one") == "LOW_CONFIDENCE: Do you mean the right can?"
+
+
+WORDS = [
+    "no", "yes", "not", "the", "other", "one", "ones", "red", "blue", "left", "right", "that", "is", "wrong",
+    "it", "a", "first", "second", "last", "both", "all", "neither", "none", "of", "them", "put", "on", "tray",
+    "cup", "can", "cans", ",", ".", "?", "grab", "behind", "next", "to", "and", "but", "or", "any", "either",
+    "2", "1", "from", "my", "side", "yours", "never", "mind", "please", "ok", "different", "which", "what", "I",
+    "mean", "don't", "isn't", "bigger", "middle", "it's", "in", "front", "take", "give", "me", "there", "only",
+    "instead", "except", "than",
+]  # fmt: skip
+FIRST = [
+    "grab the can",
+    "grab the can behind the cup",
+    "grab the two cans",
+    "grab the cupp",
+    "any can",
+    "take the red can",
+]
+
+
+@pytest.mark.parametrize("dialogues", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_no_words_end_in_an_untyped_error_or_lose_the_dialogue(unclear: Rendering, dialogues: int) -> None:
+    rng = np.random.default_rng(21)
+    observed = Resolver().look_at(unclear.frame, unclear.detections)
+    for _ in range(dialogues):
+        before: Dialogue | None = None
+        said = [str(rng.choice(FIRST))]
+        said += [" ".join(rng.choice(WORDS, int(rng.integers(1, 7)))) for _ in range(int(rng.integers(1, 5)))]
+        for words in said:
+            answered = observed.ask(words, follows=before or ())
+            assert answered.resolution.status is not Status.INTERNAL_ERROR, said
+            assert before is None or answered.dialogue is not None, said
+            before = answered.dialogue or before
