@@ -100,8 +100,8 @@ def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedCho
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
     """
     verdict = _weigh(queries, scorer)
-    if verdict.status is not Status.OK:
-        return verdict
+    if verdict.status is not Status.OK or (scorer.confirmed and set(verdict.meant) <= set(scorer.confirmed)):
+        return verdict  # what a person chose is meant from whatever side
     frames, meant, chosen = [scorer.default_frame], [set(verdict.meant)], [verdict.chosen]
     for frame in other_frames(scorer):
         try:

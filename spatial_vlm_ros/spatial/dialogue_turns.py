@@ -46,6 +46,8 @@ _FUNCTION_WORDS = frozenset({
 })  # fmt: skip
 """Words of an answer that tell nothing apart."""
 _NO_ANSWER = "this does not answer the question"
+_UNCLEAR = "the words do not tell the objects apart clearly"
+_AFTER_NO = "another one was denied before"
 _NOT_ALL = "it does not fit everything that was said"
 _ENDS = "these words end the dialogue, and nothing is done"
 
@@ -225,7 +227,7 @@ class _Taking:
             known.append(of_the_kind(before.opened, anywhere=True, any_look=True))
         for queries in known:
             unordered = _with(queries, superlative=None, ordinal=None)  # the next in the order was not asked for
-            doubt = None if unordered == before.queries else _NOT_ALL
+            doubt = _AFTER_NO if unordered == before.queries else _NOT_ALL
             if all(unordered != attempt.queries for attempt in attempts):
                 attempts.append(Attempt(unordered, (), denied, doubt=doubt))
         return self._turn(*attempts, denies=True)
@@ -292,7 +294,12 @@ class _Taking:
         if denied is not None:
             offer = self._offer_said(denied)
             if offer is not None and offer.objects and self._kind == "which":
-                return self._without(offer.objects)
+                left = tuple(obj for obj in before.among if obj not in offer.objects)
+                chosen = left if len(left) == 1 and not _is_plural(before.queries) else ()
+                doubt = None if self._asked is not None and self._asked.clear else _UNCLEAR
+                return self._turn(
+                    Attempt(before.queries, left, self._denied(offer.objects), chosen, doubt), denies=True
+                )
         if names_frame(words) is not None:
             queries = supported(with_answer(before.queries, words))
             return self._turn(Attempt(queries, (), before.denied, before.confirmed))
@@ -408,7 +415,7 @@ class _Taking:
         if asked is not None and asked.kind == "whose":
             return self._turn(Attempt(attempt.queries, (), before.denied, ()))
         if doubt is None and asked is not None and not asked.clear:
-            doubt = "the words do not tell the objects apart clearly"
+            doubt = _UNCLEAR
         return self._turn(dataclasses.replace(attempt, doubt=doubt or attempt.doubt))
 
     def _of_offer(self, offer: OfferedObjects) -> Attempt:
