@@ -30,7 +30,7 @@ from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
-from spatial_vlm_ros.spatial.answer import answer, question_of
+from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import after, asked_again, choose, stays_open
@@ -309,7 +309,7 @@ class ObservedFrame:
                 watch.lap("refer")
             choice = with_place(choice, scorer)
             asked = question_of(choice, scorer, turn.unnamed)
-            resolution = _without_robot(answer(choice, scorer, turn.said, asked), scene)
+            resolution = _without_robot(resolution_of(choice, scorer, turn.said, asked), scene)
             watch.lap("relate")
         except Exception as error:
             refused = self._refused(words, error, before)

@@ -42,7 +42,14 @@ def question_of(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collecti
     return wording.question(verdict, scorer, unnamed)
 
 
-def answer(verdict: ResolvedChoice, scorer: PhraseScorer, said: Sequence[str], asked: Question | None) -> Resolution:
+def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> Resolution:
+    """The resolution of a verdict on words that follow no others."""
+    return resolution_of(verdict, scorer, (instruction,), question_of(verdict, scorer))
+
+
+def resolution_of(
+    verdict: ResolvedChoice, scorer: PhraseScorer, said: Sequence[str], asked: Question | None
+) -> Resolution:
     """The resolution of a verdict: rounded to 1e-6, the same for the same input.
 
     Args:
