@@ -19,8 +19,8 @@ from spatial_vlm_ros.errors import (
     InputError,
     InternalError,
     ModelError,
+    NotUnderstoodError,
     SpatialVlmError,
-    StopRequestedError,
     UnknownNameError,
 )
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -30,15 +30,18 @@ from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
-from spatial_vlm_ros.spatial.answer import answer
+from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
+from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
+from spatial_vlm_ros.spatial.dialogue import after, asked_again, choose, stays_open
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue
+from spatial_vlm_ros.spatial.dialogue_turns import is_end, supported, take
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.shifts import is_shift
-from spatial_vlm_ros.spatial.support_check import check_supported, is_for_a_person
+from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -49,7 +52,6 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
     Status,
 )
-from spatial_vlm_ros.types.query import STOP
 
 _log = logging.getLogger(__name__)
 
@@ -61,11 +63,13 @@ class Answered(NamedTuple):
         resolution: the target in metres, or a refusal with its reason.
         detections: those given or the grounder's; of the latter none where it was refused before.
         scene: what was lifted from them; None where it was refused before.
+        dialogue: what later words may refer to, to be passed as `follows`; None where there is nothing.
     """
 
     resolution: Resolution
     detections: tuple[Detection, ...]
     scene: Scene | None
+    dialogue: Dialogue | None = None
 
 
 class Resolver:
@@ -89,7 +93,7 @@ class Resolver:
         instruction: str,
         detections: Sequence[Detection] | None = None,
         frame_of_reference: FrameOfReference | str | None = None,
-        follows: Sequence[str] = (),
+        follows: Sequence[str] | Dialogue = (),
     ) -> Resolution:
         """Answer one instruction on one frame. Never raises for what the world or the words are like: it refuses.
 
@@ -98,7 +102,8 @@ class Resolver:
             instruction: English, up to 1,000 characters.
             detections: objects found by somebody else; None = ask the grounder.
             frame_of_reference: used where the words state none; None = the configured one.
-            follows: what was said before, oldest first, where `instruction` answers a question about it.
+            follows: what was said before, oldest first, where `instruction` answers a question about it: it is answered
+                anew on this frame. Or the `dialogue` of an answer, which keeps what was asked and shown on its frame.
 
         Returns:
             The target in metres, or a refusal with its reason.
@@ -145,7 +150,7 @@ class Resolver:
         grounding: Grounding | None = None,
         referrer: Referrer | None = None,
         frame_of_reference: FrameOfReference | str | None = None,
-        follows: Sequence[str] = (),
+        follows: Sequence[str] | Dialogue = (),
     ) -> Resolution:
         """Answer one instruction on a scene. Never raises for what the world or the words are like: it refuses.
 
@@ -236,7 +241,7 @@ class ObservedFrame:
         self,
         instruction: str,
         frame_of_reference: FrameOfReference | str | None = None,
-        follows: Sequence[str] = (),
+        follows: Sequence[str] | Dialogue = (),
         checkpoint: Callable[[], None] = lambda: None,
     ) -> Answered:
         """Answer one instruction. Never raises for what the world or the words are like: it refuses.
@@ -252,34 +257,76 @@ class ObservedFrame:
             is INTERNAL_ERROR, with its trace in the log.
         """
         watch = _Stopwatch(checkpoint)
+        before: Dialogue | None = None
+        try:
+            frame = _frame(frame_of_reference)
+            before = self._before(follows, frame, watch)
+        except Exception as error:
+            answered = self._refused(instruction, error, None)
+        else:
+            answered = self._answered(instruction, before, frame, watch)
+        resolution = dataclasses.replace(answered.resolution, ms=watch.total(), timings_ms=watch.laps)
+        return answered._replace(resolution=resolution)
+
+    def _before(
+        self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: _Stopwatch
+    ) -> Dialogue | None:
+        """The dialogue that words belong to; of words alone it is what they are on this frame.
+
+        Raises:
+            SpatialVlmError: the first words are not understood, or nothing can be answered on this frame.
+        """
+        if isinstance(follows, Dialogue):
+            return follows
+        before: Dialogue | None = None
+        for words in follows:
+            answered = self._answered(words, before, frame, watch)
+            if answered.dialogue is None and before is None:
+                turn = take(words)  # raises what is wrong with the first words
+                before = Dialogue("", (words,), turn.attempts[0].queries, turn.attempts[0].queries)
+            before = answered.dialogue or before
+        return before
+
+    def _answered(
+        self, words: str, before: Dialogue | None, frame: FrameOfReference | None, watch: _Stopwatch
+    ) -> Answered:
+        """The answer to some words in a dialogue, and the dialogue after them."""
         detections, scene = self._given or (), None
         try:
             referrer = self._who_refers()
-            queries = understood(instruction, follows)
-            phrases = phrases_of(queries)
+            turn = take(words, before)
+            phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)
             detections = grounding.detections
             watch.lap("ground")
             scene = self._lift(phrases, grounding)
             watch.lap("lift")
-            frame = _frame(frame_of_reference)
             scorer = self._resolver.scorer_of(scene, phrases, _of_objects(grounding, scene), frame)
-            choice = decide(queries, scorer)
-            if referrer is not None:
+            decided = choose(turn, scorer)
+            choice, scorer, _ = decided
+            if referrer is not None and not scorer.confirmed:  # what a person chose is not for a model to dispute
                 watch.lap("relate")
                 choice = self._resolver.cross_checked(choice, scorer, referrer)
                 watch.lap("refer")
             choice = with_avoided(with_place(choice, scorer), scorer)
-            resolution = _without_robot(answer(choice, scorer, instruction), scene)
+            asked = question_of(choice, scorer, turn.unnamed)
+            resolution = _without_robot(resolution_of(choice, scorer, turn.said, asked), scene)
             watch.lap("relate")
-        except SpatialVlmError as error:
-            resolution = refusal(instruction, error, self.frame.stamp_ns)
         except Exception as error:
-            _log.exception("unexpected exception while resolving %r", instruction)
-            resolution = refusal(instruction, InternalError.of(error), self.frame.stamp_ns)
-        resolution = dataclasses.replace(resolution, ms=watch.total(), timings_ms=watch.laps)
-        return Answered(resolution, detections, scene)
+            refused = self._refused(words, error, before)
+            return refused._replace(detections=detections, scene=scene)
+        if before is not None and stays_open(turn, resolution, unknown=decided.attempt.unknown):
+            return Answered(asked_again(resolution, before), detections, scene, before)
+        dialogue = after(turn, decided._replace(choice=choice), asked, resolution)
+        return Answered(resolution, detections, scene, dialogue)
+
+    def _refused(self, words: str, error: Exception, before: Dialogue | None) -> Answered:
+        """The refusal for an error; the dialogue stays what it was."""
+        if not isinstance(error, SpatialVlmError):
+            _log.error("unexpected exception while resolving %r", words, exc_info=error)
+            error = InternalError.of(error)
+        return Answered(refused_in(words, error, before, self.frame.stamp_ns), self._given or (), None, before)
 
     def _who_refers(self) -> Referrer | None:
         if self._referrer is not None or not self._resolver.config.second_opinion.ask:
@@ -335,12 +382,7 @@ def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQu
         NotUnderstoodError: the words are not understood, or the preferred reading needs what is not known.
         StopRequestedError: the words ask to stop.
     """
-    queries = parse_dialogue(instruction, follows)
-    if queries[0].action == STOP:
-        raise StopRequestedError(instruction)
-    for query in queries[:1]:
-        check_supported(query)
-    return tuple(_answerable(queries))
+    return supported(parse_dialogue(instruction, follows))
 
 
 def phrases_of(queries: Sequence[SpatialQuery]) -> tuple[NounPhrase, ...]:
@@ -357,6 +399,19 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
         stamp_ns=stamp_ns,
         frame=frame,
     )
+
+
+def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None, stamp_ns: int = 0) -> Resolution:
+    """The refusal of words in a dialogue, which is what it was before them.
+
+    Words that do not answer its question leave that open, and it is asked again, but for words that end the dialogue.
+    """
+    refused = refusal(instruction, error, stamp_ns)
+    if before is None or not before.id:
+        return refused
+    if isinstance(error, NotUnderstoodError) and not is_end(instruction):
+        return asked_again(refused, before)
+    return dataclasses.replace(refused, dialogue_id=before.id)
 
 
 def _check_frame(frame: object) -> None:
@@ -412,16 +467,6 @@ def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
         return None if name is None else FrameOfReference(name)
     except ValueError as error:
         raise UnknownNameError("frame of reference", str(name), (frame.value for frame in FrameOfReference)) from error
-
-
-def _answerable(queries: Sequence[SpatialQuery]) -> Iterator[SpatialQuery]:
-    """Readings whose relations are all known; the preferred one has been checked before."""
-    for query in queries:
-        try:
-            check_supported(query)
-        except SpatialVlmError:
-            continue
-        yield query
 
 
 def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:

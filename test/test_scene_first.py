@@ -141,14 +141,14 @@ def test_only_a_frame_can_be_observed() -> None:
 def test_an_unexpected_exception_costs_one_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    decide = resolver_module.decide
+    choose = resolver_module.choose
 
-    def fails_for_cups(queries: Any, scorer: Any) -> Any:
-        if queries[0].target.category == "cup":
+    def fails_for_cups(turn: Any, scorer: Any) -> Any:
+        if turn.queries[0].target.category == "cup":
             raise IndexError("tuple index out of range")
-        return decide(queries, scorer)
+        return choose(turn, scorer)
 
-    monkeypatch.setattr(resolver_module, "decide", fails_for_cups)
+    monkeypatch.setattr(resolver_module, "choose", fails_for_cups)
     observed = Resolver().look_at(FRAME, DETECTIONS)
     answers = [observed.ask(words).resolution for words in ("the cup", "the nearest chick")]
     assert [(a.status, a.code) for a in answers] == [(Status.INTERNAL_ERROR, 90), (Status.OK, 0)]

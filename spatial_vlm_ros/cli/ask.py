@@ -16,7 +16,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 @click.command()
 @click.argument("instruction")
 @frame_option
-@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow, from its JSON.")
+@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow; `ask` shows it.")
 @click.option("--namespace", default="", help="Namespace of the resolver.")
 @click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the resolver.")
 @click.option("--no-questions", is_flag=True, help="End with the refusal instead of asking back.")
@@ -56,6 +56,8 @@ def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, name
                     break
                 resolution = once(client, reply, resolution.dialogue_id)
                 print_message(resolution, as_json)
+            if resolution.dialogue_id and not as_json:
+                say(f"  dialogue  {resolution.dialogue_id}  (go on with --dialogue-id)")
             sys.exit(REFUSED if refused(resolution) else ANSWERED)
     except SpatialVlmError as error:
         say(error, err=True)

@@ -63,7 +63,7 @@ def answer_cases(
         frame, detections = there
         if observed is None or observed[0] is not frame:
             observed = frame, resolver.look_at(frame, detections)
-        resolution, _, scene = observed[1].ask(case.instruction, frame_of_reference)
+        resolution, _, scene, _ = observed[1].ask(case.instruction, frame_of_reference)
         yield AnsweredCase(case, frame, detections, dataclasses.replace(resolution, frame=case.frame), scene)
 
 

@@ -278,7 +278,7 @@ class _Player:
             except SpatialVlmError as error:  # as live: words that are not understood wait for no frame
                 yield ReplayedAnswer(refusal(words, error), None, (), self._now_ns)
                 continue
-            resolution, seen, scene = observed.ask(words, self._frame_of_reference)
+            resolution, seen, scene, _ = observed.ask(words, self._frame_of_reference)
             yield ReplayedAnswer(resolution, frame, seen, self._now_ns, scene)
 
     def _refused(self, instruction: str, error: SpatialVlmError, stamp_ns: int = 0) -> ReplayedAnswer:

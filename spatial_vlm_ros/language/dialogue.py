@@ -78,11 +78,20 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
         return parse(instruction)
     queries = parse(follows[0])
     for answer in (*follows[1:], instruction):
-        queries = _with_answer(queries, answer)
+        queries = with_answer(queries, answer)
     return queries
 
 
-def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
+def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
+    """Readings with what an answer says added to their target; words with a verb of their own are read anew.
+
+    Args:
+        queries: readings of what was said before.
+        answer: the words.
+
+    Raises:
+        InputError, NotUnderstoodError: as `parse_dialogue`.
+    """
     check(answer)
     bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
     if bare in _REFUSED_ANSWERS:
@@ -112,6 +121,107 @@ def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatia
             reading = _with_target(likelier, answer, target)
             readings += _others(reading, query.target, added) if _says_other(added) else [reading]
     return _ranked(readings)
+
+
+def commanded(answer: str) -> tuple[SpatialQuery, ...]:
+    """Readings of an answer that is a command with a verb of its own; none where it describes an object.
+
+    Raises:
+        InputError, NotUnderstoodError: as `parse`.
+    """
+    said = parse_answer(answer)
+    return said if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps else ()
+
+
+def description_of(answer: str) -> NounPhrase | None:
+    """What an answer says of one object, its number aside; None where it does more, or can be read in two ways."""
+    readings = parse_answer(answer)
+    one = readings[0]
+    if len(readings) > 1 or one.action not in _ACTIONS_OF_A_PHRASE or one.steps or one.destination is not None:
+        return None
+    return dataclasses.replace(one.target, count=None)
+
+
+def names_frame(answer: str) -> FrameOfReference | None:
+    """The frame of reference that a whole answer names: "from my side", "yours", "the camera's"."""
+    bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
+    return _frame_said(_PREAMBLE.sub("", bare) or bare)
+
+
+def denial(answer: str) -> str | None:
+    """What "not the red one" says that it is not; None of words that deny nothing."""
+    said = _NOT.match(answer)
+    return None if said is None else said["what"].strip(" \t\n.,!?")
+
+
+def only_relates(answer: str) -> bool:
+    """Whether an answer is a relation without a noun: "left of the cup", which may say where to put something, too."""
+    said = description_of(answer)
+    one = re.search(r"\bones?\b", answer, re.IGNORECASE)
+    return said is not None and one is None and _bare_relation(said) is not None
+
+
+def points_back(phrase: NounPhrase) -> bool:
+    """Whether a phrase is "it" or "them"."""
+    return phrase.category in _IT and not phrase.relations
+
+
+def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
+    """Readings of "give me the black one": what it says of one of those meant before, its place where it names one.
+
+    Without a place of its own it says no more than which: what was to be done stays.
+
+    Args:
+        queries: readings of what was said before.
+        said: readings of the command.
+    """
+    found = []
+    for query in queries:
+        for command in said:
+            target = _combined(query.target, _replaced(command.target, query.target), query.target.category)
+            doing = query if command.destination is None and not command.steps else command
+            reading = _with_target(doing, command.instruction, target)
+            found.append(dataclasses.replace(reading, preference=query.preference * command.preference))
+    return _ranked(found)
+
+
+def of_the_kind(
+    queries: Sequence[SpatialQuery], *, anywhere: bool = False, any_look: bool = False
+) -> tuple[SpatialQuery, ...]:
+    """Readings of "the other one": any other of the kind, or (a smaller share) one that the earlier words fit too.
+
+    Args:
+        queries: readings of what was said before.
+        anywhere: without the second ones.
+        any_look: without what was said of its colour, size and so on.
+    """
+    found: dict[tuple[NounPhrase, Destination | None], SpatialQuery] = {}
+    for query in queries:
+        told = dataclasses.replace(query.target, superlative=None, ordinal=None)
+        looks = () if any_look else told.attributes
+        bare = NounPhrase(told.category, looks, count=told.count, choice=told.choice)
+        whole = 0.0 if anywhere and bare != told else 1.0 - _OTHER_OF_THE_KIND
+        for target, share in ((bare, 1.0 - whole), (told, whole)):
+            reading = _with_target(query, query.instruction, target)
+            key = target, query.destination
+            before = found[key].preference if key in found else 0.0
+            if share:
+                found[key] = dataclasses.replace(reading, preference=before + query.preference * share)
+    return _ranked(list(found.values()))
+
+
+def with_name(queries: Sequence[SpatialQuery], missing: NounPhrase, name: str) -> tuple[SpatialQuery, ...]:
+    """Readings with another name for a phrase, wherever it is: "the nut can" for "the nut tcan"."""
+
+    def renamed(phrase: NounPhrase) -> NounPhrase:
+        relations = tuple(
+            dataclasses.replace(clause, anchors=tuple(renamed(anchor) for anchor in clause.anchors))
+            for clause in phrase.relations
+        )
+        known = name if (phrase.category, phrase.attributes) == (missing.category, missing.attributes) else None
+        return dataclasses.replace(phrase, category=known or phrase.category, relations=relations)
+
+    return tuple(_mapped(query, renamed) for query in queries)
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:

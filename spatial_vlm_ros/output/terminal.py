@@ -121,7 +121,10 @@ def resolution(resolution: Resolution) -> None:
     if resolution.candidates:
         console.print(_candidates(resolution.candidates))
     if resolution.question:
-        console.print(f"  question  {resolution.question}", style="cyan")
+        console.print(f"  question  {printable(resolution.question)}", style="cyan")
+        if resolution.answers:
+            said = " · ".join(answer.text for answer in resolution.answers)
+            console.print(f"  answers   {printable(said)}", style="cyan")
 
 
 def _print_target(console: Console, target: Target) -> None:

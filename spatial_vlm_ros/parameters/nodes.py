@@ -50,6 +50,9 @@ class NodeConfig(Bounded):
     resolve_timeout: float = parameter(
         20.0, "s", 0.1, 600.0, "decoding and resolving that take longer end TIMEOUT; a grounder's time is not counted"
     )
+    dialogue_timeout: float = parameter(
+        600.0, "s", 10.0, 86400.0, "an answer or question that nobody has gone on with for so long is forgotten"
+    )
     observer_rate: float = parameter(
         1.0,
         "Hz",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +36,30 @@ from spatial_vlm_ros.types import (
 )
 
 
+def question_of(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> Question | None:
+    """What to ask about a verdict; `unnamed` are names that were offered before and denied."""
+    if verdict.status is Status.DISAGREEMENT:
+        return second_opinion.question(verdict, scorer)
+    return wording.question(verdict, scorer, unnamed)
+
+
 def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> Resolution:
-    """The resolution of a verdict: rounded to 1e-6, the same for the same input."""
+    """The resolution of a verdict on words that follow no others."""
+    return resolution_of(verdict, scorer, (instruction,), question_of(verdict, scorer))
+
+
+def resolution_of(
+    verdict: ResolvedChoice, scorer: PhraseScorer, said: Sequence[str], asked: Question | None
+) -> Resolution:
+    """The resolution of a verdict: rounded to 1e-6, the same for the same input.
+
+    Args:
+        verdict: what was decided.
+        scorer: the scene.
+        said: the words, after all that was said before in their dialogue.
+        asked: from `question_of`.
+    """
+    instruction = said[-1]
     layout = scorer.layout
     scene = layout.scene
     config = scorer.config.decision
@@ -46,7 +69,6 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
         size = expected_size(verdict.phrase, layout, config.hidden_size, scorer.match(verdict.phrase))
         hidden = hidden_regions(layout, size)
     disagreed = verdict.status is Status.DISAGREEMENT
-    asked = second_opinion.question(verdict, scorer) if disagreed else wording.question(verdict, scorer)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     taken = naming.taken_for(verdict, scorer)
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
@@ -68,7 +90,7 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
         frame_of_reference=scorer.frames_used[0] if scorer.frames_used else scorer.default_frame,
         up_from=scene.up_from,
         question=asked.text if asked is not None else None,
-        dialogue_id=_dialogue_id(instruction, scene) if asked is not None or answered else None,
+        dialogue_id=_dialogue_id(said, scene) if asked is not None or answered or len(said) > 1 else None,
         hidden_regions=hidden,
         confidence=round(sure, 6),
         query=verdict.query,
@@ -84,9 +106,8 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
 
 
 def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:
-    """Answers to choose from; none where it is not clear which objects they mean."""
-    answers = asked.answers if asked.clear else ()
-    return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in answers)
+    """Answers to choose from."""
+    return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in asked.answers)
 
 
 def target_of(obj: SceneObject, scene: Scene) -> Target:
@@ -140,8 +161,9 @@ def _vector(values: npt.NDArray[np.float64]) -> Vector3:
     return (x, y, z)
 
 
-def _dialogue_id(instruction: str, scene: Scene) -> str:
-    """The same for the same instruction on the same observation; another for any other."""
+def _dialogue_id(said: Sequence[str], scene: Scene) -> str:
+    """The same for the same words on the same observation; another for any other."""
     seen = ";".join(f"{o.id}:{o.detection.label}:{o.detection.box_xyxy}" for o in scene.objects)
+    instruction = "\n".join(said)
     text = f"{instruction}\n{scene.frame.frame_id}\n{scene.frame.stamp_ns}\n{seen}"
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]

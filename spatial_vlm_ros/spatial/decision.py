@@ -39,6 +39,8 @@ _MOST_CANDIDATES = 10
 _READS = 0.05  # share of the readings from which one counts
 _ALREADY = 0.25  # times as likely is a reading that orders what is so before anything is done
 _STAYS = frozenset({"on", "inside"})  # whatever is there has no better place of the kind; "next to" may be nearer still
+CONFIRMED = 0.95
+"""Probability that the object is meant that a person chose: words are misheard and misjudged, too."""
 _EXISTS = 0.5  # summed likelihood of an order below which nobody can have that place
 
 Flags = npt.NDArray[np.bool_]
@@ -64,6 +66,7 @@ class ResolvedChoice:
         sure: probability of the answer: of the chosen one among all; of each of several, and of any one, by itself.
         avoided: rows of objects that the motion keeps away from, as the words say.
         opinion: what a model said of the whole phrase; None where none was asked.
+        doubt: why an answer has to be confirmed by a person, in words (LOW_CONFIDENCE); None elsewhere.
     """
 
     status: Status
@@ -81,6 +84,7 @@ class ResolvedChoice:
     sure: float = 0.0
     opinion: SecondOpinion | None = None
     avoided: tuple[int, ...] = ()
+    doubt: str | None = None
 
     @property
     def meant(self) -> tuple[int, ...]:
@@ -99,8 +103,8 @@ def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedCho
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
     """
     verdict = _weigh(queries, scorer)
-    if verdict.status is not Status.OK:
-        return verdict
+    if verdict.status is not Status.OK or (scorer.confirmed and set(verdict.meant) <= set(scorer.confirmed)):
+        return verdict  # what a person chose is meant from whatever side
     frames, meant, chosen = [scorer.default_frame], [set(verdict.meant)], [verdict.chosen]
     for frame in other_frames(scorer):
         try:
@@ -189,6 +193,10 @@ class _Ladder:
     def _config(self) -> DecisionConfig:
         return self.scorer.config.decision
 
+    @property
+    def _confirmed(self) -> frozenset[int]:
+        return frozenset(self.scorer.confirmed)
+
     def _end(self, status: Status, chosen: int, *, rivals: Sequence[int] = (), phrase: NounPhrase | None = None,
              clause: ClauseBelief | None = None, several: Sequence[int] = ()) -> ResolvedChoice:  # fmt: skip
         each = self.query.target.choice == "any" or bool(several)
@@ -197,15 +205,21 @@ class _Ladder:
         sure = float(of[rows].min()) if chosen >= 0 else 0.0
         if chosen >= 0 and status is not Status.OK:
             sure = min(sure, float(self.weight[chosen]))
+        elif chosen >= 0 and set(rows) <= self._confirmed:
+            sure = max(sure, CONFIRMED)
         return ResolvedChoice(status, self.query, self.belief, self.by_row, chosen, tuple(rivals), phrase, clause,
                        self.probability, tuple(several), sure=min(sure, 1.0))  # fmt: skip
 
     def verdict(self) -> ResolvedChoice:
         likeliest = int(np.argmax(self.probability)) if len(self.probability) else -1
+        target = self.query.target
+        if self._confirmed and target.count in (None, 1) and target.choice is None:
+            row = max(self._confirmed, key=lambda row: (float(self.weight[row]), -row))
+            return self._end(self._usable(row), row)
         missing = next(phrases_not_found(self.belief, self._config.found), None)
         if missing is not None:
             return self._end(Status.NOT_FOUND, likeliest, phrase=missing)
-        if not self.alive.any():
+        if not self.alive.any() and not self._confirmed:
             likeliest = _closest(self.belief, self._config)
             return self._end(Status.RELATION_UNSATISFIED, likeliest, clause=_worst(self.belief, likeliest))
         for clause in self.belief.clauses:
@@ -265,8 +279,10 @@ class _Ladder:
         Each has to reach by itself the mass that a single object needs: name, attributes and anchors decided.
         """
         distance = np.nan_to_num(np.linalg.norm(self.scorer.layout.centre, axis=1), nan=np.inf)
-        rows = sorted(np.flatnonzero(self.alive).tolist(), key=lambda row: float(distance[row]))
-        clear = [row for row in rows if self.weight[row] >= self._config.mass and not self._unclear(row)]
+        alive = {*np.flatnonzero(self.alive).tolist(), *self._confirmed}
+        rows = sorted(alive, key=lambda row: float(distance[row]))
+        clear = [row for row in rows if row in self._confirmed
+                 or (self.weight[row] >= self._config.mass and not self._unclear(row))]  # fmt: skip
         return clear, [row for row in rows if row not in clear]
 
     def _unclear(self, row: int) -> list[ClauseBelief]:

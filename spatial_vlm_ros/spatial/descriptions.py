@@ -19,7 +19,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import FrameUndefinedError, InputError, NotUnderstoodError
 from spatial_vlm_ros.language.dialogue import parse_answer
 from spatial_vlm_ros.language.inflection import plural
-from spatial_vlm_ros.language.lexicon import ORDINALS
+from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.attributes import NO, YES, attribute_likelihood, colour_shares
@@ -222,6 +222,19 @@ class Describer:
             word = superlatives.MIDDLE
             meaning = (NounPhrase(GENERIC, superlative=word),)
             yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))
+
+    def first_of(self, count: int) -> Iterator[Description]:
+        """So many at one end of each order: "the two leftmost ones"."""
+        if self._onlooker is None:
+            return
+        number = next((word for word, value in NUMBERS.items() if value == count), str(count))
+        for kind, pair in PAIRS:
+            for word, _, of_more in pair:
+                key = superlatives.key_of(word, self.layout, self._onlooker)
+                places = superlatives.places_in_order(key, self.members, range(1, count + 1))
+                fits = np.minimum(np.sum(places, axis=0), 1.0)[self.rows]
+                meaning = (NounPhrase(GENERIC, superlative=word),)
+                yield Description(kind, f"{number} {of_more}", _BEFORE, meaning, fits, self._gap(key))
 
     def counted(self, side: str) -> Sequence[Description]:
         """The place of each object in the order from a side, one description for each place, first to last."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.language.rendering import named
@@ -59,19 +59,26 @@ def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
     )
 
 
-def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer) -> int | None:
-    """Row of the object whose label comes nearest to a name that fits nothing: misspelt, or with a word in common."""
+def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> int | None:
+    """Row of the object whose label comes nearest to a name that fits nothing: misspelt, or with a word in common.
+
+    Args:
+        phrase: the name.
+        scorer: the scene.
+        unnamed: labels that are not meant.
+    """
     said = phrase.category.lower().split()
     best, nearest = None, 0.0
     if scorer.match(phrase).max(initial=0.0) >= _SAID:  # it is seen, and of another colour
         return None
-    for row, label in _labels(scorer.layout.scene.objects):
+    labels = [(row, label) for row, label in _labels(scorer.layout.scene.objects) if label not in unnamed]
+    for row, label in labels:
         words = label.split()
         alike = difflib.SequenceMatcher(None, phrase.category.lower(), label).ratio()
         likeness = max(alike, difflib.SequenceMatcher(None, said[-1], words[-1]).ratio())
         if likeness >= _ALIKE and likeness + alike > nearest:
             best, nearest = row, likeness + alike
-    having = (row for row, label in _labels(scorer.layout.scene.objects) if said[-1] in label.split()[:-1])
+    having = (row for row, label in labels if said[-1] in label.split()[:-1])
     return best if best is not None else next(having, None)  # "the pig" of a pig candle
 
 

@@ -8,7 +8,7 @@ the innermost phrase outwards: each anchor's weight enters the clause of the phr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,6 +59,9 @@ class PhraseScorer:
         unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
         parts: (phrase, row of a whole) → the parts of it that the phrase may mean, where no detection is one.
         known: what was measured of pairs of objects, whoever looks.
+        left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
+        denied: rows that a dialogue ruled out as the target.
+        confirmed: rows that a person chose as the target.
     """
 
     layout: Layout
@@ -72,6 +75,9 @@ class PhraseScorer:
     known: Judgements = field(default_factory=Judgements)
     _clauses: dict[object, ClauseBelief] = field(default_factory=dict)
     _fits: dict[object, tuple[Array, Array, frozenset[int]]] = field(default_factory=dict)
+    left: Mapping[NounPhrase, Array] = field(default_factory=dict)
+    denied: tuple[int, ...] = ()
+    confirmed: tuple[int, ...] = ()
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
         default_factory=dict
@@ -82,6 +88,13 @@ class PhraseScorer:
         return dataclasses.replace(
             self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={}, _clauses={}
         )
+
+    def within(
+        self, left: Mapping[NounPhrase, Array], denied: tuple[int, ...] = (), confirmed: tuple[int, ...] = ()
+    ) -> PhraseScorer:
+        """The same scene with what a dialogue ruled out and settled."""
+        fresh = self.seen_from(self.default_frame)
+        return dataclasses.replace(fresh, left=left, denied=denied, confirmed=confirmed)
 
     def score_phrase(self, phrase: NounPhrase, anchor: bool = False, each: bool = False) -> PhraseBelief:
         """Belief in a phrase and in all phrases inside it.
@@ -102,6 +115,8 @@ class PhraseScorer:
 
     def _score(self, phrase: NounPhrase, anchor: bool, each: bool) -> PhraseBelief:
         name = self.match(phrase)
+        if phrase in self.left:
+            name = name * self.left[phrase]
         described = name.tobytes(), phrase.attributes, phrase.count in (None, 1), phrase.choice, each
         if described not in self._fits:
             self._fits[described] = self._fit(phrase, name, each)

@@ -7,8 +7,10 @@ See docs/questions.md. Every answer that a question offers is one that the parse
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -34,7 +36,13 @@ _MOST_COUNTED = 20  # objects that are looked at one by one; more are told apart
 _MOST_SPLITS = 200  # looked at for one kind of words
 _IN_A_ROW = {"left": -1, "right": 1}  # order of speaking
 _SUREST = 0.03, 0.95  # fits beyond these are not told apart: colours from pixels reach them, orders exceed them
+_LIKELY = 0.75  # fit from which a place is asked for though it is not clear: the answer is confirmed
+_MOST_IDS = 10  # that a question lists
+_SAYABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}")
 _STEP = 0.1  # bits within which two questions are equally good
+
+YES, NO = "yes", "no"
+"""Answers that a yes/no question offers."""
 
 _WHOSE = {
     FrameOfReference.VIEWER: ("the camera's", "from the camera's side"),
@@ -55,12 +63,16 @@ class Question:
         answers: (words, rows) for each answer: words that the parser understands, and the objects that they mean.
         bits: what the answer is expected to tell about which object is meant.
         clear: whether each answer clearly fits its objects and no others; else it stands for what it fits best.
+        kind: what sort of question it is: which object, whether one is meant, by which name, or from whose side.
+        about: the phrase whose name fits nothing (kind "name").
     """
 
     text: str
     answers: tuple[tuple[str, tuple[int, ...]], ...]
     bits: float
     clear: bool = True
+    kind: Literal["which", "whether", "name", "whose"] = "which"
+    about: NounPhrase | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +132,7 @@ def ask(
     for split in sorted(splits, key=lambda s: s.rank):
         if all(part.understood(several) for part, _ in split.parts):
             return _worded(split, describer, several)
-    return _unclear(describer, prior / prior.sum(), several)
+    return _unclear(describer, prior / prior.sum(), several, phrase.count or 1)
 
 
 def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
@@ -142,6 +154,15 @@ def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
 def confirm(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
     """The question whether one object is meant, in the shortest words that fit no other: "Do you mean the red cup?"."""
     return f"Do you mean {distinguished(row, layout, frame=frame)}?"
+
+
+def whether(rows: Sequence[int], layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> Question:
+    """The question whether some objects are meant, to be answered with yes or no."""
+    if len(rows) == 1:
+        text = confirm(rows[0], layout, frame=frame)
+    else:
+        text = f"Do you mean {' and '.join(distinguished(row, layout, frame=frame) for row in rows)}?"
+    return Question(text, ((YES, tuple(rows)), (NO, ())), 0.0, kind="whether")
 
 
 def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
@@ -271,11 +292,30 @@ def _counting(describer: Describer, words: str) -> str:
     return f"Which of the {number(len(describer.rows))} {plural_of(_noun(describer.noun, 'thing'))}, counted {words}?"
 
 
-def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
-    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best."""
+def _of_some(describer: Describer, count: int) -> Question | None:
+    """Which so many: those at one end of an order, or at the other; None where no order tells clearly."""
+    for kind in POSITIONS:
+        ends = [d for d in describer.first_of(count) if d.kind == kind and len(d.held) == count and d.understood(True)]
+        if len(ends) == 2:
+            rows = [int(row) for row in describer.rows]
+            answers = tuple((d.said(several=True), tuple(rows[n] for n in sorted(d.held))) for d in ends)
+            noun = plural_of(_noun(describer.noun))
+            cores = _or([f"the {d.core}" for d in ends])
+            return Question(f"Which {noun}: {cores} ones?", answers, 0.0)
+    return None
+
+
+def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) -> Question:
+    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best; else by ids."""
     rows = [int(row) for row in describer.rows]
+    few = _of_some(describer, count) if several and count > 0 and len(rows) <= _MOST_COUNTED else None
+    if few is not None:
+        return few
+    by_id = None if several else _by_id(describer)
     orders = [] if several or len(rows) > _MOST_COUNTED else _orders(describer)
     if not orders:
+        if by_id is not None:
+            return by_id
         objects = f"{number(len(rows))} {plural_of(_noun(describer.noun, 'thing'))}"
         return Question(f"Which of the {objects}?", (), 0.0)
     text, places = max(orders, key=lambda told: round(_bits(prior, told[1]) / _STEP))
@@ -284,8 +324,21 @@ def _unclear(describer: Describer, prior: Array, several: bool) -> Question:
         first = int(np.argmax(places[0].fits - places[1].fits))
         best = np.array([0, 1]) if first == 0 else np.array([1, 0])
     meant = [tuple(row for row, place in zip(rows, best, strict=True) if place == n) for n in range(len(places))]
+    likely = all(places[place].fits[n] >= _LIKELY for n, place in enumerate(best))
+    if by_id is not None and not (likely and max(map(len, meant)) == 1):
+        return by_id
     answers = tuple((d.said(), held) for d, held in zip(places, meant, strict=True) if held)
     return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
+
+
+def _by_id(describer: Describer) -> Question | None:
+    """Which, by the ids that images show; None where ids cannot be said or are too many."""
+    objects = describer.objects
+    if len(objects) > _MOST_IDS or not all(_SAYABLE_ID.fullmatch(obj.id) for obj in objects):
+        return None
+    noun = _noun(describer.noun, "thing")
+    answers = tuple((f"the {noun} {obj.id}", (int(row),)) for obj, row in zip(objects, describer.rows, strict=True))
+    return Question(f"Which {noun}: {_or([obj.id for obj in objects])}?", answers, 0.0)
 
 
 def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
@@ -305,7 +358,7 @@ def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
 def _about_frames(frames: Sequence[str], rows: Sequence[int], probability: Array) -> Question:
     prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
     answers = tuple((_WHOSE[FrameOfReference(name)][1], (int(row),)) for name, row in zip(frames, rows, strict=False))
-    return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()))
+    return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()), kind="whose")
 
 
 def _noun(category: str, anything: str = "one") -> str:

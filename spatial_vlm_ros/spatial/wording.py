@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.rendering import named
@@ -16,7 +18,7 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.descriptions import spoken
 from spatial_vlm_ros.spatial.occlusion import is_inside
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.types import HiddenRegion, NounPhrase, SceneObject, Status, TakenFor
+from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, NounPhrase, SceneObject, Status, TakenFor
 
 _LISTED = 4  # candidates or regions named in a sentence
 
@@ -26,8 +28,14 @@ def name_of(obj: SceneObject) -> str:
     return printable(f"{obj.detection.label} ({obj.id})")
 
 
-def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> questions.Question | None:
-    """What to ask, where an answer would settle the matter."""
+def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> questions.Question | None:
+    """What to ask, where an answer would settle the matter.
+
+    Args:
+        verdict: what was decided.
+        scorer: the scene.
+        unnamed: names that were offered before and denied.
+    """
     layout = scorer.layout
     frame = verdict.query.target.stated_frame or scorer.default_frame  # the one an answer will be judged in
     if verdict.status is Status.AMBIGUOUS and verdict.phrase is None:
@@ -38,25 +46,40 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> questions.Questio
             verdict.query.target, verdict.rivals, verdict.probability, layout, frames, frame=frame, members=members
         )  # fmt: skip
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
-        return _did_you_mean(verdict.phrase, verdict.query.target, scorer)
+        return _did_you_mean(verdict.phrase, verdict.query.target, scorer, unnamed)
     if verdict.chosen < 0 or verdict.phrase is not None:
         return None
-    alone = int((verdict.belief.fit >= 0.5).sum()) == 1
-    if verdict.status is Status.LOW_CONFIDENCE or (verdict.status is Status.RELATION_UNSATISFIED and alone):
-        return questions.Question(questions.confirm(verdict.chosen, layout, frame=frame), (), 0.0)
+    left = np.flatnonzero(verdict.belief.fit >= 0.5)
+    if verdict.status is Status.LOW_CONFIDENCE or (verdict.status is Status.RELATION_UNSATISFIED and len(left) == 1):
+        return questions.whether(verdict.several or (verdict.chosen,), layout, frame=frame)
+    if verdict.status is Status.RELATION_UNSATISFIED and scorer.denied and len(left):
+        return _which_is_left(verdict, left, scorer, frame)
     return None
 
 
-def _did_you_mean(missing: NounPhrase, target: NounPhrase, scorer: PhraseScorer) -> questions.Question | None:
+def _which_is_left(
+    verdict: ResolvedChoice, left: npt.NDArray[np.intp], scorer: PhraseScorer, frame: FrameOfReference
+) -> questions.Question:
+    """After what the words chose was denied: which of those that are left, likeliest first, whatever else was said."""
+    ranked = [int(row) for row in left[np.argsort(-verdict.probability[left], kind="stable")]]
+    even = np.zeros(len(verdict.probability))
+    even[ranked] = 1.0 / len(ranked)
+    plain = dataclasses.replace(verdict.query.target, superlative=None, ordinal=None, relations=())
+    members = (even > 0).astype(np.float64)
+    return questions.ask(plain, ranked, even, scorer.layout, frame=frame, members=members)
+
+
+def _did_you_mean(
+    missing: NounPhrase, target: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str]
+) -> questions.Question | None:
     """Offers the nearest name that was seen; it can be answered where it is that of the target itself."""
-    row = naming.meant_perhaps(missing, scorer)
-    if row is None:
+    row = naming.meant_perhaps(missing, scorer, unnamed)
+    words = None if row is None else spoken(scorer.layout.scene.objects[row].detection.label)
+    if row is None or words is None:
         return None
-    words = spoken(scorer.layout.scene.objects[row].detection.label)
-    if words is None:
-        return None
-    answers = ((f"the {words}", (row,)),) if missing == target else ()
-    return questions.Question(f"Did you mean the {words}?", answers, 0.0)
+    named_so = ((f"the {words}", (row,)),) if missing == target else ()
+    answers = (*named_so, (questions.YES, (row,)), (questions.NO, ()))
+    return questions.Question(f"Did you mean the {words}?", answers, 0.0, kind="name", about=missing)
 
 
 def message(
@@ -85,7 +108,8 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
     said = describe(verdict.query.target)
     chosen = objects[verdict.chosen] if verdict.chosen >= 0 else None
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
-        text = f"I see no {named(verdict.phrase)}"
+        again = "other " if scorer.denied and verdict.phrase == verdict.query.target else ""
+        text = f"I see no {again}{named(verdict.phrase)}"
         if hidden:
             text += f"; one could be hidden {_hiding(hidden, scorer)}"
         return text + "."
@@ -110,6 +134,8 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         names = ", ".join(name_of(objects[row]) for row in verdict.rivals[:_LISTED])
         more = len(verdict.rivals) - _LISTED
         return f"'{said}' fits {len(verdict.rivals)} things: {names}{f' and {more} more' if more > 0 else ''}."
+    if verdict.doubt is not None:
+        return f"The {name_of(chosen)} fits '{said}', but {verdict.doubt}."
     if verdict.status is Status.LOW_CONFIDENCE:
         if verdict.clause is not None:
             unclear = _clause_words(verdict.clause, verdict.chosen, scorer)

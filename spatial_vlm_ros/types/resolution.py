@@ -159,7 +159,7 @@ class OfferedAnswer:
 
     Args:
         text: words that the parser understands, for example "the left one"; sent with the question's dialogue_id.
-        ids: detection ids of the candidates that they mean; one where the answer settles it.
+        ids: detection ids of the candidates that they mean; one where the answer settles it, none of "no".
     """
 
     text: str
@@ -253,7 +253,8 @@ class Resolution:
         up_from: where "up" came from; None when no scene was built.
         question: asked when an answer would settle the matter.
         answers: to the question, each with what it means; empty where other words are needed, and without a question.
-        dialogue_id: set with `question` and when OK; an answer ("the red one", "no, the other one") refers to it.
+        dialogue_id: set with `question`, when OK, and throughout a dialogue; an answer ("the red one", "no, the other
+            one") refers to it.
         hidden_regions: where an object that was not found could be.
         confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
             measurement.

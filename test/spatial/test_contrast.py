@@ -222,7 +222,7 @@ def test_the_nearest_name_is_offered_and_never_used(tabletop: Tabletop) -> None:
     )
     assert answer.status is Status.NOT_FOUND
     assert answer.question == "Did you mean the kettle?"
-    assert [(a.text, a.ids) for a in answer.answers] == [("the kettle", ("b",))]
+    assert [(a.text, a.ids) for a in answer.answers] == [("the kettle", ("b",)), ("yes", ("b",)), ("no", ())]
 
 
 def test_no_name_is_offered_for_one_that_is_like_none(tabletop: Tabletop) -> None:

@@ -81,6 +81,8 @@ def trials(shown: Image, instruction: str, config: ResolverConfig | None = None)
     assert asked.question or not asked.answers
     for offered in asked.answers:
         assert set(offered.ids) <= known, offered
+        if not offered.ids:  # "no" means none of them
+            continue
         found = Resolver(config).resolve(frame, offered.text, detections, follows=[instruction])
         yield Trial(where, asked, offered, found)
 
@@ -141,13 +143,14 @@ def test_whose_side_is_meant_can_be_answered(tabletop: Tabletop, scenes: int) ->
     assert {trial.end for trial in tried} == {"own"}, told(tried)
 
 
-def test_answers_that_may_mean_either_object_are_not_offered(tabletop: Tabletop) -> None:
+def test_objects_that_no_words_tell_apart_are_offered_by_their_ids(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.can("a", 0, 0))
     twice = (seen.detections[0], dataclasses.replace(seen.detections[0], id="again"))
-    found = Resolver().resolve(seen.frame, "the can", twice)
-    assert found.status is Status.AMBIGUOUS
-    assert found.question
-    assert found.answers == ()
+    asked = Resolver().resolve(seen.frame, "the can", twice)
+    assert asked.status is Status.AMBIGUOUS
+    assert asked.question == "Which can: a or again?"
+    assert asked.answers == (OfferedAnswer("the can a", ("a",)), OfferedAnswer("the can again", ("again",)))
+    assert {trial.end for trial in trials(("twice", seen.frame, twice), "the can")} == {"own"}
 
 
 @pytest.mark.parametrize("instruction", ["grab me the chick behind the cup", "the duck", "blah of of"])

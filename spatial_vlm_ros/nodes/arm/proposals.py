@@ -159,7 +159,7 @@ def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQu
         tuple(answer.text for answer in asked.answers),
         expires_after,
         png_of(image, asked.stamp_ns),
-        tuple(", ".join(answer.ids) for answer in asked.answers),
+        tuple(", ".join(answer.ids) or "none of them" for answer in asked.answers),
     )
 
 

@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from spatial_vlm_ros.errors import (
-    BusyError,
-    CancelledError,
-    InputError,
-    InternalError,
-    SpatialVlmError,
-    StopRequestedError,
-)
-from spatial_vlm_ros.language import parse_dialogue, stops
+from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
+from spatial_vlm_ros.language import stops
+from spatial_vlm_ros.nodes.perception.dialogue_store import DialogueStore
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.observer import Observer
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.resolver import Resolver, refusal
+from spatial_vlm_ros.resolver import Resolver, refused_in
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue
+from spatial_vlm_ros.spatial.dialogue_turns import take
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
@@ -35,8 +31,6 @@ from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, Statu
 
 _log = logging.getLogger(__name__)
 
-_DIALOGUES = 200  # answers and questions that later words may refer to
-_TURNS = 20  # of one dialogue; a person begins anew long before
 _TOLD_AGAIN = 1.0  # s
 _LATENCIES = 200  # answers that percentiles are taken over
 
@@ -54,7 +48,7 @@ class InstructionRequest(Wait):
             frame that is complete.
 
     Attributes:
-        follows: what was said before in its dialogue.
+        before: the dialogue that it goes on with; None where it begins one.
         accepted_ns: when it came, nanoseconds: no frame stamped before answers it.
         stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = it waits for its turn.
         told: when the stage was last told, seconds of time.monotonic.
@@ -73,7 +67,7 @@ class InstructionRequest(Wait):
         super().__init__(found=found)
         self.instruction, self.frame_of_reference, self.dialogue_id = instruction, frame_of_reference, dialogue_id
         self.reply, self.progress = reply, progress
-        self.follows: tuple[str, ...] = ()
+        self.before: Dialogue | None = None
         self.accepted_ns = self.stage = 0
         self.told = 0.0
         self.task: ResolvingTask | None = None
@@ -89,6 +83,7 @@ class RequestOutcome:
         detections: those that the answer rests on.
         begun: when the last message of the frame came in, seconds of time.perf_counter; None where none was resolved.
         scene: all objects of the frame; None where it was refused before they were lifted.
+        dialogue: what later words may refer to.
     """
 
     resolution: Resolution
@@ -96,6 +91,7 @@ class RequestOutcome:
     detections: tuple[Detection, ...] = ()
     begun: float | None = None
     scene: Scene | None = None
+    dialogue: Dialogue | None = None
 
 
 class RequestQueue:
@@ -135,7 +131,7 @@ class RequestQueue:
         self.on_busy: Callable[[bool], None] = lambda _: None
         self._request: InstructionRequest | None = None
         self._queue: deque[InstructionRequest] = deque()
-        self._dialogues: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._dialogues = DialogueStore(lambda: self._settings.node.dialogue_timeout)
         self._closed = False
         self.grounder_failed = ""
         self.ends: Counter[str] = Counter()
@@ -201,9 +197,9 @@ class RequestQueue:
                 raise BusyError(self._request.instruction)
             if request.found is not None:
                 check_stamped(request.found)
-            request.follows = self._followed(request.dialogue_id)
+            request.before = self._dialogues.find(request.dialogue_id)
             # Words alone may settle it: then no frame is awaited.
-            queries = parse_dialogue(request.instruction, request.follows)
+            queries = take(request.instruction, request.before).queries
         except Exception as error:
             self._reply(request, self._refused(request, error))
             return
@@ -226,7 +222,7 @@ class RequestQueue:
 
     def cancel(self, request: InstructionRequest, reason: str) -> None:
         """End a request with CANCELLED, wherever it stands."""
-        outcome = RequestOutcome(refusal(request.instruction, CancelledError(reason)))
+        outcome = RequestOutcome(refused_in(request.instruction, CancelledError(reason), request.before))
         if request in self._queue:
             self._queue.remove(request)
             self._reply(request, outcome)
@@ -325,13 +321,13 @@ class RequestQueue:
             task.check("decoding")
             frame, detections = pending.decode()
             task.check("resolving")
-            resolution, seen, scene = resolver.look_at(frame, detections).ask(
-                request.instruction, request.frame_of_reference or None, request.follows, task.check
+            resolution, seen, scene, dialogue = resolver.look_at(frame, detections).ask(
+                request.instruction, request.frame_of_reference or None, request.before or (), task.check
             )
-            return RequestOutcome(resolution, frame, seen, begun, scene)
+            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue)
 
         def failed(error: SpatialVlmError) -> RequestOutcome:
-            return RequestOutcome(refusal(request.instruction, error, pending.stamp_ns))
+            return RequestOutcome(refused_in(request.instruction, error, request.before, pending.stamp_ns))
 
         self._worker.submit(request.task, work, failed, partial(self._resolved, request, pending))
 
@@ -348,7 +344,7 @@ class RequestQueue:
         late = request.task.late if request.task is not None else None
         if request.task is not None and late is not None:
             request.task.withdraw()
-            self._end(request, RequestOutcome(refusal(request.instruction, late)))
+            self._end(request, RequestOutcome(refused_in(request.instruction, late, request.before)))
 
     def _end(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         if request is not self._request:  # it has been cancelled meanwhile
@@ -368,26 +364,13 @@ class RequestQueue:
         if not isinstance(error, SpatialVlmError):
             _log.error("unexpected exception while serving %r", request.instruction, exc_info=error)
             error = InternalError.of(error)
-        return RequestOutcome(refusal(request.instruction, error))
+        return RequestOutcome(refused_in(request.instruction, error, request.before))
 
     def _reply(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         resolution = outcome.resolution
         self.ends[resolution.status.value] += 1
-        said = (*request.follows, request.instruction)
-        if resolution.dialogue_id is not None and len(said) < _TURNS:
-            self._dialogues[resolution.dialogue_id] = said
-            self._dialogues.move_to_end(resolution.dialogue_id)
-            while len(self._dialogues) > _DIALOGUES:
-                self._dialogues.popitem(last=False)
+        self._dialogues.keep(outcome.dialogue)
         request.reply(outcome)
-
-    def _followed(self, dialogue_id: str) -> tuple[str, ...]:
-        if not dialogue_id:
-            return ()
-        if dialogue_id not in self._dialogues:
-            raise InputError("dialogue_id", repr(dialogue_id), "the id of a recent answer or question",
-                             "send the whole instruction without an id")  # fmt: skip
-        return self._dialogues[dialogue_id]
 
 
 def _grounders_time(grounder: Any) -> float:

@@ -242,7 +242,7 @@ def settled_scene() -> Iterator[tuple[object, PlanningScene, Resolution]]:
     with DEMO_WORLDS["behind"]() as world:
         seen = world.render(VGA, stamp_ns=7)
         frame = noisy(seen.frame, np.random.default_rng(1), STEREO, seen.shiny)
-        answer, _, scene = Resolver(grounder=SimulatorGrounder(seen)).look_at(frame).ask("the chick behind the cup")
+        answer, _, scene, _ = Resolver(grounder=SimulatorGrounder(seen)).look_at(frame).ask("the chick behind the cup")
         assert scene is not None
         yield world, planning_scene(surroundings_of(scene, answer), FOR_CHICKS), answer
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dialogues that later words may go on with: so many, for so long. Knows nothing of ROS."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue
+
+MOST_KEPT = 200
+"""Answers and questions that later words may refer to."""
+_MOST_OVER = 1000  # ids of forgotten ones, so that they are refused for what they are
+_REPAIR = "send the whole instruction without an id"
+
+
+class DialogueStore:
+    """Keeps the newest dialogues; the same id said to again is the same dialogue.
+
+    Args:
+        timeout: seconds after which one that nobody went on with is forgotten.
+        clock: seconds, never set back.
+    """
+
+    def __init__(self, timeout: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._timeout, self._clock = timeout, clock
+        self._kept: OrderedDict[str, tuple[float, Dialogue]] = OrderedDict()  # id -> when last used
+        self._over: OrderedDict[str, str] = OrderedDict()  # id -> why it is over
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def keep(self, dialogue: Dialogue | None) -> None:
+        """Remember a dialogue, as last used now; None, or one without an id, is nothing to remember."""
+        if dialogue is None or not dialogue.id:
+            return
+        self._forget_old()
+        self._kept[dialogue.id] = self._clock(), dialogue
+        self._kept.move_to_end(dialogue.id)
+        self._over.pop(dialogue.id, None)
+        while len(self._kept) > MOST_KEPT:
+            self._end(next(iter(self._kept)), f"which {MOST_KEPT} newer ones have replaced")
+
+    def find(self, dialogue_id: str) -> Dialogue | None:
+        """The dialogue of an id; None of "". It is as last used now.
+
+        Raises:
+            InputError: it is over, or never was.
+        """
+        if not dialogue_id:
+            return None
+        self._forget_old()
+        if dialogue_id not in self._kept:
+            why = self._over.get(dialogue_id, "")
+            got = f"{dialogue_id!r}, {why}" if why else repr(dialogue_id)
+            raise InputError("dialogue_id", got, "the id of a recent answer or question", _REPAIR)
+        _, dialogue = self._kept[dialogue_id]
+        self._kept[dialogue_id] = self._clock(), dialogue
+        self._kept.move_to_end(dialogue_id)
+        return dialogue
+
+    def _forget_old(self) -> None:
+        limit = self._timeout()
+        oldest = self._clock() - limit
+        while self._kept and next(iter(self._kept.values()))[0] < oldest:
+            self._end(next(iter(self._kept)), f"which expired: nobody went on with it for {limit:g} s")
+
+    def _end(self, dialogue_id: str, why: str) -> None:
+        del self._kept[dialogue_id]
+        self._over[dialogue_id] = why
+        while len(self._over) > _MOST_OVER:
+            self._over.popitem(last=False)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dialogue on a scene: the words decided among the objects that it leaves, and what it is after them.
+
+The same words said to the same dialogue on the same scene always have the same answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
+from spatial_vlm_ros.spatial.descriptions import words_of
+from spatial_vlm_ros.spatial.dialogue_state import (
+    AskedQuestion,
+    Dialogue,
+    OfferedObjects,
+    Remembered,
+    remember,
+    rows_of,
+)
+from spatial_vlm_ros.spatial.dialogue_turns import Attempt, DialogueTurn
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.questions import Question
+from spatial_vlm_ros.types import OfferedAnswer, Resolution, SpatialQuery, Status
+
+_LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
+_MOVED = "what was spoken of is not clearly where it was"
+_ELSE = "it is called by another name than those asked about"
+_CONTRARY = "the words fit an object better that was denied"
+
+
+class DialogueChoice(NamedTuple):
+    """What was decided, the scene as the dialogue left it, and the attempt that led to it."""
+
+    choice: ResolvedChoice
+    scorer: PhraseScorer
+    attempt: Attempt
+
+
+def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
+    """Decide what words ask: by the first of their attempts that leaves an object, else by the first one.
+
+    Args:
+        turn: from `take`.
+        scorer: the scene; it knows the phrases of all attempts.
+
+    Raises:
+        FrameUndefinedError: a reading needs a frame of reference that is not defined.
+    """
+    first: DialogueChoice | None = None
+    for attempt in turn.attempts:
+        found = _tried(attempt, scorer)
+        if found is None:
+            continue
+        status = found.choice.status
+        if attempt.agreed and found.choice.doubt is None and status is not Status.OK:
+            continue
+        if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and not _of_target(found.choice)):
+            return found
+        if first is None or (
+            turn.denies and first.choice.status is Status.NOT_FOUND and status is not first.choice.status
+        ):
+            first = found  # after a denial, what is left and does not fit may be asked about
+    if first is None:
+        raise ValueError("a turn without an attempt")  # a bug: `take` gives one, or refuses
+    return first
+
+
+def _of_target(choice: ResolvedChoice) -> bool:
+    """Whether it is the target itself that was not found."""
+    return choice.phrase is None or choice.phrase == choice.query.target
+
+
+def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
+    """What an attempt leads to; None where nothing is called by its names."""
+    scene = scorer.layout.scene
+    among, kept = rows_of(attempt.among, scene)
+    denied, known = rows_of(attempt.denied, scene)
+    confirmed, there = rows_of(attempt.confirmed, scene)
+    doubt = attempt.doubt if kept and known and there else _MOVED
+    queries = _called(attempt, scorer)
+    if not queries:
+        return None
+    if doubt == _MOVED:
+        among, confirmed = (among if kept else ()), (confirmed if there else ())
+    confirmed = tuple(row for row in confirmed if row not in denied)
+    within = _restricted(scorer, queries, among, denied, confirmed if doubt is None else ())
+    choice = decide(queries, within)
+    if doubt is None and choice.status is Status.OK and attempt.refuted:
+        refuted, _ = rows_of(attempt.refuted, scene)
+        others = tuple(row for row in denied if row not in refuted)
+        before = decide(queries, _restricted(scorer, queries, among, others, ()))
+        doubt = _CONTRARY if before.status is Status.OK and set(before.meant) & set(refuted) else None
+    if choice.status is Status.OK:
+        category = choice.query.target.category.split()
+        if doubt is None and attempt.noun and attempt.noun not in category and category != ["object"]:
+            doubt = _ELSE
+        if attempt.agreed and set(choice.meant) == set(rows_of(attempt.agreed, scene)[0]):
+            doubt = None
+    if doubt is not None and choice.status is Status.OK:
+        choice = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt)
+    return DialogueChoice(choice, within, attempt)
+
+
+def _restricted(
+    scorer: PhraseScorer,
+    queries: Sequence[SpatialQuery],
+    among: Sequence[int],
+    denied: tuple[int, ...],
+    confirmed: tuple[int, ...],
+) -> PhraseScorer:
+    """The scene with what is left for the target of every reading."""
+    left = np.ones(len(scorer.layout))
+    if among:
+        left = np.isin(np.arange(len(left)), among).astype(np.float64)
+    target = queries[0].target
+    if confirmed and target.count in (None, 1) and target.choice is None:
+        left = np.isin(np.arange(len(left)), confirmed).astype(np.float64)
+    left[list(denied)] = 0.0
+    if left.all() and not confirmed:
+        return scorer
+    return scorer.within({query.target: left for query in queries}, denied, confirmed)
+
+
+def _called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
+    """The readings whose target has a name that an object is called by, in those words or others for them."""
+    if not attempt.names:
+        return attempt.queries
+    objects = scorer.layout.scene.objects
+    names, found = frozenset(attempt.names), scorer.config.decision.found
+    has = np.array([names <= words_of(obj) for obj in objects], np.bool_)
+
+    def called(query: SpatialQuery) -> bool:
+        own = set(query.target.category.split()) <= names  # its own name, which may be another word for the label
+        return bool(((scorer.match(query.target) >= found) & (has | own)).any())
+
+    return tuple(query for query in attempt.queries if called(query))
+
+
+def after(
+    turn: DialogueTurn, decided: DialogueChoice, asked: Question | None, resolution: Resolution
+) -> Dialogue | None:
+    """The dialogue that later words may refer to; None where there is nothing to refer to.
+
+    Args:
+        turn: what was said.
+        decided: what came of it.
+        asked: the question.
+        resolution: the answer as it is sent.
+    """
+    if resolution.dialogue_id is None:
+        return None
+    choice, scorer, attempt = decided
+    scene = scorer.layout.scene
+
+    def of(rows: Sequence[int]) -> Remembered:
+        return tuple(remember(scene.objects[row], scene) for row in rows)
+
+    question = None
+    shown = of(choice.meant) if choice.status is Status.OK else ()
+    among: Remembered = ()
+    if asked is not None:
+        offers = [OfferedObjects(words, of(rows)) for words, rows in asked.answers]
+        offers.sort(key=lambda offer: _said_at(offer.words, asked.text))
+        name = asked.text[len("Did you mean the ") : -1] if asked.kind == "name" else ""
+        fewer = choice.status is Status.RELATION_UNSATISFIED and bool(choice.several)
+        question = AskedQuestion(asked.kind, asked.text, tuple(offers), asked.clear, asked.about, name, fewer)
+        if asked.kind == "whether":
+            shown = of(asked.answers[0][1])
+        elif asked.kind == "which":
+            rows = dict.fromkeys(row for _, part in asked.answers for row in part)
+            among = of(tuple(rows) or choice.rivals)
+    return Dialogue(
+        id=resolution.dialogue_id,
+        said=turn.said,
+        queries=attempt.queries,
+        opened=turn.opened or attempt.queries,
+        asked=question,
+        shown=shown,
+        among=among,
+        denied=attempt.denied,
+        confirmed=attempt.confirmed if attempt.doubt is None else (),
+        unnamed=turn.unnamed,
+        last=resolution if asked is not None else None,
+    )
+
+
+def _said_at(words: str, question: str) -> int:
+    """Where a question names an answer; answers that it counts, or lists by id, keep their order."""
+    core = " ".join(word for word in words.split() if word not in ("the", "one", "ones"))
+    at = question.find(core)
+    return at if at >= 0 else len(question)
+
+
+def asked_again(refused: Resolution, before: Dialogue) -> Resolution:
+    """A refusal of words that did not answer a question: the question stays open, and so does the dialogue."""
+    if before.last is None:
+        return dataclasses.replace(refused, dialogue_id=before.id)
+    answers: tuple[OfferedAnswer, ...] = before.last.answers
+    return dataclasses.replace(refused, question=before.last.question, answers=answers, dialogue_id=before.id)
+
+
+def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> bool:
+    """Whether words that led nowhere leave the question before them open: nothing fits them, and they deny nothing.
+
+    Args:
+        turn: what was said.
+        resolution: what came of it.
+        unknown: whether nothing is called what they name.
+    """
+    open_before = turn.before is not None and turn.before.asked is not None
+    led_nowhere = resolution.status in _LEAVES_NOTHING and (unknown or resolution.question is None)
+    return open_before and led_nowhere and (unknown or not turn.denies)

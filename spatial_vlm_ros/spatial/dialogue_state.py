@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept of a dialogue: what was said, what was asked, and which objects were spoken of, by where they are.
+
+The next words are answered on another frame, in which detections have other ids: an object is known again by its name
+and its place. See docs/dialogue.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.types import NounPhrase, Resolution, Scene, SceneObject, SpatialQuery, Vector3
+
+QuestionKind = Literal["which", "whether", "name", "whose"]
+"""which: "the left or the right one?" · whether: "Do you mean the red cup?" · name: "Did you mean the nut can?" ·
+whose: "From whose side?"."""
+
+NEAR = 0.02, 0.06
+"""Least and most metres by which an object may have moved and still be the same one; half of its width between them."""
+_SAME_BOX = 0.6  # overlap of boxes in the image from which an object without a place is the same one
+
+
+@dataclass(frozen=True)
+class RememberedObject:
+    """An object as it was when it was spoken of.
+
+    Args:
+        id, label: of its detection then.
+        box: x0, y0, x1, y1 in the image, pixels.
+        frame_id: frame of `position`: the base where it is known, else the camera.
+        stamp_ns: of the image.
+        position: volume centre, metres; None where its depth was not measured.
+        width: shorter horizontal side of its box, metres.
+    """
+
+    id: str
+    label: str
+    box: tuple[float, float, float, float]
+    frame_id: str
+    stamp_ns: int
+    position: Vector3 | None
+    width: float
+
+
+Remembered = tuple[RememberedObject, ...]
+
+
+@dataclass(frozen=True)
+class OfferedObjects:
+    """An answer that a question offers, and the objects that it means; none: that the object shown is not meant."""
+
+    words: str
+    objects: Remembered
+
+
+@dataclass(frozen=True)
+class AskedQuestion:
+    """A question, and what its answers mean.
+
+    Args:
+        kind: see QuestionKind.
+        text: the question.
+        offers: answers in the order in which the question names them.
+        clear: whether each answer clearly fits its objects and no others; else it has to be confirmed.
+        about: the name that fits nothing (kind "name").
+        name: the name offered for it.
+        fewer: yes means these objects alone, though more were asked for.
+    """
+
+    kind: QuestionKind
+    text: str
+    offers: tuple[OfferedObjects, ...] = ()
+    clear: bool = True
+    about: NounPhrase | None = None
+    name: str = ""
+    fewer: bool = False
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Everything that later words may refer to. Immutable: the same words said to it again mean the same.
+
+    Args:
+        id: as `Resolution.dialogue_id`.
+        said: all words so far, oldest first.
+        queries: readings of what they add up to.
+        opened: readings of the last command, without the answers after it.
+        asked: the question that is open; None where there is none.
+        offered: the open question and its answers as they were sent.
+        shown: objects of the answer, or the one that a yes/no question is about.
+        among: objects that the open question is about; empty = any.
+        denied: objects that are not meant.
+        confirmed: objects that a person chose.
+        unnamed: names that were offered and denied.
+    """
+
+    id: str
+    said: tuple[str, ...]
+    queries: tuple[SpatialQuery, ...]
+    opened: tuple[SpatialQuery, ...]
+    asked: AskedQuestion | None = None
+    shown: Remembered = ()
+    among: Remembered = ()
+    denied: Remembered = ()
+    confirmed: Remembered = ()
+    unnamed: frozenset[str] = frozenset()
+    last: Resolution | None = field(default=None, compare=False, repr=False)
+
+
+def remember(obj: SceneObject, scene: Scene) -> RememberedObject:
+    """An object of a scene, to be found again in another one."""
+    place = _place(obj, scene)
+    frame_id = scene.frame.frame_id if scene.frame.base_T_camera is None else scene.frame.base_T_camera.parent
+    x0, y0, x1, y1 = (float(v) for v in obj.detection.box_xyxy)
+    position = None if place is None else (float(place[0]), float(place[1]), float(place[2]))
+    width = float(np.min(obj.box.size[:2])) if position is not None else 0.0
+    return RememberedObject(
+        obj.id, obj.detection.label, (x0, y0, x1, y1), frame_id, scene.frame.stamp_ns, position, width
+    )
+
+
+def _place(obj: SceneObject, scene: Scene) -> np.ndarray | None:
+    """(3,) volume centre in the base, else in the camera frame; None where it was not measured."""
+    if obj.depth_problem is not None or not np.isfinite(obj.box.centre).all():
+        return None
+    transform = scene.frame.base_T_camera
+    return obj.box.centre if transform is None else transform.rotation @ obj.box.centre + transform.translation
+
+
+def row_of(known: RememberedObject, scene: Scene) -> int | None:
+    """The row of a remembered object in a scene; None where it is not clearly there.
+
+    In the same image it has the same id, label and box. Else it is the object of its label (the last word of it
+    agrees, where none has all) whose place is nearest, no farther than it may have moved; two of those are not told
+    apart. What has no place is known by its box in the image.
+    """
+    objects = scene.objects
+    for row, obj in enumerate(objects):
+        same = obj.id == known.id and obj.detection.label == known.label
+        if same and scene.frame.stamp_ns == known.stamp_ns and tuple(obj.detection.box_xyxy) == known.box:
+            return row
+    frame_id = scene.frame.frame_id if scene.frame.base_T_camera is None else scene.frame.base_T_camera.parent
+    if frame_id != known.frame_id:
+        return None
+    near = [row for row, obj in enumerate(objects) if _is_near(known, obj, scene)]
+    alike = [row for row in near if objects[row].detection.label == known.label]
+    head = known.label.lower().split()[-1:]
+    alike = alike or [row for row in near if objects[row].detection.label.lower().split()[-1:] == head]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _is_near(known: RememberedObject, obj: SceneObject, scene: Scene) -> bool:
+    place = _place(obj, scene)
+    if known.position is None or place is None:
+        unplaced = known.position is None and place is None
+        return unplaced and overlaps(known.box, obj.detection.box_xyxy).item() >= _SAME_BOX
+    limit = float(np.clip(known.width / 2, *NEAR))
+    return float(np.linalg.norm(place - np.array(known.position))) <= limit
+
+
+def rows_of(some: Sequence[RememberedObject], scene: Scene) -> tuple[tuple[int, ...], bool]:
+    """Rows of remembered objects in a scene, and whether all of them were found."""
+    found = [row_of(known, scene) for known in some]
+    rows = tuple(dict.fromkeys(row for row in found if row is not None))
+    return rows, None not in found

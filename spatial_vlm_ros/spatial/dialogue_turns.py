@@ -1,0 +1,558 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the next words of a dialogue ask of the scene: readings, and which objects are meant, denied or left.
+
+Knows the dialogue; the scene comes later, for words that settle nothing are refused before a frame is awaited.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError, StopRequestedError
+from spatial_vlm_ros.language import parse, stops
+from spatial_vlm_ros.language.answers import AnswerWords, classify, normalised
+from spatial_vlm_ros.language.dialogue import (
+    commanded,
+    denial,
+    description_of,
+    names_frame,
+    of_the_kind,
+    only_relates,
+    points_back,
+    with_answer,
+    with_command,
+    with_name,
+)
+from spatial_vlm_ros.language.words import check
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue, OfferedObjects, Remembered
+from spatial_vlm_ros.spatial.support_check import check_supported
+from spatial_vlm_ros.types import NounPhrase, SpatialQuery
+from spatial_vlm_ros.types.query import STOP
+
+MOST_SAID = 40
+"""Turns of one dialogue, and so what is kept of it: one for each of as many candidates as an image shows, and more."""
+_MOST_CLAUSES = 20  # of one target, as in a sentence
+_MOST_READINGS = 64
+_MOST_WORDS = 16  # of an answer that says one thing and denies another without a comma
+_ONE = "object"  # the category of "one"
+_COUNTED_FROM_LEFT = re.compile(r"\bcounted from the left\b|: the left(?:,| or) ")
+_TWO_MEANINGS = re.compile(r"right|(?:no )?(?:(?:that|this|it) is )?(?P<no>not the right(?: one)?)")  # true, and a side
+_FUNCTION_WORDS = frozenset({
+    "the", "a", "an", "one", "ones", "it", "is", "its", "that", "this", "of", "to", "by", "with", "at", "in", "on",
+    "and", "which", "stands", "please", "i", "mean", "meant", "want", "further", "far", "more", "farther", "over",
+    "there", "side", "hand",
+})  # fmt: skip
+"""Words of an answer that tell nothing apart."""
+_NO_ANSWER = "this does not answer the question"
+_UNCLEAR = "the words do not tell the objects apart clearly"
+_AFTER_NO = "another one was denied before"
+_NOT_ALL = "it does not fit everything that was said"
+_ENDS = "these words end the dialogue, and nothing is done"
+
+Readings = tuple[SpatialQuery, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to take the words.
+
+    Args:
+        queries: the readings.
+        among: the only objects that may be meant; empty = all.
+        denied: objects that are not meant.
+        confirmed: objects that a person chose.
+        doubt: why an answer of this attempt has to be confirmed; None where it stands.
+        refuted: objects that were denied: where the words would choose one of them, they contradict that, and the
+            answer has to be confirmed.
+        names: words that some object has to be called, by label or attribute; without one, the attempt is passed over.
+        unknown: nothing is called so, which is all that it says.
+        noun: of the objects that a question is about: an answer of another name has to be confirmed; "" = any.
+        agreed: objects that were asked about: it counts only where it is clear, and needs no confirmation where it is
+            these.
+    """
+
+    queries: Readings
+    among: Remembered = ()
+    denied: Remembered = ()
+    confirmed: Remembered = ()
+    doubt: str | None = None
+    refuted: Remembered = ()
+    names: tuple[str, ...] = ()
+    unknown: bool = False
+    noun: str = ""
+    agreed: Remembered = ()
+
+
+@dataclass(frozen=True)
+class DialogueTurn:
+    """What words ask, beside what was said before.
+
+    Args:
+        words: as said.
+        attempts: tried in this order, until one leaves an object to choose.
+        before: the dialogue that they belong to; None where they begin one.
+        denies: whether they deny something, which is kept even where nothing is left.
+        unnamed: names that were offered and denied.
+        opened: readings of the command that all answers are about; empty = those of the attempt.
+    """
+
+    words: str
+    attempts: tuple[Attempt, ...]
+    before: Dialogue | None = None
+    denies: bool = False
+    unnamed: frozenset[str] = frozenset()
+    opened: Readings = ()
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """All words of the dialogue."""
+        return (*(self.before.said if self.before is not None else ()), self.words)
+
+    @property
+    def queries(self) -> Readings:
+        """Readings of all attempts."""
+        return tuple(dict.fromkeys(query for attempt in self.attempts for query in attempt.queries))
+
+
+def supported(queries: Sequence[SpatialQuery]) -> Readings:
+    """The readings whose relations are all known.
+
+    Raises:
+        NotUnderstoodError: the preferred one needs what is not known.
+        PlugInError: or a relation of an installed package that cannot be used.
+        StopRequestedError: the words ask to stop.
+    """
+    if queries[0].action == STOP:
+        raise StopRequestedError(queries[0].instruction)
+    for query in queries[:1]:
+        check_supported(query)
+    known = []
+    for query in queries:
+        try:
+            check_supported(query)
+        except SpatialVlmError:
+            continue
+        known.append(query)
+    return tuple(known)
+
+
+def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
+    """What words ask in a dialogue.
+
+    Args:
+        words: an instruction, or the answer to a question, or words about an answer.
+        before: the dialogue; None = they begin one.
+
+    Raises:
+        InputError: the words are no text; or the dialogue is too long.
+        NotUnderstoodError: they are outside the grammar, or answer nothing.
+        StopRequestedError: they ask to stop, whatever was asked.
+    """
+    if stops(words):
+        raise StopRequestedError(words)
+    if before is None:
+        return DialogueTurn(words, (Attempt(supported(parse(words))),))
+    if len(before.said) >= MOST_SAID:
+        repair = "send the whole instruction without an id"
+        raise InputError("dialogue", f"{len(before.said)} turns", f"at most {MOST_SAID}", repair)
+    return _Taking(words, before).turn()
+
+
+def is_end(words: str) -> bool:
+    """Whether words end a dialogue ("never mind")."""
+    return classify(words).kind == "end"
+
+
+class _Taking:
+    """Takes words in a dialogue. One method for each kind of answer."""
+
+    def __init__(self, words: str, before: Dialogue) -> None:
+        self._words, self._before = words, before
+        self._asked = before.asked
+        self._kind = before.asked.kind if before.asked is not None else None
+        self._target = before.queries[0].target
+
+    def turn(self) -> DialogueTurn:
+        check(self._words)
+        answer = classify(self._words, self._nouns())
+        sided = _TWO_MEANINGS.fullmatch(normalised(self._words))
+        if sided is not None and answer.kind in ("yes", "no"):
+            answer = self._side_or_truth(answer, sided["no"])
+        how: dict[str, Callable[[AnswerWords], DialogueTurn]] = {
+            "yes": self._yes, "no": self._no, "none": self._none, "other": self._other, "others": self._other,
+            "any": self._any, "all": self._all, "nth": self._nth, "words": self._described,
+        }  # fmt: skip
+        if answer.kind == "end":
+            raise self._refusal(_ENDS, "say a new instruction, or go on with an answer")
+        if answer.kind == "unsaid":
+            raise self._refusal(_NO_ANSWER, self._repair())
+        return how[answer.kind](answer)
+
+    # -------------------------------------------------------------------------------------------- kinds of answers
+
+    def _yes(self, _: AnswerWords) -> DialogueTurn:
+        before, asked = self._before, self._asked
+        if asked is not None and asked.kind == "name" and asked.about is not None:
+            return self._renamed()
+        if asked is None or asked.kind == "whether":
+            if before.shown:
+                return self._settled(before.queries, before.shown)
+            raise self._refusal("nothing was asked that yes answers", "say which object is meant")
+        raise self._refusal("yes does not tell which is meant", self._repair())
+
+    def _renamed(self) -> DialogueTurn:
+        asked, before = self._asked, self._before
+        assert asked is not None and asked.about is not None  # noqa: PT018, S101
+        queries = supported(with_name(before.queries, asked.about, asked.name))
+        turn = self._turn(Attempt(queries, (), before.denied, before.confirmed))
+        return dataclasses.replace(turn, opened=with_name(before.opened, asked.about, asked.name))
+
+    def _no(self, answer: AnswerWords) -> DialogueTurn:
+        before, asked = self._before, self._asked
+        if asked is not None and asked.kind == "name":
+            turn = self._turn(Attempt(before.queries, (), before.denied, before.confirmed), denies=True)
+            return dataclasses.replace(turn, unnamed=before.unnamed | {asked.name})
+        if asked is not None and asked.kind in ("which", "whose"):
+            return self._none(answer)
+        if not before.shown:
+            raise self._refusal("nothing was shown that could be denied", "say which object is meant")
+        return self._without(before.shown)
+
+    def _without(self, objects: Remembered) -> DialogueTurn:
+        """Other objects than these: those that fit all that was said first, then those that fit the command alone."""
+        before = self._before
+        if objects is before.shown and len(objects) > 1:  # not these two together; each of them may still be meant
+            again = Attempt(before.opened, (), before.denied, doubt="they were denied together")
+            return self._turn(again, denies=True)
+        denied = self._denied(objects)
+        attempts: list[Attempt] = []
+        known: list[Readings] = [before.queries, before.opened]
+        if any(query.target.attributes for query in before.opened):
+            known.append(of_the_kind(before.opened, anywhere=True, any_look=True))
+        for queries in known:
+            unordered = _with(queries, superlative=None, ordinal=None)  # the next in the order was not asked for
+            doubt = _AFTER_NO if unordered == before.queries else _NOT_ALL
+            if all(unordered != attempt.queries for attempt in attempts):
+                attempts.append(Attempt(unordered, (), denied, doubt=doubt))
+        return self._turn(*attempts, denies=True)
+
+    def _none(self, answer: AnswerWords) -> DialogueTurn:
+        before, asked = self._before, self._asked
+        if asked is None or asked.kind in ("whether", "name"):
+            return self._no(answer)
+        offered = tuple(obj for offer in asked.offers for obj in offer.objects) or before.among
+        if asked.kind == "whose" or not offered:
+            raise self._refusal(_NO_ANSWER, self._repair())
+        return self._without(offered)
+
+    def _other(self, answer: AnswerWords) -> DialogueTurn:
+        before = self._before
+        if self._kind in ("which", "whose") or not before.shown:
+            raise self._refusal("no object was shown that another one could be other than", self._repair())
+        queries = of_the_kind(before.opened)
+        if answer.kind == "others" or len(before.shown) > 1:
+            queries = _with(queries, count=-1 if answer.kind == "others" else None)
+        queries = supported(queries)[:_MOST_READINGS]
+        again = "it was denied before" if before.denied else None
+        denied = self._denied(before.shown)
+        attempts = [Attempt(queries, (), denied)]
+        alike = of_the_kind(queries, anywhere=True, any_look=True)
+        if alike != queries:
+            attempts.append(Attempt(alike, (), denied, doubt=_NOT_ALL))
+        if again:
+            attempts.append(Attempt(queries, (), before.shown, doubt=again))
+        return self._turn(*attempts, denies=True)
+
+    def _any(self, _: AnswerWords) -> DialogueTurn:
+        before = self._before
+        anything = _with(before.queries, choice="any", count=None)
+        chosen = before.among if self._kind == "which" else ()
+        return self._turn(Attempt(anything, chosen, before.denied, chosen))
+
+    def _all(self, answer: AnswerWords) -> DialogueTurn:
+        before = self._before
+        if self._kind != "which" or not before.among:
+            return self._described(AnswerWords("words", self._words, no=answer.no))
+        said = with_answer(before.queries, self._words)
+        return self._turn(Attempt(supported(said), before.among, before.denied, before.among))
+
+    def _nth(self, answer: AnswerWords) -> DialogueTurn:
+        asked = self._asked
+        offers = asked.offers if asked is not None and asked.kind in ("which", "whose") else ()
+        if not offers:
+            return self._described(AnswerWords("words", answer.words, no=answer.no))
+        if answer.n > len(offers):
+            raise self._refusal(f"the question names {len(offers)}", self._repair())
+        offer = offers[answer.n - 1 if answer.n > 0 else -1]
+        if asked is not None and (asked.kind == "whose" or _COUNTED_FROM_LEFT.search(asked.text)):
+            return self._offered(offer)
+        return self._offered(offer, "a number may count the answers, or from the left")
+
+    def _described(self, answer: AnswerWords) -> DialogueTurn:
+        """A description, a frame of reference, or a command."""
+        words, before = answer.words, self._before
+        offer = self._offer_said(words) or self._offer_against_another(words)
+        if offer is not None:
+            return self._offered(offer)
+        denied = denial(words)
+        if denied is not None:
+            offer = self._offer_said(denied)
+            if offer is not None and offer.objects and self._kind == "which":
+                left = tuple(obj for obj in before.among if obj not in offer.objects)
+                chosen = left if len(left) == 1 and not _is_plural(before.queries) else ()
+                doubt = None if self._asked is not None and self._asked.clear else _UNCLEAR
+                return self._turn(
+                    Attempt(before.queries, left, self._denied(offer.objects), chosen, doubt), denies=True
+                )
+        if names_frame(words) is not None:
+            queries = supported(with_answer(before.queries, words))
+            return self._turn(Attempt(queries, (), before.denied, before.confirmed))
+        try:
+            command = () if denied is not None else commanded(words)
+            return self._commanded(command, answer) if command else self._narrowed(words, answer)
+        except NotUnderstoodError:
+            part = self._of_part(words)
+            if not part:
+                raise
+            return self._turn(*part)
+
+    # -------------------------------------------------------------------------------------------- words of their own
+
+    def _commanded(self, command: Readings, answer: AnswerWords) -> DialogueTurn:
+        before = self._before
+        queries = supported(with_answer(before.queries, answer.words))
+        target = command[0].target
+        one = target.category in (_ONE, *self._nouns()) and not target.choice
+        if one and re.search(r"\bones?\b", answer.words) and not self._has_other(target):
+            return self._chosen_by_command(command, answer)
+        place = before.opened[0].destination
+        if self._asked is not None and one and target.category != _ONE and command[0].destination is None and place:
+            queries = tuple(dataclasses.replace(q, action=before.opened[0].action, destination=place) for q in command)
+            return dataclasses.replace(self._turn(Attempt(supported(queries))), opened=queries)
+        another = any(points_back(anchor) for clause in target.relations for anchor in clause.anchors
+                      if clause.relation == "other than")  # fmt: skip
+        if points_back(target):
+            confirmed = before.shown or before.confirmed
+            turn = self._turn(Attempt(queries, () if before.shown else before.among, before.denied, confirmed))
+        elif another and before.shown:
+            queries = _without_other(queries)
+            turn = self._turn(Attempt(queries, (), self._denied(before.shown)), denies=True)
+        else:
+            turn = self._turn(Attempt(queries))
+        return dataclasses.replace(turn, opened=queries)
+
+    def _has_other(self, target: NounPhrase) -> bool:
+        return any(clause.relation == "other than" for clause in target.relations)
+
+    def _chosen_by_command(self, command: Readings, answer: AnswerWords) -> DialogueTurn:
+        """Such as "give me the black one": which of those asked about, or of that kind."""
+        before = self._before
+        denied = refuted = self._denied(before.shown if answer.no else ())
+        among = before.among if self._kind == "which" else ()
+        queries = supported(with_command(before.queries, command))[:_MOST_READINGS]
+        opened = supported(with_command(of_the_kind(before.opened, anywhere=True), command))[:_MOST_READINGS]
+        attempts = [Attempt(queries, among, denied, (), None, refuted)]
+        attempts += [Attempt(some, (), denied, (), _NOT_ALL, refuted) for some in dict.fromkeys((queries, opened))]
+        return self._turn(*attempts, denies=answer.no)
+
+    def _narrowed(self, words: str, answer: AnswerWords) -> DialogueTurn:
+        """What a description adds: among those asked about first; elsewhere, or against what was said, in doubt."""
+        before = self._before
+        denied = refuted = self._denied(before.shown if answer.no else ())
+        if self._asked is None and before.queries[0].destination is not None and only_relates(denial(words) or words):
+            repair = f'say "put it {words}" or "the one {words}"'
+            raise self._refusal("this may say which object, or where to put it", repair)
+        queries = supported(with_answer(before.queries, words))
+        names = self._new_names(words)
+        noun = self._nouns()[-1] if self._asked is not None and self._target.category != _ONE else ""
+        if answer.yes and before.shown and self._kind in (None, "whether"):
+            bare = supported(with_answer(of_the_kind(before.opened, anywhere=True), words))
+            return self._turn(Attempt(bare, before.shown, before.denied, names=names), *self._unknown(queries, names))
+        among = before.among if self._kind == "which" else ()
+        plain = Attempt(queries, among, denied, (), None, refuted, names, noun=noun)
+        attempts = [plain]
+        if among:
+            attempts.append(dataclasses.replace(plain, among=(), doubt="it is none of those asked about"))
+        kind = of_the_kind(before.opened, anywhere=True)
+        look = of_the_kind(before.opened, anywhere=True, any_look=True)
+        for earlier, doubt in ((before.opened, None if answer.no else _NOT_ALL), (kind, _NOT_ALL), (look, _NOT_ALL)):
+            try:
+                others = supported(with_answer(earlier, words))
+            except NotUnderstoodError:  # what was said before is needed to read it
+                continue
+            if all(others != attempt.queries for attempt in attempts):
+                attempts.append(dataclasses.replace(plain, queries=others, among=(), doubt=doubt))
+            if earlier is kind and self._kind == "whether" and not answer.no:
+                attempts.insert(0, dataclasses.replace(plain, queries=others, agreed=before.shown, doubt=_NOT_ALL))
+        attempts += self._of_part(words)
+        return self._turn(*attempts, *self._unknown(queries, names), denies=answer.no)
+
+    def _unknown(self, queries: Readings, names: tuple[str, ...]) -> list[Attempt]:
+        """Where nothing is called by the names: those are what is not found."""
+        if not names:
+            return []
+        unknown = _with(queries[:1], category=" ".join(names), attributes=(), relations=())
+        return [Attempt(unknown, unknown=True)]
+
+    def _of_part(self, words: str) -> list[Attempt]:
+        part = self._offer_in_part(words)
+        if part is None:
+            return []
+        return [dataclasses.replace(self._of_offer(part), doubt="only a part of the answer was said")]
+
+    def _new_names(self, words: str) -> tuple[str, ...]:
+        """Words of the description that name a kind, and have to be what an object is called."""
+        try:
+            said = description_of(denial(words) or words)
+        except (InputError, NotUnderstoodError):
+            return ()
+        known = {"object", "it", "them", *self._target.category.split()}
+        return () if said is None else tuple(word for word in said.category.split() if word not in known)
+
+    # -------------------------------------------------------------------------------------------- offered answers
+
+    def _offered(self, offer: OfferedObjects, doubt: str | None = None) -> DialogueTurn:
+        asked, before = self._asked, self._before
+        if asked is not None and asked.kind == "name":
+            return self._renamed()
+        attempt = self._of_offer(offer)
+        if asked is not None and asked.kind == "whose":
+            return self._turn(Attempt(attempt.queries, (), before.denied, ()))
+        if doubt is None and asked is not None and not asked.clear:
+            doubt = _UNCLEAR
+        return self._turn(dataclasses.replace(attempt, doubt=doubt or attempt.doubt))
+
+    def _of_offer(self, offer: OfferedObjects) -> Attempt:
+        before = self._before
+        queries = before.queries
+        if not (len(offer.objects) == 1 and offer.words.endswith(f" {offer.objects[0].id}")):  # an id is no description
+            queries = supported(with_answer(queries, offer.words))
+        wanted = self._target.count
+        single = wanted in (None, 1) and self._target.choice is None
+        settles = (single and len(offer.objects) == 1) or wanted == len(offer.objects)
+        doubt = None if settles or not single else "others that were asked about fit this answer, too"
+        return Attempt(queries, offer.objects, before.denied, offer.objects if settles else (), doubt)
+
+    def _offer_said(self, words: str) -> OfferedObjects | None:
+        """The offered answer that some words are: the same words, the same meaning, or the id of its one object."""
+        offers = () if self._asked is None or self._asked.kind == "whether" else self._asked.offers
+        said = normalised(words)
+        for offer in offers:
+            if said == normalised(offer.words):
+                return offer
+        for offer in offers:
+            if len(offer.objects) == 1 and said in _ids(offer):
+                return offer
+        if self._kind == "whose":
+            frame = names_frame(words)
+            return next((o for o in offers if frame is not None and names_frame(o.words) is frame), None)
+        meaning = self._meaning(words)
+        if meaning is None:
+            return None
+        fitting = [offer for offer in offers if self._meaning(offer.words) == meaning]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _offer_against_another(self, words: str) -> OfferedObjects | None:
+        """The one of "the blue one, not the black one" or "not the black one, the blue one", where both are offered."""
+        said = normalised(words).replace(",", " ").split()
+        if self._kind != "which" or "not" not in said or len(said) > _MOST_WORDS:
+            return None
+        at = said.index("not")
+        pairs = [(said[:at], said[at + 1 :])] if at else [(said[cut:], said[1:cut]) for cut in range(2, len(said))]
+        for one, other in pairs:
+            one = one[1:] if one[:1] in (["but"], ["and"]) else one
+            meant, denied = (self._offer_said(" ".join(part)) if part else None for part in (one, other))
+            if meant is not None and denied is not None and meant is not denied:
+                return meant
+        return None
+
+    def _offer_in_part(self, words: str) -> OfferedObjects | None:
+        """The only offered answer that has all telling words of the answer."""
+        offers = self._asked.offers if self._asked is not None and self._kind == "which" else ()
+        ignored = _FUNCTION_WORDS | set(self._target.category.split())
+        said = set(normalised(words).split()) - ignored
+        fitting = [offer for offer in offers if said <= set(normalised(offer.words).split())]
+        return fitting[0] if said and len(fitting) == 1 else None
+
+    def _meaning(self, words: str) -> NounPhrase | None:
+        """What words say of one of the objects asked about, whatever it is called there."""
+        try:
+            said = description_of(words)
+        except (InputError, NotUnderstoodError):
+            return None
+        if said is not None and said.category in (self._target.category, "it"):
+            said = dataclasses.replace(said, category="object")
+        return said
+
+    # -------------------------------------------------------------------------------------------- small ones
+
+    def _turn(self, *attempts: Attempt, denies: bool = False) -> DialogueTurn:
+        for attempt in attempts[:1]:
+            if any(len(query.target.relations) > _MOST_CLAUSES for query in attempt.queries):
+                raise self._refusal(f"more than {_MOST_CLAUSES} additions were made", "say a new instruction")
+        return DialogueTurn(self._words, attempts, self._before, denies, self._before.unnamed, self._before.opened)
+
+    def _settled(self, queries: Readings, objects: Remembered) -> DialogueTurn:
+        """What a person confirmed."""
+        if self._asked is not None and self._asked.fewer:
+            queries = _with(queries, count=len(objects) if len(objects) > 1 else None)
+        confirmed = (*self._before.confirmed, *objects) if _is_plural(queries) else objects
+        return self._turn(Attempt(queries, (), self._before.denied, confirmed))
+
+    def _denied(self, more: Remembered) -> Remembered:
+        return tuple(dict.fromkeys((*self._before.denied, *more)))
+
+    def _nouns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self._target.category, self._target.category.split()[-1])))
+
+    def _side_or_truth(self, answer: AnswerWords, denied: str | None) -> AnswerWords:
+        """The word "right" alone, or "not the right one": a side where one is asked for, else yes or no.
+
+        Raises:
+            NotUnderstoodError: it may be either.
+        """
+        sides = re.search(r"\b(?:left|right)", self._asked.text) if self._asked is not None else None
+        if self._kind == "which":
+            return AnswerWords("words", denied or self._words)
+        if sides is not None:
+            raise self._refusal("'right' may mean true, or a side", 'say "yes", "no", or which one')
+        return answer
+
+    def _repair(self) -> str:
+        asked = self._asked
+        if asked is None:
+            return "say which object is meant"
+        if asked.kind in ("whether", "name"):
+            return f'answer "yes" or "no": {asked.text}'
+        return f"answer the question: {asked.text}"
+
+    def _refusal(self, reason: str, repair: str) -> NotUnderstoodError:
+        return NotUnderstoodError(self._words, (0, len(self._words)), reason, repair)
+
+
+def _with(queries: Readings, **changed: object) -> Readings:
+    return tuple(dataclasses.replace(q, target=dataclasses.replace(q.target, **changed)) for q in queries)  # type: ignore[arg-type]
+
+
+def _without_other(queries: Readings) -> Readings:
+    """Readings of "grab the other one" without that clause: which object is denied is known better by its place."""
+    kept = []
+    for query in queries:
+        clauses = tuple(clause for clause in query.target.relations if clause.relation != "other than")
+        kept.append(dataclasses.replace(query, target=dataclasses.replace(query.target, relations=clauses)))
+    return tuple(dict.fromkeys(kept))
+
+
+def _is_plural(queries: Readings) -> bool:
+    return queries[0].target.count not in (None, 1)
+
+
+def _ids(offer: OfferedObjects) -> set[str]:
+    """Ways to say the id of an offered object: "d3", "can d3"."""
+    known = offer.objects[0]
+    names = (known.id, f"{known.label} {known.id}", f"the {known.label} {known.id}", f"the {known.label} ({known.id}",
+             f"the one {known.id}", f"the {known.id} one", f"the {known.id}")  # fmt: skip
+    return {normalised(text) for text in names}
