@@ -17,20 +17,32 @@ from spatial_vlm_ros.types.observation import (
     RobotPixels,
     Transform,
 )
-from spatial_vlm_ros.types.query import Destination, Distance, NounPhrase, Ordinal, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types.query import (
+    Destination,
+    Distance,
+    NounPhrase,
+    Ordinal,
+    RelationClause,
+    SpaceQuestion,
+    SpatialQuery,
+    Step,
+)
 from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
+    AnswerObject,
     Candidate,
     ClauseMeasurement,
     FoundPart,
     GraspHint,
     HiddenRegion,
+    MeasuredLength,
     OfferedAnswer,
     Place,
     Pose,
     Quaternion,
     Resolution,
     SecondOpinion,
+    SpaceAnswer,
     TakenFor,
     Target,
     Vector3,
@@ -41,6 +53,7 @@ from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, 
 
 __all__ = [
     "DISTORTION_LENGTHS",
+    "AnswerObject",
     "Candidate",
     "ClauseMeasurement",
     "ClauseState",
@@ -54,6 +67,7 @@ __all__ = [
     "GraspHint",
     "HiddenRegion",
     "Mask",
+    "MeasuredLength",
     "NounPhrase",
     "ObjectShape",
     "OfferedAnswer",
@@ -75,6 +89,8 @@ __all__ = [
     "SceneObject",
     "SecondOpinion",
     "ShapeKind",
+    "SpaceAnswer",
+    "SpaceQuestion",
     "SpatialQuery",
     "Status",
     "Step",

@@ -23,6 +23,7 @@ class Status(str, enum.Enum):
         return member
 
     OK = ("OK", 0)
+    ANSWERED = ("ANSWERED", 1)  # a question about space: no target
 
     NOT_UNDERSTOOD = ("NOT_UNDERSTOOD", 10)
     INVALID_INPUT = ("INVALID_INPUT", 11)
