@@ -9,10 +9,11 @@ from spatial_vlm_ros.language.grammar import flatten
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_phrases import in_parts
 from spatial_vlm_ros.language.possessives import rewrite_possessives
+from spatial_vlm_ros.language.questions_of_space import read_question
 from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.tagging import Tagger
-from spatial_vlm_ros.language.words import check, split, without_stumbles
+from spatial_vlm_ros.language.words import Word, check, split, without_stumbles
 from spatial_vlm_ros.types import SpatialQuery
 
 
@@ -44,7 +45,14 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
         InputError, NotUnderstoodError: as `parse`.
     """
     check(instruction)
-    tagger = Tagger(reorder(rewrite_possessives(without_stumbles(split(instruction)))))
+    words = without_stumbles(split(instruction))
+    asked = read_question(words, instruction, lambda part: _read(part, instruction, later))
+    return _read(words, instruction, later) if asked is None else asked
+
+
+def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    """All readings of words by the grammar of instructions."""
+    tagger = Tagger(reorder(rewrite_possessives(list(words))))
     tokens = tagger.run()
     readings = readings_of(flatten(tokens, instruction), instruction, later)
     if readings[0].action == "place" and readings[0].destination is None:
