@@ -24,6 +24,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
+from spatial_vlm_ros.language.questions_of_space import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
@@ -35,9 +36,11 @@ from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
+from spatial_vlm_ros.spatial.space_answers import answer_question
 from spatial_vlm_ros.spatial.support_check import check_supported, is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
+    Floats,
     FrameOfReference,
     NounPhrase,
     Resolution,
@@ -166,11 +169,10 @@ class Resolver:
     ) -> PhraseScorer:
         """What scores phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
-        row_of = {phrase: row for row, phrase in enumerate(phrases)}
         return PhraseScorer(
             self._layout_of(scene),
             self.config.at_caution(),
-            match=lambda phrase: grounding.match[row_of[phrase]],
+            match=_match_of(phrases, grounding),
             score=scores,
             default_frame=frame or self.config.frame_of_reference,
         )
@@ -261,12 +263,16 @@ class ObservedFrame:
             watch.lap("lift")
             frame = _frame(frame_of_reference)
             scorer = self._resolver.scorer_of(scene, phrases, _of_objects(grounding, scene), frame)
-            choice = decide(queries, scorer)
-            if referrer is not None:
-                watch.lap("relate")
-                choice = self._resolver.cross_checked(choice, scorer, referrer)
-                watch.lap("refer")
-            resolution = _without_robot(answer(with_place(choice, scorer), scorer, instruction), scene)
+            if queries[0].question is not None:
+                resolution = answer_question(queries, scorer, instruction)
+            else:
+                choice = decide(queries, scorer)
+                if referrer is not None:
+                    watch.lap("relate")
+                    choice = self._resolver.cross_checked(choice, scorer, referrer)
+                    watch.lap("refer")
+                resolution = answer(with_place(choice, scorer), scorer, instruction)
+            resolution = _without_robot(resolution, scene)
             watch.lap("relate")
         except SpatialVlmError as error:
             resolution = refusal(instruction, error, self.frame.stamp_ns)
@@ -351,6 +357,21 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
     )
 
 
+def _match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[NounPhrase], Floats]:
+    """How well objects match a phrase: one that was looked for, or one of the same name that a question derives."""
+    rows: dict[object, int] = {}
+    for row, phrase in reversed(list(enumerate(phrases))):
+        rows |= dict.fromkeys((phrase.category, (phrase.category, phrase.attributes), phrase), row)
+
+    def match(phrase: NounPhrase) -> Floats:
+        for key in (phrase, (phrase.category, phrase.attributes), phrase.category):
+            if key in rows:
+                return grounding.match[rows[key]]
+        return label_match((phrase,), grounding.detections)[0]
+
+    return match
+
+
 def _check_frame(frame: object) -> None:
     if not isinstance(frame, RgbdFrame):
         raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
@@ -418,7 +439,8 @@ def _answerable(queries: Sequence[SpatialQuery]) -> Iterator[SpatialQuery]:
 
 def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
     """Every phrase of a reading that has to be found in the image."""
-    yield from _phrases(query.target)
+    for phrase in asked_phrases(query):
+        yield from _phrases(phrase)
     if query.destination is not None and not is_for_a_person(query.destination):
         for anchor in query.destination.anchors:
             yield from _phrases(anchor)

@@ -371,6 +371,25 @@ def subject_of(query: SpatialQuery) -> NounPhrase:
     )  # fmt: skip
 
 
+def asked_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
+    """The phrases of a query that have to be found in the image, without those inside them.
+
+    Of a yes/no question its subject, without what is asked of it: "is the mug red?" looks for a mug.
+    """
+    question = query.question
+    yield subject_of(query)
+    if question is None:
+        return
+    for phrase in (question.asked, question.other, *question.choices):
+        if phrase is None:
+            continue
+        if phrase.category != "object" or question.kind != "whether" or phrase is question.other:
+            yield phrase
+        else:
+            for clause in phrase.relations:
+                yield from clause.anchors
+
+
 def _all_of(target: NounPhrase) -> NounPhrase:
     """All that is said of a phrase, as what is asked of it."""
     return dataclasses.replace(target, category="object", count=None, choice=None)

@@ -67,7 +67,7 @@ def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> R
         frame_of_reference=scorer.frames_used[0] if scorer.frames_used else scorer.default_frame,
         up_from=scene.up_from,
         question=asked.text if asked is not None else None,
-        dialogue_id=_dialogue_id(instruction, scene) if asked is not None or answered else None,
+        dialogue_id=dialogue_id(instruction, scene) if asked is not None or answered else None,
         hidden_regions=hidden,
         confidence=round(sure, 6),
         query=verdict.query,
@@ -138,7 +138,7 @@ def _vector(values: npt.NDArray[np.float64]) -> Vector3:
     return (x, y, z)
 
 
-def _dialogue_id(instruction: str, scene: Scene) -> str:
+def dialogue_id(instruction: str, scene: Scene) -> str:
     """The same for the same instruction on the same observation; another for any other."""
     seen = ";".join(f"{o.id}:{o.detection.label}:{o.detection.box_xyxy}" for o in scene.objects)
     text = f"{instruction}\n{scene.frame.frame_id}\n{scene.frame.stamp_ns}\n{seen}"

@@ -7,6 +7,7 @@ import copy
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import plugged
+from spatial_vlm_ros.language.questions_of_space import asked_phrases
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
 from spatial_vlm_ros.spatial.regions import is_person
@@ -23,7 +24,8 @@ def check_supported(query: SpatialQuery) -> None:
             cannot take.
         PlugInError: a relation of an installed package that cannot be used.
     """
-    _check_phrase(query, query.target)
+    for phrase in (query.target, *(p for p in asked_phrases(query) if p != query.target)):
+        _check_phrase(query, phrase)
     if query.destination is not None and not is_for_a_person(query.destination):
         _check_destination(query, query.destination)
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The resolution of a question about space: ANSWERED without a target, or the refusal that an order would have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import numpy as np
+
+from spatial_vlm_ros.spatial.answer import answer, dialogue_id, target_of
+from spatial_vlm_ros.spatial.decision import candidates
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.parts.telling import told
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.space_findings import NamedRow, QuestionRefused, SpaceFinding, settle_subject
+from spatial_vlm_ros.spatial.space_measuring import distance, size
+from spatial_vlm_ros.spatial.space_places import room, where
+from spatial_vlm_ros.spatial.space_predicates import whether
+from spatial_vlm_ros.spatial.space_sets import count, exists, which
+from spatial_vlm_ros.spatial.typical_sizes import expected_size
+from spatial_vlm_ros.types import (
+    AnswerObject,
+    Candidate,
+    HiddenRegion,
+    MeasuredLength,
+    Resolution,
+    SpaceAnswer,
+    SpatialQuery,
+    Status,
+    Vector3,
+)
+
+_OF_ALL = {"exists": exists, "count": count, "which": which, "room": room}
+_OF_SUBJECT = {"whether": whether, "where": where, "distance": distance, "size": size}
+
+
+def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, instruction: str) -> Resolution:
+    """Answer a question about space on a scene.
+
+    Args:
+        queries: its readings, preferred first; each has a `question`.
+        scorer: the scene.
+        instruction: the words, as given.
+
+    Returns:
+        ANSWERED, or a refusal; rounded to 1e-6, the same for the same input.
+
+    Raises:
+        FrameUndefinedError: it needs a frame of reference that is not defined.
+    """
+    question = queries[0].question
+    assert question is not None
+    reading = queries[0]
+    try:
+        if question.kind in _OF_ALL:
+            finding = _OF_ALL[question.kind](queries, scorer)
+        else:
+            subject = settle_subject(queries, scorer)
+            reading = subject.reading
+            finding = _OF_SUBJECT[question.kind](subject, scorer)
+    except QuestionRefused as refused:
+        return _refused(refused, reading, scorer, instruction)
+    return _resolution(finding, _reading_of(finding, queries, reading), scorer, instruction)
+
+
+def _refused(refused: QuestionRefused, reading: SpatialQuery, scorer: PhraseScorer, instruction: str) -> Resolution:
+    """The refusal; what is asked back can be answered only where it is about the question's own target."""
+    resolution = answer(refused.choice, scorer, instruction)
+    resolution = dataclasses.replace(resolution, query=reading)
+    if refused.subject:
+        return resolution
+    return dataclasses.replace(resolution, question=None, answers=(), dialogue_id=None)
+
+
+def _reading_of(finding: SpaceFinding, queries: Sequence[SpatialQuery], reading: SpatialQuery) -> SpatialQuery:
+    """The reading that was answered."""
+    if finding.choice is None or reading is not queries[0]:
+        return reading
+    said = finding.choice.query
+    return next((q for q in queries if q.target.relations == said.target.relations and q.destination == said.destination), reading)
+
+
+def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScorer, instruction: str) -> Resolution:
+    layout, scene, question = scorer.layout, scorer.layout.scene, reading.question
+    assert question is not None
+    transform = scene.frame.base_T_camera
+    about = [row for row in finding.objects if row.role in ("subject", "fits")]
+    hidden: tuple[HiddenRegion, ...] = ()
+    if finding.missing is not None and finding.value in ("no", "none"):
+        match = scorer.match(finding.missing)
+        hidden = hidden_regions(layout, expected_size(finding.missing, layout, scorer.config.decision.hidden_size, match))
+    said = SpaceAnswer(
+        kind=question.kind,
+        value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,
+        unit=cast(Literal["m", "objects"] | None, finding.unit),
+        interval=None if finding.interval is None else _pair(finding.interval),
+        probability=round(min(max(finding.probability, 0.0), 1.0), 6),
+        objects=tuple(_object(row, layout) for row in finding.objects),
+        words=finding.words,
+        lengths=tuple(
+            MeasuredLength(name, round(length.value, 6), _pair(length.interval)) for name, length in finding.lengths
+        ),
+        segment=None if finding.ends is None else _segment(finding.ends, layout),
+        places=finding.places,
+        frame_id=transform.parent if transform is not None else scene.frame.frame_id,
+    )
+    return Resolution(
+        instruction=instruction,
+        status=Status.ANSWERED,
+        message=finding.words,
+        candidates=_candidates(finding, scorer),
+        frame_of_reference=scorer.frames_used[0] if scorer.frames_used else scorer.default_frame,
+        up_from=scene.up_from,
+        dialogue_id=dialogue_id(instruction, scene) if len(about) == 1 else None,
+        hidden_regions=hidden,
+        confidence=said.probability,
+        query=reading,
+        stamp_ns=scene.frame.stamp_ns,
+        caution=scorer.config.decision.caution,
+        parts=told(scorer.parts, reading, layout),
+        answer=said,
+    )
+
+
+def _candidates(finding: SpaceFinding, scorer: PhraseScorer) -> tuple[Candidate, ...]:
+    """What the subject may be; what was asked of it stands with it as clauses."""
+    if finding.choice is None:
+        return ()
+    found = candidates(finding.choice, scorer)
+    if not finding.clauses or finding.choice.chosen < 0:
+        return found
+    id_ = scorer.layout.scene.objects[finding.choice.chosen].id
+    return tuple(
+        dataclasses.replace(one, clauses=(*finding.clauses, *one.clauses)) if one.id == id_ else one for one in found
+    )
+
+
+def _object(named: NamedRow, layout: Layout) -> AnswerObject:
+    obj = layout.scene.objects[named.row]
+    target = target_of(obj, layout.scene) if layout.measured[named.row] else None
+    return AnswerObject(
+        obj.id, obj.detection.label, named.role, target.pose if target is not None else None,
+        target.size if target is not None else None, round(min(max(named.probability, 0.0), 1.0), 6),
+    )  # fmt: skip
+
+
+def _segment(ends: Array, layout: Layout) -> tuple[Vector3, Vector3]:
+    """Ends of a line in ground coordinates, in the frame of poses."""
+    points = (ends - np.array([0.0, 0.0, layout.floor])) @ layout.axes.T
+    transform = layout.scene.frame.base_T_camera
+    if transform is not None:
+        points = transform.apply(points)
+    first, second = (tuple(round(float(v), 6) + 0.0 for v in point) for point in points)
+    return cast(Vector3, first), cast(Vector3, second)
+
+
+def _pair(interval: tuple[float, float]) -> tuple[float, float]:
+    return round(float(interval[0]), 6), round(float(interval[1]), 6)
