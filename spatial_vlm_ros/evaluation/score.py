@@ -11,7 +11,7 @@ from spatial_vlm_ros.evaluation.clustering import clustered
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth, PlaceOutcome, place_outcome
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
 from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
-from spatial_vlm_ros.types import NounPhrase, Resolution, Status
+from spatial_vlm_ros.types import ANSWERS, NounPhrase, Resolution, Status
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
 __all__ = ["CaseResult", "HeuristicSplit", "Miss", "Score", "Share", "is_expected", "score", "wilson"]
@@ -212,10 +212,14 @@ def score(
 
 
 def _judged(case: Case, expect: Expectation, answer: Resolution, truth: FrameTruth | None) -> CaseResult:
-    id_ = answer.target.id if answer.target is not None else None
+    id_ = answer.target.id if answer.target is not None else _answered_id(answer)
     likeliest = answer.candidates[0] if answer.candidates else None
-    answered = answer.status is Status.OK
+    answered = answer.status in ANSWERS
     good = is_expected(expect.status, expect.id, answer.status, id_, expect.id_also)
+    if expect.status is Status.OK and answer.status is Status.ANSWERED and expect.id is not None:
+        good = id_ in (expect.id, *expect.id_also)  # "where is the cup?" was an order to find it once
+    if good and expect.answer is not None:
+        good = answer.answer is not None and expect.answer.fits(answer.answer)
     place = None
     if expect.place is not None and truth is not None:
         given = answer.place.pose if answer.place is not None and answered else None
@@ -245,6 +249,14 @@ def _judged(case: Case, expect: Expectation, answer: Resolution, truth: FrameTru
             (labels.get(expect.id or ""), answer.target.label if answer.target is not None else None),
         ),
     )
+
+
+def _answered_id(answer: Resolution) -> str | None:
+    """The one object that a question was answered with, where it was asked for an object."""
+    if answer.answer is None or answer.answer.kind not in ("where", "which"):
+        return None
+    ids = [obj.id for obj in answer.answer.objects if obj.role in ("subject", "fits")]
+    return ids[0] if len(ids) == 1 else None
 
 
 def _miss(r: CaseResult) -> Miss:

@@ -15,7 +15,15 @@ from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse, parse_after
 from spatial_vlm_ros.language.vocabulary import phrase_table
-from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types import (
+    Destination,
+    FrameOfReference,
+    NounPhrase,
+    RelationClause,
+    SpaceQuestion,
+    SpatialQuery,
+    Step,
+)
 
 _OTHER_OF_THE_KIND = 0.6  # share of "the other one" being other than what was meant, wherever it is
 _OWN_NAME = 0.85  # share of the reading that another noun names another object
@@ -97,7 +105,7 @@ def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatia
     if negated is not None:
         return _without(queries, negated["what"].strip(" \t\n.,!?"), answer)
     said = parse_answer(answer)
-    if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps:
+    if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps or said[0].question is not None:
         return tuple(_mapped(query, lambda phrase: _replaced(phrase, queries[0].target)) for query in said)
     added = said[0].target
     one = re.search(r"\bones?\b", answer, re.IGNORECASE) is not None
@@ -268,7 +276,20 @@ def _mapped(
 
     steps = tuple(Step(step.action, phrase(step.target), place(step.destination)) for step in query.steps)
     return dataclasses.replace(
-        query, target=phrase(query.target), destination=place(query.destination), steps=steps
+        query, target=phrase(query.target), destination=place(query.destination), steps=steps,
+        question=_mapped_question(query.question, phrase),
+    )  # fmt: skip
+
+
+def _mapped_question(
+    question: SpaceQuestion | None, phrase: Callable[[NounPhrase], NounPhrase]
+) -> SpaceQuestion | None:
+    """The question with every phrase changed; what is asked of the target stays about no object of its own."""
+    if question is None:
+        return None
+    return dataclasses.replace(
+        question, asked=None if question.asked is None else phrase(question.asked),
+        other=None if question.other is None else phrase(question.other), choices=tuple(map(phrase, question.choices)),
     )  # fmt: skip
 
 

@@ -190,7 +190,9 @@ class SlotReader:
         if texts[0] in ("the", "my", "one"):
             return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
         if texts[0] in tables.SUPERLATIVE_OF and len(texts) == 1:
-            return [SpaceQuestion("whether", other=r.target) for r in self.noun([*self.written(words[0], "the"), *words])]
+            return [
+                SpaceQuestion("whether", other=r.target) for r in self.noun([*self.written(words[0], "the"), *words])
+            ]
         nearer = self._nearer(words, texts)
         if nearer is not None:
             return nearer
@@ -247,7 +249,9 @@ class SlotReader:
         self, words: list[Word], texts: list[str], at: int, comma: int | None
     ) -> tuple[tuple[list[Word], list[Word], list[Word]] | None, str | None]:
         """Both alternatives and what they are compared with; and by what: of "which is taller, A or B"."""
-        i = 1 + self.phrase_at(words, 1, tables.phrase_set("one of? them?", "object|thing|item", "of them|these|the two"))
+        i = 1 + self.phrase_at(
+            words, 1, tables.phrase_set("one of? them?", "object|thing|item", "of them|these|the two")
+        )
         i += texts[i : i + 1] in (["is"], ["are"])
         i += texts[i : i + 1] == ["the"]
         said = tables.SUPERLATIVE_OF.get(texts[i] if i < len(texts) else "")
@@ -341,7 +345,9 @@ class SlotReader:
         texts = [word.text for word in words]
         be = next((i for i, text in enumerate(texts) if text in tables.BE), None)
         together = any(text in ("apart", "together") for text in (word.text for word in self.words))
-        if be is not None and be > 0 and texts[0] not in ("between", "from", "of"):
+        if be is not None and be > 0 and texts[0] == "from":
+            pass
+        elif be is not None and be > 0 and texts[0] not in ("between", "of"):
             along = self._along(words[:be])
             if along is not None:
                 return self._directed(self.noun(words[be + 1 :]), along)
@@ -350,9 +356,17 @@ class SlotReader:
             words = words[1:] if texts[0] == "of" else words
         if words and words[0].text in tables.BE:
             words = words[1:]
-        if words and words[0].text in ("it", "there") and len(words) > 1 and words[1].text in ("from", "between", "to"):
+        rest = [word.text for word in words[1:]]
+        if (
+            words
+            and words[0].text in ("it", "there")
+            and (rest[:1] == ["between"] or (rest[:1] == ["from"] and "to" in rest))
+        ):
             words = words[1:]
         if words and words[0].text in ("from", "between"):
+            be = next((i for i, word in enumerate(words) if word.text in tables.BE), None)
+            if words[0].text == "from" and be is not None:  # "how far from the box is the mug?"
+                return self._from([*words[be + 1 :], *words[:be]]) or self._alone(words[be + 1 :], together)
             words = words[1:]
         words = self.without_tail(words, ("away", "apart", "off", "together", "is", "are", "be"))
         if not words:
@@ -448,7 +462,13 @@ class SlotReader:
                 return self._directed(self.noun(words[be + 1 :]), along)
             words = [words[be], *words[:be], *words[be + 1 :]]
         slot = words[1:]
-        if slot and slot[0].text == "the" and len(slot) > 2 and slot[1].text in tables.SPACE and slot[2].text == "between":
+        if (
+            slot
+            and slot[0].text == "the"
+            and len(slot) > 2
+            and slot[1].text in tables.SPACE
+            and slot[2].text == "between"
+        ):
             return self.distance(slot[2:])
         if said in ("high", "height"):
             above = self._seen_along(slot)

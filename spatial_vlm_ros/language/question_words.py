@@ -105,6 +105,12 @@ VIEWERS: dict[tuple[str, ...], FrameOfReference] = {
 }  # fmt: skip
 """From whom a distance is measured."""
 
+UNMEASURED = word_set("""
+    weight colour color name price mass temperature material type kind volume speed age purpose brand shape texture
+    smell taste label text writing meaning use cost value owner contents content
+""")
+"""Nouns of what nobody measures here ("the weight of the mug")."""
+
 ROOM = word_set("room space spot place area")
 FREE = word_set("any enough some still much a an free empty sufficient more open the only")
 """Words before "room"."""

@@ -123,7 +123,7 @@ class _QuestionReader(SlotReader):
         if first in tables.MODALS and len(texts) > 2 and texts[1] != "you":
             return self._modal(words, texts)
         measured = texts[1:] if first == "the" else texts
-        if indirect or (measured[0] in ("distance", "gap") and len(measured) > 2):
+        if measured and (indirect or (measured[0] in ("distance", "gap") and len(measured) > 2)):
             return self._named_length(words[first == "the" :])
         if self.marked and first in tables.ARTICLES and tables.BE & set(texts):
             try:
@@ -156,8 +156,7 @@ class _QuestionReader(SlotReader):
     def _count(self, words: list[Word]) -> Readings:
         """Such as "how many mugs are there on the tray?"."""
         kept = self.without(words, ("do|can|could you|i|we see|find|count|spot|detect", "there", "you see"))
-        if kept and kept[0].text in ("of", "the") and len(kept) > 1:
-            kept = kept[1:] if kept[0].text == "of" else kept
+        part = bool(kept) and kept[0].text == "of"
         be = [i for i, word in enumerate(kept) if word.text in tables.BE and i > 0]
         if be and be[-1] == len(kept) - 1:
             kept, be = kept[:-1], be[:-1]
@@ -165,6 +164,7 @@ class _QuestionReader(SlotReader):
         if be and not relative:
             readings = self.read([*self.written(kept[0], "which"), *kept])
         else:
+            kept = kept[1:] if part else kept
             determined = kept and kept[0].text in ("the", "all", "my")
             readings = self.noun([*([] if determined or not kept else self.written(kept[0], "the")), *kept])
         return [
@@ -232,6 +232,11 @@ class _QuestionReader(SlotReader):
         if not words:
             return None
         noun, rest = words[0].text, words[1:]
+        if noun in tables.UNMEASURED and rest[:1] and rest[0].text in ("of", "for"):
+            raise NotUnderstoodError(
+                self.instruction, (words[0].start, words[0].end), "this is not measured here",
+                "ask where objects are, how many, how far from each other, or how big",
+            )  # fmt: skip
         if noun == "number" and rest and rest[0].text == "of":
             return self._count(rest[1:])
         if noun in tables.SPACE and rest:
@@ -319,10 +324,14 @@ class _QuestionReader(SlotReader):
         found: Readings = []
         share = 1.0
         for i in range(1, len(words)):
+            if words[i].kind != "word" or words[i].text == "of":
+                continue
             pairs = list(self._parted(words[:i], words[i:]))
             for subject, question in pairs:
                 target = subject.target if question.asked is None else merged(subject.target, question.asked)
                 preference = share * subject.preference / len(pairs)
+                if question.asked is not None and len(question.asked.relations) > 1 and not self._joined(words[i:]):
+                    preference *= 0.3  # "behind the box left of the bowl" without "and"
                 query = dataclasses.replace(subject, target=target, preference=preference)
                 found.append(self.made(query, "verify", question))
             share *= 0.4 if pairs else 1.0
@@ -330,6 +339,10 @@ class _QuestionReader(SlotReader):
             readings = self.only(self.read([*self.written(be, "is"), *words]), "verify", words)
             found = [self.made(r, "verify", SpaceQuestion("whether", asked=_all_of(r.target))) for r in readings]
         return found
+
+    @staticmethod
+    def _joined(words: Sequence[Word]) -> bool:
+        return any(word.text in ("and", "but", "nor") for word in words)
 
     def _parted(self, subject: list[Word], said: list[Word]) -> Iterator[tuple[SpatialQuery, SpaceQuestion]]:
         """Readings of one way to part the words; none where either part is no phrase of its kind."""

@@ -17,12 +17,14 @@ from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import (
+    ANSWERS,
     Candidate,
     Destination,
     NounPhrase,
     Place,
     RelationClause,
     Resolution,
+    SpaceAnswer,
     SpatialQuery,
     Target,
 )
@@ -100,8 +102,11 @@ def resolution(resolution: Resolution) -> None:
     """The outcome, poses, spots, candidates with their margins, and the question."""
     console = new_console()
     console.print(
-        f"{resolution.status.value}  {printable(resolution.message)}", style="green" if resolution.target else "yellow"
+        f"{resolution.status.value}  {printable(resolution.message)}",
+        style="green" if resolution.status in ANSWERS else "yellow",
     )
+    if resolution.answer is not None:
+        _print_answer(console, resolution.answer)
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())
     for target in targets:
         if len(targets) > 1:
@@ -118,6 +123,22 @@ def resolution(resolution: Resolution) -> None:
         console.print(_candidates(resolution.candidates))
     if resolution.question:
         console.print(f"  question  {resolution.question}", style="cyan")
+
+
+def _print_answer(console: Console, answer: SpaceAnswer) -> None:
+    """Lengths with their intervals, objects with their places, and how sure it is."""
+    for length in answer.lengths:
+        low, high = length.interval
+        console.print(f"  {printable(length.name):17} {length.value:.3f} m   95 % within {low:.3f} to {high:.3f} m")
+    for obj in answer.objects:
+        where = "not measured" if obj.pose is None else "({:.3f}, {:.3f}, {:.3f}) m in {}".format(
+            *obj.pose.position, obj.pose.frame_id
+        )  # fmt: skip
+        console.print(f"  {obj.role:17} {printable(f'{obj.id} {obj.label}')}   {where}")
+    for number, place in enumerate(answer.places, 1):
+        _print_place(console, number, place)
+    if answer.unit != "m":
+        console.print(f"  probability       {answer.probability:.3f}")
 
 
 def _print_target(console: Console, target: Target) -> None:

@@ -80,7 +80,10 @@ def _reading_of(finding: SpaceFinding, queries: Sequence[SpatialQuery], reading:
     if finding.choice is None or reading is not queries[0]:
         return reading
     said = finding.choice.query
-    return next((q for q in queries if q.target.relations == said.target.relations and q.destination == said.destination), reading)
+    return next(
+        (q for q in queries if q.target.relations == said.target.relations and q.destination == said.destination),
+        reading,
+    )
 
 
 def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScorer, instruction: str) -> Resolution:
@@ -91,7 +94,9 @@ def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScor
     hidden: tuple[HiddenRegion, ...] = ()
     if finding.missing is not None and finding.value in ("no", "none"):
         match = scorer.match(finding.missing)
-        hidden = hidden_regions(layout, expected_size(finding.missing, layout, scorer.config.decision.hidden_size, match))
+        hidden = hidden_regions(
+            layout, expected_size(finding.missing, layout, scorer.config.decision.hidden_size, match)
+        )
     said = SpaceAnswer(
         kind=question.kind,
         value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,

@@ -20,7 +20,7 @@ from spatial_vlm_ros.types.resolution import AnswerRole
 _LISTED = 6  # objects named in a sentence
 
 
-class QuestionRefused(Exception):  # noqa: N818 - it ends a question, and is no error
+class QuestionRefused(Exception):
     """A question that has no answer, for its words do not settle what it is about.
 
     Args:
@@ -113,7 +113,9 @@ def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
     question = query.question
     share = query.preference
     others = [] if question is None else [question.other, *question.choices]
-    others += [] if question is None or question.asked is None else [a for c in question.asked.relations for a in c.anchors]
+    others += (
+        [] if question is None or question.asked is None else [a for c in question.asked.relations for a in c.anchors]
+    )
     for phrase in others:
         if phrase is not None and phrase.category != "object":
             share *= max(float(scorer.score_phrase(phrase, anchor=True).weight.max(initial=0.0)), 0.05)

@@ -153,7 +153,9 @@ def _along(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     upright = question.relation in ("above", "below", "under")
     deviation = float(pairs.noise_up[0, 0] if upright else pairs.noise[0, 0])
     length = LengthEstimate(value, max(deviation, near.sigma), near.ends)
-    words = f"{capital(named_row(layout, row))} is {with_interval(length)} {question.relation} {named_row(layout, other)}."
+    words = (
+        f"{capital(named_row(layout, row))} is {with_interval(length)} {question.relation} {named_row(layout, other)}."
+    )
     return _measured(subject, (("distance", length), ("shortest way", near)), words, [other])
 
 

@@ -43,7 +43,9 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     """
     question = subject.reading.question
     layout = scorer.layout
-    asked = None if question is None or question.other is None else settle_other(question.other, subject.reading, scorer)[0]
+    asked = (
+        None if question is None or question.other is None else settle_other(question.other, subject.reading, scorer)[0]
+    )
     said, others = [], []
     for row in subject.rows:
         anchors = [asked] if asked is not None else _neighbours(row, scorer)

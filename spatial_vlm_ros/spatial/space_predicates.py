@@ -206,7 +206,9 @@ def _measurement(belief: ClauseBelief, row: int, scorer: PhraseScorer) -> Clause
     margin, likelihood = float(belief.margin[row]), float(belief.likelihood[row])
     return ClauseMeasurement(
         relation=("not " if belief.negated else "") + belief.name,
-        anchor_ids=(SUPPORT_ID,) if belief.on_support else tuple(objects[int(a)].id for a in belief.anchors[row] if a >= 0),
+        anchor_ids=(SUPPORT_ID,)
+        if belief.on_support
+        else tuple(objects[int(a)].id for a in belief.anchors[row] if a >= 0),
         margin_m=round(margin, 6) if np.isfinite(margin) else None,
         state=state_of(likelihood, scorer.config.decision.holds),
         likelihood=round(likelihood, 6),
@@ -288,7 +290,9 @@ def _is_that_one(subject: AskedSubject, other: NounPhrase, scorer: PhraseScorer)
 
 
 def _said_one(instruction: str) -> bool:
-    return instruction.lower().rstrip(" ?.!").endswith((" one", " ones")) or instruction.lower().rstrip(" ?.!").endswith("st")
+    return instruction.lower().rstrip(" ?.!").endswith((" one", " ones")) or instruction.lower().rstrip(
+        " ?.!"
+    ).endswith("st")
 
 
 def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:

@@ -180,11 +180,15 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
     distance, start, end = min(found, key=lambda each: each[0])
     least = None
     if len(border.unknown) and towards is None:
-        way = np.array([nearest_points(place[None], outline)[0] for place in border.unknown[:: max(1, len(border.unknown) // 400)]])
+        way = np.array(
+            [nearest_points(place[None], outline)[0] for place in border.unknown[:: max(1, len(border.unknown) // 400)]]
+        )
         nearest_unknown = float(np.quantile(way, _NEAREST_SHARE))
         least = nearest_unknown if nearest_unknown < distance else None
     size = float(layout.mean_side[row])
-    sigma = math.sqrt(float(layout.sigma[row]) ** 2 + (0.06 * size) ** 2 + 0.006**2 + (layout.tilt * border.height) ** 2)
+    sigma = math.sqrt(
+        float(layout.sigma[row]) ** 2 + (0.06 * size) ** 2 + 0.006**2 + (layout.tilt * border.height) ** 2
+    )
     ends = np.array([[*start, height], [*end, height]])
     return LengthEstimate(distance, sigma, ends, least)
 
@@ -196,7 +200,9 @@ def to_outline_edge(layout: Layout, row: int, whole: int, towards: Array | None 
     side = np.roll(edge, -1, axis=0) - edge
     length = np.linalg.norm(side, axis=1)
     kept = length > 1e-9
-    turn = np.sign(float(np.cross(edge - edge.mean(axis=0), np.roll(edge, -1, axis=0) - edge.mean(axis=0)).sum())) or 1.0
+    turn = (
+        np.sign(float(np.cross(edge - edge.mean(axis=0), np.roll(edge, -1, axis=0) - edge.mean(axis=0)).sum())) or 1.0
+    )
     outward = turn * np.stack((side[:, 1], -side[:, 0]), axis=1) / np.maximum(length, 1e-9)[:, None]
     if towards is not None:
         kept &= outward @ towards > _TOWARDS

@@ -49,9 +49,10 @@ from spatial_vlm_ros.types.resolution import (
 )
 from spatial_vlm_ros.types.scene import OrientedBox, Plane, Scene, SceneObject
 from spatial_vlm_ros.types.shape import ObjectShape, ShapeKind
-from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
+from spatial_vlm_ros.types.status import ANSWERS, ClauseState, FrameOfReference, Status, UpSource
 
 __all__ = [
+    "ANSWERS",
     "DISTORTION_LENGTHS",
     "AnswerObject",
     "Candidate",

@@ -365,8 +365,8 @@ class Resolution:
         object.__setattr__(self, "code", self.status.code)
         if (self.target is not None) != (self.status is Status.OK):
             raise ValueError(f"a resolution has a target exactly when it is OK; status is {self.status.value}")
-        if (self.answer is not None) != (self.status is Status.ANSWERED):
-            raise ValueError(f"a resolution has an answer exactly when it is ANSWERED; status is {self.status.value}")
+        if self.answer is not None and self.status is not Status.ANSWERED:
+            raise ValueError(f"a resolution has an answer only when it is ANSWERED; status is {self.status.value}")
         if (self.targets and self.targets[0] != self.target) or (self.places and self.places[0] != self.place):
             raise ValueError("the first of the targets is the target, and the first of the places is the place")
         if self.no_place is not None and self.status is not Status.NO_PLACE:

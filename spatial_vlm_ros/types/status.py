@@ -78,6 +78,10 @@ class ClauseState(str, enum.Enum):
     UNCLEAR = "unclear"
 
 
+ANSWERS = frozenset({Status.OK, Status.ANSWERED})
+"""Statuses that are no refusal."""
+
+
 class UpSource(str, enum.Enum):
     """Where the direction "up" came from, best first."""
 
