@@ -33,14 +33,13 @@ from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import answer
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.destination import with_place
-from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.space_answers import answer_question
 from spatial_vlm_ros.spatial.support_check import check_supported, is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
-    Floats,
     FrameOfReference,
     NounPhrase,
     Resolution,
@@ -357,13 +356,13 @@ def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: 
     )
 
 
-def _match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[NounPhrase], Floats]:
+def _match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[NounPhrase], Array]:
     """How well objects match a phrase: one that was looked for, or one of the same name that a question derives."""
     rows: dict[object, int] = {}
     for row, phrase in reversed(list(enumerate(phrases))):
         rows |= dict.fromkeys((phrase.category, (phrase.category, phrase.attributes), phrase), row)
 
-    def match(phrase: NounPhrase) -> Floats:
+    def match(phrase: NounPhrase) -> Array:
         for key in (phrase, (phrase.category, phrase.attributes), phrase.category):
             if key in rows:
                 return grounding.match[rows[key]]

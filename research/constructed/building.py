@@ -78,7 +78,10 @@ def build_scene(
     """One scene without a question: what is measured and reported of it, what is true, and settings to resolve it with.
 
     Args:
-        seed, relation, noise, errors: as of `build`.
+        seed: as of `build`.
+        relation: as of `build`.
+        noise: as of `build`.
+        errors: as of `build`.
 
     Returns:
         Frame, detections, the exact observation, and values for `config_from`; None where no scene is found.

@@ -15,7 +15,7 @@ from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.language.words import Word
-from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause, SpaceQuestion, SpatialQuery
+from spatial_vlm_ros.types import NounPhrase, RelationClause, SpaceQuestion, SpatialQuery
 from spatial_vlm_ros.types.query import Length
 
 Readings = list[SpatialQuery]
@@ -35,7 +35,9 @@ class SlotReader:
         read: the grammar of instructions.
     """
 
-    def __init__(self, words: Sequence[Word], instruction: str, read: Callable[[list[Word]], Sequence[SpatialQuery]]):
+    def __init__(
+        self, words: Sequence[Word], instruction: str, read: Callable[[list[Word]], Sequence[SpatialQuery]]
+    ) -> None:
         self.words, self.instruction, self._read = list(words), instruction, read
         self.marked = any(word.kind == "stop" and word.text.startswith("?") for word in self.words[-1:])
 
@@ -324,7 +326,7 @@ class SlotReader:
         for i in range(max(be + 2, len(words) - 4), len(words)):
             said = " ".join(word.text for word in words[i:])
             kinds = table.get(said, {})
-            inverse = (INVERSE | _OPPOSITE).get(kinds["REL"].name) if "REL" in kinds else None
+            inverse = {**INVERSE, **_OPPOSITE}.get(kinds["REL"].name) if "REL" in kinds else None
             if inverse is None:
                 continue
             subject = self.without_tail(words[be + 1 : i], ("standing", "lying", "sitting", "resting", "placed", "put"))
@@ -540,8 +542,3 @@ class SlotReader:
                 on = "in" if words[i - 1].text in CONTAINERS else "on"
                 return self.placed([*words[i + 3 :], *self.written(words[i], on), *words[:i]])
         return None
-
-
-def frame_of(question: SpaceQuestion) -> FrameOfReference | None:
-    """The viewer from whom a distance is measured, where that is what was asked."""
-    return question.frame if question.kind == "distance" and question.relation is None else None

@@ -126,5 +126,7 @@ HOLDING = {"touch": "touches", "touches": "touches", "contain": "contains", "con
 RELATED = phrase_set("relative to", "with respect to", "compared to|with", "in relation to", "with regard to",
                      "as seen from")  # fmt: skip
 """What says from which object another one's place is told."""
+COMPARED_ONES = phrase_set("one of? them?", "object|thing|item", "of them|these|the two")
+"""Words after "which" in "which one is taller?"."""
 SIDES_OF = (("left", "of"), ("right", "of"), ("in", "front", "of"), ("behind",))
 """Answers to "which side of the box is it on?"."""

@@ -22,7 +22,7 @@ _LONGEST = 60  # words of a question whose subject is looked for
 
 
 def read_question(
-    words: Sequence[Word], instruction: str, read: Callable[[list[Word]], Readings]
+    words: Sequence[Word], instruction: str, read: Callable[[list[Word]], Sequence[SpatialQuery]]
 ) -> tuple[SpatialQuery, ...] | None:
     """The readings of a question about space.
 

@@ -131,9 +131,10 @@ def _print_answer(console: Console, answer: SpaceAnswer) -> None:
         low, high = length.interval
         console.print(f"  {printable(length.name):17} {length.value:.3f} m   95 % within {low:.3f} to {high:.3f} m")
     for obj in answer.objects:
-        where = "not measured" if obj.pose is None else "({:.3f}, {:.3f}, {:.3f}) m in {}".format(
-            *obj.pose.position, obj.pose.frame_id
-        )  # fmt: skip
+        where = "not measured"
+        if obj.pose is not None:
+            x, y, z = obj.pose.position
+            where = f"({x:.3f}, {y:.3f}, {z:.3f}) m in {obj.pose.frame_id}"
         console.print(f"  {obj.role:17} {printable(f'{obj.id} {obj.label}')}   {where}")
     for number, place in enumerate(answer.places, 1):
         _print_place(console, number, place)

@@ -15,7 +15,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
 from spatial_vlm_ros.spatial.parts.telling import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.space_findings import NamedRow, QuestionRefused, SpaceFinding, settle_subject
+from spatial_vlm_ros.spatial.space_findings import NamedRow, QuestionRefused, SpaceFinding, question_of, settle_subject
 from spatial_vlm_ros.spatial.space_measuring import distance, size
 from spatial_vlm_ros.spatial.space_places import room, where
 from spatial_vlm_ros.spatial.space_predicates import whether
@@ -51,8 +51,7 @@ def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, instr
     Raises:
         FrameUndefinedError: it needs a frame of reference that is not defined.
     """
-    question = queries[0].question
-    assert question is not None
+    question = question_of(queries[0])
     reading = queries[0]
     try:
         if question.kind in _OF_ALL:
@@ -80,23 +79,19 @@ def _reading_of(finding: SpaceFinding, queries: Sequence[SpatialQuery], reading:
     if finding.choice is None or reading is not queries[0]:
         return reading
     said = finding.choice.query
-    return next(
-        (q for q in queries if q.target.relations == said.target.relations and q.destination == said.destination),
-        reading,
-    )
+    said_so = (q for q in queries if (q.target.relations, q.destination) == (said.target.relations, said.destination))
+    return next(said_so, reading)
 
 
 def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScorer, instruction: str) -> Resolution:
-    layout, scene, question = scorer.layout, scorer.layout.scene, reading.question
-    assert question is not None
+    layout, scene, question = scorer.layout, scorer.layout.scene, question_of(reading)
     transform = scene.frame.base_T_camera
     about = [row for row in finding.objects if row.role in ("subject", "fits")]
     hidden: tuple[HiddenRegion, ...] = ()
     if finding.missing is not None and finding.value in ("no", "none"):
         match = scorer.match(finding.missing)
-        hidden = hidden_regions(
-            layout, expected_size(finding.missing, layout, scorer.config.decision.hidden_size, match)
-        )
+        size_ = expected_size(finding.missing, layout, scorer.config.decision.hidden_size, match)
+        hidden = hidden_regions(layout, size_)
     said = SpaceAnswer(
         kind=question.kind,
         value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,

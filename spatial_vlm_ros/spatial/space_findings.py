@@ -14,7 +14,7 @@ from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.regions import is_support_phrase
 from spatial_vlm_ros.spatial.space_lengths import LengthEstimate
 from spatial_vlm_ros.spatial.wording import name_of
-from spatial_vlm_ros.types import ClauseMeasurement, NounPhrase, Place, SpatialQuery, Status
+from spatial_vlm_ros.types import ClauseMeasurement, NounPhrase, Place, SpaceQuestion, SpatialQuery, Status
 from spatial_vlm_ros.types.resolution import AnswerRole
 
 _LISTED = 6  # objects named in a sentence
@@ -88,9 +88,29 @@ class AskedSubject:
     choice: ResolvedChoice
 
     @property
+    def question(self) -> SpaceQuestion:
+        """What is asked.
+
+        Raises:
+            ValueError: the reading is no question.
+        """
+        return question_of(self.reading)
+
+    @property
     def rows(self) -> tuple[int, ...]:
         """Rows of all that is meant."""
         return self.choice.meant
+
+
+def question_of(query: SpatialQuery) -> SpaceQuestion:
+    """What a query asks.
+
+    Raises:
+        ValueError: it is no question.
+    """
+    if query.question is None:
+        raise ValueError(f"no question: {query.instruction!r}")
+    return query.question
 
 
 def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> AskedSubject:
@@ -113,9 +133,8 @@ def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
     question = query.question
     share = query.preference
     others = [] if question is None else [question.other, *question.choices]
-    others += (
-        [] if question is None or question.asked is None else [a for c in question.asked.relations for a in c.anchors]
-    )
+    if question is not None and question.asked is not None:
+        others += [anchor for clause in question.asked.relations for anchor in clause.anchors]
     for phrase in others:
         if phrase is not None and phrase.category != "object":
             share *= max(float(scorer.score_phrase(phrase, anchor=True).weight.max(initial=0.0)), 0.05)

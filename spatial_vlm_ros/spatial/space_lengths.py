@@ -53,7 +53,7 @@ class LengthEstimate:
 
 
 def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
-    """Shortest way between two convex outlines, (K, 2) and (M, 2): metres, and a point of each; 0 where they overlap."""
+    """Shortest way between convex outlines (K, 2) and (M, 2): metres, and a point of each; 0 where they overlap."""
     if _overlap(one, other):
         middle = (one.mean(axis=0) + other.mean(axis=0)) / 2
         return 0.0, middle, middle
@@ -62,6 +62,15 @@ def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
     if first[0] <= second[0]:
         return first
     return second[0], second[2], second[1]
+
+
+def ways_to(places: Array, outline: Array) -> Array:
+    """(K,) metres from (K, 2) places to an outline's edges."""
+    edge = np.roll(outline, -1, axis=0) - outline
+    length = np.maximum((edge**2).sum(axis=1), 1e-18)
+    offset = places[:, None] - outline
+    share = np.clip((offset * edge).sum(axis=2) / length, 0.0, 1.0)
+    return np.asarray(np.linalg.norm(offset - share[..., None] * edge, axis=2).min(axis=1))
 
 
 def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:

@@ -22,6 +22,7 @@ from spatial_vlm_ros.spatial.space_findings import (
     capital,
     is_unseen_support,
     named_row,
+    question_of,
     settle_other,
     with_interval,
 )
@@ -51,8 +52,7 @@ def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
         QuestionRefused: the other object is not settled, no edge is seen, or it does not stand so at all.
         FrameUndefinedError: a frame of reference is not defined.
     """
-    question = subject.reading.question
-    assert question is not None
+    question = subject.question
     if question.apart:
         return _between_several(subject, scorer)
     if question.relation is not None:
@@ -130,38 +130,37 @@ def _along(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     Raises:
         QuestionRefused: it is not on that side at all.
     """
-    question = subject.reading.question
-    assert question is not None and question.relation is not None and question.other is not None
-    relation = RELATIONS[question.relation]
-    if question.relation in ("above",) and is_unseen_support(question.other, scorer):
+    clause = _clause(subject.reading)
+    name, anchor = clause.relation, clause.anchors[0]
+    relation = RELATIONS[name]
+    if name == "above" and is_unseen_support(anchor, scorer):
         return _over_support(subject, scorer)
     layout, row = scorer.layout, subject.rows[0]
-    other = settle_other(question.other, subject.reading, scorer)[0]
-    view = scorer.view_for(question.frame, relation.framed, np.array([other]))
+    other = settle_other(anchor, subject.reading, scorer)[0]
+    view = scorer.view_for(clause.frame, relation.framed, np.array([other]))
     pairs = Pairs(layout, view, np.array([row]), np.array([other]))
     margin, sigma = relation(pairs)
     likelihood = float(clause_likelihood(margin, sigma)[0, 0])
     if state_of(likelihood, scorer.config.decision.holds) is ClauseState.FAILS:
-        clause = scorer.clause_of(_clause(subject.reading), row)
+        failed = scorer.clause_of(clause, row)
         choice = dataclasses.replace(
-            subject.choice, status=Status.RELATION_UNSATISFIED, chosen=row, clause=clause, several=()
+            subject.choice, status=Status.RELATION_UNSATISFIED, chosen=row, clause=failed, several=()
         )
         raise QuestionRefused(choice, subject=False)
-    assert relation.gap is not None
-    value = max(float(relation.gap(pairs)[0, 0]), 0.0)
+    value = 0.0 if relation.gap is None else max(float(relation.gap(pairs)[0, 0]), 0.0)
     near = gap_between(layout, row, other)
-    upright = question.relation in ("above", "below", "under")
+    upright = name in ("above", "below", "under")
     deviation = float(pairs.noise_up[0, 0] if upright else pairs.noise[0, 0])
     length = LengthEstimate(value, max(deviation, near.sigma), near.ends)
-    words = (
-        f"{capital(named_row(layout, row))} is {with_interval(length)} {question.relation} {named_row(layout, other)}."
-    )
+    words = f"{capital(named_row(layout, row))} is {with_interval(length)} {name} {named_row(layout, other)}."
     return _measured(subject, (("distance", length), ("shortest way", near)), words, [other])
 
 
 def _clause(reading: SpatialQuery) -> RelationClause:
-    question = reading.question
-    assert question is not None and question.relation is not None and question.other is not None
+    """The relation of "how far left of the box is it?"."""
+    question = question_of(reading)
+    if question.relation is None or question.other is None:
+        raise ValueError(f"no distance along a relation: {reading.instruction!r}")
     return RelationClause(question.relation, (question.other,), question.frame)
 
 
@@ -185,15 +184,16 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
     whole = _whole(subject, owner, scorer)
     towards = side_direction(layout, row if whole is None else whole, phrase.superlative, frame)
     if whole is not None and not is_surface(layout, whole):
-        length = to_outline_edge(layout, row, whole, towards)
+        length: LengthEstimate | None = to_outline_edge(layout, row, whole, towards)
     else:
         length = to_table_edge(layout, row, towards)
-        if length is None:
-            asked = NounPhrase("edge", superlative=phrase.superlative)
-            choice = dataclasses.replace(subject.choice, status=Status.NOT_FOUND, phrase=asked)
-            raise QuestionRefused(choice, subject=False)
+    if length is None:
+        asked = NounPhrase("edge", superlative=phrase.superlative)
+        choice = dataclasses.replace(subject.choice, status=Status.NOT_FOUND, phrase=asked)
+        raise QuestionRefused(choice, subject=False)
     of = "the surface" if whole is None else named_row(layout, whole)
-    words = f"{capital(named_row(layout, row))} is {with_interval(length)} from {describe(NounPhrase('edge', superlative=phrase.superlative))} of {of}"
+    edge = describe(NounPhrase("edge", superlative=phrase.superlative))
+    words = f"{capital(named_row(layout, row))} is {with_interval(length)} from {edge} of {of}"
     if length.least is not None and length.least < length.value:
         words += f"; out of sight {of} may end nearer"
     return _measured(subject, (("distance", length),), words + ".", [] if whole is None else [whole])
@@ -223,8 +223,7 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     Raises:
         QuestionRefused: what it is compared with is not settled.
     """
-    question = subject.reading.question
-    assert question is not None
+    question = subject.question
     layout, row = scorer.layout, subject.rows[0]
     which: Length = question.length or "all"
     if question.other is not None:
@@ -248,10 +247,8 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 def _difference(subject: AskedSubject, which: Length, scorer: PhraseScorer) -> SpaceFinding:
     """How much longer one object is than another one; negative where it is shorter."""
-    question = subject.reading.question
-    assert question is not None and question.other is not None
     layout, row = scorer.layout, subject.rows[0]
-    other = settle_other(question.other, subject.reading, scorer)[0]
+    other = settle_other(subject.question.other or NounPhrase("object"), subject.reading, scorer)[0]
     one, rival = side_of(layout, row, which), side_of(layout, other, which)
     value, sigma = one.value - rival.value, math.hypot(one.sigma, rival.sigma)
     more = "more" if value >= 0 else "less"

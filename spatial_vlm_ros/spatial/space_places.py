@@ -41,11 +41,9 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
         QuestionRefused: what it was asked from is not settled.
         FrameUndefinedError: a frame of reference is not defined.
     """
-    question = subject.reading.question
+    question = subject.question
     layout = scorer.layout
-    asked = (
-        None if question is None or question.other is None else settle_other(question.other, subject.reading, scorer)[0]
-    )
+    asked = None if question.other is None else settle_other(question.other, subject.reading, scorer)[0]
     said, others = [], []
     for row in subject.rows:
         anchors = [asked] if asked is not None else _neighbours(row, scorer)
@@ -108,8 +106,6 @@ def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
     """
     bare = [dataclasses.replace(query, question=None) for query in queries]
     choice = decide(bare, scorer)
-    index = next(i for i, query in enumerate(bare) if query is choice.query)
-    del index
     placed = with_place(choice, scorer)
     layout = scorer.layout
     if placed.status not in (Status.OK, Status.NO_PLACE) or placed.placing is None:
@@ -117,8 +113,8 @@ def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
     row = placed.chosen
     about = NamedRow(row, "subject", float(placed.probability[row]))
     where_to = placed.query.destination
-    assert where_to is not None
-    place = f"{where_to.relation} {' and '.join(describe(anchor) for anchor in where_to.anchors)}"
+    anchors = () if where_to is None else where_to.anchors
+    place = f"{'' if where_to is None else where_to.relation} {' and '.join(map(describe, anchors))}"
     if placed.status is Status.NO_PLACE:
         change = placed.placing.change
         why = f": {change.reason}" if change is not None else ""
@@ -128,5 +124,6 @@ def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
     carriers = [i for i, obj in enumerate(layout.scene.objects) if any(obj.id == spot.carrier_id for spot in spots)]
     others = tuple(NamedRow(i, "compared", 1.0) for i in carriers if i != row)
     count = f"{len(spots)} place{'s' if len(spots) > 1 else ''}"
-    words = f"Yes: {count} for {named_row(layout, row)} {place}; the best with {100 * spots[0].clearance_m:.1f} cm around it."
+    free = f"the best with {100 * spots[0].clearance_m:.1f} cm around it"
+    words = f"Yes: {count} for {named_row(layout, row)} {place}; {free}."
     return SpaceFinding(YES, placed.sure, (about, *others), words, placed, places=spots)

@@ -72,8 +72,7 @@ def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
         QuestionRefused: what the subject is related to is not settled, or frames of reference disagree.
         FrameUndefinedError: a frame of reference is not defined.
     """
-    question = subject.reading.question
-    assert question is not None
+    question = subject.question
     if question.superlative is not None:
         return _nearer(subject, scorer)
     if question.choices:
@@ -244,7 +243,7 @@ def _attribute(word: str, row: int, scorer: PhraseScorer) -> float:
 def _on_a_side(
     asked: NounPhrase, row: int, reading: SpatialQuery, scorer: PhraseScorer
 ) -> tuple[float, str, list[ClauseMeasurement]]:
-    """ "On the left" of what stands there: beyond the middle of all outlines. Of an order, its place among its kind."""
+    """Of "on the left" of what stands there: beyond the middle of all outlines; of an order its place in it."""
     word = asked.superlative
     if word not in _HALVES or asked.ordinal is not None:
         phrase = dataclasses.replace(reading.target, relations=())
@@ -297,8 +296,7 @@ def _said_one(instruction: str) -> bool:
 
 def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     """Which of several predicates is true of the subject: "left or right of the box?"."""
-    question = subject.reading.question
-    assert question is not None
+    question = subject.question
     row = subject.rows[0]
     judged = [judge_predicate(choice, row, subject.reading, scorer) for choice in question.choices]
     said = [_short(choice) for choice in question.choices]
@@ -331,9 +329,8 @@ def _short(choice: NounPhrase) -> str:
 
 def _nearer(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     """Whether the subject is closer to an object than another one is."""
-    question, reading = subject.reading.question, subject.reading
-    assert question is not None and question.other is not None
-    anchor = settle_other(question.other, reading, scorer)[0]
+    question, reading = subject.question, subject.reading
+    anchor = settle_other(question.other or NounPhrase("object"), reading, scorer)[0]
     rival = settle_other(question.choices[0], reading, scorer)[0]
     likelihood = nearer(scorer, subject.rows[0], rival, anchor)
     if question.superlative == "farthest from":

@@ -23,6 +23,7 @@ from spatial_vlm_ros.spatial.space_findings import (
     capital,
     listed,
     named_row,
+    question_of,
     settle_other,
 )
 from spatial_vlm_ros.spatial.space_predicates import NO, UNCLEAR, YES, nearer
@@ -50,12 +51,10 @@ def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFindin
         return SpaceFinding(YES, _least(fitting, fitting.clear[:wanted]), objects, words, fitting.choice)
     if sure + len(fitting.unclear) >= wanted:
         words = f"It is unclear whether there is {said}: {listed(scorer.layout, fitting.unclear)} may be."
-        return SpaceFinding(UNCLEAR, _most(fitting, scorer), objects, words, fitting.choice)
+        return SpaceFinding(UNCLEAR, _most(fitting), objects, words, fitting.choice)
     words = f"No: I see no {said.removeprefix('a ').removeprefix('an ')}." if not sure else (
         f"No: I see only {listed(scorer.layout, fitting.clear)}.")  # fmt: skip
-    return SpaceFinding(
-        NO, 1.0 - _most(fitting, scorer), objects, words, fitting.choice, missing=fitting.choice.query.target
-    )
+    return SpaceFinding(NO, 1.0 - _most(fitting), objects, words, fitting.choice, missing=fitting.choice.query.target)
 
 
 def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
@@ -74,7 +73,7 @@ def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
     if most > sure:
         words += f"; of {listed(scorer.layout, fitting.unclear)} it is unclear"
     return SpaceFinding(
-        float(number), _least(fitting, fitting.clear) if most == sure and sure else 1.0 - _most(fitting, scorer),
+        float(number), _least(fitting, fitting.clear) if most == sure and sure else 1.0 - _most(fitting),
         _named(fitting), words + ".", fitting.choice, unit="objects", interval=(float(sure), float(most)),
     )  # fmt: skip
 
@@ -86,8 +85,8 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
         QuestionRefused: an object that they are related to, or every one of the name, is missing.
         FrameUndefinedError: a frame of reference is not defined.
     """
-    question = queries[0].question
-    if question is not None and question.choices:
+    question = question_of(queries[0])
+    if question.choices:
         return _which_of(queries, scorer)
     bare = [dataclasses.replace(query, question=None) for query in queries]
     target = queries[0].target
@@ -118,17 +117,16 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
         return SpaceFinding(None, _least(fitting, fitting.clear), _named(fitting), words + ".", fitting.choice)
     if fitting.unclear:
         words = f"It is unclear: {listed(scorer.layout, fitting.unclear)} may be {said}."
-        return SpaceFinding(UNCLEAR, _most(fitting, scorer), _named(fitting), words, fitting.choice)
+        return SpaceFinding(UNCLEAR, _most(fitting), _named(fitting), words, fitting.choice)
     words = f"None: I see no {said.removeprefix('the ')}."
-    return SpaceFinding("none", 1.0 - _most(fitting, scorer), (), words, fitting.choice, missing=target)
+    return SpaceFinding("none", 1.0 - _most(fitting), (), words, fitting.choice, missing=target)
 
 
 def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
     """Such as "which is taller, the mug or the bowl?"."""
-    question = queries[0].question
-    assert question is not None and question.superlative is not None
+    question = question_of(queries[0])
     one, other = (settle_other(choice, queries[0], scorer)[0] for choice in question.choices)
-    word, *viewer = question.superlative.split(" ")
+    word, *viewer = (question.superlative or "nearest").split(" ")
     choice = decide([SpatialQuery(queries[0].instruction, "find", question.choices[0])], scorer)
     compared: tuple[NamedRow, ...] = ()
     if question.other is not None:
@@ -184,7 +182,7 @@ def _least(fitting: FittingObjects, rows: Sequence[int]) -> float:
     return min((min(float(fitting.choice.belief.weight[row]), 1.0) for row in rows), default=1.0)
 
 
-def _most(fitting: FittingObjects, scorer: PhraseScorer) -> float:
+def _most(fitting: FittingObjects) -> float:
     """Probability that the likeliest object of those that do not clearly fit does fit."""
     weight = np.minimum(fitting.choice.belief.weight, 1.0).copy()
     weight[list(fitting.clear)] = 0.0

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.space_lengths import LengthEstimate, nearest_points
+from spatial_vlm_ros.spatial.space_lengths import LengthEstimate, nearest_points, ways_to
 from spatial_vlm_ros.types import FrameOfReference
 
 Flags = npt.NDArray[np.bool_]
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 _LEVEL = 0.012  # metres about the plane that belong to it, besides noise
 _LOWER = 0.025  # metres below it from which something is not the plane
@@ -59,9 +61,9 @@ def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
     seen, unknown = np.zeros_like(on), np.zeros_like(on)
     objects = _objects(layout, on.shape)
     for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        beside_lower, beside_away = _shifted(lower, axis, step, False), _shifted(away, axis, step, np.nan)
-        beside_object, beside_on = _shifted(objects, axis, step, False), _shifted(on, axis, step, False)
-        inside = _shifted(np.ones_like(on), axis, step, False)
+        beside_lower, beside_away = _shifted(lower, axis, step, 0), _shifted(away, axis, step, np.nan)
+        beside_object, beside_on = _shifted(objects, axis, step, 0), _shifted(on, axis, step, 0)
+        inside = _shifted(np.ones_like(on), axis, step, 0)
         with np.errstate(invalid="ignore"):
             behind = (beside_away > away + _BEYOND) & ~beside_on & ~beside_object
         seen |= on & inside & (beside_lower | behind) & ~beside_object
@@ -108,9 +110,9 @@ def is_surface(layout: Layout, row: int) -> bool:
     return bool(layout.measured[row] and abs(layout.top[row]) < 0.03 and layout.mean_side[row] > 0.35)
 
 
-def _shifted(values: npt.NDArray[np.generic], axis: int, step: int, fill: object) -> npt.NDArray[np.generic]:
+def _shifted(values: npt.NDArray[_Kind], axis: int, step: int, fill: float) -> npt.NDArray[_Kind]:
     """What stands beside each pixel, along an axis."""
-    shifted = np.roll(values, -step, axis=axis)
+    shifted: npt.NDArray[_Kind] = np.roll(values, -step, axis=axis)
     index: list[slice | int] = [slice(None), slice(None)]
     index[axis] = -1 if step > 0 else 0
     shifted[tuple(index)] = fill
@@ -131,7 +133,7 @@ def _straight(places: Array, middle: Array) -> tuple[Array, Array]:
         votes = np.zeros((int(bins.max()) - low + 1, len(normals)), np.int64)
         np.add.at(votes, (bins - low, np.broadcast_to(np.arange(len(normals)), bins.shape)), 1)
         best = np.unravel_index(int(np.argmax(votes)), votes.shape)
-        normal, offset = normals[best[1]], (best[0] + low) * _OFFSET
+        normal, offset = normals[best[1]], float(best[0] + low) * _OFFSET
         for _ in range(3):
             near = np.abs(left @ normal - offset) < _ON_LINE
             if near.sum() < _LEAST_PLACES:
@@ -180,15 +182,10 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
     distance, start, end = min(found, key=lambda each: each[0])
     least = None
     if len(border.unknown) and towards is None:
-        way = np.array(
-            [nearest_points(place[None], outline)[0] for place in border.unknown[:: max(1, len(border.unknown) // 400)]]
-        )
-        nearest_unknown = float(np.quantile(way, _NEAREST_SHARE))
+        nearest_unknown = float(np.quantile(ways_to(border.unknown, outline), _NEAREST_SHARE))
         least = nearest_unknown if nearest_unknown < distance else None
     size = float(layout.mean_side[row])
-    sigma = math.sqrt(
-        float(layout.sigma[row]) ** 2 + (0.06 * size) ** 2 + 0.006**2 + (layout.tilt * border.height) ** 2
-    )
+    sigma = math.hypot(float(layout.sigma[row]), 0.06 * size, 0.006)
     ends = np.array([[*start, height], [*end, height]])
     return LengthEstimate(distance, sigma, ends, least)
 
@@ -196,7 +193,7 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
 def to_outline_edge(layout: Layout, row: int, whole: int, towards: Array | None = None) -> LengthEstimate:
     """From an object's outline to the nearest edge of another one's: of a tray that it stands on, or from beside it."""
     outline, edge = layout.footprint[row], layout.footprint[whole]
-    inside = (outline[:, None] - edge) * 1.0
+    inside = outline[:, None] - edge
     side = np.roll(edge, -1, axis=0) - edge
     length = np.linalg.norm(side, axis=1)
     kept = length > 1e-9
@@ -211,8 +208,14 @@ def to_outline_edge(layout: Layout, row: int, whole: int, towards: Array | None 
     depth = -(inside * outward).sum(axis=2)  # (K, M): how far each corner lies inside each edge
     least = depth.min(axis=0)
     height = float(layout.top[whole])
-    sigma = math.sqrt(float(layout.sigma[row]) ** 2 + float(layout.sigma[whole]) ** 2 + 0.005**2
-                      + (0.05 * float(layout.mean_side[row])) ** 2 + (0.03 * float(layout.mean_side[whole])) ** 2)  # fmt: skip
+    blurs = (
+        layout.sigma[row],
+        layout.sigma[whole],
+        0.005,
+        0.05 * layout.mean_side[row],
+        0.03 * layout.mean_side[whole],
+    )
+    sigma = math.hypot(*map(float, blurs))
     if (least[kept] >= -0.3 * layout.mean_side[row]).all():
         index = int(np.flatnonzero(kept)[np.argmin(least[kept])])
         corner = outline[int(np.argmin(depth[:, index]))]

@@ -133,7 +133,7 @@ class SpaceQuestion:
         relation: "distance": the relation along which the gap is measured ("how far left of the box is it?"), or None.
         frame: "distance": where the viewer stands from whom it is measured ("from me"); of `relation`, its own frame.
         choices: "which" and "whether": the alternatives said ("the mug or the bowl", "left of or right of the box").
-        superlative: "which": by what `choices` are compared ("taller"); "closest to" and "farthest from" go with `other`.
+        superlative: by what `choices` are compared ("tallest"); "closest to" and "farthest from" go with `other`.
         apart: "distance": measured between the several objects that the target names ("how far apart are the cups?").
     """
 

@@ -298,7 +298,7 @@ class SpaceAnswer:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What came of one instruction: a target, the answer to a question, or a refusal with its reason. JSON is written from this very class.
+    """What came of an instruction: a target, the answer to a question, or a refusal. JSON is written from this class.
 
     Args:
         instruction: the words, as given.
@@ -314,7 +314,8 @@ class Resolution:
         up_from: where "up" came from; None when no scene was built.
         question: asked when an answer would settle the matter.
         answers: to the question, each with what it means; empty where other words are needed, and without a question.
-        dialogue_id: set with `question`, when OK and when ANSWERED; an answer ("the red one", "no, the other one") refers to it.
+        dialogue_id: set with `question`, when OK, and when ANSWERED about one object; what is said next ("the red one",
+            "no, the other one", "pick it up") refers to it.
         hidden_regions: where an object that was not found could be.
         confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
             measurement.

@@ -185,5 +185,5 @@ def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Nod
 
 
 def refused(resolution: ResolutionMessage) -> bool:
-    """Whether it is no answer. The status OK alone does not tell, for an empty message says OK: then it has a target."""
+    """Whether it is no answer. OK alone does not tell, for an empty message says so: an answer has a target."""
     return not resolution.target and resolution.status.name != Status.ANSWERED.name
