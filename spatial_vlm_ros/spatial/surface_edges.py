@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -21,14 +22,21 @@ from spatial_vlm_ros.types import FrameOfReference
 Flags = npt.NDArray[np.bool_]
 _Kind = TypeVar("_Kind", bound=np.generic)
 
+_COLUMNS = 320  # pixels of a row that are looked at
 _LEVEL = 0.012  # metres about the plane that belong to it, besides noise
 _LOWER = 0.025  # metres below it from which something is not the plane
 _BEYOND = 0.06  # metres farther away from which what is seen beside the plane is behind it
+_SIDE_PIXELS = 4  # past the end of the plane, of those looked at: so wide the side of a table top may be seen
+_LOOKED = 10  # the same where nothing was measured in between
+_HOLE = (
+    13  # of pixels that are looked at: holes in a surface, and shadows of objects on it, that say nothing of its border
+)
 _ANGLE_DEG, _OFFSET = 3, 0.012  # steps in which straight edges are looked for
 _ON_LINE = 0.012  # metres from a straight edge within which a place of the border belongs to it
 _LEAST_PLACES = 14  # places of a straight edge, at least
 _MOST_EDGES = 6
 _NEAREST_SHARE = 0.02  # of places of the unknown border nearer than which none counts
+_BLURRED = 2.5  # deviations of depth by which the end of a plane is not where depth ends
 _TOWARDS = 0.7  # cosine of the angle between an edge's outward direction and a side that was said
 
 
@@ -53,54 +61,83 @@ class SurfaceBorder:
 
 def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
     """The border of the plane at a height over the support plane, as far as it is seen."""
-    on, lower, ground = _classes(layout, height)
+    on, lower, ground, plane = _classes(layout, height)
     if on.sum() < _LEAST_PLACES:
         nothing = np.empty((0, 2))
         return SurfaceBorder(np.empty((0, 2, 2)), nothing, nothing, nothing, height)
     away = np.linalg.norm(ground, axis=2)
     seen, unknown = np.zeros_like(on), np.zeros_like(on)
     objects = _objects(layout, on.shape)
+    filled = cv2.morphologyEx(on.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((_HOLE, _HOLE), np.uint8)) > 0
+    about_objects = cv2.dilate(objects.astype(np.uint8), np.ones((_HOLE, _HOLE), np.uint8)) > 0
+    unmeasured = np.isnan(away)
+    places = []
     for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        beside_lower, beside_away = _shifted(lower, axis, step, 0), _shifted(away, axis, step, np.nan)
-        beside_object, beside_on = _shifted(objects, axis, step, 0), _shifted(on, axis, step, 0)
         inside = _shifted(np.ones_like(on), axis, step, 0)
-        with np.errstate(invalid="ignore"):
-            behind = (beside_away > away + _BEYOND) & ~beside_on & ~beside_object
-        seen |= on & inside & (beside_lower | behind) & ~beside_object
+        ends = on & inside & ~_shifted(on, axis, step, 0) & ~_shifted(objects, axis, step, 0)
+        hole = ends.copy()
+        for count in range(1, _LOOKED + 1):
+            behind = _shifted(away, axis, count * step, np.nan)
+            with np.errstate(invalid="ignore"):
+                beyond = (behind > away + _BEYOND) & ~_shifted(on, axis, count * step, 0)
+            past = _shifted(lower, axis, count * step, 0) | beyond
+            found = (ends if count <= _SIDE_PIXELS else hole) & past & ~seen
+            across = _shifted_places(plane, axis, (count - 1) * step)
+            places.append(np.where(hole[found][:, None], (plane[found] + across[found]) / 2, ground[found]))
+            seen |= found
+            hole &= _shifted(unmeasured, axis, count * step, 0)
         unknown |= on & ~inside
-        unknown |= on & inside & np.isnan(beside_away) & ~beside_object
+        unknown |= ends & _shifted(unmeasured & ~filled & ~about_objects, axis, step, 0)
     unknown &= ~seen
-    places = ground[seen]
-    edges, outward = _straight(places, ground[on].mean(axis=0))
-    return SurfaceBorder(edges, outward, places, ground[unknown], height)
+    border = np.concatenate(places)
+    edges, outward = _straight(border, ground[on].mean(axis=0))
+    return SurfaceBorder(edges, outward, border, ground[unknown], height)
 
 
-def _classes(layout: Layout, height: float) -> tuple[Flags, Flags, Array]:
-    """Of every other pixel: whether it shows the surface, something lower; and its place on the ground, (h, w, 2)."""
-    frame, depth = layout.scene.frame, layout.scene.frame.depth[::2, ::2].astype(np.float64)
-    K = frame.camera.K
-    rows, columns = np.indices(depth.shape) * 2
-    points = np.stack(((columns - K[0, 2]) / K[0, 0] * depth, (rows - K[1, 2]) / K[1, 1] * depth, depth), axis=2)
-    ground = points @ layout.axes
+def _classes(layout: Layout, height: float) -> tuple[Flags, Flags, Array, Array]:
+    """Of pixels `_stride` apart: whether it shows the surface, something lower; its place on the ground, (h, w, 2).
+
+    And the place of the surface that its ray meets, measured or not.
+    """
+    frame, depth = layout.scene.frame, layout.scene.frame.depth.astype(np.float64)
+    step, K = _stride(layout), frame.camera.K
+    depth = depth[::step, ::step]
+    rows, columns = np.indices(depth.shape) * step
+    rays = np.stack(((columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones_like(depth)), axis=2)
+    rays = rays @ layout.axes
+    ground = rays * depth[..., None]
     over = ground[..., 2] + layout.floor - height
     noise = 0.0015 + 0.004 * depth**2
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         on = np.abs(over) < _LEVEL + noise
         lower = over < -(_LOWER + 2 * noise)
-    return on & ~_objects(layout, on.shape, tables=False), lower, ground[..., :2]
+        plane = rays[..., :2] * ((height - layout.floor) / rays[..., 2])[..., None]
+    return on & ~_objects(layout, on.shape, tables=False), lower, ground[..., :2], plane
+
+
+def _shifted_places(places: Array, axis: int, step: int) -> Array:
+    """(h, w, 2) places of the pixels some steps further along an axis; each its own where there are none."""
+    if step == 0:
+        return places
+    return np.stack([_shifted(places[..., k], axis, step, np.nan) for k in (0, 1)], axis=2)
+
+
+def _stride(layout: Layout) -> int:
+    """Pixels from one that is looked at to the next: about 320 in a row."""
+    return max(2, round(layout.scene.frame.camera.width / _COLUMNS))
 
 
 def _objects(layout: Layout, shape: tuple[int, ...], tables: bool = True) -> Flags:
     """(h, w) pixels of detected objects that stand on a surface; large flat ones are the surface itself."""
-    found = np.zeros(shape, np.bool_)
+    found, step = np.zeros(shape, np.bool_), _stride(layout)
     for row, obj in enumerate(layout.scene.objects):
         if not layout.measured[row] or layout.top[row] < 0.015 or is_surface(layout, row):
             continue
         mask = obj.detection.mask
         if mask is not None:
-            found |= mask[::2, ::2][: shape[0], : shape[1]]
+            found |= mask[::step, ::step][: shape[0], : shape[1]]
         else:
-            x0, y0, x1, y1 = (int(v / 2) for v in obj.detection.box_xyxy)
+            x0, y0, x1, y1 = (int(v / step) for v in obj.detection.box_xyxy)
             found[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] |= tables
     return found
 
@@ -113,8 +150,8 @@ def is_surface(layout: Layout, row: int) -> bool:
 def _shifted(values: npt.NDArray[_Kind], axis: int, step: int, fill: float) -> npt.NDArray[_Kind]:
     """What stands beside each pixel, along an axis."""
     shifted: npt.NDArray[_Kind] = np.roll(values, -step, axis=axis)
-    index: list[slice | int] = [slice(None), slice(None)]
-    index[axis] = -1 if step > 0 else 0
+    index = [slice(None), slice(None)]
+    index[axis] = slice(-step, None) if step > 0 else slice(None, -step)
     shifted[tuple(index)] = fill
     return shifted
 
@@ -169,23 +206,27 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
     """
     border = table_border(layout, height)
     outline = layout.footprint[row]
-    found: list[tuple[float, Array, Array]] = []
+    found: list[tuple[float, float, Array, Array]] = []
     for edge, outward in zip(border.edges, border.outward, strict=True):
         if towards is not None and float(outward @ towards) < _TOWARDS:
             continue
         reach = (outline - edge[0]) @ outward
         nearest = outline[int(np.argmax(reach))]
         distance = max(-float(reach.max()), 0.0)
-        found.append((distance, nearest, nearest + distance * outward))
+        foot = nearest + distance * outward
+        length = max(float(np.linalg.norm(edge[1] - edge[0])), 1e-6)
+        along = float((foot - edge[0]) @ (edge[1] - edge[0])) / length
+        past = max(-along, along - length, 0.0)  # beyond what is seen of the edge, which may be turned a little
+        found.append((distance, _ON_LINE * past / length, nearest, foot))
     if not found:
         return None
-    distance, start, end = min(found, key=lambda each: each[0])
+    distance, turned, start, end = min(found, key=lambda each: each[0] + each[1])
     least = None
     if len(border.unknown) and towards is None:
         nearest_unknown = float(np.quantile(ways_to(border.unknown, outline), _NEAREST_SHARE))
         least = nearest_unknown if nearest_unknown < distance else None
     size = float(layout.mean_side[row])
-    sigma = math.hypot(float(layout.sigma[row]), 0.06 * size, 0.006)
+    sigma = math.hypot(float(layout.sigma[row]), 0.06 * size, 0.006, turned, _BLURRED * float(layout.noise[row]))
     ends = np.array([[*start, height], [*end, height]])
     return LengthEstimate(distance, sigma, ends, least)
 
