@@ -20,7 +20,18 @@ from research.constructed.still import Still
 from spatial_vlm_ros.types import NounPhrase, RelationClause, Status
 
 Kind = Literal["whether", "exists", "which", "count", "distance", "edge", "viewer", "size", "where", "compare"]
-_RELATIONS = ("left of", "right of", "in front of", "behind", "on", "inside", "next to", "taller than", "above", "under")
+_RELATIONS = (
+    "left of",
+    "right of",
+    "in front of",
+    "behind",
+    "on",
+    "inside",
+    "next to",
+    "taller than",
+    "above",
+    "under",
+)
 _LENGTHS = {"tall": 2, "high": 2, "wide": 0, "long": -1}
 
 
@@ -110,9 +121,11 @@ def _sets(anchor: Still, situation: Situation, rng: np.random.Generator) -> Iter
         if still.id == anchor.id:
             continue
         alone = Situation({still.id: still, anchor.id: anchor}, situation.stands, situation.support)
-        asked = NounPhrase(still.label, still.attributes[:1], relations=(RelationClause(relation, (phrase_of(anchor),)),))
+        asked = NounPhrase(
+            still.label, still.attributes[:1], relations=(RelationClause(relation, (phrase_of(anchor),)),)
+        )
         found: Meaning = meaning(asked, alone)
-        sure = min(sure, found.sure)
+        sure = min(sure, found.sure, *([0.0] if _over(still, anchor) else []))
         if found.status is Status.OK and still.id in found.ids:
             fits.append(still)
     clear = sure >= 1.0
@@ -125,6 +138,11 @@ def _sets(anchor: Still, situation: Situation, rng: np.random.Generator) -> Iter
     yield SpaceItem("exists", f"is there a {label} {place}?", "yes" if some else "no", None, clear)
     many = [still for still in situation.objects.values() if still.label == label]
     yield SpaceItem("count", f"how many {_plural(label)} are there?", float(len(many)), frozenset(s.id for s in many))
+
+
+def _over(one: Still, other: Still) -> bool:
+    """Whether the centre of one lies within the outline of the other: then it is on neither side of it."""
+    return _within(one.place[None], other.outline) or _within(other.place[None], one.outline)
 
 
 def _plural(label: str) -> str:

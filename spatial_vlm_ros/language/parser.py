@@ -46,7 +46,7 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     """
     check(instruction)
     words = without_stumbles(split(instruction))
-    asked = read_question(words, instruction, lambda part: _read(part, instruction, later))
+    asked = read_question(words, instruction, lambda part: _read(part, instruction, later), later)
     return _read(words, instruction, later) if asked is None else asked
 
 

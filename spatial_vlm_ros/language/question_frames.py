@@ -33,12 +33,17 @@ class SlotReader:
         words: words of the instruction.
         instruction: as given.
         read: the grammar of instructions.
+        later: whether something was said before, so that "it" stands for that.
     """
 
     def __init__(
-        self, words: Sequence[Word], instruction: str, read: Callable[[list[Word]], Sequence[SpatialQuery]]
+        self,
+        words: Sequence[Word],
+        instruction: str,
+        read: Callable[[list[Word]], Sequence[SpatialQuery]],
+        later: bool = False,
     ) -> None:
-        self.words, self.instruction, self._read = list(words), instruction, read
+        self.words, self.instruction, self._read, self.later = list(words), instruction, read, later
         self.marked = any(word.kind == "stop" and word.text.startswith("?") for word in self.words[-1:])
 
     # -------------------------------------------------------------------------------------------- words
@@ -189,7 +194,9 @@ class SlotReader:
             return [SpaceQuestion("exists")]
         if texts[0] in ("a", "an"):
             return [SpaceQuestion("whether", asked=r.target) for r in self.noun(words)]
-        if texts[0] in ("the", "my", "one"):
+        if texts[0] in tables.NO_PREDICATES:
+            raise self.unfinished(words)
+        if texts[0] in ("the", "my"):
             return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
         if texts[0] in tables.SUPERLATIVE_OF and len(texts) == 1:
             return [
@@ -219,6 +226,12 @@ class SlotReader:
         other, than_what = self.noun(words[2:than])[0].target, self.noun(rival)[0].target
         return [SpaceQuestion("whether", other=other, choices=(than_what,), superlative=order)]
 
+    def relates(self, words: list[Word]) -> bool:
+        """Whether words begin with a relation."""
+        table = phrase_table()[0]
+        texts = [word.text for word in words[:5]]
+        return any("REL" in table.get(" ".join(texts[:n]), {}) for n in range(1, len(texts) + 1))
+
     def alternatives(self, words: list[Word]) -> Readings:
         """Such as "which is taller, the mug or the bowl?", "is the mug left or right of the box?".
 
@@ -234,6 +247,11 @@ class SlotReader:
         if "or" in texts[at + 1 :]:
             raise refusal
         if texts[0] in tables.BE:
+            for i in range(at + 2, len(words)):
+                if texts[i] in tables.SUPERLATIVE_OF and "than" not in texts[i:]:  # "is A or B closer to C?"
+                    comma = Word(",", words[i].start, words[i].start, "comma")
+                    which = self.written(words[0], "which", "is")
+                    return self.alternatives([*which, *words[i:], comma, *words[1:i]])
             return self._either_predicate(words[1:], at - 1, refusal)
         comma = next((i for i, word in enumerate(words) if word.kind == "comma" and i < at), None)
         words_, key = self._comparison(words, texts, at, comma)
@@ -346,7 +364,7 @@ class SlotReader:
         words = self.without(words, ("away", "apart", "off", "together"), first=True) if words else words
         texts = [word.text for word in words]
         be = next((i for i, text in enumerate(texts) if text in tables.BE), None)
-        together = any(text in ("apart", "together") for text in (word.text for word in self.words))
+        together = any(word.text in ("apart", "together", "between") for word in self.words)
         if be is not None and be > 0 and texts[0] == "from":
             pass
         elif be is not None and be > 0 and texts[0] not in ("between", "of"):
@@ -386,6 +404,8 @@ class SlotReader:
             except NotUnderstoodError:
                 continue
             rest = words[i + length :]
+            if [word.text for word in words[:i]] == ["it"] and words[i].text == "to" and not self.later:
+                return self._alone(rest, together=False)  # "how far is it to the cup?"
             viewer = tables.VIEWERS.get(tuple(word.text for word in rest))
             if viewer is not None:
                 return [self.made(r, "measure", SpaceQuestion("distance", frame=viewer)) for r in first]
@@ -398,6 +418,8 @@ class SlotReader:
 
     def _between(self, words: list[Word]) -> Readings | None:
         """Such as "the mug and the box"."""
+        if any(word.text == "from" for word in words):
+            return None  # "the mug from the box and the bowl" is no distance between two objects
         for i in range(1, len(words) - 1):
             if words[i].text == "and":
                 try:
@@ -445,7 +467,8 @@ class SlotReader:
         """A distance between several of a kind, or from the viewer."""
         readings = self.noun(words)
         several = readings[0].target.count not in (None, 1)
-        if together and not several:
+        counted = readings[0].target.ordinal is not None
+        if (together and not several) or (any(word.text == "from" for word in words) and not counted):
             raise self.unfinished(words)
         question = SpaceQuestion("distance", apart=True) if several and together else SpaceQuestion("distance")
         return [self.made(r, "measure", question) for r in readings]

@@ -36,7 +36,7 @@ INDIRECT = phrase_set(
     "i'm|we're wondering", "i am|was wondering", "any idea", "do you have any idea", "have you any idea",
     "let me|us know", "can|could|may i|we ask|know", "say", "would|do you mind telling|saying me|us?",
     "please? check|verify|determine|estimate|measure|calculate|compute|confirm|report|state", "find|figure|work out",
-    "see", "do you think", "would you say", "can|could you see", "i need to know", "remind me",
+    "can|could|would|will you please?", "see", "do you think", "would you say", "can|could you see", "i need to know", "remind me",
     "can|could|would you remind me", "please? give|show me|us", "can|could you please? give|show me|us",
 )  # fmt: skip
 """Words that make a question an indirect one ("could you tell me how far the mug is from the box?")."""
@@ -52,6 +52,10 @@ BE = word_set("is are")
 PAST = word_set("was were")
 ARTICLES = word_set("the a an this that these those my your our his her its")
 INDEFINITE = word_set("a an any some anything something another")
+ADVERBS = ("still", "already", "really", "actually", "currently", "also", "even", "now", "exactly", "precisely")
+"""Words within a question that change nothing."""
+NO_PREDICATES = word_set("to from off with without for at like of")
+"""Relations that begin no predicate: what stands before them belongs to them ("close to", "far from")."""
 SEEN = phrase_set("visible", "here", "in view|sight", "in the|this scene|image|picture|view|photo", "there",
                   "on the scene", "around", "present")  # fmt: skip
 """What says of an object that it is seen, and no more."""
@@ -116,9 +120,12 @@ FREE = word_set("any enough some still much a an free empty sufficient more open
 """Words before "room"."""
 LEFT_OVER = word_set("left available free remaining still anywhere")
 """Words after "room"."""
-FITTING = word_set("fit fits go stand sit lie rest")
-"""Verbs of having room ("does the box fit on the tray?")."""
-MODALS = word_set("does do will would can could might should")
+FITTING = word_set("fit fits")
+STANDING = word_set("go stand sit lie rest be")
+"""Verbs of having room ("does the box fit on the tray?"); and those that are so after "can" alone."""
+STANDS = word_set("stands sits lies rests stand sit lie rest hangs hang")
+"""Verbs of posture ("does the cup stand on the tray?")."""
+MODALS = word_set("does do will would can could might")
 HOLDING = {"touch": "touches", "touches": "touches", "contain": "contains", "contains": "contains", "hold": "holds",
            "holds": "holds", "support": "supports", "supports": "supports", "face": "faces", "faces": "faces",
            "carry": "carries", "carries": "carries", "have": "has", "has": "has"}  # fmt: skip

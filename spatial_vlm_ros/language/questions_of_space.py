@@ -22,7 +22,10 @@ _LONGEST = 60  # words of a question whose subject is looked for
 
 
 def read_question(
-    words: Sequence[Word], instruction: str, read: Callable[[list[Word]], Sequence[SpatialQuery]]
+    words: Sequence[Word],
+    instruction: str,
+    read: Callable[[list[Word]], Sequence[SpatialQuery]],
+    later: bool = False,
 ) -> tuple[SpatialQuery, ...] | None:
     """The readings of a question about space.
 
@@ -30,6 +33,7 @@ def read_question(
         words: words of an instruction.
         instruction: as given.
         read: the grammar of instructions, for what stands in a question.
+        later: whether something was said before.
 
     Returns:
         The readings, each with its `question`; None where it is no question about space.
@@ -37,7 +41,7 @@ def read_question(
     Raises:
         NotUnderstoodError: it is one, and a part of it is not understood; or an order is in the same sentence.
     """
-    reader = _QuestionReader(words, instruction, read)
+    reader = _QuestionReader(words, instruction, read, later)
     found = reader.run()
     return None if found is None else ranked(found)
 
@@ -70,6 +74,9 @@ class _QuestionReader(SlotReader):
                     "ask the question alone, and give the order after its answer",
                 )  # fmt: skip
             return None
+        if texts[0] == "how" and len(texts) > 1 and texts[1].endswith("'s"):  # "how far's the cup?"
+            words = [words[0], *self.written(words[1], texts[1][:-2], "is"), *words[2:]]
+            texts = [word.text for word in words]
         if texts[0] in tables.CONTRACTED:
             said = tables.CONTRACTED[texts[0]]
             words = [*self.written(words[0], *said), *words[1:]]
@@ -122,8 +129,10 @@ class _QuestionReader(SlotReader):
             return self._whether(words)
         if first in tables.MODALS and len(texts) > 2 and texts[1] != "you":
             return self._modal(words, texts)
+        if first == "any" and self.marked and len(texts) > 1:
+            return self._exists(words[0], words)
         measured = texts[1:] if first == "the" else texts
-        if measured and (indirect or (measured[0] in ("distance", "gap") and len(measured) > 2)):
+        if measured and (indirect or (measured[0] in ("distance", "gap", "number") and len(measured) > 2)):
             return self._named_length(words[first == "the" :])
         if self.marked and first in tables.ARTICLES and tables.BE & set(texts):
             try:
@@ -142,7 +151,13 @@ class _QuestionReader(SlotReader):
             return self._count(rest)
         if second == "much" and len(texts) > 2:
             if texts[2] in tables.SPACE:
-                return self.distance(self.without_there(rest[1:]))
+                asked = self.without_there(rest[1:])
+                if not asked or asked[0].text != "between":
+                    raise NotUnderstoodError(
+                        self.instruction, (words[0].start, words[2].end), "free space is not measured as a number",
+                        'ask "is there room for the cup on the tray?", or "how far is the cup from the edge?"',
+                    )  # fmt: skip
+                return self.distance(asked)
             if texts[2] in tables.COMPARATIVES:
                 return self.compared_length(rest[1:], tables.COMPARATIVES[texts[2]])
             if texts[2] in ("farther", "further"):
@@ -160,6 +175,10 @@ class _QuestionReader(SlotReader):
         be = [i for i, word in enumerate(kept) if word.text in tables.BE and i > 0]
         if be and be[-1] == len(kept) - 1:
             kept, be = kept[:-1], be[:-1]
+        held = next((i for i, word in enumerate(kept) if i and word.text in tables.HOLDING), None)
+        if held is not None and not be:
+            verb = self.written(kept[held], "that", tables.HOLDING[kept[held].text])
+            kept = [*kept[:held], *verb, *kept[held + 1 :]]
         relative = be and kept[be[0] - 1].text in ("that", "which")
         if be and not relative:
             readings = self.read([*self.written(kept[0], "which"), *kept])
@@ -181,7 +200,8 @@ class _QuestionReader(SlotReader):
         """Such as "where is the mug?", "where the mug is"; None leaves it to the grammar of instructions."""
         if len(texts) < 2:
             return None
-        rest = words[1:]
+        rest = self.without(words[1:], tables.ADVERBS, first=True)
+        texts = ["where", *(word.text for word in rest)]
         about: list[NounPhrase] = []
         for i in range(2, len(rest)):
             length = self.phrase_at(rest, i, tables.RELATED)
@@ -193,6 +213,8 @@ class _QuestionReader(SlotReader):
             slot = rest[1:]
         elif rest[-1].text in tables.BE:
             slot = rest[:-1]
+        elif (be := next((i for i, text in enumerate(texts) if i and text in tables.BE), None)) and self.relates(rest):
+            slot = [*words[len(words) - len(rest) + be :], *rest[: be - 1]]  # "where on the table is the cup?"
         else:
             length = self.phrase_at(words, 1, tables.phrase_set(
                 "can|could|do|would|did i|you|we find|see|get|put|leave|place|look", "can|could|do i|we|you look for"
@@ -256,9 +278,12 @@ class _QuestionReader(SlotReader):
 
     def _whether(self, words: list[Word]) -> Readings:
         """Such as "is the mug behind the box?", "is anything behind the box?"."""
-        rest = words[1:]
+        rest = self.without(words[1:], tables.ADVERBS)
         if not rest:
             raise self.unfinished(words)
+        possible = self.phrase_at(rest, 0, tables.phrase_set("it possible to put|place|fit|set|stand"))
+        if possible:
+            return self.placed(rest[possible:])
         if rest[0].text == "there":
             return self.room(rest[1:]) or self._exists(words[0], rest[1:])
         if rest[0].text in tables.INDEFINITE and rest[0].text not in ("another",):
@@ -288,6 +313,8 @@ class _QuestionReader(SlotReader):
         for i in range(1, len(words) - 1):
             if texts[i] in tables.FITTING:
                 return self.fits(words[:i], words[i + 1 :])
+            if texts[i] in tables.STANDS:
+                return self._split([*words[:i], *words[i + 1 :]], words[i])
             if texts[i] in tables.HOLDING:
                 return self._held(words, i)
         raise self.unfinished(words)
@@ -299,8 +326,11 @@ class _QuestionReader(SlotReader):
             length = self.phrase_at(rest, 1, tables.phrase_set("put|place|fit|set|stand|lay|rest down?"))
             return self.placed(rest[1 + length :]) if length else None
         for i in range(1, len(rest)):
-            if rest[i].text in tables.FITTING and i + 1 < len(rest):
+            asks = texts[0] in ("do", "does")
+            if i + 1 < len(rest) and (rest[i].text in tables.FITTING or (rest[i].text in tables.STANDING and not asks)):
                 return self.fits(rest[:i], rest[i + 1 :])
+            if i + 1 < len(rest) and rest[i].text in tables.STANDS and asks:
+                return self._split([*rest[:i], *rest[i + 1 :]], rest[i])
             if rest[i].text in tables.HOLDING and texts[0] in ("do", "does"):
                 return self._held(rest, i)
         return None
@@ -335,6 +365,12 @@ class _QuestionReader(SlotReader):
                 query = dataclasses.replace(subject, target=target, preference=preference)
                 found.append(self.made(query, "verify", question))
             share *= 0.4 if pairs else 1.0
+            described = [q.asked for _, q in pairs if q.asked is not None and not q.asked.relations]
+            if described and described[0].attributes and found:  # "is the cup on the tray red?"
+                found = [
+                    q if i_ >= len(found) - len(pairs) else dataclasses.replace(q, preference=0.1 * q.preference)
+                    for i_, q in enumerate(found)
+                ]
         if not found:
             readings = self.only(self.read([*self.written(be, "is"), *words]), "verify", words)
             found = [self.made(r, "verify", SpaceQuestion("whether", asked=_all_of(r.target))) for r in readings]

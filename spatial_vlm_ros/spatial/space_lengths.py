@@ -19,7 +19,7 @@ from spatial_vlm_ros.types.query import Length
 IN_INTERVAL = 1.96
 """Standard deviations on either side of a value that hold 95 % of a normal distribution."""
 _OUTLINE = 0.003  # metres by which edges of masks move an outline, whatever the size
-_REACH = 0.04  # relative error of how far an outline reaches in one direction
+_REACH = 0.04  # relative error of how far an outline reaches away from the camera; half of it towards the camera
 _SIDE, _HEIGHT = 0.06, 0.05  # relative errors of horizontal sides, and of heights: stems and handles may not be seen
 _COVERED = 0.2  # part of a size that is in doubt where all of an object is covered
 _CUT_OFF = 0.3  # the same where the border of the image cuts it
@@ -129,11 +129,12 @@ def _heights(layout: Layout, one: int, other: int) -> tuple[float, float]:
 def _side_variance(layout: Layout, row: int, towards: Array) -> float:
     """Of where an object's outline ends in a direction (2,) on the ground."""
     size = float(layout.mean_side[row])
-    variance = float(layout.sigma[row]) ** 2 + ((_REACH + _doubt(layout, row)) * size) ** 2 + _OUTLINE**2
     shape = layout.scene.objects[row].shape
     view = layout.viewpoint(FrameOfReference.VIEWER)
     ahead = layout.rays(view, np.array([row], np.intp))[0][0]
     away = max(float(ahead @ towards), 0.0)  # 1: the far side, which is not seen
+    reach = _REACH * (0.5 + 0.5 * away) + _doubt(layout, row)
+    variance = float(layout.sigma[row]) ** 2 + (reach * size) ** 2 + _OUTLINE**2
     if shape is not None:
         variance += (2.0 * shape.sigma * away) ** 2
     return variance

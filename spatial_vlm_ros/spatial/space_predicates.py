@@ -32,6 +32,7 @@ from spatial_vlm_ros.spatial.space_findings import (
     settle_other,
 )
 from spatial_vlm_ros.spatial.space_lengths import gap_between
+from spatial_vlm_ros.spatial.states import EMPTY
 from spatial_vlm_ros.types import (
     ClauseMeasurement,
     ClauseState,
@@ -45,6 +46,7 @@ from spatial_vlm_ros.types import (
 YES, NO, UNCLEAR = "yes", "no", "unclear"
 _VALUE = {ClauseState.HOLDS: YES, ClauseState.FAILS: NO, ClauseState.UNCLEAR: UNCLEAR}
 _HALVES = {"leftmost": "left", "rightmost": "right", "nearest": "front", "farthest": "back"}
+_FREE = ("free", "vacant", "clear")
 _VAGUE_HALF = 0.25  # of an object's size: "on the left" is vague about the middle
 
 
@@ -56,13 +58,15 @@ class JudgedPredicate:
         likelihood: that all of it is true, as of its least likely part.
         clauses: as measured.
         anchors: rows that it was related to.
-        why: its least clear part in words.
+        why: its least likely part in words.
+        said: all of its parts in words.
     """
 
     likelihood: float
     clauses: tuple[ClauseMeasurement, ...]
     anchors: tuple[int, ...]
     why: str
+    said: str
 
 
 def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
@@ -132,7 +136,8 @@ def judge_predicate(asked: NounPhrase, row: int, reading: SpatialQuery, scorer: 
     if not parts:
         parts.append((1.0, "seen"))
     least = min(parts)
-    return JudgedPredicate(least[0], tuple(measured), tuple(anchors), least[1])
+    said = " and ".join(words for _, words in parts)
+    return JudgedPredicate(least[0], tuple(measured), tuple(anchors), least[1], said)
 
 
 # ------------------------------------------------------------------------------------------------ clauses
@@ -236,8 +241,22 @@ def _attribute(word: str, row: int, scorer: PhraseScorer) -> float:
     members = np.array([obj.detection.label == label for obj in layout.scene.objects], np.bool_)
     only = members if word.removeprefix(NOT) in superlatives.SIZE_WORDS else np.arange(len(members)) == row
     likelihood = float(attribute_likelihood(word, layout, layout.viewpoint(FrameOfReference.VIEWER), only)[row])
-    alone = word.removeprefix(NOT) in superlatives.SIZE_WORDS and members.sum() < 2
-    return UNKNOWN if alone else likelihood
+    if word.removeprefix(NOT) in superlatives.SIZE_WORDS and members.sum() < 2:
+        return UNKNOWN  # alone, any size fits
+    if word.removeprefix(NOT) in (EMPTY, *_FREE) and likelihood in (UNKNOWN, 1.0 - UNKNOWN):
+        empty = 1.0 - _holds_something(row, scorer)
+        return 1.0 - empty if word.startswith(NOT) else empty
+    return likelihood
+
+
+def _holds_something(row: int, scorer: PhraseScorer) -> float:
+    """Probability that a detected object is in or on another one."""
+    layout = scorer.layout
+    others = np.flatnonzero(layout.measured & (np.arange(len(layout)) != row))
+    if not len(others) or not layout.measured[row]:
+        return 0.0 if layout.measured[row] else UNKNOWN
+    pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), others, np.array([row]))
+    return max(float(clause_likelihood(*measure(name, pairs)).max()) for name in ("inside", "on"))
 
 
 def _on_a_side(
@@ -376,7 +395,7 @@ def _words(
     layout, holds = scorer.layout, scorer.config.decision.holds
     states = [state_of(one.likelihood, holds) for one in each]
     if value == YES:
-        return f"Yes: {listed(layout, subject.rows)} {_is(subject)} {each[0].why}."
+        return f"Yes: {listed(layout, subject.rows)} {_is(subject)} {each[0].said}."
     wanted = ClauseState.FAILS if value == NO else ClauseState.UNCLEAR
     rows = [row for row, state in zip(subject.rows, states, strict=True) if state is wanted]
     why = next(one.why for one, state in zip(each, states, strict=True) if state is wanted)

@@ -27,7 +27,7 @@ from spatial_vlm_ros.spatial.space_findings import (
     settle_other,
 )
 from spatial_vlm_ros.spatial.space_predicates import NO, UNCLEAR, YES, nearer
-from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, SpatialQuery, Status
+from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 
 _ANSWERS = frozenset({Status.OK, Status.OCCLUDED, Status.DEPTH_INVALID})
 """What a choice among objects may end in where nothing is to be done with the object."""
@@ -118,8 +118,24 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
     if fitting.unclear:
         words = f"It is unclear: {listed(scorer.layout, fitting.unclear)} may be {said}."
         return SpaceFinding(UNCLEAR, _most(fitting), _named(fitting), words, fitting.choice)
+    carried = _on_the_surface(target, queries[0], scorer)
+    if carried is not None:
+        words = f"{capital(named_row(scorer.layout, carried))} is on the surface, which is no object that was detected."
+        compared = (NamedRow(carried, "compared", 1.0),)
+        return SpaceFinding("the surface", 1.0 - _most(fitting), compared, words, fitting.choice)
     words = f"None: I see no {said.removeprefix('the ')}."
     return SpaceFinding("none", 1.0 - _most(fitting), (), words, fitting.choice, missing=target)
+
+
+def _on_the_surface(target: NounPhrase, query: SpatialQuery, scorer: PhraseScorer) -> int | None:
+    """Row of the object of "what is it on?" where that rests on the support plane, which no detection is."""
+    clause = target.relations[0] if len(target.relations) == 1 else None
+    if clause is None or clause.relation != "supporting" or target.category != "object":
+        return None
+    row = settle_other(clause.anchors[0], query, scorer)[0]
+    on_table = RelationClause("on", (NounPhrase("table"),))
+    belief = scorer.clause_of(on_table, row)
+    return row if belief.on_support and scorer.is_so(on_table, row) else None
 
 
 def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
@@ -174,7 +190,17 @@ def _all(queries: Sequence[SpatialQuery], scorer: PhraseScorer, needs_name: bool
 def _named(fitting: FittingObjects) -> tuple[NamedRow, ...]:
     weight = np.minimum(fitting.choice.belief.weight, 1.0)
     clear = [NamedRow(row, "fits", float(weight[row])) for row in fitting.clear]
-    return (*clear, *(NamedRow(row, "unclear", float(weight[row])) for row in fitting.unclear))
+    unclear = [NamedRow(row, "unclear", float(weight[row])) for row in fitting.unclear]
+    named_rows = {row.row for row in (*clear, *unclear)}
+    anchors = [
+        int(anchor)
+        for row in (*fitting.clear, *fitting.unclear)
+        for clause in fitting.choice.by_row[row].clauses
+        for anchor in clause.anchors[row]
+        if anchor >= 0
+    ]
+    others = [row for row in dict.fromkeys(anchors) if row not in named_rows]
+    return (*clear, *unclear, *(NamedRow(row, "compared", 1.0) for row in others))
 
 
 def _least(fitting: FittingObjects, rows: Sequence[int]) -> float:

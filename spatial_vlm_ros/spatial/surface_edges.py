@@ -226,7 +226,7 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
         nearest_unknown = float(np.quantile(ways_to(border.unknown, outline), _NEAREST_SHARE))
         least = nearest_unknown if nearest_unknown < distance else None
     size = float(layout.mean_side[row])
-    sigma = math.hypot(float(layout.sigma[row]), 0.06 * size, 0.006, turned, _BLURRED * float(layout.noise[row]))
+    sigma = math.hypot(float(layout.sigma[row]), 0.04 * size, 0.005, turned, _BLURRED * float(layout.noise[row]))
     ends = np.array([[*start, height], [*end, height]])
     return LengthEstimate(distance, sigma, ends, least)
 
