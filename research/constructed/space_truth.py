@@ -76,8 +76,8 @@ def questions_of(situation: Situation, eye: np.ndarray, rng: np.random.Generator
     yield _edge(one, situation, rng)
     yield _viewer(one, eye, rng)
     yield _size(one, rng)
-    yield SpaceItem("where", str(rng.choice(("where is the {x}?", "where's the {x}", "tell me where the {x} is"))).format(
-        x=name(one)), None, frozenset({one.id}))  # fmt: skip
+    words = str(rng.choice(("where is the {x}?", "where's the {x}", "tell me where the {x} is")))
+    yield SpaceItem("where", words.format(x=name(one)), None, frozenset({one.id}))
     yield from _sets(other, situation, rng)
     yield _compare(one, other, rng)
 
@@ -121,9 +121,8 @@ def _sets(anchor: Still, situation: Situation, rng: np.random.Generator) -> Iter
         if still.id == anchor.id:
             continue
         alone = Situation({still.id: still, anchor.id: anchor}, situation.stands, situation.support)
-        asked = NounPhrase(
-            still.label, still.attributes[:1], relations=(RelationClause(relation, (phrase_of(anchor),)),)
-        )
+        clause = RelationClause(relation, (phrase_of(anchor),))
+        asked = NounPhrase(still.label, still.attributes[:1], relations=(clause,))
         found: Meaning = meaning(asked, alone)
         sure = min(sure, found.sure, *([0.0] if _over(still, anchor) else []))
         if found.status is Status.OK and still.id in found.ids:

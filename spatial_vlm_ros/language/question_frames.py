@@ -10,7 +10,8 @@ from typing import Literal
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import question_words as tables
-from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.language.patterns import expand, word_set
 from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.wordlists import CONTAINERS
@@ -21,6 +22,13 @@ from spatial_vlm_ros.types.query import Length
 Readings = list[SpatialQuery]
 _CROSSED = 6  # readings of each of two phrases that are crossed
 _METRIC = frozenset({"left of", "right of", "in front of", "behind", "above", "below", "under"})
+_OF_PREDICATES = frozenset(
+    ("REL", "SIDE", "ADJ", "ADJNOUN", "ADJP", "NOT", "SUP", "ORD", "POSTURE", "INTENSIFIER", "EQUAL", "IS REL", "NUM",
+     "HALF")
+)  # fmt: skip
+_FIRST_OF_PREDICATES = NUMBERS.keys() | word_set("""
+    the my a an not neither either both within at less more no about around half exactly in
+""")
 _OPPOSITE = {"left of": "right of", "right of": "left of", "in front of": "behind", "behind": "in front of",
              "next to": "next to", "near": "near", "above": "below", "below": "above", "under": "above",
              "touching": "touching", "against": "against"}  # fmt: skip
@@ -190,6 +198,8 @@ class SlotReader:
             NotUnderstoodError: it is no predicate.
         """
         texts = tuple(word.text for word in words)
+        if not texts:
+            raise self.unfinished(self.words)
         if texts in tables.SEEN:
             return [SpaceQuestion("exists")]
         if texts[0] in ("a", "an"):
@@ -232,6 +242,21 @@ class SlotReader:
         texts = [word.text for word in words[:5]]
         return any("REL" in table.get(" ".join(texts[:n]), {}) for n in range(1, len(texts) + 1))
 
+    def begins_predicate(self, words: Sequence[Word], i: int) -> bool:
+        """Whether what is asked of an object may begin at word `i`; most words cannot, and are not tried."""
+        if (
+            words[i].kind != "word"
+            or words[i].text in tables.NO_PREDICATES
+            or words[i - 1].text in ("the", "a", "an", "my", "your")
+        ):
+            return False
+        if words[i].text[0].isdigit() or words[i].text in _FIRST_OF_PREDICATES:
+            return True
+        table = phrase_table()[0]
+        texts = [word.text for word in words[i : i + 6]]
+        kinds = (table.get(" ".join(texts[:n]), {}) for n in range(1, len(texts) + 1))
+        return any(_OF_PREDICATES & found.keys() for found in kinds) or tuple(texts) in tables.SEEN
+
     def alternatives(self, words: list[Word]) -> Readings:
         """Such as "which is taller, the mug or the bowl?", "is the mug left or right of the box?".
 
@@ -249,9 +274,9 @@ class SlotReader:
         if texts[0] in tables.BE:
             for i in range(at + 2, len(words)):
                 if texts[i] in tables.SUPERLATIVE_OF and "than" not in texts[i:]:  # "is A or B closer to C?"
-                    comma = Word(",", words[i].start, words[i].start, "comma")
+                    sign = Word(",", words[i].start, words[i].start, "comma")
                     which = self.written(words[0], "which", "is")
-                    return self.alternatives([*which, *words[i:], comma, *words[1:i]])
+                    return self.alternatives([*which, *words[i:], sign, *words[1:i]])
             return self._either_predicate(words[1:], at - 1, refusal)
         comma = next((i for i, word in enumerate(words) if word.kind == "comma" and i < at), None)
         words_, key = self._comparison(words, texts, at, comma)

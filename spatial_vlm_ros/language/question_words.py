@@ -36,7 +36,8 @@ INDIRECT = phrase_set(
     "i'm|we're wondering", "i am|was wondering", "any idea", "do you have any idea", "have you any idea",
     "let me|us know", "can|could|may i|we ask|know", "say", "would|do you mind telling|saying me|us?",
     "please? check|verify|determine|estimate|measure|calculate|compute|confirm|report|state", "find|figure|work out",
-    "can|could|would|will you please?", "see", "do you think", "would you say", "can|could you see", "i need to know", "remind me",
+    "can|could|would|will you please?", "see", "do you think", "would you say", "can|could you see",
+    "i need to know", "remind me",
     "can|could|would you remind me", "please? give|show me|us", "can|could you please? give|show me|us",
 )  # fmt: skip
 """Words that make a question an indirect one ("could you tell me how far the mug is from the box?")."""
@@ -52,7 +53,7 @@ BE = word_set("is are")
 PAST = word_set("was were")
 ARTICLES = word_set("the a an this that these those my your our his her its")
 INDEFINITE = word_set("a an any some anything something another")
-ADVERBS = ("still", "already", "really", "actually", "currently", "also", "even", "now", "exactly", "precisely")
+ADVERBS = ("still|already|really|actually|currently|also|even|now|exactly|precisely",)
 """Words within a question that change nothing."""
 NO_PREDICATES = word_set("to from off with without for at like of")
 """Relations that begin no predicate: what stands before them belongs to them ("close to", "far from")."""

@@ -18,6 +18,8 @@ from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
 
 _ASKING = frozenset({"how", "what", "which", "where", "if", "whether", "count"})
+_SIGNS = _ASKING | tables.BE | tables.MODALS | tables.CONTRACTED.keys() | {"distance", "gap", "number", "any"}
+"""Words of which every question about space has one."""
 _LONGEST = 60  # words of a question whose subject is looked for
 
 
@@ -41,6 +43,8 @@ def read_question(
     Raises:
         NotUnderstoodError: it is one, and a part of it is not understood; or an order is in the same sentence.
     """
+    if not any(word.text in _SIGNS or word.text.endswith("'s") for word in words):
+        return None
     reader = _QuestionReader(words, instruction, read, later)
     found = reader.run()
     return None if found is None else ranked(found)
@@ -354,7 +358,7 @@ class _QuestionReader(SlotReader):
         found: Readings = []
         share = 1.0
         for i in range(1, len(words)):
-            if words[i].kind != "word" or words[i].text == "of":
+            if not self.begins_predicate(words, i):
                 continue
             pairs = list(self._parted(words[:i], words[i:]))
             for subject, question in pairs:
