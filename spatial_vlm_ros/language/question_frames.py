@@ -20,6 +20,7 @@ from spatial_vlm_ros.types import NounPhrase, RelationClause, SpaceQuestion, Spa
 from spatial_vlm_ros.types.query import Length
 
 Readings = list[SpatialQuery]
+_MOST_READ = 600  # words read by the grammar for one question, over all ways to part it: a long one ends soon
 _CROSSED = 6  # readings of each of two phrases that are crossed
 _METRIC = frozenset({"left of", "right of", "in front of", "behind", "above", "below", "under"})
 _OF_PREDICATES = frozenset(
@@ -52,6 +53,7 @@ class SlotReader:
         later: bool = False,
     ) -> None:
         self.words, self.instruction, self._read, self.later = list(words), instruction, read, later
+        self._left = _MOST_READ
         self.marked = any(word.kind == "stop" and word.text.startswith("?") for word in self.words[-1:])
 
     # -------------------------------------------------------------------------------------------- words
@@ -139,7 +141,8 @@ class SlotReader:
 
     def read(self, words: list[Word]) -> Readings:
         """Readings of words by the grammar of instructions."""
-        if not words:
+        self._left -= len(words)
+        if not words or self._left < 0:
             raise self.unfinished(self.words)
         return list(self._read(words))
 
