@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about space on frame folders: the orders of their cases asked as questions, and lengths where truth is known.
+"""Questions about space on frame folders: orders of their cases asked as questions, and lengths where truth is known.
 
 "Grab the can behind the cup" becomes "where is the can behind the cup?", with the same object or the same refusal
 expected, and "is there a can behind the cup?". Where the frames have a truth.json with centres and sizes in the base,

@@ -131,7 +131,7 @@ HOLDING = {"touch": "touches", "touches": "touches", "contain": "contains", "con
            "holds": "holds", "support": "supports", "supports": "supports", "face": "faces", "faces": "faces",
            "carry": "carries", "carries": "carries", "have": "has", "has": "has"}  # fmt: skip
 """Verbs of relations, as they are asked with "does"."""
-RELATED = phrase_set("relative to", "with respect to", "compared to|with", "in relation to", "with regard to")  # fmt: skip
+RELATED = phrase_set("relative to", "with respect|regard to", "compared to|with", "in relation to")
 """What says from which object another one's place is told."""
 COMPARED_ONES = phrase_set("one of? them?", "object|thing|item", "of them|these|the two")
 """Words after "which" in "which one is taller?"."""
