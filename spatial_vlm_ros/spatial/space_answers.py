@@ -9,6 +9,8 @@ from typing import Literal, cast
 
 import numpy as np
 
+from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.language.part_words import EDGES
 from spatial_vlm_ros.spatial.answer import answer, dialogue_id, target_of
 from spatial_vlm_ros.spatial.decision import candidates
 from spatial_vlm_ros.spatial.layout import Array, Layout
@@ -69,6 +71,10 @@ def _refused(refused: QuestionRefused, reading: SpatialQuery, scorer: PhraseScor
     """The refusal; what is asked back can be answered only where it is about the question's own target."""
     resolution = answer(refused.choice, scorer, instruction)
     resolution = dataclasses.replace(resolution, query=reading)
+    phrase = refused.choice.phrase
+    if phrase is not None and phrase.category in EDGES and refused.choice.status is Status.NOT_FOUND:
+        words = f"I do not see {describe(phrase)} of the surface."
+        resolution = dataclasses.replace(resolution, message=words, hidden_regions=())
     if refused.subject:
         return resolution
     return dataclasses.replace(resolution, question=None, answers=(), dialogue_id=None)
