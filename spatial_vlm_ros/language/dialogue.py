@@ -14,6 +14,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse, parse_after
+from spatial_vlm_ros.language.questions_of_space import asked_phrases, subject_of
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.types import (
     Destination,
@@ -116,7 +117,37 @@ def _with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatia
             target = _combined(query.target, _replaced(added, query.target), category)
             reading = _with_target(likelier, answer, target)
             readings += _others(reading, query.target, added) if _says_other(added) else [reading]
+        if query.question is not None and not _says_other(added):
+            readings += _of_the_compared(query, added, answer)
     return _ranked(readings)
+
+
+def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> list[SpatialQuery]:
+    """Readings of an answer that tells which object a question about space compares with ("the left box").
+
+    Without a noun of its own it may be said of any of them, and of the target; the scene settles which one was asked
+    about, for the others are clear.
+    """
+    found = []
+    for phrase in dict.fromkeys(asked_phrases(query)):
+        told = added.category in (phrase.category, *_IT, _GENERIC)
+        if not told or phrase.category == _GENERIC or phrase == subject_of(query):
+            continue
+        combined = _combined(phrase, _replaced(added, phrase), phrase.category)
+        reading = _mapped(query, lambda said, old=phrase, new=combined: _with_phrase(said, old, new))  # type: ignore[misc]
+        found.append(dataclasses.replace(reading, instruction=answer))
+    return found
+
+
+def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhrase:
+    """A phrase with another one in place of one of those inside it, or of itself."""
+    if said == old:
+        return new
+    relations = tuple(
+        dataclasses.replace(clause, anchors=tuple(_with_phrase(anchor, old, new) for anchor in clause.anchors))
+        for clause in said.relations
+    )
+    return dataclasses.replace(said, relations=relations)
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:

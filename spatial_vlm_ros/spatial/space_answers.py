@@ -68,14 +68,14 @@ def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, instr
 
 
 def _refused(refused: QuestionRefused, reading: SpatialQuery, scorer: PhraseScorer, instruction: str) -> Resolution:
-    """The refusal; what is asked back can be answered only where it is about the question's own target."""
+    """The refusal; what is asked back of an object that is compared with is which one of several it is."""
     resolution = answer(refused.choice, scorer, instruction)
     resolution = dataclasses.replace(resolution, query=reading)
     phrase = refused.choice.phrase
     if phrase is not None and phrase.category in EDGES and refused.choice.status is Status.NOT_FOUND:
         words = f"I do not see {describe(phrase)} of the surface."
         resolution = dataclasses.replace(resolution, message=words, hidden_regions=())
-    if refused.subject:
+    if refused.subject or refused.choice.status is Status.AMBIGUOUS:
         return resolution
     return dataclasses.replace(resolution, question=None, answers=(), dialogue_id=None)
 

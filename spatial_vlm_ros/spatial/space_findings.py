@@ -17,6 +17,7 @@ from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import ClauseMeasurement, NounPhrase, Place, SpaceQuestion, SpatialQuery, Status
 from spatial_vlm_ros.types.resolution import AnswerRole
 
+_AS_CLEAR = 0.7  # of the clearest reading from which another one counts: it must name objects as clearly
 _LISTED = 6  # objects named in a sentence
 
 
@@ -120,12 +121,14 @@ def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> Ask
         QuestionRefused: the words do not settle it, as for an order.
         FrameUndefinedError: a frame of reference is not defined.
     """
-    asked = [_about(query, scorer) for query in queries]
-    choice = decide(asked, scorer)
-    index = next(i for i, query in enumerate(asked) if query is choice.query)
+    asked = [(_about(query, scorer), query) for query in queries]
+    best = max(about.preference for about, _ in asked)
+    asked = [(about, query) for about, query in asked if about.preference >= _AS_CLEAR * best]
+    choice = decide([about for about, _ in asked], scorer)
+    reading = next(query for about, query in asked if about is choice.query)
     if choice.status is not Status.OK:
         raise QuestionRefused(choice)
-    return AskedSubject(queries[index], choice)
+    return AskedSubject(reading, choice)
 
 
 def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
@@ -137,9 +140,18 @@ def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
         others += [anchor for clause in question.asked.relations for anchor in clause.anchors]
     for phrase in others:
         if phrase is not None and phrase.category != "object":
-            share *= max(float(scorer.score_phrase(phrase, anchor=True).weight.max(initial=0.0)), 0.05)
+            share *= clearness(phrase, scorer)
     target = query.target if question is None else subject_of(query)
+    share *= clearness(target, scorer)
     return dataclasses.replace(query, target=target, destination=None, preference=max(share, 1e-9), question=None)
+
+
+def clearness(phrase: NounPhrase, scorer: PhraseScorer) -> float:
+    """How well the scene has what a phrase means: its best object, and that no other one fits as well."""
+    weight = scorer.score_phrase(phrase, anchor=True).weight
+    best = max(float(weight.max(initial=0.0)), 0.05)
+    single = phrase.count in (None, 1) and phrase.choice is None
+    return best * best / max(float(weight.sum()), best) if single else best
 
 
 def settle_other(phrase: NounPhrase, reading: SpatialQuery, scorer: PhraseScorer) -> tuple[int, ...]:
@@ -152,8 +164,8 @@ def settle_other(phrase: NounPhrase, reading: SpatialQuery, scorer: PhraseScorer
     query = SpatialQuery(reading.instruction, "find", phrase)
     choice = decide([query], scorer)
     if choice.status is not Status.OK:
-        many = choice.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE)
-        raise QuestionRefused(dataclasses.replace(choice, phrase=phrase) if many else choice, subject=False)
+        doubtful = choice.status is Status.LOW_CONFIDENCE
+        raise QuestionRefused(dataclasses.replace(choice, phrase=phrase) if doubtful else choice, subject=False)
     return choice.meant
 
 

@@ -201,7 +201,7 @@ def _check_settled(
     likelihood = clause_likelihood(-margin if clause.negated else margin, sigma)[0]
     if len({state_of(float(one), config.holds) for one in likelihood}) > 1:
         choice = decide([SpatialQuery(reading.instruction, "find", anchor)], scorer)
-        choice = dataclasses.replace(choice, status=Status.AMBIGUOUS, phrase=anchor, rivals=tuple(rivals.tolist()))
+        choice = dataclasses.replace(choice, status=Status.AMBIGUOUS, phrase=None, rivals=tuple(rivals.tolist()))
         raise QuestionRefused(dataclasses.replace(choice, several=()), subject=False)
 
 

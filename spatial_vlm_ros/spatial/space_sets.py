@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from spatial_vlm_ros.spatial.space_findings import (
     QuestionRefused,
     SpaceFinding,
     capital,
+    clearness,
     listed,
     named_row,
     question_of,
@@ -140,13 +142,14 @@ def _on_the_surface(target: NounPhrase, query: SpatialQuery, scorer: PhraseScore
 
 def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
     """Such as "which is taller, the mug or the bowl?"."""
-    question = question_of(queries[0])
-    one, other = (settle_other(choice, queries[0], scorer)[0] for choice in question.choices)
+    reading = max(queries, key=lambda query: prod(clearness(c, scorer) for c in question_of(query).choices))
+    question = question_of(reading)
+    one, other = (settle_other(choice, reading, scorer)[0] for choice in question.choices)
     word, *viewer = (question.superlative or "nearest").split(" ")
-    choice = decide([SpatialQuery(queries[0].instruction, "find", question.choices[0])], scorer)
+    choice = decide([SpatialQuery(reading.instruction, "find", question.choices[0])], scorer)
     compared: tuple[NamedRow, ...] = ()
     if question.other is not None:
-        anchor = settle_other(question.other, queries[0], scorer)[0]
+        anchor = settle_other(question.other, reading, scorer)[0]
         likelihood = nearer(scorer, one, other, anchor)
         likelihood = likelihood if question.superlative == "closest to" else 1.0 - likelihood
         compared = (NamedRow(anchor, "compared", 1.0),)

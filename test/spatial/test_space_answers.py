@@ -247,3 +247,21 @@ def test_the_same_question_has_the_same_answer(tabletop: Tabletop, table: Render
 
 def test_a_motion_tells_that_a_question_moves_nothing() -> None:
     assert "Nothing moves" in QUESTION
+
+
+def test_which_second_object_is_asked_back_too(tabletop: Tabletop, table: Rendering) -> None:
+    for words in (
+        "how far is the cup from the can?",
+        "is the cup left of the can?",
+        "which is taller, the cup or the can?",
+    ):
+        asked = tabletop.ask(table, words)
+        assert asked.status is Status.AMBIGUOUS, words
+        assert asked.question, words
+        assert {id_ for offered in asked.answers for id_ in offered.ids} == {"left", "right"}
+        for offered in asked.answers:
+            answer = said(Resolver().resolve(table.frame, offered.text, table.detections, follows=[words]))
+            named = ids(answer, "subject", "fits", "compared", "unclear")
+            assert named == {"cup", *offered.ids}, (words, offered.text)
+        answer = said(Resolver().resolve(table.frame, "the right can", table.detections, follows=[words]))
+        assert "right" in ids(answer, "subject", "fits", "compared", "unclear")
