@@ -25,6 +25,7 @@ from spatial_vlm_ros.types import (
     RelationClause,
     Resolution,
     SpaceAnswer,
+    SpaceQuestion,
     SpatialQuery,
     Target,
 )
@@ -65,6 +66,8 @@ def reading(query: SpatialQuery) -> None:
     """One reading as an indented tree."""
     title = f"{query.action}: {describe(query.target)}  ({query.preference:.0%} of {query.readings} readings)"
     tree = Tree(title, highlight=False)
+    if query.question is not None:
+        tree.add(_asked(query.question), highlight=False)
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
         _grow_relation(tree, "to: ", query.destination)
@@ -74,6 +77,17 @@ def reading(query: SpatialQuery) -> None:
         if step.destination is not None:
             _grow_relation(branch, "to: ", step.destination)
     new_console().print(tree)
+
+
+def _asked(question: SpaceQuestion) -> str:
+    """What a question asks, on one line."""
+    words = [f"question: {question.kind}", *filter(None, (question.length, question.relation, question.superlative))]
+    words += ["apart"] if question.apart else []
+    words += [f"from the {question.frame.value}"] if question.frame is not None and question.relation is None else []
+    for before, phrase in (("of it: ", question.asked), ("and: ", question.other)):
+        words += [before + describe(phrase)] if phrase is not None else []
+    words += [" or ".join(map(describe, question.choices))] if question.choices else []
+    return ", ".join(words)
 
 
 def _grow(tree: Tree, phrase: NounPhrase) -> None:

@@ -71,6 +71,8 @@ def _refused(refused: QuestionRefused, reading: SpatialQuery, scorer: PhraseScor
     """The refusal; what is asked back of an object that is compared with is which one of several it is."""
     resolution = answer(refused.choice, scorer, instruction)
     resolution = dataclasses.replace(resolution, query=reading)
+    if refused.words is not None:
+        resolution = dataclasses.replace(resolution, message=refused.words)
     phrase = refused.choice.phrase
     if phrase is not None and phrase.category in EDGES and refused.choice.status is Status.NOT_FOUND:
         words = f"I do not see {describe(phrase)} of the surface."

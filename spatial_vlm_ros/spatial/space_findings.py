@@ -27,11 +27,12 @@ class QuestionRefused(Exception):
     Args:
         choice: the refusal.
         subject: whether it is about the query's own target, so that an answer in a dialogue would settle it.
+        words: for a person, where those of an order would not do.
     """
 
-    def __init__(self, choice: ResolvedChoice, subject: bool = True) -> None:
+    def __init__(self, choice: ResolvedChoice, subject: bool = True, words: str | None = None) -> None:
         super().__init__(choice.status.value)
-        self.choice, self.subject = choice, subject
+        self.choice, self.subject, self.words = choice, subject, words
 
 
 @dataclass(frozen=True)

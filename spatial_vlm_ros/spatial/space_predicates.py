@@ -96,9 +96,13 @@ def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
         other = _together([state_of(one.likelihood, scorer.config.decision.holds) for one in there])
         if {value, other} == {YES, NO}:
             frames, rows = (scorer.default_frame, frame), (subject.rows[0], subject.rows[0])
-            raise QuestionRefused(
-                dataclasses.replace(subject.choice, status=Status.AMBIGUOUS, frames=frames, rivals=rows, several=())
+            choice = dataclasses.replace(
+                subject.choice, status=Status.AMBIGUOUS, frames=frames, rivals=rows, several=()
             )
+            said = f"{listed(scorer.layout, subject.rows)} {_is(subject)} {each[0].said}"
+            words = f"Whether {said}, depends on whose side it is seen from: {value} in the frame "
+            words += f"'{frames[0].value}', {other} in the frame '{frame.value}'."
+            raise QuestionRefused(choice, words=words)
     least = min(each, key=lambda one: one.likelihood)
     probability = {YES: least.likelihood, NO: 1.0 - least.likelihood}.get(
         value, max(least.likelihood, 1.0 - least.likelihood)
