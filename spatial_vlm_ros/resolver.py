@@ -24,7 +24,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
-from spatial_vlm_ros.language.questions_of_space import asked_phrases
+from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import question_words as tables
-from spatial_vlm_ros.language.question_frames import Readings, SlotReader
+from spatial_vlm_ros.language.question_lengths import LengthReader
+from spatial_vlm_ros.language.question_slots import Readings
+from spatial_vlm_ros.language.question_subjects import merged
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
 
@@ -57,7 +59,7 @@ def ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
     return tuple(dataclasses.replace(r, readings=len(first), preference=r.preference / total) for r in first)
 
 
-class _QuestionReader(SlotReader):
+class _QuestionReader(LengthReader):
     """Finds the frame of one sentence."""
 
     def run(self) -> Readings | None:
@@ -394,53 +396,6 @@ class _QuestionReader(SlotReader):
         for about, question in itertools.product(subjects[:4], asked[:8]):
             if not (about.target.category == "object" and about.target.relations):  # "behind the box" is no subject
                 yield about, question
-
-
-def merged(subject: NounPhrase, asked: NounPhrase) -> NounPhrase:
-    """A phrase with what is asked of it."""
-    attributes = tuple(dict.fromkeys((*subject.attributes, *asked.attributes)))
-    ordered = subject.superlative is None and subject.ordinal is None
-    return dataclasses.replace(
-        subject, attributes=attributes, relations=(*subject.relations, *asked.relations),
-        superlative=asked.superlative if ordered else subject.superlative,
-        ordinal=asked.ordinal if ordered else subject.ordinal, frame=asked.frame if ordered else subject.frame,
-    )  # fmt: skip
-
-
-def subject_of(query: SpatialQuery) -> NounPhrase:
-    """What a yes/no question is about: its target without what is asked of it."""
-    asked = query.question.asked if query.question is not None else None
-    target = query.target
-    if asked is None:
-        return target
-    ordered = asked.superlative is not None or asked.ordinal is not None
-    ordered = ordered and (asked.superlative, asked.ordinal) == (target.superlative, target.ordinal)
-    return dataclasses.replace(
-        target,
-        attributes=tuple(word for word in target.attributes if word not in asked.attributes),
-        relations=tuple(clause for clause in target.relations if clause not in asked.relations),
-        superlative=None if ordered else target.superlative, ordinal=None if ordered else target.ordinal,
-        frame=None if ordered else target.frame,
-    )  # fmt: skip
-
-
-def asked_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """The phrases of a query that have to be found in the image, without those inside them.
-
-    Of a yes/no question its subject, without what is asked of it: "is the mug red?" looks for a mug.
-    """
-    question = query.question
-    yield subject_of(query)
-    if question is None:
-        return
-    for phrase in (question.asked, question.other, *question.choices):
-        if phrase is None:
-            continue
-        if phrase.category != "object" or question.kind != "whether" or phrase is question.other:
-            yield phrase
-        else:
-            for clause in phrase.relations:
-                yield from clause.anchors
 
 
 def _all_of(target: NounPhrase) -> NounPhrase:

@@ -7,7 +7,7 @@ import copy
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import plugged
-from spatial_vlm_ros.language.questions_of_space import asked_phrases
+from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
 from spatial_vlm_ros.spatial.regions import is_person
