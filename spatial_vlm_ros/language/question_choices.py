@@ -70,6 +70,10 @@ class ChoiceReader(SlotReader):
         i += texts[i : i + 1] == ["one"]
         start = comma + 1 if comma is not None else i
         compared = [word for word in words[i : comma if comma is not None else i] if word.kind == "word"]
+        if comma is None and texts[i : i + 1] == ["to"]:
+            length = max((n for n in range(1, 4) if tuple(texts[i + 1 : i + 1 + n]) in tables.VIEWERS), default=0)
+            if length:
+                compared, start = words[i : i + 1 + length], i + 1 + length
         if said in tables.NEARNESS and compared and compared[0].text in ("to", "from"):
             if tuple(word.text for word in compared[1:]) in tables.VIEWERS:
                 frame = tables.VIEWERS[tuple(word.text for word in compared[1:])]

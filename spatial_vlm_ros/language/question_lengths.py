@@ -51,7 +51,12 @@ class LengthReader(ChoiceReader):
             if words[0].text == "from" and be is not None:  # "how far from the box is the mug?"
                 return self._from([*words[be + 1 :], *words[:be]]) or self._alone(words[be + 1 :], together)
             words = words[1:]
+        if words and words[0].text == "to" and not any(word.text == "from" for word in words):
+            return self._alone(words[1:], together=False)  # "the distance to the cup"
         words = self.without_tail(words, ("away", "apart", "off", "together", "is", "are", "be"))
+        for phrase in tables.EACH_OTHER:
+            if self._ends(words, phrase) and len(words) > len(phrase):
+                words, together = words[: -len(phrase)], True
         if not words:
             raise self.unfinished(self.words)
         return self._from(words) or self._between(words) or self._seen_along(words) or self._alone(words, together)
@@ -59,6 +64,12 @@ class LengthReader(ChoiceReader):
     def _from(self, words: list[Word]) -> Readings | None:
         """Such as "the mug from the box", "the mug away from me"."""
         for i in range(1, len(words)):
+            seen_from = tables.VIEWERS.get(tuple(word.text for word in words[:i]))
+            if seen_from is not None and words[i].text == "to":  # "from here to the cup"
+                return [
+                    self.made(r, "measure", SpaceQuestion("distance", frame=seen_from))
+                    for r in self.noun(words[i + 1 :])
+                ]
             length = self.phrase_at(words, i, tables.FROM - {("of",)} if i else tables.FROM)
             if not length or i + length >= len(words):
                 continue
@@ -211,6 +222,11 @@ class LengthReader(ChoiceReader):
                 raise
             readings = self.read([*put, *words, *self.written(words[-1], "on", "the", "table")])
         readings = [r for r in readings if r.action == "place" and r.destination is not None and not r.steps]
+        if readings and readings[0].target.count not in (None, 1):
+            raise NotUnderstoodError(
+                self.instruction, (words[0].start, words[-1].end), "room is looked for of one object at a time",
+                'ask "is there room for the cup on the tray?"',
+            )  # fmt: skip
         if not readings:
             raise self.unfinished(words)
         return [self.made(r, "verify", SpaceQuestion("room")) for r in self.any_of(readings, words)]

@@ -58,6 +58,9 @@ class SlotReader:
             if words[-1].kind in ("comma", "stop"):
                 words.pop()
                 continue
+            if len(words) > 3 and words[-2].text == "in" and words[-1].text in tables.UNITS:  # "how long is it in cm?"
+                del words[-2:]
+                continue
             length = max((len(p) for p in tables.CLOSINGS if self._ends(words, p)), default=0)
             if not length or length >= len(words):
                 break
@@ -165,7 +168,11 @@ class SlotReader:
         """
         if not words:
             raise self.unfinished(self.words)
-        return self.only_nouns(self.read(words), words)
+        readings = self.only_nouns(self.read(words), words)
+        target = readings[0].target
+        if target.category == "object" and target.relations and self.relation_at(words):  # "behind the box"
+            raise self.unfinished(words)
+        return readings
 
     def any_of(self, readings: Readings, words: Sequence[Word]) -> Readings:
         """The same, whichever of them is meant where an indefinite article was said."""
@@ -200,7 +207,7 @@ class SlotReader:
             return [SpaceQuestion("exists")]
         if texts[0] in ("a", "an"):
             return [SpaceQuestion("whether", asked=r.target) for r in self.noun(words)]
-        if texts[0] in tables.NO_PREDICATES:
+        if texts[0] in tables.NO_PREDICATES and self.relation_at(words) < 2:
             raise self.unfinished(words)
         if texts[0] in ("the", "my"):
             return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
@@ -232,20 +239,18 @@ class SlotReader:
         other, than_what = self.noun(words[2:than])[0].target, self.noun(rival)[0].target
         return [SpaceQuestion("whether", other=other, choices=(than_what,), superlative=order)]
 
-    def relates(self, words: list[Word]) -> bool:
-        """Whether words begin with a relation."""
+    def relation_at(self, words: Sequence[Word]) -> int:
+        """Number of words of the longest relation that words begin with; 0 where they begin with none."""
         table = phrase_table()[0]
-        texts = [word.text for word in words[:5]]
-        return any("REL" in table.get(" ".join(texts[:n]), {}) for n in range(1, len(texts) + 1))
+        texts = [word.text for word in words[:6]]
+        return max((n for n in range(1, len(texts) + 1) if "REL" in table.get(" ".join(texts[:n]), {})), default=0)
 
     def begins_predicate(self, words: Sequence[Word], i: int) -> bool:
         """Whether what is asked of an object may begin at word `i`; most words cannot, and are not tried."""
-        if (
-            words[i].kind != "word"
-            or words[i].text in tables.NO_PREDICATES
-            or words[i - 1].text in ("the", "a", "an", "my", "your")
-        ):
+        if words[i].kind != "word" or words[i - 1].text in ("the", "a", "an", "my", "your"):
             return False
+        if words[i].text in tables.NO_PREDICATES:
+            return self.relation_at(words[i:]) > 1
         if words[i].text[0].isdigit() or words[i].text in _FIRST_OF_PREDICATES:
             return True
         table = phrase_table()[0]

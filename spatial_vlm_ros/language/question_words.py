@@ -45,7 +45,7 @@ CLOSINGS = phrase_set(
     "please", "robot", "thanks", "thank you", "right now", "now", "currently", "at the moment", "do you think|know",
     "can|could you tell me?", "or not", "exactly", "roughly", "approximately", "about", "at present", "right",
     "at all", "then", "would you say", "for me", "by the way", "though", "mate", "buddy", "again", "anyway",
-    "thanks a lot", "thank you very much", "in total", "altogether", "in all", "to be exact",
+    "yes or no", "thanks a lot", "thank you very much", "in total", "altogether", "in all", "to be exact",
 )  # fmt: skip
 """Words after a question that change nothing."""
 
@@ -71,6 +71,7 @@ LENGTHS: dict[str, Length] = {
     "diameter": "diameter",
 }  # fmt: skip
 """Words that ask for a length of an object."""
+LENGTH_NOUNS = word_set("height width breadth length depth thickness diameter size dimensions measurements")
 COMPARATIVES: dict[str, Length] = {
     **dict.fromkeys(("bigger", "larger", "smaller"), "all"),
     **dict.fromkeys(("taller", "higher", "shorter"), "height"),
@@ -131,6 +132,7 @@ HOLDING = {"touch": "touches", "touches": "touches", "contain": "contains", "con
            "holds": "holds", "support": "supports", "supports": "supports", "face": "faces", "faces": "faces",
            "carry": "carries", "carries": "carries", "have": "has", "has": "has"}  # fmt: skip
 """Verbs of relations, as they are asked with "does"."""
+EACH_OTHER = phrase_set("from each other", "from one another", "to each other", "from another")
 RELATED = phrase_set("relative to", "with respect|regard to", "compared to|with", "in relation to")
 """What says from which object another one's place is told."""
 COMPARED_ONES = phrase_set("one of? them?", "object|thing|item", "of them|these|the two")

@@ -20,7 +20,14 @@ from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
 
 _ASKING = frozenset({"how", "what", "which", "where", "if", "whether", "count"})
-_SIGNS = _ASKING | tables.BE | tables.MODALS | tables.CONTRACTED.keys() | {"distance", "gap", "number", "any"}
+_SIGNS = (
+    _ASKING
+    | tables.BE
+    | tables.MODALS
+    | tables.CONTRACTED.keys()
+    | {"distance", "gap", "number", "any"}
+    | tables.LENGTH_NOUNS
+)
 """Words of which every question about space has one."""
 _LONGEST = 60  # words of a question whose subject is looked for
 
@@ -82,6 +89,9 @@ class _QuestionReader(LengthReader):
             return None
         if texts[0] == "how" and len(texts) > 1 and texts[1].endswith("'s"):  # "how far's the cup?"
             words = [words[0], *self.written(words[1], texts[1][:-2], "is"), *words[2:]]
+            texts = [word.text for word in words]
+        if texts[0] == "which" and texts[1:2] == ["one's"]:
+            words = [words[0], *self.written(words[1], "one", "is"), *words[2:]]
             texts = [word.text for word in words]
         if texts[0] in tables.CONTRACTED:
             said = tables.CONTRACTED[texts[0]]
@@ -152,6 +162,8 @@ class _QuestionReader(LengthReader):
     def _how(self, words: list[Word], texts: list[str]) -> Readings | None:
         second, rest = texts[1], words[2:]
         if second == "many" and len(texts) > 2:
+            if texts[2] in tables.UNITS and len(texts) > 3 and texts[3] in tables.LENGTHS:
+                return self.length(rest[2:], tables.LENGTHS[texts[3]], texts[3])
             if texts[2] in tables.UNITS:
                 return self.distance(self.without_there(rest[1:]))
             return self._count(rest)
@@ -219,11 +231,14 @@ class _QuestionReader(LengthReader):
             slot = rest[1:]
         elif rest[-1].text in tables.BE:
             slot = rest[:-1]
-        elif (be := next((i for i, text in enumerate(texts) if i and text in tables.BE), None)) and self.relates(rest):
+        elif (be := next((i for i, text in enumerate(texts) if i and text in tables.BE), None)) and self.relation_at(
+            rest
+        ):
             slot = [*words[len(words) - len(rest) + be :], *rest[: be - 1]]  # "where on the table is the cup?"
         else:
             length = self.phrase_at(words, 1, tables.phrase_set(
-                "can|could|do|would|did i|you|we find|see|get|put|leave|place|look", "can|could|do i|we|you look for"
+                "can|could|do|would|did i|you|we find|see|get|look", "can|could|do i|we|you look for",
+                "did i|you|we put|leave|place|set"
             ))  # fmt: skip
             slot = rest[length:] if length else rest
         slot = self.without_tail(slot, ("located", "placed", "standing", "lying", "at", "kept", "found", "now"))
@@ -245,6 +260,11 @@ class _QuestionReader(LengthReader):
         if stranded is not None:
             return [self.made(r, "find", SpaceQuestion("which")) for r in self.only_nouns(stranded, words)]
         seen = self.phrase_at(asked, 0, tables.phrase_set("do|can|could you|i|we see|find|spot|detect", "is|are there"))
+        shown = self.phrase_at(asked, len(asked) - 2, tables.phrase_set("is|are there")) if len(asked) > 2 else 0
+        if shown or (seen and seen == len(asked)):  # "what objects are there?", "what do you see?"
+            kind = asked[: len(asked) - 2] if shown else self.written(words[0], "objects")
+            everything = self.noun([*self.written(words[0], "all"), *kind])
+            return [self.made(r, "find", SpaceQuestion("which")) for r in everything]
         if seen:
             asked = [*self.written(asked[0], "is"), *asked[seen:]]
         asker = "what" if asked and asked[0].text in (*tables.BE, "stands", "lies", "sits") else "which"
@@ -284,7 +304,8 @@ class _QuestionReader(LengthReader):
 
     def _whether(self, words: list[Word]) -> Readings:
         """Such as "is the mug behind the box?", "is anything behind the box?"."""
-        rest = self.without(words[1:], tables.ADVERBS)
+        there = words[1:2] and words[1].text == "there"
+        rest = words[1:] if there else self.without(words[1:], tables.ADVERBS)
         if not rest:
             raise self.unfinished(words)
         possible = self.phrase_at(rest, 0, tables.phrase_set("it possible to put|place|fit|set|stand"))
@@ -305,11 +326,19 @@ class _QuestionReader(LengthReader):
         return self._split(rest, words[0])
 
     def _exists(self, be: Word, rest: list[Word]) -> Readings:
+        exactly = bool(rest) and rest[0].text in ("only", "exactly", "just")
+        rest = rest[1:] if exactly else self.without(rest, tables.ADVERBS)
         readings = self.only(self.read([*self.written(be, "is", "there"), *rest]), "verify", [be, *rest])
-        return [self.made(r, "verify", SpaceQuestion("exists")) for r in readings]
+        if rest and rest[0].text == "another" and not self.later:  # besides the one that both know of
+            readings = [
+                dataclasses.replace(r, target=dataclasses.replace(r.target, count=2, choice=None)) for r in readings
+            ]
+        return [self.made(r, "verify", SpaceQuestion("exists", exactly=exactly)) for r in readings]
 
     def _declared(self, words: list[Word]) -> Readings:
         """What is stated after "whether": "the mug is behind the box", "the box fits on the tray"."""
+        if words and words[0].text == "there's":
+            words = [*self.written(words[0], "there", "is"), *words[1:]]
         texts = [word.text for word in words]
         if texts[:1] == ["there"] and len(words) > 2 and texts[1] in tables.BE:
             return self._whether([words[1], words[0], *words[2:]])

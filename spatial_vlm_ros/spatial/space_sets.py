@@ -48,6 +48,12 @@ def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFindin
     said = _indefinite(target)
     sure = len(fitting.clear)
     objects = _named(fitting)
+    exactly = question_of(queries[0]).exactly
+    if exactly and (sure > wanted or (sure == wanted and fitting.unclear)):
+        value = NO if sure > wanted else UNCLEAR
+        start = "No: I see" if value == NO else "It is unclear: I see"
+        words = f"{start} {listed(scorer.layout, fitting.clear)}."
+        return SpaceFinding(value, _least(fitting, fitting.clear), objects, words, fitting.choice)
     if sure >= wanted:
         words = f"Yes: {listed(scorer.layout, fitting.clear)}."
         return SpaceFinding(YES, _least(fitting, fitting.clear[:wanted]), objects, words, fitting.choice)

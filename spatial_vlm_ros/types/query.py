@@ -134,6 +134,7 @@ class SpaceQuestion:
         frame: "distance": where the viewer stands from whom it is measured ("from me"); of `relation`, its own frame.
         choices: "which" and "whether": the alternatives said ("the mug or the bowl", "left of or right of the box").
         superlative: by what `choices` are compared ("tallest"); "closest to" and "farthest from" go with `other`.
+        exactly: "exists": no more of them than said ("is there only one cup?").
         apart: "distance": measured between the several objects that the target names ("how far apart are the cups?").
     """
 
@@ -146,6 +147,7 @@ class SpaceQuestion:
     choices: tuple[NounPhrase, ...] = ()
     superlative: str | None = None
     apart: bool = False
+    exactly: bool = False
 
 
 @dataclass(frozen=True)

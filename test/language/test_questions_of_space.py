@@ -27,6 +27,7 @@ def asked(query: SpatialQuery) -> str:
     words += [name for name in (question.relation, question.length, question.superlative) if name]
     words += [f"@{question.frame.value}"] if question.frame is not None else []
     words += ["apart"] if question.apart else []
+    words += ["exactly"] if question.exactly else []
     words += ["/ " + phrase_outline(choice) for choice in question.choices]
     words += ["| " + phrase_outline(question.other)] if question.other is not None else []
     words += (
@@ -64,6 +65,9 @@ QUESTIONS = [
     ("are there any mugs on the tray?", "exists: any x-1 mug [on tray]"),
     ("do you know if there is a mug behind the box?", "exists: mug [behind box]"),
     ("is the mug visible?", "exists: mug"),
+    ("is there only one cup?", "exists: x1 cup exactly"),
+    ("are there exactly two cups on the tray?", "exists: x2 cup [on tray] exactly"),
+    ("can you check if there's a cup behind the box?", "exists: cup [behind box]"),
     # where, which, how many
     ("where's the red mug", "where: <red> mug"),
     ("could you tell me where the red mug is?", "where: <red> mug"),
@@ -72,6 +76,8 @@ QUESTIONS = [
     ("which mugs are behind the box?", "which: x-1 mug [behind box]"),
     ("what is left of the mug?", "which: object [left of mug]"),
     ("what do you see on the tray", "which: object [on tray]"),
+    ("what do you see?", "which: x-1 object"),
+    ("which one's closer to me the cup or the bowl", "which: cup nearest speaker / cup / bowl"),
     ("what is the mug standing on?", "which: object [supporting mug]"),
     ("which is taller, the mug or the bowl?", "which: mug tallest / mug / bowl"),
     ("is the cup or the bowl closer to the box?", "which: cup closest to / cup / bowl | box"),
@@ -92,12 +98,19 @@ QUESTIONS = [
     ("how far is the mug from you?", "distance: mug @robot"),
     ("how far is the mug from me?", "distance: mug @speaker"),
     ("how far left of the box is the mug?", "distance: mug left of | box"),
+    ("how far is the cup to the left of the box?", "distance: cup left of | box"),
+    ("what is the distance to the cup?", "distance: cup"),
+    ("how far is it from here to the cup?", "distance: cup @viewer"),
+    ("how far are the cup and the bowl from each other", "distance: cup | bowl"),
     ("how high above the table is the mug?", "distance: mug above | table"),
     ("how far is the second mug from the left from the box?", "distance: #2:left mug | box"),
     # how big
     ("how big is the box?", "size: box all"),
     ("how tall is the bottle behind the box", "size: bottle [behind box] height"),
     ("what is the mug's height?", "size: mug height"),
+    ("how many cm long is the pen?", "size: pen length"),
+    ("how tall is the bottle in centimetres?", "size: bottle height"),
+    ("measure the height of the bottle", "size: bottle height"),
     ("how much taller is the bottle than the mug?", "size: bottle height | mug"),
     # room
     ("is there room for the box on the tray?", "room: box -> on tray"),
@@ -150,6 +163,9 @@ REFUSED = [
     ("is there room on the tray?", "room on the tray", "does not say what"),
     ("what is the weight of the mug?", "weight", "not measured"),
     ("is the mug or the bowl on the tray?", "or", "a choice"),
+    ("how far behind is the cup?", "behind is the cup", "does not name"),
+    ("is there room for two cups on the tray?", "two cups on the tray", "one object at a time"),
+    ("where can I put the cup?", "I", "no place"),
     ("how far", "how far", "does not name"),
 ]
 

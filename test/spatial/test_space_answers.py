@@ -57,6 +57,10 @@ YES_NO = [
     ("is there a bowl?", "no"),
     ("is anything behind the cup?", "yes"),
     ("are there three cans?", "no"),
+    ("are there exactly two cans?", "yes"),
+    ("is there only one can?", "no"),
+    ("is there another can?", "yes"),
+    ("is there another cup?", "no"),
     ("is there room for the cup on the table?", "yes"),
 ]
 
