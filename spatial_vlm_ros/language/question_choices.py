@@ -27,6 +27,7 @@ class ChoiceReader(SlotReader):
         Raises:
             NotUnderstoodError: what stands beside "or" are no alternatives.
         """
+        words = [word for word in words if word.text != "either"]
         texts = [word.text for word in words]
         at = texts.index("or")
         refusal = NotUnderstoodError(
