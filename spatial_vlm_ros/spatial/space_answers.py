@@ -14,6 +14,7 @@ from spatial_vlm_ros.language.part_words import EDGES
 from spatial_vlm_ros.spatial.answer import answer, dialogue_id, target_of
 from spatial_vlm_ros.spatial.decision import candidates
 from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.naming import taken_for
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
 from spatial_vlm_ros.spatial.parts.telling import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
@@ -23,6 +24,7 @@ from spatial_vlm_ros.spatial.space_places import room, where
 from spatial_vlm_ros.spatial.space_predicates import whether
 from spatial_vlm_ros.spatial.space_sets import count, exists, which
 from spatial_vlm_ros.spatial.typical_sizes import expected_size
+from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import (
     AnswerObject,
     Candidate,
@@ -32,6 +34,7 @@ from spatial_vlm_ros.types import (
     SpaceAnswer,
     SpatialQuery,
     Status,
+    TakenFor,
     Vector3,
 )
 
@@ -100,6 +103,14 @@ def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScor
         match = scorer.match(finding.missing)
         size_ = expected_size(finding.missing, layout, scorer.config.decision.hidden_size, match)
         hidden = hidden_regions(layout, size_)
+    taken: tuple[TakenFor, ...] = ()
+    if question.kind in _OF_SUBJECT and finding.choice is not None:
+        taken = taken_for(finding.choice, scorer)
+    words = finding.words
+    if taken:
+        names = {obj.id: name_of(obj) for obj in scene.objects}
+        told_so = " and ".join(f"the {names[one.id]} for {one.phrase!r}" for one in taken)
+        words = f"{words[:-1]}, taking {told_so}."
     said = SpaceAnswer(
         kind=question.kind,
         value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,
@@ -107,7 +118,7 @@ def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScor
         interval=None if finding.interval is None else _pair(finding.interval),
         probability=round(min(max(finding.probability, 0.0), 1.0), 6),
         objects=tuple(_object(row, layout) for row in finding.objects),
-        words=finding.words,
+        words=words,
         lengths=tuple(
             MeasuredLength(name, round(length.value, 6), _pair(length.interval)) for name, length in finding.lengths
         ),
@@ -118,7 +129,7 @@ def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScor
     return Resolution(
         instruction=instruction,
         status=Status.ANSWERED,
-        message=finding.words,
+        message=words,
         candidates=_candidates(finding, scorer),
         frame_of_reference=scorer.frames_used[0] if scorer.frames_used else scorer.default_frame,
         up_from=scene.up_from,
@@ -128,6 +139,7 @@ def _resolution(finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScor
         query=reading,
         stamp_ns=scene.frame.stamp_ns,
         caution=scorer.config.decision.caution,
+        taken_for=taken,
         parts=told(scorer.parts, reading, layout),
         answer=said,
     )

@@ -269,3 +269,11 @@ def test_which_second_object_is_asked_back_too(tabletop: Tabletop, table: Render
             assert named == {"cup", *offered.ids}, (words, offered.text)
         answer = said(Resolver().resolve(table.frame, "the right can", table.detections, follows=[words]))
         assert "right" in ids(answer, "subject", "fits", "compared", "unclear")
+
+
+def test_an_answer_says_which_object_was_taken_for_what_the_words_name(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.can("can", -0.15, 0.0, label="soup can"), tabletop.cup("cup", 0.15, 0.0))
+    resolution = tabletop.ask(seen, "how far is the wooden can from the cup?")
+    assert said(resolution).kind == "distance"
+    assert [(taken.phrase, taken.id) for taken in resolution.taken_for] == [("wooden can", "can")]
+    assert "taking the soup can (can) for 'wooden can'" in resolution.message
