@@ -95,6 +95,8 @@ class ChoiceReader(SlotReader):
                 continue
             if subject[0].target.category == "object" and subject[0].target.relations:
                 continue
+            if any(clause.distance is not None for said in (first, second.asked) for clause in said.relations):
+                raise refusal
             question = SpaceQuestion("whether", choices=(first, second.asked))
             return [self.made(r, "verify", question) for r in subject]
         raise refusal

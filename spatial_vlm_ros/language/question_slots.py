@@ -245,6 +245,26 @@ class SlotReader:
         texts = [word.text for word in words[:6]]
         return max((n for n in range(1, len(texts) + 1) if "REL" in table.get(" ".join(texts[:n]), {})), default=0)
 
+    def check_one_question(self, words: Sequence[Word]) -> None:
+        """Refuse two questions in one: "the cup on the tray and the bowl in the box".
+
+        Raises:
+            NotUnderstoodError: after "and" comes another object with a relation of its own.
+        """
+        table = phrase_table()[0]
+        for i in range(1, len(words) - 2):
+            if words[i].text != "and" or any(word.text in ("between", "among") for word in words[:i]):
+                continue
+            kinds = table.get(words[i + 1].text, {}).keys()
+            described = self.relation_at(words[i + 1 :]) or kinds & {"ADJ", "NOT", "THATIS", "POSTURE", "SUP"}
+            if described or words[i + 1].text in ("is", "not"):
+                continue
+            if any(self.relation_at(words[j:]) and words[j].text != "of" for j in range(i + 2, len(words) - 1)):
+                raise NotUnderstoodError(
+                    self.instruction, (words[i].start, words[-1].end), "these are two questions in one",
+                    "ask them one at a time",
+                )  # fmt: skip
+
     def begins_predicate(self, words: Sequence[Word], i: int) -> bool:
         """Whether what is asked of an object may begin at word `i`; most words cannot, and are not tried."""
         if words[i].kind != "word" or words[i - 1].text in ("the", "a", "an", "my", "your"):

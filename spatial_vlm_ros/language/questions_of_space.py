@@ -189,6 +189,7 @@ class _QuestionReader(LengthReader):
     def _count(self, words: list[Word]) -> Readings:
         """Such as "how many mugs are there on the tray?"."""
         kept = self.without(words, ("do|can|could you|i|we see|find|count|spot|detect", "there", "you see"))
+        self.check_one_question(kept)
         part = bool(kept) and kept[0].text == "of"
         be = [i for i, word in enumerate(kept) if word.text in tables.BE and i > 0]
         if be and be[-1] == len(kept) - 1:
@@ -293,6 +294,13 @@ class _QuestionReader(LengthReader):
                 return self.distance(rest)
         if noun in tables.LENGTHS and rest and rest[0].text in ("of", *tables.BE):
             return self.length([*self.written(rest[0], "is"), *rest[1:]], tables.LENGTHS[noun], noun)
+        owned = next((i for i, w in enumerate(words) if i and w.text in tables.SPACE), 0)
+        if (
+            owned and words[owned - 1].text.endswith("'s") and owned + 1 < len(words)
+        ):  # "the cup's distance from the box"
+            owner = words[owned - 1]
+            bare = Word(owner.text[:-2], owner.start, owner.end)
+            return self.distance([*self.written(words[0], "the"), *words[: owned - 1], bare, *words[owned + 1 :]])
         if words[-1].text in tables.LENGTHS and len(words) > 1 and words[-2].text.endswith("'s"):
             owner = words[-2]
             bare = Word(owner.text[:-2], owner.start, owner.end)
@@ -386,6 +394,7 @@ class _QuestionReader(LengthReader):
 
     def _split(self, words: list[Word], be: Word) -> Readings:
         """Every way to part the words into what is asked about and what is asked of it."""
+        self.check_one_question(words)
         found: Readings = []
         share = 1.0
         for i in range(1, len(words)):
@@ -422,9 +431,7 @@ class _QuestionReader(LengthReader):
             subjects = self.noun(subject)
         except NotUnderstoodError:
             return
-        for about, question in itertools.product(subjects[:4], asked[:8]):
-            if not (about.target.category == "object" and about.target.relations):  # "behind the box" is no subject
-                yield about, question
+        yield from itertools.product(subjects[:4], asked[:8])
 
 
 def _all_of(target: NounPhrase) -> NounPhrase:

@@ -52,6 +52,7 @@ QUESTIONS = [
     ("is the mug taller than the bottle?", "whether: mug ? object [taller than bottle]"),
     ("is the mug the tallest object?", "whether: mug | ^tallest object"),
     ("is it a mug?", "whether: object ? mug"),
+    ("is the thing behind the box a cup?", "whether: object [behind box] ? cup"),
     ("is the mug closer to the box than the bowl?", "whether: mug closest to / bowl | box"),
     ("does the bowl contain an apple?", "whether: bowl ? object [containing apple]"),
     ("does the cup stand on the tray?", "whether: cup ? object [on tray]"),
@@ -100,6 +101,7 @@ QUESTIONS = [
     ("how far left of the box is the mug?", "distance: mug left of | box"),
     ("how far is the cup to the left of the box?", "distance: cup left of | box"),
     ("what is the distance to the cup?", "distance: cup"),
+    ("what is the cup's distance from the box?", "distance: cup | box"),
     ("how far is it from here to the cup?", "distance: cup @viewer"),
     ("how far are the cup and the bowl from each other", "distance: cup | bowl"),
     ("how high above the table is the mug?", "distance: mug above | table"),
@@ -166,6 +168,8 @@ REFUSED = [
     ("how far behind is the cup?", "behind is the cup", "does not name"),
     ("is there room for two cups on the tray?", "two cups on the tray", "one object at a time"),
     ("where can I put the cup?", "I", "no place"),
+    ("is the cup on the tray and the bowl in the box?", "and the bowl in the box", "two questions"),
+    ("is the cup more than 10 or 20 cm from the box", "or", "a choice"),
     ("how far", "how far", "does not name"),
 ]
 
