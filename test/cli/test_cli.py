@@ -409,3 +409,6 @@ def test_evaluate_judges_answers(recordings: Path, tmp_path: Path) -> None:
     assert (scores["as_expected"]["k"], scores["as_expected"]["n"]) == (sum(right for _, _, right in cases), len(cases))
     missed = {miss["instruction"] for miss in scores["misses"]}
     assert missed == {words for _, words, right in cases if not right}
+    again = run("evaluate", "--frames", folder, "--baseline", tmp_path / "scores.json", "--json")
+    assert again.exit_code == 0, again.output
+    assert not json.loads(again.output)["comparison"]["lost"]
