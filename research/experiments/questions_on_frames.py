@@ -5,7 +5,7 @@
 expected, and "is there a can behind the cup?". Where the frames have a truth.json with centres and sizes in the base,
 heights and distances between centres of objects that are told apart by their label are compared with their intervals.
 
-    python -m research.experiments.questions_on_frames --frames DIR [--frames DIR …]
+    python -m research.experiments.questions_on_frames --frames DIR [--frames DIR …]   default: SPATIAL_VLM_REAL_RGBD
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from spatial_vlm_ros.resolver import ObservedFrame
 from spatial_vlm_ros.types import Resolution, SpatialQuery, Status
 from spatial_vlm_ros.types.proportions import wilson
 
+FOLDER = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[3] / "shared" / "data" / "real_rgbd"))
 _SEEN = 0.6  # visible share from which the sizes of an object are compared
 _PAIRS = 6  # pairs of objects of a frame, at most
 
@@ -111,16 +113,18 @@ def lengths(folder: Path, observed: ObservedFrame) -> Iterator[tuple[str, bool, 
 def main() -> int:
     """Run and write research/results/questions_on_frames.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--frames", type=Path, action="append", required=True, help="a folder with cases.jsonl")
+    parser.add_argument("--frames", type=Path, action="append", help="a folder with cases.jsonl; may be repeated")
+    parser.add_argument("--most", type=int, default=10_000, help="frames of a folder")
     parser.add_argument("--verbose", action="store_true", help="print misses")
     options, rest = parser.parse_known_args()
     found: dict[str, Any] = {}
     claims = []
-    for folder in options.frames:
+    for folder in options.frames or [FOLDER]:
         cases = load_cases(folder)
         outcomes: list[AskedCase] = []
         measured: list[tuple[str, bool, float]] = []
-        for name, some in itertools.groupby(sorted(cases, key=lambda case: case.frame), key=lambda case: case.frame):
+        by_frame = itertools.groupby(sorted(cases, key=lambda case: case.frame), key=lambda case: case.frame)
+        for name, some in itertools.islice(by_frame, options.most):
             frame, detections = load_frame(folder / name)
             observed = Resolver().look_at(frame, detections)
             for case in some:
