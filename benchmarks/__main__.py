@@ -77,6 +77,8 @@ ALONE = {
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "builtin_planning": Part(("--n", "1"), _ARM),
+    "questions_of_space": Part(("--scenes", "1", "--every", "60"), ("mujoco",), slow=True, package=_RESEARCH),
+    "questions_on_frames": Part(("--most", "1"), package=_RESEARCH),
     "real_pairs": Part(("--frames", "1")),
     "recheck": Part(("--n", "1", "--share", "0.05"), (*_ARM, "mujoco"), slow=True),
     "remedies": Part(("--small", "--cell", "1d-plain-last"), ("torch", "transformers"), slow=True, package=_RESEARCH),

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
+from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
@@ -34,10 +36,10 @@ from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
-from spatial_vlm_ros.spatial.dialogue import after, asked_again, choose, stays_open
+from spatial_vlm_ros.spatial.dialogue import after, asked_again, choose, question_turn, stays_open
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
-from spatial_vlm_ros.spatial.dialogue_turns import is_end, supported, take
-from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take
+from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.shifts import is_shift
@@ -175,11 +177,10 @@ class Resolver:
     ) -> PhraseScorer:
         """What scores phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
-        row_of = {phrase: row for row, phrase in enumerate(phrases)}
         return PhraseScorer(
             self._layout_of(scene),
             self.config.at_caution(),
-            match=lambda phrase: grounding.match[row_of[phrase]],
+            match=_match_of(phrases, grounding),
             score=scores,
             default_frame=frame or self.config.frame_of_reference,
         )
@@ -303,23 +304,32 @@ class ObservedFrame:
             scene = self._lift(phrases, grounding)
             watch.lap("lift")
             scorer = self._resolver.scorer_of(scene, phrases, _of_objects(grounding, scene), frame)
-            decided = choose(turn, scorer)
-            choice, scorer, _ = decided
-            if referrer is not None and not scorer.confirmed:  # what a person chose is not for a model to dispute
-                watch.lap("relate")
-                choice = self._resolver.cross_checked(choice, scorer, referrer)
-                watch.lap("refer")
-            choice = with_avoided(with_place(choice, scorer), scorer)
-            asked = question_of(choice, scorer, turn.unnamed)
-            resolution = _without_robot(resolution_of(choice, scorer, turn.said, asked), scene)
+            if turn.queries[0].question is not None:
+                resolution, dialogue, unknown = question_turn(turn, scorer, partial(_without_robot, scene=scene))
+            else:
+                resolution, dialogue, unknown = self._decided(turn, scorer, referrer, watch)
             watch.lap("relate")
         except Exception as error:
             refused = self._refused(words, error, before)
             return refused._replace(detections=detections, scene=scene)
-        if before is not None and stays_open(turn, resolution, unknown=decided.attempt.unknown):
+        if before is not None and stays_open(turn, resolution, unknown=unknown):
             return Answered(asked_again(resolution, before), detections, scene, before)
-        dialogue = after(turn, decided._replace(choice=choice), asked, resolution)
         return Answered(resolution, detections, scene, dialogue)
+
+    def _decided(
+        self, turn: DialogueTurn, scorer: PhraseScorer, referrer: Referrer | None, watch: _Stopwatch
+    ) -> tuple[Resolution, Dialogue | None, bool]:
+        """The answer to an order, the dialogue after it, and whether nothing is called what its words name."""
+        decided = choose(turn, scorer)
+        choice, scorer, attempt = decided
+        if referrer is not None and not scorer.confirmed:  # what a person chose is not for a model to dispute
+            watch.lap("relate")
+            choice = self._resolver.cross_checked(choice, scorer, referrer)
+            watch.lap("refer")
+        choice = with_avoided(with_place(choice, scorer), scorer)
+        asked = question_of(choice, scorer, turn.unnamed)
+        resolution = _without_robot(resolution_of(choice, scorer, turn.said, asked), scorer.layout.scene)
+        return resolution, after(turn, decided._replace(choice=choice), asked, resolution), attempt.unknown
 
     def _refused(self, words: str, error: Exception, before: Dialogue | None) -> Answered:
         """The refusal for an error; the dialogue stays what it was."""
@@ -414,6 +424,21 @@ def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None
     return dataclasses.replace(refused, dialogue_id=before.id)
 
 
+def _match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[NounPhrase], Array]:
+    """How well objects match a phrase: one that was looked for, or one of the same name that a question derives."""
+    rows: dict[object, int] = {}
+    for row, phrase in reversed(list(enumerate(phrases))):
+        rows |= dict.fromkeys((phrase.category, (phrase.category, phrase.attributes), phrase), row)
+
+    def match(phrase: NounPhrase) -> Array:
+        for key in (phrase, (phrase.category, phrase.attributes), phrase.category):
+            if key in rows:
+                return grounding.match[rows[key]]
+        return label_match((phrase,), grounding.detections)[0]
+
+    return match
+
+
 def _check_frame(frame: object) -> None:
     if not isinstance(frame, RgbdFrame):
         raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
@@ -471,7 +496,8 @@ def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
 
 def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
     """Every phrase of a reading that has to be found in the image."""
-    yield from _phrases(query.target)
+    for phrase in asked_phrases(query):
+        yield from _phrases(phrase)
     if query.destination is not None and not is_for_a_person(query.destination):
         for anchor in () if is_shift(query.destination) else query.destination.anchors:
             yield from _phrases(anchor)

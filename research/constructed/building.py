@@ -72,6 +72,36 @@ def build(seed: int, relation: str, noise: str = "none", errors: bool = False) -
     return ()
 
 
+def build_scene(
+    seed: int, relation: str, noise: str = "none", errors: bool = False
+) -> tuple[RgbdFrame, tuple[Detection, ...], Observation, Mapping[str, Any]] | None:
+    """One scene without a question: what is measured and reported of it, what is true, and settings to resolve it with.
+
+    Args:
+        seed: as of `build`.
+        relation: as of `build`.
+        noise: as of `build`.
+        errors: as of `build`.
+
+    Returns:
+        Frame, detections, the exact observation, and values for `config_from`; None where no scene is found.
+    """
+    code, plan = _code(relation), PLANS[relation]
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng((seed, code, attempt))
+        try:
+            made = _attempt(rng, "answerable", plan)
+        except NoRoom:
+            continue
+        if made is not None:
+            _, seen = made
+            of_sensor, of_detector = map(np.random.default_rng, np.random.SeedSequence((seed, code)).spawn(2))
+            frame = measured(seen.frame, noise, of_sensor, seen.shiny)
+            detections = reported(seen.detections, of_detector) if errors else seen.detections
+            return frame, detections, seen, {"depth": EXACT} if noise == "none" else {}
+    return None
+
+
 def _code(relation: str) -> int:
     """A number for a name, so that scenes of two relations with one seed differ."""
     return zlib.crc32(relation.encode())

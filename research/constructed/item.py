@@ -54,11 +54,14 @@ class Item:
 
     def right(self, answer: Resolution) -> bool:
         """Whether an answer is the expected one: the very objects, or the very refusal."""
-        if answer.status is not self.status:
+        asked = self.status is Status.OK and answer.answer is not None  # "where is the cup?" for "find the cup"
+        if answer.status is not self.status and not asked:
             return False
         if self.status is not Status.OK:
             return True
         given = {t.id for t in answer.targets} or ({answer.target.id} if answer.target else set())
+        if answer.answer is not None:
+            given = {obj.id for obj in answer.answer.objects if obj.role in ("subject", "fits")}
         return bool(given) and given <= set(self.ids) if "any" in self.tags else given == set(self.ids)
 
     def poses_given(self, answer: Resolution) -> bool:

@@ -97,6 +97,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import ANSWERS, Status
 
     if grounder_options is not None and grounder is None:
         raise click.UsageError("--grounder-options are of a --grounder")
@@ -117,10 +118,11 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
                                     frame_of_reference=frame_of_reference,
                                     robot=robot_of(config, settings.resolver.depth))  # fmt: skip
-        codes = [_show(answer, is_one, as_json, out, settings.resolver) for answer in answers]
-    if not codes:
+        answered = [_show(answer, is_one, as_json, out, settings.resolver) for answer in answers]
+    if not answered:
         raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
-    sys.exit(REFUSED if is_one and codes != [0] else ANSWERED)
+    refused = is_one and Status[answered[0]] not in ANSWERS
+    sys.exit(REFUSED if refused else ANSWERED)
 
 
 def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str | None]) -> StreamConfig:
@@ -131,8 +133,8 @@ def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str 
     return dataclasses.replace(config, **changes)
 
 
-def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> int:
-    """Print one answer and draw it; the number of its status."""
+def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> str:
+    """Print one answer and draw it; the name of its status."""
     resolution = answer.resolution
     if as_json or is_one:
         print_resolution(resolution, as_json)
@@ -143,4 +145,4 @@ def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None,
     if out is not None and answer.frame is not None:
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
         write_image(path, answer.frame, answer.detections, resolution, config, answer.scene)
-    return resolution.code
+    return resolution.status.name

@@ -58,17 +58,18 @@ if TYPE_CHECKING:
 @json_option
 def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None, view: bool,
             frame_of_reference: str | None, config_file: Path | None, **files: Any) -> None:  # fmt: skip
-    """Find what an INSTRUCTION means in a frame: a pose, or a refusal with its reason.
+    """Find what an INSTRUCTION means in a frame: a pose, the answer to a question, or a refusal with its reason.
 
     \b
     Examples:
       spatial-vlm resolve "the can behind the cup" --rgb rgb.png --depth depth.png \\
           --camera-info camera_info.json --detections detections.json --out answer.png
       spatial-vlm resolve "the can behind the cup" … --out scene.ply      # or --view
+      spatial-vlm resolve "how far is the cup from the edge?" …
       spatial-vlm resolve --frames recordings/ --json > answers.jsonl
     """
     from spatial_vlm_ros.resolver import Resolver
-    from spatial_vlm_ros.types import FrameOfReference
+    from spatial_vlm_ros.types import ANSWERS, FrameOfReference
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
     if out is not None and frames is None and out.suffix.lower() not in IMAGES + SCENES:
@@ -90,7 +91,7 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     print_resolution(resolution, as_json)
     if view and made is not None:
         _show(made, resolution, config)
-    sys.exit(ANSWERED if resolution.status.code == 0 else REFUSED)
+    sys.exit(ANSWERED if resolution.status in ANSWERS else REFUSED)
 
 
 def _resolve_files(

@@ -145,6 +145,10 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
 
 def _good_before(pair: _Pair) -> bool:
     result, answer = pair
+    if result.expected_answer is not None and answer.status is Status.ANSWERED:
+        if answer.answer is not None:
+            return result.expected_answer.fits(answer.answer)
+        return bool(answer.as_expected)
     return is_expected(result.expected_status, result.expected_id, answer.status, answer.id, result.expected_also)
 
 

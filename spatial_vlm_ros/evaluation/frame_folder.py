@@ -30,7 +30,17 @@ from spatial_vlm_ros.errors import FileError, InputError, TransformError
 from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
-from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, RgbdFrame, Status, Transform
+from spatial_vlm_ros.types import (
+    Depth,
+    Detection,
+    Mask,
+    PinholeCamera,
+    Rgb,
+    RgbdFrame,
+    SpaceAnswer,
+    Status,
+    Transform,
+)
 
 RGB_FILE = "rgb.png"
 DEPTH_FILE = "depth.png"
@@ -49,6 +59,33 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class ExpectedAnswer:
+    """The right answer to a question about space.
+
+    Args:
+        value: "yes", "no", "unclear", a number in metres or of objects, …; None = any.
+        tolerance: by which a number may differ; None = it has to lie within the answer's own interval.
+        ids: of all objects that the answer has to give as its subjects or as those that fit; None = any.
+    """
+
+    value: float | str | None = None
+    tolerance: float | None = None
+    ids: tuple[str, ...] | None = None
+
+    def fits(self, answer: SpaceAnswer) -> bool:
+        """Whether an answer is the right one."""
+        given = {obj.id for obj in answer.objects if obj.role in ("subject", "fits")}
+        if self.ids is not None and given != set(self.ids):
+            return False
+        if self.value is None or isinstance(self.value, str) or not isinstance(answer.value, float | int):
+            return self.value in (None, answer.value)
+        if self.tolerance is not None:
+            return abs(answer.value - self.value) <= self.tolerance
+        low, high = answer.interval or (answer.value, answer.value)
+        return low <= self.value <= high
+
+
+@dataclass(frozen=True)
 class Expectation:
     """What a case should end in.
 
@@ -57,12 +94,14 @@ class Expectation:
         id: of the right detection where the status is OK; None = any.
         id_also: of others that are as right: the drawer of "close the drawer and put the bowl on top of it".
         place: where a place should lie; None = none is asked for, or it is not known.
+        answer: the right answer where the status is ANSWERED; None = any.
     """
 
     status: Status
     id: str | None = None
     id_also: tuple[str, ...] = ()
     place: ExpectedPlace | None = None
+    answer: ExpectedAnswer | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types import ANSWERS, Status
 
 PARTS = frozenset({"compartment", "door", "drawer", "handle", "lid", "burner", "level"})
 """Last words of labels that name a part of something."""
@@ -20,7 +20,7 @@ class MissKind(str, enum.Enum):
     OBJECT: answered with an object of another label. RELATION: with another one of the same label. PART: with a part
     instead of the whole, the other way round, or with another part. PLACE: the right object, but its place lies
     elsewhere or was not given. NEEDLESS_REFUSAL: refused what has an answer. MISSING_REFUSAL: answered what has none.
-    OTHER_REFUSAL: refused, as was due, with another status.
+    OTHER_REFUSAL: refused, as was due, with another status. ANSWER: a question about space was answered wrongly.
     """
 
     OBJECT = "object"
@@ -30,6 +30,7 @@ class MissKind(str, enum.Enum):
     NEEDLESS_REFUSAL = "needless refusal"
     MISSING_REFUSAL = "missing refusal"
     OTHER_REFUSAL = "other refusal"
+    ANSWER = "answer"
 
 
 def miss_kind(
@@ -46,10 +47,12 @@ def miss_kind(
     """
     if as_expected:
         return None if place_right else MissKind.PLACE
-    if expected is not Status.OK:
-        return MissKind.MISSING_REFUSAL if status is Status.OK else MissKind.OTHER_REFUSAL
-    if status is not Status.OK:
+    if expected not in ANSWERS:
+        return MissKind.MISSING_REFUSAL if status in ANSWERS else MissKind.OTHER_REFUSAL
+    if status not in ANSWERS:
         return MissKind.NEEDLESS_REFUSAL
+    if expected is Status.ANSWERED:
+        return MissKind.ANSWER
     right, given = (_last_word(label) for label in labels)
     if PARTS & {right, given}:
         return MissKind.PART

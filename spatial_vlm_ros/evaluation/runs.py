@@ -11,14 +11,15 @@ Knows the forms of those files, of this and of other versions; knows nothing of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.frame_folder import decode_json, file_bytes
-from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.evaluation.score import answered_id
+from spatial_vlm_ros.types import SpaceAnswer, Status
 
 _REPAIR = "give what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
 
@@ -31,13 +32,17 @@ class StoredAnswer:
         frame: name of the frame.
         instruction: the words.
         status: the outcome.
-        id: the object answered with, only when OK.
+        id: the object answered with, when OK or of a question where or which one it is.
+        answer: to a question about space, where the run keeps it.
+        as_expected: whether it was as expected then, where the run keeps that.
     """
 
     frame: str
     instruction: str
     status: Status
     id: str | None
+    answer: SpaceAnswer | None = field(default=None, compare=False)
+    as_expected: bool | None = field(default=None, compare=False)
 
 
 class _Target(msgspec.Struct):
@@ -51,6 +56,7 @@ class _Resolution(msgspec.Struct):
     status: Status
     target: _Target | None
     frame: str | None = None
+    answer: SpaceAnswer | None = None
 
 
 class _Case(msgspec.Struct):
@@ -58,6 +64,7 @@ class _Case(msgspec.Struct):
     instruction: str
     status: Status
     id: str | None
+    as_expected: bool | None = None
 
 
 class _Result(msgspec.Struct):
@@ -80,7 +87,9 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
     form = _form(text, lines)
     if form is _Result:
         cases = decode_json(text, _Result, path, repair=_REPAIR).cases
-        return tuple(StoredAnswer(case.frame, case.instruction, case.status, case.id) for case in cases)
+        return tuple(
+            StoredAnswer(case.frame, case.instruction, case.status, case.id, None, case.as_expected) for case in cases
+        )
     if form is list:
         listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
         return _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])
@@ -105,6 +114,6 @@ def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tupl
         if one.frame is None:
             repair = "give answers to a folder of cases: `spatial-vlm resolve --frames DIR --json`"
             raise FileError(path, "it does not say on which frame", repair, place)
-        id_ = one.target.id if one.target is not None else None
-        answers.append(StoredAnswer(one.frame, one.instruction, one.status, id_))
+        id_ = one.target.id if one.target is not None else answered_id(one.answer)
+        answers.append(StoredAnswer(one.frame, one.instruction, one.status, id_, one.answer))
     return tuple(answers)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from spatial_vlm_ros.evaluation.clustering import clustered
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth, PlaceOutcome, place_outcome
-from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation
+from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation, ExpectedAnswer
 from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
-from spatial_vlm_ros.types import NounPhrase, Resolution, Status
+from spatial_vlm_ros.types import ANSWERS, NounPhrase, Resolution, SpaceAnswer, Status
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
 __all__ = ["CaseResult", "HeuristicSplit", "Miss", "Score", "Share", "is_expected", "score", "wilson"]
@@ -55,6 +55,7 @@ class CaseResult:
         frame_of_reference: the one in force, None where no scene was built.
         message: the outcome in words.
         expected_also: objects that are as right as `expected_id`.
+        expected_answer: of a question about space; None = any.
         place: what became of the place that was expected; None where none was.
         miss: why it was missed; None where object and place are right, or the refusal that was due was given.
     """
@@ -73,6 +74,7 @@ class CaseResult:
     frame_of_reference: str | None
     message: str
     expected_also: tuple[str, ...] = ()
+    expected_answer: ExpectedAnswer | None = None
     place: PlaceOutcome | None = None
     miss: MissKind | None = None
 
@@ -154,7 +156,12 @@ class Score:
 def is_expected(
     expected: Status, expected_id: str | None, status: Status, id_: str | None, also: Sequence[str] = ()
 ) -> bool:
-    """Whether an outcome is the expected one; an expected answer without an id takes any object."""
+    """Whether an outcome is the expected one; an expected answer without an id takes any object.
+
+    "Where is the cup?" may be expected to be OK with an object: it was an order to find it once.
+    """
+    if expected is Status.OK and status is Status.ANSWERED:
+        return expected_id is not None and id_ in (expected_id, *also)
     return status is expected and (expected_id in (None, id_) or id_ in also)
 
 
@@ -212,10 +219,12 @@ def score(
 
 
 def _judged(case: Case, expect: Expectation, answer: Resolution, truth: FrameTruth | None) -> CaseResult:
-    id_ = answer.target.id if answer.target is not None else None
+    id_ = answer.target.id if answer.target is not None else answered_id(answer.answer)
     likeliest = answer.candidates[0] if answer.candidates else None
-    answered = answer.status is Status.OK
+    answered = answer.status in ANSWERS
     good = is_expected(expect.status, expect.id, answer.status, id_, expect.id_also)
+    if good and expect.answer is not None:
+        good = answer.answer is not None and expect.answer.fits(answer.answer)
     place = None
     if expect.place is not None and truth is not None:
         given = answer.place.pose if answer.place is not None and answered else None
@@ -236,6 +245,7 @@ def _judged(case: Case, expect: Expectation, answer: Resolution, truth: FrameTru
         frame_of_reference=answer.frame_of_reference.value if answer.frame_of_reference else None,
         message=answer.message,
         expected_also=expect.id_also,
+        expected_answer=expect.answer,
         place=place,
         miss=miss_kind(
             expect.status,
@@ -245,6 +255,14 @@ def _judged(case: Case, expect: Expectation, answer: Resolution, truth: FrameTru
             (labels.get(expect.id or ""), answer.target.label if answer.target is not None else None),
         ),
     )
+
+
+def answered_id(answer: SpaceAnswer | None) -> str | None:
+    """The one object that a question was answered with, where it was asked for an object."""
+    if answer is None or answer.kind not in ("where", "which"):
+        return None
+    ids = [obj.id for obj in answer.objects if obj.role in ("subject", "fits")]
+    return ids[0] if len(ids) == 1 else None
 
 
 def _miss(r: CaseResult) -> Miss:

@@ -14,10 +14,19 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse, parse_after
+from spatial_vlm_ros.language.question_subjects import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import check
-from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types import (
+    Destination,
+    FrameOfReference,
+    NounPhrase,
+    RelationClause,
+    SpaceQuestion,
+    SpatialQuery,
+    Step,
+)
 
 _OTHER_OF_THE_KIND = 0.6  # share of "the other one" being other than what was meant, wherever it is
 _OWN_NAME = 0.85  # share of the reading that another noun names another object
@@ -109,7 +118,7 @@ def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatial
     if negated is not None:
         return _without(queries, negated["what"].strip(" \t\n.,!?"), answer)
     said = parse_answer(answer)
-    if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps:
+    if _acts(said[0]):
         return tuple(_mapped(query, lambda phrase: _replaced(phrase, queries[0].target)) for query in said)
     added = said[0].target
     one = re.search(r"\bones?\b", answer, re.IGNORECASE) is not None
@@ -120,6 +129,8 @@ def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatial
             target = _combined(query.target, _replaced(added, query.target), category)
             reading = _with_target(likelier, answer, target)
             readings += _others(reading, query.target, added) if _says_other(added) else [reading]
+        if query.question is not None and not _says_other(added):
+            readings += _of_the_compared(query, added, answer)
     return _ranked(readings)
 
 
@@ -130,14 +141,19 @@ def commanded(answer: str) -> tuple[SpatialQuery, ...]:
         InputError, NotUnderstoodError: as `parse`.
     """
     said = parse_answer(answer)
-    return said if said[0].action not in _ACTIONS_OF_A_PHRASE or said[0].steps else ()
+    return said if _acts(said[0]) else ()
+
+
+def _acts(said: SpatialQuery) -> bool:
+    """Whether words do more than name an object: a command, or a question about space."""
+    return said.action not in _ACTIONS_OF_A_PHRASE or bool(said.steps) or said.question is not None
 
 
 def description_of(answer: str) -> NounPhrase | None:
     """What an answer says of one object, its number aside; None where it does more, or can be read in two ways."""
     readings = parse_answer(answer)
     one = readings[0]
-    if len(readings) > 1 or one.action not in _ACTIONS_OF_A_PHRASE or one.steps or one.destination is not None:
+    if len(readings) > 1 or _acts(one) or one.destination is not None:
         return None
     return dataclasses.replace(one.target, count=None)
 
@@ -222,6 +238,34 @@ def with_name(queries: Sequence[SpatialQuery], missing: NounPhrase, name: str) -
         return dataclasses.replace(phrase, category=known or phrase.category, relations=relations)
 
     return tuple(_mapped(query, renamed) for query in queries)
+
+
+def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> list[SpatialQuery]:
+    """Readings of an answer that tells which object a question about space compares with ("the left box").
+
+    Without a noun of its own it may be said of any of them, and of the target; the scene settles which one was asked
+    about, for the others are clear.
+    """
+    found = []
+    for phrase in dict.fromkeys(asked_phrases(query)):
+        told = added.category in (phrase.category, *_IT, _GENERIC)
+        if not told or phrase.category == _GENERIC or phrase == subject_of(query):
+            continue
+        combined = _combined(phrase, _replaced(added, phrase), phrase.category)
+        reading = _mapped(query, lambda said, old=phrase, new=combined: _with_phrase(said, old, new))  # type: ignore[misc]
+        found.append(dataclasses.replace(reading, instruction=answer))
+    return found
+
+
+def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhrase:
+    """A phrase with another one in place of one of those inside it, or of itself."""
+    if said == old:
+        return new
+    relations = tuple(
+        dataclasses.replace(clause, anchors=tuple(_with_phrase(anchor, old, new) for anchor in clause.anchors))
+        for clause in said.relations
+    )
+    return dataclasses.replace(said, relations=relations)
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
@@ -381,7 +425,20 @@ def _mapped(
 
     steps = tuple(Step(step.action, phrase(step.target), place(step.destination)) for step in query.steps)
     return dataclasses.replace(
-        query, target=phrase(query.target), destination=place(query.destination), steps=steps
+        query, target=phrase(query.target), destination=place(query.destination), steps=steps,
+        question=_mapped_question(query.question, phrase),
+    )  # fmt: skip
+
+
+def _mapped_question(
+    question: SpaceQuestion | None, phrase: Callable[[NounPhrase], NounPhrase]
+) -> SpaceQuestion | None:
+    """The question with every phrase changed; what is asked of the target stays about no object of its own."""
+    if question is None:
+        return None
+    return dataclasses.replace(
+        question, asked=None if question.asked is None else phrase(question.asked),
+        other=None if question.other is None else phrase(question.other), choices=tuple(map(phrase, question.choices)),
     )  # fmt: skip
 
 

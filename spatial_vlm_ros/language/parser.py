@@ -10,6 +10,7 @@ from spatial_vlm_ros.language.grammar import flatten
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_phrases import in_parts
 from spatial_vlm_ros.language.possessives import rewrite_possessives
+from spatial_vlm_ros.language.questions_of_space import read_question
 from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop
@@ -51,6 +52,12 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     words = split(instruction)
     if asks_to_stop(words):
         return (SpatialQuery(instruction, STOP, NounPhrase("object")),)
+    asked = read_question(without_stumbles(words), instruction, lambda part: _read(part, instruction, later), later)
+    return _read(words, instruction, later) if asked is None else asked
+
+
+def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    """All readings of words by the grammar of instructions."""
     tagger, roles = _tagged(words)
     tokens = tagger.run()
     readings = readings_of(flatten(tokens, instruction), instruction, later)

@@ -40,6 +40,8 @@ UNSEEN = (
     "planner_gate where nothing else can be in the way"
 )
 
+QUESTION = "Nothing moves: this is a question. Ask it of the resolver, and give an order to move"
+
 
 class PickStage(enum.IntEnum):
     """Where a request stands; numbers as in PickInstruction.action."""
@@ -214,6 +216,8 @@ class PickSequence:
     def _run(self) -> str:
         self._seen = seen = self._look(PickStage.RESOLVING, "looking for what is meant")
         resolution = seen.resolution
+        if resolution.status is Status.ANSWERED:
+            return f"{resolution.message} {QUESTION}."
         if resolution.status is not Status.OK:
             return resolution.message
         surroundings = self._surroundings(seen)

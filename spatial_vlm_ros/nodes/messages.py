@@ -109,6 +109,8 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
     is_answered = resolution.target is not None  # a refusal has no pose, whatever else it carries
     if resolution.target is not None:
         frame_id = resolution.target.pose.frame_id
+    elif resolution.answer is not None:
+        frame_id = resolution.answer.frame_id
     elif resolution.hidden_regions:
         frame_id = resolution.hidden_regions[0].frame_id
     return ResolutionMessage(

@@ -23,7 +23,7 @@ from spatial_vlm_ros.spatial.likelihood import normal_cdf
 from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.viewpoint import Viewpoint
-from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame
+from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame, Target
 
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot whose load was not measured
 _SAME = 1e-4  # metres by which a margin measured again may differ from the one that the answer states
@@ -94,6 +94,14 @@ class ShownRegion:
 
 
 @dataclass(frozen=True, eq=False)
+class ShownLength:
+    """The line along which a distance was measured: (2, 3) ends in ground coordinates, and its words."""
+
+    ends: Array
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
 class AnswerContent:
     """All that is shown of an answer.
 
@@ -109,6 +117,7 @@ class AnswerContent:
         view: viewpoint of the frame of reference in force.
         low: (2,) ground coordinates of the corner of what is shown.
         high: (2,) of the other corner.
+        length: of a question how far it is; else None.
     """
 
     layout: Layout
@@ -122,6 +131,7 @@ class AnswerContent:
     view: Viewpoint
     low: Array
     high: Array
+    length: ShownLength | None = None
 
     def rows(self, *roles: Role) -> list[int]:
         """Rows of the objects with one of some roles."""
@@ -142,13 +152,25 @@ def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -
     asked_place = _asked_place(layout, resolution, spots)
     roles, marks = roles_of(layout, resolution, deciding, asked_place[1].anchors if asked_place else (), config)
     view = asked_place[1].view if asked_place is not None else _view(layout, resolution, deciding)
+    length = _length(layout, resolution)
     content = AnswerContent(
-        layout, resolution, roles, marks, (), spots, None, deciding, view, np.zeros(2), np.zeros(2)
+        layout, resolution, roles, marks, (), spots, None, deciding, view, np.zeros(2), np.zeros(2), length
     )  # fmt: skip
     outlines = tuple(outlines_of(content))
     low, high = _shown(content, outlines)
     region = _region(content, asked_place, low, high, config)
-    return AnswerContent(layout, resolution, roles, marks, outlines, spots, region, deciding, view, low, high)
+    return AnswerContent(layout, resolution, roles, marks, outlines, spots, region, deciding, view, low, high, length)
+
+
+def _length(layout: Layout, resolution: Resolution) -> ShownLength | None:
+    """The line of a distance and its value with its interval; None where none was asked for."""
+    answer = resolution.answer
+    if answer is None or answer.segment is None or not answer.lengths:
+        return None
+    ends = ground_points(layout, answer.frame_id, np.array(answer.segment))
+    low, high = (100 * edge for edge in answer.lengths[0].interval)
+    words = f"{100 * answer.lengths[0].value:.1f} cm ({low:.1f} to {high:.1f})"
+    return None if ends is None else ShownLength(ends, words)
 
 
 def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:
@@ -198,11 +220,13 @@ def _from_pose(pose: Pose, points: Array, frame: RgbdFrame) -> Array:
 def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
     """Outline of what is put down, at every spot."""
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
-    load = resolution.target
+    load: Target | AnswerObject | None = resolution.target
+    if load is None and resolution.answer is not None:
+        load = next((obj for obj in resolution.answer.objects if obj.role == "subject"), None)
     row = row_of.get(load.id) if load is not None else None
     size = np.full(2, 2 * _UNMEASURED_LOAD)
     own = None
-    if load is not None and row is not None and layout.measured[row]:
+    if load is not None and load.size is not None and row is not None and layout.measured[row]:
         size = np.array(load.size[:2])
         box = layout.scene.objects[row].box
         own = (layout.scene.objects[row].footprint - box.centre) @ box.axes  # along the box's axes, as a place's are
@@ -242,6 +266,8 @@ def _shown(content: AnswerContent, outlines: tuple[ShownOutline, ...]) -> tuple[
     """Corners of what is shown: all that the answer is about, other objects near it, and some space around."""
     about = [o.corners for o in outlines if o.role not in (Role.OTHER, Role.GROUND)]
     about += [spot.corners for spot in content.spots]
+    if content.length is not None:
+        about.append(content.length.ends[:, :2])
     others = [o.corners for o in outlines if o.role is Role.OTHER] or [o.corners for o in outlines]
     hidden = [hidden_outline(content.layout, region) for region in content.resolution.hidden_regions]
     others += [corners for corners in hidden if corners is not None]

@@ -31,13 +31,19 @@ class Role(enum.Enum):
     GROUND = "surface"
 
 
+_OF_ANSWER = {"subject": Role.CHOSEN, "fits": Role.CHOSEN, "compared": Role.ANCHOR, "unclear": Role.RIVAL}
+"""What an object of the answer to a question is."""
+
+
 def targets_of(resolution: Resolution) -> tuple[Target, ...]:
     """All that are meant."""
     return resolution.targets or ((resolution.target,) if resolution.target is not None else ())
 
 
 def places_of(resolution: Resolution) -> tuple[Place, ...]:
-    """All spots, the best first."""
+    """All spots, the best first; those of an answer that there is room, too."""
+    if resolution.answer is not None:
+        return resolution.answer.places
     return resolution.places or ((resolution.place,) if resolution.place is not None else ())
 
 
@@ -69,6 +75,12 @@ def roles_of(
 
     first = candidate_of(resolution)
     places = places_of(resolution)
+    if resolution.answer is not None:
+        for obj in resolution.answer.objects:
+            give(_OF_ANSWER[obj.role], [obj.id])
+        listed = [obj.id for obj in resolution.answer.objects if obj.role in ("fits", "unclear") and obj.id in row_of]
+        numbers = {row_of[id_]: str(number) for number, id_ in enumerate(listed, 1)} if len(listed) > 1 else {}
+        return tuple(roles), numbers
     answered = resolution.status is Status.OK
     give(Role.CARRIER, [place.carrier_id for place in places if place.carrier_id != SUPPORT_ID])
     give(Role.ANCHOR, [id_ for clause in (first.clauses if first else ()) for id_ in clause.anchor_ids])

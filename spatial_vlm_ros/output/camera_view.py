@@ -49,6 +49,7 @@ def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: Dep
     for row in content.rows(Role.CHOSEN):
         view.pose(content.layout.scene.objects[row])
     view.arrows()
+    view.length()
     view.spots()
     view.labels.write(canvas, (2.0, 2.0, canvas.shape[1] - 2.0, canvas.shape[0] - 2.0))
 
@@ -156,6 +157,21 @@ class _ImagePen:
             if number == 0:
                 middle = ends.mean(axis=0)
                 self.labels.ask(found.short, (*(middle - 3), *(middle + 3)), drawing.INK, 3.0)
+
+    def length(self) -> None:
+        """The line along which a distance was measured, between its ends, and its value."""
+        found = self._content.length
+        if found is None:
+            return
+        ends = self._pixels(in_camera(self._content.layout, found.ends[:, :2], found.ends[:, 2]))
+        seen = ends[np.isfinite(ends).all(axis=1)]
+        if len(seen) < 2:  # from the camera itself: its end cannot be seen
+            return
+        drawing.line(self._canvas, seen, drawing.LENGTH, 3)
+        for end in seen:
+            drawing.line(self._canvas, end + np.array([(-4.0, 0.0), (4.0, 0.0)]), drawing.LENGTH, 2)
+        middle = seen.mean(axis=0)
+        self.labels.ask(found.words, (*(middle - 3), *(middle + 3)), drawing.LENGTH, 0.2)
 
     def spots(self) -> None:
         """Outline of what is put down at each spot, and a cross at the best."""

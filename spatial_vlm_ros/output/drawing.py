@@ -42,6 +42,7 @@ COLOURS: dict[Role, Colour] = {
     Role.GROUND: LINE,
 }
 SPOT: Colour = PURPLE
+LENGTH: Colour = INK
 HOLDS: Colour = GREEN
 """Tint of the region in which the deciding relation holds; hatched where that is unclear."""
 AXES: tuple[Colour, ...] = (VERMILLION, GREEN, BLUE)

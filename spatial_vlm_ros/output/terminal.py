@@ -17,12 +17,15 @@ from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import (
+    ANSWERS,
     Candidate,
     Destination,
     NounPhrase,
     Place,
     RelationClause,
     Resolution,
+    SpaceAnswer,
+    SpaceQuestion,
     SpatialQuery,
     Target,
 )
@@ -63,6 +66,8 @@ def reading(query: SpatialQuery) -> None:
     """One reading as an indented tree."""
     title = f"{query.action}: {describe(query.target)}  ({query.preference:.0%} of {query.readings} readings)"
     tree = Tree(title, highlight=False)
+    if query.question is not None:
+        tree.add(_asked(query.question), highlight=False)
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
         _grow_relation(tree, "to: ", query.destination)
@@ -76,6 +81,17 @@ def reading(query: SpatialQuery) -> None:
         if step.destination is not None:
             _grow_relation(branch, "to: ", step.destination)
     new_console().print(tree)
+
+
+def _asked(question: SpaceQuestion) -> str:
+    """What a question asks, on one line."""
+    words = [f"question: {question.kind}", *filter(None, (question.length, question.relation, question.superlative))]
+    words += ["apart"] if question.apart else []
+    words += [f"from the {question.frame.value}"] if question.frame is not None and question.relation is None else []
+    for before, phrase in (("of it: ", question.asked), ("and: ", question.other)):
+        words += [before + describe(phrase)] if phrase is not None else []
+    words += [" or ".join(map(describe, question.choices))] if question.choices else []
+    return ", ".join(words)
 
 
 def _grow(tree: Tree, phrase: NounPhrase) -> None:
@@ -104,8 +120,11 @@ def resolution(resolution: Resolution) -> None:
     """The outcome, poses, spots, candidates with their margins, and the question."""
     console = new_console()
     console.print(
-        f"{resolution.status.value}  {printable(resolution.message)}", style="green" if resolution.target else "yellow"
+        f"{resolution.status.value}  {printable(resolution.message)}",
+        style="green" if resolution.status in ANSWERS else "yellow",
     )
+    if resolution.answer is not None:
+        _print_answer(console, resolution.answer)
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())
     for target in targets:
         if len(targets) > 1:
@@ -125,6 +144,23 @@ def resolution(resolution: Resolution) -> None:
         if resolution.answers:
             said = " · ".join(answer.text for answer in resolution.answers)
             console.print(f"  answers   {printable(said)}", style="cyan")
+
+
+def _print_answer(console: Console, answer: SpaceAnswer) -> None:
+    """Lengths with their intervals, objects with their places, and how sure it is."""
+    for length in answer.lengths:
+        low, high = length.interval
+        console.print(f"  {printable(length.name):17} {length.value:.3f} m   95 % within {low:.3f} to {high:.3f} m")
+    for obj in answer.objects:
+        where = "not measured"
+        if obj.pose is not None:
+            x, y, z = obj.pose.position
+            where = f"({x:.3f}, {y:.3f}, {z:.3f}) m in {obj.pose.frame_id}"
+        console.print(f"  {obj.role:17} {printable(f'{obj.id} {obj.label}')}   {where}")
+    for number, place in enumerate(answer.places, 1):
+        _print_place(console, number, place)
+    if answer.unit != "m":
+        console.print(f"  probability       {answer.probability:.3f}")
 
 
 def _print_target(console: Console, target: Target) -> None:

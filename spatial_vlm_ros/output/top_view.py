@@ -51,6 +51,7 @@ def draw_top_view(content: AnswerContent, width: int, height: int, size: float) 
         plan.outline(canvas, outline, labels)
     plan.spots(canvas, labels)
     plan.deciding(canvas, labels)
+    plan.length(canvas, labels)
     plan.viewer(canvas)
     plan.scale_bar(canvas)
     labels.clear += plan.taken
@@ -155,7 +156,7 @@ class _PlanPen:
     def deciding(self, canvas: Rgb, labels: Labels) -> None:
         """An arrow from each anchor to what the deciding clause is said of, with its margin; the viewer's ray."""
         content, found = self._content, self._content.deciding
-        if found is None or not content.layout.measured[found.subject] or content.spots:
+        if found is None or not content.layout.measured[found.subject] or content.spots or content.length is not None:
             return
         centre = content.layout.centre[:, :2]
         other = [a for a in (*found.anchors, *found.rivals) if content.layout.measured[a]]
@@ -168,6 +169,16 @@ class _PlanPen:
             if number == 0:
                 middle = ends.mean(axis=0)
                 labels.ask(found.short, (*(middle - 2), *(middle + 2)), drawing.INK, 3.0)
+
+    def length(self, canvas: Rgb, labels: Labels) -> None:
+        """The line along which a distance was measured, and its value."""
+        found = self._content.length
+        if found is None:
+            return
+        ends = self.pixels(found.ends[:, :2])
+        drawing.line(canvas, ends, drawing.LENGTH, 3)
+        middle = ends.mean(axis=0)
+        labels.ask(found.words, (*(middle - 3), *(middle + 3)), drawing.LENGTH, 0.2)
 
     def _ahead(self, canvas: Rgb, anchor: int) -> None:
         """The line on the ground along which an anchor is looked at; its front, where its own view counts."""

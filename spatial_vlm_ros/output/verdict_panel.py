@@ -13,7 +13,7 @@ from spatial_vlm_ros.output.answer_content import AnswerContent
 from spatial_vlm_ros.output.answer_roles import Role, places_of, targets_of
 from spatial_vlm_ros.output.deciding_clause import percent
 from spatial_vlm_ros.output.drawing import COLOURS
-from spatial_vlm_ros.types import Pose, Resolution, Rgb, Status
+from spatial_vlm_ros.types import ANSWERS, Pose, Resolution, Rgb
 
 _EDGE = 12  # pixels around the words
 _LEGEND = 230.0 / 13  # width of the legend, in sizes of letters
@@ -58,7 +58,7 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
     panel = np.full((height, width, 3), drawing.PAPER, np.uint8)
     panel[:1] = drawing.LINE
     y = _EDGE + round(1.05 * size)
-    answered = resolution.status is Status.OK
+    answered = resolution.status in ANSWERS
     ground = drawing.GREEN if answered else drawing.VERMILLION
     panel[y - round(1.2 * size) : y + round(0.45 * size), _EDGE : _EDGE + chip] = ground
     lettering.write(panel, resolution.status.value, (_EDGE + 8, y), size, drawing.PAPER, True)
@@ -94,6 +94,8 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
     for role in (Role.CHOSEN, Role.REFUSED, Role.RIVAL, Role.ANCHOR, Role.CARRIER):
         if content.rows(role):
             yield _outlined(COLOURS[role], 0.3, dashed=role is Role.RIVAL), role.value
+    if content.length is not None:
+        yield _outlined(drawing.LENGTH, 0.0), "distance that was measured"
     if content.spots:
         yield _outlined(drawing.SPOT, 0.5), "free place, 1 the best"
     if content.region is not None:

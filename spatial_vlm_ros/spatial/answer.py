@@ -90,7 +90,7 @@ def resolution_of(
         frame_of_reference=scorer.frames_used[0] if scorer.frames_used else scorer.default_frame,
         up_from=scene.up_from,
         question=asked.text if asked is not None else None,
-        dialogue_id=_dialogue_id(said, scene) if asked is not None or answered or len(said) > 1 else None,
+        dialogue_id=dialogue_id(said, scene) if asked is not None or answered or len(said) > 1 else None,
         hidden_regions=hidden,
         confidence=round(sure, 6),
         query=verdict.query,
@@ -161,7 +161,7 @@ def _vector(values: npt.NDArray[np.float64]) -> Vector3:
     return (x, y, z)
 
 
-def _dialogue_id(said: Sequence[str], scene: Scene) -> str:
+def dialogue_id(said: Sequence[str], scene: Scene) -> str:
     """The same for the same words on the same observation; another for any other."""
     seen = ";".join(f"{o.id}:{o.detection.label}:{o.detection.box_xyxy}" for o in scene.objects)
     instruction = "\n".join(said)

@@ -136,6 +136,40 @@ def _weigh(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedCho
     A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry
     settles attachments; then each object's probability is summed over the readings.
     """
+    return _ladder(queries, scorer).verdict()
+
+
+@dataclass(frozen=True)
+class FittingObjects:
+    """All that a phrase is true of.
+
+    Args:
+        missing: a phrase, of the target or of an anchor, that nothing fits; None where there is none.
+        clear: rows that clearly fit, nearest first.
+        unclear: rows of which it is not clear.
+        choice: what an order in the same words would come to.
+    """
+
+    missing: NounPhrase | None
+    clear: tuple[int, ...]
+    unclear: tuple[int, ...]
+    choice: ResolvedChoice
+
+
+def all_fitting(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> FittingObjects:
+    """Every object that fits, each judged by itself; the readings are of phrases in the plural.
+
+    Raises:
+        FrameUndefinedError: a reading needs a frame of reference that is not defined.
+    """
+    ladder = _ladder(queries, scorer)
+    missing = next(phrases_not_found(ladder.belief, scorer.config.decision.found), None)
+    clear, unclear = ladder.fitting() if missing is None else ([], [])
+    return FittingObjects(missing, tuple(clear), tuple(unclear), ladder.verdict())
+
+
+def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
+    """All readings weighed."""
     beliefs = [scorer.score_phrase(query.target) for query in queries]
     shares = np.array([q.preference * _satisfied(q, b, scorer) for q, b in zip(queries, beliefs, strict=True)])
     shares /= shares.sum()
@@ -153,7 +187,7 @@ def _weigh(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedCho
             alive |= (belief.fit >= config.found) & ~_fails(belief, config)
     readings = tuple(int(r) for r in np.argmax(weights, axis=0)) if len(weight) else ()
     by_row = tuple(beliefs[r] for r in readings)
-    return _Ladder(queries[first], beliefs[first], by_row, alive, scorer, probability, weight).verdict()
+    return _Ladder(queries[first], beliefs[first], by_row, alive, scorer, probability, weight)
 
 
 def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> float:
@@ -248,7 +282,7 @@ class _Ladder:
 
     def _any(self) -> ResolvedChoice:
         """Whichever will do: the nearest one that clearly fits and can be acted on."""
-        clear, unclear = self._fitting()
+        clear, unclear = self.fitting()
         usable = [row for row in clear if self._usable(row) is Status.OK]
         if usable:
             return self._end(Status.OK, usable[0])
@@ -258,7 +292,7 @@ class _Ladder:
 
     def _several(self, said: int) -> ResolvedChoice:
         """All that fit, as many as said (-1: however many)."""
-        clear, unclear = self._fitting()
+        clear, unclear = self.fitting()
         rows = clear or unclear
         if said > 0 and len(clear) + len(unclear) < said:
             worst = _worst(self.belief, _closest(self.belief, self._config))
@@ -273,7 +307,7 @@ class _Ladder:
                 return self._end(self._usable(row), row)
         return self._end(Status.OK, clear[0], several=clear)
 
-    def _fitting(self) -> tuple[list[int], list[int]]:
+    def fitting(self) -> tuple[list[int], list[int]]:
         """Rows that fit clearly, and rows of which it is not clear; the nearest first.
 
         Each has to reach by itself the mass that a single object needs: name, attributes and anchors decided.

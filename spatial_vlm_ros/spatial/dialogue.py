@@ -7,11 +7,13 @@ The same words said to the same dialogue on the same scene always have the same 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.question_subjects import subject_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.descriptions import words_of
 from spatial_vlm_ros.spatial.dialogue_state import (
@@ -25,6 +27,7 @@ from spatial_vlm_ros.spatial.dialogue_state import (
 from spatial_vlm_ros.spatial.dialogue_turns import Attempt, DialogueTurn
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
+from spatial_vlm_ros.spatial.space_answers import SpaceReply, answer_question
 from spatial_vlm_ros.types import OfferedAnswer, Resolution, SpatialQuery, Status
 
 _LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
@@ -78,16 +81,10 @@ def _of_target(choice: ResolvedChoice) -> bool:
 def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
     """What an attempt leads to; None where nothing is called by its names."""
     scene = scorer.layout.scene
-    among, kept = rows_of(attempt.among, scene)
-    denied, known = rows_of(attempt.denied, scene)
-    confirmed, there = rows_of(attempt.confirmed, scene)
-    doubt = attempt.doubt if kept and known and there else _MOVED
     queries = _called(attempt, scorer)
     if not queries:
         return None
-    if doubt == _MOVED:
-        among, confirmed = (among if kept else ()), (confirmed if there else ())
-    confirmed = tuple(row for row in confirmed if row not in denied)
+    among, denied, confirmed, doubt = _left(attempt, scorer)
     within = _restricted(scorer, queries, among, denied, confirmed if doubt is None else ())
     choice = decide(queries, within)
     if doubt is None and choice.status is Status.OK and attempt.refuted:
@@ -104,6 +101,83 @@ def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
     if doubt is not None and choice.status is Status.OK:
         choice = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt)
     return DialogueChoice(choice, within, attempt)
+
+
+def question_turn(
+    turn: DialogueTurn, scorer: PhraseScorer, seen: Callable[[Resolution], Resolution]
+) -> tuple[Resolution, Dialogue | None, bool]:
+    """Answer a question about space among the objects that the dialogue leaves.
+
+    Args:
+        turn: from `take`.
+        scorer: the scene; it knows the phrases of all attempts.
+        seen: takes from an answer what is no object.
+
+    Returns:
+        The answer, the dialogue after it, and whether nothing is called what the words name.
+
+    Raises:
+        FrameUndefinedError: a reading needs a frame of reference that is not defined.
+    """
+    first: tuple[Resolution, Dialogue | None, bool] | None = None
+    for attempt in turn.attempts:
+        if first is not None and attempt.doubt is not None:  # nothing is confirmed before a question is answered
+            continue
+        queries = _called(attempt, scorer)
+        if not queries or queries[0].question is None:
+            continue
+        among, denied, confirmed, _ = _left(attempt, scorer)
+        within = _restricted(scorer, queries, among, denied, confirmed)
+        reply = answer_question(queries, within, turn.said)
+        resolution = seen(reply.resolution)
+        found = resolution, _after_question(turn, reply, resolution, attempt, within), attempt.unknown
+        if resolution.status not in _LEAVES_NOTHING:
+            return found
+        first = first or found
+    if first is None:
+        raise NotUnderstoodError(turn.words, (0, len(turn.words)), "this does not go with the question", "ask it whole")
+    return first
+
+
+def _after_question(
+    turn: DialogueTurn, reply: SpaceReply, resolution: Resolution, attempt: Attempt, scorer: PhraseScorer
+) -> Dialogue | None:
+    """The dialogue after a question about space."""
+    if reply.refused is not None:
+        return after(turn, DialogueChoice(reply.refused, scorer, attempt), reply.asked, resolution)
+    if resolution.dialogue_id is None:
+        return None
+    scene = scorer.layout.scene
+    question = None
+    if reply.asked is not None:  # of an object that is compared with: its answers add to the words, not to the objects
+        offers = tuple(OfferedObjects(words, ()) for words, _ in reply.asked.answers)
+        question = AskedQuestion("whose", reply.asked.text, offers)
+    return Dialogue(
+        id=resolution.dialogue_id,
+        said=turn.said,
+        queries=attempt.queries,
+        opened=turn.opened or attempt.queries,
+        asked=question,
+        shown=() if reply.about is None else (remember(scene.objects[reply.about], scene),),
+        denied=attempt.denied,
+        confirmed=attempt.confirmed,
+        unnamed=turn.unnamed,
+        last=resolution if question is not None else None,
+    )
+
+
+def _left(
+    attempt: Attempt, scorer: PhraseScorer
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], str | None]:
+    """Rows that an attempt is among, that it denies and that are confirmed, and why it is in doubt."""
+    scene = scorer.layout.scene
+    among, kept = rows_of(attempt.among, scene)
+    denied, known = rows_of(attempt.denied, scene)
+    confirmed, there = rows_of(attempt.confirmed, scene)
+    doubt = attempt.doubt if kept and known and there else _MOVED
+    if doubt == _MOVED:
+        among, confirmed = (among if kept else ()), (confirmed if there else ())
+    return among, denied, tuple(row for row in confirmed if row not in denied), doubt
 
 
 def _restricted(
@@ -123,7 +197,8 @@ def _restricted(
     left[list(denied)] = 0.0
     if left.all() and not confirmed:
         return scorer
-    return scorer.within({query.target: left for query in queries}, denied, confirmed)
+    about = {phrase: left for query in queries for phrase in (query.target, subject_of(query))}
+    return scorer.within(about, denied, confirmed)
 
 
 def _called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:

@@ -283,9 +283,16 @@ class PhraseScorer:
 
     def is_so(self, clause: RelationClause, row: int) -> bool:
         """Whether a clause holds of one object, whatever that is called."""
+        return bool(self.clause_of(clause, row).likelihood[row] >= self.config.decision.holds)
+
+    def clause_of(self, clause: RelationClause, row: int) -> ClauseBelief:
+        """A clause judged of one object, whatever that is called; its arrays tell nothing of the others.
+
+        Raises:
+            FrameUndefinedError: it needs a frame of reference that this scene does not define.
+        """
         only = (np.arange(len(self.layout)) == row).astype(np.float64)
-        likelihood = self._clause(clause, only, only, anchor=False, single=False, each=False).likelihood
-        return bool(likelihood[row] >= self.config.decision.holds)
+        return self._clause(clause, only, only, anchor=False, single=False, each=False)
 
     def part(self, clause: RelationClause, believed: tuple[PhraseBelief, ...]) -> PartClause | None:
         """What a clause says of a part that no detection is ("in the left compartment"); None for other clauses."""

@@ -106,7 +106,7 @@ def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint],
     """From small to large, by a length made of the box's sides (…, 3), as sure as the sides that it is made of."""
 
     def key(layout: Layout, _: Viewpoint) -> Key:
-        sides = _whole_sizes(layout)
+        sides = whole_sizes(layout)
         value = length(sides)
         sigma = np.stack((layout.sigma, layout.sigma, layout.sigma_up), axis=1)
         sigma = np.sqrt(sigma**2 + (_SIDE_NOISE**2 + _NOTICED**2) * sides**2 + _EDGE_NOISE**2)
@@ -116,7 +116,7 @@ def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint],
     return key
 
 
-def _whole_sizes(layout: Layout) -> Array:
+def whole_sizes(layout: Layout) -> Array:
     """(N, 3) box sizes; a round object is as deep as it is wide, and its depth is the side that is not seen."""
     size = layout.size.copy()
     turns = np.array([not o.yaw_known for o in layout.scene.objects], np.bool_)

@@ -7,6 +7,7 @@ import copy
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import plugged
+from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
 from spatial_vlm_ros.spatial.regions import is_person
@@ -26,7 +27,8 @@ def check_supported(query: SpatialQuery) -> None:
             one, or anchors that a relation cannot take.
         PlugInError: a relation of an installed package that cannot be used.
     """
-    _check_phrase(query, query.target)
+    for phrase in (query.target, *(p for p in asked_phrases(query) if p != query.target)):
+        _check_phrase(query, phrase)
     for avoided in query.avoid:
         if is_person(avoided) or avoided == query.target:
             raise _refusal(query, "this cannot be avoided by the arm", "name another thing that is seen")

@@ -17,31 +17,45 @@ from spatial_vlm_ros.types.observation import (
     RobotPixels,
     Transform,
 )
-from spatial_vlm_ros.types.query import Destination, Distance, NounPhrase, Ordinal, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types.query import (
+    Destination,
+    Distance,
+    NounPhrase,
+    Ordinal,
+    RelationClause,
+    SpaceQuestion,
+    SpatialQuery,
+    Step,
+)
 from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
+    AnswerObject,
     AvoidedObject,
     Candidate,
     ClauseMeasurement,
     FoundPart,
     GraspHint,
     HiddenRegion,
+    MeasuredLength,
     OfferedAnswer,
     Place,
     Pose,
     Quaternion,
     Resolution,
     SecondOpinion,
+    SpaceAnswer,
     TakenFor,
     Target,
     Vector3,
 )
 from spatial_vlm_ros.types.scene import OrientedBox, Plane, Scene, SceneObject
 from spatial_vlm_ros.types.shape import ObjectShape, ShapeKind
-from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
+from spatial_vlm_ros.types.status import ANSWERS, ClauseState, FrameOfReference, Status, UpSource
 
 __all__ = [
+    "ANSWERS",
     "DISTORTION_LENGTHS",
+    "AnswerObject",
     "AvoidedObject",
     "Candidate",
     "ClauseMeasurement",
@@ -56,6 +70,7 @@ __all__ = [
     "GraspHint",
     "HiddenRegion",
     "Mask",
+    "MeasuredLength",
     "NounPhrase",
     "ObjectShape",
     "OfferedAnswer",
@@ -77,6 +92,8 @@ __all__ = [
     "SceneObject",
     "SecondOpinion",
     "ShapeKind",
+    "SpaceAnswer",
+    "SpaceQuestion",
     "SpatialQuery",
     "Status",
     "Step",

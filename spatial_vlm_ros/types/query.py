@@ -120,6 +120,44 @@ class Step:
     destination: Destination | None = None
 
 
+QuestionKind = Literal["whether", "exists", "where", "which", "count", "distance", "size", "room"]
+"""What is asked: whether an object is as described; whether there is one; where it is; which ones are; how many; how
+far it is from another one; how long its sides are; whether it has room somewhere."""
+
+Length = Literal["all", "height", "width", "length", "depth", "thickness", "diameter"]
+"""A length of an object: longest side, longer and shorter horizontal side, shortest side, mean horizontal side."""
+
+
+@dataclass(frozen=True)
+class SpaceQuestion:
+    """What a question asks of the target of its query.
+
+    Args:
+        kind: what is asked.
+        asked: "whether": attributes, relations and order that are asked of the target, and not said of it; its category
+            is the noun of "is it a mug?", else "object".
+        other: "distance": what it is measured to; "whether" and "size": what it is compared with; else None.
+        length: "size": which length is asked for; else None.
+        relation: "distance": the relation along which the gap is measured ("how far left of the box is it?"), or None.
+        frame: "distance": where the viewer stands from whom it is measured ("from me"); of `relation`, its own frame.
+        choices: "which" and "whether": the alternatives said ("the mug or the bowl", "left of or right of the box").
+        superlative: by what `choices` are compared ("tallest"); "closest to" and "farthest from" go with `other`.
+        exactly: "exists": no more of them than said ("is there only one cup?").
+        apart: "distance": measured between the several objects that the target names ("how far apart are the cups?").
+    """
+
+    kind: QuestionKind
+    asked: NounPhrase | None = None
+    other: NounPhrase | None = None
+    length: Length | None = None
+    relation: str | None = None
+    frame: FrameOfReference | None = None
+    choices: tuple[NounPhrase, ...] = ()
+    superlative: str | None = None
+    apart: bool = False
+    exactly: bool = False
+
+
 @dataclass(frozen=True)
 class SpatialQuery:
     """One reading of an instruction. `parse` returns all readings, the preferred one first.
@@ -134,6 +172,7 @@ class SpatialQuery:
         steps: all commands in the order said, where there are several; `action`, `target` and `destination` are
             those of the one that is resolved. Empty for one command.
         avoid: objects that the motion keeps away from ("without touching the cup").
+        question: what is asked, where the words are a question about space; not part of equality. Nothing is acted on.
     """
 
     instruction: str
@@ -144,3 +183,4 @@ class SpatialQuery:
     preference: float = 1.0
     steps: tuple[Step, ...] = ()
     avoid: tuple[NounPhrase, ...] = ()
+    question: SpaceQuestion | None = field(default=None, compare=False)

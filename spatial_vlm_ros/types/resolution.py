@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
-from spatial_vlm_ros.types.query import SpatialQuery
+from spatial_vlm_ros.types.query import QuestionKind, SpatialQuery
 from spatial_vlm_ros.types.shape import ObjectShape
 from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
 
@@ -235,9 +235,83 @@ class SecondOpinion:
     reason: str
 
 
+AnswerRole = Literal["subject", "compared", "fits", "unclear"]
+"""What an object is in an answer: what was asked about, what that was compared with, what fits the words, and what may
+fit them."""
+
+
+@dataclass(frozen=True)
+class AnswerObject:
+    """An object that an answer is about.
+
+    Args:
+        id: detection id.
+        label: detector's label.
+        role: what it is in the answer.
+        pose: as of a target; None where it could not be measured.
+        size: box size along the pose's axes, metres; None where it could not be measured.
+        probability: that it is what the words describe.
+    """
+
+    id: str
+    label: str
+    role: AnswerRole
+    pose: Pose | None
+    size: Vector3 | None
+    probability: float
+
+
+@dataclass(frozen=True)
+class MeasuredLength:
+    """A length with its interval.
+
+    Args:
+        name: "distance", "between centres", "height", "width", …
+        value: metres.
+        interval: metres; holds the true value with a probability of 0.95.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class SpaceAnswer:
+    """The answer to a question about space. Coordinates are in `frame_id`.
+
+    Args:
+        kind: what was asked.
+        value: "yes", "no" or "unclear"; the relation that holds, where several were named; metres; a number of objects;
+            None where the objects are the answer.
+        unit: of a number: "m" or "objects".
+        interval: of a number. Of a length it holds the true value with a probability of 0.95; of a number of objects it
+            is the least and the most that may fit.
+        probability: that the answer is right; of a length that of its interval.
+        objects: what it is about, what was asked about first.
+        words: for a person.
+        lengths: every length that was measured, the one asked for first.
+        segment: ends of the line along which a distance was measured, metres.
+        places: free spots, best first, where it was asked for room.
+        frame_id: frame of poses, segment and places.
+    """
+
+    kind: QuestionKind
+    value: float | str | None
+    unit: Literal["m", "objects"] | None
+    interval: tuple[float, float] | None
+    probability: float
+    objects: tuple[AnswerObject, ...]
+    words: str
+    lengths: tuple[MeasuredLength, ...] = ()
+    segment: tuple[Vector3, Vector3] | None = None
+    places: tuple[Place, ...] = ()
+    frame_id: str = ""
+
+
 @dataclass(frozen=True)
 class Resolution:
-    """The answer to one instruction: a target, or a refusal with its reason. JSON is written from this very class.
+    """What came of an instruction: a target, the answer to a question, or a refusal. JSON is written from this class.
 
     Args:
         instruction: the words, as given.
@@ -253,8 +327,8 @@ class Resolution:
         up_from: where "up" came from; None when no scene was built.
         question: asked when an answer would settle the matter.
         answers: to the question, each with what it means; empty where other words are needed, and without a question.
-        dialogue_id: set with `question`, when OK, and throughout a dialogue; an answer ("the red one", "no, the other
-            one") refers to it.
+        dialogue_id: set with `question`, when OK, when ANSWERED about one object, and throughout a dialogue; what is
+            said next ("the red one", "no, the other one", "pick it up") refers to it.
         hidden_regions: where an object that was not found could be.
         confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
             measurement.
@@ -270,6 +344,7 @@ class Resolution:
         parts: parts without a detection that the words name, as far as some were found.
         no_place: why there is no place, and what would have to change; only when NO_PLACE.
         avoid: objects that the motion keeps away from; only when OK.
+        answer: of a question about space; only when ANSWERED.
     """
 
     instruction: str
@@ -300,11 +375,14 @@ class Resolution:
     parts: tuple[FoundPart, ...] = ()
     no_place: NoPlace | None = None
     avoid: tuple[AvoidedObject, ...] = ()
+    answer: SpaceAnswer | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)
         if (self.target is not None) != (self.status is Status.OK):
             raise ValueError(f"a resolution has a target exactly when it is OK; status is {self.status.value}")
+        if self.answer is not None and self.status is not Status.ANSWERED:
+            raise ValueError(f"a resolution has an answer only when it is ANSWERED; status is {self.status.value}")
         if (self.targets and self.targets[0] != self.target) or (self.places and self.places[0] != self.place):
             raise ValueError("the first of the targets is the target, and the first of the places is the place")
         if self.no_place is not None and self.status is not Status.NO_PLACE:

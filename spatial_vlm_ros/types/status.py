@@ -23,6 +23,7 @@ class Status(str, enum.Enum):
         return member
 
     OK = ("OK", 0)
+    ANSWERED = ("ANSWERED", 1)  # a question about space: no target
 
     NOT_UNDERSTOOD = ("NOT_UNDERSTOOD", 10)
     INVALID_INPUT = ("INVALID_INPUT", 11)
@@ -75,6 +76,10 @@ class ClauseState(str, enum.Enum):
     HOLDS = "holds"
     FAILS = "fails"
     UNCLEAR = "unclear"
+
+
+ANSWERS = frozenset({Status.OK, Status.ANSWERED})
+"""Statuses that are no refusal."""
 
 
 class UpSource(str, enum.Enum):

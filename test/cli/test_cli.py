@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -363,3 +364,51 @@ def test_the_installed_program_runs_as_a_process(recordings: Path) -> None:
     )  # fmt: skip
     assert len(done.stdout.splitlines()) == 3
     assert done.stderr == ""
+
+
+def test_a_question_about_space_is_answered_without_a_target(recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answer.png"
+    words = "how far is the cup from the bonnet chick?"
+    done = run("resolve", words, *files_of(recordings / "f1"), "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.output)
+    jsonschema.validate(made, json_schema("resolution"))
+    assert (made["status"], made["code"], made["target"]) == ("ANSWERED", 1, None)
+    low, high = made["answer"]["interval"]
+    assert 0 < low < made["answer"]["value"] < high
+    assert made["query"]["question"]["kind"] == "distance"
+    assert out.is_file()
+    shown = run("resolve", words, *files_of(recordings / "f1"))
+    assert shown.exit_code == 0
+    for said in ("ANSWERED", "distance", "95 % within", "subject", "compared"):
+        assert said in shown.output
+    refused = run("resolve", "is the chick behind the cup?", *files_of(recordings / "f1"))
+    assert refused.exit_code == 3
+    assert "Which chick" in refused.output
+
+
+def test_evaluate_judges_answers(recordings: Path, tmp_path: Path) -> None:
+    cases = [
+        ({"status": "ANSWERED", "answer": {"value": "yes"}}, "is the bonnet chick behind the cup?", True),
+        ({"status": "ANSWERED", "answer": {"value": "no"}}, "is the bonnet chick behind the cup?", False),
+        (
+            {"status": "ANSWERED", "answer": {"value": 2, "ids": ["bonnet", "ribbon"]}},
+            "how many chicks are there?",
+            True,
+        ),
+        ({"status": "ANSWERED", "answer": {"value": 9.0, "tolerance": 0.01}}, "how far is the cup from you?", False),
+        ({"status": "OK", "id": "bonnet"}, "where is the chick behind the cup?", True),
+    ]
+    folder = tmp_path / "asked"
+    shutil.copytree(recordings / "f1", folder / "f1")
+    lines = [json.dumps({"frame": "f1", "instruction": words, "expect": expect}) for expect, words, _ in cases]
+    (folder / "cases.jsonl").write_text("\n".join(lines) + "\n")
+    done = run("evaluate", "--frames", folder, "--out", tmp_path / "scores.json", "--json")
+    assert done.exit_code == 0, done.output
+    scores = json.loads(done.output)
+    assert (scores["as_expected"]["k"], scores["as_expected"]["n"]) == (sum(right for _, _, right in cases), len(cases))
+    missed = {miss["instruction"] for miss in scores["misses"]}
+    assert missed == {words for _, words, right in cases if not right}
+    again = run("evaluate", "--frames", folder, "--baseline", tmp_path / "scores.json", "--json")
+    assert again.exit_code == 0, again.output
+    assert not json.loads(again.output)["comparison"]["lost"]

@@ -88,6 +88,23 @@ def test_a_program_follows_up_on_an_answer_by_its_dialogue(live: Graph, program:
     assert json.loads(line)["target"]["id"] == "ribbon"
 
 
+def test_a_question_about_space_is_answered_and_its_object_can_be_taken_up(
+    live: Graph, program: Callable[..., Started]
+) -> None:
+    asking = program("ask", "where is the chick behind the cup?", "--json")
+    assert feed(live, asking) == 0, asking.output
+    (line,) = [line for line in asking.output.splitlines() if line.startswith("{")]
+    made = json.loads(line)
+    assert (made["status"], made["code"], made["target"]) == ("ANSWERED", 1, None)
+    assert [obj["id"] for obj in made["answer"]["objects"] if obj["role"] == "subject"] == ["bonnet"]
+    live.until(lambda: live.answers, "the answer is published")
+    assert not live.answers[0].target
+    following = program("ask", "pick it up", "--json", "--dialogue-id", made["dialogue_id"])
+    assert feed(live, following) == 0, following.output
+    (line,) = [line for line in following.output.splitlines() if line.startswith("{")]
+    assert json.loads(line)["target"]["id"] == "bonnet"
+
+
 def test_no_answer_to_the_question_leaves_the_refusal(live: Graph, program: Callable[..., Started]) -> None:
     ours, theirs = pty.openpty()
     try:

@@ -11,6 +11,7 @@ from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import Marker
 
 from spatial_vlm_ros.nodes.messages import markers, resolution_message
+from spatial_vlm_ros.nodes.perception.ask import refused
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.types import (
     FrameOfReference,
@@ -20,6 +21,7 @@ from spatial_vlm_ros.types import (
     Pose,
     Resolution,
     SecondOpinion,
+    SpaceAnswer,
     Status,
     Target,
 )
@@ -108,3 +110,14 @@ def test_one_target_is_shown_once_and_no_answer_clears_what_was_shown() -> None:
     assert [marker.type for marker in alone[1:]] == [Marker.CUBE, Marker.ARROW, Marker.TEXT_VIEW_FACING]
     (only,) = markers(sent(Resolution("w", Status.BUSY, "wait"))).markers
     assert only.action == Marker.DELETEALL
+
+
+def test_the_answer_to_a_question_travels_in_the_json_and_has_no_pose() -> None:
+    told = SpaceAnswer("distance", 0.3, "m", (0.28, 0.32), 0.95, (), "30 cm", frame_id="base_link")
+    answered = Resolution("how far is the mug?", Status.ANSWERED, told.words, answer=told)
+    message = sent(answered)
+    assert (message.status.code, message.status.name) == (1, "ANSWERED")
+    assert message.header.frame_id == "base_link"
+    assert not any((message.target, message.targets, message.place, message.places))
+    assert resolution_from_json(json.loads(message.json)) == answered
+    assert not refused(message)

@@ -38,7 +38,7 @@ def frame(**changes: Any) -> RgbdFrame:
 
 def test_status_numbers_are_those_that_other_programs_rely_on() -> None:
     groups = {
-        0: "OK",
+        0: "OK ANSWERED",
         10: "NOT_UNDERSTOOD INVALID_INPUT DEPTH_INVALID STALE_INPUT NOT_SYNCHRONISED TF_UNAVAILABLE FRAME_UNDEFINED",
         30: "NOT_FOUND AMBIGUOUS RELATION_UNSATISFIED OCCLUDED LOW_CONFIDENCE DISAGREEMENT NO_PLACE",
         50: "MODEL_ERROR TIMEOUT",

@@ -18,6 +18,7 @@ from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 
 from spatial_vlm_ros.errors import InputError, StaleInputError
+from spatial_vlm_ros.types import Status
 
 _STEP = 0.1  # s: how often it looks whether it has been interrupted
 _GONE = 1.0  # s without the action's server
@@ -184,5 +185,5 @@ def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Nod
 
 
 def refused(resolution: ResolutionMessage) -> bool:
-    """Whether an answer has no target: the status alone does not tell, for an empty message says OK."""
-    return not resolution.target
+    """Whether it is no answer. OK alone does not tell, for an empty message says so: an answer has a target."""
+    return not resolution.target and resolution.status.name != Status.ANSWERED.name

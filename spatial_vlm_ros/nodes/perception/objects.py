@@ -9,7 +9,7 @@ from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, Object
 
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.spatial.answer import target_of
-from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, Status, Target
+from spatial_vlm_ros.types import ANSWERS, Resolution, RgbdFrame, Scene, Target
 
 
 def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolution) -> Detection3DArray:
@@ -22,14 +22,18 @@ def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolutio
 
     Returns:
         For each object its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
-        score. What has no trustworthy depth is left out. Empty for a refusal: it has no pose.
+        score. What has no trustworthy depth is left out. Empty for a refusal: it has no pose. Of a question about space
+        the objects of its answer come first.
     """
-    if resolution.status is not Status.OK or scene is None:
+    if resolution.status not in ANSWERS or scene is None:
         return Detection3DArray(header=Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame.frame_id))
     measured = {obj.id: target_of(obj, scene) for obj in scene.objects if obj.depth_problem is None}
     meant = resolution.targets or ((resolution.target,) if resolution.target else ())
-    ordered = {target.id: target for target in meant} | measured  # a key keeps its first place
-    frame_id = meant[0].pose.frame_id
+    asked = () if resolution.answer is None else tuple(obj.id for obj in resolution.answer.objects)
+    first = {target.id: target for target in meant} | {id_: measured[id_] for id_ in asked if id_ in measured}
+    ordered = first | measured  # a key keeps its first place
+    base = scene.frame.base_T_camera
+    frame_id = base.parent if base is not None else scene.frame.frame_id
     header = Header(stamp=messages.time_of(frame.stamp_ns), frame_id=frame_id)
     scores = {obj.id: obj.detection.score for obj in scene.objects}
     return Detection3DArray(

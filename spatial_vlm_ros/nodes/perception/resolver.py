@@ -45,7 +45,7 @@ from spatial_vlm_ros.resolver import refusal
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
-from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types import ANSWERS, Status
 
 NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
 POLL = 0.02  # s: how often a request that waits looks at the time
@@ -385,7 +385,7 @@ class ResolverNode(LifecycleNode):
         """End a goal: the answer is there already. One that the client has cancelled meanwhile is not published."""
         self._goals.pop(bytes(goal.goal_id.uuid), None)
         said = outcome.resolution.instruction
-        if goal.is_cancel_requested and outcome.resolution.status is Status.OK:
+        if goal.is_cancel_requested and outcome.resolution.status in ANSWERS:
             outcome = RequestOutcome(refusal(said, CancelledError("the client cancelled the goal")))
         try:
             # Before the goal says that it succeeded.
@@ -397,7 +397,7 @@ class ResolverNode(LifecycleNode):
         status = outcome.resolution.status
         if goal.is_cancel_requested and status is Status.CANCELLED:
             goal.canceled()
-        elif status is Status.OK:
+        elif status in ANSWERS:
             goal.succeed()
         else:
             goal.abort()

@@ -43,7 +43,7 @@ from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.types import Pose, Resolution, Status, Target
+from spatial_vlm_ros.types import Pose, Resolution, SpaceAnswer, Status, Target
 
 NOW = 2_000_000_000
 LATER = NOW + 100_000_000
@@ -388,3 +388,12 @@ def test_a_stop_at_any_stage_begins_nothing_more(stage: PickStage) -> None:
     told_to_move = stage is PickStage.MOVING  # then it is the mover who stops
     assert (ending.moved, "move" in cell.log) == (told_to_move, told_to_move)
     assert "clear" in cell.log or "plan" not in cell.log
+
+
+def test_a_question_about_space_plans_and_moves_nothing() -> None:
+    told = SpaceAnswer("distance", 0.3, "m", (0.28, 0.32), 0.95, (), "The cup is 30.0 cm from the box.")
+    cell = Cell(ObservedAnswer(Resolution("how far is the cup?", Status.ANSWERED, told.words, answer=told), SEEN))
+    ending = cell.run()
+    assert (ending.status, ending.moved, ending.plan) == (Status.ANSWERED, False, None)
+    assert "Nothing moves: this is a question" in ending.message
+    assert cell.log == ["look"]

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in a question about space: words, noun phrases and predicates, read by the grammar of instructions."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language import question_words as tables
+from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.language.patterns import expand, word_set
+from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.language.words import Word
+from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
+
+Readings = list[SpatialQuery]
+_MOST_READ = 600  # words read by the grammar for one question, over all ways to part it: a long one ends soon
+_CROSSED = 6  # readings of each of two phrases that are crossed
+_OF_PREDICATES = frozenset(
+    ("REL", "SIDE", "ADJ", "ADJNOUN", "ADJP", "NOT", "SUP", "ORD", "POSTURE", "INTENSIFIER", "EQUAL", "IS REL", "NUM",
+     "HALF")
+)  # fmt: skip
+_FIRST_OF_PREDICATES = NUMBERS.keys() | word_set("""
+    the my a an not neither either both within at less more no about around half exactly in
+""")
+
+
+class SlotReader:
+    """Reads the parts of one question.
+
+    Args:
+        words: words of the instruction.
+        instruction: as given.
+        read: the grammar of instructions.
+        later: whether something was said before, so that "it" stands for that.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[Word],
+        instruction: str,
+        read: Callable[[list[Word]], Sequence[SpatialQuery]],
+        later: bool = False,
+    ) -> None:
+        self.words, self.instruction, self._read, self.later = list(words), instruction, read, later
+        self._left = _MOST_READ
+        self.marked = any(word.kind == "stop" and word.text.startswith("?") for word in self.words[-1:])
+
+    # -------------------------------------------------------------------------------------------- words
+
+    def stripped(self) -> list[Word]:
+        """The words without signs and pleasantries at the end, and without leading signs."""
+        words = list(self.words)
+        while words:
+            if words[-1].kind in ("comma", "stop"):
+                words.pop()
+                continue
+            if len(words) > 3 and words[-2].text == "in" and words[-1].text in tables.UNITS:  # "how long is it in cm?"
+                del words[-2:]
+                continue
+            length = max((len(p) for p in tables.CLOSINGS if self._ends(words, p)), default=0)
+            if not length or length >= len(words):
+                break
+            before = words[-length - 1]
+            if before.text in tables.ARTICLES or before.text in tables.BE or before.text in ("how", "the"):
+                break
+            if length == 1 and words[-1].text in ("right", "robot", "about", "then") and before.kind != "comma":
+                break
+            del words[-length:]
+        return words
+
+    @staticmethod
+    def _ends(words: Sequence[Word], phrase: tuple[str, ...]) -> bool:
+        return tuple(word.text for word in words[-len(phrase) :]) == phrase
+
+    @staticmethod
+    def phrase_at(words: Sequence[Word], i: int, phrases: Collection[tuple[str, ...]]) -> int:
+        """Number of words of the longest of some phrases at word `i`; 0 where there is none."""
+        texts = tuple(word.text for word in words[i : i + 8])
+        return max((n for n in range(1, len(texts) + 1) if texts[:n] in phrases), default=0)
+
+    @staticmethod
+    def written(at: Word, *texts: str) -> list[Word]:
+        """Other words in a word's place."""
+        return [Word(text, at.start, at.end) for text in texts]
+
+    def without(self, words: list[Word], patterns: tuple[str, ...], first: bool = False) -> list[Word]:
+        """The words without the phrases of some patterns, wherever they are, or where they are `first`."""
+        phrases = {tuple(phrase.split()) for pattern in patterns for phrase in expand(pattern)}
+        kept: list[Word] = []
+        i = 0
+        while i < len(words):
+            length = self.phrase_at(words, i, phrases) if not (first and kept) else 0
+            if length:
+                i += length
+            else:
+                kept.append(words[i])
+                i += 1
+        return kept
+
+    def without_tail(self, words: list[Word], texts: Collection[str]) -> list[Word]:
+        """The words without some words at their end."""
+        words = list(words)
+        while len(words) > 1 and words[-1].text in texts:
+            words.pop()
+        return words
+
+    def without_there(self, words: list[Word]) -> list[Word]:
+        """The words without "is there" before "between"."""
+        length = self.phrase_at(words, 0, tables.phrase_set("is|are there? left?", "there is|are", "do you see"))
+        after = words[length].text if length < len(words) else ""
+        return words[length:] if length and after in ("between", "from", "of") else words
+
+    def view_last(self, words: list[Word]) -> list[Word]:
+        """A point of view that the question starts with, put at its end."""
+        table = phrase_table()[0]
+        for length in range(min(8, len(words) - 1), 1, -1):
+            if "FRAME" in table.get(" ".join(word.text for word in words[:length]), {}):
+                rest = words[length:]
+                while rest and rest[0].kind == "comma":
+                    rest = rest[1:]
+                return [*rest, *words[:length]] if rest else words
+        return words
+
+    def unfinished(self, words: Sequence[Word]) -> NotUnderstoodError:
+        """The error for a question that stops too early."""
+        start, end = (words[0].start, words[-1].end) if words else (0, len(self.instruction))
+        return NotUnderstoodError(
+            self.instruction, (start, end), "this question does not name what it asks about",
+            'say it with an object, for example "how far is the mug from the box?"',
+        )  # fmt: skip
+
+    # -------------------------------------------------------------------------------------------- slots
+
+    def read(self, words: list[Word]) -> Readings:
+        """Readings of words by the grammar of instructions."""
+        self._left -= len(words)
+        if not words or self._left < 0:
+            raise self.unfinished(self.words)
+        return list(self._read(words))
+
+    def only(self, readings: Readings, action: Literal["find", "verify"], words: Sequence[Word]) -> Readings:
+        """Readings that are no order.
+
+        Raises:
+            NotUnderstoodError: an order is in the same sentence.
+        """
+        first = readings[0]
+        if first.action != action or first.steps or first.destination is not None:
+            raise NotUnderstoodError(
+                self.instruction, (words[0].start, words[-1].end), "a question and an order are in one sentence",
+                "ask the question alone, and give the order after its answer",
+            )  # fmt: skip
+        return [r for r in readings if r.action == action and not r.steps and r.destination is None]
+
+    def only_nouns(self, readings: Readings, words: Sequence[Word]) -> Readings:
+        """As `only`, of noun phrases."""
+        return self.only(readings, "find", words or self.words)
+
+    def noun(self, words: list[Word]) -> Readings:
+        """Readings of a noun phrase; "a cup" is any cup.
+
+        Raises:
+            NotUnderstoodError: it is none.
+        """
+        if not words:
+            raise self.unfinished(self.words)
+        readings = self.only_nouns(self.read(words), words)
+        target = readings[0].target
+        if target.category == "object" and target.relations and self.relation_at(words):  # "behind the box"
+            raise self.unfinished(words)
+        return readings
+
+    def any_of(self, readings: Readings, words: Sequence[Word]) -> Readings:
+        """The same, whichever of them is meant where an indefinite article was said."""
+        if not words or words[0].text not in ("a", "an", "another", "some"):
+            return readings
+        return [
+            dataclasses.replace(r, target=dataclasses.replace(r.target, choice="any")) if r.target.count in (None, 1)
+            else r for r in readings
+        ]  # fmt: skip
+
+    def made(self, reading: SpatialQuery, action: str, question: SpaceQuestion) -> SpatialQuery:
+        """A reading as one of the question."""
+        return dataclasses.replace(reading, instruction=self.instruction, action=action, question=question)
+
+    def crossed(self, first: Readings, second: Readings) -> list[tuple[SpatialQuery, NounPhrase]]:
+        """Readings of two phrases, each of one with each of the other."""
+        pairs = itertools.product(first[:_CROSSED], second[:_CROSSED])
+        return [(dataclasses.replace(a, preference=a.preference * b.preference), b.target) for a, b in pairs]
+
+    # -------------------------------------------------------------------------------------------- predicates
+
+    def predicate(self, words: list[Word]) -> list[SpaceQuestion]:
+        """What is asked of an object: "behind the box", "red", "the tallest one", "visible".
+
+        Raises:
+            NotUnderstoodError: it is no predicate.
+        """
+        texts = tuple(word.text for word in words)
+        if not texts:
+            raise self.unfinished(self.words)
+        if texts in tables.SEEN:
+            return [SpaceQuestion("exists")]
+        if texts[0] in ("a", "an"):
+            return [SpaceQuestion("whether", asked=r.target) for r in self.noun(words)]
+        if texts[0] in tables.NO_PREDICATES and self.relation_at(words) < 2:
+            raise self.unfinished(words)
+        if texts[0] in ("the", "my"):
+            return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
+        if texts[0] in tables.SUPERLATIVE_OF and len(texts) == 1:
+            return [
+                SpaceQuestion("whether", other=r.target) for r in self.noun([*self.written(words[0], "the"), *words])
+            ]
+        nearer = self._nearer(words, texts)
+        if nearer is not None:
+            return nearer
+        readings = self.only(self.read([*self.written(words[0], "it", "is"), *words]), "verify", words)
+        found = []
+        for reading in readings:
+            target = reading.target
+            if target.category not in ("object", "it", "them"):
+                raise self.unfinished(words)
+            found.append(SpaceQuestion("whether", asked=dataclasses.replace(target, category="object", count=None)))
+        return found
+
+    def _nearer(self, words: list[Word], texts: tuple[str, ...]) -> list[SpaceQuestion] | None:
+        """Such as "closer to the box than the bowl"."""
+        order = tables.NEARNESS.get(tables.SUPERLATIVE_OF.get(texts[0], ""))
+        if order is None or "than" not in texts or texts[1:2] not in (("to",), ("from",)):
+            return None
+        than = texts.index("than")
+        if tuple(texts[2:than]) in tables.VIEWERS:
+            return None
+        rival = [word for word in words[than + 1 :] if word.text not in tables.BE]
+        other, than_what = self.noun(words[2:than])[0].target, self.noun(rival)[0].target
+        return [SpaceQuestion("whether", other=other, choices=(than_what,), superlative=order)]
+
+    def relation_at(self, words: Sequence[Word]) -> int:
+        """Number of words of the longest relation that words begin with; 0 where they begin with none."""
+        table = phrase_table()[0]
+        texts = [word.text for word in words[:6]]
+        return max((n for n in range(1, len(texts) + 1) if "REL" in table.get(" ".join(texts[:n]), {})), default=0)
+
+    def check_one_question(self, words: Sequence[Word]) -> None:
+        """Refuse two questions in one: "the cup on the tray and the bowl in the box".
+
+        Raises:
+            NotUnderstoodError: after "and" comes another object with a relation of its own.
+        """
+        table = phrase_table()[0]
+        for i in range(1, len(words) - 2):
+            if words[i].text != "and" or any(word.text in ("between", "among") for word in words[:i]):
+                continue
+            kinds = table.get(words[i + 1].text, {}).keys()
+            described = self.relation_at(words[i + 1 :]) or kinds & {"ADJ", "NOT", "THATIS", "POSTURE", "SUP"}
+            if described or words[i + 1].text in ("is", "not"):
+                continue
+            if any(self.relation_at(words[j:]) and words[j].text != "of" for j in range(i + 2, len(words) - 1)):
+                raise NotUnderstoodError(
+                    self.instruction, (words[i].start, words[-1].end), "these are two questions in one",
+                    "ask them one at a time",
+                )  # fmt: skip
+
+    def begins_predicate(self, words: Sequence[Word], i: int) -> bool:
+        """Whether what is asked of an object may begin at word `i`; most words cannot, and are not tried."""
+        if words[i].kind != "word" or words[i - 1].text in ("the", "a", "an", "my", "your"):
+            return False
+        if words[i].text in tables.NO_PREDICATES:
+            return self.relation_at(words[i:]) > 1
+        if words[i].text[0].isdigit() or words[i].text in _FIRST_OF_PREDICATES:
+            return True
+        table = phrase_table()[0]
+        texts = [word.text for word in words[i : i + 6]]
+        kinds = (table.get(" ".join(texts[:n]), {}) for n in range(1, len(texts) + 1))
+        return any(_OF_PREDICATES & found.keys() for found in kinds) or tuple(texts) in tables.SEEN

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is found out for a question about space, what ends it in a refusal, and the words that both share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spatial_vlm_ros.language.question_subjects import subject_of
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, phrases_not_found
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.regions import is_support_phrase
+from spatial_vlm_ros.spatial.space_lengths import LengthEstimate
+from spatial_vlm_ros.spatial.wording import name_of
+from spatial_vlm_ros.types import ClauseMeasurement, NounPhrase, Place, SpaceQuestion, SpatialQuery, Status
+from spatial_vlm_ros.types.resolution import AnswerRole
+
+_AS_CLEAR = 0.7  # of the clearest reading from which another one counts: it must name objects as clearly
+_LISTED = 6  # objects named in a sentence
+
+
+class QuestionRefused(Exception):
+    """A question that has no answer, for its words do not settle what it is about.
+
+    Args:
+        choice: the refusal.
+        subject: whether it is about the query's own target, so that an answer in a dialogue would settle it.
+        words: for a person, where those of an order would not do.
+    """
+
+    def __init__(self, choice: ResolvedChoice, subject: bool = True, words: str | None = None) -> None:
+        super().__init__(choice.status.value)
+        self.choice, self.subject, self.words = choice, subject, words
+
+
+@dataclass(frozen=True)
+class NamedRow:
+    """An object of an answer: its row, its role, and the probability that it is what the words describe."""
+
+    row: int
+    role: AnswerRole
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceFinding:
+    """What was found out, before it is put into frames.
+
+    Args:
+        value: as of `SpaceAnswer`.
+        probability: that it is right.
+        objects: what it is about.
+        words: for a person.
+        choice: what the subject was taken to be; None for questions about all objects.
+        unit: of a number.
+        interval: of a number.
+        lengths: with their names, the one asked for first.
+        ends: (2, 3) of a distance's line, ground coordinates.
+        places: spots.
+        clauses: what was asked, as measured of the subject.
+        missing: a phrase that nothing fits, where that is the answer.
+    """
+
+    value: float | str | None
+    probability: float
+    objects: tuple[NamedRow, ...]
+    words: str
+    choice: ResolvedChoice | None = None
+    unit: str | None = None
+    interval: tuple[float, float] | None = None
+    lengths: tuple[tuple[str, LengthEstimate], ...] = ()
+    ends: Array | None = None
+    places: tuple[Place, ...] = ()
+    clauses: tuple[ClauseMeasurement, ...] = ()
+    missing: NounPhrase | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AskedSubject:
+    """What a question is about.
+
+    Args:
+        reading: the reading that was taken.
+        choice: the decision about its subject: OK.
+    """
+
+    reading: SpatialQuery
+    choice: ResolvedChoice
+
+    @property
+    def question(self) -> SpaceQuestion:
+        """What is asked.
+
+        Raises:
+            ValueError: the reading is no question.
+        """
+        return question_of(self.reading)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of all that is meant."""
+        return self.choice.meant
+
+
+def question_of(query: SpatialQuery) -> SpaceQuestion:
+    """What a query asks.
+
+    Raises:
+        ValueError: it is no question.
+    """
+    if query.question is None:
+        raise ValueError(f"no question: {query.instruction!r}")
+    return query.question
+
+
+def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> AskedSubject:
+    """The object or objects that a question is about; readings count by how well the scene fits them.
+
+    Raises:
+        QuestionRefused: the words do not settle it, as for an order.
+        FrameUndefinedError: a frame of reference is not defined.
+    """
+    asked = [(_about(query, scorer), query) for query in queries]
+    best = max(about.preference for about, _ in asked)
+    asked = [(about, query) for about, query in asked if about.preference >= _AS_CLEAR * best]
+    choice = decide([about for about, _ in asked], scorer)
+    reading = next(query for about, query in asked if about is choice.query)
+    if choice.status is not Status.OK:
+        raise QuestionRefused(choice)
+    return AskedSubject(reading, choice)
+
+
+def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
+    """The query about the subject alone, likelier where the scene has what it is compared with."""
+    question = query.question
+    share = query.preference
+    others = [] if question is None else [question.other, *question.choices]
+    if question is not None and question.asked is not None:
+        others += [anchor for clause in question.asked.relations for anchor in clause.anchors]
+    for phrase in others:
+        if phrase is not None and phrase.category != "object":
+            share *= clearness(phrase, scorer)
+    target = query.target if question is None else subject_of(query)
+    share *= clearness(target, scorer)
+    return dataclasses.replace(query, target=target, destination=None, preference=max(share, 1e-9), question=None)
+
+
+def clearness(phrase: NounPhrase, scorer: PhraseScorer) -> float:
+    """How well the scene has what a phrase means: its best object, and that no other one fits as well."""
+    weight = scorer.score_phrase(phrase, anchor=True).weight
+    best = max(float(weight.max(initial=0.0)), 0.05)
+    single = phrase.count in (None, 1) and phrase.choice is None
+    return best * best / max(float(weight.sum()), best) if single else best
+
+
+def settle_other(phrase: NounPhrase, reading: SpatialQuery, scorer: PhraseScorer) -> tuple[int, ...]:
+    """The object or objects that a phrase besides the subject means.
+
+    Raises:
+        QuestionRefused: the words do not settle it.
+        FrameUndefinedError: a frame of reference is not defined.
+    """
+    query = SpatialQuery(reading.instruction, "find", phrase)
+    choice = decide([query], scorer)
+    if choice.status is not Status.OK:
+        doubtful = choice.status is Status.LOW_CONFIDENCE
+        raise QuestionRefused(dataclasses.replace(choice, phrase=phrase) if doubtful else choice, subject=False)
+    return choice.meant
+
+
+def is_unseen_support(phrase: NounPhrase, scorer: PhraseScorer) -> bool:
+    """Whether a phrase names the table, and no detection is one: the support plane is meant."""
+    if scorer.layout.scene.support is None or not is_support_phrase(phrase):
+        return False
+    belief = scorer.score_phrase(phrase, anchor=True)
+    return next(phrases_not_found(belief, scorer.config.decision.found), None) is not None
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+def named_row(layout: Layout, row: int) -> str:
+    """Such as "the mug (d1)"."""
+    return f"the {name_of(layout.scene.objects[row])}"
+
+
+def listed(layout: Layout, rows: Sequence[int]) -> str:
+    """Such as "the mug (d1), the box (d2) and 3 more"."""
+    names = [named_row(layout, row) for row in rows[:_LISTED]]
+    if len(rows) > _LISTED:
+        names.append(f"{len(rows) - _LISTED} more")
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+def capital(words: str) -> str:
+    """The sentence with a capital."""
+    return words[:1].upper() + words[1:]
+
+
+def metres(value: float) -> str:
+    """A length for a person: "12.3 cm", "1.24 m"."""
+    return f"{value:.2f} m" if value >= 0.995 else f"{100 * value:.1f} cm"
+
+
+def with_interval(length: LengthEstimate) -> str:
+    """Such as "12.3 cm (11.5 to 13.1)"."""
+    low, high = length.interval
+    if length.value >= 0.995:
+        return f"{length.value:.2f} m ({low:.2f} to {high:.2f})"
+    return f"{100 * length.value:.1f} cm ({100 * low:.1f} to {100 * high:.1f})"

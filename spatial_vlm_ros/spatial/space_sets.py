@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about all objects that fit: is there one, which ones, how many; and which of two is the taller one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.language.inflection import plural
+from spatial_vlm_ros.language.rendering import named
+from spatial_vlm_ros.spatial import superlatives
+from spatial_vlm_ros.spatial.clauses import COMPARED
+from spatial_vlm_ros.spatial.decision import FittingObjects, all_fitting, decide
+from spatial_vlm_ros.spatial.likelihood import normal_cdf, state_of
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.space_findings import (
+    NamedRow,
+    QuestionRefused,
+    SpaceFinding,
+    capital,
+    clearness,
+    listed,
+    named_row,
+    question_of,
+    settle_other,
+)
+from spatial_vlm_ros.spatial.space_predicates import NO, UNCLEAR, YES, nearer
+from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
+
+_ANSWERS = frozenset({Status.OK, Status.OCCLUDED, Status.DEPTH_INVALID})
+"""What a choice among objects may end in where nothing is to be done with the object."""
+
+
+def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
+    """Whether there is such an object among those that were detected.
+
+    Raises:
+        QuestionRefused: an object that it is related to is missing.
+        FrameUndefinedError: a frame of reference is not defined.
+    """
+    fitting = _all(queries, scorer)
+    target = queries[0].target
+    wanted = target.count if target.count is not None and target.count > 1 else 1
+    said = _indefinite(target)
+    sure = len(fitting.clear)
+    objects = _named(fitting)
+    exactly = question_of(queries[0]).exactly
+    if exactly and (sure > wanted or (sure == wanted and fitting.unclear)):
+        value = NO if sure > wanted else UNCLEAR
+        start = "No: I see" if value == NO else "It is unclear: I see"
+        words = f"{start} {listed(scorer.layout, fitting.clear)}."
+        return SpaceFinding(value, _least(fitting, fitting.clear), objects, words, fitting.choice)
+    if sure >= wanted:
+        words = f"Yes: {listed(scorer.layout, fitting.clear)}."
+        return SpaceFinding(YES, _least(fitting, fitting.clear[:wanted]), objects, words, fitting.choice)
+    if sure + len(fitting.unclear) >= wanted:
+        words = f"It is unclear whether there is {said}: {listed(scorer.layout, fitting.unclear)} may be."
+        return SpaceFinding(UNCLEAR, _most(fitting), objects, words, fitting.choice)
+    words = f"No: I see no {said.removeprefix('a ').removeprefix('an ')}." if not sure else (
+        f"No: I see only {listed(scorer.layout, fitting.clear)}.")  # fmt: skip
+    return SpaceFinding(NO, 1.0 - _most(fitting), objects, words, fitting.choice, missing=fitting.choice.query.target)
+
+
+def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
+    """How many such objects were detected: those that clearly fit, and those that may.
+
+    Raises:
+        QuestionRefused: an object that they are related to is missing.
+        FrameUndefinedError: a frame of reference is not defined.
+    """
+    fitting = _all(queries, scorer)
+    sure, most = len(fitting.clear), len(fitting.clear) + len(fitting.unclear)
+    likely = sum(fitting.choice.belief.weight[row] > 0.5 for row in fitting.unclear)
+    number = sure + int(likely)
+    name = _plural(fitting.choice.query.target) if number != 1 else named(fitting.choice.query.target)
+    words = f"{number} {name}" + (f": {listed(scorer.layout, fitting.clear)}" if sure else "")
+    if most > sure:
+        words += f"; of {listed(scorer.layout, fitting.unclear)} it is unclear"
+    return SpaceFinding(
+        float(number), _least(fitting, fitting.clear) if most == sure and sure else 1.0 - _most(fitting),
+        _named(fitting), words + ".", fitting.choice, unit="objects", interval=(float(sure), float(most)),
+    )  # fmt: skip
+
+
+def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
+    """The objects that fit: a single one where the words presuppose one, else all.
+
+    Raises:
+        QuestionRefused: an object that they are related to, or every one of the name, is missing.
+        FrameUndefinedError: a frame of reference is not defined.
+    """
+    question = question_of(queries[0])
+    if question.choices:
+        return _which_of(queries, scorer)
+    bare = [dataclasses.replace(query, question=None) for query in queries]
+    target = queries[0].target
+    ordered = target.superlative is not None or target.ordinal is not None
+    ordered = ordered or any(clause.relation in COMPARED for clause in target.relations)
+    if ordered or (target.count in (None, 1) and target.category != "object"):
+        choice = decide(bare, scorer)
+        if choice.status is Status.NOT_FOUND:
+            raise QuestionRefused(choice)
+        if choice.status in _ANSWERS:
+            rows = choice.meant
+            objects = tuple(NamedRow(row, "fits", float(choice.probability[row])) for row in rows)
+            words = f"{capital(listed(scorer.layout, rows))}."
+            return SpaceFinding(None, choice.sure, objects, words, choice)
+        if ordered:
+            rivals = choice.rivals or ((choice.chosen,) if choice.chosen >= 0 else ())
+            if choice.status is Status.RELATION_UNSATISFIED or not rivals:
+                raise QuestionRefused(choice)
+            objects = tuple(NamedRow(row, "unclear", float(choice.probability[row])) for row in rivals)
+            words = f"It is unclear which: {' or '.join(named_row(scorer.layout, row) for row in rivals)}."
+            return SpaceFinding(UNCLEAR, choice.sure, objects, words, choice)
+    fitting = _all(queries, scorer, needs_name=True)
+    said = describe(dataclasses.replace(target, count=None))
+    if fitting.clear:
+        words = f"{capital(listed(scorer.layout, fitting.clear))}"
+        if fitting.unclear:
+            words += f"; of {listed(scorer.layout, fitting.unclear)} it is unclear"
+        return SpaceFinding(None, _least(fitting, fitting.clear), _named(fitting), words + ".", fitting.choice)
+    if fitting.unclear:
+        words = f"It is unclear: {listed(scorer.layout, fitting.unclear)} may be {said}."
+        return SpaceFinding(UNCLEAR, _most(fitting), _named(fitting), words, fitting.choice)
+    carried = _on_the_surface(target, queries[0], scorer)
+    if carried is not None:
+        words = f"{capital(named_row(scorer.layout, carried))} is on the surface, which is no object that was detected."
+        compared = (NamedRow(carried, "compared", 1.0),)
+        return SpaceFinding("the surface", 1.0 - _most(fitting), compared, words, fitting.choice)
+    words = f"None: I see no {said.removeprefix('the ')}."
+    return SpaceFinding("none", 1.0 - _most(fitting), (), words, fitting.choice, missing=target)
+
+
+def _on_the_surface(target: NounPhrase, query: SpatialQuery, scorer: PhraseScorer) -> int | None:
+    """Row of the object of "what is it on?" where that rests on the support plane, which no detection is."""
+    clause = target.relations[0] if len(target.relations) == 1 else None
+    if clause is None or clause.relation != "supporting" or target.category != "object":
+        return None
+    row = settle_other(clause.anchors[0], query, scorer)[0]
+    on_table = RelationClause("on", (NounPhrase("table"),))
+    belief = scorer.clause_of(on_table, row)
+    return row if belief.on_support and scorer.is_so(on_table, row) else None
+
+
+def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
+    """Such as "which is taller, the mug or the bowl?"."""
+    reading = max(queries, key=lambda query: prod(clearness(c, scorer) for c in question_of(query).choices))
+    question = question_of(reading)
+    one, other = (settle_other(choice, reading, scorer)[0] for choice in question.choices)
+    word, *viewer = (question.superlative or "nearest").split(" ")
+    choice = decide([SpatialQuery(reading.instruction, "find", question.choices[0])], scorer)
+    compared: tuple[NamedRow, ...] = ()
+    if question.other is not None:
+        anchor = settle_other(question.other, reading, scorer)[0]
+        likelihood = nearer(scorer, one, other, anchor)
+        likelihood = likelihood if question.superlative == "closest to" else 1.0 - likelihood
+        compared = (NamedRow(anchor, "compared", 1.0),)
+    else:
+        frame = FrameOfReference(viewer[0]) if viewer else None
+        view = scorer.view_for(frame, word in superlatives.FRAME_DEPENDENT)
+        key = superlatives.key_of(word, scorer.layout, view)
+        sigma = max(float(np.hypot(key.sigma[one], key.sigma[other])), 1e-6)
+        likelihood = float(normal_cdf(np.array([(key.value[other] - key.value[one]) / sigma]))[0])
+    state = state_of(likelihood, scorer.config.decision.holds)
+    if state is ClauseState.UNCLEAR:
+        rows = (NamedRow(one, "unclear", likelihood), NamedRow(other, "unclear", 1.0 - likelihood))
+        words = f"It is unclear which: {named_row(scorer.layout, one)} or {named_row(scorer.layout, other)}."
+        return SpaceFinding(UNCLEAR, max(likelihood, 1.0 - likelihood), (*rows, *compared), words, choice)
+    first, second = (one, other) if state is ClauseState.HOLDS else (other, one)
+    sure = max(likelihood, 1.0 - likelihood)
+    words = f"{capital(named_row(scorer.layout, first))}, rather than {named_row(scorer.layout, second)}."
+    rows = (NamedRow(first, "fits", sure), NamedRow(second, "compared", 1.0))
+    return SpaceFinding(None, sure, (*rows, *compared), words, choice)
+
+
+# ------------------------------------------------------------------------------------------------ all that fit
+
+
+def _all(queries: Sequence[SpatialQuery], scorer: PhraseScorer, needs_name: bool = False) -> FittingObjects:
+    """Everything that fits, each by itself.
+
+    Raises:
+        QuestionRefused: an anchor is missing; or, with `needs_name`, every object of the target's name.
+    """
+    several = [
+        dataclasses.replace(q, target=dataclasses.replace(q.target, count=-1, choice=None), question=None)
+        for q in queries
+    ]
+    found = all_fitting(several, scorer)
+    if found.missing is not None and (needs_name or found.missing != found.choice.query.target):
+        raise QuestionRefused(dataclasses.replace(found.choice, status=Status.NOT_FOUND, phrase=found.missing))
+    return found
+
+
+def _named(fitting: FittingObjects) -> tuple[NamedRow, ...]:
+    weight = np.minimum(fitting.choice.belief.weight, 1.0)
+    clear = [NamedRow(row, "fits", float(weight[row])) for row in fitting.clear]
+    unclear = [NamedRow(row, "unclear", float(weight[row])) for row in fitting.unclear]
+    named_rows = {row.row for row in (*clear, *unclear)}
+    anchors = [
+        int(anchor)
+        for row in (*fitting.clear, *fitting.unclear)
+        for clause in fitting.choice.by_row[row].clauses
+        for anchor in clause.anchors[row]
+        if anchor >= 0
+    ]
+    others = [row for row in dict.fromkeys(anchors) if row not in named_rows]
+    return (*clear, *unclear, *(NamedRow(row, "compared", 1.0) for row in others))
+
+
+def _least(fitting: FittingObjects, rows: Sequence[int]) -> float:
+    """Probability of the least sure of some objects."""
+    return min((min(float(fitting.choice.belief.weight[row]), 1.0) for row in rows), default=1.0)
+
+
+def _most(fitting: FittingObjects) -> float:
+    """Probability that the likeliest object of those that do not clearly fit does fit."""
+    weight = np.minimum(fitting.choice.belief.weight, 1.0).copy()
+    weight[list(fitting.clear)] = 0.0
+    return float(weight.max(initial=0.0))
+
+
+def _indefinite(target: NounPhrase) -> str:
+    """Such as "a mug behind the box"."""
+    words = describe(dataclasses.replace(target, count=None, choice=None)).removeprefix("the ")
+    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
+
+
+def _plural(target: NounPhrase) -> str:
+    *before, head = named(target).split(" ")
+    return " ".join((*before, plural(head)))
