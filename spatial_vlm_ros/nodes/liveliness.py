@@ -22,7 +22,7 @@ from spatial_vlm_ros.nodes.pressure import Pressure
 
 LEASE = 0.3  # s
 _OFFERED = 0.1  # s: signs of life go out every two thirds of it (rmw_fastrtps), so that one may be lost, or four
-_SURE = 0.05  # s for which nobody has to be there; on a busy machine assertions come late, and it takes longer
+_SURE, _SURE_WHEN_BUSY = 0.05, 0.15  # s for which nobody has to be there; on a busy machine signs of life come late
 
 
 def _qos(lease: float) -> QoSProfile:
@@ -79,7 +79,7 @@ class AliveWatch:
         if not self.seen or self.count:
             self._pressure.mark(after=LEASE)
             return False
-        return not self._silent or time.monotonic() - self._empty >= self._pressure.patience(_SURE)
+        return not self._silent or time.monotonic() - self._empty >= self._pressure.patience(_SURE, _SURE_WHEN_BUSY)
 
     def nodes(self) -> list[str]:
         """Full names of the nodes that publish on the topic, those that were killed not long ago included."""
