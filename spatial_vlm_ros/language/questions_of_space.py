@@ -12,10 +12,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language import question_words as tables
 from spatial_vlm_ros.language.question_lengths import LengthReader
 from spatial_vlm_ros.language.question_slots import Readings
 from spatial_vlm_ros.language.question_subjects import merged
+from spatial_vlm_ros.language.refusals import UNITLESS
+from spatial_vlm_ros.language.relations import MEASURED
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
 
@@ -401,6 +404,7 @@ class _QuestionReader(LengthReader):
             if not self.begins_predicate(words, i):
                 continue
             pairs = list(self._parted(words[:i], words[i:]))
+            self._check_number(words[:i], pairs)
             for subject, question in pairs:
                 target = subject.target if question.asked is None else merged(subject.target, question.asked)
                 preference = share * subject.preference / len(pairs)
@@ -419,6 +423,15 @@ class _QuestionReader(LengthReader):
             readings = self.only(self.read([*self.written(be, "is"), *words]), "verify", words)
             found = [self.made(r, "verify", SpaceQuestion("whether", asked=_all_of(r.target))) for r in readings]
         return found
+
+    def _check_number(self, subject: list[Word], pairs: Sequence[tuple[SpatialQuery, SpaceQuestion]]) -> None:
+        """Refuse "is the cup 5 left of the box", where the 5 may be a length; "cup 5" is a name."""
+        last = subject[-1]
+        if subject[0].text not in lexicon.DETERMINERS or not (last.text.isdecimal() or last.text in lexicon.NUMBERS):
+            return
+        asked = [clause.relation for _, question in pairs if question.asked for clause in question.asked.relations[:1]]
+        if any(relation in MEASURED for relation in asked):
+            raise NotUnderstoodError(self.instruction, (last.start, last.end), *UNITLESS)
 
     @staticmethod
     def _joined(words: Sequence[Word]) -> bool:

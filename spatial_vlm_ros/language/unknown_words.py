@@ -101,7 +101,8 @@ class UnknownWordTagger(ClauseTagger):
             return "DENIED"
         if text[-1] == "m" and is_unit(text):
             return "UNITLESS"  # "10 full cm"
-        if is_outside(text, modifier) and not (text in VERBS and self.previous() in PREMODIFIERS):
+        placed = self.previous() in PREMODIFIERS | {"REL"} or (self.previous() == "VERB" and not self.opens(i + 1))
+        if is_outside(text, modifier) and not (text in VERBS and placed):  # "grab whisk", "behind whisk"
             compared = modifier and (text.endswith("est") or text in COMPARATIVES)
             return "COMPARED" if compared else "UNKNOWN_VERB" if text in VERBS else "ADVERB"
         if self.previous() == "NOUN" and not modifier and is_participle(text):

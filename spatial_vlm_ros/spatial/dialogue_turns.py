@@ -366,8 +366,10 @@ class _Taking:
             repair = f'say "put it {words}" or "the one {words}"'
             raise self._refusal("this may say which object, or where to put it", repair)
         queries = supported(with_answer(before.queries, words))
-        names = self._new_names(words)
-        noun = self._nouns()[-1] if self._asked is not None and self._target.category != _ONE else ""
+        of_space = before.queries[0].question is not None  # such words may be about what it compares with
+        names = () if of_space else self._new_names(words)
+        named = self._asked is not None and self._target.category != _ONE and not of_space
+        noun = self._nouns()[-1] if named else ""
         if answer.yes and before.shown and self._kind in (None, "whether"):
             bare = supported(with_answer(of_the_kind(before.opened, anywhere=True), words))
             return self._turn(Attempt(bare, before.shown, before.denied, names=names), *self._unknown(queries, names))

@@ -69,7 +69,7 @@ def test_an_internal_error_of_an_answer_is_noticed(monkeypatch: pytest.MonkeyPat
     def fail(*_asked: object) -> None:
         raise IndexError("of a bug")
 
-    monkeypatch.setattr("spatial_vlm_ros.resolver.decide", fail)
+    monkeypatch.setattr("spatial_vlm_ros.resolver.choose", fail)
     found = judge_answer("the mug", parse("the mug"))
     assert found.fault is not None
     assert (found.fault.kind, "of a bug" in found.fault.told) == ("internal error", True)
