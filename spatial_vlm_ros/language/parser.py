@@ -15,6 +15,7 @@ from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop
 from spatial_vlm_ros.language.tagging import Tagger
+from spatial_vlm_ros.language.unit_nouns import check_lengths
 from spatial_vlm_ros.language.words import Word, check, split, without_stumbles
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
@@ -68,6 +69,7 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
             repair = 'say it as "on the tray" or "next to the box"'
             raise NotUnderstoodError(instruction, unseen, "this place cannot be seen in words", repair)
     check_accounted(words, (*roles, *tagger.roles), instruction)
+    check_lengths(readings, instruction)
     return tuple(in_parts(reading) for reading in readings)
 
 

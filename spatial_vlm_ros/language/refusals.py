@@ -15,6 +15,7 @@ _UNKNOWN_VERB = (
     "this verb is not among the known actions",
     "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
 )
+DISTANCE_HERE = ("a distance cannot stand here", 'say "10 cm left of the box"')
 UNITLESS = ("this number counts nothing, and has no unit of length", 'say "5 cm left of the box" or "five cups"')
 """Reason and repair for a number of nothing."""
 
@@ -36,7 +37,7 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "THERE": ("this cannot stand here", _EXAMPLE),
     "WHICH": ("this question word cannot stand here", 'ask "which mug is behind the box?"'),
     "OF": ('"of" cannot stand here', 'say "the lid of the jar" or "the box of cereal"'),
-    "DIST": ("a distance cannot stand here", 'say "10 cm left of the box"'),
+    "DIST": DISTANCE_HERE,
     "DOUBTFUL": ("this number can be read in two ways, or in none", 'say it as "1500 mm" or "1.5 cm"'),
     "UNITLESS": UNITLESS,
     "UNCOUNTED": ("nobody counts to this number", 'count from one: "the second mug from the left", "two mugs"'),
