@@ -158,6 +158,7 @@ _TABLE = (
     _known("on", "on", "on top of", "ontop of", "on the top of", "atop of?", "upon", "stacked on|upon",
             "supported|carried|held up? by",
            "on top", "on the surface of", "on the upper side of",
+           "lying|laid|laying|resting|balanced|draped|spread|stretched|lies|rests across",
            motion=("onto", "on to", "on to top of", "onto the? top of", "over onto", "on onto")),
     _known("above", "above", "over", "over the? top of", "overhead of?", "hanging|hovering over|above", "high above"),
     _known("below", "below", "down below"),

@@ -55,9 +55,10 @@ class UnknownWordTagger(ClauseTagger):
 
     def _lacks_unit(self, after: int) -> bool:
         """Whether a number counts nothing, and a relation that may have a distance follows ("5 left of the box")."""
-        if self.previous() not in ("", "VERB") or not self.relating(after):
+        if self.previous() not in ("", "VERB", "ADJ") or not self.relating(after):
             return False
-        return self._next_relation(after) in MEASURED.keys() - {"from", "to"}
+        described = self.previous() == "ADJ"  # "the glass 5 from the box"
+        return self._next_relation(after) in (MEASURED.keys() if described else MEASURED.keys() - {"from", "to"})
 
     def _number_of_name(self, text: str, after: int) -> tuple[str, object]:
         """Settle a number after a noun: "box 3" is a name, but "the box 3 left of" lacks a unit."""

@@ -22,7 +22,7 @@ ADVERBS = word_set("""
     horizontally again sort kinda sorta dunno gotta hafta throughout underway upfront upright tiptoe face-down
     face-up upside-down head-on crossways longways hither thither yonder whence wherever however whenever therein
     thereof thereby whereas whereby nearby overhead underfoot
-""") - word_set("upright upside-down sort nearby overhead")
+""") - word_set("upright upside-down face-up face-down sort nearby overhead")
 """Adverbs; those of the tables have taken before."""
 
 FUNCTION_WORDS = word_set("""

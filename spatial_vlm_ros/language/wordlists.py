@@ -31,7 +31,7 @@ ATTRIBUTES = word_set("""
     closed dirty clean broken cracked wet dry new old heavy lightweight soft hard warm cold fresh sealed
     unopened used upright upside-down overturned tipped fallen half-full half-empty uncovered lidded inflated
     rusty fluffy fuzzy smooth rough furry hollow solid stuffed woven knitted porcelain stainless dark bright
-    pale pretty nice fancy cute favourite favorite magnetic electric handheld disposable reusable
+    face-up face-down pale pretty nice fancy cute favourite favorite magnetic electric handheld disposable reusable
     rectangle-shaped star-shaped heart-shaped
 """)  # fmt: skip
 MATERIALS_AND_MORE = word_set("""

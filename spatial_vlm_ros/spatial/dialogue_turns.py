@@ -28,7 +28,7 @@ from spatial_vlm_ros.language.dialogue import (
 )
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue, OfferedObjects, Remembered
-from spatial_vlm_ros.spatial.support_check import check_supported
+from spatial_vlm_ros.spatial.support_check import check_supported, may_be_put
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
 
@@ -118,7 +118,7 @@ class DialogueTurn:
 
 
 def supported(queries: Sequence[SpatialQuery]) -> Readings:
-    """The readings whose relations are all known.
+    """The readings whose relations are all known, without those that would put a thing where nothing can be put.
 
     Raises:
         NotUnderstoodError: the preferred one needs what is not known.
@@ -127,6 +127,7 @@ def supported(queries: Sequence[SpatialQuery]) -> Readings:
     """
     if queries[0].action == STOP:
         raise StopRequestedError(queries[0].instruction)
+    queries = [query for query in queries if may_be_put(query)] or queries
     for query in queries[:1]:
         check_supported(query)
     known = []

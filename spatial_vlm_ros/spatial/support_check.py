@@ -42,8 +42,17 @@ def is_for_a_person(destination: Destination) -> bool:
     return destination.relation == "to" and is_person(destination.anchors[0])
 
 
+def may_be_put(query: SpatialQuery) -> bool:
+    """Whether a reading names a place in which a thing can be put, or none: nothing is put above a thing."""
+    return query.destination is None or query.destination.relation in _places()
+
+
+def _places() -> tuple[str, ...]:
+    return (*sorted(placeable()), "to")
+
+
 def _check_destination(query: SpatialQuery, destination: Destination) -> None:
-    known = (*sorted(placeable()), "to")
+    known = _places()
     if destination.relation not in known:
         _check_plug_in(destination.relation)
         raise _refusal(query, f"nothing is put '{destination.relation}' a thing here", "known are " + ", ".join(known))
