@@ -501,7 +501,7 @@ def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
     if query.destination is not None and not is_for_a_person(query.destination):
         for anchor in () if is_shift(query.destination) else query.destination.anchors:
             yield from _phrases(anchor)
-        for clause in query.destination.excluded:
+        for clause in (*query.destination.also, *query.destination.excluded):
             for anchor in clause.anchors:
                 yield from _phrases(anchor)
     for avoided in query.avoid:

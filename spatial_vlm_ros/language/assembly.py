@@ -41,8 +41,8 @@ class Attachment(NamedTuple):
 
     Args:
         item: index of the item.
-        kind: "clause", "destination", "pair" (second anchor of item `holder`), "repeat" (the relation of item `holder`
-            to another anchor), "side", "from" or "adjective".
+        kind: "clause", "destination", "excluded" or "further" (of the destination), "pair" (second anchor of item
+            `holder`), "repeat" (the relation of item `holder` to another anchor), "side", "from" or "adjective".
         holder: node attached to (0 = target, i + 1 = phrase of item i); for "pair" and "repeat" the item continued.
         name: relation, where the words leave it open.
     """
@@ -91,6 +91,7 @@ class _Assembly:
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
         self.excluded: list[_Clause] = []
+        self.also: list[_Clause] = []  # that the place must have, too
         self.owned: list[FrameWords] = []  # views of objects ("from the chair's side")
         self.frame = self._stated_frame()
 
@@ -118,7 +119,7 @@ class _Assembly:
     def apply(self, plan: Attachment) -> None:
         item = self.items[plan.item]
         node = plan.item + 1
-        if plan.kind in ("clause", "destination", "excluded"):
+        if plan.kind in ("clause", "destination", "excluded", "further"):
             clause = _Clause(
                 plan.name or item.name, [node], item.frame, item.negated, item.distance, item.also, item.said
             )
@@ -131,6 +132,8 @@ class _Assembly:
                     clause.distance = replace(clause.distance, bound="at most")
                 self.excluded.append(replace(clause, negated=False))
                 self.clauses[plan.item] = self.excluded[-1]
+            elif plan.kind == "further":
+                self.also.append(clause)
             else:
                 self.destination = clause
         elif plan.kind in ("pair", "repeat"):
@@ -151,8 +154,8 @@ class _Assembly:
             self.clauses[plan.item] = first
             return
         clause = _Clause(first.name, [node], first.frame, first.negated, first.distance)
-        excluded = any(first is each for each in self.excluded)
-        holders = [self.excluded] if excluded else [n.clauses for n in self.nodes.values() if first in n.clauses]
+        of_place = [held for held in (self.excluded, self.also) if any(first is each for each in held)]
+        holders = of_place or [n.clauses for n in self.nodes.values() if first in n.clauses]
         holders[0].append(clause)
         self.clauses[plan.item] = clause
 
@@ -381,8 +384,11 @@ def assemble(
         if assembly.destination.also:
             clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
         excluded = tuple(_about(assembly.clause(each), clause.anchors[0]) for each in assembly.excluded)
+        also = tuple(_about(assembly.clause(each), clause.anchors[0]) for each in assembly.also)
         destination = _except(
-            Destination(clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition, excluded)
+            Destination(
+                clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition, excluded, also
+            )
         )
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"

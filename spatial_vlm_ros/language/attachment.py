@@ -43,6 +43,14 @@ _PUSHED_TO = frozenset(
 )  # what is pushed on or in an object is there: to there is "onto" and "into"
 _EXCLUDED = 0.85  # "on the tray, but not near the plate": rather the place that is not near it than the tray
 _EXCLUDED_WITHOUT_LINK = 0.4  # "on the tray not near the plate"
+_FURTHER = {"comma": 0.9, "and": 0.9, "": 0.6}
+"""Shares of "on the tray, left of the plate" being two relations of the place, by what stands between them."""
+_ON_OR_IN = frozenset({"on", "inside"})
+_FURTHER_RELATIONS = frozenset({
+    "left of", "right of", "in front of", "behind", "next to", "near", "between", "opposite", "on the other side of",
+    "against", "at a distance from", "among",
+})  # fmt: skip
+"""Relations that say more of a place that was named before."""
 _AWAY = frozenset({"far from", "away from"})
 _APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
@@ -259,6 +267,12 @@ class _Enumeration:
             for share, build in self._shared(i, item, state):
                 yield share * (1.0 - excluded), build
             return
+        further = self._as_further(item, state)
+        if further:
+            yield further, partial(self._place_too, i, state)
+            for share, build in self._shared(i, item, state):
+                yield share * (1.0 - further), build
+            return
         destination = self._as_destination(i, state)
         if destination and not self._closing(state, 0) and not state.single:
             for share, name in self.meanings[i][False]:
@@ -293,6 +307,23 @@ class _Enumeration:
         if not (item.negated or apart):
             return 0.0
         return _EXCLUDED if item.link or apart else _EXCLUDED_WITHOUT_LINK
+
+    def _as_further(self, item: Attachable, state: _State) -> float:
+        """Share of a clause being a further relation of the destination ("on the tray, left of the plate")."""
+        if item.kind != "clause" or item.relative or item.predicate or item.negated or item.also:
+            return 0.0
+        if state.destination is None or state.single or state.counting or item.name not in _FURTHER_RELATIONS:
+            return 0.0
+        first = next(plan.name for plan in state.plan if plan.kind == "destination")
+        if not item.link and first not in _ON_OR_IN and item.distance is None:
+            return 0.0  # "behind the box next to the bowl" tells which box
+        return _FURTHER.get(item.link, 0.0)
+
+    def _place_too(self, i: int, state: _State) -> _State:
+        """The state in which item `i` is a further relation of the destination."""
+        name = self.meanings[i][False][0][1]
+        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "further", name=name)))
+        return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _exclude(self, i: int, state: _State) -> _State:
         """The state in which item `i` is excluded of the destination."""
@@ -392,7 +423,9 @@ class _Enumeration:
 
     def _continuable(self, state: _State) -> Iterator[tuple[int, int, Attachment, str]]:
         """Anchors on the frontier that a further one may follow: rank from the right, place, plan and relation."""
-        holders = {plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination", "excluded")}
+        holders = {
+            plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination", "excluded", "further")
+        }
         for rank, p in enumerate(reversed(range(len(state.frontier)))):
             node = state.frontier[p]
             plan = holders.get(node)

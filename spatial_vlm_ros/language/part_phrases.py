@@ -111,7 +111,8 @@ def _destination(destination: Destination | None) -> Destination | None:
         return None
     anchors = tuple(_phrase(anchor) for anchor in destination.anchors)
     excluded = tuple(_clause(clause, NounPhrase("object")) for clause in destination.excluded)
-    destination = replace(destination, excluded=excluded) if excluded else destination
+    also = tuple(_clause(clause, NounPhrase("object")) for clause in destination.also)
+    destination = replace(destination, excluded=excluded, also=also) if excluded or also else destination
     if destination.relation == "inside" and _is_bare_corner(anchors):
         return replace(destination, relation="on", anchors=_on_the_ground(anchors), preposition=IN)
     return replace(destination, relation=_on(destination.relation, anchors), anchors=anchors)

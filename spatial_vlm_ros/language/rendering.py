@@ -164,9 +164,11 @@ def _destination(destination: Destination, action: str) -> str:
         said = ["anywhere"]
     else:
         said = [*_measured(destination.distance, name), *_frame(destination.frame), anchors]
+    for clause in destination.also:
+        said += [",", *_frame(clause.frame), _clause(clause, first=True)]
     for clause in destination.excluded:
         said += ["but not", *_frame(clause.frame), _clause(clause, first=True)]
-    return " ".join(said)
+    return " ".join(said).replace(" ,", ",")
 
 
 def _anchors(relation: str, anchors: tuple[NounPhrase, ...]) -> str:

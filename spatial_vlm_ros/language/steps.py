@@ -259,7 +259,8 @@ def _destination(destination: Destination, place: NounPhrase | None) -> Destinat
         relation = "inside" if place.category.split()[-1] in CONTAINERS else "on"
     anchors = tuple(_replaced(anchor, place) for anchor in destination.anchors)
     excluded = tuple(_clause(clause, place) for clause in destination.excluded)
-    return replace(destination, relation=relation, anchors=anchors, excluded=excluded)
+    also = tuple(_clause(clause, place) for clause in destination.also)
+    return replace(destination, relation=relation, anchors=anchors, excluded=excluded, also=also)
 
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:

@@ -71,6 +71,8 @@ def reading(query: SpatialQuery) -> None:
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
         _grow_relation(tree, "to: ", query.destination)
+        for clause in query.destination.also:
+            _grow_relation(tree, "to: ", clause)
         for clause in query.destination.excluded:
             _grow_relation(tree, "to: not ", clause)
     for phrase in query.avoid:

@@ -193,9 +193,13 @@ def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
 def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> float:
     """How well the scene can satisfy a reading: by its target, and by the anchors of its destination."""
     share = max(float(belief.weight.max(initial=0.0)), 1e-6)
-    for anchor in () if query.destination is None else query.destination.anchors:
+    place = query.destination
+    for anchor in () if place is None else place.anchors:
         if not is_person(anchor) and anchor.category != ITSELF:
-            share *= max(float(scorer.score_phrase(anchor, anchor=True).weight.max(initial=0.0)), 0.05)
+            weight = scorer.score_phrase(anchor, anchor=True).weight
+            share *= max(float(weight.max(initial=0.0)), 0.05)
+            if place is not None and place.also and anchor.count in (None, 1):  # of two trays, words tell which one
+                share /= max(float(weight.sum()), 1.0)
     return share * _ALREADY if _is_so(query, belief, scorer) else share
 
 

@@ -28,7 +28,7 @@ from spatial_vlm_ros.spatial.placement_changes import what_would_change
 from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.shifts import is_shift, shifted_to
-from spatial_vlm_ros.spatial.spot_judging import ON, Exclusion
+from spatial_vlm_ros.spatial.spot_judging import ON, FurtherRelation
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.spatial.surfaces import SUPPORT
 from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
@@ -106,16 +106,16 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             rivals = (rows[0],) * len(found_parts.parts)
             return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=())
         region = found_parts.parts[0]
-    excluded = _excluded(destination, verdict, scorer)
-    if isinstance(excluded, _Refused):
+    further = _further(destination, verdict, scorer)
+    if isinstance(further, _Refused):
         return dataclasses.replace(
-            verdict, status=excluded.status, phrase=excluded.phrase, rivals=excluded.rivals, several=()
+            verdict, status=further.status, phrase=further.phrase, rivals=further.rivals, several=()
         )
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
         clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
         verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth, region, clause.preposition,
-        "" if part is None else describe(part.phrase).replace(" part of ", " of "), excluded,
+        "" if part is None else describe(part.phrase).replace(" part of ", " of "), further,
     )  # fmt: skip
     if region is not None and part is not None and noun_of(part.phrase) in BURNERS:
         pot = standing_on(scorer.layout, region, verdict.chosen)
@@ -165,12 +165,12 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
     return dataclasses.replace(verdict, placing=placing, status=Status.OK)
 
 
-def _excluded(
+def _further(
     destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer
-) -> tuple[Exclusion, ...] | _Refused:
-    """What the place must not be; a refusal where it is not clear which objects that is about."""
+) -> tuple[FurtherRelation, ...] | _Refused:
+    """What else the place must be, or must not be; a refusal where it is not clear which objects that is about."""
     found = []
-    for clause in destination.excluded:
+    for clause in (*destination.also, *destination.excluded):
         beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in clause.anchors)
         rows: list[int] = []
         if not _is_support(clause, beliefs[0], scorer):
@@ -181,7 +181,8 @@ def _excluded(
                 rows += [row for row in meant if row not in rows]
         framed = RELATIONS[clause.relation].framed
         view = scorer.view_for(clause.frame, framed, np.array(rows, np.intp))
-        found.append(Exclusion(clause.relation, tuple(rows), view, clause.distance))
+        wanted = any(clause is each for each in destination.also)
+        found.append(FurtherRelation(clause.relation, tuple(rows), view, clause.distance, wanted))
     return tuple(found)
 
 

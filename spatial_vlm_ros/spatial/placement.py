@@ -147,8 +147,10 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         if spots and not isinstance(supporting, NoSurface):
             return Placing(spots, None, assumed, supporting.doubt)
         failed.append(supporting)
-    if request.excluded and has_place(layout, dataclasses.replace(request, excluded=()), ()):
-        each = (f"{e.relation} {names_of(layout, e.anchors) or 'the surface'}" for e in request.excluded)
+    if request.further and has_place(layout, dataclasses.replace(request, further=()), ()):
+        each = (
+            f"{'not ' * e.wanted}{e.relation} {names_of(layout, e.anchors) or 'the surface'}" for e in request.further
+        )
         words = f"every free place for {obj.name} there is {' or '.join(each)}"
         return Placing((), NoSurface("relation", words), assumed)
     reason = failed[0]
@@ -391,7 +393,7 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     margin, sigma, anchor = judged(layout, request, supporting, obj, places)
     probability = clause_likelihood(margin, sigma)
     keep = np.isfinite(margin) & (probability >= request.config.holds)
-    if request.excluded:
+    if request.further:
         keep &= allowed(layout, request, supporting, obj, places)
     if not keep.any():
         return ()

@@ -55,20 +55,22 @@ _THICK = 0.02  # metres: thickness of a support plane that is taken as an object
 
 
 @dataclass(frozen=True, eq=False)
-class Exclusion:
-    """A relation that a place must not have ("not near the plate").
+class FurtherRelation:
+    """A relation that a place must have, too, or must not have ("not near the plate").
 
     Args:
         relation: canonical name.
         anchors: rows of the objects it relates to; empty = the support plane.
         view: viewpoint of the frame of reference in force.
         distance: stated with it, or None.
+        wanted: whether the place must have it.
     """
 
     relation: str
     anchors: tuple[int, ...]
     view: Viewpoint
     distance: Distance | None = None
+    wanted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,7 @@ class PlaceRequest:
         region: part of the anchor that its middle has to lie in; None = the relation says where.
         preposition: how the relation was said, where that tells more than its name.
         part: the part that `region` is, in words, or "".
-        excluded: relations that the place must not have.
+        further: relations that the place must have, too, or must not have.
     """
 
     relation: str
@@ -100,7 +102,7 @@ class PlaceRequest:
     region: Region | None = None
     preposition: Preposition | None = None
     part: str = ""
-    excluded: tuple[Exclusion, ...] = ()
+    further: tuple[FurtherRelation, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,18 +164,19 @@ def judged(
 def allowed(
     layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array
 ) -> npt.NDArray[np.bool_]:
-    """(T,) whether the object, with its middle at places (T, 2), clearly has none of the excluded relations."""
+    """(T,) whether the object, with its middle at places (T, 2), clearly has all further relations, or clearly not."""
     clear = np.ones(len(places), np.bool_)
-    for each in request.excluded:
+    for each in request.further:
         if not each.anchors:
-            clear &= supporting.row != SUPPORT
+            clear &= (supporting.row == SUPPORT) == each.wanted
             continue
         asked = dataclasses.replace(
             request, relation=each.relation, anchors=each.anchors, view=each.view, distance=each.distance, region=None,
-            preposition=None, part="", excluded=(),
+            preposition=None, part="", further=(),
         )  # fmt: skip
         margin, sigma, _ = judged(layout, asked, supporting, obj, places)
-        clear &= np.isfinite(margin) & (clause_likelihood(margin, sigma) <= 1.0 - request.config.holds)
+        likelihood, holds = clause_likelihood(margin, sigma), request.config.holds
+        clear &= np.isfinite(margin) & (likelihood >= holds if each.wanted else likelihood <= 1.0 - holds)
     return clear
 
 

@@ -58,10 +58,10 @@ def _check_destination(query: SpatialQuery, destination: Destination) -> None:
         raise _refusal(query, f"nothing is put '{destination.relation}' a thing here", "known are " + ", ".join(known))
     for anchor in destination.anchors:
         _check_phrase(query, anchor)
-    for clause in destination.excluded:
+    for clause in (*destination.also, *destination.excluded):
         if clause.relation not in known:
             _check_plug_in(clause.relation)
-            raise _refusal(query, f"a place that is not '{clause.relation}' a thing cannot be judged",
+            raise _refusal(query, f"whether a place is '{clause.relation}' a thing cannot be judged",
                            "known are " + ", ".join(known))  # fmt: skip
         _check_clause(query, clause)
         for anchor in clause.anchors:

@@ -101,6 +101,7 @@ class Destination:
 
     Args:
         excluded: relations that the place must not have ("on the tray, but not near the plate").
+        also: relations that it must have, too ("on the tray, left of the plate").
     """
 
     relation: str
@@ -109,6 +110,7 @@ class Destination:
     distance: Distance | None = None
     preposition: Preposition | None = field(default=None, compare=False)
     excluded: tuple[RelationClause, ...] = ()
+    also: tuple[RelationClause, ...] = ()
 
 
 @dataclass(frozen=True)

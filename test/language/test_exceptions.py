@@ -48,6 +48,33 @@ def test_what_a_place_must_not_be_is_kept(instruction: str, place: str, kept_out
     assert query.target.relations == ()
 
 
+TWO_RELATIONS = (
+    ("put the cup on the tray, left of the plate", "on tray", ["left of plate"]),
+    ("put the cup on the tray and left of the plate", "on tray", ["left of plate"]),
+    ("set the clock on the shelf between the box and the jar", "on shelf", ["between box & jar"]),
+    ("place the mug next to the jar 20 cm from the plate", "next to jar", ["at a distance from plate"]),
+    (
+        "put the cup on the tray to the left of the plate in front of the jar",
+        "on tray",
+        ["left of plate", "in front of jar"],
+    ),
+)
+
+
+@pytest.mark.parametrize(("instruction", "place", "too"), TWO_RELATIONS)
+def test_a_place_may_have_two_relations(instruction: str, place: str, too: list[str]) -> None:
+    found = []
+    for query in parse(instruction):
+        said = query.destination
+        assert said is not None
+        if not query.target.relations:
+            also = [f"{c.relation} {' & '.join(a.category for a in c.anchors)}" for c in said.also]
+            found.append((f"{said.relation} {said.anchors[0].category}", also))
+            again = parse(render(query))
+            assert said in [reading.destination for reading in again], render(query)
+    assert (place, too) in found
+
+
 @pytest.mark.parametrize("instruction", [instruction for instruction, _, _ in PLACES])
 def test_a_place_with_exceptions_can_be_rendered(instruction: str) -> None:
     query = parse(instruction)[0]

@@ -30,7 +30,8 @@ SENTENCES = (
 )  # fmt: skip
 SWALLOWED = frozenset(
     {"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTICLE", "POSTURE", "MEASURE", "SLIP", "DET", "QTY", "ALONE",
-     "DIST", "IS", "THATIS", "FROM", "REL", "VERB", "SIDE", "OF", "AND", "BUT", "ADJ", "ORD", "PRON", "WHICH"}
+     "DIST", "IS", "THATIS", "FROM", "REL", "VERB", "SIDE", "OF", "AND", "BUT", "ADJ", "ORD", "PRON", "WHICH",
+     "REWRITTEN"}
 )  # fmt: skip
 """What a word that changes nothing may have been taken for; a plain noun never is among it."""
 NEVER_SILENT = ("not", "never", "no", "without", "except", "unless", "if", "or", "nor", "when", "until", "before",

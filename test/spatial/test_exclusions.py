@@ -59,6 +59,36 @@ def test_anywhere_except_the_tray_is_beside_it(tabletop: Tabletop, seen: Renderi
     assert {place.carrier_id for place in answer.places} == {"support"}
 
 
+@pytest.mark.parametrize(
+    "words", ["put the can on the tray, left of the box", "put the can on the tray left of the box",
+              "put the can on the tray and left of the box"]
+)  # fmt: skip
+def test_a_place_has_both_relations_that_are_said_of_it(tabletop: Tabletop, seen: Rendering, words: str) -> None:
+    answer = tabletop.ask(seen, words)
+    assert {place.carrier_id for place in answer.places} == {"tray"}
+    assert (spots(answer)[:, 0] < 0.16 - 0.06).all()
+
+
+def test_words_after_a_place_tell_which_of_two_is_meant(tabletop: Tabletop) -> None:
+    trays = [
+        tabletop.block(f"tray {side}", x, 0.12, (0.2, 0.2, 0.02), label="tray")
+        for side, x in (("l", -0.25), ("r", 0.25))
+    ]
+    seen = tabletop.see(
+        *trays,
+        tabletop.block("box", 0.0, 0.12, (0.06, 0.06, 0.06), label="box"),
+        tabletop.can("can", 0.0, -0.12, 0.03, 0.06),
+    )
+    answer = tabletop.ask(seen, "put the can on the tray left of the box")
+    assert {place.carrier_id for place in answer.places} == {"tray l"}
+
+
+def test_a_place_that_cannot_have_both_is_none(tabletop: Tabletop, seen: Rendering) -> None:
+    answer = tabletop.ask(seen, "put the can on the tray, left of the ball")
+    assert answer.status is Status.NO_PLACE
+    assert "not left of" in answer.message
+
+
 def test_where_everything_is_excluded_there_is_no_place(tabletop: Tabletop, seen: Rendering) -> None:
     answer = tabletop.ask(seen, "put the can on the tray but not on the tray")
     assert answer.status is Status.NO_PLACE
