@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -92,7 +93,7 @@ class HardwareDouble(Node):
         super().__init__("joint_state_broadcaster", context=context)
         self.joints = {name: Joint(at, at) for name, at in joints.items()}
         self.lock = threading.RLock()
-        self.moved = 0.0
+        self.moved, self._moved = 0.0, -math.inf
         self.silent = False  # publishes no joint states
         self._controllers: list[Controlled] = []
         self._states = self.create_publisher(JointState, "joint_states", 10)
@@ -135,8 +136,9 @@ class HardwareDouble(Node):
             return max(abs(joint.velocity) for joint in self.joints.values())
 
     def still(self) -> float:
-        """For how many seconds no joint has moved."""
-        return time.monotonic() - self.moved
+        """For how many seconds, counted in its own cycles, no joint has moved."""
+        with self.lock:
+            return self.now - self._moved
 
     def _loop(self) -> None:
         begun = time.monotonic()
@@ -151,7 +153,7 @@ class HardwareDouble(Node):
         for joint in self.joints.values():
             joint.write(PERIOD)
         if self.speed() > MOVING:
-            self.moved = time.monotonic()
+            self.moved, self._moved = time.monotonic(), self.now
         for controller in self._controllers:
             controller.update(self.now, PERIOD)
 

@@ -28,7 +28,7 @@ from spatial_vlm_ros.parameters.manipulation import MotionConfig
 STOP = "stop"
 """What MoveIt listens to on its event topic: moveit2, commit 8fcb5d2, trajectory_execution_manager.cpp:343."""
 _PULSE = 0.08  # s between questions to the planner while it executes
-_HELD_UP = 0.1  # s: this thread itself was held up for longer, so that silence says nothing of the planner
+_HELD_UP = 0.1  # s: where this thread itself was held up for longer, the rest says nothing of the planner
 _HEARD = 1.0  # s that the first joint states are waited for
 _SETTLED = 0.06  # s for which the arm has to be still, so that a joint that turns round does not count
 
@@ -97,7 +97,7 @@ class Supervision:
         self.watchdog = Watchdog(bridge, topic, controllers)
         self._stands: Standstill | None = None
         self._subscription: Any = None
-        self._answered = self._asked = self._looked = 0.0
+        self._quiet = self._asked = self._looked = 0.0  # s without an answer while this thread ran; times of the clock
         self.silent, self._pressure = False, Pressure()
         self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
 
@@ -122,7 +122,7 @@ class Supervision:
         nothing: Future[Any] = Future()
         self._bridge.wait(nothing, _HEARD, lambda: self.stand() is not Stand.UNKNOWN or told())
         self.silent = False
-        self._answered = self._looked = time.monotonic()
+        self._quiet, self._looked = 0.0, time.monotonic()
 
     def end(self) -> None:
         """The motion is over."""
@@ -160,20 +160,18 @@ class Supervision:
             self.silent = self.silent or self._alive.lost
             return self.silent
         now = time.monotonic()
-        if now - self._looked > _HELD_UP:
-            self._answered = max(self._answered, now - _HELD_UP)
+        self._quiet += min(now - self._looked, _HELD_UP)
         self._looked = now
         if now - self._asked >= _PULSE and not self.silent:
             self._asked = now
             self._planner.probe(self._question).add_done_callback(self._heard)
-        quiet = now - self._answered
-        if quiet > self._motion.planner_silence:
-            self.silent = self.silent or quiet > self._pressure.patience(self._motion.planner_silence)
+        if self._quiet > self._motion.planner_silence:
+            self.silent = self.silent or self._quiet > self._pressure.patience(self._motion.planner_silence)
         return self.silent
 
     def _heard(self, answer: Future[Any]) -> None:
         if answer.exception() is None:
-            self._answered = time.monotonic()
+            self._quiet = 0.0
             self._pressure.mark()
 
     # -------------------------------------------------------------------------------------------- the arm

@@ -103,9 +103,11 @@ def _listen(node: Node, attaching: Attaching, settings: Settings, running: Attac
 
 
 def _patient(settings: Settings, seconds: float) -> Settings:
-    """The same settings with waits that end while the doctor listens."""
-    shorter = {name: min(getattr(settings.streams, name), seconds) for name in ("frame_timeout", "transform_timeout")}
-    return replace(settings, streams=replace(settings.streams, **shorter))
+    """The same settings with waits that end while the doctor listens, or as soon as late images allow."""
+    streams = settings.streams
+    least = {"frame_timeout": 1.1 * streams.max_latency, "transform_timeout": 0.0}
+    shorter = {name: min(getattr(streams, name), max(seconds, low)) for name, low in least.items()}
+    return replace(settings, streams=replace(streams, **shorter))
 
 
 class _Examined:
