@@ -19,14 +19,15 @@ def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
     """Refuse readings in which a length is the name of a thing.
 
     Raises:
-        NotUnderstoodError: with the span of the length.
+        NotUnderstoodError: with the span of the length, or of all words where it was said in another form.
     """
     for reading in readings:
         for phrase in _phrases(reading):
             word = _length_in(phrase)
             if word:
-                at = max(instruction.lower().find(word), 0)
-                raise NotUnderstoodError(instruction, (at, at + len(word)), *DISTANCE_HERE)
+                at = instruction.lower().find(word)
+                span = (at, at + len(word)) if at >= 0 else (0, len(instruction))  # "feet" became "foot"
+                raise NotUnderstoodError(instruction, span, *DISTANCE_HERE)
 
 
 def _length_in(phrase: NounPhrase) -> str:
@@ -47,10 +48,12 @@ def _length_in(phrase: NounPhrase) -> str:
 def _phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
     yield from _inside(query.target)
     for place in (query.destination, *(step.destination for step in query.steps)):
-        for anchor in () if place is None else place.anchors:
-            yield from _inside(anchor)
-    for step in query.steps:
-        yield from _inside(step.target)
+        if place is not None:
+            of_place = (anchor for clause in (*place.also, *place.excluded) for anchor in clause.anchors)
+            for anchor in (*place.anchors, *of_place):
+                yield from _inside(anchor)
+    for phrase in (*query.avoid, *(step.target for step in query.steps)):
+        yield from _inside(phrase)
 
 
 def _inside(phrase: NounPhrase) -> Iterator[NounPhrase]:

@@ -21,7 +21,7 @@ from std_msgs.msg import Empty
 from spatial_vlm_ros.nodes.pressure import Pressure
 
 LEASE = 0.3  # s
-_OFFERED = 0.1  # s: signs of life go out every two thirds of it (rmw_fastrtps), so that one may be lost, or four
+_OFFERED = 0.1  # s: rmw_fastrtps sends a sign of life every two thirds of it; four in a row may be lost within LEASE
 _SURE, _SURE_WHEN_BUSY = 0.05, 0.15  # s for which nobody has to be there; on a busy machine signs of life come late
 
 

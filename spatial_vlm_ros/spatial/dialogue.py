@@ -118,6 +118,7 @@ def question_turn(
 
     Raises:
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
+        NotUnderstoodError: what was spoken of is not clearly where it was, or the words do not go with the question.
     """
     first: tuple[Resolution, Dialogue | None, bool] | None = None
     for attempt in turn.attempts:
@@ -126,8 +127,12 @@ def question_turn(
         queries = _called(attempt, scorer)
         if not queries or queries[0].question is None:
             continue
-        among, denied, confirmed, _ = _left(attempt, scorer)
+        among, denied, confirmed, doubt = _left(attempt, scorer)
+        if doubt == _MOVED:  # the same words may fit another object now, of which nothing was asked
+            raise NotUnderstoodError(turn.words, (0, len(turn.words)), _MOVED, "say which object is meant")
         within = _restricted(scorer, queries, among, denied, confirmed)
+        # What was confirmed is all that is left for the subject; what it is compared with is decided by its own words.
+        within = dataclasses.replace(within, confirmed=())
         reply = answer_question(queries, within, turn.said)
         resolution = seen(reply.resolution)
         found = resolution, _after_question(turn, reply, resolution, attempt, within), attempt.unknown
@@ -145,25 +150,13 @@ def _after_question(
     """The dialogue after a question about space."""
     if reply.refused is not None:
         return after(turn, DialogueChoice(reply.refused, scorer, attempt), reply.asked, resolution)
-    if resolution.dialogue_id is None:
-        return None
     scene = scorer.layout.scene
     question = None
     if reply.asked is not None:  # of an object that is compared with: its answers add to the words, not to the objects
         offers = tuple(OfferedObjects(words, ()) for words, _ in reply.asked.answers)
         question = AskedQuestion("whose", reply.asked.text, offers)
-    return Dialogue(
-        id=resolution.dialogue_id,
-        said=turn.said,
-        queries=attempt.queries,
-        opened=turn.opened or attempt.queries,
-        asked=question,
-        shown=() if reply.about is None else (remember(scene.objects[reply.about], scene),),
-        denied=attempt.denied,
-        confirmed=attempt.confirmed,
-        unnamed=turn.unnamed,
-        last=resolution if question is not None else None,
-    )
+    shown = () if reply.about is None else (remember(scene.objects[reply.about], scene),)
+    return _dialogue(turn, attempt, resolution, question, shown)
 
 
 def _left(
@@ -227,8 +220,6 @@ def after(
         asked: the question.
         resolution: the answer as it is sent.
     """
-    if resolution.dialogue_id is None:
-        return None
     choice, scorer, attempt = decided
     scene = scorer.layout.scene
 
@@ -249,6 +240,20 @@ def after(
         elif asked.kind == "which":
             rows = dict.fromkeys(row for _, part in asked.answers for row in part)
             among = of(tuple(rows) or choice.rivals)
+    return _dialogue(turn, attempt, resolution, question, shown, among)
+
+
+def _dialogue(
+    turn: DialogueTurn,
+    attempt: Attempt,
+    resolution: Resolution,
+    question: AskedQuestion | None,
+    shown: Remembered,
+    among: Remembered = (),
+) -> Dialogue | None:
+    """The dialogue with what was asked, shown and settled; None for an answer without an id."""
+    if resolution.dialogue_id is None:
+        return None
     return Dialogue(
         id=resolution.dialogue_id,
         said=turn.said,
@@ -260,7 +265,7 @@ def after(
         denied=attempt.denied,
         confirmed=attempt.confirmed if attempt.doubt is None else (),
         unnamed=turn.unnamed,
-        last=resolution if asked is not None else None,
+        last=resolution if question is not None else None,
     )
 
 

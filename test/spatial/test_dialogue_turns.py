@@ -337,6 +337,22 @@ def test_what_has_moved_meanwhile_is_never_taken_for_granted(tabletop: Tabletop,
     assert told.answered.resolution.question is not None
 
 
+def test_a_question_about_what_was_shown_needs_it_where_it_was(tabletop: Tabletop, two: Rendering) -> None:
+    told = talk(two)
+    assert told.say("grab the can", "the left one") == "a"
+    assert told.say("is it left of the cup?").startswith("ANSWERED")
+    assert told.say("how far is it from the cup?").startswith("ANSWERED")
+    assert told.answered is not None
+    assert told.answered.resolution.answer is not None
+    assert [obj.id for obj in told.answered.resolution.answer.objects] == ["a", "cup"]
+    assert told.say("pick it up") == "a"
+    told.see(tabletop.see(tabletop.can("b", 0.15, 0), tabletop.cup("cup", 0.0, 0.25), stamp_ns=10**9))
+    assert told.say("how far is it from the cup?").startswith("NOT_UNDERSTOOD")
+    assert told.answered is not None
+    assert "not clearly where it was" in told.answered.resolution.message
+    assert told.answered.resolution.answer is None
+
+
 def test_words_alone_have_the_same_answers_as_the_kept_dialogue(five: Rendering) -> None:
     observed = Resolver().look_at(five.frame, five.detections)
     words = ["grab the can", "yes", "the second one", "no, the other one", "neither", "the last one", "no"]
