@@ -18,11 +18,10 @@ from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Empty
 
-from spatial_vlm_ros.nodes.pressure import Pressure
-
 LEASE = 0.3  # s
 _OFFERED = 0.1  # s: rmw_fastrtps sends a sign of life every two thirds of it; four in a row may be lost within LEASE
-_SURE, _SURE_WHEN_BUSY = 0.05, 0.15  # s for which nobody has to be there; on a busy machine signs of life come late
+_SURE = 0.15  # s for which nobody has to be there: virtual machines stop all threads of a processor for 0.3 s and more
+_LOOKED = 0.06  # s: between two looks that are further apart this process was held up, and would not have heard a sign
 
 
 def _qos(lease: float) -> QoSProfile:
@@ -67,7 +66,7 @@ class AliveWatch:
 
     def __init__(self, node: Node, topic: str, changed: Callable[[], None] = lambda: None) -> None:
         self.count, self.seen, self._changed, self._node = 0, False, changed, node
-        self._empty, self._pressure = 0.0, Pressure()  # since when nobody is there
+        self._empty = self._looked = 0.0  # s that nobody was there while this process looked; when it looked last
         self._silent = False  # whether the last one was not heard in time, and has not said that it ends
         self.topic = node.resolve_topic_name(topic)
         events = SubscriptionEventCallbacks(liveliness=self._on_change, use_default_callbacks=False)
@@ -76,10 +75,11 @@ class AliveWatch:
     @property
     def lost(self) -> bool:
         """Whether there was one, and none is left, for certain; ask again and again."""
+        before, self._looked = self._looked, time.monotonic()
         if not self.seen or self.count:
-            self._pressure.mark(after=LEASE)
             return False
-        return not self._silent or time.monotonic() - self._empty >= self._pressure.patience(_SURE, _SURE_WHEN_BUSY)
+        self._empty += min(self._looked - before, _LOOKED)
+        return not self._silent or self._empty >= _SURE
 
     def nodes(self) -> list[str]:
         """Full names of the nodes that publish on the topic, those that were killed not long ago included."""
@@ -92,9 +92,8 @@ class AliveWatch:
 
     def _on_change(self, info: Any) -> None:
         self.count, self.seen = int(info.alive_count), self.seen or info.alive_count > 0
-        self._silent = info.not_alive_count_change > 0
-        self._empty = time.monotonic()
-        self._pressure.mark()
+        self._silent = info.not_alive_count > 0
+        self._empty = 0.0
         self._changed()
 
 

@@ -147,6 +147,20 @@ def test_a_running_resolver_is_attached_to_with_its_parameters_and_topics(
     found.one("resolver /resolver: requests", "ok", "a request now would be served")
 
 
+@pytest.mark.slow
+def test_a_resolver_that_comes_while_the_doctor_listens_is_attached_to(
+    graph: Graph, node: Callable[..., Started], doctor: Callable[..., Started]
+) -> None:
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    examining = doctor("--seconds", "15")
+    graph.feed(lambda: graph.node.count_subscribers("/rgb/image"), "the doctor listens", FRAME, DETECTIONS)
+    node("resolver", base_frame="world")
+    graph.feed(lambda: examining.process.poll() is not None, "the doctor is done", FRAME, DETECTIONS, period=0.04)
+    found = diagnosis(examining)
+    assert "world" in found.one("tf", "ok")["found"]
+    found.one("resolver /resolver: requests", "ok", "a request now would be served")
+
+
 # ------------------------------------------------------------------------------------------------ what is wrong
 
 

@@ -22,6 +22,7 @@ Start = Callable[..., Started]
 
 def world_of(client: Any) -> tuple[set[str], set[str]]:
     """Ids of what is in the planner's scene, and of what is held there."""
+    client._get.await_it(30.0, lambda: False)
     response = client._get.call(client._get_form.Request(), 30.0)
     held = {each.object.id for each in response.scene.robot_state.attached_collision_objects}
     return {each.id for each in response.scene.world.collision_objects}, held

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -71,19 +71,35 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         if attach and not attaching.until(lambda: bool(attaching.names), _FOUND):
             attaching.until(lambda: bool(attaching.names) or _discovered(node, topics, settings), _DISCOVERY)
         running = attaching.attach() if attach else None
-        if running is not None:
-            settings = running.settings or settings
-            topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-            topics |= running.topics
-        attaching.until(lambda: _discovered(node, topics, settings), _DISCOVERY)
-        examined = _Examined(node, _patient(settings, seconds / 2), topics, running is not None)
-        attaching.until(lambda: False, seconds)
+        absent = attach and running is None
+
+        def came() -> bool:
+            return absent and bool(attaching.names)
+
+        examined = _listen(node, attaching, settings, running, seconds, came)
+        if came():  # a resolver came, or was discovered late: listen anew, to its topics, by its clock
+            examined.close()
+            running = attaching.attach()
+            examined = _listen(node, attaching, settings, running, seconds)
+        settings, topics = examined.settings, examined.topics
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
         graph += _twins(node, topics, running)
         findings = list(examined.findings(seconds, table_height, graph))
         examined.close()
         executor.shutdown(timeout_sec=1.0)
         return [*_versions(), *graph, *findings, *(running.findings() if running is not None else ())]
+
+
+def _listen(node: Node, attaching: Attaching, settings: Settings, running: AttachedResolver | None, seconds: float,
+            ends: Callable[[], bool] = lambda: False) -> _Examined:  # fmt: skip
+    """Listen to the topics of a resolver, running or to be started, until `ends` holds or some seconds are over."""
+    settings = (running.settings if running is not None else None) or settings
+    topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
+    topics |= running.topics if running is not None else {}
+    attaching.until(lambda: _discovered(node, topics, settings), _DISCOVERY)
+    examined = _Examined(node, settings, topics, running is not None, seconds / 2)
+    attaching.until(ends, seconds)
+    return examined
 
 
 def _patient(settings: Settings, seconds: float) -> Settings:
@@ -95,8 +111,9 @@ def _patient(settings: Settings, seconds: float) -> Settings:
 class _Examined:
     """What the streams are like, and what a request would get, heard by a node's subscriptions."""
 
-    def __init__(self, node: Node, settings: Settings, topics: dict[str, str], attached: bool) -> None:
-        self._node, self._settings, self._topics, self._attached = node, settings, topics, attached
+    def __init__(self, node: Node, settings: Settings, topics: dict[str, str], attached: bool, patience: float) -> None:
+        self.settings, self.topics, self._node, self._attached = settings, topics, node, attached
+        settings = _patient(settings, patience)
         robot = robot_of(settings.streams, settings.resolver.depth)
         self._streams = StreamDoctor(settings, topics, robot)
         self._frames: dict[bool, FrameWait] = {}
@@ -107,21 +124,25 @@ class _Examined:
                 assembler = FrameAssembler(settings.streams, found, robot=robot)
                 self._frames[found] = FrameWait(settings, assembler, self._now, topics)
                 self._observers[found] = Observer(self._frames[found], self._worker, lambda: resolver, self._limit)
+        self._subscriptions: list[Any] = []
         for role, topic in topics.items():
             self._hear(role, _class_of(role, settings), topic, qos.images())  # hears every publisher
         self._hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
         self._hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
-        node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _observe(self) -> None:
         for observer in self._observers.values():
             observer.begin()
 
     def _limit(self) -> float:
-        return self._settings.node.resolve_timeout
+        return self.settings.node.resolve_timeout
 
     def close(self) -> None:
-        """Decode no more."""
+        """Hear and decode no more."""
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
         for observer in self._observers.values():
             observer.withdraw()
         self._worker.close()
@@ -138,7 +159,7 @@ class _Examined:
                     self._frames[found].assembler.add(role, message, now_ns)
                     observer.step()
 
-        self._node.create_subscription(form, topic, take, profile)
+        self._subscriptions.append(self._node.create_subscription(form, topic, take, profile))
 
     def findings(self, seconds: float, table_height: float | None, graph: list[Finding]) -> Iterator[Finding]:
         """What was heard, without what the graph has told already, and what a request would get."""
@@ -155,7 +176,7 @@ class _Examined:
 
     def _request(self) -> Finding:
         """What a request would get. Nobody need detect while no resolver runs."""
-        detected = roles.DETECTIONS in self._topics and (self._attached or self._streams.heard(roles.DETECTIONS))
+        detected = roles.DETECTIONS in self.topics and (self._attached or self._streams.heard(roles.DETECTIONS))
         observer = self._observers[detected and True in self._observers]
         latest, overdue = observer.latest, observer.overdue()
         error = latest.error if latest is not None else None
