@@ -146,6 +146,8 @@ class _QuestionReader(LengthReader):
         if first in ("what", "which"):
             return self._which(words, texts)
         if first in ("if", "whether") and indirect:
+            if texts[1:2] == ["you"] and not tables.SEEING & set(texts[2:5]):
+                return None  # "I wonder if you could get the mug" is no question
             return self._declared(words[1:])
         if first in tables.BE:
             return self._whether(words)

@@ -27,6 +27,8 @@ TOPICS = [
     ("grab the pan with no lid on it", "pick: pan [not supporting any lid]"),
     ("grab the pen that has rolled under the box", "pick: pen [under box]"),
     ("get the stick that fell behind the printer", "pick: stick [behind printer]"),
+    ("I was wondering if you could hand me the mug", "give: mug"),
+    ("we wonder whether you would put the cup left of the plate", "place: cup -> left of plate"),
     ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
 ]
 PLACES = [
