@@ -153,7 +153,8 @@ class Graph:
 
         def stop() -> None:
             closed.set_result(None)
-            thread.join(5.0)
+            thread.join(DEADLINE)
+            assert not thread.is_alive(), f"{node.get_name()} did not stop spinning"
             executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
             if hasattr(node, "stop"):
                 node.stop()

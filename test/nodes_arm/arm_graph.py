@@ -211,7 +211,8 @@ class ArmGraph:
 
         def stop() -> None:
             closed.set_result(None)
-            thread.join(5.0)
+            thread.join(DEADLINE)
+            assert not thread.is_alive(), f"{node.get_name()} did not stop spinning"
             executor.shutdown(timeout_sec=5.0)  # it takes away what a spinning thread uses
             node.destroy_node()
             rclpy.try_shutdown(context=context)

@@ -33,6 +33,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import Alive
 
 SENTENCE = "put the chick behind the cup on the tray"
@@ -117,6 +118,7 @@ class Cell:
 
     def _make(self, context: Context) -> Node:
         node = rclpy.create_node("person", context=context)
+        self._bridge = Bridge(node)
         self.pick = ActionClient(node, PickInstruction, "pick")
         self.other_pick = ActionClient(node, PickInstruction, f"{OTHER}/pick")
         self.changing = node.create_client(ChangeState, "resolver/change_state")
@@ -203,7 +205,9 @@ class Cell:
     ) -> Picking:
         picking = Picking()
         goal = PickInstruction.Goal(instruction=instruction, dialogue_id=dialogue_id, plan_only=plan_only)
-        sent = (pick or self.pick).send_goal_async(goal, feedback_callback=lambda m: picking.hears(m.feedback))
+        client, hears = pick or self.pick, lambda message: picking.hears(message.feedback)
+        # On the executor's thread: rclpy loses a reply that comes while another thread is still sending.
+        sent = self._bridge.ask(lambda: client.send_goal_async(goal, feedback_callback=hears))
         picking.handle = self.wait(sent, "the goal is accepted")
         assert picking.handle.accepted
 
@@ -259,7 +263,7 @@ class Cell:
         end = JointTrajectoryPoint(positions=[now[name] for name in names], velocities=[0.0] * 7)
         end.time_from_start = Duration(sec=int(seconds))
         goal.trajectory.points = [end]
-        handle = self.wait(self.arm.send_goal_async(goal), "the arm's controller answers")
+        handle = self.wait(self._bridge.ask(lambda: self.arm.send_goal_async(goal)), "the arm's controller answers")
         assert handle.accepted
         return handle
 

@@ -92,13 +92,19 @@ def test_it_decelerates_where_it_is_told_to_and_answers_before_it_stands(make: C
     handle = arm.begun(takes=2.0)
     goal = arm.controller._goal
     assert goal is not None
-    goal.done.add_done_callback(lambda _: then.append((arm.at(), arm.hardware.speed())))
+
+    def ended(_: object) -> None:
+        with arm.hardware.lock:  # both of one cycle
+            then.append((arm.at(), arm.hardware.speed()))
+
+    goal.done.add_done_callback(ended)
     until(lambda: arm.hardware.speed() > 0.5, "the arm is fast")
     arm.asker.cancel(handle)
     assert arm.ends(handle) == (CANCELED, Codes.SUCCESSFUL, "")
     (at, speed), end = then[0], arm.stands()
     assert speed > 0.1  # when the goal had ended: 0.5 / 0.2 s it takes to stop
-    assert end - at == pytest.approx(speed**2 / 2 / 0.2, abs=0.02)
+    # It may be of the cycle before or after the one that the deceleration begins from: 0.015 rad/s and 0.005 rad apart.
+    assert end - at == pytest.approx(speed**2 / 2 / 0.2, abs=0.05)
 
 
 def test_a_new_goal_replaces_the_one_that_runs(make: Callable[..., Arm]) -> None:

@@ -29,6 +29,7 @@ from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.proposals import token_of
+from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.printable import printable
 
 EVIL = "\x1b[2J\x1b]0;x\x07\r\nAPPROVED\u202e<script>"
@@ -48,6 +49,7 @@ class Stranger:
 
     def _make(self, context: Context) -> Node:
         node = rclpy.create_node("stranger", context=context)
+        self.bridge = Bridge(node)
         self.approving = node.create_client(Approve, "approve")
         self.stopping = node.create_client(Trigger, "stop")
         self.picking = ActionClient(node, PickInstruction, "pick")
@@ -110,7 +112,9 @@ def test_nothing_that_a_stranger_calls_ends_the_gate_fills_its_disk_or_tells_its
         stranger.transforms.publish(TFMessage(transforms=[bad, TransformStamped()]))
         for instruction in (EVIL, long, ""):
             goal = PickInstruction.Goal(instruction=instruction, dialogue_id=EVIL, frame_of_reference=EVIL)
-            handle = stranger.wait(stranger.picking.send_goal_async(goal), "the goal is accepted")
+            handle = stranger.wait(
+                stranger.bridge.ask(lambda goal=goal: stranger.picking.send_goal_async(goal)), "the goal is accepted"
+            )
             ended = stranger.wait(handle.get_result_async(), "the goal ends").result
             assert (ended.status.name != "OK", ended.moved) == (True, False)
         assert stranger.wait(stranger.stopping.call_async(Trigger.Request()), "stop answers").success

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from arm_graph import CUP, HOME, JOINTS, ArmGraph, goals, scene
 from live_process import Started
+from rclpy.callback_groups import ReentrantCallbackGroup
+from sensor_msgs.msg import JointState
 
 from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.standstill import Standstill
 from spatial_vlm_ros.nodes.arm.motion_messages import joint_trajectory
 
 # A server that has not discovered its client yet drops a reply and warns; the client is made for that.
@@ -104,3 +108,21 @@ def test_what_a_client_that_was_killed_left_in_the_hand_hinders_nobody(arm: ArmG
     assert world_of(client) == ({"support", "block"}, set())
     client.execute(plan)
     assert world_of(client) == (set(), set())
+
+
+def test_joint_states_are_listened_to_beside_many_threads(arm: ArmGraph) -> None:
+    """rclpy ends a multi-threaded executor that finds an event handler destroyed which it has just listed."""
+    beside = arm.client(threads=3)._beside
+    node, bridge = beside._node, beside._bridge
+    for index in range(300):  # they make listing take long
+        node.create_subscription(JointState, f"unused_{index}", lambda _: None, 1)
+    node.create_timer(0.001, lambda: None, callback_group=ReentrantCallbackGroup())
+    left = [partial(beside._listen, Standstill(JOINTS)), beside._forget] * 150
+
+    def one() -> None:
+        left.pop(0)()
+        if left:
+            bridge.put(one)
+
+    bridge.put(one)
+    arm.until(lambda: not left, "the executor has listened and forgotten again and again")

@@ -7,9 +7,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from action_msgs.srv import CancelGoal
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -114,15 +116,8 @@ class Supervision:
         if not self._can_stop:
             got, expected = "neither motion.event_topic nor motion.controller_actions", "at least one of them"
             raise InputError("ways to stop the arm", got, expected, "name what stops the arm; docs/motion.md")
-        self._stands = stands = Standstill(joints)
-
-        def listen() -> None:
-            self._subscription = self._node.create_subscription(
-                JointState, self._motion.joint_states, lambda message: _add(stands, message), qos.images(),
-                callback_group=self._bridge.group,
-            )  # fmt: skip
-
-        self._bridge.put(listen)
+        self._stands = Standstill(joints)
+        self._bridge.put(partial(self._listen, self._stands))
         self.watchdog.begin(self._motion.server_timeout, told)
         nothing: Future[Any] = Future()
         self._bridge.wait(nothing, _HEARD, lambda: self.stand() is not Stand.UNKNOWN or told())
@@ -133,6 +128,13 @@ class Supervision:
         """The motion is over."""
         self.watchdog.end()
         self._bridge.put(self._forget)
+
+    def _listen(self, stands: Standstill) -> None:
+        """Without event handlers: rclpy ends a multi-threaded executor that finds one destroyed which it has listed."""
+        self._subscription = self._node.create_subscription(
+            JointState, self._motion.joint_states, partial(_add, stands), qos.images(),
+            callback_group=self._bridge.group, event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        )  # fmt: skip
 
     def _forget(self) -> None:
         if self._subscription is not None:
