@@ -183,6 +183,14 @@ NOT = "not "
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
 """Anchors that are persons ("next to me"); no detector's label is one of these words."""
 
+PEOPLE = word_set("""
+    mum mummy mom mommy dad daddy mother father grandma grandpa granny grandmother grandfather nan grandad granddad
+    uncle aunt auntie brother sister son daughter wife husband child kid boy girl baby man woman lady gentleman guy
+    person user operator worker colleague technician nurse doctor surgeon patient teacher student pupil customer guest
+    visitor waiter waitress chef cook driver engineer boss manager friend neighbour neighbor
+""")
+"""Who is given something ("hand the nurse the scissors")."""
+
 # ------------------------------------------------------------------------------------------------ superlatives, sides
 
 SUPERLATIVES: dict[str, tuple[str, ...]] = {

@@ -57,6 +57,8 @@ ADVERBS = ("still|already|really|actually|currently|also|even|now|exactly|precis
 """Words within a question that change nothing."""
 NO_PREDICATES = word_set("to from off with without for at like of")
 """Relations that begin no predicate: what stands before them belongs to them ("close to", "far from")."""
+SEEING = word_set("see find spot tell detect recognise recognize")
+"""Verbs with "you" that ask, and command nothing."""
 SEEN = phrase_set("visible", "here", "in view|sight", "in the|this scene|image|picture|view|photo", "there",
                   "on the scene", "around", "present")  # fmt: skip
 """What says of an object that it is seen, and no more."""

@@ -28,7 +28,7 @@ _SIGNS = (
     | tables.BE
     | tables.MODALS
     | tables.CONTRACTED.keys()
-    | {"distance", "gap", "number", "any"}
+    | {"distance", "gap", "number", "any", "anything"}
     | tables.LENGTH_NOUNS
 )
 """Words of which every question about space has one."""
@@ -90,6 +90,9 @@ class _QuestionReader(LengthReader):
                     "ask the question alone, and give the order after its answer",
                 )  # fmt: skip
             return None
+        if texts[0] == "anything" and not self.later:  # "anything left in the box?"
+            words = [*self.written(words[0], "is", "there"), *words]
+            texts = [word.text for word in words]
         if texts[0] == "how" and len(texts) > 1 and texts[1].endswith("'s"):  # "how far's the cup?"
             words = [words[0], *self.written(words[1], texts[1][:-2], "is"), *words[2:]]
             texts = [word.text for word in words]
@@ -143,6 +146,8 @@ class _QuestionReader(LengthReader):
         if first in ("what", "which"):
             return self._which(words, texts)
         if first in ("if", "whether") and indirect:
+            if texts[1:2] == ["you"] and not tables.SEEING & set(texts[2:5]):
+                return None  # "I wonder if you could get the mug" is no question
             return self._declared(words[1:])
         if first in tables.BE:
             return self._whether(words)

@@ -8,6 +8,7 @@ mug from my side which is left of the box", and "the mug should go on the tray" 
 from __future__ import annotations
 
 from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
@@ -38,6 +39,8 @@ _ONE_SIDE = phrases_of("on|to|at one side|hand")
 _OTHER_SIDE = phrases_of("on|to|at the other|opposite side|hand?", "on another")  # fmt: skip
 _HAVING = phrases_of("with", "having", "that|which has|have|had", "has|have", "without", "that|which does|do not have",
                    "that|which doesn't|don't have")  # fmt: skip
+_WITH_NO = phrases_of("with|having no", "that|which has|have|had no")
+_GIVES = phrases_of("give", "hand", "pass", "bring", "fetch", "get", "hand over", "deliver", "offer", "throw", "take")
 _INSIDE = {"inside": "containing", "inside it": "containing", "within": "containing", "within it": "containing",
            "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
            "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
@@ -75,6 +78,7 @@ class _Order(Simplifier):
             self._topic,
             self._goes,
             self._give_a_push,
+            self._recipient,
             self._switch,
             self._after_doing,
         ):
@@ -85,6 +89,7 @@ class _Order(Simplifier):
         i = 0
         while i < len(self.words) and self.rewritten < _MOST_REWRITTEN:
             self._spot(i)
+            self._none(i)
             if self.texts[i] in _RELATIVES:
                 self._stranded(i)
             if self.texts[i] == "as":
@@ -304,6 +309,34 @@ class _Order(Simplifier):
         begin = ("that", "is") if self.texts[i] in _RELATIVES else ()
         denied = {"not", "doesn't", "don't", "without"} & set(self.texts[i : i + length])
         return length, (*begin, "not") if denied else begin
+
+    def _none(self, i: int) -> None:
+        """Write "without any" for "with no" and "that has no"."""
+        length = self._longest(i, _WITH_NO)
+        if length and self.nominal(i + length):
+            self._put(i, length, "without", "any")
+
+    def _recipient(self) -> None:
+        """Write "hand the scissors to the nurse" for "hand the nurse the scissors"."""
+        first = self._polite()
+        verb = self._longest(first, _GIVES)
+        if not verb:
+            return
+        begin = first + verb
+        determined = self.texts[begin : begin + 1] and self.texts[begin] in lexicon.DETERMINERS
+        person = begin + bool(determined)
+        named = person < len(self.words) and {self.texts[person], singular(self.texts[person])} & lexicon.PEOPLE
+        given = person + 1
+        if not named or not self.peek(given) & {"DET", "QTY"}:  # not "the baby bottle"
+            return
+        whom = self.words[begin:given]
+        end = next(i for i in range(len(self.words) + 1) if self.tail[i])
+        if end <= given:
+            return
+        to = Word("to", whom[0].start, whom[0].start)
+        self.words[begin:end] = [*self.words[given:end], to, *whom]
+        self.rewritten += 1
+        self.reset()
 
     def _on_either_side(self, i: int) -> None:
         """Write "between the mug and the box" for "with the mug on one side and the box on the other"."""

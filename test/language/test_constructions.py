@@ -21,6 +21,14 @@ TOPICS = [
     ("Could you hand the grey carrot over, please?", "give: <grey> carrot"),
     ("give me the cake stands holding up the bag", "give: x-1 cake stand [supporting bag]"),
     ("pick up the middle of the mugs", "pick: ^middle mug"),
+    ("Hand the nurse the scissors, please", "give: scissors -> to nurse"),
+    ("bring grandma both cups behind the box", "give: x2 cup [behind box] -> to grandma"),
+    ("bring the baby bottle", "give: baby bottle"),
+    ("grab the pan with no lid on it", "pick: pan [not supporting any lid]"),
+    ("grab the pen that has rolled under the box", "pick: pen [under box]"),
+    ("get the stick that fell behind the printer", "pick: stick [behind printer]"),
+    ("I was wondering if you could hand me the mug", "give: mug"),
+    ("we wonder whether you would put the cup left of the plate", "place: cup -> left of plate"),
     ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
 ]
 PLACES = [
