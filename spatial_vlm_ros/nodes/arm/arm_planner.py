@@ -258,7 +258,7 @@ class ArmPlanner(Node):
         if silent:
             topic = self.resolve_topic_name("joint_states")
             words = f"{topic} has told nothing of {silent[0]} for {self._config.joint_state_age:g} s"
-            raise CodedError(Codes.ROBOT_STATE_STALE, f"{words}; start its publisher")
+            raise CodedError(Codes.ROBOT_STATE_STALE, words)
         return heard
 
     def _on_joints(self, message: JointState) -> None:
