@@ -38,6 +38,8 @@ _SUPERLATIVE_OF_SIDE = {
     "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
     "at the back of": "farthest",
 }  # fmt: skip
+_WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
+"""Actions whose "with the cloth" may name a tool: what it means is not guessed."""
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
@@ -45,7 +47,7 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
     """A query with its phrases of parts in one form."""
     return replace(
         query,
-        target=_phrase(query.target),
+        target=_phrase(query.target, query.action in _WITH_TOOLS),
         destination=_destination(query.destination),
         avoid=tuple(map(_phrase, query.avoid)),
         steps=tuple(Step(s.action, _phrase(s.target), _destination(s.destination)) for s in query.steps),
@@ -69,9 +71,11 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
     return RelationClause("inside" if contained else "on", (corner,), preposition=clause.preposition)
 
 
-def _phrase(phrase: NounPhrase) -> NounPhrase:
-    """A phrase and those inside it in one form."""
-    relations = tuple(_clause(clause, phrase) for clause in phrase.relations)
+def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
+    """A phrase and those inside it in one form; `tools`: what it is "with" may be what something is done to it with."""
+    relations = tuple(
+        clause if tools and clause.relation == "with" else _clause(clause, phrase) for clause in phrase.relations
+    )
     *before, head = phrase.category.split(" ")
     if (
         before

@@ -276,6 +276,9 @@ class _QuestionReader(LengthReader):
             return [self.made(r, "find", SpaceQuestion("which")) for r in everything]
         if seen:
             asked = [*self.written(asked[0], "is"), *asked[seen:]]
+        has = next((i for i, word in enumerate(asked) if i and word.text in ("has", "have")), 0)
+        if has and asked[has - 1].text not in ("that", "which"):  # "which cup has a spoon in it?"
+            asked = [*asked[:has], *self.written(asked[has], "that"), *asked[has:]]
         asker = "what" if asked and asked[0].text in (*tables.BE, "stands", "lies", "sits") else "which"
         if asked and asked[0].text in ("stands", "lies", "sits"):
             asked = [*self.written(asked[0], "is"), *asked[1:]]

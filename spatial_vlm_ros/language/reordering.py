@@ -98,6 +98,8 @@ class _Order(Simplifier):
                 self._on_either_side(i)
                 self._had(i)
                 self._underlaid(i)
+            if self.texts[i] in ("pair", "pairs"):
+                self._paired(i)
             if self.texts[i] == "number":
                 self._numbered(i)
             i += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.inflection import PAIRED
 from spatial_vlm_ros.language.lookahead import Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.words import Word
@@ -91,6 +92,13 @@ class Simplifier(Lookahead):
         noun = next((j for j in range(i + 2, min(i + 5, len(self.words))) if self.texts[j] in _UNDERLAYS), 0)
         if noun and not self.nominal(noun + 1) and all("ADJ" in " ".join(self.peek(j)) for j in range(i + 2, noun)):
             self._put(i, 1, "that", "is", *(["not"] if self.texts[i] == "without" else []), "on")
+
+    def _paired(self, i: int) -> None:
+        """Write "the nearest scissors" for "the nearest pair of scissors"; "a pair of scissors" is a quantity."""
+        if self._at(i + 1, "of") and self.texts[i + 2 : i + 3] and self.texts[i + 2] in PAIRED:
+            many_glasses = self.texts[i] == "pairs" and self.texts[i + 2] == "glasses"  # "both glasses" are to drink from
+            if i and not many_glasses and not self.peek(i - 1) & {"DET", "VERB", "COMMA"}:
+                self._put(i, 3, self.texts[i + 2])
 
     def _numbered(self, i: int) -> None:
         """Write "the bottle that is third from the right" for "bottle number three from the right"."""

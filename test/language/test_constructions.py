@@ -29,6 +29,10 @@ TOPICS = [
     ("get the stick that fell behind the printer", "pick: stick [behind printer]"),
     ("I was wondering if you could hand me the mug", "give: mug"),
     ("we wonder whether you would put the cup left of the plate", "place: cup -> left of plate"),
+    ("get the nearest pair of scissors", "pick: ^nearest scissors"),
+    ("hand me the red pair of glasses", "give: <red> glasses"),
+    ("wipe the table with the cloth", "wipe: table [with cloth]"),  # refused: a tool, or what lies on it?
+    ("wipe the table with the cloth on it", "wipe: table [supporting cloth]"),
     ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
 ]
 PLACES = [
