@@ -96,7 +96,9 @@ class Simplifier(Lookahead):
     def _paired(self, i: int) -> None:
         """Write "the nearest scissors" for "the nearest pair of scissors"; "a pair of scissors" is a quantity."""
         if self._at(i + 1, "of") and self.texts[i + 2 : i + 3] and self.texts[i + 2] in PAIRED:
-            many_glasses = self.texts[i] == "pairs" and self.texts[i + 2] == "glasses"  # "both glasses" are to drink from
+            many_glasses = (
+                self.texts[i] == "pairs" and self.texts[i + 2] == "glasses"
+            )  # "both glasses" are to drink from
             if i and not many_glasses and not self.peek(i - 1) & {"DET", "VERB", "COMMA"}:
                 self._put(i, 3, self.texts[i + 2])
 
