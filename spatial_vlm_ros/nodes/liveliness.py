@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is alive, by DDS liveliness: noticed within `LEASE` also where a process is killed, without a message of its own.
+"""Who is alive, by DDS liveliness: noticed also where a process is killed, without a message of its own.
+
+That takes `LEASE`, and 0.15 s more (`_SURE`), in which the watcher makes sure.
 
 A participant that is killed stays in the ROS graph until its lease ends, 20 s by default in Fast DDS. A publisher with
 liveliness AUTOMATIC is asserted by the middleware's own threads, so that neither a busy executor nor Python's lock

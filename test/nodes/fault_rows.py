@@ -84,7 +84,7 @@ def _transforms() -> list[FaultRow]:
         FaultRow("Transforms", "nine of ten transforms are lost", "tf=intermittent:0.9", (OK, *gone)),
         FaultRow("Transforms", "the camera's mount is 0.1 m off", "tf=wrong:0.1", ANY_REFUSAL, undetectable=shifted),
         FaultRow("Transforms", "stamps of /tf lie 1 s behind", "tf.stamp=wrong:-1", gone),
-        FaultRow("Transforms", "stamps of /tf lie 1 s ahead", "tf.stamp=wrong:1", (OK, *gone)),
+        FaultRow("Transforms", "stamps of /tf lie 1 s ahead", "tf.stamp=wrong:1", (OK, "STALE_INPUT", *gone)),
         FaultRow("Transforms", "no parent frame of that name", "tf.frame_id=wrong", gone),
         FaultRow("Transforms", "/tf_static is never published", "tf_static=off", gone, set_up="static"),
         FaultRow("Transforms", "/tf_static has NaN", "tf_static=garbage", gone, set_up="static"),

@@ -245,8 +245,8 @@ class PlannerGate(Node):
 
     def _resolver_lost(self) -> str:
         """Nothing moves on without the resolver: nobody can be asked what is there."""
-        goal = self._goal
-        return "the resolver has ended" if goal is not None and goal.begun and self._resolver.lost else ""
+        goal, lost = self._goal, self._resolver.lost  # asked before a motion, too
+        return "the resolver has ended" if goal is not None and goal.begun and lost else ""
 
     def _on_gates(self) -> None:
         if self._mark is not None and self._mark.others:

@@ -97,7 +97,8 @@ class Supervision:
         self.watchdog = Watchdog(bridge, topic, controllers)
         self._stands: Standstill | None = None
         self._subscription: Any = None
-        self._quiet = self._asked = self._looked = 0.0  # s without an answer while this thread ran; times of the clock
+        self._answered = self._asked = self._looked = 0.0
+        self._quiet = 0.0  # s without an answer, as far as this thread ran
         self.silent, self._pressure = False, Pressure()
         self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
 
@@ -160,7 +161,7 @@ class Supervision:
             self.silent = self.silent or self._alive.lost
             return self.silent
         now = time.monotonic()
-        self._quiet += min(now - self._looked, _HELD_UP)
+        self._quiet = 0.0 if self._answered > self._looked else self._quiet + min(now - self._looked, _HELD_UP)
         self._looked = now
         if now - self._asked >= _PULSE and not self.silent:
             self._asked = now
@@ -171,7 +172,7 @@ class Supervision:
 
     def _heard(self, answer: Future[Any]) -> None:
         if answer.exception() is None:
-            self._quiet = 0.0
+            self._answered = time.monotonic()
             self._pressure.mark()
 
     # -------------------------------------------------------------------------------------------- the arm
