@@ -30,8 +30,8 @@ from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
-from spatial_vlm_ros.perception.sentence_reading import SentenceReader, load_reader
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
@@ -217,6 +217,8 @@ class Resolver:
             InputError, FileError: `language.model` is wrong.
         """
         if self._reader is None and self.config.language.reader != "grammar":
+            from spatial_vlm_ros.perception.backends.sentence_server import load_reader
+
             self._reader = load_reader(self.config.language.model)
         return self._reader
 

@@ -8,12 +8,11 @@ No network here: backends/sentence_server.py asks.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -23,9 +22,7 @@ from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.word_classes import VERBS
-from spatial_vlm_ros.parameters.bounds import check_names
-from spatial_vlm_ros.perception import parse_options
-from spatial_vlm_ros.types import SpatialQuery
+from spatial_vlm_ros.perception.reader import ModelReading
 
 SYSTEM = (
     "You turn what a person said to a robot arm into one plain English command, and answer with JSON only. What was "
@@ -79,57 +76,6 @@ class _Reply(msgspec.Struct):
     translation: str
     command: str
     parts: list[_Part]
-
-
-@dataclass(frozen=True)
-class ModelReading:
-    """A sentence as a model read it.
-
-    Args:
-        command: plain English.
-        translation: of the sentence, all of it.
-        queries: the readings of the command; their `instruction` is the sentence.
-    """
-
-    command: str
-    translation: str
-    queries: tuple[SpatialQuery, ...]
-
-
-class SentenceReader(Protocol):
-    """Reads sentences that the grammar does not understand."""
-
-    def read(self, instruction: str) -> ModelReading:
-        """One plain command for a sentence.
-
-        Args:
-            instruction: the sentence, in any language.
-
-        Raises:
-            NotUnderstoodError: there is no command in it, or the reading may not be believed.
-            ModelError: the model failed.
-            InputError: the sentence cannot be passed on.
-        """
-
-
-def load_reader(options: str) -> SentenceReader:
-    """The reader of a model server.
-
-    Args:
-        options: "model=NAME url=http://… name=value", as one writes them; docs/model_server.md.
-
-    Raises:
-        InputError: an option is wrong or unknown.
-        FileError: a file that they name cannot be read.
-    """
-    from spatial_vlm_ros.perception.backends.sentence_server import load
-
-    given = parse_options(options)
-    known = list(inspect.signature(load).parameters)
-    check_names("option of language.model", given, known)
-    if "model" not in given:
-        raise InputError("language.model", repr(options), "model=NAME url=…", "name the model and its server")
-    return load(**given)
 
 
 def reading_request(quoted: str, model: str, max_tokens: int) -> dict[str, Any]:

@@ -6,13 +6,17 @@ Limits, secrets and certificates are those of the backend "server": docs/model_s
 
 from __future__ import annotations
 
+import inspect
 import json
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters.bounds import check_names
+from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.server_http import Client
 from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, number, server_client
-from spatial_vlm_ros.perception.sentence_reading import ModelReading, model_reading, reading_request
+from spatial_vlm_ros.perception.reader import ModelReading
+from spatial_vlm_ros.perception.sentence_reading import model_reading, reading_request
 
 MOST_TOKENS = 32768
 
@@ -70,3 +74,21 @@ def load(
         )
     client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
     return ServerReader(client, model, name, most)
+
+
+def load_reader(options: str) -> ServerReader:
+    """The reader of a model server.
+
+    Args:
+        options: "model=NAME url=http://… name=value", as one writes them; docs/model_server.md.
+
+    Raises:
+        InputError: an option is wrong or unknown.
+        FileError: a file that they name cannot be read.
+    """
+    given = parse_options(options)
+    known = list(inspect.signature(load).parameters)
+    check_names("option of language.model", given, known)
+    if "model" not in given:
+        raise InputError("language.model", repr(options), "model=NAME url=…", "name the model and its server")
+    return load(**given)

@@ -14,7 +14,8 @@ from server_cases import unused_address
 from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError, UnknownNameError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.parameters.resolver import LanguageConfig
-from spatial_vlm_ros.perception.sentence_reading import load_reader, model_reading
+from spatial_vlm_ros.perception.backends.sentence_server import load_reader
+from spatial_vlm_ros.perception.sentence_reading import model_reading
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Status
