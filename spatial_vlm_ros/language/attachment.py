@@ -14,9 +14,11 @@ from typing import NamedTuple
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import SLIDE, Assembled, Attachment, assemble
 from spatial_vlm_ros.language.known_relations import takes_two
+from spatial_vlm_ros.language.lexicon import NOT, WITH
 from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.relations import MEANINGS
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
+from spatial_vlm_ros.language.wordlists import SURFACES
 
 MAX_READINGS = 64
 """Most readings kept while attaching, and returned."""
@@ -104,6 +106,11 @@ def _meanings(item: Attachable, taken: bool) -> list[tuple[float, str]]:
         return [(1.0, names[0])]
     likelier = _CLEARLY_LIKELIER if item.negated or by_noun else meanings.likelier
     return [(likelier, names[0]), (1.0 - likelier, names[1])]
+
+
+def _is_feature(item: Attachable) -> bool:
+    """Whether an item is a part or a mark ("with the lid")."""
+    return item.kind == "adjective" and item.words[0].removeprefix(NOT).startswith(WITH)
 
 
 class _Enumeration:
@@ -246,6 +253,12 @@ class _Enumeration:
                 self.instruction, (item.start, item.end), "how a thing is put down cannot be said here",
                 "say where alone, or describe the thing before its noun",
             )  # fmt: skip
+        describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
+        if describes and i and _is_feature(self.items[i - 1]):
+            raise NotUnderstoodError(
+                self.instruction, (item.start, item.end), "this may be said of the part or of the whole",
+                'say it before the noun: "the left jar with the red lid"',
+            )  # fmt: skip
         if item.kind == "side" and self.action in (*_PUSHING, SLIDE) and self._is_way(item):
             raise NotUnderstoodError(
                 self.instruction, (item.start, item.end), "how far is that?", 'say "10 cm to the left"'
@@ -314,8 +327,12 @@ class _Enumeration:
             return 0.0
         if state.destination is None or state.single or state.counting or item.name not in _FURTHER_RELATIONS:
             return 0.0
-        first = next(plan.name for plan in state.plan if plan.kind == "destination")
-        if not item.link and first not in _ON_OR_IN and item.distance is None:
+        first = next(plan for plan in state.plan if plan.kind == "destination")
+        place = self.phrases[first.item + 1]
+        on_it = first.name in _ON_OR_IN
+        if first.name == "to" and place is not None:  # "to the shelf"
+            on_it = place.category.split(" ")[-1] in SURFACES
+        if not item.link and not on_it and item.distance is None:
             return 0.0  # "behind the box next to the bowl" tells which box
         return _FURTHER.get(item.link, 0.0)
 

@@ -75,6 +75,8 @@ PLEASANTRIES = (
     "and come right|straight? back", "and then come right|straight? back", "and come right|straight? back here|to me",
     "if|when you have|get a|one moment|minute|second|sec|chance", "when|whenever you can|could", "then please?",
     "if you don't|wouldn't mind", "for me|us please|then|now", "would you mind", "over here for me|us",
+    "no hurry|rush|worries", "there's|theres no hurry|rush", "there is no hurry|rush", "take your time",
+    "when|whenever you're|youre ready|free", "when|whenever you are ready|free",
 )  # fmt: skip
 """Words after the command that change nothing."""
 

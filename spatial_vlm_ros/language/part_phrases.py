@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.part_words import (
     ALONG_BOTH,
     BURNERS,
@@ -40,11 +41,26 @@ _SUPERLATIVE_OF_SIDE = {
 }  # fmt: skip
 _WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
 """Actions whose "with the cloth" may name a tool: what it means is not guessed."""
+_ONE_OF_SEVERAL = frozenset({"at the corner of", "at the edge of", "at the end of"})
+_COMPARING = frozenset({"closest to", "farthest from"})
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
 def in_parts(query: SpatialQuery) -> SpatialQuery:
-    """A query with its phrases of parts in one form."""
+    """A query with its phrases of parts in one form.
+
+    Raises:
+        NotUnderstoodError: "the corner of the tray nearest the box" as a place: which corner, or which tray?
+    """
+    to = query.destination
+    if to is not None and to.relation in _ONE_OF_SEVERAL:
+        compared = [each.relation for anchor in to.anchors for each in anchor.relations if each.relation in _COMPARING]
+        if compared:
+            raise NotUnderstoodError(
+                query.instruction, (0, len(query.instruction)),
+                f"{compared[0]!r} may tell which {to.relation.split(' ')[2]} or which {to.anchors[0].category}",
+                'say the sides: "at the back left corner of the tray"',
+            )  # fmt: skip
     return replace(
         query,
         target=_phrase(query.target, query.action in _WITH_TOOLS),
@@ -100,7 +116,7 @@ def _clause(clause: RelationClause, holder: NounPhrase) -> RelationClause:
 
 def _held(holder: str) -> str | None:
     """What "with" means, said of what holds objects ("the bin with the banana"); None for others."""
-    if holder in SURFACES | _FLAT or holder in LEVELS | BURNERS:
+    if holder in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
         return "supporting"
     return "containing" if holder in OPEN_CONTAINERS | COMPARTMENTS else None
 

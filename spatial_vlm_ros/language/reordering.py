@@ -75,6 +75,8 @@ class _Order(Simplifier):
             self._first,
             self._then,
             self._it_goes,
+            self._it_is,
+            self._pulled_open,
             self._topic,
             self._goes,
             self._give_a_push,
@@ -100,6 +102,8 @@ class _Order(Simplifier):
                 self._underlaid(i)
             if self.texts[i] in ("pair", "pairs"):
                 self._paired(i)
+            if self.texts[i] == "where":
+                self._where_it_is(i)
             if self.texts[i] == "number":
                 self._numbered(i)
             i += 1

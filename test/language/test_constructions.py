@@ -33,6 +33,19 @@ TOPICS = [
     ("hand me the red pair of glasses", "give: <red> glasses"),
     ("wipe the table with the cloth", "wipe: table [with cloth]"),  # refused: a tool, or what lies on it?
     ("wipe the table with the cloth on it", "wipe: table [supporting cloth]"),
+    ("take the vase with the green base behind the can", "pick: <with green base> vase [behind can]"),
+    ("grab the teapot without a spout", "pick: <not with spout> teapot"),
+    ("get me the chest with three drawers", "give: <with 3 drawers> chest"),
+    ("hand me the tongs that have black tips", "give: <with black tips> tongs"),
+    ("grab the socks from the drawer with the shirts", "pick: x-1 sock [inside drawer [containing x-1 shirt]]"),
+    ("Would you pass me the stapler? It's behind the mug.", "give: stapler [behind mug]"),
+    ("fetch the marbles, they should be somewhere near the cup", "pick: x-1 marble [near cup]"),
+    ("grab the ruler its the one on the right", "pick: ^rightmost ruler"),
+    ("take the mug. It is not on the tray.", "pick: mug [not on tray]"),
+    ("pull the lower drawer open", "open: ^lowest drawer"),
+    ("push the drawer shut", "close: drawer"),
+    ("point at the rack where the cups are", "point: rack [supporting x-1 cup]"),
+    ("take the bowl, no rush", "pick: bowl"),
     ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
 ]
 PLACES = [
@@ -109,6 +122,15 @@ VIEWS = [
     ("the cup on your side of the pan", "cup [in front of@robot pan]"),
 ]
 NOT_UNDERSTOOD = [
+    ("grab the tin with the cover off", "with the cover off", "how a part is"),
+    ("take the kettle with the lid that is blue", "blue", "of the part or of the whole"),
+    ("take the pan with the handle on the left", "on the left", "of the part or of the whole"),
+    ("take the ladle it's cup", "it's", "no place"),
+    (
+        "put the cup on the corner of the shelf nearest the lamp",
+        "put the cup on the corner of the shelf nearest the lamp",
+        "which corner",
+    ),
     ("the can left of that one", "that one", "nothing was said"),
     ("grab the mug by the handle", "by", "hold"),
     ("open the door by the big knob", "by", "hold"),
