@@ -14,10 +14,10 @@ from typing import NamedTuple
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import SLIDE, Assembled, Attachment, assemble
 from spatial_vlm_ros.language.known_relations import takes_two
-from spatial_vlm_ros.language.lexicon import NOT, WITH
 from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.relations import MEANINGS
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
+from spatial_vlm_ros.language.unclear import check_clear
 from spatial_vlm_ros.language.wordlists import SURFACES
 
 MAX_READINGS = 64
@@ -58,7 +58,6 @@ _APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
 """Verbs whose "away from" says where an object is taken from."""
 _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
-_PUT_SOMEHOW = frozenset({"place", SLIDE, "push", "pull"})
 _UPRIGHT = frozenset({"highest", "lowest"})
 _BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single objects: between them
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
@@ -108,11 +107,6 @@ def _meanings(item: Attachable, taken: bool) -> list[tuple[float, str]]:
     return [(likelier, names[0]), (1.0 - likelier, names[1])]
 
 
-def _is_feature(item: Attachable) -> bool:
-    """Whether an item is a part or a mark ("with the lid")."""
-    return item.kind == "adjective" and item.words[0].removeprefix(NOT).startswith(WITH)
-
-
 class _Enumeration:
     """The beam search over one command."""
 
@@ -155,11 +149,6 @@ class _Enumeration:
         """Whether an item is a side that something may be put on; "to the left" says no place."""
         said = self.instruction[item.start : item.end].lower()
         return item.kind == "side" and not (item.relative or item.predicate or said.startswith(("to ", "towards ")))
-
-    def _is_way(self, item: Attachable) -> bool:
-        """Whether an item is the direction of a push ("push the box to the left")."""
-        said = self.instruction[item.start : item.end].lower()
-        return said.startswith(("to ", "towards ")) and not (item.relative or item.predicate)
 
     def _can_be_destination(self, i: int) -> bool:
         """Whether item `i` may say where the target is to go."""
@@ -244,25 +233,9 @@ class _Enumeration:
         if i == self.sided:
             yield 1.0, partial(self._send, i, state, "on")
             return
-        if (
-            item.kind == "adjective"
-            and self.action in _PUT_SOMEHOW
-            and not (item.relative or item.predicate or item.link)
-        ):
-            raise NotUnderstoodError(
-                self.instruction, (item.start, item.end), "how a thing is put down cannot be said here",
-                "say where alone, or describe the thing before its noun",
-            )  # fmt: skip
-        describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
-        if describes and i and _is_feature(self.items[i - 1]):
-            raise NotUnderstoodError(
-                self.instruction, (item.start, item.end), "this may be said of the part or of the whole",
-                'say it before the noun: "the left jar with the red lid"',
-            )  # fmt: skip
-        if item.kind == "side" and self.action in (*_PUSHING, SLIDE) and self._is_way(item):
-            raise NotUnderstoodError(
-                self.instruction, (item.start, item.end), "how far is that?", 'say "10 cm to the left"'
-            )  # fmt: skip
+        last = state.plan[-1] if state.plan else None
+        placed = last.name if last is not None and last.kind == "destination" else ""
+        check_clear(self.action, self.items, i, self.instruction, placed)
         if item.name == "from" and item.kind == "clause" and not (item.negated or item.relative or item.link):
             pairs = list(self._seen_from(i, state))
             if pairs:

@@ -18,6 +18,7 @@ from spatial_vlm_ros.language.part_words import (
     COMPARTMENTS,
     CORNERS,
     DIVIDED,
+    DOORS,
     DRAWERS,
     EDGES,
     LEVELS,
@@ -31,7 +32,7 @@ from spatial_vlm_ros.language.prepositions import IN
 from spatial_vlm_ros.language.wordlists import PARTS, SURFACES
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 
-_PARTS = ALONG_BOTH | CENTRES | EDGES
+_PARTS = (ALONG_BOTH | CENTRES | EDGES) - DOORS
 _BOARDS = SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
 _FLAT = frozenset({"plate", "dish", "saucer"})
 _AT = frozenset({"at", "to", "by"})
@@ -39,6 +40,8 @@ _SUPERLATIVE_OF_SIDE = {
     "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
     "at the back of": "farthest",
 }  # fmt: skip
+AT_SIDES = {superlative: side for side, superlative in _SUPERLATIVE_OF_SIDE.items()}
+"""Relation to a whole of what is at its leftmost, … end."""
 _WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
 """Actions whose "with the cloth" may name a tool: what it means is not guessed."""
 _ONE_OF_SEVERAL = frozenset({"at the corner of", "at the edge of", "at the end of"})

@@ -76,6 +76,7 @@ class _Order(Simplifier):
             self._then,
             self._it_goes,
             self._it_is,
+            self._place_first,
             self._pulled_open,
             self._topic,
             self._goes,

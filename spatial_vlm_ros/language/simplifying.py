@@ -41,6 +41,8 @@ _IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they 
 """What says in a sentence of its own where an object is."""
 _HAS = frozenset({"has", "have", "had", "having", "with"})
 _SOMEWHERE = phrases_of("somewhere|right|just|over", "the one|ones")
+_THE_ONE = phrases_of("the one|ones")
+_PUTTING = frozenset({"put", "place", "set", "lay", "drop"})
 _MOVED_OPEN = frozenset({"pull", "push", "slide", "swing"})
 _OPENED = {"open": "open", "shut": "close", "closed": "close"}
 _BEFORE_VERBS = frozenset({"POLITE", "AND", "THEN", "COMMA"})
@@ -98,6 +100,8 @@ class Simplifier(Lookahead):
         """Write "my glasses that are on the sill" for "my glasses? They're on the sill", if nothing else was named."""
         for i in range(2, len(self.words) - 1):
             length = self._longest(i, _IS_THERE)
+            if not length and self._sign(i - 1, "comma"):  # "the scalpel, the one in the dish"
+                length = self._longest(i, _THE_ONE)
             said = i + length + self._longest(i + length, _SOMEWHERE)
             after_noun = self._sign(i - 1, "stop") or self._sign(i - 1, "comma") or self.texts[i - 1] not in _HAS
             tells = length and after_noun and self._tells(said + (self.texts[said : said + 1] == ["not"]))
@@ -109,6 +113,22 @@ class Simplifier(Lookahead):
     def _tells(self, i: int) -> bool:
         """Whether a relation stands at word `i`, or a describing word at the end."""
         return self.relating(i) or bool(self.peek(i) & {"ADJ", "ADJNOUN"} and self.tail[i + 1])
+
+    def _place_first(self) -> None:
+        """Write "put the ball left of the box" for "left of the box put the ball"."""
+        first = self._polite()
+        if not self.relating(first) or not self.peek(first) & {"REL"}:
+            return
+        verb = next((i for i in range(first + 2, len(self.words) - 1) if self.texts[i] in _PUTTING), None)
+        if verb is None or not self.opens(verb + 1):
+            return
+        if any("REL" in self.peek(i) and self.relating(i) for i in range(verb, len(self.words))):
+            return
+        end = next(i for i in range(verb, len(self.words) + 1) if self.tail[i])
+        place = self.words[first : verb - self._sign(verb - 1, "comma")]
+        self.words[first:end] = [*self.words[verb:end], *place]
+        self.rewritten += 1
+        self.reset()
 
     def _pulled_open(self) -> None:
         """Write "open the drawer" for "pull the drawer open" and "pull open the drawer"."""

@@ -63,6 +63,7 @@ COMPOUNDS = (
     "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes", "long grain rice", "straight edge",
     "stop sign|watch", "can opener", "big mac", "mini fridge", "clean wipes", "new york", "deep fryer", "broad beans",
     "full cream", "empty space", "round table", "water colour|color", "orange peel",
+    "bus stop|stops", "door stop|stops",
 )  # fmt: skip
 """Compounds whose first word would otherwise be taken for a describing word."""
 
@@ -132,7 +133,7 @@ PARTS = word_set("""
 """)  # fmt: skip
 """Things that are parts of others: "the jar's lid", "lid of jar"."""
 
-FEATURES = PARTS - word_set("keyboard screen needle pin bulb hose plug switch cork page half side end") | word_set("""
+FEATURES = PARTS - word_set("keyboard screen needle pin bulb hose switch cork page half side end") | word_set("""
     logo sticker label crack dent scratch stain stripe dot pattern writing ear eye nose tail wing face
 """)
 """What an object is described by and what is on its way with it: "the jar with the blue lid"."""

@@ -46,6 +46,18 @@ TOPICS = [
     ("push the drawer shut", "close: drawer"),
     ("point at the rack where the cups are", "point: rack [supporting x-1 cup]"),
     ("take the bowl, no rush", "pick: bowl"),
+    ("put the keys back on the shelf by the lamp", "place: x-1 key -> on shelf"),
+    (
+        "put the jug anywhere on the shelf apart from the right end",
+        "place: jug -> on shelf",
+    ),
+    ("pass me the pipette, the one in the rack", "give: pipette [inside rack]"),
+    ("pick up the brush sticking out of the pot", "pick: brush [inside pot]"),
+    ("get the strap that doesn't have a buckle", "pick: <not with buckle> strap"),
+    ("behind the box put the ball", "place: ball -> behind box"),
+    ("would it be possible to get the pen", "give: pen"),
+    ("take any jar without touching the one behind the box", "pick: any jar"),
+    ("push the cart to the door", "push: cart -> to door"),
     ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
 ]
 PLACES = [
@@ -122,6 +134,15 @@ VIEWS = [
     ("the cup on your side of the pan", "cup [in front of@robot pan]"),
 ]
 NOT_UNDERSTOOD = [
+    ("push the crate away from the door by 20 cm", "away from the door by 20 cm", "how far to move away"),
+    ("put the mug next to the sink, on the left side", "on the left side", "a side of the place"),
+    ("take the ball out of the box and put it in the other one", "the other one", "the other what?"),
+    ("put the pan on the hob except the corner", "put the pan on the hob except the corner", "cannot be excepted"),
+    (
+        "put the jar near the lamp but with at least 3 cm of free space",
+        "put the jar near the lamp but with at least 3 cm of free space",
+        "as a distance",
+    ),
     ("grab the tin with the cover off", "with the cover off", "how a part is"),
     ("take the kettle with the lid that is blue", "blue", "of the part or of the whole"),
     ("take the pan with the handle on the left", "on the left", "of the part or of the whole"),
