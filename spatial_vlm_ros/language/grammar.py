@@ -16,9 +16,8 @@ from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phras
 from spatial_vlm_ros.language.refusals import UNITLESS, unexpected
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 
-_PARTED = re.compile(
-    r"\b(?:down|(?<!the )back)\s+$", re.IGNORECASE
-)  # "set the cup down next to the box": what follows says where to
+# "Set the cup down next to the box", "put it back on the shelf": what follows says where to.
+_PARTED = re.compile(r"\b(?:down|(?<!the )back)\s+$", re.IGNORECASE)
 _STATED = re.compile(
     r"\s+(?:(?:half|wide|taken|turned|pointing|facing)\s+)?(?:off|on|up|down|out|in|missing|gone|removed|open|opened|closed|shut"
     r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",

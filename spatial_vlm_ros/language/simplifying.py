@@ -42,7 +42,6 @@ _IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they 
 _HAS = frozenset({"has", "have", "had", "having", "with"})
 _SOMEWHERE = phrases_of("somewhere|right|just|over", "the one|ones")
 _THE_ONE = phrases_of("the one|ones")
-_PUTTING = frozenset({"put", "place", "set", "lay", "drop"})
 _MOVED_OPEN = frozenset({"pull", "push", "slide", "swing"})
 _OPENED = {"open": "open", "shut": "close", "closed": "close"}
 _BEFORE_VERBS = frozenset({"POLITE", "AND", "THEN", "COMMA"})
@@ -113,22 +112,6 @@ class Simplifier(Lookahead):
     def _tells(self, i: int) -> bool:
         """Whether a relation stands at word `i`, or a describing word at the end."""
         return self.relating(i) or bool(self.peek(i) & {"ADJ", "ADJNOUN"} and self.tail[i + 1])
-
-    def _place_first(self) -> None:
-        """Write "put the ball left of the box" for "left of the box put the ball"."""
-        first = self._polite()
-        if not self.relating(first) or not self.peek(first) & {"REL"}:
-            return
-        verb = next((i for i in range(first + 2, len(self.words) - 1) if self.texts[i] in _PUTTING), None)
-        if verb is None or not self.opens(verb + 1):
-            return
-        if any("REL" in self.peek(i) and self.relating(i) for i in range(verb, len(self.words))):
-            return
-        end = next(i for i in range(verb, len(self.words) + 1) if self.tail[i])
-        place = self.words[first : verb - self._sign(verb - 1, "comma")]
-        self.words[first:end] = [*self.words[verb:end], *place]
-        self.rewritten += 1
-        self.reset()
 
     def _pulled_open(self) -> None:
         """Write "open the drawer" for "pull the drawer open" and "pull open the drawer"."""

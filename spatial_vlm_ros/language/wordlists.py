@@ -136,7 +136,7 @@ PARTS = word_set("""
 FEATURES = PARTS - word_set("keyboard screen needle pin bulb hose switch cork page half side end") | word_set("""
     logo sticker label crack dent scratch stain stripe dot pattern writing ear eye nose tail wing face
 """)
-"""What an object is described by and what is on its way with it: "the jar with the blue lid"."""
+"""Parts and marks that an object may be described by: "the jar with the blue lid"."""
 
 HESITATIONS = word_set("""
     um uh er erm ehm hm hmm uhm umm uhh ah eh mm
