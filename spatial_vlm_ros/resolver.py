@@ -30,6 +30,7 @@ from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
@@ -38,7 +39,7 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import after, asked_again, choose, question_turn, stays_open
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
-from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take
+from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
@@ -81,11 +82,15 @@ class Resolver:
         config: every number it decides by.
         grounder: finds objects by name; not needed where detections are given with each frame. With
             `second_opinion.ask` it is also asked for the whole phrase, and has to be able to refer.
+        reader: of sentences that the grammar does not understand; None = the one that `config.language` names.
     """
 
-    def __init__(self, config: ResolverConfig | None = None, grounder: Grounder | None = None) -> None:
+    def __init__(
+        self, config: ResolverConfig | None = None, grounder: Grounder | None = None,
+        reader: SentenceReader | None = None,
+    ) -> None:  # fmt: skip
         self.config = config or ResolverConfig()
-        self.grounder = grounder
+        self.grounder, self._reader = grounder, reader
         self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
         self._latest: tuple[Scene, Layout] | None = None
 
@@ -205,6 +210,18 @@ class Resolver:
         row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
         return cross_check(choice, scorer, row, self._reliabilities)
 
+    def sentence_reader(self) -> SentenceReader | None:
+        """Who reads what the grammar does not understand; None = nobody.
+
+        Raises:
+            InputError, FileError: `language.model` is wrong.
+        """
+        if self._reader is None and self.config.language.reader != "grammar":
+            from spatial_vlm_ros.perception.backends.sentence_server import load_reader
+
+            self._reader = load_reader(self.config.language.model)
+        return self._reader
+
     def _layout_of(self, scene: Scene) -> Layout:
         """The scene as arrays; kept for the next sentence."""
         latest = self._latest
@@ -295,7 +312,7 @@ class ObservedFrame:
         detections, scene = self._given or (), None
         try:
             referrer = self._who_refers()
-            turn = take(words, before)
+            turn = self._taken(words, before)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)
@@ -315,6 +332,22 @@ class ObservedFrame:
         if before is not None and stays_open(turn, resolution, unknown=unknown):
             return Answered(asked_again(resolution, before), detections, scene, before)
         return Answered(resolution, detections, scene, dialogue)
+
+    def _taken(self, words: str, before: Dialogue | None) -> DialogueTurn:
+        """What the words ask: by the grammar, else by a language model, where one is to be asked."""
+        try:
+            return take(words, before)
+        except NotUnderstoodError as error:
+            reader = self._resolver.sentence_reader()
+            if reader is None:
+                raise
+            try:
+                reading = reader.read(words)
+                return take_reading(words, reading.command, reading.queries)
+            except (NotUnderstoodError, ModelError) as other:
+                said = other.reason if isinstance(other, NotUnderstoodError) else str(other)
+                reason = f"{error.reason}; the language model did not help: {said}"
+                raise NotUnderstoodError(words, error.span, reason, error.repair) from other
 
     def _decided(
         self, turn: DialogueTurn, scorer: PhraseScorer, referrer: Referrer | None, watch: _Stopwatch

@@ -17,6 +17,8 @@ from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.relations import MEANINGS
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
+from spatial_vlm_ros.language.unclear import check_clear
+from spatial_vlm_ros.language.wordlists import SURFACES
 
 MAX_READINGS = 64
 """Most readings kept while attaching, and returned."""
@@ -56,7 +58,6 @@ _APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
 """Verbs whose "away from" says where an object is taken from."""
 _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
-_PUT_SOMEHOW = frozenset({"place", SLIDE, "push", "pull"})
 _UPRIGHT = frozenset({"highest", "lowest"})
 _BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single objects: between them
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
@@ -149,11 +150,6 @@ class _Enumeration:
         said = self.instruction[item.start : item.end].lower()
         return item.kind == "side" and not (item.relative or item.predicate or said.startswith(("to ", "towards ")))
 
-    def _is_way(self, item: Attachable) -> bool:
-        """Whether an item is the direction of a push ("push the box to the left")."""
-        said = self.instruction[item.start : item.end].lower()
-        return said.startswith(("to ", "towards ")) and not (item.relative or item.predicate)
-
     def _can_be_destination(self, i: int) -> bool:
         """Whether item `i` may say where the target is to go."""
         item = self.items[i]
@@ -237,19 +233,9 @@ class _Enumeration:
         if i == self.sided:
             yield 1.0, partial(self._send, i, state, "on")
             return
-        if (
-            item.kind == "adjective"
-            and self.action in _PUT_SOMEHOW
-            and not (item.relative or item.predicate or item.link)
-        ):
-            raise NotUnderstoodError(
-                self.instruction, (item.start, item.end), "how a thing is put down cannot be said here",
-                "say where alone, or describe the thing before its noun",
-            )  # fmt: skip
-        if item.kind == "side" and self.action in (*_PUSHING, SLIDE) and self._is_way(item):
-            raise NotUnderstoodError(
-                self.instruction, (item.start, item.end), "how far is that?", 'say "10 cm to the left"'
-            )  # fmt: skip
+        last = state.plan[-1] if state.plan else None
+        placed = last.name if last is not None and last.kind == "destination" else ""
+        check_clear(self.action, self.items, i, self.instruction, placed)
         if item.name == "from" and item.kind == "clause" and not (item.negated or item.relative or item.link):
             pairs = list(self._seen_from(i, state))
             if pairs:
@@ -314,8 +300,12 @@ class _Enumeration:
             return 0.0
         if state.destination is None or state.single or state.counting or item.name not in _FURTHER_RELATIONS:
             return 0.0
-        first = next(plan.name for plan in state.plan if plan.kind == "destination")
-        if not item.link and first not in _ON_OR_IN and item.distance is None:
+        first = next(plan for plan in state.plan if plan.kind == "destination")
+        place = self.phrases[first.item + 1]
+        on_it = first.name in _ON_OR_IN
+        if first.name == "to" and place is not None:  # "to the shelf"
+            on_it = place.category.split(" ")[-1] in SURFACES
+        if not item.link and not on_it and item.distance is None:
             return 0.0  # "behind the box next to the bowl" tells which box
         return _FURTHER.get(item.link, 0.0)
 

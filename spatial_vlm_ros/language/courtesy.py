@@ -15,7 +15,8 @@ WISHES = ("i|we want|need", "i would like", "i'd like", "id like", "i|we need yo
           "i'll|we'll|ill need|want|have",
           "i|we will|shall need|want|have", "i'm|we're wanting|needing", "i am|we are wanting|needing",
           "i|we require|fancy", "let me|us have|get", "let's|lets have|get", "can|could|may i|we please have|get",
-          "i|we need|want to get", "i'd like|love to get", "i'd fancy")  # fmt: skip
+          "i|we need|want to get", "i'd like|love to get", "i'd fancy",
+          "would|will it be possible to have|get", "is it possible to have|get")  # fmt: skip
 """Wishes that take an object; they mean "give"."""
 
 VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see")
@@ -23,7 +24,8 @@ VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see
 
 POLITE = (
     "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind",
-    "how about", "what about", "i|we want|need|wish you to", "i would like you to", "i'd like you to", "id like you to",
+    "hiya", "how about", "what about", "i|we want|need|wish you to",
+    "i would like you to", "i'd like you to", "id like you to",
     "i'd like to", "id like to", "i would like to", "let's", "lets", "let us", "you should|must|can|could|may",
     "you need|have to", "i|we want|need to", "i|we have to", "robot", "hey|hi|hello|ok|okay|yo robot?", "dear? robot",
     "now", "so", "well", "alright", "all right", "next", "first of all", "then", "go ahead and", "try to",
@@ -75,6 +77,9 @@ PLEASANTRIES = (
     "and come right|straight? back", "and then come right|straight? back", "and come right|straight? back here|to me",
     "if|when you have|get a|one moment|minute|second|sec|chance", "when|whenever you can|could", "then please?",
     "if you don't|wouldn't mind", "for me|us please|then|now", "would you mind", "over here for me|us",
+    "with both|two|one hands|hand",
+    "no hurry|rush|worries", "there's|theres no hurry|rush", "there is no hurry|rush", "take your time",
+    "when|whenever you're|youre ready|free", "when|whenever you are ready|free",
 )  # fmt: skip
 """Words after the command that change nothing."""
 

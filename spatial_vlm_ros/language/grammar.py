@@ -12,11 +12,18 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.lalr import Branch, Leaf, UnexpectedKindError, tree_of
 from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.phrases import phrase_of
+from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
 from spatial_vlm_ros.language.refusals import UNITLESS, unexpected
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 
-_PARTED = re.compile(r"\bdown\s+$", re.IGNORECASE)  # "set the cup down next to the box": what follows says where to
+# "Set the cup down next to the box", "put it back on the shelf": what follows says where to.
+_PARTED = re.compile(r"\b(?:down|(?<!the )back)\s+$", re.IGNORECASE)
+_STATED = re.compile(
+    r"\s+(?:(?:half|wide|taken|turned|pointing|facing)\s+)?(?:off|on|up|down|out|in|missing|gone|removed|open|opened|closed|shut"
+    r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",
+    re.IGNORECASE,
+)
+_STATE_OF_PART = "how a part is cannot be told", 'say which one it is by its place: "the jar behind the box"'
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
@@ -105,6 +112,11 @@ class _Flattener:
         """The clause of a relation token; more than one where the words say several ("in the left corner of")."""
         token = self._of(leaf)
         words: RelationWords = token.value
+        if words.name in WITH_AND_WITHOUT and (feature := feature_of(phrase)) is not None:
+            if (stated := _STATED.match(self.instruction, phrase.end)) is not None:  # "with the lid off"
+                raise NotUnderstoodError(self.instruction, (token.start, stated.end()), *_STATE_OF_PART)
+            denied = NOT if negated != (words.name == "without") else ""
+            return [Attachable("adjective", token.start, phrase.end, relative=True, words=(denied + feature,))]
         frame = self._of(frames[0]).value[0] if frames else words.frame
         said = self.instruction[phrase.start : phrase.end]
         if phrase.elliptic and (said.isdecimal() or said.lower() in NUMBERS):

@@ -180,6 +180,8 @@ PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns that say nothing of the kind; their category is "object"."""
 NOT = "not "
 """Begins an attribute that an object is said not to have ("not red")."""
+WITH = "with "
+"""Begins an attribute that names a part or a mark ("with blue lid")."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
 """Anchors that are persons ("next to me"); no detector's label is one of these words."""
 

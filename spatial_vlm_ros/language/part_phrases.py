@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.part_words import (
     ALONG_BOTH,
     BURNERS,
@@ -17,6 +18,7 @@ from spatial_vlm_ros.language.part_words import (
     COMPARTMENTS,
     CORNERS,
     DIVIDED,
+    DOORS,
     DRAWERS,
     EDGES,
     LEVELS,
@@ -30,7 +32,7 @@ from spatial_vlm_ros.language.prepositions import IN
 from spatial_vlm_ros.language.wordlists import PARTS, SURFACES
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 
-_PARTS = ALONG_BOTH | CENTRES | EDGES
+_PARTS = (ALONG_BOTH | CENTRES | EDGES) - DOORS
 _BOARDS = SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
 _FLAT = frozenset({"plate", "dish", "saucer"})
 _AT = frozenset({"at", "to", "by"})
@@ -38,14 +40,33 @@ _SUPERLATIVE_OF_SIDE = {
     "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
     "at the back of": "farthest",
 }  # fmt: skip
+AT_SIDES = {superlative: side for side, superlative in _SUPERLATIVE_OF_SIDE.items()}
+"""Relation to a whole of what is at its leftmost, … end."""
+_WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
+"""Actions whose "with the cloth" may name a tool: what it means is not guessed."""
+_ONE_OF_SEVERAL = frozenset({"at the corner of", "at the edge of", "at the end of"})
+_COMPARING = frozenset({"closest to", "farthest from"})
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
 def in_parts(query: SpatialQuery) -> SpatialQuery:
-    """A query with its phrases of parts in one form."""
+    """A query with its phrases of parts in one form.
+
+    Raises:
+        NotUnderstoodError: "the corner of the tray nearest the box" as a place: which corner, or which tray?
+    """
+    to = query.destination
+    if to is not None and to.relation in _ONE_OF_SEVERAL:
+        compared = [each.relation for anchor in to.anchors for each in anchor.relations if each.relation in _COMPARING]
+        if compared:
+            raise NotUnderstoodError(
+                query.instruction, (0, len(query.instruction)),
+                f"{compared[0]!r} may tell which {to.relation.split(' ')[2]} or which {to.anchors[0].category}",
+                'say the sides: "at the back left corner of the tray"',
+            )  # fmt: skip
     return replace(
         query,
-        target=_phrase(query.target),
+        target=_phrase(query.target, query.action in _WITH_TOOLS),
         destination=_destination(query.destination),
         avoid=tuple(map(_phrase, query.avoid)),
         steps=tuple(Step(s.action, _phrase(s.target), _destination(s.destination)) for s in query.steps),
@@ -69,9 +90,11 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
     return RelationClause("inside" if contained else "on", (corner,), preposition=clause.preposition)
 
 
-def _phrase(phrase: NounPhrase) -> NounPhrase:
-    """A phrase and those inside it in one form."""
-    relations = tuple(_clause(clause, phrase) for clause in phrase.relations)
+def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
+    """A phrase and those inside it in one form; `tools`: what it is "with" may be what something is done to it with."""
+    relations = tuple(
+        clause if tools and clause.relation == "with" else _clause(clause, phrase) for clause in phrase.relations
+    )
     *before, head = phrase.category.split(" ")
     if (
         before
@@ -96,7 +119,7 @@ def _clause(clause: RelationClause, holder: NounPhrase) -> RelationClause:
 
 def _held(holder: str) -> str | None:
     """What "with" means, said of what holds objects ("the bin with the banana"); None for others."""
-    if holder in SURFACES | _FLAT or holder in LEVELS | BURNERS:
+    if holder in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
         return "supporting"
     return "containing" if holder in OPEN_CONTAINERS | COMPARTMENTS else None
 

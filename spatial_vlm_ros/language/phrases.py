@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, WORN_GLASSES, is_plural, singular
-from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS, VAGUE
+from spatial_vlm_ros.language.inflection import MASS_PLURALS, PAIRED, WORN_GLASSES, is_plural, plural, singular
+from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, NOT, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS, VAGUE, WITH
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import ALONG_BOTH
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
-from spatial_vlm_ros.language.wordlists import CUT
+from spatial_vlm_ros.language.wordlists import CUT, FEATURES
 
 _SIDEWAYS = frozenset({"leftmost", "rightmost"})
 _DIRECTIONS = _SIDEWAYS | {"nearest", "farthest", "highest", "lowest", "middle"}
 _REFERRING = frozenset({"it", "them", "this", "that", "these", "those"})
+WITH_AND_WITHOUT = frozenset({"with", "without"})
 _LONGEST_NAME = 6
 _LONGEST_BARE_NAME = 3
 
@@ -61,6 +62,26 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     if phrase.count == ONE_OF or ("pair of" in first.text and phrase.category.split()[-1] in PAIRED):
         phrase.count = None
     return phrase
+
+
+def feature_of(phrase: Phrase) -> str | None:
+    """The describing words that say an object has a part or a mark.
+
+    Args:
+        phrase: what the object is "with".
+
+    Returns:
+        For example "with blue lid"; None for what is no part, and for one that is told apart from others.
+    """
+    *modifiers, head = phrase.category.split(" ")
+    told = phrase.order, phrase.superlative, phrase.frame, phrase.other, phrase.choice
+    if singular(head) not in FEATURES or any(each is not None for each in told):
+        return None
+    if phrase.vague or phrase.person or any(word.startswith(NOT) for word in phrase.attributes):
+        return None
+    several = phrase.count not in (None, 1)
+    number = [str(phrase.count)] if several and phrase.count != -1 else []
+    return WITH + " ".join((*number, *phrase.attributes, *modifiers, plural(head) if several else head))
 
 
 def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[list[Token], list[Token]]:

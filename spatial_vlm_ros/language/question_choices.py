@@ -27,7 +27,7 @@ class ChoiceReader(SlotReader):
         Raises:
             NotUnderstoodError: what stands beside "or" are no alternatives.
         """
-        words = [word for word in words if word.text != "either"]
+        words = self._named_at_once([word for word in words if word.text != "either"])
         texts = [word.text for word in words]
         at = texts.index("or")
         refusal = NotUnderstoodError(
@@ -54,6 +54,17 @@ class ChoiceReader(SlotReader):
                                                      other=about))
             for reading, rival in self.crossed(one, other)
         ]  # fmt: skip
+
+    @staticmethod
+    def _named_at_once(words: list[Word]) -> list[Word]:
+        """Such as "which is bigger, the brown box or the white box", for "which box is bigger, the brown one or …"."""
+        be = next((i for i, word in enumerate(words[:5]) if i > 1 and word.text in ("is", "are")), 0)
+        noun = words[1:be]
+        ones = [i for i, word in enumerate(words) if i > be and word.text in ("one", "ones")]
+        if words[0].text != "which" or not noun or not ones or any(word.kind != "word" for word in noun):
+            return words
+        rest = [each for i, word in enumerate(words) if i >= be for each in (noun if i in ones else [word])]
+        return [words[0], *rest]
 
     def _comparison(
         self, words: list[Word], texts: list[str], at: int, comma: int | None

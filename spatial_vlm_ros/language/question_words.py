@@ -50,6 +50,10 @@ CLOSINGS = phrase_set(
 """Words after a question that change nothing."""
 
 BE = word_set("is are")
+ARE_NOT = word_set("aren't arent isn't isnt")
+POSSIBLY = phrase_set("would|will it be possible to", "is it possible to")
+"""Words that begin a polite order; "is it possible to put" asks about room."""
+PUTTING = word_set("put place fit set stand")
 PAST = word_set("was were")
 ARTICLES = word_set("the a an this that these those my your our his her its")
 INDEFINITE = word_set("a an any some anything something another")

@@ -32,6 +32,7 @@ _SIGNS = (
     | tables.LENGTH_NOUNS
 )
 """Words of which every question about space has one."""
+_THERE_THAT = [[be, "there", which] for be in ("are", "is") for which in ("that", "which")]
 _LONGEST = 60  # words of a question whose subject is looked for
 
 
@@ -137,6 +138,9 @@ class _QuestionReader(LengthReader):
 
     def _by_first_word(self, words: list[Word], texts: list[str], indirect: bool) -> Readings | None:
         first = texts[0]
+        politely = self.phrase_at(words, 0, tables.POSSIBLY)
+        if politely and len(texts) > politely and (first != "is" or texts[politely] not in tables.PUTTING):
+            return None  # "would it be possible to get the scissors"
         if first == "how" and len(texts) > 1:
             return self._how(words, texts)
         if first == "count":
@@ -196,6 +200,11 @@ class _QuestionReader(LengthReader):
 
     def _count(self, words: list[Word]) -> Readings:
         """Such as "how many mugs are there on the tray?"."""
+        texts = [word.text for word in words]
+        there = next((i for i in range(1, len(words)) if texts[i : i + 3] in _THERE_THAT), None)
+        words = words if there is None else [*words[:there], *words[there + 3 :]]
+        denied = [self.written(w, "are", "not") if w.text in tables.ARE_NOT else [w] for w in words]
+        words = [word for each in denied for word in each]
         kept = self.without(words, ("do|can|could you|i|we see|find|count|spot|detect", "there", "you see"))
         self.check_one_question(kept)
         part = bool(kept) and kept[0].text == "of"
@@ -276,6 +285,9 @@ class _QuestionReader(LengthReader):
             return [self.made(r, "find", SpaceQuestion("which")) for r in everything]
         if seen:
             asked = [*self.written(asked[0], "is"), *asked[seen:]]
+        has = next((i for i, word in enumerate(asked) if i and word.text in ("has", "have")), 0)
+        if has and asked[has - 1].text not in ("that", "which"):  # "which cup has a spoon in it?"
+            asked = [*asked[:has], *self.written(asked[has], "that"), *asked[has:]]
         asker = "what" if asked and asked[0].text in (*tables.BE, "stands", "lies", "sits") else "which"
         if asked and asked[0].text in ("stands", "lies", "sits"):
             asked = [*self.written(asked[0], "is"), *asked[1:]]

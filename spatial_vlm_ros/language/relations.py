@@ -120,7 +120,7 @@ _TABLE = (
         "over|off|out|away? to|towards|toward the? left hand? side? of|from",
         "further|farther|more over? to? the? left than",
         "at the? left of|from",
-        "to the immediate|direct|very|far left of",
+        "to the immediate|direct|very left of",
         "on the? left hand? side? from",
         "to the? lefthand side? of",
         "leftward|leftwards of",
@@ -132,7 +132,7 @@ _TABLE = (
         "over|off|out|away? to|towards|toward the? right hand? side? of|from",
         "further|farther|more over? to? the? right than",
         "at the? right of|from",
-        "to the immediate|direct|very|far right of",
+        "to the immediate|direct|very right of",
         "on the? right hand? side? from",
         "to the? righthand side? of",
         "rightward|rightwards of",
@@ -172,7 +172,7 @@ _TABLE = (
     _known(
         "inside",
         "in", "inside of?", "within", "in|on the inside of", "contained in|by|within", "in the interior of",
-        "held in|inside|within",
+        "held in|inside|within", "poking|sticking|peeking|peeping|jutting out of",
         motion=("into", "in to", "inside into"),
     ),
     _known("out of", "outside of?", "on|at the outside of"),
@@ -271,7 +271,8 @@ _TABLE = (
     _refused("past"),
     _refused("through", "through", "throughout"),
     _refused("with", "with", "that|which has|have|had", "having", "together with", "featuring", "along with"),
-    _refused("without", "without", "lacking", "that|which has|have no", "with no", "minus"),
+    _refused("without", "without", "lacking", "that|which has|have no", "with no", "minus",
+             "that|which doesn't|don't|doesnt|dont have", "that|which does|do not have"),
     _refused("attached to", "attached to", "connected to", "fixed to", "glued to", "hanging from|off|on", "tied to",
              "fastened to", "joined to", "clipped to", "stuck to"),
     _refused("covered by", "covered by|with|in", "wrapped in", "draped with", "under cover of"),
@@ -312,10 +313,12 @@ MEANINGS: Mapping[str, Meanings] = MappingProxyType(
         "on the left of": Meanings(("left of", "at the left side of"), ("on the? left hand? of",), FURNITURE, 0.85),
         "on the right of": Meanings(("right of", "at the right side of"), ("on the? right hand? of",), FURNITURE, 0.85),
         "on the left side of": Meanings(
-            ("left of", "at the left side of"), ("on the? left hand? side of", "on the lefthand side? of"), SURFACES
+            ("left of", "at the left side of"),
+            ("on the? left hand? side of", "on the lefthand side? of", "to|on|at the far left of"), SURFACES
         ),
         "on the right side of": Meanings(
-            ("right of", "at the right side of"), ("on the? right hand? side of", "on the righthand side? of"), SURFACES
+            ("right of", "at the right side of"),
+            ("on the? right hand? side of", "on the righthand side? of", "to|on|at the far right of"), SURFACES
         ),
         "on the near side of": Meanings(
             ("in front of", "at the front of"), ("on|at the? near|nearer side of",), SURFACES

@@ -6,7 +6,7 @@ from __future__ import annotations
 from spatial_vlm_ros.language.distances import say_distance
 from spatial_vlm_ros.language.inflection import plural
 from spatial_vlm_ros.language.known_relations import RELATIONS
-from spatial_vlm_ros.language.lexicon import ACTIONS, ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SURFACE
+from spatial_vlm_ros.language.lexicon import ACTIONS, ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SURFACE, WITH
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.prepositions import ON_TOP_OF
 from spatial_vlm_ros.types import (
@@ -61,12 +61,12 @@ def describe(phrase: NounPhrase) -> str:
         words += [_ordinal(phrase.ordinal.n), *_frame(phrase.frame)]
     if phrase.count is not None and phrase.count >= 1:
         words.append(_NUMBER_WORDS.get(phrase.count, str(phrase.count)))
-    words += [word for word in phrase.attributes if not word.startswith(NOT)]
+    words += _attributes(phrase)
     *modifiers, head = phrase.category.split(" ")
     words += [*modifiers, plural(head) if several else head]
     if phrase.ordinal is not None:
         words.append(f"from the {_ORDER_WORDS.get(phrase.ordinal.from_, phrase.ordinal.from_)}")
-    words += _denied(phrase)
+    words += _after_noun(phrase)
     for i, clause in enumerate(phrase.relations):
         words.append(_clause(clause, first=i == 0))
     return " ".join(words)
@@ -79,15 +79,23 @@ def named(phrase: NounPhrase) -> str:
         phrase: the phrase.
 
     Returns:
-        For example "red mug", or "red mug that is not big".
+        For example "red mug", "red mug that is not big", or "jar with blue lid".
     """
-    said = [word for word in phrase.attributes if not word.startswith(NOT)]
-    return " ".join((*said, phrase.category, *_denied(phrase)))
+    return " ".join((*_attributes(phrase), phrase.category, *_after_noun(phrase)))
 
 
-def _denied(phrase: NounPhrase) -> list[str]:
-    words = [word.removeprefix(NOT) for word in phrase.attributes if word.startswith(NOT)]
-    return ["that is not", " or ".join(words)] if words else []
+def _attributes(phrase: NounPhrase) -> list[str]:
+    """The describing words before the noun."""
+    return [word for word in phrase.attributes if not word.startswith((NOT, WITH))]
+
+
+def _after_noun(phrase: NounPhrase) -> list[str]:
+    """Parts and marks, and what the object is not."""
+    features = [word for word in phrase.attributes if word.startswith(WITH)]
+    denied = [word.removeprefix(NOT) for word in phrase.attributes if word.startswith(NOT)]
+    features += ["without " + word.removeprefix(WITH) for word in denied if word.startswith(WITH)]
+    denied = [word for word in denied if not word.startswith(WITH)]
+    return [*(["that is not", " or ".join(denied)] if denied else []), *features]
 
 
 def render(query: SpatialQuery) -> str:

@@ -35,6 +35,7 @@ _GOES = phrases_of("goes", "should|must|shall go|be|stand|sit|lie|end", "should|
 """What says of an object where it is to go."""
 _WISHED = phrases_of("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
 """The same after a wish ("I want the mug to go …")."""
+_PUTTING = frozenset({"put", "place", "set", "lay", "drop"})
 _ONE_SIDE = phrases_of("on|to|at one side|hand")
 _OTHER_SIDE = phrases_of("on|to|at the other|opposite side|hand?", "on another")  # fmt: skip
 _HAVING = phrases_of("with", "having", "that|which has|have|had", "has|have", "without", "that|which does|do not have",
@@ -75,6 +76,9 @@ class _Order(Simplifier):
             self._first,
             self._then,
             self._it_goes,
+            self._it_is,
+            self._place_first,
+            self._pulled_open,
             self._topic,
             self._goes,
             self._give_a_push,
@@ -98,6 +102,10 @@ class _Order(Simplifier):
                 self._on_either_side(i)
                 self._had(i)
                 self._underlaid(i)
+            if self.texts[i] in ("pair", "pairs"):
+                self._paired(i)
+            if self.texts[i] == "where":
+                self._where_it_is(i)
             if self.texts[i] == "number":
                 self._numbered(i)
             i += 1
@@ -113,6 +121,22 @@ class _Order(Simplifier):
         )
 
     # -------------------------------------------------------------------------------------------- topics
+
+    def _place_first(self) -> None:
+        """Write "put the ball left of the box" for "left of the box put the ball"."""
+        first = self._polite()
+        if not self.relating(first) or not self.peek(first) & {"REL"}:
+            return
+        verb = next((i for i in range(first + 2, len(self.words) - 1) if self.texts[i] in _PUTTING), None)
+        if verb is None or not self.opens(verb + 1) or set(self.texts[first:verb]) & lexicon.PURE_VERBS:
+            return
+        if any("REL" in self.peek(i) and self.relating(i) for i in range(verb, len(self.words))):
+            return
+        end = next(i for i in range(verb, len(self.words) + 1) if self.tail[i])
+        place = self.words[first : verb - self._sign(verb - 1, "comma")]
+        self.words[first:end] = [*self.words[verb:end], *place]
+        self.rewritten += 1
+        self.reset()
 
     def _leading_view(self) -> None:
         """Put a view that the sentence starts with at its end."""

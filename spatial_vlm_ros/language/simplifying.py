@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.inflection import PAIRED
 from spatial_vlm_ros.language.lookahead import Lookahead
 from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS, SURFACES
 from spatial_vlm_ros.language.words import Word
 
 Phrases = Mapping[str, Sequence[tuple[str, ...]]]
@@ -35,6 +37,15 @@ AFTERWARDS = phrases_of("then", "after that|this", "afterwards", "next", "and th
 _LANDS = phrases_of("goes|belongs", "should|must|shall|will|can|has|needs|is|ought to? go|end|land up?",
                   "should|must|shall|will|can|has|needs|is|ought to? be put|placed|set|moved|left down?")  # fmt: skip
 """What says where to put an object that was named before ("…, and then it should go …")."""
+_IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they should|must|ought to? be")
+"""What says in a sentence of its own where an object is."""
+_HAS = frozenset({"has", "have", "had", "having", "with"})
+_SOMEWHERE = phrases_of("somewhere|right|just|over", "the one|ones")
+_THE_ONE = phrases_of("the one|ones")
+_MOVED_OPEN = frozenset({"pull", "push", "slide", "swing"})
+_OPENED = {"open": "open", "shut": "close", "closed": "close"}
+_BEFORE_VERBS = frozenset({"POLITE", "AND", "THEN", "COMMA"})
+_STANDS = frozenset({"is", "are", "stands", "sits", "lies"})
 _UNDERLAYS = frozenset({"coaster", "saucer", "placemat", "trivet", "doily"})
 """Objects that another has only by standing on them ("the mug without a coaster")."""
 
@@ -84,6 +95,50 @@ class Simplifier(Lookahead):
             if length and self.peek(i - 1) & {"COMMA", "AND", "THEN", "STOP"} and self.relating(i + 1 + length):
                 self._put(i, 1 + length, "put", "it" if self.texts[i] == "it" else "them")
 
+    def _it_is(self) -> None:
+        """Write "my glasses that are on the sill" for "my glasses? They're on the sill", if nothing else was named."""
+        for i in range(2, len(self.words) - 1):
+            length = self._longest(i, _IS_THERE)
+            if not length and self._sign(i - 1, "comma"):  # "the scalpel, the one in the dish"
+                length = self._longest(i, _THE_ONE)
+            said = i + length + self._longest(i + length, _SOMEWHERE)
+            after_noun = self._sign(i - 1, "stop") or self._sign(i - 1, "comma") or self.texts[i - 1] not in _HAS
+            tells = length and after_noun and self._tells(said + (self.texts[said : said + 1] == ["not"]))
+            if tells and not any(self.peek(j) & {"REL", "OF", "AND", "THATIS"} for j in range(i)):
+                ended = self._sign(i - 1, "stop") or self._sign(i - 1, "comma")
+                self._put(i - ended, said - i + ended, "that", "is" if self.texts[i].startswith("it") else "are")
+                return
+
+    def _tells(self, i: int) -> bool:
+        """Whether a relation stands at word `i`, or a describing word at the end."""
+        return self.relating(i) or bool(self.peek(i) & {"ADJ", "ADJNOUN"} and self.tail[i + 1])
+
+    def _pulled_open(self) -> None:
+        """Write "open the drawer" for "pull the drawer open" and "pull open the drawer"."""
+        for i in range(len(self.words)):
+            if self.texts[i] not in _MOVED_OPEN or (i and not self.peek(i - 1) & _BEFORE_VERBS):
+                continue
+            state = next((j for j in range(i + 1, len(self.words)) if self.texts[j] in _OPENED), None)
+            if state is None:
+                continue
+            after_noun = state > i + 2 and self.opens(i + 1) and self.tail[state + 1]
+            if after_noun or (state == i + 1 and self.peek(state + 1) & {"DET"}):
+                verb = _OPENED[self.texts[state]]
+                self._put(state, 1)
+                self._put(i, 1, verb)
+                return
+
+    def _where_it_is(self, i: int) -> None:
+        """Write "the shelf with the cereal" for "the shelf where the cereal is"."""
+        if not i or self.texts[i - 1] not in SURFACES | CONTAINERS | PARTS or not self.opens(i + 1):
+            return
+        for j in range(i + 2, min(i + 8, len(self.words))):
+            if self.texts[j] in _STANDS:
+                if self.tail[j + 1]:
+                    self._put(j, 1)
+                    self._put(i, 1, "with")
+                return
+
     def _underlaid(self, i: int) -> None:
         """Write "that is not on a coaster" for "without a coaster"."""
         if self.texts[i] not in ("with", "without") or not self.peek(i + 1) & {"DET"}:
@@ -91,6 +146,15 @@ class Simplifier(Lookahead):
         noun = next((j for j in range(i + 2, min(i + 5, len(self.words))) if self.texts[j] in _UNDERLAYS), 0)
         if noun and not self.nominal(noun + 1) and all("ADJ" in " ".join(self.peek(j)) for j in range(i + 2, noun)):
             self._put(i, 1, "that", "is", *(["not"] if self.texts[i] == "without" else []), "on")
+
+    def _paired(self, i: int) -> None:
+        """Write "the nearest scissors" for "the nearest pair of scissors"; "a pair of scissors" is a quantity."""
+        if self._at(i + 1, "of") and self.texts[i + 2 : i + 3] and self.texts[i + 2] in PAIRED:
+            many_glasses = (
+                self.texts[i] == "pairs" and self.texts[i + 2] == "glasses"
+            )  # "both glasses" are to drink from
+            if i and not many_glasses and not self.peek(i - 1) & {"DET", "VERB", "COMMA"}:
+                self._put(i, 3, self.texts[i + 2])
 
     def _numbered(self, i: int) -> None:
         """Write "the bottle that is third from the right" for "bottle number three from the right"."""

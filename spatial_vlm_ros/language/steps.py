@@ -200,10 +200,16 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
             target = _with_more(_place_before(done, done[-1].target) or done[-1].target, target)
         elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
+        elif done and task.head.one and target.category == "object" and command.action == AVOID:
+            target = replace(target, category=done[-1].target.category)  # "any cup without touching the red one"
         place = _place_before(done, target) if done else None
         target = _replaced(target, place)
         destination = command.destination
         if destination is not None:
+            if done and _is_other(destination) and (done[-1].target.relations or done[-1].destination is not None):
+                raise NotUnderstoodError(
+                    instruction, (task.start, task.end), "the other what?", 'name it: "on the other tray"'
+                )  # fmt: skip
             destination = _destination(destination, place)
             if destination is None:
                 raise NotUnderstoodError(
@@ -212,6 +218,14 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
                 )  # fmt: skip
         done.append(Assembled(command.action, target, destination))
     return tuple(done)
+
+
+def _is_other(destination: Destination) -> bool:
+    """Whether a place is at "the other one", whose noun was left out."""
+    return any(
+        anchor.category in _PRONOUNS and any(clause.relation == "other than" for clause in anchor.relations)
+        for anchor in destination.anchors
+    )
 
 
 def _object_before(done: Sequence[Assembled], action: str) -> NounPhrase:

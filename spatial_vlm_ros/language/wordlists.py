@@ -63,6 +63,7 @@ COMPOUNDS = (
     "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes", "long grain rice", "straight edge",
     "stop sign|watch", "can opener", "big mac", "mini fridge", "clean wipes", "new york", "deep fryer", "broad beans",
     "full cream", "empty space", "round table", "water colour|color", "orange peel",
+    "bus stop|stops", "door stop|stops",
 )  # fmt: skip
 """Compounds whose first word would otherwise be taken for a describing word."""
 
@@ -79,8 +80,8 @@ OUTSIDE = word_set("""
     sleeps slept run runs ran jump jumps jumped speak tell tells told ask asks asked make makes made seem seems
     seemed become becomes became feel feels felt keep keeps try tries tried use uses love loves hate hates don't
     dont doesn't doesnt didn't didnt won't wont wouldn't wouldnt couldn't couldnt can't cant cannot shouldn't
-    i'm i've i'll you're you've we're they're he's she's im ive yesterday tomorrow today tonight maybe perhaps
-    everyone someone anyone everybody somebody much more most less least
+    it's theyre i'm i've i'll you're you've we're they're he's she's im ive yesterday tomorrow today tonight maybe
+    perhaps everyone someone anyone everybody somebody much more most less least
 """)  # fmt: skip
 """English words that belong to the language but not to this grammar; never taken for nouns."""
 
@@ -131,6 +132,11 @@ PARTS = word_set("""
     burner hotplate division partition side spout button section slot tier level half end tip lip stem wheel cover hinge
 """)  # fmt: skip
 """Things that are parts of others: "the jar's lid", "lid of jar"."""
+
+FEATURES = PARTS - word_set("keyboard screen needle pin bulb hose switch cork page half side end") | word_set("""
+    logo sticker label crack dent scratch stain stripe dot pattern writing ear eye nose tail wing face
+""")
+"""Parts and marks that an object may be described by: "the jar with the blue lid"."""
 
 HESITATIONS = word_set("""
     um uh er erm ehm hm hmm uhm umm uhh ah eh mm

@@ -171,6 +171,27 @@ class SecondOpinionConfig(Bounded):
 
 
 @dataclass(frozen=True)
+class LanguageConfig(Bounded):
+    """Who reads the words."""
+
+    reader: str = option(
+        "grammar",
+        "who reads words: the grammar alone, or where it does not understand them a language model, too, whose reading "
+        "is checked word by word and has to be confirmed by a person",
+        choices=("grammar", "grammar+model"),
+    )
+    model: str = option(
+        "", 'the language model: "model=NAME url=http://127.0.0.1:8000/v1 name=value"; its words leave this machine '
+        "where the url does"
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reader != "grammar" and not self.model:
+            raise InputError("parameter language.model", "nothing", "model=NAME url=…", "name the model and its server")
+
+
+@dataclass(frozen=True)
 class ResolverConfig:
     """Configuration of the resolver.
 
@@ -178,6 +199,7 @@ class ResolverConfig:
         frame_of_reference: used when neither the words nor the request say one: viewer (default), robot, speaker or
             world.
         depth, lift, relation, decision, place, second_opinion: the numbers of each step.
+        language: who reads the words.
     """
 
     frame_of_reference: FrameOfReference = FrameOfReference.VIEWER
@@ -187,6 +209,7 @@ class ResolverConfig:
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     place: PlaceConfig = field(default_factory=PlaceConfig)
     second_opinion: SecondOpinionConfig = field(default_factory=SecondOpinionConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
 
     def __post_init__(self) -> None:
         names = [frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.language.lexicon import NOT
+from spatial_vlm_ros.language.lexicon import NOT, WITH
 from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import normal_cdf
@@ -90,6 +90,8 @@ def is_comparison(word: str, layout: Layout) -> bool:
 def _said(word: str, detection: Detection) -> float:
     """What the detector's own words say: YES, NEAR, NO, or NaN where they say nothing."""
     given = [a.lower() for a in detection.attributes]
+    if word.startswith(WITH):
+        return _featured(word.removeprefix(WITH), detection.label.lower(), given)
     if word in given or word in detection.label.lower().split():
         return YES
     family = colour_family(word)
@@ -104,6 +106,22 @@ def _said(word: str, detection: Detection) -> float:
     if family in families:
         return YES
     return NEAR if any(near_families(family, f) and not both_basic(family, f) for f in families) else NO
+
+
+def _featured(feature: str, label: str, given: Sequence[str]) -> float:
+    """What the detector's words say of a part or a mark: YES, NO for one of another colour, or NaN for nothing."""
+    said = feature.split()
+    for words in (each.replace("-", " ").split() for each in (label, *given)):
+        if any(words[i : i + len(said)] == said for i in range(len(words))):
+            return YES
+        before = [colour_family(words[i - 1]) for i in range(1, len(words)) if words[i] == said[-1]]
+        if (
+            len(said) > 1
+            and (colour := colour_family(said[-2])) is not None
+            and any(f not in (None, colour) for f in before)
+        ):
+            return NO
+    return float("nan")
 
 
 def stated_colours(detection: Detection) -> frozenset[str]:

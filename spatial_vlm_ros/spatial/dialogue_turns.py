@@ -162,6 +162,24 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
     return _Taking(words, before).turn()
 
 
+def take_reading(words: str, command: str, queries: Readings) -> DialogueTurn:
+    """What words ask that somebody else has read; the answer has to be confirmed.
+
+    Args:
+        words: as they were said.
+        command: what they were read as.
+        queries: the readings of that.
+
+    Raises:
+        NotUnderstoodError: the preferred reading needs what is not known.
+        StopRequestedError: the command is to stop.
+    """
+    if queries[0].action == STOP:
+        raise StopRequestedError(words)
+    doubt = f'a language model has read the words as "{command}"'
+    return DialogueTurn(words, (Attempt(supported(queries), doubt=doubt),))
+
+
 def is_end(words: str) -> bool:
     """Whether words end a dialogue ("never mind")."""
     return classify(words).kind == "end"

@@ -188,11 +188,16 @@ class Stamp:
 
     def distance(self, taken: Cells) -> Reals:
         """(R, C) by how much the outline, with its middle on a cell, is clear of the cells taken; 0 = it touches."""
-        met = cv2.dilate(taken.view(np.uint8), self.pattern, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        met = self.touching(taken).view(np.uint8)
         far = np.float32(_FAR)
         if not met.any():
             return np.full(taken.shape, far)
         return np.minimum(cv2.distanceTransform(1 - met, cv2.DIST_L2, 5) * np.float32(self.step), far)
+
+    def touching(self, taken: Cells) -> Cells:
+        """(R, C) where the outline, with its middle on a cell, touches cells that are taken."""
+        met = cv2.dilate(taken.view(np.uint8), self.pattern, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        return np.asarray(met.view(np.bool_))
 
     def share(self, cells: Cells) -> Reals:
         """(R, C) part of the outline, with its middle on a cell, that lies on the given cells."""

@@ -154,7 +154,7 @@ def _blocking(layout: Layout, supporting: SupportingSurface, obj: Moved, weight:
     stamp = Stamp.of(obj.outline, supporting.grid.step)
     taken = []
     for row in supporting.others:
-        met = stamp.distance(supporting.grid.filled([layout.footprint[row]])) <= 0
+        met = stamp.touching(supporting.grid.filled([layout.footprint[row]]))
         taken.append((round(float(weight[met].sum()), 9), -row))
     return tuple(-row for part, row in sorted(taken, reverse=True) if part > 0)
 

@@ -175,6 +175,8 @@ class SpatialQuery:
             those of the one that is resolved. Empty for one command.
         avoid: objects that the motion keeps away from ("without touching the cup").
         question: what is asked, where the words are a question about space; not part of equality. Nothing is acted on.
+        read_by: who read the words: the grammar, or a language model where it did not understand them; not part of
+            equality.
     """
 
     instruction: str
@@ -186,3 +188,4 @@ class SpatialQuery:
     steps: tuple[Step, ...] = ()
     avoid: tuple[NounPhrase, ...] = ()
     question: SpaceQuestion | None = field(default=None, compare=False)
+    read_by: Literal["grammar", "model"] = field(default="grammar", compare=False)

@@ -20,6 +20,8 @@ def excluded(query: SpatialQuery) -> list[str]:
 PLACES = (
     ("put the cup on the tray but not near the plate", "on tray", ["near plate"]),
     ("put the cup on the tray, not near the plate", "on tray", ["near plate"]),
+    ("put the cup anywhere on the shelf apart from the right end", "on shelf", ["at the right side of shelf"]),
+    ("put the cup on the shelf except the near half", "on shelf", ["at the front of shelf"]),
     ("put the cup on the tray, away from the plate", "on tray", ["near plate"]),
     ("put the cup on the table and not behind the box", "on table", ["behind box"]),
     ("put the cup near the box, but not on the tray or the plate", "near box", ["on tray", "on plate"]),
@@ -195,7 +197,7 @@ def test_verbs_take_from_a_source_and_to_a_goal(instruction: str, expected: str)
         ("pull the box nearer", "nearer"),
         ("lay the book flat on the table", "flat"),
         ("move the cup left", "left"),
-        ("pull the drawer open", "open"),
+        ("lay the book open", "open"),
         ("grab a non-red cup", "non-red"),
         ("grab the non red cup", "non"),
         ("put the mug a bit further left", "further"),

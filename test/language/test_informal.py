@@ -39,7 +39,7 @@ SAID = [
     ("the jar that is taller than the rest", "find: ^tallest jar"),
     ("the jar without a saucer", "find: jar [not on saucer]"),
     ("the jar with the blue saucer", "find: jar [on <blue> saucer]"),
-    ("the jar without a handle", "find: jar [without handle]"),
+    ("the jar without a handle", "find: <not with handle> jar"),
 ]
 OTHER_READINGS = [
     ("the lower shelf", "find: ^lowest shelf"),

@@ -89,7 +89,7 @@ def test_drawers_are_counted_from_the_top(said: str, n: int, side: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "relation"),
-    [("bin with the banana", "containing"), ("plate with the apple", "supporting"), ("box with the lid", "with"),
+    [("bin with the banana", "containing"), ("plate with the apple", "supporting"), ("tool with the clip", "with"),
      ("mug with the spoon", "with"), ("compartment with the fork", "containing")],
 )  # fmt: skip
 def test_what_holds_objects_is_with_what_it_holds(words: str, relation: str) -> None:

@@ -75,6 +75,8 @@ QUESTIONS = [
     ("where is the mug relative to the box?", "where: mug | box"),
     ("where did I put my keys", "where: x-1 key"),
     ("which mugs are behind the box?", "which: x-1 mug [behind box]"),
+    ("which cup has a spoon in it?", "which: cup [containing spoon]"),
+    ("which cup has no spoon in it", "which: cup [not containing any spoon]"),
     ("what is left of the mug?", "which: object [left of mug]"),
     ("what do you see on the tray", "which: object [on tray]"),
     ("what do you see?", "which: x-1 object"),

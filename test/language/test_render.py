@@ -94,7 +94,11 @@ def destinations(draw: st.DrawFn) -> Destination:
     distance = draw(st.none() | DISTANCES)
     name = draw(st.sampled_from(sorted(set(MEASURED.values())) if distance else PLACES))
     frame = draw(FRAMES) if RELATIONS[name].framed else None
-    return Destination(name, (draw(phrases(1)),), frame, distance)
+    place = draw(phrases(1))
+    if name in ("at the corner of", "at the edge of", "at the end of"):  # nearest the box: the corner, or the tray?
+        kept = tuple(each for each in place.relations if each.relation not in ("closest to", "farthest from"))
+        place = replace(place, relations=kept)
+    return Destination(name, (place,), frame, distance)
 
 
 @st.composite

@@ -128,6 +128,18 @@ def test_a_word_that_nothing_can_tell_stays_undecided(tabletop: Tabletop) -> Non
     assert judged("transparent", layout).tolist() == [0.5, 0.5]
 
 
+def test_a_part_is_told_by_the_detectors_words_alone(tabletop: Tabletop) -> None:
+    seen = tabletop.see(*cans(tabletop, "blue", "red", "green"))
+    assert judged("with red lid", layout_of(tabletop, seen)).tolist() == [0.5, 0.5, 0.5]
+    told = judged("with red lid", layout_of(tabletop, seen, [("blue lid",), ("red lid",), ()]))
+    assert told[1] > 0.9
+    assert max(told[0], told[2]) < 0.1
+    other = judged("with red lid", layout_of(tabletop, seen, [("blue lid",), (), ()]))
+    assert other[0] < 0.1
+    assert other[1:].tolist() == [0.5, 0.5]
+    assert judged("not with lid", layout_of(tabletop, seen, [("blue lid",), (), ()]))[0] < 0.1
+
+
 def test_a_word_given_to_one_is_a_contrast_to_the_others(tabletop: Tabletop) -> None:
     layout = layout_of(tabletop, tabletop.see(*cans(tabletop, "blue", "red")), [("metal",), ()])
     metal = judged("metal", layout)

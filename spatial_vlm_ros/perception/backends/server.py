@@ -10,27 +10,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
-import ssl
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from spatial_vlm_ros.errors import (
     CancelledError,
-    FileError,
     InputError,
     ModelError,
     ModelTimeoutError,
     SpatialVlmError,
-    UnknownNameError,
 )
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
-from spatial_vlm_ros.perception.backends.server_address import Address
-from spatial_vlm_ros.perception.backends.server_http import Client, Credential, RequestLimits, ServerDownError
+from spatial_vlm_ros.perception.backends.server_http import Client, ServerDownError
+from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, chosen, number, server_client
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
@@ -39,13 +35,11 @@ from spatial_vlm_ros.perception.replies import NamedObject, parse_reply
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
-DEFAULT_URL = "http://127.0.0.1:8000/v1"
 SAME_BOX = 0.8  # overlap (IoU) from which boxes with different labels are one object
 _UNKNOWN = 1.0  # score of an object where the server tells no probabilities: it weighs nothing in the choice
 _ANSWERS: Mapping[str, bool] = {"yes": True, "no": False}
 _SCHEMAS: Mapping[str, bool] = {"strict": True, "none": False}
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class ServerGrounder:
@@ -239,28 +233,20 @@ def load(
         ModelError: the fallback cannot be loaded, or the server refuses.
         ConventionError: the model writes places in another way than stated.
     """
-    address = Address.parse(url)
-    name = f"{model} at {address.origin}"
+    client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
     asking = chat.ChatPrompt(
         model=model,
-        convention=_chosen("convention", convention, CONVENTIONS),
-        schema=_chosen("schema", schema, _SCHEMAS),
-        logprobs=_chosen("logprobs", logprobs, _ANSWERS),
+        convention=chosen("convention", convention, CONVENTIONS),
+        schema=chosen("schema", schema, _SCHEMAS),
+        logprobs=chosen("logprobs", logprobs, _ANSWERS),
         image=cast("chat.ImageFormat", image),
-        longest_side=_number("longest_side", longest_side, int),
-        multiple=_number("multiple", multiple, int),
-        max_tokens=_number("max_tokens", max_tokens, int),
+        longest_side=number("longest_side", longest_side, int),
+        multiple=number("multiple", multiple, int),
+        max_tokens=number("max_tokens", max_tokens, int),
     )
-    limits = RequestLimits(
-        connect_s=_number("connect_timeout", connect_timeout, float),
-        read_s=_number("read_timeout", read_timeout, float),
-        budget_s=_number("budget", budget, float),
-        retries=_number("retries", retries, int),
-    )
-    client = Client(address, limits, name, _credential(key_env, address), _certificates(ca_file, address))
     other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
     grounder = ServerGrounder(client, asking, name, other, fallback)
-    if _chosen("probe", probe, _ANSWERS):
+    if chosen("probe", probe, _ANSWERS):
         try:
             check_convention(name, grounder)
         except ServerDownError as error:
@@ -281,45 +267,3 @@ def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
         else:
             groups.append([n])
     return groups
-
-
-def _credential(variable: str, address: Address) -> Credential | None:
-    """The API key of an environment variable; it is never shown."""
-    if not variable:
-        return None
-    key = os.environ.get(variable, "").strip()
-    what = f"environment variable {variable!r}"
-    if not key:
-        raise InputError(what, "nothing", "the model server's API key", "export it, or leave key_env out")
-    if not all(33 <= ord(c) <= 126 for c in key):
-        raise InputError(what, "characters that no key has", "printable ASCII without spaces", "export it anew")
-    if address.scheme == "http" and not address.on_this_machine:
-        repair = "use https, or forward a port of this machine to the server (ssh -L)"
-        raise InputError("url of the model server", f"{address} with an API key", "https", repair)
-    return Credential(key, variable)
-
-
-def _certificates(path: str, address: Address) -> ssl.SSLContext | None:
-    """What the server's certificate is checked against; None = what the system trusts."""
-    if not path:
-        return None
-    if address.scheme != "https":
-        raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise FileError(path, str(error), "give a PEM file of the authority that signed the certificate") from error
-
-
-def _chosen(option: str, name: str, choices: Mapping[str, _T]) -> _T:
-    if name not in choices:
-        raise UnknownNameError(option, name, choices)
-    return choices[name]
-
-
-def _number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
-    try:
-        return kind(text)
-    except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise InputError(option, repr(text), wanted, "correct the option") from error

@@ -43,7 +43,8 @@ REQUEST_SCHEMA: dict[str, Any] = {
                     "properties": {
                         "role": {"const": "user"},
                         "content": {
-                            "type": "array",
+                            "type": ["array", "string"],  # a string where there is no picture
+                            "minLength": 1,
                             "prefixItems": [
                                 {
                                     "type": "object",
@@ -119,7 +120,8 @@ class Received:
 
     @property
     def text(self) -> str:
-        return str(self.body["messages"][1]["content"][1]["text"])
+        content = self.body["messages"][1]["content"]
+        return str(content if isinstance(content, str) else content[1]["text"])
 
     @property
     def answer_schema(self) -> dict[str, Any]:
@@ -190,6 +192,8 @@ def checked(path: str, headers: dict[str, str], data: bytes) -> Received:
     if "response_format" in body:
         jsonschema.Draft202012Validator.check_schema(body["response_format"]["json_schema"]["schema"])
         strict(body["response_format"]["json_schema"]["schema"])
+    if isinstance(body["messages"][1]["content"], str):
+        return Received(path, headers, body, np.zeros((0, 0, 3), np.uint8))
     kind, _, coded = body["messages"][1]["content"][0]["image_url"]["url"].partition(";base64,")
     encoded = base64.b64decode(coded, validate=True)
     if encoded[:3] != (b"\xff\xd8\xff" if kind == "data:image/jpeg" else b"\x89PN"):

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be said of two objects, or says how and not where: refused, for no scene settles it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.assembly import SLIDE
+from spatial_vlm_ros.language.lexicon import NOT, WITH
+from spatial_vlm_ros.language.sentence import Attachable
+
+_MOVED = frozenset({"place", SLIDE, "push", "pull"})
+_PUSHED = _MOVED - {"place"}
+_BESIDE = frozenset({"next to", "near"})
+
+
+def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: str, placed: str) -> None:
+    """Refuse an item that nobody can tell the meaning of.
+
+    Args:
+        action: canonical verb.
+        items: what follows the head.
+        i: which of them.
+        instruction: the whole instruction.
+        placed: relation of the place that was named right before it; "" where there is none.
+
+    Raises:
+        NotUnderstoodError: with what it may be said of.
+    """
+    item = items[i]
+    found: tuple[str, str] | None = None
+    end = item.end
+    describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
+    if item.kind == "adjective" and action in _MOVED and not (item.relative or item.predicate or item.link):
+        found = "how a thing is put down cannot be said here", "say where alone, or describe the thing before its noun"
+    elif describes and i and _is_feature(items[i - 1]):
+        found = (
+            "this may be said of the part or of the whole",
+            'say it before the noun: "the left jar with the red lid"',
+        )
+    elif item.kind == "side" and item.link == "comma" and placed in _BESIDE:
+        found = "this may be a side of the place, or the one on that side", 'say "right of the basin"'
+    elif item.distance is not None and action in _MOVED and _moves_away(item, instruction):
+        end = len(instruction)
+        found = "how far to move away cannot be said here", 'say where to: "10 cm from the wall", "10 cm to the left"'
+    elif item.kind == "side" and action in _PUSHED and _is_way(item, instruction):
+        found = "how far is that?", 'say "10 cm to the left"'
+    if found is not None:
+        raise NotUnderstoodError(instruction, (item.start, end), *found)
+
+
+def _is_feature(item: Attachable) -> bool:
+    """Whether an item is a part or a mark ("with the lid")."""
+    return item.kind == "adjective" and item.words[0].removeprefix(NOT).startswith(WITH)
+
+
+def _moves_away(item: Attachable, instruction: str) -> bool:
+    """Whether an item says by how much to move away from something ("away from the wall by 10 cm")."""
+    return item.said.startswith("away from") and instruction[item.end :].lstrip().lower().startswith("by ")
+
+
+def _is_way(item: Attachable, instruction: str) -> bool:
+    """Whether an item is the direction of a push ("push the box to the left")."""
+    said = instruction[item.start : item.end].lower()
+    return said.startswith(("to ", "towards ")) and not (item.relative or item.predicate)

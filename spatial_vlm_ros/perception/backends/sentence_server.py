@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A language model behind an OpenAI-compatible server that reads sentences which the grammar does not understand.
+
+Limits, secrets and certificates are those of the backend "server": docs/model_server.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters.bounds import check_names
+from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.perception.backends import server_chat as chat
+from spatial_vlm_ros.perception.backends.server_http import Client
+from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, number, server_client
+from spatial_vlm_ros.perception.reader import ModelReading
+from spatial_vlm_ros.perception.sentence_reading import model_reading, reading_request
+
+MOST_TOKENS = 32768
+
+
+class ServerReader:
+    """Asks a model server to say a sentence as one plain command; a SentenceReader. Threads may share it.
+
+    Args:
+        client: of the server.
+        model: its name on the server.
+        name: of model and server, for errors.
+        max_tokens: of an answer.
+    """
+
+    def __init__(self, client: Client, model: str, name: str, max_tokens: int) -> None:
+        self.name = name
+        self._client, self._model, self._max_tokens = client, model, max_tokens
+
+    def read(self, instruction: str) -> ModelReading:
+        """See SentenceReader.read.
+
+        Raises:
+            InputError: the words cannot be quoted.
+            ServerTimeoutError, ServerDownError: as those of the backend "server".
+            ModelError: the server refuses or answers what cannot be used.
+            NotUnderstoodError: there is no command in the words, or the reading may not be believed.
+        """
+        request = reading_request(chat.quoted(instruction), self._model, self._max_tokens)
+        answer = self._client.post("/chat/completions", json.dumps(request).encode("ascii"))
+        return model_reading(instruction, chat.said(answer, self.name).text, self.name)
+
+
+def load(
+    model: str,
+    url: str = DEFAULT_URL,
+    key_env: str = "",
+    ca_file: str = "",
+    max_tokens: str = "2048",
+    connect_timeout: str = "3",
+    read_timeout: str = "10",
+    budget: str = "12",
+    retries: str = "1",
+) -> ServerReader:
+    """Load the reader. Nothing is asked yet. The options: docs/model_server.md.
+
+    Raises:
+        InputError: an option is wrong, or the API key would cross a network in clear text.
+        FileError: the file of certificates cannot be read.
+    """
+    most = number("max_tokens", max_tokens, int)
+    if not model.strip() or not 1 <= most <= MOST_TOKENS:
+        got, wanted = f"model {model!r}, max_tokens {most}", f"a name, and 1 to {MOST_TOKENS}"
+        raise InputError(
+            "options of the language model", got, wanted, "correct them; the name is in the server's /models"
+        )
+    client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
+    return ServerReader(client, model, name, most)
+
+
+def load_reader(options: str) -> ServerReader:
+    """The reader of a model server.
+
+    Args:
+        options: "model=NAME url=http://… name=value", as one writes them; docs/model_server.md.
+
+    Raises:
+        InputError: an option is wrong or unknown.
+        FileError: a file that they name cannot be read.
+    """
+    given = parse_options(options)
+    known = list(inspect.signature(load).parameters)
+    check_names("option of language.model", given, known)
+    if "model" not in given:
+        raise InputError("language.model", repr(options), "model=NAME url=…", "name the model and its server")
+    return load(**given)
