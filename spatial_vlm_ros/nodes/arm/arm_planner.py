@@ -257,8 +257,8 @@ class ArmPlanner(Node):
         silent = [name for name in ARM_JOINTS if name not in heard]
         if silent:
             topic = self.resolve_topic_name("joint_states")
-            words = f"{topic} has told nothing of {silent[0]} for {self._config.joint_state_age:g} s"
-            raise CodedError(Codes.ROBOT_STATE_STALE, words)
+            reason = f"{topic} has told nothing of {silent[0]} for {self._config.joint_state_age:g} s"
+            raise CodedError(Codes.ROBOT_STATE_STALE, reason)
         return heard
 
     def _on_joints(self, message: JointState) -> None:
