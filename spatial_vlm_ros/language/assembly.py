@@ -8,24 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.exclusions import OTHER_THAN, of_place, with_exceptions
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
-from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE, SURFACE
-from spatial_vlm_ros.language.part_phrases import AT_SIDES, corner_of
+from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE
+from spatial_vlm_ros.language.part_phrases import corner_of
 from spatial_vlm_ros.language.part_words import counted_down
 from spatial_vlm_ros.language.prepositions import preposition_of
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
-from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
-OTHER_THAN = "other than"
 SLIDE = "slide"
 """To push, where what follows says where to; no query has this action."""
 _IT = frozenset({"it", "them"})
-_ROOM = frozenset({"space", "room", "gap", "clearance"})
-_UNNAMED = frozenset({NounPhrase("object"), NounPhrase("it"), NounPhrase("them")})
 _LOOKING = frozenset({"find", "verify", "look", "point"})
 """Actions on "a few mugs" that do not depend on how many."""
-_SIDES = frozenset({"end", "side", "half", "edge", "part"})
 _HOLDING = frozenset({"on", "inside", "to"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 
@@ -331,50 +327,6 @@ class _Assembly:
                 raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
 
-def _about(clause: RelationClause, place: NounPhrase) -> RelationClause:
-    """An exclusion whose "it" is the place itself ("next to the tray, not on it")."""
-    anchors = tuple(place if anchor in _UNNAMED else anchor for anchor in clause.anchors)
-    return replace(clause, anchors=anchors)
-
-
-def _except(destination: Destination, instruction: str) -> Destination:
-    """A destination in which "anywhere except the tray" excludes what is on the tray, or in it.
-
-    "On the tray except the left end" excludes that side of it.
-
-    Raises:
-        NotUnderstoodError: another part is excepted.
-    """
-    anchor = destination.anchors[0]
-    apart = [clause for clause in anchor.relations if clause.relation == OTHER_THAN]
-    sides = [_side_of(other) for clause in apart for other in clause.anchors]
-    if not apart or (anchor.category != SURFACE and not all(sides)):
-        if any(other.category.split(" ")[-1] in PARTS for clause in apart for other in clause.anchors):
-            raise NotUnderstoodError(
-                instruction, (0, len(instruction)), "this part cannot be excepted here",
-                'say a side: "on the tray, but not at the left end of the tray"',
-            )  # fmt: skip
-        return destination
-    kept = tuple(clause for clause in anchor.relations if clause not in apart)
-    bare = replace(anchor, relations=kept)
-    excluded = [RelationClause(_held_by(other), (other,)) for clause in apart for other in clause.anchors]
-    if all(sides):
-        excluded = [RelationClause(side, (bare,)) for side in sides if side]
-    anchors = (bare, *destination.anchors[1:])
-    return replace(destination, anchors=anchors, excluded=(*destination.excluded, *excluded))
-
-
-def _side_of(part: NounPhrase) -> str | None:
-    """The relation to the whole of what is at "the left end"; None for what is no side."""
-    whole = part.category.split(" ")[-1] in _SIDES and not part.relations
-    return AT_SIDES.get(part.superlative or "") if whole else None
-
-
-def _held_by(phrase: NounPhrase) -> str:
-    """How something stands to what it is put into or on."""
-    return "inside" if phrase.category.split(" ")[-1] in CONTAINERS else "on"
-
-
 def assemble(
     action: str,
     phrases: Sequence[Phrase | None],
@@ -410,14 +362,9 @@ def assemble(
         clause = assembly.clause(assembly.destination)
         if assembly.destination.also:
             clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
-        excluded = tuple(_about(assembly.clause(each), clause.anchors[0]) for each in assembly.excluded)
-        also = tuple(_about(assembly.clause(each), clause.anchors[0]) for each in assembly.also)
-        if any(anchor.category.split(" ")[-1] in _ROOM for each in excluded for anchor in each.anchors):
-            raise NotUnderstoodError(
-                instruction, (0, len(instruction)), "free space is asked for as a distance",
-                'say "at least 5 cm from the kettle"',
-            )  # fmt: skip
-        destination = _except(
+        excluded = tuple(of_place(assembly.clause(each), clause.anchors[0]) for each in assembly.excluded)
+        also = tuple(of_place(assembly.clause(each), clause.anchors[0]) for each in assembly.also)
+        destination = with_exceptions(
             Destination(
                 clause.relation, clause.anchors, clause.frame, clause.distance, clause.preposition, excluded, also
             ),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import PURE_VERBS
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.word_classes import TIMES
@@ -136,6 +137,8 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
 
 def _error(token: Token, instruction: str) -> NotUnderstoodError:
     reason, repair = _BY_KIND.get(token.kind, ("this does not fit here", _EXAMPLE))
+    if token.kind == "UNITLESS" and is_unit(token.text):  # "the cube of 10 cm"
+        reason, repair = DISTANCE_HERE
     if token.kind in ("OUTSIDE", "ADVERB"):
         reason, repair = _BY_WORD.get(token.text, (reason, repair))
     if token.kind == "VERB" and token.text not in PURE_VERBS and " " not in token.text:

@@ -241,6 +241,8 @@ class Tagger(UnknownWordTagger):
         return self.nominal(after) or None
 
     def _as_qty(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if value == lexicon.VAGUE and self.texts[after : after + 1] == ["the"]:  # "few the mugs"
+            return ("OUTSIDE", None)
         if text.split(" ")[0] in ("each", "every") and self.previous() == "REL" and self._moves():
             return ("EACH", None)
         if self.previous() in ("SUP", "ORD") and text.startswith("one of the") and self.tokens[-2:-1]:

@@ -83,6 +83,7 @@ def test_a_word_without_a_role_is_refused_with_its_place() -> None:
 
 
 NO_NOUNS = (
+    ("few the mugs", "few"), ("several the cups on the tray", "several"),
     ("box forward", "forward"), ("chick hiding", "hiding"), ("cup nearly", "nearly"), ("half", "half"),
     ("grab the cup sideways", "sideways"), ("grab the cup twice", "twice"), ("grab the cup alone", "alone"),
     ("grab the cup owned by me", "owned"), ("grab the cup barely behind the box", "barely"), ("grab half a cup",
