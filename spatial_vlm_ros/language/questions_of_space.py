@@ -118,7 +118,8 @@ class _QuestionReader(LengthReader):
                 indirect, i = True, i + length
                 continue
             length = self.phrase_at(words, i, tables.OPENINGS)
-            if not length or i + length >= len(words):
+            denied = words[i].text == "no" and words[i + 1 : i + 2] and words[i + 1].kind != "comma"
+            if not length or i + length >= len(words) or denied:  # "no where is the spoon"
                 break
             i += length
         return indirect, self.view_last(words[i:])
