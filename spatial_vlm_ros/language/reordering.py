@@ -124,6 +124,8 @@ class _Order(Simplifier):
 
     def _place_first(self) -> None:
         """Write "put the ball left of the box" for "left of the box put the ball"."""
+        if _PUTTING.isdisjoint(self.texts[2:]):
+            return
         first = self._polite()
         if not self.relating(first) or not self.peek(first) & {"REL"}:
             return

@@ -39,6 +39,7 @@ _LANDS = phrases_of("goes|belongs", "should|must|shall|will|can|has|needs|is|oug
 """What says where to put an object that was named before ("…, and then it should go …")."""
 _IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they should|must|ought to? be")
 """What says in a sentence of its own where an object is."""
+_PRONOUNS = frozenset({"it", "it's", "its", "they", "they're", "theyre", "one", "ones"})
 _HAS = frozenset({"has", "have", "had", "having", "with"})
 _SOMEWHERE = phrases_of("somewhere|right|just|over", "the one|ones")
 _THE_ONE = phrases_of("the one|ones")
@@ -97,6 +98,8 @@ class Simplifier(Lookahead):
 
     def _it_is(self) -> None:
         """Write "my glasses that are on the sill" for "my glasses? They're on the sill", if nothing else was named."""
+        if _PRONOUNS.isdisjoint(self.texts):
+            return
         for i in range(2, len(self.words) - 1):
             length = self._longest(i, _IS_THERE)
             if not length and self._sign(i - 1, "comma"):  # "the scalpel, the one in the dish"
@@ -115,6 +118,8 @@ class Simplifier(Lookahead):
 
     def _pulled_open(self) -> None:
         """Write "open the drawer" for "pull the drawer open" and "pull open the drawer"."""
+        if _MOVED_OPEN.isdisjoint(self.texts):
+            return
         for i in range(len(self.words)):
             if self.texts[i] not in _MOVED_OPEN or (i and not self.peek(i - 1) & _BEFORE_VERBS):
                 continue

@@ -29,6 +29,8 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
         NotUnderstoodError: with what it may be said of.
     """
     item = items[i]
+    if item.kind == "clause" and item.distance is None:
+        return
     found: tuple[str, str] | None = None
     end = item.end
     describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
