@@ -63,9 +63,9 @@ class Simplifier(Lookahead):
 
     def _longest(self, i: int, phrases: Phrases) -> int:
         """Number of words of the longest of several phrases at word `i`."""
-        if i >= len(self.texts):
-            return 0
-        return next((len(p) for p in phrases.get(self.texts[i], ()) if tuple(self.texts[i : i + len(p)]) == p), 0)
+        texts = self.texts
+        found = phrases.get(texts[i]) if i < len(texts) else None
+        return 0 if found is None else next((len(p) for p in found if tuple(texts[i : i + len(p)]) == p), 0)
 
     def _put(self, i: int, length: int, *texts: str) -> None:
         """Write other words for `length` words from `i` on (at least one of either)."""
