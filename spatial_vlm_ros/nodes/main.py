@@ -50,8 +50,8 @@ REPAIRS = {
 def without_shared_memory() -> None:
     """Have this process, and those that it starts, talk by UDP alone; before its first node.
 
-    Who is killed within Fast DDS's shared memory may leave a lock there, for which those who publish to it wait one to
-    three seconds: controllers, too. A profile of the user's own stays as it is.
+    Who is killed within Fast DDS's shared memory may leave a lock there, for which those who publish to it wait some
+    seconds: controllers, too. A profile of the user's own stays as it is.
     """
     chosen = [name for name in _PROFILES if os.environ.get(name)]
     if all(Path(os.environ[name]).name == _IMAGES for name in chosen):

@@ -111,15 +111,12 @@ def _said(word: str, detection: Detection) -> float:
 def _featured(feature: str, label: str, given: Sequence[str]) -> float:
     """What the detector's words say of a part or a mark: YES, NO for one of another colour, or NaN for nothing."""
     said = feature.split()
+    colour = colour_family(said[-2]) if len(said) > 1 else None
     for words in (each.replace("-", " ").split() for each in (label, *given)):
         if any(words[i : i + len(said)] == said for i in range(len(words))):
             return YES
         before = [colour_family(words[i - 1]) for i in range(1, len(words)) if words[i] == said[-1]]
-        if (
-            len(said) > 1
-            and (colour := colour_family(said[-2])) is not None
-            and any(f not in (None, colour) for f in before)
-        ):
+        if colour is not None and any(family not in (None, colour) for family in before):
             return NO
     return float("nan")
 

@@ -31,7 +31,8 @@ class NounPhrase:
 
     Args:
         category: the noun as said, singular, compounds joined by a space; "object" for "thing", "it", "one".
-        attributes: colours, sizes, materials and the like, as said.
+        attributes: colours, sizes, materials and the like, as said; "with " begins a part or mark ("with blue lid"),
+            "not " what was denied.
         count: number stated, None when singular; -1 for a plural without a number or "all".
         superlative: canonical word ("leftmost", "nearest", "tallest", …) or None.
         ordinal: or None.
