@@ -185,7 +185,8 @@ class MotionConfig(Bounded):
         "s",
         0.1,
         60.0,
-        "a planner that answers get_scene no more for this long while it executes counts as dead: the arm is stopped",
+        "a planner that answers get_scene no more for this long while it executes, or for three times its slowest "
+        "answer (1 s at most), counts as dead: the arm is stopped",
     )
     gripper_scale: float = parameter(
         1.0,

@@ -4,7 +4,8 @@
 moveit2, branch jazzy, commit 4d841063 (main, commit 8fcb5d23, and kilted do not differ in what is cited). Lines are of
 moveit_ros/move_group/src/default_capabilities/: execute_trajectory_action_capability.cpp ("execute" below),
 move_action_capability.cpp ("move"), apply_planning_scene_service_capability.cpp; of moveit_core/planning_scene/src/
-planning_scene.cpp ("scene"), and as execution_double.py says. The paths themselves are those of the built-in planner.
+planning_scene.cpp ("scene"), of moveit_ros/planning/planning_scene_monitor/src/planning_scene_monitor.cpp, and as
+execution_double.py says. The paths themselves are those of the built-in planner.
 
 What is left out: plan_only false, pipelines (LIN is straight, every other planner free), request adapters, meshes.
 The octomap is kept and told, but nothing is planned around it.
@@ -95,7 +96,9 @@ class MoveGroupDouble:
         self._plans: dict[bytes, Future] = {}
         self._jobs = Jobs(self.node)
         self.node.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)
-        self.node.create_service(GetPlanningScene, "get_planning_scene", self._on_get)
+        # planning_scene_monitor.cpp:105-119, 245-248, 658-666: a private node with a thread of its own
+        monitor = Node("move_group_private", context=context)
+        monitor.create_service(GetPlanningScene, "get_planning_scene", self._on_get)
         self.node.create_subscription(  # manager:201-206: a group of its own, ServicesQoS: reliable, 10 deep
             String, "trajectory_execution_event", self._on_event, QoSProfile(depth=10),
             callback_group=MutuallyExclusiveCallbackGroup(),
@@ -107,6 +110,8 @@ class MoveGroupDouble:
             ),
             ActionServer(actions, ExecuteTrajectory, "execute_trajectory", self._execute, cancel_callback=_accept),
         ]  # fmt: skip
+        # They end in this order: first what tells that it lives; rclcpp ends all at once when its context is shut down.
+        self._spun.spin(monitor)
         self._spun.spin(self.node, threads=4)  # move_group.cpp:314-329
         self._spun.spin(clients)
         self._spun.spin(actions)

@@ -19,16 +19,15 @@ from std_msgs.msg import String
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.arm.silence import Silence
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
 from spatial_vlm_ros.nodes.liveliness import AliveWatch
-from spatial_vlm_ros.nodes.pressure import Pressure
 from spatial_vlm_ros.parameters.manipulation import MotionConfig
 
 STOP = "stop"
 """What MoveIt listens to on its event topic: moveit2, commit 8fcb5d2, trajectory_execution_manager.cpp:343."""
 _PULSE = 0.08  # s between questions to the planner while it executes
-_HELD_UP = 0.1  # s: where this thread itself was held up for longer, the rest says nothing of the planner
 _HEARD = 1.0  # s that the first joint states are waited for
 _SETTLED = 0.06  # s for which the arm has to be still, so that a joint that turns round does not count
 
@@ -97,9 +96,8 @@ class Supervision:
         self.watchdog = Watchdog(bridge, topic, controllers)
         self._stands: Standstill | None = None
         self._subscription: Any = None
-        self._answered = self._asked = self._looked = 0.0
-        self._quiet = 0.0  # s without an answer, as far as this thread ran
-        self.silent, self._pressure = False, Pressure()
+        self._asked = 0.0
+        self.silent, self._silence = False, Silence(motion.planner_silence)
         self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
 
     def begin(self, joints: Sequence[str], told: Asked) -> None:
@@ -123,7 +121,7 @@ class Supervision:
         nothing: Future[Any] = Future()
         self._bridge.wait(nothing, _HEARD, lambda: self.stand() is not Stand.UNKNOWN or told())
         self.silent = False
-        self._quiet, self._looked = 0.0, time.monotonic()
+        self._silence.begin(time.monotonic())
 
     def end(self) -> None:
         """The motion is over."""
@@ -153,7 +151,7 @@ class Supervision:
     # -------------------------------------------------------------------------------------------- the planner
 
     def dead(self) -> bool:
-        """Whether the planner is dead: silent for `planner_silence`, longer where the machine is busy. Call this often.
+        """Whether the planner is dead: silent for longer than `Silence` allows. Call this often.
 
         A planner that shows that it lives, as `arm_planner` does, is not asked.
         """
@@ -161,19 +159,15 @@ class Supervision:
             self.silent = self.silent or self._alive.lost
             return self.silent
         now = time.monotonic()
-        self._quiet = 0.0 if self._answered > self._looked else self._quiet + min(now - self._looked, _HELD_UP)
-        self._looked = now
+        self.silent = self._silence.too_long(now) or self.silent
         if now - self._asked >= _PULSE and not self.silent:
             self._asked = now
-            self._planner.probe(self._question).add_done_callback(self._heard)
-        if self._quiet > self._motion.planner_silence:
-            self.silent = self.silent or self._quiet > self._pressure.patience(self._motion.planner_silence)
+            self._planner.probe(self._question).add_done_callback(partial(self._heard, now))
         return self.silent
 
-    def _heard(self, answer: Future[Any]) -> None:
+    def _heard(self, asked: float, answer: Future[Any]) -> None:
         if answer.exception() is None:
-            self._answered = time.monotonic()
-            self._pressure.mark()
+            self._silence.heard(asked, time.monotonic())
 
     # -------------------------------------------------------------------------------------------- the arm
 
