@@ -240,6 +240,11 @@ class _Assembly:
         the green one" a mat, in "the red bowl on the mat … on the green one" a bowl.
         """
         holder, to = self.named_by[index], self.destination
+        if to is not None and any(clause.anchors == [index] for clause in (*self.excluded, *self.also)):
+            parallel = bool(self.nodes[to.anchors[0]].attributes and not self.nodes[0].attributes)
+            same = any(each.anchors == [index] and each.name == to.name for each in (*self.excluded, *self.also))
+            if parallel or same:  # "on the orange napkin, not on the white one"
+                return to.anchors[0]
         if to is None or to.anchors != [index] or not self.nodes[index].attributes or self.nodes[holder].attributes:
             return holder
         clauses = self.nodes[holder].clauses if to.name in _HOLDING else []

@@ -11,6 +11,7 @@ from spatial_vlm_ros.language.patterns import word_set
 WISHES = ("i|we want|need", "i would like", "i'd like", "id like", "i|we need you to have", "i am after",
                       "can|could|may i have|get", "can|could we have|get", "i wish for", "i wanted",
           "i'd like|love to have", "i|we want|need to have", "i would like|love to have", "i'd love",
+          "i|we could really do with", "i|we could really use",
           "i would love", "i'm|we're after", "we are after", "i|we could do with", "i|we could use",
           "i'll|we'll|ill need|want|have",
           "i|we will|shall need|want|have", "i'm|we're wanting|needing", "i am|we are wanting|needing",
@@ -34,7 +35,8 @@ POLITE = (
     "would you be so kind as to", "may i ask you to", "i ask you to", "your task is to", "can the robot",
     "have the robot", "excuse me", "help me", "help me to", "make sure to", "be a dear and", "just", "simply", "go",
     "go and", "um", "uh", "er", "oh", "hmm", "yes", "good morning", "good evening", "do me a favor|favour and",
-    "it would be nice if you", "it would|it'd be great|nice|good|lovely|kind if you could", "could you possibly",
+    "it would be nice if you", "it would be great|nice|good|lovely|kind if you could|can|would", "could you possibly",
+    "it'd|itd be great|nice|good|lovely|kind if you could|can|would", "let me think|see", "possibly",
     "are you able to", "do", "do you think you could|can|might", "would|will you be able to",
     "would|will you be kind|good enough to", "i'd be grateful|thankful|obliged|glad|happy if you could|would|can",
     "i would be grateful|thankful|obliged|glad|happy if you could|would|can", "if you don't|dont mind",
@@ -126,7 +128,7 @@ TIMES = ("when ", "whenever ", "once ", "if you have ", "if you get ", "if you'r
 """Beginnings of polite words that are taken so only before a comma, or a verb after one of `TIME_ENDS`."""
 TIME_ENDS = ("moment", "minute", "second", "sec", "chance", "time", "free", "ready")
 POLITE_BEFORE_VERB = word_set("""
-    robot next well now then first do go just so simply and try yes like maybe perhaps first finally
+    robot next well now then first do go just so simply and try yes like maybe perhaps possibly first finally
 """)
 """Polite words that are taken so only before a verb or a comma."""
 FILLERS = frozenset({"so", "well", "now"})

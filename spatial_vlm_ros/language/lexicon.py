@@ -26,6 +26,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         "store", "carry", "return", "tuck", "slot", "park", "hang", "pop", "place down", "pop down", "lay out",
         "rest down", "plonk", "situate", "slip",
         "chuck", "bung", "whack", "sling", "lob", "plop", "plunk", "keep", "lodge", "prop",
+        "wedge", "tidy away?", "load", "stash", "dump", "squeeze", "scoot", "cram", "stuff",
         "chuck|bung|whack|sling|plop|plonk|plunk|stick down", "lower down?", "drop down"),
     "find": ("find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres",
         "where", "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
@@ -71,7 +72,8 @@ ACTIONS: dict[str, tuple[str, ...]] = {
 """Canonical action → ways of saying it."""
 
 VERBS_BEFORE_ARTICLES = frozenset({"chuck", "bung", "whack", "sling", "lob", "plop", "plunk", "keep", "lodge", "prop",
-                                   "lower", "nab"})  # fmt: skip
+                                   "lower", "nab", "wedge", "tidy", "load", "stash", "dump", "squeeze", "scoot",
+                                   "cram", "stuff"})  # fmt: skip
 """Verbs only before an article or pronoun; elsewhere they are other words ("sling bag", "the lower mug")."""
 VERBS_WITH_PLACES = VERBS_BEFORE_ARTICLES - {"nab"}
 """Verbs that mean "put" only where a place is said ("whack it on the tray", but "whack the mug")."""

@@ -22,8 +22,18 @@ class LengthReader(ChoiceReader):
 
     # -------------------------------------------------------------------------------------------- distances
 
+    def _check_pair(self) -> None:
+        """Refuse "the two pegs that are closest together", which compares pairs."""
+        for near, together in itertools.pairwise(self.words):
+            if near.text in tables.FARTHEST and together.text in ("together", "apart"):
+                raise NotUnderstoodError(
+                    self.instruction, (near.start, together.end), "pairs of things are not compared",
+                    'name the two: "the distance between the cup and the plate"',
+                )  # fmt: skip
+
     def distance(self, words: list[Word]) -> Readings:
         """What follows "how far": "is the mug from the box", "left of the box is the mug", "the mug is from me"."""
+        self._check_pair()
         words = self.without(words, ("away", "apart", "off", "together"), first=True) if words else words
         texts = [word.text for word in words]
         be = next((i for i, text in enumerate(texts) if text in tables.BE), None)

@@ -17,7 +17,7 @@ CONTRACTED = {
     "what's": ("what", "is"), "whats": ("what", "is"), "where's": ("where", "is"), "wheres": ("where", "is"),
     "which's": ("which", "is"), "who's": ("who", "is"), "how's": ("how", "is"), "there's": ("there", "is"),
     "isn't": ("is",), "isnt": ("is",), "aren't": ("are",), "arent": ("are",), "doesn't": ("does",), "don't": ("do",),
-    "what're": ("what", "are"), "where're": ("where", "are"),
+    "whereabouts": ("where",), "what're": ("what", "are"), "where're": ("where", "are"),
 }  # fmt: skip
 """First words of a question → the words that they stand for. "Isn't it there?" asks the same as "is it there?"."""
 
@@ -25,7 +25,7 @@ OPENINGS = phrase_set(
     "please", "robot", "hey|hi|hello|ok|okay|yo robot|there|buddy|mate?", "so", "well", "now", "then", "and", "also",
     "excuse me", "sorry", "quick question", "question", "one question", "just curious", "by the way", "oh", "good",
     "thanks", "thank you", "yes", "no", "right", "alright", "all right", "great", "cool", "but", "robot please",
-    "first", "next", "actually",
+    "first", "next", "actually", "roughly", "approximately", "about",
 )  # fmt: skip
 """Words before a question that change nothing."""
 INDIRECT = phrase_set(
@@ -61,6 +61,11 @@ ADVERBS = ("still|already|really|actually|currently|also|even|now|exactly|precis
 """Words within a question that change nothing."""
 NO_PREDICATES = word_set("to from off with without for at like of")
 """Relations that begin no predicate: what stands before them belongs to them ("close to", "far from")."""
+FARTHEST = word_set("closest nearest farthest furthest")
+GONE = phrase_set("got|gone|disappeared|vanished|ended|wandered to|up?", "been put|left|placed")
+"""What is asked of where something is ("where have my keys got to?")."""
+EXCLAIMED = phrase_set("on earth", "in the world", "the heck|hell|devil", "oh where", "exactly")
+"""Words after "where" that change nothing."""
 SEEING = word_set("see find spot tell detect recognise recognize")
 """Verbs with "you" that ask, and command nothing."""
 SEEN = phrase_set("visible", "here", "in view|sight", "in the|this scene|image|picture|view|photo", "there",

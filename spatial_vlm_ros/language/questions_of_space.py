@@ -32,6 +32,7 @@ _SIGNS = (
     | tables.LENGTH_NOUNS
 )
 """Words of which every question about space has one."""
+_STATEMENTS = ("where'", "what'", "there")  # "there's a cup on the tray. Grab it"
 _THERE_THAT = [[be, "there", which] for be in ("are", "is") for which in ("that", "which")]
 _LONGEST = 60  # words of a question whose subject is looked for
 
@@ -85,7 +86,7 @@ class _QuestionReader(LengthReader):
         asks = texts[0] in tables.CONTRACTED or texts[0] in _ASKING or texts[0] in tables.BE
         stop = next((i for i, word in enumerate(words) if word.kind == "stop"), None)
         if stop is not None:
-            if asks and texts[0] not in ("where", "what", "which") and not texts[0].startswith(("where'", "what'")):
+            if asks and texts[0] not in ("where", "what", "which") and not texts[0].startswith(_STATEMENTS):
                 raise NotUnderstoodError(
                     self.instruction, (words[stop].start, words[-1].end), "this follows a question in one sentence",
                     "ask the question alone, and give the order after its answer",
@@ -122,7 +123,13 @@ class _QuestionReader(LengthReader):
             if not length or i + length >= len(words) or denied:  # "no where is the spoon"
                 break
             i += length
-        return indirect, self.view_last(words[i:])
+        return indirect, self.view_last(self._place_last(words[i:]))
+
+    def _place_last(self, words: list[Word]) -> list[Word]:
+        """The words of "what is there on the tray" for "on the tray, what is there"."""
+        comma = next((i for i, word in enumerate(words) if word.kind == "comma"), 0)
+        asks = comma and words[comma + 1 :] and words[comma + 1].text in _ASKING | tables.BE
+        return [*words[comma + 1 :], *words[:comma]] if asks and self.relation_at(words) else words
 
     @staticmethod
     def _asks(words: Sequence[Word]) -> bool:
@@ -237,8 +244,14 @@ class _QuestionReader(LengthReader):
         """Such as "where is the mug?", "where the mug is"; None leaves it to the grammar of instructions."""
         if len(texts) < 2:
             return None
+        words = [words[0], *words[1 + self.phrase_at(words, 1, tables.EXCLAIMED) :]]
         rest = self.without(words[1:], tables.ADVERBS, first=True)
         texts = ["where", *(word.text for word in rest)]
+        if texts[1:2] in (["have"], ["has"]):
+            gone = next((i for i in range(2, len(rest)) if self.phrase_at(rest, i, tables.GONE) == len(rest) - i), None)
+            if gone is None:
+                return None
+            rest, texts = [*self.written(rest[0], "is"), *rest[1:gone]], ["where", "is", *texts[2 : gone + 1]]
         about: list[NounPhrase] = []
         for i in range(2, len(rest)):
             length = self.phrase_at(rest, i, tables.RELATED)

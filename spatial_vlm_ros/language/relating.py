@@ -24,6 +24,7 @@ _MOVED = lexicon.MOVING | {"push", "pull", "throw"}
 _HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
 _SHIFTED = frozenset({"place", "push", "slide", "pull"})
 _COMPARATIVES = frozenset({"closer", "nearer", "farther", "further"})
+_WAYS = frozenset({"towards", "toward", "in the direction of"})
 _AT_A_DISTANCE = "at a distance from"
 
 
@@ -166,7 +167,7 @@ class RelationTagger(Lookahead):
 
     def _as_rel(self, i: int, after: int, text: str, value: RelationWords) -> Verdict:
         if self.previous() == "DIST":
-            return self._measured(value)
+            return ("UNMEASURED", None) if text in _WAYS else self._measured(value)
         if text.endswith(" from") and any("FRAME" in match.kinds for match in self.matches(after - 1)):
             return None  # "to the left from my perspective"
         if "ADJ" in self.phrases[text] and self.nominal(i):

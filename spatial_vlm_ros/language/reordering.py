@@ -7,12 +7,13 @@ mug from my side which is left of the box", and "the mug should go on the tray" 
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
-from spatial_vlm_ros.language.simplifying import AFTERWARDS, Simplifier, phrases_of
+from spatial_vlm_ros.language.simplifying import phrases_of
+from spatial_vlm_ros.language.stating import Stating
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -22,13 +23,12 @@ _ENDS = frozenset(
 )
 _MOST_REWRITTEN = 24  # changes of words in one sentence; nobody says as many
 _LONGEST_BETWEEN = 30  # words of the object in "the tray that the mug … is on"
-_TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
-        "about", "where is|are", "where's", "wheres")  # fmt: skip
 _SPOTS = phrases_of(
     "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
 )
 """What stands for nothing but the relation after it ("to the spot in front of")."""
-_GOES = phrases_of("goes", "should|must|shall go|be|stand|sit|lie|end", "should|must|shall be put|placed|set",
+_GOES = phrases_of("goes|belongs|lives", "go|belong|live", "should|must|shall go|be|stand|sit|lie|end|live",
+                    "should|must|shall be put|placed|set",
                     "needs|has|ought|is|are|need|have to go|be|stand|sit",
                     "needs|has|need|have to be put|placed|set|moved",
                     "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
@@ -48,7 +48,6 @@ _INSIDE = {"inside": "containing", "inside it": "containing", "within": "contain
            "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
 """Where an object is that another has."""
 _HELD = phrases_of(*_INSIDE)
-_WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
 _NOUN_ACTIONS = {
     "push",
     "pull",
@@ -66,13 +65,21 @@ _NOUN_ACTIONS = {
 }
 
 
-class _Order(Simplifier):
+class _Order(Stating):
     """Puts the words of one instruction into order; spans in the instruction stay with the words."""
 
     def run(self) -> None:
         """Put the words into the order of the grammar."""
+        if not self.words:
+            return
         for rewrite in (
             self._leading_view,
+            self._stated,
+            self._counted,
+            self._apposed,
+            self._back_there,
+            self._wished_moved,
+            self._seen_anywhere,
             self._first,
             self._then,
             self._it_goes,
@@ -108,6 +115,11 @@ class _Order(Simplifier):
                 self._where_it_is(i)
             if self.texts[i] == "number":
                 self._numbered(i)
+            self._its(i)
+            self._shoved(i)
+            self._on_its_side(i)
+            self._and_to(i)
+            self._like(i)
             i += 1
 
     # -------------------------------------------------------------------------------------------- helpers
@@ -126,7 +138,7 @@ class _Order(Simplifier):
         """Write "put the ball left of the box" for "left of the box put the ball"."""
         if _PUTTING.isdisjoint(self.texts[2:]):
             return
-        first = self._polite()
+        first = self.polite()
         if not self.relating(first) or not self.peek(first) & {"REL"}:
             return
         verb = next((i for i in range(first + 2, len(self.words) - 1) if self.texts[i] in _PUTTING), None)
@@ -142,7 +154,7 @@ class _Order(Simplifier):
 
     def _leading_view(self) -> None:
         """Put a view that the sentence starts with at its end."""
-        first = self._polite()
+        first = self.polite()
         found = next((m for m in self.matches(first) if "FRAME" in m.kinds), None) if first < len(self.words) else None
         if found is None or found.kinds["FRAME"][0] is FrameOfReference.OBJECT or found.length == 0:
             return
@@ -159,59 +171,20 @@ class _Order(Simplifier):
         self.words[first:end] = [*rest, comma, *view]
         self.reset()
 
-    def _then(self) -> None:
-        """Write a comma for the full stop of "open the box. Then put the mug in it"."""
-        for i in range(1, len(self.words) - 1):
-            if self._sign(i, "stop") and self._longest(i + 1, AFTERWARDS):
-                length = self._longest(i + 1, AFTERWARDS)
-                self._put(i, 1 + length + self._sign(i + 1 + length, "comma"), "then")
-
-    def _polite(self) -> int:
-        """Index of the first word after polite ones."""
-        i = 0
-        while i < len(self.words):
-            found = next((match for match in self.matches(i) if "POLITE" in match.kinds), None)
-            if self._sign(i, "comma"):
-                i += 1
-            elif (
-                found is not None and self.polite_there(found.text, i + found.length) and not self._longest(i, _TOPICS)
-            ):
-                i += found.length
-            else:
-                break
-        return i
-
-    def _topic(self) -> None:
-        """Write "the mug, grab it" for "Do you see the mug? Grab it"."""
-        ends = [i for i, word in enumerate(self.words) if word.kind == "stop" and word.text.startswith("?")]
-        first = self._polite()
-        opening = self._longest(first, _TOPICS) or self._longest(0, _TOPICS)
-        if not ends or ends[0] + 1 >= len(self.words) or not opening or not self.opens(first + opening):
-            return
-        if not self._about_it(ends[0] + 1):
-            return
-        self._put(ends[0], 1, ",")
-        self._put(0, first + opening)
-
-    def _about_it(self, i: int) -> bool:
-        """Whether a command about "it" starts at word `i`."""
-        rest = self.texts[i : i + 12]
-        return "it" in rest or "them" in rest
-
     def _goes(self) -> None:
         """Write "the mug, put it on the tray" for "I want the mug to go on the tray" and "the mug goes on the tray"."""
-        first = self._polite()
+        first = self.polite()
         wish = 0
         for start in (first, 0):
-            found = [m.length for m in self.matches(start) if m.text in _WISHES] if start < len(self.words) else []
-            if found and self.opens(start + found[0]) and not self.peek(start + found[0]) & {"PERSON"}:
-                first, wish = start, found[0]
+            if self._wish(start):
+                first, wish = start, self._wish(start)
                 break
         if not wish and not self.opens(first):
             return
         for i in range(first + wish + 1, len(self.words)):
             length = self._longest(i, _WISHED if wish else _GOES)
-            if self.words[i - 1].kind != "word" or self.texts[i : i + 2] == ["go", "to"]:
+            is_part = self.texts[i : i + 2] in (["belongs", "to"], ["belong", "to"])
+            if self.words[i - 1].kind != "word" or is_part or self.texts[i : i + 2] == ["go", "to"]:
                 continue
             if length and self.relating(i + length) and self.texts[i - 1] not in _RELATIVES:
                 self._put(i, length, ",", "put", "it")
@@ -247,7 +220,7 @@ class _Order(Simplifier):
 
     def _after_doing(self) -> None:
         """Write "open the box, put …" for "after opening the box, put …"."""
-        i = self._polite()
+        i = self.polite()
         for phrase in ("after",):
             length = self._at(i, phrase)
             if length and i + length < len(self.words):
@@ -344,7 +317,7 @@ class _Order(Simplifier):
 
     def _recipient(self) -> None:
         """Write "hand the scissors to the nurse" for "hand the nurse the scissors"."""
-        first = self._polite()
+        first = self.polite()
         verb = self._longest(first, _GIVES)
         if not verb:
             return

@@ -17,6 +17,7 @@ from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
 from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
+from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.sentence import TOPIC, Sentence, Task, VerbPhrase
 from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
@@ -80,6 +81,11 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
         bare = all(item.name == "other than" for item in step.items)
         if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
             step = replace(step, action=AVOID)
+        held = [task for task in tasks if task.action in MOVING]
+        apart = len(held) > 1 and held[-1].second is None and held[-2].second is None
+        if step.head.refers == "them" and apart and held[-1].head.count in (None, 1):
+            span = (step.head.start, step.head.end)
+            raise NotUnderstoodError(instruction, span, "this is several things", "name one in one command")
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:
             action = step.action
@@ -200,9 +206,9 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
             target = _with_more(_place_before(done, done[-1].target) or done[-1].target, target)
         elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
-        elif done and task.head.one and target.category == "object" and command.action == AVOID:
+        elif done and task.head.one and target.category == "object":
             target = replace(target, category=done[-1].target.category)  # "any cup without touching the red one"
-        place = _place_before(done, target) if done else None
+        place = _place_before(done, target, command.destination) if done else None
         target = _replaced(target, place)
         destination = command.destination
         if destination is not None:
@@ -241,11 +247,21 @@ def _object_before(done: Sequence[Assembled], action: str) -> NounPhrase:
     return done[-1].target
 
 
-def _place_before(done: Sequence[Assembled], target: NounPhrase) -> NounPhrase | None:
-    """What "it" is as an anchor: what was last mentioned and is not the object itself."""
+def _place_before(
+    done: Sequence[Assembled], target: NounPhrase, destination: Destination | None = None
+) -> NounPhrase | None:
+    """What "it" is as an anchor: what was last mentioned and is not the object itself.
+
+    "The fork left of the plate and the knife right of it" are on two sides of one object, the plate.
+    """
     for command in reversed(done):
         anchors = command.destination.anchors if command.destination is not None else ()
-        for phrase in (command.target, *anchors):
+        opposite = (
+            command.destination is not None
+            and destination is not None
+            and (INVERSE.get(command.destination.relation) == destination.relation != command.destination.relation)
+        )
+        for phrase in (*anchors, command.target) if opposite else (command.target, *anchors):
             if phrase not in (target, NounPhrase("object")):
                 return phrase
     return None

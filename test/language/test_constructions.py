@@ -9,6 +9,7 @@ from spatial_vlm_ros.language import parse
 
 TOPICS = [
     ("The mug behind the box: pick it up.", "pick: mug [behind box]"),
+    ("Pick up the mug. Put it on the tray.", "place: mug -> on tray"),
     ("The crate in front of the glass - tug it.", "pull: crate [in front of glass]"),
     ("The mug left of the box from where I stand, grab it", "pick: mug [left of@speaker box]"),
     ("Do you see the jar? Close it.", "close: jar"),
@@ -58,6 +59,27 @@ TOPICS = [
     ("would it be possible to get the pen", "give: pen"),
     ("take any jar without touching the one behind the box", "pick: any jar"),
     ("push the cart to the door", "push: cart -> to door"),
+    ("There's a sponge by the sink. Toss it into the bucket.", "throw: sponge [next to sink] -> inside bucket"),
+    ("Next to the sink there's a sponge; toss it into the bucket", "throw: sponge [next to sink] -> inside bucket"),
+    ("The scarf is over the armchair; put it on the desk, would you?", "place: scarf [above armchair] -> on desk"),
+    ("i left my phone near the lamp can you bring it", "give: phone [near lamp]"),
+    ("we have three jars, hand me the tallest one", "give: ^tallest jar"),
+    ("There are two red staplers; I want the one near the lamp", "give: <red> stapler [near lamp]"),
+    ("hand me the pen, the shorter of the two", "give: ^shortest pen"),
+    ("put the pan on the mat, the round one", "place: pan -> on <round> mat"),
+    ("I'd like the stapler moved 10 cm to the left", "place: stapler -> ~0.1 left of itself"),
+    ("I want the mug placed on the tray", "place: mug -> on tray"),
+    ("take the pen that is on the tray and to place it on the mat", "place: pen [on tray] -> on mat"),
+    ("The spoon belongs in the jar; put it back there.", "place: spoon -> inside jar"),
+    ("the dinosaur should live in the chest", "place: dinosaur -> inside chest"),
+    ("Put the hammer back on its hook", "place: hammer -> on hook"),
+    ("slide the pan like ten centimetres away from the edge", "push: pan -> ~0.1 at a distance from edge"),
+    ("shove the ladle in the pot", "place: ladle -> inside pot"),
+    ("put the pizza in the fridge, on the left", "place: pizza -> at the left side of fridge"),
+    ("wedge the flask between the two boxes", "place: flask -> between x2 box"),
+    ("I could really use the pen", "give: pen"),
+    ("It'd be great if you could get me the pen", "give: pen"),
+    ("Do you see a mug anywhere?", "find: mug"),
     ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
 ]
 PLACES = [
@@ -68,6 +90,10 @@ PLACES = [
     ("From my side, the bowl goes left of the sink", "place: bowl -> left of@speaker sink"),
 ]
 STEPS = [
+    ("Open the drawer. Put the cup in it.", "place: cup -> inside drawer"),
+    ("put the fork left of the plate and the knife right of it", "place: knife -> right of plate"),
+    ("put the blue folder on the green one and then hand me the red one", "give: <red> folder"),
+    ("put the pan on the tray and the spoon next to it", "place: spoon -> next to pan"),
     ("After opening the drawer, put the spoon in it", "place: spoon -> inside drawer"),
     ("First open the box, then put the pen in it.", "place: pen -> inside box"),
     ("Open the box. Then put the pen in it.", "place: pen -> inside box"),
@@ -134,6 +160,11 @@ VIEWS = [
     ("the cup on your side of the pan", "cup [in front of@robot pan]"),
 ]
 NOT_UNDERSTOOD = [
+    ("pick up the glove, pick up the hat and put them in the sink", "them", "several things"),
+    ("pull the coaster 3 cm toward me", "3 cm", "distance cannot stand"),
+    ("put the bottle on its side", "its", "no place"),
+    ("how far apart are the two pegs that are closest together", "closest together", "pairs of things"),
+    ("squeeze the bottle", "squeeze", "needs a place"),
     ("push the crate away from the door by 20 cm", "away from the door by 20 cm", "how far to move away"),
     ("put the mug next to the sink, on the left side", "on the left side", "a side of the place"),
     ("take the ball out of the box and put it in the other one", "the other one", "the other what?"),
@@ -159,7 +190,7 @@ NOT_UNDERSTOOD = [
     ("move the cup nearer to the box", "nearer to", "no place"),
     ("the mug, put the cup on the tray", "the cup", "second thing"),
     ("the mug left of the chair as seen from the sofa", "as", "no place"),
-    ("Pick up the mug. Put it on the tray.", ".", "several sentences"),
+    ("Take the mug. Not the red one.", ".", "several sentences"),
 ]
 
 

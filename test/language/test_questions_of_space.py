@@ -37,6 +37,10 @@ def asked(query: SpatialQuery) -> str:
 
 
 QUESTIONS = [
+    # said in other orders
+    ("On the tray, how many cups are there?", "count: x-1 cup [on tray]"),
+    ("Where on earth have my slippers got to?", "where: x-1 slipper"),
+    ("Roughly how wide is the box?", "size: box width"),
     # yes or no
     ("is the mug behind the box?", "whether: mug ? object [behind box]"),
     ("Isn't the mug behind the box", "whether: mug ? object [behind box]"),

@@ -33,7 +33,7 @@ REFUSALS = [
     ("the mug behind the box (the red one)", "(", "parentheses"),
     # several objects, several steps
     ("pick up the mug and the bowl", "the bowl", "second thing"),
-    ("Pick up the mug. Put it on the tray.", ".", "several sentences"),
+    ("Pick up the mug. Not the red one.", ".", "several sentences"),
     # unfinished
     ("pick up", "pick up", "ends before"),
     ("pick up the", "the", "ends before a noun"),

@@ -148,7 +148,7 @@ EVERYDAY = {
     "looking at": "facing", "looking away from": "facing away from", "apart from": "other than", "except": "other than",
     "in the left half of": "at the left side of", "at the far end of": "at the back of",
     "at the near edge of": "at the front of", "besides": "other than", "toward": "to", "diagonally across from":
-    "diagonal to", "on either side of": "next to", "next door to": "next to", "holding": "containing",
+    "diagonal to", "next door to": "next to", "holding": "containing",
 }  # fmt: skip
 
 

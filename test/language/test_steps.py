@@ -104,7 +104,7 @@ def test_each_step_keeps_its_readings_and_their_shares_multiply() -> None:
         ("open the drawer and", "and", "too early"),
         ("open the drawer and put the mug", "", ""),
         (" and ".join(["push the mug"] * 9), None, "more than 8 commands"),
-        ("Pick up the mug. Put it on the tray.", ".", "several sentences"),
+        ("Pick up the mug. Not the red one.", ".", "several sentences"),
         ("move the mug to the left", "to the left", "place"),
     ],
 )

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Orders with something said first, or said like a statement, in the order of words that the grammar knows.
+
+"There's a sponge by the sink. Toss it into the bin." is "a sponge by the sink, toss it into the bin", and "I'd like the
+cup moved to the tray" is "move the cup to the tray".
+"""
+
+from __future__ import annotations
+
+from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language.inflection import singular
+from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.simplifying import AFTERWARDS, Simplifier, phrases_of
+from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS, SURFACES
+from spatial_vlm_ros.language.words import Word
+
+_WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
+_TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
+        "about", "where is|are", "where's", "wheres")  # fmt: skip
+_STATED = phrases_of("there is|are like?", "there's|theres like?", "i|we see|have",
+                     "i|we left|put|placed|dropped|forgot|lost", "i've|ive|we've left|put|placed|dropped")  # fmt: skip
+_THERES = phrases_of("there is|are", "there's|theres")
+_STANDS = frozenset({"is", "are", "stands", "sits", "lies", "hangs"})
+_IT = (("it",), ("them",), ("that", "one"))
+_MOVED = {"moved": "move", "put": "put", "placed": "place", "shifted": "shift", "brought": "bring", "pushed": "push",
+          "pulled": "pull", "slid": "slide", "returned": "return", "handed": "hand", "passed": "pass"}  # fmt: skip
+_PLACES = frozenset({"here", "there", "over", "back", "down"})
+_OF_SEVERAL = phrases_of("of the two|three|four|pair|lot|bunch", "of them", "of both", "one")
+_SAID_AGAIN = phrases_of("put it|them back|away|over? there", "put it|them there")
+_LANDING = frozenset({"belongs", "belong", "lives", "live", "goes", "go", "should"})
+_PLACES_OF = frozenset({"hook", "base", "drawer", "shelf", "slot", "compartment", "stand", "rack"})
+"""Parts that are somewhere else than the object whose they are said to be ("the hammer back on its hook")."""
+_SEEING = phrases_of("do|can|could you see|find|spot")
+_INTO = frozenset({"in", "inside", "between", "under", "behind"})
+_WITHIN = frozenset({"in", "on", "into", "onto", "inside"})
+_SIDES = frozenset({"left", "right"})
+_LONGEST_OPENING = 30  # words
+
+
+class Stating(Simplifier):
+    """Writes what was stated as a part of the order."""
+
+    def polite(self, i: int = 0) -> int:
+        """Index of the first word after polite ones from word `i` on."""
+        while i < len(self.words):
+            found = next((match for match in self.matches(i) if "POLITE" in match.kinds), None)
+            if self._sign(i, "comma"):
+                i += 1
+            elif found is None or not self.polite_there(found.text, i + found.length) or self._longest(i, _TOPICS):
+                break
+            else:
+                i += found.length
+        return i
+
+    def _wish(self, i: int) -> int:
+        """Number of words of a wish for an object at word `i`, else 0."""
+        found = [match.length for match in self.matches(i) if match.text in _WISHES] if i < len(self.words) else []
+        return found[0] if found and self.opens(i + found[0]) and not self.peek(i + found[0]) & {"PERSON"} else 0
+
+    # -------------------------------------------------------------------------------------------- said first
+
+    def _stated(self) -> None:
+        """Write "a sponge by the sink, toss it …" for "There's a sponge by the sink. Toss it …"."""
+        if {"it", "them", "that"}.isdisjoint(self.texts[3:]):
+            return
+        first = 0 if self.relating(0) else self.polite()
+        order = self._order_about_it(first + 2)
+        if order is None:
+            return
+        begin, pronoun, length = order
+        cut = begin - (self._sign(begin - 1, "stop") or self._sign(begin - 1, "comma"))
+        cut -= self.texts[cut - 1] in ("and", "so")
+        said = self.words[first:cut]
+        if cut - first > _LONGEST_OPENING or lexicon.PURE_VERBS & set(self.texts[first:cut]) - _MOVED.keys():
+            return
+        stated = self._longest(first, _STATED)
+        subject: list[Word] | None = None
+        if stated and self.opens(first + stated):
+            subject = said[stated:]
+        elif self.relating(first):
+            there = next((j for j in range(first + 2, cut) if self._longest(j, _THERES)), None)
+            if there is not None:
+                after = there + self._longest(there, _THERES)
+                subject = [*self.words[after:cut], *self.words[first:there]]
+        elif self.opens(first):
+            stands = next((j for j in range(first + 1, cut - 1) if self.texts[j] in _STANDS), None)
+            if stands is not None and self.relating(stands + 1):
+                there = stands - first
+                subject = [*said[:there], *self._words(said[there], "that", "is"), *said[there + 1 :]]
+        if not subject:
+            return
+        near = self.words[begin]
+        words = [*subject, *self._words(near, ","), *self.words[self.polite(begin) :]]
+        it = len(words) - (len(self.words) - pronoun)
+        words[it : it + length] = self._words(self.words[pronoun], "them" if self.texts[pronoun] == "them" else "it")
+        self.words[:] = words
+        self.rewritten += 1
+        self.reset()
+
+    def _order_about_it(self, i: int) -> tuple[int, int, int] | None:
+        """Where an order about "it" begins after word `i`, where its "it" is, and of how many words."""
+        for begin in range(i, len(self.words) - 1):
+            verb = self.polite(begin)
+            if verb == begin and self.words[begin - 1].kind == "word":
+                continue
+            for match in self.matches(verb):
+                for it in _IT if "VERB" in match.kinds else ():
+                    pronoun = verb + match.length
+                    if tuple(self.texts[pronoun : pronoun + len(it)]) == it:
+                        return begin, pronoun, len(it)
+        return None
+
+    def _then(self) -> None:
+        """Write "then" for the full stop of "open the box. Then put the mug in it" and "take the mug. Put it …"."""
+        for i in range(1, len(self.words) - 1):
+            if not self._sign(i, "stop"):
+                continue
+            length = self._longest(i + 1, AFTERWARDS)
+            if length:
+                self._put(i, 1 + length + self._sign(i + 1 + length, "comma"), "then")
+            elif self._orders(0) and self._orders(i + 1) and not self.words[i].text.startswith("?"):
+                self._put(i, 1, "then")
+
+    def _orders(self, i: int) -> bool:
+        """Whether an order begins at word `i`."""
+        verb = self.polite(i)
+        return any("VERB" in m.kinds and (self.opens(verb + m.length)) for m in self.matches(verb))
+
+    def _topic(self) -> None:
+        """Write "the mug, grab it" for "Do you see the mug? Grab it"."""
+        ends = [i for i, word in enumerate(self.words) if word.kind == "stop" and word.text.startswith("?")]
+        first = self.polite()
+        opening = self._longest(first, _TOPICS) or self._longest(0, _TOPICS)
+        if not ends or ends[0] + 1 >= len(self.words) or not opening or not self.opens(first + opening):
+            return
+        if not self._about_it(ends[0] + 1):
+            return
+        self._put(ends[0], 1, ",")
+        self._put(0, first + opening)
+
+    def _about_it(self, i: int) -> bool:
+        """Whether a command about "it" starts at word `i`."""
+        rest = self.texts[i : i + 12]
+        return "it" in rest or "them" in rest
+
+    def _counted(self) -> None:
+        """Write "I want the dispenser nearer the window" for "There are two dispensers; I want the one nearer …"."""
+        first = self.polite()
+        begin = first + self._longest(first, _STATED)
+        stop = next((j for j in range(begin, len(self.words)) if self.words[j].kind in ("stop", "comma")), 0)
+        one = next((j for j in range(stop + 1, len(self.words)) if self.texts[j] in ("one", "ones")), 0)
+        if begin == first or not stop or not one or any(map(self.relating, range(begin, stop))):
+            return
+        while begin < stop and self.peek(begin) & {"DET", "NUM", "QTY"}:
+            begin += self.matches(begin)[0].length
+        said = self.texts[begin:stop]
+        if said and all(map(self.nominal, range(begin, stop))):
+            said[-1] = singular(said[-1]) if self.texts[one] == "one" else said[-1]
+            self._put(one, 1, *said)
+            self._put(0, stop + 1)
+
+    def _back_there(self) -> None:
+        """Drop "; put it back there" after "the spoon belongs in the jar"."""
+        for i in range(3, len(self.words) - 2):
+            length = self._longest(i, _SAID_AGAIN)
+            ended = length and self.tail[i + length] and (self._sign(i - 1, "stop") or self._sign(i - 1, "comma"))
+            if ended and _LANDING & set(self.texts[:i]):
+                self._put(i - 1, length + 1)
+                return
+
+    # -------------------------------------------------------------------------------------------- said like a statement
+
+    def _seen_anywhere(self) -> None:
+        """Drop the "anywhere" of "Do you see a mug anywhere?"."""
+        last = len(self.words) - 1
+        last -= self._sign(last, "stop")
+        if self.texts[last : last + 1] == ["anywhere"] and any(self._longest(i, _SEEING) for i in (0, self.polite())):
+            self._put(last, 1)
+
+    def _wished_moved(self) -> None:
+        """Write "move the cup to the tray" for "I'd like the cup moved to the tray"."""
+        first = self.polite()
+        for start in (first, 0):
+            wish = self._wish(start)
+            if not wish:
+                continue
+            for i in range(start + wish + 1, len(self.words) - 1):
+                goes = self.relating(i + 1) or self.texts[i + 1] in _PLACES
+                if self.texts[i] in _MOVED and goes and self.words[i - 1].kind == "word":
+                    verb = _MOVED[self.texts[i]]
+                    self._put(i, 1)
+                    self._put(0, start + wish, verb)
+                    return
+
+    def _apposed(self) -> None:
+        """Write "the shorter pen" for "the pen, the shorter of the two" and "the pen, the shorter one"."""
+        for i in range(2, len(self.words) - 2):
+            if not self._sign(i, "comma") or self.texts[i + 1] != "the":
+                continue
+            length = next((n for n in (1, 2) if self._longest(i + 2 + n, _OF_SEVERAL)), 0)
+            end = i + 2 + length + self._longest(i + 2 + length, _OF_SEVERAL)
+            told = all(self.peek(j) & {"SUP", "ADJ", "ADJNOUN", "POSITION"} for j in range(i + 2, i + 2 + length))
+            if not length or not told or not (self.tail[end] or self.relating(end)):
+                continue
+            article = next((j for j in reversed(range(i)) if self.texts[j] in ("the", "my", "that")), None)
+            if article is None or any(self.relating(j) for j in range(article + 1, i)):
+                return
+            said = self.texts[i + 2 : i + 2 + length]
+            self._put(i, end - i)
+            self._put(article, 1, "the", *said)
+            return
+
+    def _shoved(self, i: int) -> None:
+        """Write "put the ladle in the pot" for "shove the ladle in the pot"."""
+        if self.texts[i] == "shove" and "VERB" in self.peek(i) and _INTO & set(self.texts[i + 2 :]):
+            self._put(i, 1, "put")
+
+    def _on_its_side(self, i: int) -> None:
+        """Write "in the left side of the fridge" for "in the fridge, on the left"."""
+        side = self.texts[i + 3 : i + 4]
+        if not self._sign(i, "comma") or self.texts[i + 1 : i + 3] not in (["on", "the"], ["at", "the"]):
+            return
+        place = next((j for j in reversed(range(i)) if self.texts[j] in _WITHIN), None)
+        whole = place is not None and self.texts[i - 1] in SURFACES | CONTAINERS and self.opens(place + 1)
+        if side and side[0] in _SIDES and self.tail[i + 4] and whole and place is not None:
+            self._put(i, 4)
+            self._put(place, 1, self.texts[place], "the", side[0], "side", "of")
+
+    def _its(self, i: int) -> None:
+        """Write "on the hook" for "on its hook"; the object's own parts ("its lid") are no place of their own."""
+        if self.texts[i] == "its" and i > 2 and self.peek(i - 1) & {"REL", "OF"} and self.nominal(i + 1):
+            noun = next((j for j in range(i + 1, len(self.words) + 1) if not self.nominal(j)), i + 1) - 1
+            if self.texts[noun] in _PLACES_OF or self.texts[noun] not in PARTS:
+                self._put(i, 1, "the")
+
+    def _and_to(self, i: int) -> None:
+        """Write "and place it" for "and to place it"."""
+        if self.texts[i] == "and" and self.texts[i + 1 : i + 2] == ["to"] and self.peek(i + 2) & {"VERB"}:
+            self._put(i + 1, 1)
+
+    def _like(self, i: int) -> None:
+        """Drop "like" before a number ("like thirty centimetres away")."""
+        if self.texts[i] == "like" and self.measures(i + 1):
+            self._put(i, 1)
+
+    def _words(self, near: Word, *texts: str) -> list[Word]:
+        return [Word(text, near.start, near.end, "comma" if text == "," else "word") for text in texts]
