@@ -17,7 +17,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         "pick out", "take hold of", "get hold of", "grab hold of", "raise", "grab onto", "gather up?", "choose",
         "select", "remove", "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold", "nab",
         "get your hands on", "take up", "obtain", "acquire", "procure", "grab a hold of", "lay hold of",
-        "go and? fetch"),
+        "go and? fetch", "rescue"),
     "give": ("hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "gimme", "give", "bring", "deliver",
         "pass over?", "hand over?", "bring over|back", "hand out", "bring along|round|here", "pass along|across",
         "chuck|bung|sling|lob|toss|throw|slide|reach|shoot|send|pass|hand over? me|us"),

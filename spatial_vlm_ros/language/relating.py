@@ -150,7 +150,7 @@ class RelationTagger(Lookahead):
         relation = next((token for token in reversed(self.tokens) if token.kind in ("REL", "VERB")), None)
         if not fits or relation is None or relation.kind == "VERB":
             return False
-        if relation.value.name not in MEASURED or relation.value.distance is not None:
+        if relation.value.name not in MEASURED or relation.value.distance is not None or relation.text in _WAYS:
             return False
         relation.value = relation.value._replace(name=MEASURED[relation.value.name], distance=said.distance)
         if self.previous() == "COMMA":

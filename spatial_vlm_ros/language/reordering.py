@@ -116,7 +116,8 @@ class _Order(Stating):
             if self.texts[i] == "number":
                 self._numbered(i)
             self._its(i)
-            self._shoved(i)
+            self._other_verb(i)
+            self._it_me(i)
             self._on_its_side(i)
             self._and_to(i)
             self._like(i)

@@ -20,8 +20,8 @@ _TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do y
 _STATED = phrases_of("there is|are like?", "there's|theres like?", "i|we see|have",
                      "i|we left|put|placed|dropped|forgot|lost", "i've|ive|we've left|put|placed|dropped")  # fmt: skip
 _THERES = phrases_of("there is|are", "there's|theres")
-_STANDS = frozenset({"is", "are", "stands", "sits", "lies", "hangs"})
-_IT = (("it",), ("them",), ("that", "one"))
+_STANDS = phrases_of("is|are|stands|sits|lies|hangs", "has|have fallen|rolled|slid|slipped")
+_IT = (("it",), ("them",), ("that", "one"), ("that",))
 _MOVED = {"moved": "move", "put": "put", "placed": "place", "shifted": "shift", "brought": "bring", "pushed": "push",
           "pulled": "pull", "slid": "slide", "returned": "return", "handed": "hand", "passed": "pass"}  # fmt: skip
 _PLACES = frozenset({"here", "there", "over", "back", "down"})
@@ -32,6 +32,9 @@ _PLACES_OF = frozenset({"hook", "base", "drawer", "shelf", "slot", "compartment"
 """Parts that are somewhere else than the object whose they are said to be ("the hammer back on its hook")."""
 _SEEING = phrases_of("do|can|could you see|find|spot")
 _INTO = frozenset({"in", "inside", "between", "under", "behind"})
+_BESIDE = frozenset({"on", "against", "beside", "by", "next"})
+_OTHER_VERBS = {"shove": (_INTO, "put"), "stand": (_INTO | _BESIDE, "put"), "clear": (frozenset({"off"}), "take")}
+"""Verbs that mean another where one of some words follows."""
 _WITHIN = frozenset({"in", "on", "into", "onto", "inside"})
 _SIDES = frozenset({"left", "right"})
 _LONGEST_OPENING = 30  # words
@@ -83,10 +86,13 @@ class Stating(Simplifier):
                 after = there + self._longest(there, _THERES)
                 subject = [*self.words[after:cut], *self.words[first:there]]
         elif self.opens(first):
-            stands = next((j for j in range(first + 1, cut - 1) if self.texts[j] in _STANDS), None)
-            if stands is not None and self.relating(stands + 1):
-                there = stands - first
-                subject = [*said[:there], *self._words(said[there], "that", "is"), *said[there + 1 :]]
+            stands = next((j for j in range(first + 1, cut - 1) if self._longest(j, _STANDS)), None)
+            after = 0 if stands is None else stands + self._longest(stands, _STANDS)
+            if stands is not None and self.relating(after):
+                that = self._words(self.words[stands], "that", "is")
+                subject = [*self.words[first:stands], *that, *self.words[after:cut]]
+            elif stands is None and self.polite(begin) > begin:  # "the jumper, could you hang it up"
+                subject = said
         if not subject:
             return
         near = self.words[begin]
@@ -106,7 +112,8 @@ class Stating(Simplifier):
             for match in self.matches(verb):
                 for it in _IT if "VERB" in match.kinds else ():
                     pronoun = verb + match.length
-                    if tuple(self.texts[pronoun : pronoun + len(it)]) == it:
+                    after = pronoun + len(it)
+                    if tuple(self.texts[pronoun:after]) == it and (it[-1] != "that" or self.relating(after)):
                         return begin, pronoun, len(it)
         return None
 
@@ -210,10 +217,18 @@ class Stating(Simplifier):
             self._put(article, 1, "the", *said)
             return
 
-    def _shoved(self, i: int) -> None:
+    def _other_verb(self, i: int) -> None:
         """Write "put the ladle in the pot" for "shove the ladle in the pot"."""
-        if self.texts[i] == "shove" and "VERB" in self.peek(i) and _INTO & set(self.texts[i + 2 :]):
-            self._put(i, 1, "put")
+        said = _OTHER_VERBS.get(self.texts[i])
+        if said is None or not self.opens(i + 1) or said[0].isdisjoint(self.texts[i + 2 :]):
+            return
+        if i == self.polite() or self.peek(i - 1) & {"AND", "THEN", "COMMA", "POLITE"}:
+            self._put(i, 1, said[1])
+
+    def _it_me(self, i: int) -> None:
+        """Write "give me it" for "give it me"."""
+        if self.texts[i] in ("give", "hand", "pass", "bring") and self.texts[i + 1 : i + 3] == ["it", "me"]:
+            self._put(i + 1, 2, "me", "it")
 
     def _on_its_side(self, i: int) -> None:
         """Write "in the left side of the fridge" for "in the fridge, on the left"."""

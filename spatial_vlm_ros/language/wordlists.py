@@ -63,7 +63,7 @@ COMPOUNDS = (
     "solid state drive", "dry ice", "short bread", "cold brew", "wet wipe|wipes", "long grain rice", "straight edge",
     "stop sign|watch", "can opener", "big mac", "mini fridge", "clean wipes", "new york", "deep fryer", "broad beans",
     "full cream", "empty space", "round table", "water colour|color", "orange peel",
-    "bus stop|stops", "door stop|stops",
+    "bus stop|stops", "door stop|stops", "front|back door|doors|garden|seat|seats|yard|porch", "front desk",
 )  # fmt: skip
 """Compounds whose first word would otherwise be taken for a describing word."""
 

@@ -215,6 +215,8 @@ def _with_numbers(words: list[Word]) -> list[Word]:
 _ONE = frozenset({"one", "a", "half", "an"})
 _STUMBLED = frozenset({"the", "a", "an", "to", "of", "can", "could", "would", "my"})
 _STANDING = frozenset({"you", "it", "they", "we", "things"})  # "seen from where you are are left of"
+_ASKING = frozenset({"how", "what", "where", "which", "is", "are", "i", "can", "could"})
+_ARTICLES = frozenset({"the", "a", "an", "that", "this", "my"})
 _UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
 
 
@@ -237,6 +239,8 @@ def without_stumbles(words: list[Word]) -> list[Word]:
             continue
         if hesitated and word.kind in ("comma", "stop"):
             continue
+        if hesitated and said and word.text in _ARTICLES and said[-1].text in _ARTICLES:  # "that uh the cup"
+            said.pop()
         hesitated = False
         said.append(word)
         for length in (1, 2):
@@ -262,6 +266,6 @@ def _repeats(words: list[Word], length: int) -> bool:
     if again[0].text in ("are", "is") and len(words) > 2 and words[-3].text in _STANDING:
         return False
     if length > 1:
-        return again[0].text in _STUMBLED or again[-1].text in _UNFINISHED
+        return again[0].text in _STUMBLED | _ASKING or again[-1].text in _UNFINISHED
     kinds = phrase_table()[0].get(again[0].text, {})
     return again[0].text not in REPEATABLE and "ADJNOUN" not in kinds  # "the orange orange"

@@ -80,6 +80,14 @@ TOPICS = [
     ("I could really use the pen", "give: pen"),
     ("It'd be great if you could get me the pen", "give: pen"),
     ("Do you see a mug anywhere?", "find: mug"),
+    ("The round tray, could you carry it to the table?", "place: <round> tray -> to table"),
+    ("the jumper on the floor could you stick that in the basket", "place: jumper [on floor] -> inside basket"),
+    ("The duck has fallen behind the tub. Could you rescue it?", "pick: duck [behind tub]"),
+    ("bring me that uh the pen near the lamp", "give: pen [near lamp]"),
+    ("pick up the mug and give it me", "give: mug"),
+    ("clear the pot off the counter and put it in the bin", "place: pot [on counter] -> inside bin"),
+    ("stand the flask on the tray if it's not too much trouble", "place: flask -> on tray"),
+    ("i want i want the pen", "give: pen"),
     ("put the mug in the fridge's left compartment", "place: mug -> inside ^leftmost compartment [part of fridge]"),
 ]
 PLACES = [
