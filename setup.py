@@ -38,6 +38,7 @@ setup(
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
             "nodes/fastdds_udp.xml",
+            "perception/model_store/models.json",
         ]
     },
     data_files=[

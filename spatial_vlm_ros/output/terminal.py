@@ -34,14 +34,14 @@ _Step = TypeVar("_Step")
 _PIPE_WIDTH = 160  # columns where the output goes to a file or another program
 
 
-def new_console() -> Console:
+def new_console(stderr: bool = False) -> Console:
     """A console that takes text as it is, wide where the output goes to a file or another program.
 
     Ids, labels, relations and frames come from outside; what a terminal would obey is shown as a question mark.
     """
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, highlight=False, stderr=stderr)
     if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=_PIPE_WIDTH)
+        console = Console(markup=False, highlight=False, stderr=stderr, width=_PIPE_WIDTH)
     console.push_render_hook(_PrintableOnly())
     return console
 

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from spatial_vlm_ros.output.terminal import new_console
@@ -29,6 +32,34 @@ def verdict(verdict: ConventionVerdict) -> None:
     if verdict.untested:
         console.print(f"not tried, for want of the size after the model's processor: {', '.join(verdict.untested)}")
     console.print(printable(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
+
+
+def models(facts: Sequence[Mapping[str, Any]]) -> None:
+    """Models that can be fetched, and which of them are here."""
+    console = new_console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("model", "backend", "MB", "licence", "here", "what it is"):
+        table.add_column(column, justify="right" if column == "MB" else "left")
+    for each in facts:
+        size = f"{each['bytes'] / 1e6:.0f}"
+        table.add_row(each["name"], each["backend"], size, each["licence"], each["here"], each["about"])
+    console.print(table)
+
+
+@contextlib.contextmanager
+def downloading() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each file of a download, on standard error; none where that is no terminal."""
+    console = new_console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(name: str, here: int, whole: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(printable(name), total=whole)
+            bars.update(tasks[name], completed=here)
+
+        yield progress
 
 
 def diagnosis(found: Diagnosis) -> None:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models and processors of `transformers` from a folder or the hub's cache: safetensors only, no code of a model's own.
 
-The order is: a folder of that name, then the hub's cache, then, unless HF_HUB_OFFLINE is set, a download into the
-cache. Whatever is found is read as a folder, so nothing else is asked of the network afterwards.
+The order is: a folder of that name, a model of `spatial-vlm models`, the hub's cache. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.perception.model_store.manifest import known_models
+from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +23,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
-_WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
-_UNWANTED = ("*/*", "consolidated*", "*.fp16.safetensors", "*.bf16.safetensors", "*.non_ema.safetensors")
 _BF16_CAPABILITY = (8, 0)  # NVIDIA's first with bfloat16 arithmetic (Ampere); older ones emulate it
 
 
@@ -51,9 +50,9 @@ def pretrained(
 
     Raises:
         DependencyError: torch, transformers or a package this model needs is not installed.
-        UnknownNameError: no such id, here or on the hub.
-        ModelError: the weights are pickled, damaged or missing; the config is of another architecture; the id is not in
-            the cache and the hub cannot be reached; the model does not fit in memory.
+        UnknownNameError: no id of that form, and no such model.
+        ModelError: the weights are pickled, damaged or missing; the config is of another architecture; the model is not
+            here, or does not fit in memory.
     """
     model_class = transformers_class(cls, model=model) if isinstance(cls, str) else cls
     folder = model_folder(path_or_id, model=model)
@@ -129,16 +128,16 @@ def transformers_class(name: str, *, model: str) -> Any:
 
 
 def model_folder(path_or_id: str, *, model: str) -> Path:
-    """The folder that holds a model's files; downloads them where they are neither given nor cached.
+    """The folder that holds a model's files.
 
     Args:
-        path_or_id: folder, or an id "owner/name" of the hub.
+        path_or_id: folder, name of a model of `spatial-vlm models list`, or an id "owner/name" of the hub.
         model: the backend's name, for messages.
 
     Raises:
         DependencyError: huggingface_hub, which comes with transformers, is not installed.
-        UnknownNameError: no such id here or on the hub.
-        ModelError: no such folder, a file instead of a folder, or no network and not in the cache.
+        UnknownNameError: no id of that form, and no such model.
+        ModelError: no such folder, a file instead of a folder, or a model that is not here, with the command to get it.
     """
     given = Path(path_or_id).expanduser()
     if given.is_dir():
@@ -150,10 +149,21 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
     if path_or_id.startswith(("/", ".", "~")) or path_or_id.count("/") > 1 or not path_or_id:
         repair = 'give the folder that holds config.json and model.safetensors, or an id "owner/name"'
         raise ModelError(model, f"there is no folder {path_or_id!r}", repair)
+    entry = next((e for e in known_models().values() if path_or_id in (e.name, e.repository)), None)
+    if entry is not None and not missing(entry):
+        return folder_of(entry)
     try:
-        return _cached(path_or_id) or _downloaded(path_or_id, model)
+        found = _cached(path_or_id) if "/" in path_or_id else None
     except ImportError as error:
         raise _not_installed(error, model) from error
+    if found is not None:
+        return found
+    if entry is not None:
+        raise ModelError(model, f"{path_or_id} is not here, or not whole", by_hand(entry))
+    if "/" not in path_or_id:
+        raise UnknownNameError("model", path_or_id, (*known_models(), 'an id "owner/name" of the hub', "a folder"))
+    repair = f"download it: hf download {path_or_id}, or give a folder that holds it"
+    raise ModelError(model, f"{path_or_id!r} is not in the hub's cache", repair)
 
 
 def model_name(path_or_id: str) -> str:
@@ -270,25 +280,6 @@ def _shards(index: Path) -> tuple[str, ...]:
         reason = f"{index} does not list safetensors files of its own folder"
         raise ModelError("index of weights", reason, "fetch the model again")
     return tuple(names)
-
-
-def _downloaded(repository: str, model: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-
-    by_hand = f"download it once with network (hf download {repository}), or give a folder that holds it"
-    if constants.is_offline_mode():
-        raise ModelError(model, f"{repository!r} is not in the cache, and HF_HUB_OFFLINE is set", by_hand)
-    try:
-        return Path(snapshot_download(repository, allow_patterns=list(_WANTED), ignore_patterns=list(_UNWANTED)))
-    except GatedRepoError as error:
-        repair = "accept its terms on the hub and log in: hf auth login"
-        raise ModelError(model, f"{repository!r} needs its owner's permission", repair) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise _no_such_id(repository) from error
-    except Exception as error:
-        reason = f"{repository!r} is not in the cache, and downloading it failed: {_words(error)}"
-        raise ModelError(model, reason, by_hand) from error
 
 
 def _no_such_id(repository: str) -> UnknownNameError:

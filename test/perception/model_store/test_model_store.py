@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models are fetched whole and as listed, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from file_server import FileServer
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import FileError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception.backends import BACKENDS
+from spatial_vlm_ros.perception.model_store import download, manifest, store
+from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile, known_models, read_entry, write_entry
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+WEIGHTS = bytes(range(256)) * 40
+FILES = {"config.json": b"{}", "onnx/weights.safetensors": WEIGHTS}
+
+
+def entry_of(contents: dict[str, bytes], **changes: Any) -> ModelEntry:
+    listed = {path: ModelFile(len(data), hashlib.sha256(data).hexdigest()) for path, data in contents.items()}
+    facts = {"name": "eyes", "backend": "sam2", "about": "Sees.", "licence": "Apache-2.0", "terms": "https://x.invalid",
+             "files": listed, "repository": "owner/eyes", "revision": REVISION, **changes}  # fmt: skip
+    return ModelEntry(**facts)
+
+
+ENTRY = entry_of(FILES)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store, and no wait between connections."""
+    for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(download, "_WAIT", 0.001)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def hub() -> Iterator[FileServer]:
+    with FileServer({f"/owner/eyes/resolve/{REVISION}/{path}": data for path, data in FILES.items()}) as server:
+        yield server
+
+
+def assert_whole(folder: Path) -> None:
+    assert {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == FILES
+
+
+def test_a_model_comes_whole_and_is_not_asked_for_again(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    told: list[tuple[str, int, int]] = []
+    folder = store.get(ENTRY, progress=lambda *each: told.append(each))
+    assert_whole(folder)
+    assert ("weights.safetensors", len(WEIGHTS), len(WEIGHTS)) in told
+    hub.asked.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert store.get(ENTRY) == folder
+    assert not hub.asked
+    assert not store.verify(ENTRY)
+
+
+def test_the_store_is_a_mirror(hub: FileServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.get(ENTRY, hub.url)
+    served = {f"/{path.relative_to(root).as_posix()}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "second"))
+    with FileServer(served) as mirror:
+        assert_whole(store.get(ENTRY, mirror.url + "/"))
+
+
+def test_a_connection_that_breaks_off_is_taken_up_where_it_was(hub: FileServer) -> None:
+    hub.cut = 3000
+    assert_whole(store.get(ENTRY, hub.url))
+    begun = [wanted for path, wanted in hub.asked if path.endswith("weights.safetensors")]
+    assert begun == ["", *(f"bytes={n}-" for n in range(3000, len(WEIGHTS), 3000))]
+
+
+def test_what_an_earlier_process_left_is_taken_up(hub: FileServer) -> None:
+    part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(WEIGHTS[:7000])
+    assert store.missing(ENTRY) == {"config.json": 2, "onnx/weights.safetensors": len(WEIGHTS) - 7000}
+    assert_whole(store.get(ENTRY, hub.url))
+    assert (f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors", "bytes=7000-") in hub.asked
+
+
+@pytest.mark.parametrize("left", [b"another beginning" * 100, WEIGHTS + b"too long"], ids=["other", "longer"])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_was_left_of_another_content_is_fetched_anew(hub: FileServer, left: bytes, ranges: bool) -> None:
+    hub.ranges = ranges
+    part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(left)
+    assert_whole(store.get(ENTRY, hub.url))
+
+
+def test_a_slow_server_is_waited_for(hub: FileServer) -> None:
+    hub.slow = 0.01
+    assert_whole(store.get(ENTRY, hub.url))
+
+
+@pytest.mark.parametrize(
+    "sent", [WEIGHTS[:-1] + b"x", WEIGHTS + b"more", b""], ids=["another byte", "too long", "empty"]
+)
+def test_another_content_is_refused_and_nothing_of_it_is_kept(hub: FileServer, sent: bytes) -> None:
+    hub.files[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = sent
+    with pytest.raises(ModelError) as refusal:
+        store.get(ENTRY, hub.url)
+    assert refusal.value.model == "eyes"
+    assert not [path for path in store.folder_of(ENTRY).rglob("weights*") if path.stat().st_size == len(WEIGHTS)]
+    assert "onnx/weights.safetensors" in store.missing(ENTRY)
+
+
+def test_a_redirect_is_followed_without_the_token(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "HUB", hub.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with FileServer({"/cdn": WEIGHTS}) as cdn:
+        hub.moved[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = f"{cdn.url}/cdn"
+        assert_whole(store.get(ENTRY))
+    assert set(hub.tokens) == {"Bearer hf_secret"}
+    assert cdn.tokens == [""]
+
+
+def test_a_mirror_is_given_no_token(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    store.get(ENTRY, hub.url)
+    assert set(hub.tokens) == {""}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(404, "there is no"), (403, "permission"), (401, "HF_TOKEN"), (503, "cannot be fetched")]
+)
+def test_what_a_server_refuses_is_told_with_what_to_do(hub: FileServer, status: int, words: str) -> None:
+    hub.status = status
+    with pytest.raises(ModelError, match=words):
+        store.get(ENTRY, hub.url)
+    assert len(hub.asked) == (5 if status == 503 else 1)
+
+
+def test_nobody_at_an_address_is_told() -> None:
+    with pytest.raises(ModelError, match="check the network"):
+        store.get(ENTRY, "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match="no address of http"):
+        store.get(ENTRY, "file:///etc")
+
+
+def test_a_full_disk_is_told_before_and_while_it_comes(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+        with pytest.raises(ModelError, match="free some"):
+            store.get(ENTRY, hub.url)
+        assert not hub.asked
+    part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.symlink_to("/dev/full")
+    with pytest.raises(ModelError, match=r"disk of .* is full; free 1 MB"):
+        store.get(ENTRY, hub.url)
+    part.unlink()
+    assert_whole(store.get(ENTRY, hub.url))
+
+
+def test_offline_a_model_that_is_not_here_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="spatial-vlm models get eyes"):
+        store.get(ENTRY)
+
+
+def test_what_changed_on_the_disk_is_told(hub: FileServer) -> None:
+    folder = store.get(ENTRY, hub.url)
+    (folder / "config.json").write_bytes(b"[]")
+    (folder / "onnx/weights.safetensors").unlink()
+    faults = store.verify(ENTRY)
+    assert [fault.split(" ")[0] for fault in faults] == list(FILES)
+    assert "SHA-256" in faults[0]
+    assert "missing" in faults[1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"SPATIAL_VLM_MODELS": "/big", "HF_HOME": "/hf"}, "/big"),
+        ({"HF_HOME": "/hf", "XDG_CACHE_HOME": "/cache"}, "/hf/spatial_vlm_ros"),
+        ({"HF_HOME": "relative", "XDG_CACHE_HOME": "/cache"}, "/cache/spatial_vlm_ros/models"),
+    ],
+)
+def test_the_root_is_named_by_variables(environment: dict[str, str], folder: str) -> None:
+    assert store.store_folder(environment) == Path(folder)
+
+
+# ------------------------------------------------------------------------------------------------ the manifest
+
+
+def test_the_manifest_is_sound() -> None:
+    assert known_models()
+    for entry in known_models().values():
+        assert not manifest._faults(entry), entry.name
+        assert entry.backend in BACKENDS
+        assert all(file.sha256 for file in entry.files.values())
+        assert entry.terms.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": {"../out": ModelFile(1)}}, {"files": {"/etc/passwd": ModelFile(1)}},
+        {"files": {"a\\b": ModelFile(1)}},
+        {"files": {"model.pt": ModelFile(1)}}, {"files": {"modeling.py": ModelFile(1)}}, {"files": {}},
+        {"files": {"a": ModelFile(-1)}}, {"files": {"a": ModelFile(1, "abc")}}, {"files": {"model.json": ModelFile(1)}},
+        {"revision": "main"}, {"revision": ""}, {"name": "../eyes"},
+    ],
+)  # fmt: skip
+def test_an_entry_that_would_leave_its_folder_or_run_code_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    write_entry(tmp_path, entry_of(FILES, **changes))
+    with pytest.raises(FileError, match="export the model again"):
+        read_entry((tmp_path / "model.json").read_bytes(), "model.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"name": "eyes"}', b'{"name": 1}', b"\xff", b'{"extra": 1}'])
+def test_what_is_no_entry_is_refused(content: bytes) -> None:
+    with pytest.raises(FileError):
+        read_entry(content, "model.json")
+
+
+def test_an_exported_model_comes_from_any_file_server(tmp_path: Path) -> None:
+    entry = entry_of(FILES, repository="", revision="")
+    write_entry(tmp_path, entry)
+    with FileServer({"/x/model.json": (tmp_path / "model.json").read_bytes()}) as server:
+        server.files |= {f"/x/{path}": data for path, data in FILES.items()}
+        for address in (f"{server.url}/x", f"{server.url}/x/model.json"):
+            assert store.entry_at(address) == (entry, f"{server.url}/x")
+        assert_whole(store.get(*store.entry_at(f"{server.url}/x")))
+        server.files["/x/model.json"] = b" " * (1 << 21)
+        with pytest.raises(ModelError, match="too long"):
+            store.entry_at(f"{server.url}/x")
+
+
+def test_an_unknown_name_lists_those_that_there_are() -> None:
+    with pytest.raises(UnknownNameError, match="grounding-dino-tiny"):
+        manifest.known_model("nobody")
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def run(*words: str, answer: str = "") -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["models", *words], input=answer)
+    return done.exit_code, done.output
+
+
+@pytest.fixture
+def eyes(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> FileServer:
+    """A server that has the model `eyes`, which the manifest lists."""
+    monkeypatch.setattr(manifest, "known_models", lambda: {"eyes": ENTRY})
+    return hub
+
+
+def test_the_command_gets_a_model_and_says_how_to_use_it(eyes: FileServer, root: Path) -> None:
+    code, said = run("get", "eyes", "--mirror", eyes.url)
+    assert code == 0, said
+    assert "Apache-2.0" in said
+    assert '--grounder sam2 --grounder-options "model=eyes"' in said
+    assert_whole(root / "owner/eyes/resolve" / REVISION)
+    assert run("verify", "eyes") == (0, "eyes: as listed\n")
+    listed = json.loads(run("list", "--json")[1])["models"]
+    assert [(each["name"], each["here"]) for each in listed] == [("eyes", "yes")]
+    (root / "owner/eyes/resolve" / REVISION / "config.json").unlink()
+    code, said = run("verify")
+    assert (code, "spatial-vlm models get eyes" in said) == (3, True)
+
+
+def test_a_licence_that_limits_use_is_accepted_by_a_person(eyes: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited = entry_of(FILES, licence="Some research licence")
+    monkeypatch.setattr(manifest, "known_models", lambda: {"eyes": limited})
+    code, said = run("get", "eyes", "--mirror", eyes.url, answer="n\n")
+    assert (code, "--accept-licence" in said) == (1, True)
+    assert run("get", "eyes", "--mirror", eyes.url, "--accept-licence", "MIT")[0] == 1
+    assert not eyes.asked
+    assert run("get", "eyes", "--mirror", eyes.url, "--accept-licence", "Some research licence")[0] == 0
+
+
+def test_the_list_tells_what_is_here() -> None:
+    code, said = run("list")
+    assert code == 0
+    assert "grounding-dino-tiny" in said
+    assert run("verify")[0] == 0
+    assert run("get", "nobody")[0] == 3
