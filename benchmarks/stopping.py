@@ -429,7 +429,7 @@ def main() -> int:
     if not calm:
         header = ("event", "phase", "n", "median s", "worst s")
         table("from the event to standstill", header, [tuple(row.values()) for row in measured["rows"]])
-    return finish("stopping_nuisance" if calm else result, measured, claims)
+    return finish(f"{result}_nuisance" if calm else result, measured, claims)
 
 
 if __name__ == "__main__":
