@@ -74,10 +74,10 @@ class _Order(Stating):
             return
         for rewrite in (
             self._leading_view,
+            self._back_there,
             self._stated,
             self._counted,
             self._apposed,
-            self._back_there,
             self._wished_moved,
             self._seen_anywhere,
             self._first,

@@ -20,7 +20,9 @@ _TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do y
 _STATED = phrases_of("there is|are like?", "there's|theres like?", "i|we see|have",
                      "i|we left|put|placed|dropped|forgot|lost", "i've|ive|we've left|put|placed|dropped")  # fmt: skip
 _THERES = phrases_of("there is|are", "there's|theres")
-_STANDS = phrases_of("is|are|stands|sits|lies|hangs", "has|have fallen|rolled|slid|slipped")
+_STANDS = phrases_of(
+    "is|are|stands|sits|lies|hangs", "has|have fallen|rolled|slid|slipped", "should|must|might|may|could be"
+)
 _IT = (("it",), ("them",), ("that", "one"), ("that",))
 _MOVED = {"moved": "move", "put": "put", "placed": "place", "shifted": "shift", "brought": "bring", "pushed": "push",
           "pulled": "pull", "slid": "slide", "returned": "return", "handed": "hand", "passed": "pass"}  # fmt: skip
@@ -37,6 +39,8 @@ _OTHER_VERBS = {"shove": (_INTO, "put"), "stand": (_INTO | _BESIDE, "put"), "cle
 """Verbs that mean another where one of some words follows."""
 _WITHIN = frozenset({"in", "on", "into", "onto", "inside"})
 _SIDES = frozenset({"left", "right"})
+_SUBORDINATE = frozenset({"that", "which", "who", "was", "were", "is", "are", "been", "you", "i", "we", "not"})
+_CORRECTING = frozenset({"actually", "mean", "instead", "no", "rather", "sorry", "oops", "wait"})
 _LONGEST_OPENING = 30  # words
 
 
@@ -125,13 +129,14 @@ class Stating(Simplifier):
             length = self._longest(i + 1, AFTERWARDS)
             if length:
                 self._put(i, 1 + length + self._sign(i + 1 + length, "comma"), "then")
-            elif self._orders(0) and self._orders(i + 1) and not self.words[i].text.startswith("?"):
+            corrects = self.words[i].text.startswith("?") or _CORRECTING & set(self.texts[i + 1 :])
+            if not length and self._orders(0) and self._orders(i + 1) and not corrects:
                 self._put(i, 1, "then")
 
     def _orders(self, i: int) -> bool:
         """Whether an order begins at word `i`."""
         verb = self.polite(i)
-        return any("VERB" in m.kinds and (self.opens(verb + m.length)) for m in self.matches(verb))
+        return any("VERB" in match.kinds and self.opens(verb + match.length) for match in self.matches(verb))
 
     def _topic(self) -> None:
         """Write "the mug, grab it" for "Do you see the mug? Grab it"."""
@@ -157,6 +162,8 @@ class Stating(Simplifier):
         stop = next((j for j in range(begin, len(self.words)) if self.words[j].kind in ("stop", "comma")), 0)
         one = next((j for j in range(stop + 1, len(self.words)) if self.texts[j] in ("one", "ones")), 0)
         if begin == first or not stop or not one or any(map(self.relating, range(begin, stop))):
+            return
+        if "VERB" in self.peek(one - 1):  # "there are two mugs, take one"
             return
         while begin < stop and self.peek(begin) & {"DET", "NUM", "QTY"}:
             begin += self.matches(begin)[0].length
@@ -192,6 +199,8 @@ class Stating(Simplifier):
             if not wish:
                 continue
             for i in range(start + wish + 1, len(self.words) - 1):
+                if self.texts[i] in _SUBORDINATE:  # "I want the cup that was put on the tray"
+                    return
                 goes = self.relating(i + 1) or self.texts[i + 1] in _PLACES
                 if self.texts[i] in _MOVED and goes and self.words[i - 1].kind == "word":
                     verb = _MOVED[self.texts[i]]
@@ -210,7 +219,7 @@ class Stating(Simplifier):
             if not length or not told or not (self.tail[end] or self.relating(end)):
                 continue
             article = next((j for j in reversed(range(i)) if self.texts[j] in ("the", "my", "that")), None)
-            if article is None or any(self.relating(j) for j in range(article + 1, i)):
+            if article is None or any(map(self.relating, range(i))):  # "the cup on the tray, the red one"
                 return
             said = self.texts[i + 2 : i + 2 + length]
             self._put(i, end - i)
@@ -245,7 +254,8 @@ class Stating(Simplifier):
         """Write "on the hook" for "on its hook"; the object's own parts ("its lid") are no place of their own."""
         if self.texts[i] == "its" and i > 2 and self.peek(i - 1) & {"REL", "OF"} and self.nominal(i + 1):
             noun = next((j for j in range(i + 1, len(self.words) + 1) if not self.nominal(j)), i + 1) - 1
-            if self.texts[noun] in _PLACES_OF or self.texts[noun] not in PARTS:
+            own = self.texts[noun] in PARTS or self.peek(i + 1) & {"SUP", "POSITION", "SIDE"}
+            if self.texts[noun] in _PLACES_OF or not own:
                 self._put(i, 1, "the")
 
     def _and_to(self, i: int) -> None:
