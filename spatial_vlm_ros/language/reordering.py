@@ -7,13 +7,15 @@ mug from my side which is left of the box", and "the mug should go on the tray" 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.simplifying import phrases_of
-from spatial_vlm_ros.language.stating import Stating
+from spatial_vlm_ros.language.stating import OTHER_VERBS, Stating
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -103,24 +105,13 @@ class _Order(Stating):
             self._none(i)
             if self.texts[i] in _RELATIVES:
                 self._stranded(i)
-            if self.texts[i] == "as":
-                self._beyond(i)
             if self._longest(i, _HAVING):
                 self._on_either_side(i)
                 self._had(i)
                 self._underlaid(i)
-            if self.texts[i] in ("pair", "pairs"):
-                self._paired(i)
-            if self.texts[i] == "where":
-                self._where_it_is(i)
-            if self.texts[i] == "number":
-                self._numbered(i)
-            self._its(i)
-            self._other_verb(i)
-            self._it_me(i)
-            self._on_its_side(i)
-            self._and_to(i)
-            self._like(i)
+            rewrite_word = _BY_WORD.get(self.texts[i])
+            if rewrite_word is not None:
+                rewrite_word(self, i)
             i += 1
 
     # -------------------------------------------------------------------------------------------- helpers
@@ -379,6 +370,21 @@ class _Order(Stating):
             self._put(j, held)
             self._put(i, length, *begin, relation)
             return
+
+
+_BY_WORD: dict[str, Callable[[_Order, int], None]] = {
+    "": _Order._on_its_side,  # a comma
+    "as": _Order._beyond,
+    "and": _Order._and_to,
+    "its": _Order._its,
+    "like": _Order._like,
+    "number": _Order._numbered,
+    "where": _Order._where_it_is,
+    **dict.fromkeys(("pair", "pairs"), _Order._paired),
+    **dict.fromkeys(OTHER_VERBS, _Order._other_verb),
+    **dict.fromkeys(("give", "hand", "pass", "bring"), _Order._it_me),
+}
+"""What is looked at where a word stands."""
 
 
 def reorder(words: list[Word]) -> Lookahead:

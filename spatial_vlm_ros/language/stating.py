@@ -35,7 +35,7 @@ _PLACES_OF = frozenset({"hook", "base", "drawer", "shelf", "slot", "compartment"
 _SEEING = phrases_of("do|can|could you see|find|spot")
 _INTO = frozenset({"in", "inside", "between", "under", "behind"})
 _BESIDE = frozenset({"on", "against", "beside", "by", "next"})
-_OTHER_VERBS = {"shove": (_INTO, "put"), "stand": (_INTO | _BESIDE, "put"), "clear": (frozenset({"off"}), "take")}
+OTHER_VERBS = {"shove": (_INTO, "put"), "stand": (_INTO | _BESIDE, "put"), "clear": (frozenset({"off"}), "take")}
 """Verbs that mean another where one of some words follows."""
 _WITHIN = frozenset({"in", "on", "into", "onto", "inside"})
 _SIDES = frozenset({"left", "right"})
@@ -157,6 +157,8 @@ class Stating(Simplifier):
 
     def _counted(self) -> None:
         """Write "I want the dispenser nearer the window" for "There are two dispensers; I want the one nearer …"."""
+        if {"one", "ones"}.isdisjoint(self.texts[3:]):
+            return
         first = self.polite()
         begin = first + self._longest(first, _STATED)
         stop = next((j for j in range(begin, len(self.words)) if self.words[j].kind in ("stop", "comma")), 0)
@@ -175,10 +177,11 @@ class Stating(Simplifier):
 
     def _back_there(self) -> None:
         """Drop "; put it back there" after "the spoon belongs in the jar"."""
+        if _LANDING.isdisjoint(self.texts):
+            return
         for i in range(3, len(self.words) - 2):
             length = self._longest(i, _SAID_AGAIN)
-            ended = length and self.tail[i + length] and (self._sign(i - 1, "stop") or self._sign(i - 1, "comma"))
-            if ended and _LANDING & set(self.texts[:i]):
+            if length and self.tail[i + length] and (self._sign(i - 1, "stop") or self._sign(i - 1, "comma")):
                 self._put(i - 1, length + 1)
                 return
 
@@ -193,6 +196,8 @@ class Stating(Simplifier):
 
     def _wished_moved(self) -> None:
         """Write "move the cup to the tray" for "I'd like the cup moved to the tray"."""
+        if _MOVED.keys().isdisjoint(self.texts[2:]):
+            return
         first = self.polite()
         for start in (first, 0):
             wish = self._wish(start)
@@ -211,7 +216,7 @@ class Stating(Simplifier):
     def _apposed(self) -> None:
         """Write "the shorter pen" for "the pen, the shorter of the two" and "the pen, the shorter one"."""
         for i in range(2, len(self.words) - 2):
-            if not self._sign(i, "comma") or self.texts[i + 1] != "the":
+            if self.texts[i + 1] != "the" or not self._sign(i, "comma"):
                 continue
             length = next((n for n in (1, 2) if self._longest(i + 2 + n, _OF_SEVERAL)), 0)
             end = i + 2 + length + self._longest(i + 2 + length, _OF_SEVERAL)
@@ -228,15 +233,15 @@ class Stating(Simplifier):
 
     def _other_verb(self, i: int) -> None:
         """Write "put the ladle in the pot" for "shove the ladle in the pot"."""
-        said = _OTHER_VERBS.get(self.texts[i])
-        if said is None or not self.opens(i + 1) or said[0].isdisjoint(self.texts[i + 2 :]):
+        before, verb = OTHER_VERBS[self.texts[i]]
+        if not self.opens(i + 1) or before.isdisjoint(self.texts[i + 2 :]):
             return
         if i == self.polite() or self.peek(i - 1) & {"AND", "THEN", "COMMA", "POLITE"}:
-            self._put(i, 1, said[1])
+            self._put(i, 1, verb)
 
     def _it_me(self, i: int) -> None:
         """Write "give me it" for "give it me"."""
-        if self.texts[i] in ("give", "hand", "pass", "bring") and self.texts[i + 1 : i + 3] == ["it", "me"]:
+        if self.texts[i + 1 : i + 3] == ["it", "me"]:
             self._put(i + 1, 2, "me", "it")
 
     def _on_its_side(self, i: int) -> None:
@@ -252,7 +257,7 @@ class Stating(Simplifier):
 
     def _its(self, i: int) -> None:
         """Write "on the hook" for "on its hook"; the object's own parts ("its lid") are no place of their own."""
-        if self.texts[i] == "its" and i > 2 and self.peek(i - 1) & {"REL", "OF"} and self.nominal(i + 1):
+        if i > 2 and self.peek(i - 1) & {"REL", "OF"} and self.nominal(i + 1):
             noun = next((j for j in range(i + 1, len(self.words) + 1) if not self.nominal(j)), i + 1) - 1
             own = self.texts[noun] in PARTS or self.peek(i + 1) & {"SUP", "POSITION", "SIDE"}
             if self.texts[noun] in _PLACES_OF or not own:
@@ -260,12 +265,12 @@ class Stating(Simplifier):
 
     def _and_to(self, i: int) -> None:
         """Write "and place it" for "and to place it"."""
-        if self.texts[i] == "and" and self.texts[i + 1 : i + 2] == ["to"] and self.peek(i + 2) & {"VERB"}:
+        if self.texts[i + 1 : i + 2] == ["to"] and self.peek(i + 2) & {"VERB"}:
             self._put(i + 1, 1)
 
     def _like(self, i: int) -> None:
         """Drop "like" before a number ("like thirty centimetres away")."""
-        if self.texts[i] == "like" and self.measures(i + 1):
+        if self.measures(i + 1):
             self._put(i, 1)
 
     def _words(self, near: Word, *texts: str) -> list[Word]:
