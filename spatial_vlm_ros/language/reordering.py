@@ -77,6 +77,7 @@ class _Order(Stating):
         for rewrite in (
             self._leading_view,
             self._back_there,
+            self._wished_there,
             self._stated,
             self._counted,
             self._apposed,
@@ -134,6 +135,8 @@ class _Order(Stating):
         if not self.relating(first) or not self.peek(first) & {"REL"}:
             return
         verb = next((i for i in range(first + 2, len(self.words) - 1) if self.texts[i] in _PUTTING), None)
+        if "and" in self.texts[first:]:
+            return
         if verb is None or not self.opens(verb + 1) or set(self.texts[first:verb]) & lexicon.PURE_VERBS:
             return
         if any("REL" in self.peek(i) and self.relating(i) for i in range(verb, len(self.words))):
@@ -175,6 +178,8 @@ class _Order(Stating):
             return
         for i in range(first + wish + 1, len(self.words)):
             length = self._longest(i, _WISHED if wish else _GOES)
+            if any(self._orders(j + 1) for j in range(i, len(self.words)) if self.words[j].kind in ("comma", "stop")):
+                continue  # "the dog lives in the garden; give me the ball"
             is_part = self.texts[i : i + 2] in (["belongs", "to"], ["belong", "to"])
             if self.words[i - 1].kind != "word" or is_part or self.texts[i : i + 2] == ["go", "to"]:
                 continue
@@ -375,7 +380,7 @@ class _Order(Stating):
 _BY_WORD: dict[str, Callable[[_Order, int], None]] = {
     "": _Order._on_its_side,  # a comma
     "as": _Order._beyond,
-    "and": _Order._and_to,
+    "and": _Order._and_motion,
     "its": _Order._its,
     "like": _Order._like,
     "number": _Order._numbered,

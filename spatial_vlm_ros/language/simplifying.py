@@ -39,6 +39,7 @@ _LANDS = phrases_of("goes|belongs", "should|must|shall|will|can|has|needs|is|oug
 """What says where to put an object that was named before ("…, and then it should go …")."""
 _IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they should|must|ought to? be")
 """What says in a sentence of its own where an object is."""
+GOAL_VERBS = frozenset({"move", "put", "place", "push", "shift", "slide", "pull", "set"})
 _PRONOUNS = frozenset({"it", "it's", "its", "they", "they're", "theyre", "one", "ones"})
 _HAS = frozenset({"has", "have", "had", "having", "with"})
 _SOMEWHERE = phrases_of("somewhere|right|just|over", "the one|ones")
@@ -104,6 +105,8 @@ class Simplifier(Lookahead):
             length = self._longest(i, _IS_THERE)
             if not length and self._sign(i - 1, "comma"):  # "the scalpel, the one in the dish"
                 length = self._longest(i, _THE_ONE)
+            if self.texts[i + length - 1] == "be" and GOAL_VERBS & set(self.texts[:i]):
+                continue  # "move the cup. It should be on the tray"
             said = i + length + self._longest(i + length, _SOMEWHERE)
             after_noun = self._sign(i - 1, "stop") or self._sign(i - 1, "comma") or self.texts[i - 1] not in _HAS
             tells = length and after_noun and self._tells(said + (self.texts[said : said + 1] == ["not"]))
@@ -134,9 +137,15 @@ class Simplifier(Lookahead):
                 return
 
     def _where_it_is(self, i: int) -> None:
-        """Write "the shelf with the cereal" for "the shelf where the cereal is"."""
+        """Write "the shelf with the cereal" for "the shelf where the cereal is"; "where it is" after "leave" goes."""
+        where_it_is = self.texts[i + 1 : i + 3] in (["it", "is"], ["they", "are"]) and self.tail[i + 3]
+        if where_it_is and "leave" in self.texts:
+            self._put(i, 3)
+            return
         if not i or self.texts[i - 1] not in SURFACES | CONTAINERS | PARTS or not self.opens(i + 1):
             return
+        if GOAL_VERBS & set(self.texts[:i]) and not any(map(self.relating, range(i))):
+            return  # "put the box where the cup is"
         for j in range(i + 2, min(i + 8, len(self.words))):
             if self.texts[j] in _STANDS:
                 if self.tail[j + 1]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from spatial_vlm_ros.language import courtesy, lexicon
 from spatial_vlm_ros.language.inflection import singular
 from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.simplifying import AFTERWARDS, Simplifier, phrases_of
+from spatial_vlm_ros.language.simplifying import AFTERWARDS, GOAL_VERBS, Simplifier, phrases_of
 from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS, SURFACES
 from spatial_vlm_ros.language.words import Word
 
@@ -20,6 +20,7 @@ _TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do y
 _STATED = phrases_of("there is|are like?", "there's|theres like?", "i|we see|have",
                      "i|we left|put|placed|dropped|forgot|lost", "i've|ive|we've left|put|placed|dropped")  # fmt: skip
 _THERES = phrases_of("there is|are", "there's|theres")
+_BEFORE_ONE = frozenset({"DET", "ADJ", "ADJNOUN", "SUP", "POSITION", "ORD"})
 _STANDS = phrases_of(
     "is|are|stands|sits|lies|hangs", "has|have fallen|rolled|slid|slipped", "should|must|might|may|could be"
 )
@@ -29,9 +30,15 @@ _MOVED = {"moved": "move", "put": "put", "placed": "place", "shifted": "shift", 
 _PLACES = frozenset({"here", "there", "over", "back", "down"})
 _OF_SEVERAL = phrases_of("of the two|three|four|pair|lot|bunch", "of them", "of both", "one")
 _SAID_AGAIN = phrases_of("put it|them back|away|over? there", "put it|them there")
-_LANDING = frozenset({"belongs", "belong", "lives", "live", "goes", "go", "should"})
+_LANDING = frozenset({"belongs", "belong", "lives", "live", "goes", "be"})
+_CONTRASTS = frozenset({"and", "but", "or", "although", "though", "because", "since", "while", "not"})
+"""Words by which two statements are joined."""
+_FITTING = frozenset({"open", "close", "shut", "turn", "switch", "wipe", "unlock"})
+"""Verbs that may be about what an object is in or on."""
 _PLACES_OF = frozenset({"hook", "base", "drawer", "shelf", "slot", "compartment", "stand", "rack"})
 """Parts that are somewhere else than the object whose they are said to be ("the hammer back on its hook")."""
+_STAYING = frozenset({"on", "in", "inside", "at", "under", "by", "beside", "near", "behind", "where", "here", "there"})
+_WISHING = frozenset({"i", "i'd", "we", "we'd", "i'll", "id", "i'm", "let's"})
 _SEEING = phrases_of("do|can|could you see|find|spot")
 _INTO = frozenset({"in", "inside", "between", "under", "behind"})
 _BESIDE = frozenset({"on", "against", "beside", "by", "next"})
@@ -80,6 +87,8 @@ class Stating(Simplifier):
         said = self.words[first:cut]
         if cut - first > _LONGEST_OPENING or lexicon.PURE_VERBS & set(self.texts[first:cut]) - _MOVED.keys():
             return
+        if _CONTRASTS & set(self.texts[first:cut]) or not self._about(first, cut, begin, pronoun, length):
+            return
         stated = self._longest(first, _STATED)
         subject: list[Word] | None = None
         if stated and self.opens(first + stated):
@@ -92,6 +101,9 @@ class Stating(Simplifier):
         elif self.opens(first):
             stands = next((j for j in range(first + 1, cut - 1) if self._longest(j, _STANDS)), None)
             after = 0 if stands is None else stands + self._longest(stands, _STANDS)
+            goal = stands is not None and self.texts[after - 1] == "be" and self.texts[self.polite(begin)] in GOAL_VERBS
+            if goal:
+                return
             if stands is not None and self.relating(after):
                 that = self._words(self.words[stands], "that", "is")
                 subject = [*self.words[first:stands], *that, *self.words[after:cut]]
@@ -106,6 +118,32 @@ class Stating(Simplifier):
         self.words[:] = words
         self.rewritten += 1
         self.reset()
+
+    def _about(self, first: int, cut: int, begin: int, pronoun: int, length: int) -> bool:
+        """Whether the "it" of an order can only be the object that was spoken of, and nothing that it stands by."""
+        begun = first + self._longest(first, _STATED)
+        there = next((j for j in range(begun + 2, cut) if self._longest(j, _THERES)), None)
+        if self.relating(begun) and there is not None:
+            begun = there + self._longest(there, _THERES)
+        ends = (
+            j for j in range(begun + 1, cut) if (self.relating(j) and not self.nominal(j)) or self._longest(j, _STANDS)
+        )
+        noun = self.texts[next(ends, cut) - 1]
+        plural = singular(noun) != noun
+        verb, after, rest = self.texts[self.polite(begin)], self.texts[pronoun + length :], self.texts[begin:]
+        if (
+            (self.texts[pronoun] == "them") != plural
+            or self.peek(begun) & {"PERSON"}
+            or "there" in rest
+            or noun in rest
+        ):
+            return False
+        if after[:1] in (["out"], ["off"]) or (after[:1] == ["and"] and self.opens(pronoun + length + 1)):
+            return False
+        return verb not in _FITTING and not any(
+            text in ("it", "them") and self.peek(j) & {"REL", "OF"}
+            for j, text in enumerate(after, pronoun + length - 1)
+        )
 
     def _order_about_it(self, i: int) -> tuple[int, int, int] | None:
         """Where an order about "it" begins after word `i`, where its "it" is, and of how many words."""
@@ -165,10 +203,15 @@ class Stating(Simplifier):
         one = next((j for j in range(stop + 1, len(self.words)) if self.texts[j] in ("one", "ones")), 0)
         if begin == first or not stop or not one or any(map(self.relating, range(begin, stop))):
             return
-        if "VERB" in self.peek(one - 1):  # "there are two mugs, take one"
+        if not self.peek(one - 1) & _BEFORE_ONE or self.nominal(one + 1) or {"it", "them"} & set(self.texts[one:]):
+            return  # "there are two mugs, take one", "give me one cup", "in the one behind it"
+        if self.texts[begin] in ("the", "my", "this", "that"):
             return
         while begin < stop and self.peek(begin) & {"DET", "NUM", "QTY"}:
             begin += self.matches(begin)[0].length
+        if not self.peek(one - 1) & {"DET"}:  # "a red mug, … the blue one"
+            while begin < stop - 1 and self.peek(begin) & {"ADJ", "ADJNOUN", "SUP", "POSITION"}:
+                begin += 1
         said = self.texts[begin:stop]
         if said and all(map(self.nominal, range(begin, stop))):
             said[-1] = singular(said[-1]) if self.texts[one] == "one" else said[-1]
@@ -177,11 +220,13 @@ class Stating(Simplifier):
 
     def _back_there(self) -> None:
         """Drop "; put it back there" after "the spoon belongs in the jar"."""
-        if _LANDING.isdisjoint(self.texts):
+        if _LANDING.isdisjoint(self.texts) or self._orders(0):
             return
-        for i in range(3, len(self.words) - 2):
-            length = self._longest(i, _SAID_AGAIN)
-            if length and self.tail[i + length] and (self._sign(i - 1, "stop") or self._sign(i - 1, "comma")):
+        lands = next((j for j, text in enumerate(self.texts) if text in _LANDING and self.relating(j + 1)), None)
+        for i in range(3 if lands is None else lands + 3, len(self.words) - 2):
+            length = self._longest(i, _SAID_AGAIN) if lands is not None else 0
+            ended = self._sign(i - 1, "stop") or self._sign(i - 1, "comma")
+            if length and self.tail[i + length] and ended and _CONTRASTS.isdisjoint(self.texts[:i]):
                 self._put(i - 1, length + 1)
                 return
 
@@ -193,6 +238,22 @@ class Stating(Simplifier):
         last -= self._sign(last, "stop")
         if self.texts[last : last + 1] == ["anywhere"] and any(self._longest(i, _SEEING) for i in (0, self.polite())):
             self._put(last, 1)
+
+    def _wished_there(self) -> None:
+        """Write "put it on the tray" for "I want it on the tray"; "I want it to stay" and "kept" are no orders here."""
+        if _WISHING.isdisjoint(self.texts):
+            return
+        for i in range(len(self.words) - 2):
+            found = [m.length for m in self.matches(i) if m.text in _WISHES] if self.texts[i] in _WISHING else []
+            after = i + found[0] if found else 0
+            if found and self.texts[after : after + 1] in (["it"], ["them"]) and self.relating(after + 1):
+                self._put(i, found[0], "put")
+                return
+            for j in range(after + 1, len(self.words) - 1) if found else ():
+                stays = self.texts[j] in ("left", "kept") and self.texts[j + 1] in _STAYING
+                if stays or self.texts[j : j + 2] in (["to", "stay"], ["to", "remain"]):
+                    self._put(j, 1 if stays else 2, "keep")  # refused as a second verb
+                    return
 
     def _wished_moved(self) -> None:
         """Write "move the cup to the tray" for "I'd like the cup moved to the tray"."""
@@ -226,6 +287,8 @@ class Stating(Simplifier):
             article = next((j for j in reversed(range(i)) if self.texts[j] in ("the", "my", "that")), None)
             if article is None or any(map(self.relating, range(i))):  # "the cup on the tray, the red one"
                 return
+            if self.peek(article + 1) & {"NUM", "QTY"}:
+                return
             said = self.texts[i + 2 : i + 2 + length]
             self._put(i, end - i)
             self._put(article, 1, "the", *said)
@@ -234,8 +297,11 @@ class Stating(Simplifier):
     def _other_verb(self, i: int) -> None:
         """Write "put the ladle in the pot" for "shove the ladle in the pot"."""
         before, verb = OTHER_VERBS[self.texts[i]]
-        if not self.opens(i + 1) or before.isdisjoint(self.texts[i + 2 :]):
+        place = next((j for j in range(i + 2, len(self.words)) if self.texts[j] in before), None)
+        if place is None or not self.opens(i + 1) or not _SUBORDINATE.isdisjoint(self.texts[i:place]):
             return
+        if verb == "take" and not (self.peek(place + 1) & {"DET"} and _CONTRASTS.isdisjoint(self.texts[i:place])):
+            return  # "clear the table off"
         if i == self.polite() or self.peek(i - 1) & {"AND", "THEN", "COMMA", "POLITE"}:
             self._put(i, 1, verb)
 
@@ -247,6 +313,8 @@ class Stating(Simplifier):
     def _on_its_side(self, i: int) -> None:
         """Write "in the left side of the fridge" for "in the fridge, on the left"."""
         side = self.texts[i + 3 : i + 4]
+        if {"not", "than"} & set(self.texts[:i]):
+            return
         if not self._sign(i, "comma") or self.texts[i + 1 : i + 3] not in (["on", "the"], ["at", "the"]):
             return
         place = next((j for j in reversed(range(i)) if self.texts[j] in _WITHIN), None)
@@ -257,16 +325,19 @@ class Stating(Simplifier):
 
     def _its(self, i: int) -> None:
         """Write "on the hook" for "on its hook"; the object's own parts ("its lid") are no place of their own."""
-        if i > 2 and self.peek(i - 1) & {"REL", "OF"} and self.nominal(i + 1):
+        alone = {"and", "then", "with"}.isdisjoint(self.texts[:i])  # else it may be of another
+        if i > 2 and alone and self.peek(i - 1) & {"REL", "OF"} and self.nominal(i + 1):
             noun = next((j for j in range(i + 1, len(self.words) + 1) if not self.nominal(j)), i + 1) - 1
             own = self.texts[noun] in PARTS or self.peek(i + 1) & {"SUP", "POSITION", "SIDE"}
             if self.texts[noun] in _PLACES_OF or not own:
                 self._put(i, 1, "the")
 
-    def _and_to(self, i: int) -> None:
-        """Write "and place it" for "and to place it"."""
+    def _and_motion(self, i: int) -> None:
+        """Write "and place it" for "and to place it", "off the tray onto the shelf" for "… and onto the shelf"."""
         if self.texts[i + 1 : i + 2] == ["to"] and self.peek(i + 2) & {"VERB"}:
             self._put(i + 1, 1)
+        elif self.texts[i + 1 : i + 2] in (["onto"], ["into"]) and {"off", "out", "from"} & set(self.texts[:i]):
+            self._put(i, 1)
 
     def _like(self, i: int) -> None:
         """Drop "like" before a number ("like thirty centimetres away")."""

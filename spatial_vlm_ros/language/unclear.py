@@ -12,7 +12,7 @@ from spatial_vlm_ros.language.sentence import Attachable
 
 _MOVED = frozenset({"place", SLIDE, "push", "pull"})
 _PUSHED = _MOVED - {"place"}
-_BESIDE = frozenset({"next to", "near"})
+_PLACED = frozenset({"next to", "near", "on", "inside"})
 
 
 def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: str, placed: str) -> None:
@@ -41,7 +41,7 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
             "this may be said of the part or of the whole",
             'say it before the noun: "the left jar with the red lid"',
         )
-    elif item.kind == "side" and item.link == "comma" and placed in _BESIDE:
+    elif item.kind == "side" and item.link == "comma" and placed in _PLACED:
         found = "this may be a side of the place, or the one on that side", 'say "right of the basin"'
     elif item.distance is not None and action in _MOVED and _moves_away(item, instruction):
         end = len(instruction)

@@ -31,6 +31,7 @@ FUNCTION_WORDS = word_set("""
     could've it'll that'll there'll he'll she'll we'll they'll you'll i'd you'd he'd she'd we'd they'd we've they've
     who'd who'll hadn't hasn't haven't wasn't weren't mustn't mightn't needn't ain't aint hasnt havent wasnt werent
     isn isnt same former latter aforementioned abovementioned previous preceding following upcoming next respective
+    belong belongs lives stays remain remains
     such zero nought nil none zilch non dozens hundreds thousands millions billions scores loads lots plenty tons heaps
     oodles umpteen infinity infinite dozen has have having had let lets could where enough much percent pct unlimited
 """)
