@@ -11,6 +11,7 @@ import errno
 import hashlib
 import http.client
 import os
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -29,9 +30,8 @@ Progress = Callable[[str, int, int], None]
 _PIECE = 1 << 20  # bytes
 _SILENT = 30.0  # s without a byte: the connection counts as lost
 _TRIES = 5  # connections in a row that bring nothing
-_WAIT = 1.0  # s before the second one, then twice as long each time
+_WAIT = 0.5  # s; twice as long for each that brought nothing
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-_LONGEST_ENTRY = 1 << 20  # bytes of a JSON that lists a model's files
 
 
 def fetch(
@@ -68,24 +68,6 @@ def fetch(
     part.replace(target)
 
 
-def read_small(url: str, model: str) -> bytes:
-    """A small file, whole.
-
-    Raises:
-        ModelError: no connection, no such file, or one of more than a mebibyte.
-    """
-    try:
-        with urllib.request.urlopen(_request(url, model), timeout=_SILENT) as answer:  # noqa: S310
-            content: bytes = answer.read(_LONGEST_ENTRY + 1)
-    except (OSError, http.client.HTTPException) as error:
-        raise _failed(url, model, error) from error
-    if len(content) > _LONGEST_ENTRY:
-        raise ModelError(
-            model, f"{url} is no list of a model's files: it is too long", "give the address of a model.json"
-        )
-    return content
-
-
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
@@ -103,38 +85,32 @@ def _right(path: Path, wanted: ModelFile) -> bool:
 
 def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
     """Append pieces until all are here; a connection that is lost is made again."""
-    tries, wait = 0, _WAIT
-    while True:
-        here = part.stat().st_size if part.exists() else 0
-        if here >= wanted.size:
-            part.touch()
-            return
+    tries, most, anew = 0, _size(part), False
+    while (here := _size(part)) < wanted.size or not part.exists():
         try:
             _connection(url, part, here, wanted, model, token, progress)
+            lost: Exception = TimeoutError("the connection ended early")
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416:  # what is here is no beginning of what is there
+            if error.code == 416 and not anew:  # what is here is no beginning of what is there
                 part.unlink(missing_ok=True)
+                anew = True
             elif error.code not in _AGAIN:
                 raise _failed(url, model, error) from error
-            lost: Exception = error
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                left = (wanted.size - (part.stat().st_size if part.exists() else 0)) // 1_000_000
-                repair = (
-                    f"free {left + 1} MB, or set SPATIAL_VLM_MODELS to a folder on another disk; then call it again"
-                )
-                raise ModelError(model, f"the disk of {part.parent} is full", repair) from error
             lost = error
-        else:
-            lost = TimeoutError("the connection ended early")
-        now = part.stat().st_size if part.exists() else 0
-        if now >= wanted.size:
-            return
-        tries, wait = (0, _WAIT) if now > here else (tries + 1, wait * 2)
+        except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
+            lost = error
+        except OSError as error:
+            raise _not_written(part, wanted, model, error) from error
+        except ValueError as error:
+            raise ModelError(model, f"{url!r} is no address: {error}", "correct the mirror's address") from error
+        if _size(part) > most:
+            tries, most = 0, _size(part)
+            continue
+        tries += 1
         if tries >= _TRIES:
             raise _failed(url, model, lost) from lost
-        time.sleep(wait)
+        time.sleep(_WAIT * 2**tries)
 
 
 def _connection(url: str, part: Path, here: int, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
@@ -144,20 +120,46 @@ def _connection(url: str, part: Path, here: int, wanted: ModelFile, model: str, 
     if here:
         request.add_header("Range", f"bytes={here}-")
     with urllib.request.urlopen(request, timeout=_SILENT) as answer:  # noqa: S310
-        follows = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {here}-")
-        with part.open("ab" if here and follows else "wb") as file:
-            done = file.tell()
-            while piece := answer.read(min(_PIECE, wanted.size - done + 1)):
+        told = answer.headers.get("Content-Range", "")
+        if answer.status == 206 and not told.startswith(f"bytes {here}-"):
+            raise ConnectionError(f"asked for bytes from {here} on, it sends {told or 'others'}")
+        whole = told.rpartition("/")[2] if answer.status == 206 else answer.headers.get("Content-Length", "")
+        if whole.isdecimal() and int(whole) != wanted.size:
+            reason = f"{url} has {int(whole)} bytes, and {wanted.size} are listed"
+            raise ModelError(model, reason, "try another mirror, and tell whoever runs this one")
+        left = 0 if answer.status == 206 else here
+        while left and (piece := answer.read1(min(_PIECE, left))):  # a server that knows no ranges sends all again
+            left -= len(piece)
+        with part.open("ab" if here else "wb") as file:
+            done = here
+            while not left and done <= wanted.size and (piece := answer.read1(_PIECE)):
                 file.write(piece)
                 done += len(piece)
                 progress(part.name.removesuffix(PART), done, wanted.size)
-                if done > wanted.size:
-                    return
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _not_written(part: Path, wanted: ModelFile, model: str, error: OSError) -> ModelError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        repair = f"free {(wanted.size - _size(part)) // 1_000_000 + 1} MB, or set SPATIAL_VLM_MODELS to a folder on "
+        return ModelError(model, f"the disk of {part.parent} is full", repair + "another disk; then call it again")
+    repair = "check the folder's rights, or set SPATIAL_VLM_MODELS to another folder"
+    return ModelError(model, f"{part} cannot be written: {error.strerror or error}", repair)
 
 
 def _request(url: str, model: str) -> urllib.request.Request:
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ModelError(model, f"{url!r} is no address of http or https", "give the address of a mirror")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isascii()
+    except ValueError:
+        known = False
+    if not known:
+        raise ModelError(model, "the mirror's address is no address of http or https", "correct it: http://host:port")
+    if parts.username is not None:
+        raise ModelError(model, "the mirror's address holds a user's name", "use a mirror that asks for none")
     return urllib.request.Request(url, headers={"User-Agent": "spatial_vlm_ros", "Accept-Encoding": "identity"})  # noqa: S310
 
 
@@ -170,6 +172,8 @@ def _failed(url: str, model: str, error: Exception) -> ModelError:
         return ModelError(model, f"{url} needs its owner's permission ({error.code})", repair)
     if isinstance(error, urllib.error.HTTPError) and error.code == 404:
         return ModelError(model, f"there is no {url}", "check the mirror's address: --mirror, HF_ENDPOINT")
+    if isinstance(error, urllib.error.HTTPError):
+        return ModelError(model, f"{url} cannot be fetched: status {error.code}", "check the mirror, and call it again")
     words = str(error.reason) if isinstance(error, urllib.error.URLError) else str(error) or type(error).__name__
     repair = "check the network, proxy or mirror, and call it again: what is here is kept"
     return ModelError(model, f"{url} cannot be fetched: {words}", repair)

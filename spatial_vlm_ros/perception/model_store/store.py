@@ -8,14 +8,16 @@ mirror.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.model_store.download import PART, Progress, fetch, read_small, sha256_of
-from spatial_vlm_ros.perception.model_store.manifest import ENTRY, ModelEntry, read_entry
+from spatial_vlm_ros.perception.model_store.download import PART, Progress, fetch, sha256_of
+from spatial_vlm_ros.perception.model_store.manifest import ModelEntry
 
 HUB = "https://huggingface.co"
 _OFFLINE = ("1", "ON", "YES", "TRUE")
@@ -28,14 +30,12 @@ def store_folder(environment: Mapping[str, str] | None = None) -> Path:
         ModelError: there is no home folder, and no variable names another.
     """
     given = os.environ if environment is None else environment
-    for name, inside in (
-        ("SPATIAL_VLM_MODELS", ""),
-        ("HF_HOME", "spatial_vlm_ros"),
-        ("XDG_CACHE_HOME", "spatial_vlm_ros/models"),
-    ):
-        if Path(given.get(name, "")).is_absolute():
-            return Path(given[name]) / inside
     try:
+        for name, inside in (("SPATIAL_VLM_MODELS", ""), ("HF_HOME", "spatial_vlm_ros")):
+            if given.get(name):
+                return Path(given[name]).expanduser().absolute() / inside
+        if Path(given.get("XDG_CACHE_HOME", "")).is_absolute():  # others are to be ignored, by the XDG specification
+            return Path(given["XDG_CACHE_HOME"]) / "spatial_vlm_ros" / "models"
         return Path.home() / ".cache" / "spatial_vlm_ros" / "models"
     except RuntimeError as error:
         raise ModelError("models", "there is no home folder", "set SPATIAL_VLM_MODELS to a folder") from error
@@ -43,88 +43,78 @@ def store_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 def folder_of(entry: ModelEntry) -> Path:
     """Where a model lies, or would."""
-    root = store_folder()
-    if entry.repository:
-        return root / entry.repository / "resolve" / entry.revision
-    return root / "local" / entry.name
+    return store_folder() / entry.repository / "resolve" / entry.revision
 
 
 def missing(entry: ModelEntry) -> dict[str, int]:
-    """Files of a model that are not here, or not whole: path → bytes still to come."""
+    """Files of a model that are not here, or have another size than listed: path → bytes still to come.
+
+    Raises:
+        ModelError: the folder cannot be read.
+    """
     folder, found = folder_of(entry), {}
-    for path, file in entry.files.items():
-        here = folder / path
-        if not here.is_file() or here.stat().st_size != file.size:
-            part = here.with_name(here.name + PART)
-            found[path] = file.size - (min(part.stat().st_size, file.size) if part.is_file() else 0)
+    with _readable(entry):
+        for path, file in entry.files.items():
+            here = folder / path
+            if not here.is_file() or here.stat().st_size != file.size:
+                part = here.with_name(here.name + PART)
+                found[path] = file.size - (min(part.stat().st_size, file.size) if part.is_file() else 0)
     return found
 
 
 def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> Path:
-    """Have a model here.
+    """Have a model here, whole and as listed; files that are not are fetched.
 
     Args:
         entry: the model.
-        base: address of the hub or of a mirror of it; empty = `HF_ENDPOINT`, else the hub. Of an entry without a
-            repository: of the folder that holds its files.
+        base: address of the hub or of a mirror of it; empty = `HF_ENDPOINT`, else the hub.
         progress: told after each piece.
 
     Returns:
         Its folder, with all files.
 
     Raises:
-        ModelError: HF_HUB_OFFLINE is set and a file is missing, no room on the disk, or as `download.fetch`. Files that
-            are complete stay, and those that are not are taken up next time.
+        ModelError: HF_HUB_OFFLINE is set and a file is missing, no room on the disk, another process is getting the
+            model, or as `download.fetch`. Files that are complete stay, and those that are not are resumed next time.
     """
-    folder, wanted = folder_of(entry), missing(entry)
-    if wanted and os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
+    wanted = {path: entry.files[path].size for path in faults(entry)} | missing(entry)
+    if not wanted:
+        return folder_of(entry)
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
         raise ModelError(
             entry.name, f"{len(wanted)} of its files are not here, and HF_HUB_OFFLINE is set", by_hand(entry)
         )
-    if wanted:
-        folder.mkdir(parents=True, exist_ok=True)
+    folder, token = folder_of(entry), _token(entry, base)
+    with _readable(entry), _alone(entry):
         free = shutil.disk_usage(folder).free
         if free < sum(wanted.values()):
             need = f"{sum(wanted.values()) / 1e6:.0f} MB are to come, and {free / 1e6:.0f} MB are free in {folder}"
             raise ModelError(entry.name, need, "free some, or set SPATIAL_VLM_MODELS to a folder on another disk")
-    for path in wanted:
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fetch(f"{_address(entry, base)}/{path}", target, entry.files[path], entry.name, _token(entry, base), progress)
+        for path in faults(entry):  # once more: another process may have ended meanwhile
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            address = f"{_hub(base)}/{entry.repository}/resolve/{entry.revision}/{path}"
+            fetch(address, target, entry.files[path], entry.name, token, progress)
     return folder
 
 
-def entry_at(address: str) -> tuple[ModelEntry, str]:
-    """The entry of an exported model, and the address of its folder.
-
-    Args:
-        address: of a folder on a file server, or of its model.json.
+def faults(entry: ModelEntry) -> dict[str, str]:
+    """Files of a model that are not as listed: path → why, in words.
 
     Raises:
-        ModelError: it cannot be fetched.
-        FileError: it is no entry.
+        ModelError: the folder cannot be read.
     """
-    folder = address.removesuffix(f"/{ENTRY}").rstrip("/")
-    where = f"{folder}/{ENTRY}"
-    return read_entry(read_small(where, folder.rpartition("/")[2]), where), folder
-
-
-def verify(entry: ModelEntry) -> list[str]:
-    """What is wrong with a model's files, a sentence each; none where all are here and as listed.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    folder, faults = folder_of(entry), []
-    for path, file in entry.files.items():
-        here = folder / path
-        if not here.is_file():
-            faults.append(f"{path} is missing")
-        elif here.stat().st_size != file.size:
-            faults.append(f"{path} has {here.stat().st_size} bytes, and should have {file.size}")
-        elif file.sha256 is not None and (got := sha256_of(here)) != file.sha256:
-            faults.append(f"{path} has SHA-256 {got[:16]}…, and should have {file.sha256[:16]}…")
-    return faults
+    folder, found = folder_of(entry), {}
+    with _readable(entry):
+        for path, file in entry.files.items():
+            here = folder / path
+            if not here.is_file():
+                found[path] = "is missing"
+            elif here.stat().st_size != file.size:
+                found[path] = f"has {here.stat().st_size} bytes, and should have {file.size}"
+            elif (got := sha256_of(here)) != file.sha256:
+                found[path] = f"has SHA-256 {got[:16]}…, and should have {file.sha256[:16]}…"
+    return found
 
 
 def by_hand(entry: ModelEntry) -> str:
@@ -132,10 +122,27 @@ def by_hand(entry: ModelEntry) -> str:
     return f"with a network: spatial-vlm models get {entry.name}; or copy {folder_of(entry)} from a machine that has it"
 
 
-def _address(entry: ModelEntry, base: str) -> str:
-    if not entry.repository:
-        return base.rstrip("/")
-    return f"{_hub(base)}/{entry.repository}/resolve/{entry.revision}"
+@contextlib.contextmanager
+def _readable(entry: ModelEntry) -> Iterator[None]:
+    """Errors of the file system in words."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename or folder_of(entry)}: {error.strerror or error}"
+        raise ModelError(entry.name, reason, "check the folder, or set SPATIAL_VLM_MODELS to another") from error
+
+
+@contextlib.contextmanager
+def _alone(entry: ModelEntry) -> Iterator[None]:
+    """Hold the model's folder, which is made; two processes would write into one file."""
+    folder = folder_of(entry)
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModelError(entry.name, "another process is getting it", "wait until that has ended") from error
+        yield
 
 
 def _hub(base: str) -> str:
@@ -144,4 +151,7 @@ def _hub(base: str) -> str:
 
 def _token(entry: ModelEntry, base: str) -> str:
     """The token of the hub, for the hub alone."""
-    return os.environ.get("HF_TOKEN", "") if entry.repository and _hub(base) == HUB else ""
+    token = os.environ.get("HF_TOKEN", "").strip() if _hub(base) == HUB else ""
+    if not token.isprintable() or not token.isascii():
+        raise ModelError(entry.name, "HF_TOKEN holds characters that no token has", "set it anew, or unset it")
+    return token
