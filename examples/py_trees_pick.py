@@ -13,7 +13,9 @@ ros-$ROS_DISTRO-py-trees). docs/drop_in.md starts the rest of it without a camer
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -225,6 +227,14 @@ def told(result: Any) -> str:
     return f"{answer.target[0].id}: {at.x:.3f} {at.y:.3f} {at.z:.3f} m in {answer.header.frame_id}"
 
 
+def _take_back(tree: py_trees.trees.BehaviourTree, node: Node) -> None:
+    tree.root.stop(Status.INVALID)  # cancels the goal; BehaviourTree.interrupt only ends tick_tock
+    end = time.monotonic() + LAST_WORDS
+    calls = [each for each in tree.root.iterate() if isinstance(each, CallAction)]
+    while any(call.is_open for call in calls) and time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=TICK)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Tick the tree until it has ended."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -240,12 +250,14 @@ def main(words: Sequence[str] | None = None) -> int:
         given.error("--plan-only is of --action pick")
     more = {"plan_only": True} if options.plan_only else {}
     rclpy.init(args=said, signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C has to leave time to cancel
+    pressed = threading.Event()  # and no KeyboardInterrupt: one that is raised within rclpy's generators is lost
+    signal.signal(signal.SIGINT, lambda *_: pressed.set())
     node = Node("py_trees_pick_example")
     tree = py_trees.trees.BehaviourTree(which_object(options.instruction, options.answer, options.action, **more))
     tree.setup(node=node)
     stage = ""
     try:
-        while rclpy.ok():
+        while not pressed.is_set():
             tree.tick()
             tip = tree.tip()
             if tip is not None and tip.feedback_message != stage:
@@ -254,21 +266,17 @@ def main(words: Sequence[str] | None = None) -> int:
             if tree.root.status is not Status.RUNNING:
                 break
             end = time.monotonic() + TICK
-            while (left := end - time.monotonic()) > 0:
+            while (left := end - time.monotonic()) > 0 and not pressed.is_set():
                 rclpy.spin_once(node, timeout_sec=left)
+        if pressed.is_set():
+            _take_back(tree, node)
+            return FAILED
         print(py_trees.display.unicode_tree(tree.root, show_status=True))
         result = last_result()
         print(told(result) if result is not None else tree.root.tip().feedback_message)
         if tree.root.status is Status.SUCCESS:
             return SUCCEEDED
         return FAILED if result is None else REFUSED
-    except KeyboardInterrupt:
-        tree.root.stop(Status.INVALID)  # cancels the goal; BehaviourTree.interrupt only ends tick_tock
-        end = time.monotonic() + LAST_WORDS
-        calls = [each for each in tree.root.iterate() if isinstance(each, CallAction)]
-        while any(call.is_open for call in calls) and time.monotonic() < end:
-            rclpy.spin_once(node, timeout_sec=TICK)
-        return FAILED
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

@@ -1,30 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `ask` and `pick` share: Ctrl-C while a request runs, and a result from the graph on the terminal."""
+"""What `ask` and `pick` share: a request's progress and its result on the terminal."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from spatial_vlm_ros.cli.group import print_json, say
 
 INTERRUPTED = 130
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; nothing else comes of it meanwhile."""
-    pressed = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def print_progress(words: str) -> None:

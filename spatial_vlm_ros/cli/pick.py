@@ -8,8 +8,9 @@ import sys
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option, say
-from spatial_vlm_ros.cli.live import INTERRUPTED, interrupts, print_message, print_progress
+from spatial_vlm_ros.cli.live import INTERRUPTED, print_message, print_progress
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.nodes.interrupts import interrupts
 
 
 @click.command()

@@ -13,6 +13,7 @@ from rclpy.parameter import Parameter
 
 from spatial_vlm_ros.errors import InputError, StaleInputError
 from spatial_vlm_ros.nodes.fault_publishers import FAULTS
+from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
 
 FAULTY = ("frame_player", "bag_player", "sim_arm")
 """Nodes that can have faults."""
@@ -55,7 +56,8 @@ def _response(node: Node, client: Any, request: Any, patience: float) -> Any:
     end = time.monotonic() + patience
     while time.monotonic() < end:
         future = client.call_async(request)
-        rclpy.spin_until_future_complete(node, future, timeout_sec=min(1.0, patience))
+        with interrupted_afterwards():
+            rclpy.spin_until_future_complete(node, future, timeout_sec=min(1.0, patience))
         if future.done():
             return future.result()
         client.remove_pending_request(future)
@@ -65,7 +67,8 @@ def _response(node: Node, client: Any, request: Any, patience: float) -> Any:
 def _only(node: Node, patience: float) -> str:
     end, found = time.monotonic() + patience, set[str]()
     while not found and time.monotonic() < end:
-        rclpy.spin_once(node, timeout_sec=_STEP)
+        with interrupted_afterwards():
+            rclpy.spin_once(node, timeout_sec=_STEP)
         names = node.get_node_names_and_namespaces()
         found = {f"{space.rstrip('/')}/{name}" for name, space in names if name in FAULTY}
     if not found:

@@ -18,6 +18,7 @@ from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 
 from spatial_vlm_ros.errors import InputError, StaleInputError
+from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
 from spatial_vlm_ros.types import Status
 
 _STEP = 0.1  # s: how often it looks whether it has been interrupted
@@ -57,7 +58,8 @@ class Asker:
         """
         end = time.monotonic() + patience
         while not self._client.server_is_ready():
-            rclpy.spin_once(self._node, timeout_sec=_STEP)
+            with interrupted_afterwards():
+                rclpy.spin_once(self._node, timeout_sec=_STEP)
             if time.monotonic() > end:
                 name = self._node.resolve_service_name(self._action)
                 raise StaleInputError(
@@ -134,7 +136,8 @@ class Asker:
         """
         end = time.monotonic() + seconds
         while not future.done() and time.monotonic() < end:
-            rclpy.spin_once(self._node, timeout_sec=_STEP)
+            with interrupted_afterwards():
+                rclpy.spin_once(self._node, timeout_sec=_STEP)
             if self._client.server_is_ready():
                 self._seen = time.monotonic()
             elif time.monotonic() - self._seen > _GONE:

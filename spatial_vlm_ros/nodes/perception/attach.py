@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.nodes import parameters, qos
+from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
 from spatial_vlm_ros.nodes.perception.graph import publishers_of
 from spatial_vlm_ros.parameters import Settings
 
@@ -119,7 +120,8 @@ class Attaching:
         """Spin until a condition holds, for some seconds at most; whether it holds."""
         end = time.monotonic() + seconds
         while not (holds := condition()) and time.monotonic() < end:
-            self._executor.spin_once(timeout_sec=0.05)
+            with interrupted_afterwards():
+                self._executor.spin_once(timeout_sec=0.05)
         return holds
 
     def _hear(self, array: DiagnosticArray) -> None:
