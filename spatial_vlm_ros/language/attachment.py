@@ -487,7 +487,7 @@ class _Enumeration:
         else:
             span = (item.start, item.end)
             reason, repair = {
-                "also": ("this names a second thing", "name one thing in one command"),
+                "also": ("this names a second object", "name one object in one command"),
                 "from": ("a side to count from, but no ordinal", 'say "the second mug from the left"'),
                 "placed": ("a second place in an order", "say one superlative or ordinal for each thing"),
                 "side": ("a second superlative for one thing", "say one superlative or ordinal for each thing"),

@@ -220,8 +220,8 @@ class _Flattener:
         first: VerbPhrase = steps[0]
         if first.head.refers not in ("it", "them"):
             raise NotUnderstoodError(
-                self.instruction, (first.head.start, first.head.end), "this names a second thing",
-                'say one thing, for example "the mug behind the box, pick it up"',
+                self.instruction, (first.head.start, first.head.end), "this names a second object",
+                'say one object, for example "the mug behind the box, pick it up"',
             )  # fmt: skip
         return Sentence([VerbPhrase(TOPIC, head, items, head.start, items[-1].end if items else head.end), *steps])
 

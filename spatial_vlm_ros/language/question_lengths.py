@@ -27,7 +27,7 @@ class LengthReader(ChoiceReader):
         for near, together in itertools.pairwise(self.words):
             if near.text in tables.FARTHEST and together.text in ("together", "apart"):
                 raise NotUnderstoodError(
-                    self.instruction, (near.start, together.end), "pairs of things are not compared",
+                    self.instruction, (near.start, together.end), "pairs of objects are not compared",
                     'name the two: "the distance between the cup and the plate"',
                 )  # fmt: skip
 

@@ -17,9 +17,10 @@ from spatial_vlm_ros.language.words import Word
 _WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
 _TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
         "about", "where is|are", "where's", "wheres")  # fmt: skip
-_STATED = phrases_of("there is|are like?", "there's|theres like?", "i|we see|have",
-                     "i|we left|put|placed|dropped|forgot|lost", "i've|ive|we've left|put|placed|dropped")  # fmt: skip
-_THERES = phrases_of("there is|are", "there's|theres")
+_THERE_IS = ("there is|are like?", "there's|theres like?")
+_THERES = phrases_of(*_THERE_IS)
+_STATED = phrases_of(*_THERE_IS, "i|we see|have", "i|we left|put|placed|dropped|forgot|lost",
+                     "i've|ive|we've left|put|placed|dropped")  # fmt: skip
 _BEFORE_ONE = frozenset({"DET", "ADJ", "ADJNOUN", "SUP", "POSITION", "ORD"})
 _STANDS = phrases_of(
     "is|are|stands|sits|lies|hangs", "has|have fallen|rolled|slid|slipped", "should|must|might|may|could be"
@@ -68,8 +69,13 @@ class Stating(Simplifier):
 
     def _wish(self, i: int) -> int:
         """Number of words of a wish for an object at word `i`, else 0."""
-        found = [match.length for match in self.matches(i) if match.text in _WISHES] if i < len(self.words) else []
-        return found[0] if found and self.opens(i + found[0]) and not self.peek(i + found[0]) & {"PERSON"} else 0
+        length = self._wishing(i)
+        return length if length and self.opens(i + length) and not self.peek(i + length) & {"PERSON"} else 0
+
+    def _wishing(self, i: int) -> int:
+        """Number of words of a wish at word `i`, whatever for, else 0."""
+        found = self.matches(i) if i < len(self.words) else ()
+        return next((match.length for match in found if match.text in _WISHES), 0)
 
     # -------------------------------------------------------------------------------------------- said first
 
@@ -89,15 +95,10 @@ class Stating(Simplifier):
             return
         if _CONTRASTS & set(self.texts[first:cut]) or not self._about(first, cut, begin, pronoun, length):
             return
-        stated = self._longest(first, _STATED)
+        there, begun = self._introduced(first, cut)
         subject: list[Word] | None = None
-        if stated and self.opens(first + stated):
-            subject = said[stated:]
-        elif self.relating(first):
-            there = next((j for j in range(first + 2, cut) if self._longest(j, _THERES)), None)
-            if there is not None:
-                after = there + self._longest(there, _THERES)
-                subject = [*self.words[after:cut], *self.words[first:there]]
+        if begun > first and (there > first or self.opens(begun)):
+            subject = [*self.words[begun:cut], *self.words[first:there]]
         elif self.opens(first):
             stands = next((j for j in range(first + 1, cut - 1) if self._longest(j, _STANDS)), None)
             after = 0 if stands is None else stands + self._longest(stands, _STANDS)
@@ -119,12 +120,17 @@ class Stating(Simplifier):
         self.rewritten += 1
         self.reset()
 
-    def _about(self, first: int, cut: int, begin: int, pronoun: int, length: int) -> bool:
-        """Whether the "it" of an order can only be the object that was spoken of, and nothing that it stands by."""
+    def _introduced(self, first: int, cut: int) -> tuple[int, int]:
+        """Where "there is" and the like begins after word `first`, and where the object begins that it introduces."""
         begun = first + self._longest(first, _STATED)
         there = next((j for j in range(begun + 2, cut) if self._longest(j, _THERES)), None)
-        if self.relating(begun) and there is not None:
-            begun = there + self._longest(there, _THERES)
+        if there is None or not self.relating(begun):
+            return first, begun
+        return there, there + self._longest(there, _THERES)
+
+    def _about(self, first: int, cut: int, begin: int, pronoun: int, length: int) -> bool:
+        """Whether the "it" of an order can only be the object that was spoken of, and nothing that it stands by."""
+        begun = self._introduced(first, cut)[1]
         ends = (
             j for j in range(begun + 1, cut) if (self.relating(j) and not self.nominal(j)) or self._longest(j, _STANDS)
         )
@@ -244,12 +250,12 @@ class Stating(Simplifier):
         if _WISHING.isdisjoint(self.texts):
             return
         for i in range(len(self.words) - 2):
-            found = [m.length for m in self.matches(i) if m.text in _WISHES] if self.texts[i] in _WISHING else []
-            after = i + found[0] if found else 0
-            if found and self.texts[after : after + 1] in (["it"], ["them"]) and self.relating(after + 1):
-                self._put(i, found[0], "put")
+            length = self._wishing(i) if self.texts[i] in _WISHING else 0
+            after = i + length
+            if length and self.texts[after : after + 1] in (["it"], ["them"]) and self.relating(after + 1):
+                self._put(i, length, "put")
                 return
-            for j in range(after + 1, len(self.words) - 1) if found else ():
+            for j in range(after + 1, len(self.words) - 1) if length else ():
                 stays = self.texts[j] in ("left", "kept") and self.texts[j + 1] in _STAYING
                 if stays or self.texts[j : j + 2] in (["to", "stay"], ["to", "remain"]):
                     self._put(j, 1 if stays else 2, "keep")  # refused as a second verb

@@ -85,7 +85,7 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
         apart = len(held) > 1 and held[-1].second is None and held[-2].second is None
         if step.head.refers == "them" and apart and held[-1].head.count in (None, 1):
             span = (step.head.start, step.head.end)
-            raise NotUnderstoodError(instruction, span, "this is several things", "name one in one command")
+            raise NotUnderstoodError(instruction, span, "these are several objects", "name one in one command")
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:
             action = step.action

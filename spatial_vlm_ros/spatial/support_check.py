@@ -121,7 +121,7 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
     elif any(plural) and (relation.several == "one" or len(plural) > 1):
         raise _refusal(query, f"'{clause.relation}' relates to one thing", "name one thing at a time")
     elif relation.several == "set" and not plural[0]:
-        raise _refusal(query, f"'{clause.relation}' needs several things", f"say '{clause.relation} the cups'")
+        raise _refusal(query, f"'{clause.relation}' needs several objects", f"say '{clause.relation} the cups'")
 
 
 def _is_known(name: str) -> bool:

@@ -172,7 +172,7 @@ VIEWS = [
     ("the cup on your side of the pan", "cup [in front of@robot pan]"),
 ]
 NOT_UNDERSTOOD = [
-    ("pick up the glove, pick up the hat and put them in the sink", "them", "several things"),
+    ("pick up the glove, pick up the hat and put them in the sink", "them", "several objects"),
     ("pull the coaster 3 cm toward me", "3 cm", "distance cannot stand"),
     ("put the bottle on its side", "its", "no place"),
     ("move it 10 cm, uh, 20 cm left of the box", "10 cm, uh, 20 cm", "how far"),
@@ -189,9 +189,9 @@ NOT_UNDERSTOOD = [
     ("Open the cupboard and put the cup on its shelf", "its", "no place"),
     ("put the cup on its left", "its", "no place"),
     ("Grab the cup. Grab the plate instead.", ".", "several sentences"),
-    ("grab the cup on the tray, the red one", "the red one", "second thing"),
+    ("grab the cup on the tray, the red one", "the red one", "second object"),
     ("unless the cup is on the tray, grab it", "unless", "condition"),
-    ("how far apart are the two pegs that are closest together", "closest together", "pairs of things"),
+    ("how far apart are the two pegs that are closest together", "closest together", "pairs of objects"),
     ("squeeze the bottle", "squeeze", "needs a place"),
     ("push the crate away from the door by 20 cm", "away from the door by 20 cm", "how far to move away"),
     ("put the mug next to the sink, on the left side", "on the left side", "a side of the place"),
@@ -216,7 +216,7 @@ NOT_UNDERSTOOD = [
     ("open the door by the big knob", "by", "hold"),
     ("bring the cup closer to me", "closer to me", "no place"),
     ("move the cup nearer to the box", "nearer to", "no place"),
-    ("the mug, put the cup on the tray", "the cup", "second thing"),
+    ("the mug, put the cup on the tray", "the cup", "second object"),
     ("the mug left of the chair as seen from the sofa", "as", "no place"),
     ("Take the mug. Not the red one.", ".", "several sentences"),
 ]

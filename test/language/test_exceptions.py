@@ -133,7 +133,7 @@ def test_it_is_what_was_mentioned_last_and_is_not_moved() -> None:
         ("grab the cup, no, the plate", "no", "correction"),
         ("grab the cup sorry the plate", "sorry", "correction"),
         ("grab either the cup or the plate", "or", "choice"),
-        ("grab all the cups but one", "one", "second thing"),
+        ("grab all the cups but one", "one", "second object"),
     ],
 )
 def test_what_is_not_represented_is_refused_by_name(instruction: str, part: str, reason: str) -> None:

@@ -32,7 +32,7 @@ REFUSALS = [
     ("pick up the mug \U0001f600", "\U0001f600", "sign"),
     ("the mug behind the box (the red one)", "(", "parentheses"),
     # several objects, several steps
-    ("pick up the mug and the bowl", "the bowl", "second thing"),
+    ("pick up the mug and the bowl", "the bowl", "second object"),
     ("Pick up the mug. Not the red one.", ".", "several sentences"),
     # unfinished
     ("pick up", "pick up", "ends before"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file over HTTP: in pieces, taken up again where it was left, and kept only where it is what it should be.
+"""A file over HTTP: in pieces, resumed where it was left, and kept only where it is what it should be.
 
 `huggingface_hub` (2.4) begins a file anew when the process was ended, and talks to nothing but a hub; a mirror is often
 a plain file server.
@@ -37,7 +37,7 @@ _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 def fetch(
     url: str, target: Path, wanted: ModelFile, model: str, token: str = "", progress: Progress | None = None
 ) -> None:
-    """Download a file, unless it is here; what is left of an earlier attempt is taken up.
+    """Download a file; what is left of an earlier attempt is resumed.
 
     Args:
         url: http or https.
@@ -48,8 +48,8 @@ def fetch(
         progress: told after each piece.
 
     Raises:
-        ModelError: no connection, no such file, another content than wanted (nothing of it is kept), or a full disk
-            (what is here is kept, and taken up next time).
+        ModelError: no connection, no such file, a size other than wanted, another content (nothing of it is kept), or
+            a full disk (what is here is kept, and resumed next time).
     """
     part = target.with_name(target.name + PART)
     resumed = part.exists() and part.stat().st_size > 0
@@ -60,8 +60,7 @@ def fetch(
     if not _right(part, wanted):
         got = f"{part.stat().st_size} bytes with SHA-256 {sha256_of(part)[:16]}…"
         part.unlink()
-        listed = f"{wanted.size} with {(wanted.sha256 or 'any')[:16]}…"
-        reason = f"{url} is not what the manifest lists: it has {got}, and {listed} are listed"
+        reason = f"{url} has {got}; the manifest lists {wanted.size} with {wanted.sha256[:16]}…"
         raise ModelError(model, reason, "nothing of it was kept; try another mirror, and tell whoever runs this one")
     with part.open("rb") as file:
         os.fsync(file.fileno())
@@ -78,9 +77,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _right(path: Path, wanted: ModelFile) -> bool:
-    if path.stat().st_size != wanted.size:
-        return False
-    return wanted.sha256 is None or sha256_of(path) == wanted.sha256
+    return path.stat().st_size == wanted.size and sha256_of(path) == wanted.sha256
 
 
 def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
@@ -92,7 +89,7 @@ def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, pro
             lost: Exception = TimeoutError("the connection ended early")
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416 and not anew:  # what is here is no beginning of what is there
+            if error.code == 416 and not anew:  # what is here is longer than what is there
                 part.unlink(missing_ok=True)
                 anew = True
             elif error.code not in _AGAIN:
@@ -103,7 +100,7 @@ def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, pro
         except OSError as error:
             raise _not_written(part, wanted, model, error) from error
         except ValueError as error:
-            raise ModelError(model, f"{url!r} is no address: {error}", "correct the mirror's address") from error
+            raise ModelError(model, f"{url!r} is not an address: {error}", "correct the mirror's address") from error
         if _size(part) > most:
             tries, most = 0, _size(part)
             continue
@@ -157,7 +154,11 @@ def _request(url: str, model: str) -> urllib.request.Request:
     except ValueError:
         known = False
     if not known:
-        raise ModelError(model, "the mirror's address is no address of http or https", "correct it: http://host:port")
+        raise ModelError(
+            model,
+            "the mirror's address does not begin with http:// or https:// and a host",
+            "correct it: http://host:port",
+        )
     if parts.username is not None:
         raise ModelError(model, "the mirror's address holds a user's name", "use a mirror that asks for none")
     return urllib.request.Request(url, headers={"User-Agent": "spatial_vlm_ros", "Accept-Encoding": "identity"})  # noqa: S310

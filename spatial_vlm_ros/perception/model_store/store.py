@@ -17,7 +17,7 @@ from pathlib import Path
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.model_store.download import PART, Progress, fetch, sha256_of
-from spatial_vlm_ros.perception.model_store.manifest import ModelEntry
+from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile
 
 HUB = "https://huggingface.co"
 _OFFLINE = ("1", "ON", "YES", "TRUE")
@@ -52,13 +52,12 @@ def missing(entry: ModelEntry) -> dict[str, int]:
     Raises:
         ModelError: the folder cannot be read.
     """
-    folder, found = folder_of(entry), {}
+    found = {}
     with _readable(entry):
-        for path, file in entry.files.items():
-            here = folder / path
-            if not here.is_file() or here.stat().st_size != file.size:
+        for path, here, wanted in _files(entry):
+            if not here.is_file() or here.stat().st_size != wanted.size:
                 part = here.with_name(here.name + PART)
-                found[path] = file.size - (min(part.stat().st_size, file.size) if part.is_file() else 0)
+                found[path] = wanted.size - (min(part.stat().st_size, wanted.size) if part.is_file() else 0)
     return found
 
 
@@ -90,11 +89,11 @@ def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> 
         if free < sum(wanted.values()):
             need = f"{sum(wanted.values()) / 1e6:.0f} MB are to come, and {free / 1e6:.0f} MB are free in {folder}"
             raise ModelError(entry.name, need, "free some, or set SPATIAL_VLM_MODELS to a folder on another disk")
-        for path in faults(entry):  # once more: another process may have ended meanwhile
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            address = f"{_hub(base)}/{entry.repository}/resolve/{entry.revision}/{path}"
-            fetch(address, target, entry.files[path], entry.name, token, progress)
+        for path, here, file in _files(entry):
+            if path in wanted and _fault(here, file):  # once more: another process may have ended meanwhile
+                here.parent.mkdir(parents=True, exist_ok=True)
+                address = f"{_hub(base)}/{entry.repository}/resolve/{entry.revision}/{path}"
+                fetch(address, here, file, entry.name, token, progress)
     return folder
 
 
@@ -104,22 +103,29 @@ def faults(entry: ModelEntry) -> dict[str, str]:
     Raises:
         ModelError: the folder cannot be read.
     """
-    folder, found = folder_of(entry), {}
     with _readable(entry):
-        for path, file in entry.files.items():
-            here = folder / path
-            if not here.is_file():
-                found[path] = "is missing"
-            elif here.stat().st_size != file.size:
-                found[path] = f"has {here.stat().st_size} bytes, and should have {file.size}"
-            elif (got := sha256_of(here)) != file.sha256:
-                found[path] = f"has SHA-256 {got[:16]}…, and should have {file.sha256[:16]}…"
-    return found
+        return {path: fault for path, here, wanted in _files(entry) if (fault := _fault(here, wanted))}
 
 
 def by_hand(entry: ModelEntry) -> str:
     """The command that has a model here."""
     return f"with a network: spatial-vlm models get {entry.name}; or copy {folder_of(entry)} from a machine that has it"
+
+
+def _files(entry: ModelEntry) -> Iterator[tuple[str, Path, ModelFile]]:
+    """Files of a model as listed: path, where it lies or would, what it is."""
+    folder = folder_of(entry)
+    return ((path, folder / path, file) for path, file in entry.files.items())
+
+
+def _fault(here: Path, wanted: ModelFile) -> str:
+    """Why a file is not as listed, in words; "" where it is."""
+    if not here.is_file():
+        return "is missing"
+    if here.stat().st_size != wanted.size:
+        return f"has {here.stat().st_size} bytes, and should have {wanted.size}"
+    got = sha256_of(here)
+    return "" if got == wanted.sha256 else f"has SHA-256 {got[:16]}…, and should have {wanted.sha256[:16]}…"
 
 
 @contextlib.contextmanager
