@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 from arm_graph import BLOCK, CUP, ArmGraph, Aside, chest, goals, scene
 from live_process import Started
+from moveit_msgs.action import MoveGroup
 from planning_scenes import box, config
+from rclpy.action import ActionServer, GoalResponse
+from rclpy.context import Context
+from rclpy.node import Node
 from test_motion_client import planned, world_of
 
 from spatial_vlm_ros.errors import (
@@ -37,6 +41,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeW
 
 Start = Callable[..., Started]
 PHASES = (*PICK, *PLACE)
+
+
+class TakesNothing(Node):
+    """Rejects every request for a plan, as `arm_planner` does while it ends."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("takes_nothing", context=context)
+        self._server = ActionServer(
+            self, MoveGroup, "move_action", lambda _: MoveGroup.Result(), goal_callback=lambda _: GoalResponse.REJECT
+        )
 
 
 def shut_in(client: MotionClient, cancelled: Callable[[], bool] = lambda: False) -> Any:
@@ -74,6 +88,13 @@ def test_a_planner_that_dies_while_it_plans_is_unavailable(arm: ArmGraph, planne
     call.ended()
     assert isinstance(call.error, PlannerUnavailableError), call.error
     assert "/move_action" in str(call.error)
+
+
+def test_a_planner_that_takes_no_request_is_unavailable(arm: ArmGraph, node: Start) -> None:
+    node("arm_planner", "-r", "move_action:=elsewhere")
+    arm.spin(TakesNothing)
+    with pytest.raises(PlannerUnavailableError, match=r"/move_action': it does not take the request.*may be ending"):
+        planned(arm.client(), scene())
 
 
 def test_planning_is_cancelled_and_the_planner_is_free_again(arm: ArmGraph, planner: Start) -> None:

@@ -35,6 +35,8 @@ ALWAYS = (
     ("stop service", "carry"), ("SIGKILL planner_gate", "lift"), ("SIGTERM planner_gate", "reach"),
     ("SIGKILL planner", "reach"), ("client killed", "reach"),
 )  # fmt: skip
+NOTICED_LATE = (("client killed", "place"), ("SIGKILL resolver", "place"))
+"""Ends of which nothing is said, noticed by silence: the withdrawal may have begun by then, and is stopped."""
 CASES = [
     pytest.param(event, phase, marks=() if (event, phase) in ALWAYS else pytest.mark.slow, id=f"{event}-{phase}")
     for phase in PHASES
@@ -61,7 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def test_the_arm_stands_soon_and_the_answer_says_so(stack: Watched, event: str, phase: str) -> None:
     told = trial(stack, event, phase)
     assert told["seconds"] < SOON, told
-    assert told["later_goals"] == 0, told
+    assert told["later_goals"] <= ((event, phase) in NOTICED_LATE), told
     assert not told["opened"], told
     answers = {name: (answer,) for name, answer in ANSWERS.items()} | (PLANNING if phase == "plan" else {})
     expected = next((right for name, right in answers.items() if event == name or event.endswith(f" {name}")), ())

@@ -160,7 +160,7 @@ class MotionClient:
 
         Raises:
             Refused: there is no way for this motion.
-            PlanningFailedError: the planner cannot be used like this.
+            PlannerUnavailableError: the planner does not take the request.
         """
         limit = self.config.motion
         patience = limit.answer_timeout
@@ -168,7 +168,8 @@ class MotionClient:
         if ended.withdrawn:
             raise CancelledError("planning was called off")
         if not ended.accepted:
-            raise PlanningFailedError(self._move.name, "it does not take the request", "see its log")
+            reason = "it does not take the request"
+            raise PlannerUnavailableError(self._move.name, reason, "see its log: it may be ending")
         code = ended.result.error_code
         if code.val != SUCCESS:
             raise Refused(int(code.val), self._messages.words_of(code), self._move.name)
