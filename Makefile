@@ -47,7 +47,7 @@ bench:
 soak:
 	@scripts/setup.sh ros sim
 	@$(PY) -m benchmarks.sentences --n 100000 --asked 4000
-	@$(PY) -m benchmarks.replies --n 50000
+	@$(PY) -m benchmarks.replies --n 200000
 	@$(PY) -m benchmarks.soak $(ARGS)
 
 # Sentences found by coverage, half an hour; ARGS="--minutes 300 --seed 2" for longer.

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claim: no damaged reply of a model crashes the reader, and none takes longer than 100 ms of processor time.
 
-`python -m benchmarks.replies --n 50000`: replies of every form are damaged with a fixed seed: parts dropped, doubled,
+`python -m benchmarks.replies --n 200000`: replies of every form are damaged with a fixed seed: parts dropped, doubled,
 swapped, cut off, spliced with other replies, numbers replaced, foreign signs put in. A crash is any exception but
 ReplyError; a reply is unsound when a place that was read lies outside the image, has no area, or has a label that
-cannot be printed.
+cannot be printed. A place is invented when its numbers do not stand one after the other in the damaged reply.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from benchmarks.harness import Claim, finish, option, table
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, parse_reply
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
+from spatial_vlm_ros.perception.replies import BEYOND, NamedObject, ReplyError, parse_reply
 
 SLOWEST_MS = 100.0
 SIZE, RESIZED = (640, 480), (644, 476)
@@ -43,7 +47,13 @@ FORMS = (
     'Counting the <points coords="1 1 073 160 2 173 400 3 258 325" alt="boats">boats</points> shows 3.',
     "</s><s>mug<loc_12><loc_34><loc_256><loc_378>cup<loc_1><loc_2><loc_30><loc_40><loc_5><loc_6><loc_70><loc_80></s>",
     "<loc0012><loc0034><loc0256><loc0378> mug ; <loc0100><loc0200><loc0300><loc0400> box<eos>",
+    "[{'bbox_2d': [12, 34, 256, 378], 'label': 'mug', 'score': None},]",
+    '[{"bbox_2d": [12, 34, 256, 378], "label": "mug"}, {"bbox_2d": null, "label": "cup"}]',
+    '{"objects": [{"x_min": 0.12, "y_min": 0.2, "x_max": 0.3, "y_max": 0.9}]}',
+    '{"points": [{"x": 0.12, "y": 0.2}, {"x": 0.5, "y": 0.7}]}',
+    "There are no mugs in the image.",
 )
+_NUMBER = re.compile(r"<loc_?([0-9]+)>|(?<![A-Za-z_0-9.])(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 SPECKS = "[]{}()<>\"'\\,:;.-+=/|`_ \n\t\x00\u00a0\u200b\u202e\ud800\u00e9\u4e2d\u0661\uff11\U0001f6000123456789eE"
 NUMBERS = (
     "NaN", "Infinity", "-Infinity", "1e999", "-1", "1500", "0", "0.5", "1000", "1001", "null", "true", '"7"', "[7]",
@@ -67,6 +77,7 @@ class Soak:
         refused: how many were refused.
         crashes: replies with the exception that they raised.
         unsound: replies of which a place is wrong in itself.
+        invented: replies that do not hold the numbers of a place.
         slowest_ms: longest processor time of one reply, milliseconds.
         slowest: that reply, its beginning.
     """
@@ -76,6 +87,7 @@ class Soak:
     refused: int = 0
     crashes: list[str] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
+    invented: list[str] = field(default_factory=list)
     slowest_ms: float = 0.0
     slowest: str = ""
 
@@ -156,23 +168,54 @@ def soak(n: int, seed: int) -> Soak:
     names = sorted(CONVENTIONS)
     found = Soak(n)
     for _ in range(n):
-        text, name = damaged(rng), rng.choice(names)
+        text, name, probed = damaged(rng), rng.choice(names), rng.random() < 0.5
+        convention = CONVENTIONS[name]
         start = time.process_time()
         try:
-            places = parse_reply(text, model="soak", convention=CONVENTIONS[name], size=SIZE, resized=RESIZED)
+            read = parse_reply(text, model="soak", convention=convention, size=SIZE, resized=RESIZED, probed=probed)
+            places = read.places
             found.read += 1
+            took = (time.process_time() - start) * 1e3
+            if not all(_written(place, text, convention) for place in places):
+                found.invented.append(f"{name}: {text[:200]}")
             if not all(_sound(place) for place in places):
                 found.unsound.append(f"{name}: {text[:200]}")
         except ReplyError as error:
+            took = (time.process_time() - start) * 1e3
             found.refused += 1
             if not str(error).isprintable():
                 found.unsound.append(f"message of {name}: {text[:200]}")
         except Exception as error:
+            took = 0.0
             found.crashes.append(f"{error!r}: {name}: {text[:200]}")
-        took = (time.process_time() - start) * 1e3
         if took > found.slowest_ms:
             found.slowest_ms, found.slowest = took, f"{name}, {len(text)} characters: {text[:80]}"
     return found
+
+
+def _written(place: NamedObject, text: str, convention: Convention) -> bool:
+    """Whether the numbers of a place stand in a reply, one after the other."""
+    numbers = [float(token or number) for token, number in _NUMBER.findall(text)]
+    for read in (place.box_xyxy, place.point_xy):
+        if read is None:
+            continue
+        windows = [numbers[k : k + len(read)] for k in range(len(numbers) - len(read) + 1)]
+        if not any(_same(window, read, convention) for window in windows):
+            return False
+    return True
+
+
+def _same(values: list[float], read: tuple[float, ...], convention: Convention) -> bool:
+    """Whether values as written are a place that was read, in the stated order or with x first."""
+    for order in {convention.order, "xy"}:
+        try:
+            used = Convention(convention.name, convention.unit, order, convention.bins)
+            pixels = to_pixels([values], used, SIZE, RESIZED, BEYOND)[0]
+        except InputError:
+            continue
+        if np.allclose(pixels, read):
+            return True
+    return False
 
 
 def _sound(place: NamedObject) -> bool:
@@ -190,18 +233,29 @@ def _sound(place: NamedObject) -> bool:
 def main() -> int:
     """Measure, print and write."""
     seed = int(option("seed", 0))
-    found = soak(int(option("n", 50_000)), seed)
+    found = soak(int(option("n", 200_000)), seed)
     table(
         "damaged replies",
-        ("replies", "read", "refused", "crashes", "unsound", "slowest ms"),
-        [(found.n, found.read, found.refused, len(found.crashes), len(found.unsound), round(found.slowest_ms, 2))],
+        ("replies", "read", "refused", "crashes", "unsound", "invented", "slowest ms"),
+        [
+            (
+                found.n,
+                found.read,
+                found.refused,
+                len(found.crashes),
+                len(found.unsound),
+                len(found.invented),
+                round(found.slowest_ms, 2),
+            )
+        ],
     )
-    for kind, replies in (("crash", found.crashes), ("unsound", found.unsound)):
+    for kind, replies in (("crash", found.crashes), ("unsound", found.unsound), ("invented", found.invented)):
         for reply in replies[:10]:
             print(f"{kind}: {reply!a}")
     claims = [
         Claim("crashes", len(found.crashes), 0.0, "replies"),
         Claim("unsound places", len(found.unsound), 0.0, "replies"),
+        Claim("invented places", len(found.invented), 0.0, "replies"),
         Claim("slowest reply", found.slowest_ms, SLOWEST_MS, "ms"),
     ]
     measured = {
@@ -210,6 +264,7 @@ def main() -> int:
         "refused": found.refused,
         "crashes": len(found.crashes),
         "unsound": len(found.unsound),
+        "invented": len(found.invented),
         "slowest_ms": round(found.slowest_ms, 3),
         "slowest": ascii(found.slowest),
     }

@@ -76,7 +76,11 @@ Molmo; fraction: RoboPoint, RoboRefer; bins-1000: Florence-2; bins-1024-yx: Pali
 
 
 def to_pixels(
-    values: npt.ArrayLike, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
+    values: npt.ArrayLike,
+    convention: Convention,
+    size: tuple[int, int],
+    resized: tuple[int, int] | None = None,
+    beyond: float = 0.0,
 ) -> npt.NDArray[np.float64]:
     """Pixels of places as a model writes them.
 
@@ -89,6 +93,7 @@ def to_pixels(
         convention: of the values.
         size: (width, height) of the image, pixels.
         resized: (width, height) that the model's processor made of it, for the unit "resized".
+        beyond: share of a side by which values may lie outside the image and are clipped, too; not of bins.
 
     Returns:
         (N, 2) x, y or (N, 4) x, y, x, y, float64, pixels of the image as given, inside it.
@@ -102,12 +107,38 @@ def to_pixels(
     sides, limits, slack = _scale(convention, size, resized, numbers.shape[1] // 2)
     if convention.order == "yx":
         numbers = _swapped(numbers)
+    if convention.unit != "bin":
+        slack = np.maximum(slack, beyond * limits)
     outside = ~((numbers >= -slack) & (numbers <= limits + slack)).all(axis=1)
     if outside.any():
         first = np.asarray(values, np.float64)[int(np.argmax(outside))]
         raise _outside(first, convention, size, resized)
     offset, span = (0.5, limits + 1.0) if convention.unit == "bin" else (0.0, limits)
     return np.clip((numbers + offset) * (sides / span), 0.0, sides) + 0.0
+
+
+def share_inside(
+    box: Sequence[float], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
+) -> float:
+    """Share of a box's area that lies inside the image, 0 to 1; 0 for a box without area.
+
+    Args:
+        box: (4,) as written, in the convention's unit and order.
+        convention: of the values.
+        size: (width, height) of the image, pixels.
+        resized: (width, height) after the model's processor, for the unit "resized".
+
+    Raises:
+        ShapeError, InputError: as `to_pixels`.
+    """
+    numbers = _numbers([box])
+    _, limits, _ = _scale(convention, size, resized, 2)
+    corners = (_swapped(numbers) if convention.order == "yx" else numbers)[0]
+    sides = corners[2:] - corners[:2]
+    if (sides <= 0.0).any():
+        return 0.0
+    clipped = np.clip(corners, 0.0, limits)
+    return float(np.prod((clipped[2:] - clipped[:2]) / sides))
 
 
 def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, int] | None = None) -> tuple[str, ...]:

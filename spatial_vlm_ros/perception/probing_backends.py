@@ -73,12 +73,15 @@ def probe_grounder(grounder: Grounder) -> ConventionVerdict:
     return probe(ask, writer.convention, resize=lambda size: given[size])
 
 
-def check_convention(model: str, grounder: Grounder) -> None:
+def check_convention(model: str, grounder: Grounder) -> bool:
     """Refuse a backend whose model writes places in another way than stated; where its answers do not tell, warn.
 
     Args:
         model: for messages.
         grounder: just loaded.
+
+    Returns:
+        Whether the convention is confirmed.
 
     Raises:
         ConventionError: it does not keep to its convention.
@@ -91,6 +94,7 @@ def check_convention(model: str, grounder: Grounder) -> None:
         _log.warning(
             "model %r: that it writes places as %s is not confirmed: %s", model, verdict.stated, verdict.reason
         )
+    return verdict.outcome == "confirmed"
 
 
 def _best_box(grounder: Grounder, rgb: Rgb, words: str) -> Answer:

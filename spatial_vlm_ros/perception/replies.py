@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a vision-language model wrote, as places in pixels, or a refusal.
 
-A reply is data: it is read against a schema and the picture's bounds, and never run or obeyed. A reply that breaks a
-rule in one place is refused whole, for the rest of it cannot be trusted either. An empty list means "nothing found".
+A reply is data: it is read against a schema and the picture's bounds, and never run or obeyed. It is read item by item:
+an item that breaks a rule is left out with a note, and so is what follows where the reply was cut off. What speaks
+against the convention refuses the reply whole, unless a probe has confirmed the convention. An empty list means
+"nothing found", and so does a plain negation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.coordinates import Convention, fitting, looks_like_fractions, to_pixels
+from spatial_vlm_ros.perception.coordinates import Convention, fitting, looks_like_fractions, share_inside, to_pixels
 from spatial_vlm_ros.perception.replies_json import read_spans
+from spatial_vlm_ros.perception.replies_none import says_none
 from spatial_vlm_ros.perception.replies_scan import (
     MOST_CHARACTERS,
+    CutOff,
+    Item,
+    NotPlaced,
     ReplyPiece,
     Unreadable,
     WrittenPlace,
@@ -26,7 +32,12 @@ from spatial_vlm_ros.perception.replies_tags import read_locations, read_tags, w
 LONGEST_LABEL = 80  # characters
 _LONGEST_EXCERPT = 120
 _MOST_OF_A_LABEL = 1000  # characters looked at for its printable ones
-_NOTHING = "there are none"  # Molmo2's way to say so
+BEYOND = 0.1
+"""Share of a side by which a place may lie outside the image and is clipped, where a probe confirmed the convention.
+Qwen2.5-VL wrote [19, 300, 154, 476] for an image of 364 x 448 pixels (QwenLM/Qwen3-VL, issue 1035)."""
+LEAST_INSIDE = 0.5
+"""Share of a box that has to lie inside the image, where it is clipped."""
+_MOST_NOTES = 20
 _CHECK = "find out with `probing.probe` how this model writes places, and name that convention"
 _SPANS = ("list", "object", "tuple")
 
@@ -48,6 +59,21 @@ class NamedObject:
     score: float | None
 
 
+@dataclass(frozen=True)
+class ReplyReading:
+    """What was read from a reply.
+
+    Args:
+        places: in the order written, inside the image, each once; none where the reply says that there are none.
+        notes: what was left out or clipped, and why.
+        cut: whether the reply ended before it was complete, so that there may be more.
+    """
+
+    places: tuple[NamedObject, ...]
+    notes: tuple[str, ...] = ()
+    cut: bool = False
+
+
 class ReplyError(ModelError):
     """A reply that cannot be read; `excerpt` is its beginning, printable."""
 
@@ -65,7 +91,8 @@ def parse_reply(
     size: tuple[int, int],
     resized: tuple[int, int] | None = None,
     most: int = 100,
-) -> tuple[NamedObject, ...]:
+    probed: bool = False,
+) -> ReplyReading:
     """Read the places that a model's reply names.
 
     Known forms: JSON objects in a list, alone or one after the other, in prose or in a code fence; lists and tuples of
@@ -79,13 +106,12 @@ def parse_reply(
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
         most: places, at most.
-
-    Returns:
-        Places in the order written, inside the image, each once; none where the reply says that there are none.
+        probed: whether a probe has confirmed the convention: a place that lies outside the image by BEYOND at most is
+            then clipped, and one that lies farther outside is left out, where at least as many lie inside.
 
     Raises:
-        ReplyError: the reply is cut off, of no known form, against the schema or out of bounds, names more than
-            `most`, or gives several answers.
+        ReplyError: the reply is of no known form, no item of it can be read, places contradict the convention, it names
+            more than `most`, or it gives several answers.
         InputError: `size` or `resized` cannot be a size.
     """
     to_pixels([[0.0, 0.0]], convention, size, resized)  # wrong sizes are the caller's fault, not the reply's
@@ -94,10 +120,15 @@ def parse_reply(
     try:
         if len(text) > MOST_CHARACTERS:
             raise Unreadable(f"it has {len(text)} characters, {MOST_CHARACTERS} at most")
-        places = _places(final_part(text), convention)
+        items, cut = _items(text, convention)
+        places, notes = _placed(items, convention, size, resized, probed)
         if len(places) > most:
             raise Unreadable(f"it names {len(places)} places, {most} at most")
-        return _each_once(_found(places, convention, size, resized))
+        if cut is not None:
+            if not places:
+                raise cut
+            notes = (*notes, f"{cut.reason}; there may be more than the {len(places)} that were read")
+        return ReplyReading(places, notes, cut is not None)
     except Unreadable as error:
         raise ReplyError(
             model, error.reason, printable(text[: 2 * _LONGEST_EXCERPT], _LONGEST_EXCERPT), error.repair
@@ -110,20 +141,26 @@ def printable(text: str, longest: int) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1].rstrip() + "…"
 
 
-def _places(text: str, convention: Convention) -> tuple[WrittenPlace, ...]:
-    pieces = scan(text)
+def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff | None]:
+    """What a reply names, item by item, and whether it was cut off."""
+    text, unclosed = final_part(text)
+    pieces, cut = scan(text)
+    text = text if cut is None else text[: cut.at]
+    cut = cut or unclosed
     families = {_family(piece) for piece in pieces}
     if len(families) > 1:
         raise Unreadable("it gives places in two different forms")
     if families == {"locations"}:
         if convention.unit != "bin":
             raise Unreadable(f"it has location tokens, and the convention is {convention.name!r}")
-        return read_locations(text, pieces)
+        return read_locations(text, pieces, cut is not None), cut
     if families == {"tags"}:
-        return read_tags(pieces)
-    if not pieces and without_special(text).strip().rstrip(".").lower() == _NOTHING:
-        return ()
-    return read_spans(text, pieces)
+        return read_tags(pieces, cut is not None), cut
+    if not pieces and cut is not None:
+        raise cut
+    if not pieces and says_none(without_special(text)):
+        return (), None
+    return read_spans(text, pieces), cut
 
 
 def _family(piece: ReplyPiece) -> str:
@@ -132,55 +169,120 @@ def _family(piece: ReplyPiece) -> str:
     return "spans" if piece.kind in _SPANS else "tags"
 
 
-def _found(
-    places: tuple[WrittenPlace, ...], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
-) -> Iterator[NamedObject]:
-    for place in places:
-        box = None if place.box is None else _pixels(place.box, convention, size, resized)
-        point = None if place.point is None else _pixels(place.point, convention, size, resized)
-        if box is not None:
-            _check_corners(box, place, size, resized)
-        if box is not None and point is not None and not _inside(point, box):
-            raise Unreadable(f"a point {_shown(place.point)} lies outside its own box {_shown(place.box)}")
-        yield NamedObject(
-            printable(without_special(place.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
-            None if box is None else (box[0], box[1], box[2], box[3]),
-            None if point is None else (point[0], point[1]),
-            place.score,
-        )
+def _placed(
+    items: Sequence[Item], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
+) -> tuple[tuple[NamedObject, ...], tuple[str, ...]]:
+    """Items in pixels, each once, and what was left out or clipped.
+
+    Raises:
+        Unreadable: nothing can be read, or the places contradict the convention.
+    """
+    found: dict[object, NamedObject] = {}
+    left: list[Unreadable] = []
+    clipped: list[str] = []
+    doubts: list[Misfit] = []
+    for item in items:
+        if isinstance(item, Unreadable):
+            left.append(item)
+            continue
+        try:
+            place, outside = _object(item, convention, size, resized, probed)
+        except Misfit as error:
+            doubts.append(error)
+            continue
+        except Unreadable as error:
+            left.append(error)
+            continue
+        if outside:
+            clipped.append(outside)
+        found.setdefault((place.label, place.box_xyxy, place.point_xy), place)
+    if doubts and (not probed or len(doubts) > len(found)):
+        raise doubts[0]
+    faults = [*left, *doubts]
+    if not found and any(not isinstance(fault, NotPlaced) for fault in faults):
+        raise next(fault for fault in faults if not isinstance(fault, NotPlaced))
+    notes = [f"1 of {len(items)} items was left out: {fault.reason}" for fault in faults]
+    return tuple(found.values()), tuple([*clipped, *notes][:_MOST_NOTES])
 
 
-def _each_once(places: Iterable[NamedObject]) -> tuple[NamedObject, ...]:
-    """Places without those whose label, box and point have come before."""
-    first: dict[object, NamedObject] = {}
-    for place in places:
-        first.setdefault((place.label, place.box_xyxy, place.point_xy), place)
-    return tuple(first.values())
+def _object(
+    item: WrittenPlace, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
+) -> tuple[NamedObject, str]:
+    """A place in pixels, and that it was clipped.
+
+    Raises:
+        Misfit: it cannot be in the convention.
+        Unreadable: it has no area, or its point lies outside its box.
+    """
+    used = replace(convention, order="xy") if item.named else convention
+    pixels = {what: _pixels(values, used, size, resized, probed) for what, values in _written(item)}
+    box, point = pixels.get("box"), pixels.get("point")
+    if box is not None and item.box is not None:
+        _check_corners(box, item.box, size, resized)
+    if box is not None and point is not None and not _inside(point, box):
+        raise Unreadable(f"a point {_shown(item.point)} lies outside its own box {_shown(item.box)}")
+    outside = [values for _, values in _written(item) if probed and not _fits(values, used, size, resized)]
+    if outside and item.box is not None and share_inside(item.box, used, size, resized) < LEAST_INSIDE:
+        raise Misfit(f"the box {_shown(item.box)} lies mostly outside the picture", _CHECK)
+    place = NamedObject(
+        printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
+        None if box is None else (box[0], box[1], box[2], box[3]),
+        None if point is None else (point[0], point[1]),
+        item.score,
+    )
+    return place, f"{_shown(outside[0])} lies outside the picture and was clipped to it" if outside else ""
+
+
+def _written(item: WrittenPlace) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """What an item gives: its box, its point, or both."""
+    for what, values in (("box", item.box), ("point", item.point)):
+        if values is not None:
+            yield what, values
+
+
+def _fits(
+    values: tuple[float, ...], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
+) -> bool:
+    try:
+        to_pixels([values], convention, size, resized)
+    except InputError:
+        return False
+    return True
+
+
+class Misfit(Unreadable):
+    """A place that speaks against the convention."""
 
 
 def _pixels(
-    values: tuple[float, ...], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
+    values: tuple[float, ...],
+    convention: Convention,
+    size: tuple[int, int],
+    resized: tuple[int, int] | None,
+    probed: bool,
 ) -> tuple[float, ...]:
     if convention.unit == "bin" and any(not value.is_integer() for value in values):
-        raise Unreadable(f"{_shown(values)} are no numbers of bins{_hint(values, size, resized)}", _CHECK)
+        raise Misfit(f"{_shown(values)} are not numbers of bins{_hint(values, size, resized)}", _CHECK)
     if convention.unit != "fraction" and looks_like_fractions(values):
         reason = f"{_shown(values)} look like fractions of the picture, and the convention is {convention.name!r}"
-        raise Unreadable(reason, _CHECK)
+        raise Misfit(reason, _CHECK)
     try:
-        return tuple(to_pixels([values], convention, size, resized)[0].tolist())
+        return tuple(to_pixels([values], convention, size, resized, BEYOND if probed else 0.0)[0].tolist())
     except InputError as error:
         hint = _hint(values, size, resized)
         reason = f"{_shown(values)} cannot be in the convention {convention.name!r}{hint}"
-        raise Unreadable(reason, _CHECK) from error
+        raise Misfit(reason, _CHECK) from error
 
 
 def _check_corners(
-    box: tuple[float, ...], place: WrittenPlace, size: tuple[int, int], resized: tuple[int, int] | None
+    box: tuple[float, ...], written: tuple[float, ...], size: tuple[int, int], resized: tuple[int, int] | None
 ) -> None:
     if box[0] < box[2] and box[1] < box[3]:
         return
-    fault = "has no area" if box[0] <= box[2] and box[1] <= box[3] else "has its corners in another order"
-    raise Unreadable(f"the box {_shown(place.box)} {fault}{_hint(place.box or (), size, resized)}", _CHECK)
+    hint = _hint(written, size, resized)
+    if box[0] <= box[2] and box[1] <= box[3]:
+        raise Unreadable(f"the box {_shown(written)} has no area{hint}", _CHECK)
+    raise Misfit(f"the box {_shown(written)} has its corners in another order{hint}", _CHECK)
 
 
 def _hint(values: tuple[float, ...], size: tuple[int, int], resized: tuple[int, int] | None) -> str:

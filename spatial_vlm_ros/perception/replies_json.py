@@ -3,8 +3,11 @@
 
     [{"bbox_2d": [x0, y0, x1, y1], "label": "mug", "score": 0.9}]   {"point_2d": [x, y], "label": "mug"}
     [[x0, y0, x1, y1], …]   [x0, y0, x1, y1]   [(x, y), …]   (x, y), (x, y)
+    {"objects": [{"x_min": x0, "y_min": y0, "x_max": x1, "y_max": y1}]}   {"points": [{"x": x, "y": y}]}
 
-Qwen2.5-VL and Qwen3-VL write `bbox_2d` and `point_2d`, Gemini `box_2d` and `point`; RoboPoint and RoboRefer tuples.
+Qwen2.5-VL and Qwen3-VL write `bbox_2d` and `point_2d`, Gemini `box_2d` and `point`; RoboPoint and RoboRefer tuples;
+Moondream named corners. What is nearly JSON is read as JSON: single quotes, commas before a closing bracket, Python's
+None, True and False. Where a list as a whole still is not JSON its items are read one by one.
 """
 
 from __future__ import annotations
@@ -13,15 +16,28 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from spatial_vlm_ros.perception.replies_scan import DEEPEST, ReplyPiece, Unreadable, WrittenPlace
+from spatial_vlm_ros.perception.replies_scan import (
+    DEEPEST,
+    Item,
+    NotPlaced,
+    ReplyPiece,
+    Unreadable,
+    WrittenPlace,
+)
 
 BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box")
 POINT_KEYS = ("point_2d", "point")
 LABEL_KEYS = ("label", "name", "category", "object", "text")
 SCORE_KEYS = ("score", "confidence")
+CORNER_KEYS = (
+    ("x_min", "y_min", "x_max", "y_max"), ("xmin", "ymin", "xmax", "ymax"), ("x0", "y0", "x1", "y1"),
+    ("x1", "y1", "x2", "y2"),
+)  # fmt: skip
+XY_KEYS = ("x", "y")
+SIZE_KEYS = ("width", "height", "w", "h")
 WRAPPERS = ("objects", "detections", "boxes", "points", "items", "results")
 """Keys under which a model that may only write objects puts its list."""
 
@@ -30,10 +46,19 @@ _LONGEST_NUMBER = 32  # characters
 _NUMERIC = re.compile(r"[\s\[\](),0-9.eE+-]*")
 _ROUND_TO_SQUARE = str.maketrans("()", "[]")
 _BETWEEN = " \t\r\n,;`*-"
+_NOWHERE: tuple[Any, ...] = (None, [], "", "none", "null", "n/a", "not found", "not visible")
+"""What stands for the place of an object that is not there; texts in lower case."""
+_TOKENS = re.compile(
+    r""" "[^"\\]*(?:\\.[^"\\]*)*" | '[^'\\]*(?:\\.[^'\\]*)*' | ,(?=\s*[\]}]) | \b(?:None|True|False)\b """,
+    re.DOTALL | re.VERBOSE,
+)
+_WORDS = {"None": "null", "True": "true", "False": "false"}
+_PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\](){},]', re.DOTALL)
+_WRAPPED = re.compile(r'\{\s*"(?:' + "|".join(WRAPPERS) + r')"\s*:\s*(\[.*\])\s*,?\s*\}', re.DOTALL)
 
 
-def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, ...]:
-    """What lists, objects and tuples of one reply say: places in the order written; none where the list is empty.
+def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
+    """What lists, objects and tuples of one reply say: items in the order written; none where the list is empty.
 
     One list is the answer; objects or tuples without a list around them must follow each other directly. The same
     list twice (a draft and its fair copy) counts once.
@@ -43,21 +68,21 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, .
         pieces: its parts of the kinds list, object and tuple, in order.
 
     Raises:
-        Unreadable: not JSON, not of the schema, several answers, or no answer.
+        Unreadable: several answers, or no answer.
     """
-    lists: list[tuple[WrittenPlace, ...]] = []
-    singles: list[WrittenPlace] = []
+    lists: list[tuple[Item, ...]] = []
+    singles: list[Item] = []
     last: ReplyPiece | None = None
     for piece in pieces:
-        places, is_list = _read(piece)
+        items, is_list = _read(piece)
         if is_list:
-            lists.append(places)
+            lists.append(items)
             continue
         if last is not None and text[last.end : piece.start].strip(_BETWEEN) not in ("", "and", "json"):
             raise Unreadable("it gives several answers with words between them")
-        singles.extend(places)
+        singles.extend(items)
         last = piece
-    if lists and (singles or any(places != lists[0] for places in lists)):
+    if lists and (singles or any(_placed(items) != _placed(lists[0]) for items in lists)):
         raise Unreadable("it gives several answers that differ")
     if not lists and not singles:
         raise Unreadable("it holds no list of places")
@@ -107,28 +132,45 @@ def numbers(value: object, count: int, what: str) -> tuple[float, ...]:
     return tuple(number(one, f"a value of {what}") for one in value)
 
 
-def _read(piece: ReplyPiece) -> tuple[tuple[WrittenPlace, ...], bool]:
-    """Places of one piece, and whether it is a list of them."""
-    value = nested_numbers(piece.body) if piece.kind == "tuple" or is_numeric(piece.body) else _decoded(piece.body)
+def _placed(items: tuple[Item, ...]) -> list[WrittenPlace]:
+    return [item for item in items if isinstance(item, WrittenPlace)]
+
+
+def _read(piece: ReplyPiece) -> tuple[tuple[Item, ...], bool]:
+    """Items of one piece, and whether it is a list of them."""
+    body = piece.body
+    try:
+        value = nested_numbers(body) if piece.kind == "tuple" or is_numeric(body) else _decoded(body)
+    except Unreadable as error:
+        wrapped = _WRAPPED.fullmatch(body)
+        if piece.kind != "list" and wrapped is None:
+            return (error,), False
+        parts = list(_parts(wrapped.group(1) if wrapped else body))
+        if not any(part[0] in "[{(" for part in parts):
+            return (error,), False
+        return tuple(_each(part) for part in map(_decoded_or_not, parts)), True
     if isinstance(value, dict):
         inner = [key for key in WRAPPERS if isinstance(value.get(key), list)]
         if len(value) == 1 and inner:
-            return _read_list(value[inner[0]]), True
-        return (_item(value),), False
+            return tuple(map(_each, value[inner[0]])), True
+        return (_each(value),), False
     if value and not any(isinstance(one, list | dict) for one in value):
-        return (_bare(value),), False
-    return _read_list(value), True
+        return (_each(value),), False
+    return tuple(map(_each, value)), True
 
 
-def _read_list(value: list[Any]) -> tuple[WrittenPlace, ...]:
-    if all(isinstance(one, dict) for one in value):
-        return tuple(_item(one) for one in value)
-    if not all(isinstance(one, list) for one in value):
-        raise Unreadable("its list mixes objects, lists and other values")
-    places = tuple(_bare(one) for one in value)
-    if len({place.box is None for place in places}) > 1:
-        raise Unreadable("its list mixes boxes and points")
-    return places
+def _each(value: Any) -> Item:
+    """One item of a list."""
+    try:
+        if isinstance(value, Unreadable):
+            return value
+        if isinstance(value, dict):
+            return _item(value)
+        if isinstance(value, list):
+            return _bare(value)
+        raise Unreadable(f"an item of its list is {_shown(value)}, not a place")
+    except Unreadable as error:
+        return error
 
 
 def _bare(values: list[Any]) -> WrittenPlace:
@@ -141,7 +183,20 @@ def _bare(values: list[Any]) -> WrittenPlace:
 
 def _item(item: dict[str, Any]) -> WrittenPlace:
     box_key, point_key = _only(item, BOX_KEYS), _only(item, POINT_KEYS)
-    if box_key is None and point_key is None:
+    given = [item[key] for key in (box_key, point_key) if key is not None]
+    if given and all((value.lower() if isinstance(value, str) else value) in _NOWHERE for value in given):
+        raise NotPlaced(f"an object has {_shown(given[0])} for its place")
+    named = not given or isinstance(given[0], dict)
+    if len({isinstance(value, dict) for value in given}) > 1:
+        raise Unreadable("an object names the coordinates of its box or its point, and not those of the other")
+    if named:
+        parts = [value for value in given if isinstance(value, dict)] or [item]
+        box = next((found for part in parts if (found := _corners(part)) is not None), None)
+        point = next((found for part in parts if (found := _xy(part)) is not None), None)
+    else:
+        box = None if box_key is None else numbers(item[box_key], 4, box_key)
+        point = None if point_key is None else numbers(item[point_key], 2, point_key)
+    if box is None and point is None:
         known = ", ".join((*BOX_KEYS, *POINT_KEYS))
         raise Unreadable(f"an object has none of the keys {known}; it has {_shown(sorted(item))}")
     labels = [item[key] for key in LABEL_KEYS if key in item]
@@ -149,22 +204,28 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
         raise Unreadable(f"a label is {_shown(next(x for x in labels if not isinstance(x, str)))}, not a text")
     if len(set(labels)) > 1:
         raise Unreadable("an object has several labels that differ")
-    return WrittenPlace(
-        labels[0] if labels else "",
-        box=None if box_key is None else numbers(item[box_key], 4, box_key),
-        point=None if point_key is None else numbers(item[point_key], 2, point_key),
-        score=_score(item),
-    )
+    return WrittenPlace(labels[0] if labels else "", box=box, point=point, score=_score(item), named=named)
+
+
+def _corners(item: dict[str, Any]) -> tuple[float, ...] | None:
+    """A box whose corners are told by their names."""
+    keys = next((keys for keys in CORNER_KEYS if all(key in item for key in keys)), None)
+    return None if keys is None else tuple(number(item[key], key) for key in keys)
+
+
+def _xy(item: dict[str, Any]) -> tuple[float, ...] | None:
+    """A point whose coordinates are told by their names; beside a width they are those of a corner, or of a middle."""
+    if not all(key in item for key in XY_KEYS) or any(key in item for key in SIZE_KEYS):
+        return None
+    return tuple(number(item[key], key) for key in XY_KEYS)
 
 
 def _score(item: dict[str, Any]) -> float | None:
-    key = _only(item, SCORE_KEYS)
-    if key is None or item[key] is None:
-        return None
-    score = number(item[key], key)
-    if not 0.0 <= score <= 1.0:
-        raise Unreadable(f"{key} is {score:g}, not 0 to 1")
-    return score
+    """The one score of an object, where it is one; models write percents, words and more there."""
+    scores = [item[key] for key in SCORE_KEYS if key in item]
+    score = scores[0] if len(scores) == 1 else None
+    known = isinstance(score, int | float) and not isinstance(score, bool) and 0.0 <= score <= 1.0
+    return float(score) if known and score is not None else None
 
 
 def _only(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
@@ -174,7 +235,49 @@ def _only(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
     return present[0] if present else None
 
 
+def _parts(body: str) -> Iterator[str]:
+    """What stands between the outer commas of a list."""
+    depth, begin = 0, 1
+    for mark in _PARTS.finditer(body):
+        sign = mark.group()
+        depth += (sign in ("[", "(", "{")) - (sign in ("]", ")", "}"))
+        if (sign == "," and depth == 1) or depth == 0:
+            part = body[begin : mark.start()].strip()
+            if part:
+                yield part
+            begin = mark.end()
+
+
+def _decoded_or_not(body: str) -> Any:
+    try:
+        return nested_numbers(body) if is_numeric(body) else _decoded(body)
+    except Unreadable as error:
+        return error
+
+
 def _decoded(body: str) -> Any:
+    """The value of a text that is JSON, or nearly so."""
+    try:
+        return _strictly(body)
+    except Unreadable:
+        nearly = _TOKENS.sub(_as_json, body)
+        if nearly == body:
+            raise
+        try:
+            return _strictly(nearly)
+        except Unreadable:
+            pass
+        raise
+
+
+def _as_json(token: re.Match[str]) -> str:
+    found = token.group()
+    if found[0] == "'":
+        return json.dumps(found[1:-1].replace("\\'", "'"))
+    return "" if found == "," else _WORDS.get(found, found)
+
+
+def _strictly(body: str) -> Any:
     try:
         return json.loads(
             body,

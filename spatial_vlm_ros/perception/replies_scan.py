@@ -25,6 +25,16 @@ class Unreadable(Exception):
         super().__init__(reason)
 
 
+class CutOff(Unreadable):
+    """A reply that ends within a place, a list or its answer; `at` is the character where that begins."""
+
+    at = 0
+
+
+class NotPlaced(Unreadable):
+    """An object for which the model says that it has no place: null, an empty list, "none"."""
+
+
 @dataclass(frozen=True)
 class WrittenPlace:
     """One answer as the model wrote it, not converted.
@@ -34,12 +44,18 @@ class WrittenPlace:
         box: four numbers in the model's unit and order, or None.
         point: two such numbers, or None.
         score: 0..1, or None where none is given.
+        named: whether x and y are told by their names, so that the convention's order says nothing.
     """
 
     label: str
     box: tuple[float, ...] | None = None
     point: tuple[float, ...] | None = None
     score: float | None = None
+    named: bool = False
+
+
+Item = WrittenPlace | Unreadable
+"""One place of a reply, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +81,11 @@ class ReplyPiece:
 _THOUGHT = re.compile(r"</think>[ \t]*(?:\r?\n|\Z)")
 _OPENING = re.compile(r"[\[{(<]")
 _IN_BRACKETS = re.compile(r'["\[\]{}()]')
+_IN_BRACKETS_OR_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}()]', re.DOTALL)
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _ROUND = re.compile(r"\(([^()\[\]{}<]*)\)")
 _LOCATIONS = re.compile(r"<loc_?[0-9]{1,5}>(?:\s*<loc_?[0-9]{1,5}>)*")
+_LOCATION_BEGUN = re.compile(r"<loc_?[0-9]{0,5}")
 _POINT = re.compile(r"<(points?)(?=[\s/>])")
 _ATTRIBUTE = re.compile(r"\s+([A-Za-z]+[0-9]{0,4})\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _TAG_END = re.compile(r"\s*(/?)>")
@@ -88,20 +106,23 @@ _NUMBER_LIKE = re.compile(r"[-+=:%\w.]*")
 _A_NUMBER = re.compile(r"\d|nan|inf|null|none", re.IGNORECASE)
 
 
-def final_part(text: str) -> str:
+def final_part(text: str) -> tuple[str, CutOff | None]:
     """The reply without the model's thinking aloud, and within its answer tags where it is put in these.
 
     A chat template may open `<think>` itself, so that the reply holds its end only: that counts where it ends a line,
     which no text inside JSON can. The same words inside a label change nothing.
 
+    Returns:
+        The part, and where the answer's tag is not closed, that it was cut off.
+
     Raises:
-        Unreadable: the reply ends while thinking or within the answer, or thinks or answers twice.
+        Unreadable: the reply ends while thinking, or thinks or answers twice.
     """
     rest = text.lstrip()
     if rest.startswith("<think>"):
         _, closed, rest = rest.partition("</think>")
         if not closed:
-            raise Unreadable("it was cut off while the model was thinking aloud")
+            raise CutOff("it was cut off while the model was thinking aloud")
     else:
         ends = list(_THOUGHT.finditer(rest))
         if len(ends) > 1:
@@ -109,34 +130,59 @@ def final_part(text: str) -> str:
         rest = rest[ends[0].end() :] if ends else rest
     rest = rest.lstrip()
     if not rest.startswith("<answer>"):
-        return rest
+        return rest, None
     answer, closed, after = rest.removeprefix("<answer>").partition("</answer>")
-    if not closed:
-        raise Unreadable("it was cut off: <answer> is never closed")
     if "<answer>" in after:
         raise Unreadable("it has several <answer> parts")
-    return answer
+    return answer, None if closed else CutOff("it was cut off: <answer> is never closed")
 
 
-def scan(text: str) -> list[ReplyPiece]:
+def scan(text: str) -> tuple[list[ReplyPiece], CutOff | None]:
     """All parts of a reply that can hold places; prose between them is left out.
 
     Args:
         text: the reply, MOST_CHARACTERS at most.
 
+    Returns:
+        The parts, and where the reply ends within one, that it was cut off. Of a list that is cut off the part has the
+        whole items.
+
     Raises:
-        Unreadable: a bracket or tag is never closed, brackets do not pair, they nest deeper than DEEPEST, or a tag of
-            unknown form stands where places are.
+        Unreadable: brackets do not pair, they nest deeper than DEEPEST, or a tag of unknown form stands where places
+            are.
     """
     pieces: list[ReplyPiece] = []
     at = 0
     while opening := _OPENING.search(text, at):
         start = opening.start()
         read = {"<": _tag, "(": _round}.get(opening.group(), _bracket)
-        piece, at = read(text, start)
+        try:
+            piece, at = read(text, start)
+        except CutOff as cut:
+            cut.at = start
+            whole = _whole_items(text, start) if text[start] in "[{" else ""
+            if whole:
+                pieces.append(ReplyPiece("list" if whole[0] == "[" else "object", start, len(text), whole))
+            return pieces, cut
         if piece is not None:
             pieces.append(piece)
-    return pieces
+    return pieces, None
+
+
+def _whole_items(text: str, start: int) -> str:
+    """A list that is cut off, alone or as the one value of an object, up to its last whole item, and closed there."""
+    opened, end = "", 0
+    for mark in _IN_BRACKETS_OR_STRING.finditer(text, start):
+        sign = mark.group()
+        if sign in "[{(":
+            opened += sign
+        elif sign in "]})":
+            opened = opened[:-1]
+            if opened in ("[", "{["):
+                end = mark.end()
+        elif sign == '"':  # a text that has no end
+            break
+    return text[start:end] + ("]}" if text[start] == "{" else "]") if end else ""
 
 
 def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
@@ -148,7 +194,7 @@ def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
         if sign == '"':
             string = _STRING.match(text, mark.start())
             if string is None:
-                raise Unreadable(f"it was cut off: the text in quotes at character {mark.start()} has no end")
+                raise CutOff(f"it was cut off: the text in quotes at character {mark.start()} has no end")
             at = string.end()
         elif sign in "[{(":
             stack.append(sign)
@@ -160,7 +206,7 @@ def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
             body = text[start:at]
             piece = ReplyPiece("list" if body[0] == "[" else "object", start, at, body)
             return (None if _is_prose(body) else piece), at
-    raise Unreadable(f"it was cut off: the bracket {text[start]} at character {start} is never closed")
+    raise CutOff(f"it was cut off: the bracket {text[start]} at character {start} is never closed")
 
 
 def _round(text: str, start: int) -> tuple[ReplyPiece | None, int]:
@@ -175,7 +221,8 @@ def _round(text: str, start: int) -> tuple[ReplyPiece | None, int]:
     if following and following.group() in "([{" and not text[start + 1 : stop].strip():
         raise Unreadable(f"the bracket ( at character {start} opens another at once")
     if any(_is_number_like(part) for part in text[start + 1 : stop].split(",")):
-        raise Unreadable(f"the bracket ( at character {start} is never closed")
+        reason = f"the bracket ( at character {start} is never closed"
+        raise Unreadable(reason) if following else CutOff(reason)
     return None, start + 1
 
 
@@ -197,7 +244,8 @@ def _tag(text: str, start: int) -> tuple[ReplyPiece | None, int]:
     if text.startswith("<loc", start) and not text.startswith("<location", start):
         run = _LOCATIONS.match(text, start)
         if run is None:
-            raise Unreadable(f"the location token at character {start} is cut off or of no known form")
+            reason = f"the location token at character {start} is cut off or of no known form"
+            raise CutOff(reason) if _LOCATION_BEGUN.fullmatch(text, start) else Unreadable(reason)
         return ReplyPiece("locations", start, run.end(), run.group()), run.end()
     pair = _PAIR.match(text, start)
     if pair is not None:
@@ -220,7 +268,8 @@ def _point(text: str, opening: re.Match[str]) -> tuple[ReplyPiece | None, int]:
         at = found.end()
     end = _TAG_END.match(text, at)
     if end is None:
-        raise Unreadable(f"the tag at character {opening.start()} is cut off or broken")
+        reason = f"the tag at character {opening.start()} is cut off or broken"
+        raise Unreadable(reason) if ">" in text[at:] else CutOff(reason)
     if end.group(1):
         return ReplyPiece("point", opening.start(), end.end(), "", tuple(attributes)), end.end()
     return _until("point", f"</{opening.group(1)}>", text, opening.start(), end.end(), tuple(attributes))
@@ -231,6 +280,6 @@ def _until(
 ) -> tuple[ReplyPiece, int]:
     stop = text.find(closing, inner)
     if stop < 0:
-        raise Unreadable(f"it was cut off: the tag at character {start} is never closed by {closing}")
+        raise CutOff(f"it was cut off: the tag at character {start} is never closed by {closing}")
     end = stop + len(closing)
     return ReplyPiece(kind, start, end, text[inner:stop], attributes), end

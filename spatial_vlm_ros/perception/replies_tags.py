@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from spatial_vlm_ros.perception.replies_json import is_numeric, nested_numbers, number, numbers
-from spatial_vlm_ros.perception.replies_scan import ReplyPiece, Unreadable, WrittenPlace
+from spatial_vlm_ros.perception.replies_scan import Item, ReplyPiece, Unreadable, WrittenPlace
 
 _DECIMAL = re.compile(r"\s*(-?[0-9]{1,7}(?:\.[0-9]{1,16})?)\s*")
 _COORDINATE = re.compile(r"([xy])([0-9]*)")
@@ -26,16 +26,17 @@ _SPECIAL = re.compile(r"<(?:/?s|pad|eos|bos|/?od|ground|obj)>|<\|[a-z_]{1,24}\|>
 _FIRST_IMAGE = (0, 1)  # of the one that was shown, whichever number counting begins with
 
 
-def read_tags(pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, ...]:
-    """What the tags of one reply say.
+def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ...]:
+    """What the tags of one reply say: items in the order written.
 
     Args:
         pieces: of the kinds label, box and point, in order; a label holds for the boxes and points up to the next.
+        cut: whether the reply was cut off, so that the last label may have lost its place.
 
     Raises:
-        Unreadable: not of the form of its tag, or labels without places.
+        Unreadable: labels without places.
     """
-    places: list[WrittenPlace] = []
+    items: list[Item] = []
     label, used = "", True
     for piece in pieces:
         if piece.kind == "label":
@@ -44,24 +45,28 @@ def read_tags(pieces: Iterable[ReplyPiece]) -> tuple[WrittenPlace, ...]:
             label, used = piece.body, False
             continue
         used = True
-        if piece.kind == "box":
-            places.extend(WrittenPlace(label, box=box) for box in _boxes(piece.body))
-        else:
-            places.extend(_points(piece, label))
-    if not used:
+        try:
+            if piece.kind == "box":
+                items.extend([WrittenPlace(label, box=box) for box in _boxes(piece.body)])
+            else:
+                items.extend(list(_points(piece, label)))
+        except Unreadable as error:
+            items.append(error)
+    if not used and not cut:
         raise Unreadable("a label is followed by no place")
-    return tuple(places)
+    return tuple(items)
 
 
-def read_locations(text: str, pieces: Sequence[ReplyPiece]) -> tuple[WrittenPlace, ...]:
+def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -> tuple[Item, ...]:
     """What the location tokens of one reply say: four to a box.
 
     Args:
         text: the reply.
         pieces: its runs of tokens, in order.
+        cut: whether the reply was cut off, so that its end belongs to no whole place.
 
     Raises:
-        Unreadable: two spellings of tokens in one reply, a run that is no multiple of four, or words out of place.
+        Unreadable: two spellings of tokens in one reply, or words out of place.
     """
     spellings = {piece.body.count("<loc_") == piece.body.count("<loc") for piece in pieces}
     if len(spellings) > 1 or any("<loc_" in piece.body for piece in pieces) != spellings.pop():
@@ -72,17 +77,18 @@ def read_locations(text: str, pieces: Sequence[ReplyPiece]) -> tuple[WrittenPlac
     before = "<loc_" in pieces[0].body
     labels = words[:-1] if before else words[1:]
     stray = words[-1] if before else words[0]
-    if stray.strip():
+    if stray.strip() and not (cut and before):
         raise Unreadable(f"words stand where no label belongs: {stray.strip()[:40]!r}")
-    places: list[WrittenPlace] = []
+    items: list[Item] = []
     for k, (label, piece) in enumerate(zip(labels, pieces, strict=True)):
         values = [float(token) for token in _LOCATION.findall(piece.body)]
         if len(values) % 4 or (not before and len(values) != 4):
-            raise Unreadable(f"{len(values)} location tokens stand together, not four to a box")
+            items.append(Unreadable(f"{len(values)} location tokens stand together, not four to a box"))
+            continue
         if not before:
             label = _closed(label, last=k + 1 == len(pieces))
-        places.extend(WrittenPlace(label, box=tuple(values[i : i + 4])) for i in range(0, len(values), 4))
-    return tuple(places)
+        items.extend(WrittenPlace(label, box=tuple(values[i : i + 4])) for i in range(0, len(values), 4))
+    return tuple(items)
 
 
 def without_special(text: str) -> str:

@@ -9,6 +9,7 @@ A reply is data: it is parsed strictly, never evaluated, and none of it is put i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # it needs torch
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 NAME = "qwen-vl"
+_log = logging.getLogger(__name__)
 
 EVERY = (
     'Locate every instance of "{}" in this image, output the bbox coordinates in JSON format: a list of '
@@ -142,7 +144,7 @@ def load(
     if runner.settings.warm_up:
         grounder.warm_up()
     if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
-        check_convention(NAME, grounder)
+        grounder.probed = check_convention(NAME, grounder)
     return grounder
 
 
@@ -163,6 +165,9 @@ class QwenVl:
         max_new_tokens: longest reply, tokens.
         answering: gives, for the (B, N) `input_ids` of the prompts, what each call of `generate` is to be within.
 
+    Attributes:
+        probed: whether a probe has confirmed the convention.
+
     Raises:
         ModelError: the processor has no chat template, or the model no end-of-reply token.
     """
@@ -178,7 +183,7 @@ class QwenVl:
     ) -> None:
         if not processor.chat_template:
             raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
-        self.runner, self._answering = runner, answering
+        self.runner, self._answering, self.probed = runner, answering, False
         self._model, self._processor, self._convention = model, processor, CONVENTIONS[convention]
         model.generation_config = greedy(model, processor.tokenizer, max_new_tokens)
 
@@ -256,16 +261,20 @@ class QwenVl:
         """What each reply names, or why it cannot be read.
 
         Raises:
-            ModelError: a reply was cut off: asked again, it would be no shorter.
+            ModelError: a reply was cut off before its first place: asked again, it would not be shorter.
         """
         results: list[tuple[NamedObject, ...] | ModelError] = []
         for reply, resized in self.runner.over(questions, self._forward(rgb)):
-            check_whole(reply, self._model.generation_config, NAME)
             try:
                 size = (int(rgb.shape[1]), int(rgb.shape[0]))
-                found = parse_reply(reply.text, model=NAME, convention=self._convention, size=size, resized=resized)
-                results.append(_scored(found, reply, boxes))
+                read = parse_reply(
+                    reply.text, model=NAME, convention=self._convention, size=size, resized=resized, probed=self.probed
+                )
+                for note in read.notes:
+                    _log.warning("model %r: %s", NAME, note)
+                results.append(_scored(read.places, reply, boxes))
             except ModelError as error:
+                check_whole(reply, self._model.generation_config, NAME)
                 results.append(error)
         return results
 

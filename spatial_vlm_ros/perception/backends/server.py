@@ -31,7 +31,7 @@ from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.probing_backends import check_convention
-from spatial_vlm_ros.perception.replies import NamedObject, parse_reply
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, parse_reply
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
@@ -51,6 +51,9 @@ class ServerGrounder:
         name: of model and server, for errors.
         fallback: answers where the server is down, or None.
         fallback_name: of it, for errors.
+
+    Attributes:
+        probed: whether a probe has confirmed the convention.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class ServerGrounder:
     ) -> None:
         self.name, self.fallback_name = name, fallback_name
         self._client, self._asking, self._fallback = client, asking, fallback
+        self.probed = False
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for all objects that the phrases' categories name, in one request; see Grounder.ground.
@@ -149,20 +153,29 @@ class ServerGrounder:
             self._said(chat.answer_request(question, choices, sent, self._asking)).text, choices, self.name
         )
 
-    def _said(self, request: dict[str, Any]) -> chat.ChatReply:
-        return chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
+    def _said(self, request: dict[str, Any], partly: bool = False) -> chat.ChatReply:
+        data = self._client.post("/chat/completions", json.dumps(request).encode("ascii"))
+        return chat.said(data, self.name, partly)
 
     def _ask(self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage) -> tuple[NamedObject, ...]:
-        said = self._said(request)
-        found = parse_reply(
-            said.text,
-            model=self.name,
-            convention=self.convention,
-            size=(rgb.shape[1], rgb.shape[0]),
-            resized=sent.size,
-            most=chat.MOST_PLACES,
-        )
-        return tuple(dataclasses.replace(one, score=said.confidence) for one in found)
+        said = self._said(request, partly=True)
+        try:
+            read = parse_reply(
+                said.text,
+                model=self.name,
+                convention=self.convention,
+                size=(rgb.shape[1], rgb.shape[0]),
+                resized=sent.size,
+                most=chat.MOST_PLACES,
+                probed=self.probed,
+            )
+        except ReplyError as error:
+            if not said.whole:
+                raise chat.cut_off(self.name) from error
+            raise
+        for note in read.notes:
+            _log.warning("model %r: %s", self.name, note)
+        return tuple(dataclasses.replace(one, score=said.confidence) for one in read.places)
 
     def _grounding(self, found: Sequence[NamedObject], rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         try:
@@ -248,7 +261,7 @@ def load(
     grounder = ServerGrounder(client, asking, name, other, fallback)
     if chosen("probe", probe, _ANSWERS):
         try:
-            check_convention(name, grounder)
+            grounder.probed = check_convention(name, grounder)
         except ServerDownError as error:
             _log.warning("not probed, its convention of places is taken as stated: %s", error)
     return grounder

@@ -91,10 +91,17 @@ class SentImage:
 
 @dataclass(frozen=True)
 class ChatReply:
-    """What a model said: its text, and the geometric mean of its tokens' probabilities, 0 to 1; None = not told."""
+    """What a model said.
+
+    Args:
+        text: its words.
+        confidence: geometric mean of its tokens' probabilities, 0 to 1; None = not told.
+        whole: whether it came to its end before max_tokens.
+    """
 
     text: str
     confidence: float | None
+    whole: bool = True
 
 
 def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
@@ -291,12 +298,18 @@ class _Completion(msgspec.Struct):
     choices: list[_ChatChoice]
 
 
-def said(data: bytes, model: str) -> ChatReply:
+def cut_off(model: str) -> ModelError:
+    """The error for an answer that did not come to its end."""
+    return ModelError(model, "its answer was cut off at max_tokens", "raise max_tokens, or ask for fewer objects")
+
+
+def said(data: bytes, model: str, partly: bool = False) -> ChatReply:
     """Read the body of an answer 200.
 
     Args:
         data: the body.
         model: its name, for errors.
+        partly: whether an answer that was cut off is of use.
 
     Raises:
         ModelError: it is no chat completion with one choice, was cut off, was refused, or says nothing.
@@ -311,14 +324,15 @@ def said(data: bytes, model: str) -> ChatReply:
     choice = completion.choices[0]
     if choice.message.refusal:
         raise ModelError(model, f"it refused: {choice.message.refusal[:200]!r}", "ask otherwise, or use another model")
-    if choice.finish_reason == "length":
-        raise ModelError(model, "its answer was cut off at max_tokens", "raise max_tokens, or ask for fewer things")
-    if choice.finish_reason != "stop":
+    whole = choice.finish_reason != "length"
+    if not whole and not partly:
+        raise cut_off(model)
+    if whole and choice.finish_reason != "stop":
         reason = f"its answer ended for the reason {str(choice.finish_reason)[:40]!r}, not 'stop'"
         raise ModelError(model, reason, "see the server's own log")
     if not choice.message.content or not choice.message.content.strip():
         raise ModelError(model, "its answer is empty", "see the server's own log, and its chat template")
-    return ChatReply(choice.message.content, _confidence(choice.logprobs, model))
+    return ChatReply(choice.message.content, _confidence(choice.logprobs, model), whole)
 
 
 def _confidence(logprobs: _Logprobs | None, model: str) -> float | None:
