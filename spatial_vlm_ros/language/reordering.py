@@ -75,17 +75,19 @@ class _Order(Stating):
         if not self.words:
             return
         for rewrite in (
+            self._minding,
             self._leading_view,
             self._back_there,
             self._wished_there,
             self._stated,
+            self._stated_place,
             self._counted,
             self._apposed,
             self._wished_moved,
             self._seen_anywhere,
             self._first,
-            self._then,
             self._it_goes,
+            self._then,
             self._it_is,
             self._place_first,
             self._pulled_open,

@@ -37,6 +37,7 @@ AFTERWARDS = phrases_of("then", "after that|this", "afterwards", "next", "and th
 _LANDS = phrases_of("goes|belongs", "should|must|shall|will|can|has|needs|is|ought to? go|end|land up?",
                   "should|must|shall|will|can|has|needs|is|ought to? be put|placed|set|moved|left down?")  # fmt: skip
 """What says where to put an object that was named before ("…, and then it should go …")."""
+_TAKING = frozenset({"pick", "grab", "take", "lift"})
 _IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they should|must|ought to? be")
 """What says in a sentence of its own where an object is."""
 GOAL_VERBS = frozenset({"move", "put", "place", "push", "shift", "slide", "pull", "set"})
@@ -94,6 +95,8 @@ class Simplifier(Lookahead):
         """Write "then put it on the tray" for "then it should go on the tray"."""
         for i in range(1, len(self.words) - 2):
             length = self._longest(i + 1, _LANDS) if self.texts[i] in ("it", "they") else 0
+            if length and self._sign(i - 1, "stop") and _TAKING.isdisjoint(self.texts[:i]):
+                return  # "find the cup. It belongs on the tray"
             if length and self.peek(i - 1) & {"COMMA", "AND", "THEN", "STOP"} and self.relating(i + 1 + length):
                 self._put(i, 1 + length, "put", "it" if self.texts[i] == "it" else "them")
 

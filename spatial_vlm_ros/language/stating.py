@@ -19,12 +19,16 @@ _TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do y
         "about", "where is|are", "where's", "wheres")  # fmt: skip
 _THERE_IS = ("there is|are like?", "there's|theres like?")
 _THERES = phrases_of(*_THERE_IS)
-_STATED = phrases_of(*_THERE_IS, "i|we see|have", "i|we left|put|placed|dropped|forgot|lost",
+_STATED = phrases_of(*_THERE_IS, "i|we think|believe|guess|reckon there's|theres", "i|we see|have",
+                     "i|we think|believe|guess|reckon there is|are", "i|we left|put|placed|dropped|forgot|lost",
                      "i've|ive|we've left|put|placed|dropped")  # fmt: skip
 _BEFORE_ONE = frozenset({"DET", "ADJ", "ADJNOUN", "SUP", "POSITION", "ORD"})
 _STANDS = phrases_of(
     "is|are|stands|sits|lies|hangs", "has|have fallen|rolled|slid|slipped", "should|must|might|may|could be"
 )
+_VERY = frozenset({"very", "really", "too", "so", "all", "quite", "pretty"})
+_ARTICLES = frozenset({"a", "an", "some"})
+_CARRYING = {"on": SURFACES, "onto": SURFACES, "in": CONTAINERS, "into": CONTAINERS, "inside": CONTAINERS}
 _IT = (("it",), ("them",), ("that", "one"), ("that",))
 _MOVED = {"moved": "move", "put": "put", "placed": "place", "shifted": "shift", "brought": "bring", "pushed": "push",
           "pulled": "pull", "slid": "slide", "returned": "return", "handed": "hand", "passed": "pass"}  # fmt: skip
@@ -105,9 +109,11 @@ class Stating(Simplifier):
             goal = stands is not None and self.texts[after - 1] == "be" and self.texts[self.polite(begin)] in GOAL_VERBS
             if goal:
                 return
-            if stands is not None and self.relating(after):
+            state = after + (self.texts[after] in _VERY) if stands is not None and after < cut else cut
+            if stands is not None and (self.relating(after) or self._describes(state, cut)):
                 that = self._words(self.words[stands], "that", "is")
-                subject = [*self.words[first:stands], *that, *self.words[after:cut]]
+                told = after if self.relating(after) else state
+                subject = [*self.words[first:stands], *that, *self.words[told:cut]]
             elif stands is None and self.polite(begin) > begin:  # "the jumper, could you hang it up"
                 subject = said
         if not subject:
@@ -117,6 +123,35 @@ class Stating(Simplifier):
         it = len(words) - (len(self.words) - pronoun)
         words[it : it + length] = self._words(self.words[pronoun], "them" if self.texts[pronoun] == "them" else "it")
         self.words[:] = words
+        self.rewritten += 1
+        self.reset()
+
+    def _describes(self, i: int, cut: int) -> bool:
+        """Whether one describing word stands from word `i` to `cut`."""
+        return i == cut - 1 and bool(self.peek(i) & {"ADJ", "ADJNOUN"}) and not self.relating(i)
+
+    def _stated_place(self) -> None:
+        """Write "put the cup on the tray by the sink" for "There's a tray by the sink. Put the cup on it"."""
+        if self.texts.count("it") != 1 or len(self.words) < 7:
+            return
+        it, first = self.texts.index("it"), self.polite()
+        begun = self._introduced(first, it)[1]
+        carrying = _CARRYING.get(self.texts[it - 1], frozenset())
+        ends = (j for j in range(begun + 1, it - 3) if self._sign(j, "stop") or self._sign(j, "comma"))
+        cut = next(ends, 0)
+        if begun == first or not cut or not carrying or not self.tail[it + 1] or not self.opens(begun):
+            return
+        told = next((j for j in range(begun + 1, cut) if self.relating(j) and not self.nominal(j)), cut)
+        order = cut + 1 + (self.texts[cut + 1] in ("and", "so"))
+        noun, rest = self.texts[told - 1], self.texts[order:it]
+        plain = _CONTRASTS.isdisjoint(self.texts[first:cut]) and not self.peek(begun) & {"NUM", "QTY", "PERSON"}
+        if not plain or noun not in carrying or noun in rest or not self._orders(order) or {"them", "one"} & set(rest):
+            return
+        that = self._words(self.words[told - 1], "that", "is") if told < cut else []
+        place = [*self.words[begun:told], *that, *self.words[told:cut]]
+        if place[0].text in _ARTICLES:
+            place = [*self._words(place[0], "the"), *place[1:]]
+        self.words[:] = [*self.words[order:it], *place, *self.words[it + 1 :]]
         self.rewritten += 1
         self.reset()
 
@@ -207,7 +242,10 @@ class Stating(Simplifier):
         begin = first + self._longest(first, _STATED)
         stop = next((j for j in range(begin, len(self.words)) if self.words[j].kind in ("stop", "comma")), 0)
         one = next((j for j in range(stop + 1, len(self.words)) if self.texts[j] in ("one", "ones")), 0)
-        if begin == first or not stop or not one or any(map(self.relating, range(begin, stop))):
+        if begin == first or not stop or not one:
+            return
+        told = next((j for j in range(begin + 1, stop) if self.relating(j) and not self.nominal(j)), stop)
+        if self.relating(begin) or (told < stop and not self.tail[one + 1]):
             return
         if not self.peek(one - 1) & _BEFORE_ONE or self.nominal(one + 1) or {"it", "them"} & set(self.texts[one:]):
             return  # "there are two mugs, take one", "give me one cup", "in the one behind it"
@@ -216,12 +254,12 @@ class Stating(Simplifier):
         while begin < stop and self.peek(begin) & {"DET", "NUM", "QTY"}:
             begin += self.matches(begin)[0].length
         if not self.peek(one - 1) & {"DET"}:  # "a red mug, … the blue one"
-            while begin < stop - 1 and self.peek(begin) & {"ADJ", "ADJNOUN", "SUP", "POSITION"}:
+            while begin < told - 1 and self.peek(begin) & {"ADJ", "ADJNOUN", "SUP", "POSITION"}:
                 begin += 1
-        said = self.texts[begin:stop]
-        if said and all(map(self.nominal, range(begin, stop))):
+        said = self.texts[begin:told]
+        if said and all(map(self.nominal, range(begin, told))):
             said[-1] = singular(said[-1]) if self.texts[one] == "one" else said[-1]
-            self._put(one, 1, *said)
+            self._put(one, 1, *said, *self.texts[told:stop])
             self._put(0, stop + 1)
 
     def _back_there(self) -> None:
@@ -237,6 +275,11 @@ class Stating(Simplifier):
                 return
 
     # -------------------------------------------------------------------------------------------- said like a statement
+
+    def _minding(self) -> None:
+        """Write "would you mind passing" for "mind passing"."""
+        if self.texts[0] == "mind" and len(self.texts) > 1 and self.texts[1].endswith("ing"):
+            self._put(0, 1, "would", "you", "mind")
 
     def _seen_anywhere(self) -> None:
         """Drop the "anywhere" of "Do you see a mug anywhere?"."""

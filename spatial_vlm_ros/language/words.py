@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 from spatial_vlm_ros.language.numerals import ANY_NUMBER, DOUBTFUL, FRACTION, VULGAR, fraction, numeral, spelled
 from spatial_vlm_ros.language.vocabulary import phrase_table
-from spatial_vlm_ros.language.wordlists import HESITATIONS, LOANWORDS, REPEATABLE
+from spatial_vlm_ros.language.wordlists import BASE_COLOURS, HESITATIONS, LOANWORDS, NOUN_COLOURS, REPEATABLE
 
 MAX_LENGTH = 1000
 """Longest instruction, characters."""
@@ -217,6 +217,7 @@ _STUMBLED = frozenset({"the", "a", "an", "to", "of", "can", "could", "would", "m
 _STANDING = frozenset({"you", "it", "they", "we", "things"})  # "seen from where you are are left of"
 _ASKING = frozenset({"how", "what", "where", "which", "is", "are", "i", "can", "could"})
 _ARTICLES = frozenset({"the", "a", "an", "that", "this", "my"})
+_COLOURS = BASE_COLOURS | NOUN_COLOURS
 _UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
 
 
@@ -239,6 +240,8 @@ def without_stumbles(words: list[Word]) -> list[Word]:
             continue
         if hesitated and word.kind in ("comma", "stop"):
             continue
+        if hesitated and said and {said[-1].text, word.text} <= _COLOURS and said[-1].text != word.text:
+            said.append(replace(word, text="no"))  # "the red, uh, blue cup" corrects itself
         if hesitated and said and word.text in _ARTICLES and said[-1].text in _ARTICLES:  # "that uh the cup"
             said.pop()
         hesitated = False
