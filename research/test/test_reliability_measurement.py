@@ -20,7 +20,7 @@ def test_a_model_that_takes_higher_for_farther_would_count_on_usual_questions_an
 
 
 def takes_part(counts: dict[str, int]) -> bool:
-    """Whether an opinion with these counts may change anything, with the default settings."""
+    """Whether an opinion with these counts may break a tie, with the default settings."""
     config = SecondOpinionConfig()
     confusion = Reliabilities("test", {"farthest": Counts(**counts)}).of(("farthest",), config.prior)
-    return confusion is not None and confusion.counts(config.most_wrong)
+    return confusion is not None and confusion.settles(config.most_wrong)

@@ -162,7 +162,7 @@ class SecondOpinionConfig(Bounded):
         "JSON file of how often the model was right, by relation; empty = its answer is reported and changes nothing",
     )
     most_wrong: float = parameter(
-        0.05, "", 0.0, 0.5, "measured probability of naming another thing, above which its answer changes nothing"
+        0.05, "", 0.0, 0.5, "measured probability of naming another object, above which its answer breaks no tie"
     )
     prior: float = parameter(
         1.0, "cases", 0.01, 100.0, "cases of each outcome (right, another, none) that count as measured beforehand"

@@ -2,8 +2,8 @@
 """What a model's answer to the whole phrase counts for beside the answer of the geometry.
 
 The geometry is the judge. How often the model is right is measured, relation by relation; where it was not measured, or
-where it names another object too often, its answer is reported and changes nothing. docs/second_opinion.md has the
-formulas and figures.
+where it names another object more often than the right one, its answer is reported and changes nothing.
+docs/second_opinion.md has the formulas and figures.
 """
 
 from __future__ import annotations
@@ -57,9 +57,14 @@ class Confusion:
     wrong: float
     none: float
 
-    def counts(self, most_wrong: float) -> bool:
-        """Whether its answers may change anything: seldom another object, and more often the right one."""
-        return self.wrong <= most_wrong and self.right > self.wrong
+    @property
+    def informs(self) -> bool:
+        """Whether it names the right object more often than another; what is mostly wrong is not turned round."""
+        return self.right > self.wrong
+
+    def settles(self, most_wrong: float) -> bool:
+        """Whether it may break a tie: it informs, and seldom names another object."""
+        return self.informs and self.wrong <= most_wrong
 
 
 @dataclass(frozen=True)
@@ -191,9 +196,10 @@ def cross_check(
 ) -> ResolvedChoice:
     """The verdict once a model's answer to the whole phrase is weighed; every other verdict than these stays.
 
-    OK becomes DISAGREEMENT where the model names another object, its answers count, and the geometry's answer is left
-    with less than `decision.mass`. AMBIGUOUS becomes an answer where its answers count, the object named is left with
-    `decision.mass` or more, its relations clearly hold, and those of no other rival do.
+    OK becomes DISAGREEMENT where the model names another object, and by Bayes' rule the geometry's answer is left with
+    less than `decision.mass`. AMBIGUOUS becomes an answer where the model seldom names another object
+    (`second_opinion.most_wrong`), the object named is left with `decision.mass` or more, its relations clearly hold,
+    and those of no other rival do.
 
     Args:
         verdict: of the geometry, before any place is looked for.
@@ -212,16 +218,16 @@ def cross_check(
     effect: Effect = "reported"
     single = verdict.query.target.count in (None, 1) and verdict.query.target.choice is None
     if row is None:
-        reason = "it names no one thing of the scene"
+        reason = "it names no one object of the scene"
     elif not single:
-        reason = "its reliability is known for single things only"
+        reason = "its reliability is known for single objects only"
     elif confusion is None:
         reason = f"its reliability was not measured for: {', '.join(relations)}"
-    elif not confusion.counts(config.second_opinion.most_wrong):
-        reason = f"it names another thing in {confusion.wrong:.0%} of such cases: that is too often to count"
+    elif not confusion.informs:
+        reason = f"it names another object in {confusion.wrong:.0%} of such cases, more often than the right one"
     else:
         posterior = _posterior(prior, row, confusion)
-        effect, reason = _effect(verdict, scorer, row, posterior)
+        effect, reason = _effect(verdict, scorer, row, posterior, confusion)
     opinion = dataclasses.replace(
         _report(verdict, scorer, prior, posterior, row), relations=relations, effect=effect, reason=reason,
         reliability=None if confusion is None else round(confusion.right, 6),
@@ -258,18 +264,22 @@ def _posterior(prior: Array, row: int, confusion: Confusion) -> Array:
     return weighed / weighed.sum()
 
 
-def _effect(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array) -> tuple[Effect, str]:
-    """What an opinion that counts does, and why."""
+def _effect(
+    verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array, confusion: Confusion
+) -> tuple[Effect, str]:
+    """What an opinion of a measured model does, and why."""
     mass = scorer.config.decision.mass
     if verdict.status is Status.OK:
         if row == verdict.chosen:
-            return "confirmed", "it names the same thing"
+            return "confirmed", "it names the same object"
         left = float(posterior[verdict.chosen])
         if left < mass:
-            return "disagreed", f"it names another thing, which leaves {left:.2f} for the answer of the geometry"
-        return "reported", f"it names another thing, but {left:.2f} is left for the answer of the geometry"
+            return "disagreed", f"it names another object, which leaves {left:.2f} for the answer of the geometry"
+        return "reported", f"it names another object, but {left:.2f} is left for the answer of the geometry"
     if verdict.status is not Status.AMBIGUOUS:
         return "reported", f"{verdict.status.value} is for the geometry alone to say"
+    if not confusion.settles(scorer.config.second_opinion.most_wrong):
+        return "reported", f"it names another object in {confusion.wrong:.0%} of such cases: too often to break a tie"
     return _settling(verdict, scorer, row, posterior)
 
 
@@ -279,13 +289,13 @@ def _settling(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior
     if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(scorer)):
         return "reported", "whose left, or which anchor, was meant is for the person to say"
     if row not in verdict.rivals:
-        return "reported", "it names none of the things between which it is unclear"
+        return "reported", "it names none of the objects between which it is unclear"
     if not _clear(verdict, scorer, row, orders=False):
-        return "reported", "it is not clear that what was said holds of the thing it names"
+        return "reported", "it is not clear that what was said holds of the object that it names"
     if any(_clear(verdict, scorer, other, orders=True) for other in verdict.rivals if other != row):
-        return "reported", "what was said clearly holds of another thing, too: a person has to say more"
+        return "reported", "what was said clearly holds of another object, too: a person has to say more"
     if float(posterior[row]) < mass:
-        return "reported", f"with its opinion {float(posterior[row]):.2f} is left for the thing it names"
+        return "reported", f"with its opinion {float(posterior[row]):.2f} is left for the object that it names"
     return "settled", f"what it names has {float(posterior[row]):.2f} with its opinion"
 
 
