@@ -18,7 +18,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         "select", "remove", "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold", "nab",
         "get your hands on", "take up", "obtain", "acquire", "procure", "grab a hold of", "lay hold of",
         "go and? fetch", "rescue"),
-    "give": ("hand|give|pass|bring|get|fetch|grab|deliver|hold me|us", "gimme", "give", "bring", "deliver",
+    "give": ("hand|give|pass|bring|get|fetch|grab|deliver|hold|lend me|us", "gimme", "give", "lend", "bring", "deliver",
         "pass over?", "hand over?", "bring over|back", "hand out", "bring along|round|here", "pass along|across",
         "chuck|bung|sling|lob|toss|throw|slide|reach|shoot|send|pass|hand over? me|us"),
     "place": ("put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
@@ -29,6 +29,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
         "wedge", "tidy away?", "load", "stash", "dump", "squeeze", "scoot", "cram", "stuff",
         "chuck|bung|whack|sling|plop|plonk|plunk|stick down", "lower down?", "drop down"),
     "find": ("find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres",
+        "take|have a? good|quick? look for", "take|have a? good|quick? look around for",
         "where", "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
         "i'm|we're looking|searching for", "i am looking|searching for", "we are looking|searching for",
         "i|we can't|cannot|cant find|see|spot|locate", "where can|could|do|would|might i|we|you find|see",
@@ -80,7 +81,9 @@ VERBS_WITH_PLACES = VERBS_BEFORE_ARTICLES - {"nab"}
 
 # ------------------------------------------------------------------------------------------------ determiners, numbers
 
-DETERMINERS = ("the", "a", "an", "these", "those", "my", "your", "our", "some", "the only", "such a")
+DETERMINERS = (
+    "the", "a", "an", "these", "those", "my", "your", "our", "his", "her", "their", "some", "the only", "such a"
+)  # fmt: skip
 ANY = "any"
 CHOICES = ("any", "any old", "whichever", "whatever", "any single", "no matter which", "either", "a random",
            "any random",

@@ -76,6 +76,7 @@ class _Order(Stating):
             return
         for rewrite in (
             self._minding,
+            self._purpose,
             self._leading_view,
             self._back_there,
             self._wished_there,
@@ -382,6 +383,7 @@ class _Order(Stating):
 _BY_WORD: dict[str, Callable[[_Order, int], None]] = {
     "": _Order._on_its_side,  # a comma
     "as": _Order._beyond,
+    "her": _Order._her,
     "and": _Order._and_motion,
     "its": _Order._its,
     "like": _Order._like,

@@ -28,6 +28,8 @@ _STANDS = phrases_of(
 )
 _VERY = frozenset({"very", "really", "too", "so", "all", "quite", "pretty"})
 _ARTICLES = frozenset({"a", "an", "some"})
+_SO = phrases_of("so that? i|we|you|they|he|she can|could|can't|cannot|couldn't|don't|won't|may|might|will",
+                 "so that? nobody|somebody|someone|everybody|everyone", "so that? no one")  # fmt: skip
 _CARRYING = {"on": SURFACES, "onto": SURFACES, "in": CONTAINERS, "into": CONTAINERS, "inside": CONTAINERS}
 _IT = (("it",), ("them",), ("that", "one"), ("that",))
 _MOVED = {"moved": "move", "put": "put", "placed": "place", "shifted": "shift", "brought": "bring", "pushed": "push",
@@ -280,6 +282,22 @@ class Stating(Simplifier):
         """Write "would you mind passing" for "mind passing"."""
         if self.texts[0] == "mind" and len(self.texts) > 1 and self.texts[1].endswith("ing"):
             self._put(0, 1, "would", "you", "mind")
+
+    def _purpose(self) -> None:
+        """Drop "so nobody trips over it" and "so that I can see it" at the end: a person's reason names no object."""
+        for i in range(3, len(self.words) - 2):
+            length = self._longest(i, _SO)
+            rest = self.texts[i:]
+            ends = any(self._sign(j, "stop") for j in range(i, len(self.words) - 1))
+            if length and not ends and not self._sign(i - 1, "stop") and {"and", "then"}.isdisjoint(rest):
+                begin = i - self._sign(i - 1, "comma")
+                self._put(begin - 1, len(self.words) - begin + 1, self.texts[begin - 1])
+                return
+
+    def _her(self, i: int) -> None:
+        """Write "him" for the "her" of "give her the cup": a person who is not named."""
+        if self.peek(i + 1) & {"DET"} or self.texts[i + 1 : i + 2] in (["it"], ["them"]):
+            self._put(i, 1, "him")
 
     def _seen_anywhere(self) -> None:
         """Drop the "anywhere" of "Do you see a mug anywhere?"."""
