@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import Convention, fitting, looks_like_fractions, share_inside, to_pixels
 from spatial_vlm_ros.perception.replies_json import read_spans
-from spatial_vlm_ros.perception.replies_none import says_none
+from spatial_vlm_ros.perception.replies_none import contradicted, denies, says_none
 from spatial_vlm_ros.perception.replies_scan import (
     MOST_CHARACTERS,
     CutOff,
@@ -160,7 +160,10 @@ def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff 
         raise cut
     if not pieces and says_none(without_special(text)):
         return (), None
-    return read_spans(text, pieces), cut
+    items = read_spans(text, pieces)
+    if items and (doubt := contradicted(text, pieces)):
+        raise Unreadable(f"its words speak against its places: {doubt!r}")
+    return items, cut
 
 
 def _family(piece: ReplyPiece) -> str:
@@ -196,7 +199,7 @@ def _placed(
         if outside:
             clipped.append(outside)
         found.setdefault((place.label, place.box_xyxy, place.point_xy), place)
-    if doubts and (not probed or len(doubts) > len(found)):
+    if doubts and (not probed or len(doubts) >= len(found)):
         raise doubts[0]
     faults = [*left, *doubts]
     if not found and any(not isinstance(fault, NotPlaced) for fault in faults):
@@ -214,6 +217,8 @@ def _object(
         Misfit: it cannot be in the convention.
         Unreadable: it has no area, or its point lies outside its box.
     """
+    if denies(item.label):
+        raise NotPlaced(f"its label denies it: {printable(item.label, LONGEST_LABEL)!r}")
     used = replace(convention, order="xy") if item.named else convention
     pixels = {what: _pixels(values, used, size, resized, probed) for what, values in _written(item)}
     box, point = pixels.get("box"), pixels.get("point")

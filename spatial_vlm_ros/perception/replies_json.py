@@ -28,13 +28,13 @@ from spatial_vlm_ros.perception.replies_scan import (
     WrittenPlace,
 )
 
-BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box")
+BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box", "bounding_box")
 POINT_KEYS = ("point_2d", "point")
 LABEL_KEYS = ("label", "name", "category", "object", "text")
 SCORE_KEYS = ("score", "confidence")
 CORNER_KEYS = (
     ("x_min", "y_min", "x_max", "y_max"), ("xmin", "ymin", "xmax", "ymax"), ("x0", "y0", "x1", "y1"),
-    ("x1", "y1", "x2", "y2"),
+    ("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"),
 )  # fmt: skip
 XY_KEYS = ("x", "y")
 SIZE_KEYS = ("width", "height", "w", "h")
@@ -43,13 +43,18 @@ WRAPPERS = ("objects", "detections", "boxes", "points", "items", "results")
 
 LARGEST = 1e6  # no image has so many pixels a side
 _LONGEST_NUMBER = 32  # characters
-_NUMERIC = re.compile(r"[\s\[\](),0-9.eE+-]*")
+_DIGITS = re.compile(r"\s*[0-9]{1,6}(?:\.[0-9]{1,16})?\s*")
+_LEADING_ZEROS = re.compile(r"(?<![0-9.eE+-])0+(?=[0-9])")  # CogVLM writes [[097, 514, 283, 996]]
+_NUMERIC = re.compile(r"[\s\[\]();,0-9.eE+-]*")
 _ROUND_TO_SQUARE = str.maketrans("()", "[]")
 _BETWEEN = " \t\r\n,;`*-"
 _NOWHERE: tuple[Any, ...] = (None, [], "", "none", "null", "n/a", "not found", "not visible")
 """What stands for the place of an object that is not there; texts in lower case."""
+_OTHER_FORMS = ("xywh", "cxcywh", "yxyx", "center")
+_ABSENT = ("none", "not found", "not visible", "absent", "not present")
 _TOKENS = re.compile(
-    r""" "[^"\\]*(?:\\.[^"\\]*)*" | '[^'\\]*(?:\\.[^'\\]*)*' | ,(?=\s*[\]}]) | \b(?:None|True|False)\b """,
+    r""" "[^"\\]*(?:\\.[^"\\]*)*" | '[^'\\]*(?:\\.[^'\\]*)*' | “[^“”"]*” | ,(?=\s*[\]}]) | }(?=\s*{)
+    | \b(?:None|True|False)\b """,
     re.DOTALL | re.VERBOSE,
 )
 _WORDS = {"None": "null", "True": "true", "False": "false"}
@@ -100,10 +105,12 @@ def nested_numbers(body: str) -> Any:
     Raises:
         Unreadable: not well formed, nested deeper than DEEPEST, or a number is not one of JSON.
     """
+    if ";" in body:  # [[x0, y0, x1, y1; x0, y0, x1, y1]], as CogVLM and Shikra write several
+        body = body.replace(";", "],[") if body.startswith(("[[", "((")) else f"[{body.replace(';', '],[')}]"
     depth = itertools.accumulate((sign in "[(") - (sign in "])") for sign in body)
     if max(depth, default=0) > DEEPEST:
         raise Unreadable(f"its brackets nest deeper than {DEEPEST}")
-    return _decoded(body.translate(_ROUND_TO_SQUARE))
+    return _decoded(_LEADING_ZEROS.sub("", body.translate(_ROUND_TO_SQUARE)))
 
 
 def number(value: object, what: str = "a coordinate") -> float:
@@ -112,6 +119,8 @@ def number(value: object, what: str = "a coordinate") -> float:
     Raises:
         Unreadable: another type, not finite, or larger than any image.
     """
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable(f"{what} is {_shown(value)}, not a number")
     if not math.isfinite(value) or abs(value) > LARGEST:
@@ -148,15 +157,54 @@ def _read(piece: ReplyPiece) -> tuple[tuple[Item, ...], bool]:
         parts = list(_parts(wrapped.group(1) if wrapped else body))
         if not any(part[0] in "[{(" for part in parts):
             return (error,), False
-        return tuple(_each(part) for part in map(_decoded_or_not, parts)), True
+        return _all([_decoded_or_not(part) for part in parts]), True
+    while isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        value = next(iter(value.values()))  # {"<OD>": {"bboxes": …}}
     if isinstance(value, dict):
-        inner = [key for key in WRAPPERS if isinstance(value.get(key), list)]
-        if len(value) == 1 and inner:
-            return tuple(map(_each, value[inner[0]])), True
-        return (_each(value),), False
+        listed = _listed(value)
+        return ((_each(value),), False) if listed is None else (_all(listed), True)
     if value and not any(isinstance(one, list | dict) for one in value):
         return (_each(value),), False
-    return tuple(map(_each, value)), True
+    return _all(value), True
+
+
+def _all(values: list[Any]) -> tuple[Item, ...]:
+    """The items of a list; an object in it may hold several boxes of one label."""
+    parts = [(_listed(one) if isinstance(one, dict) and "bboxes" in one else None) or [one] for one in values]
+    return tuple(map(_each, itertools.chain(*parts)))
+
+
+def _listed(value: dict[str, Any]) -> list[Any] | None:
+    """The items of an object that is a list in itself; None for any other.
+
+    It has one list of objects or of lists, under whatever name, and words and numbers beside it; or boxes with their
+    labels in a list of the same length; or lists of numbers under their labels.
+    """
+    if any(key in value for key in (*BOX_KEYS, *POINT_KEYS, *itertools.chain(*CORNER_KEYS))):
+        return None
+    boxes, labels = value.get("bboxes"), value.get("labels")
+    if isinstance(boxes, list) and isinstance(labels, list) and len(boxes) == len(labels):
+        return [{"box": box, "label": label} for box, label in zip(boxes, labels, strict=True)]
+    lists = [one for one in value.values() if isinstance(one, list)]
+    if len(lists) == 1 and len(value) > 1 and isinstance(boxes, list):
+        name = next((value[key] for key in LABEL_KEYS if isinstance(value.get(key), str)), "")
+        return [{"box": box, "label": name} for box in boxes]
+    if len(lists) == 1 and all(isinstance(one, list | dict) for one in lists[0]) and not _nested(value):
+        return lists[0]
+    keyed = value and all(_numeric_list(one) for one in value.values())
+    names = {2: "point", 4: "box"}
+    return [{names[len(one)]: one, "label": label} for label, one in value.items()] if keyed else None
+
+
+def _nested(value: dict[str, Any]) -> bool:
+    """Whether an object holds an object, other than what was measured about the reply itself."""
+    return any(isinstance(one, dict) for key, one in value.items() if key != "metrics")
+
+
+def _numeric_list(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) not in (2, 4):
+        return False
+    return all(isinstance(one, int | float | str) and not isinstance(one, bool) for one in value)
 
 
 def _each(value: Any) -> Item:
@@ -186,6 +234,9 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
     given = [item[key] for key in (box_key, point_key) if key is not None]
     if given and all((value.lower() if isinstance(value, str) else value) in _NOWHERE for value in given):
         raise NotPlaced(f"an object has {_shown(given[0])} for its place")
+    told = [value.lower() for value in item.values() if isinstance(value, str)]
+    if not given and (item.get("found") is False or (told and len(told) == len(item) and set(told) <= set(_ABSENT))):
+        raise NotPlaced(f"an object says {_shown(item)}")
     named = not given or isinstance(given[0], dict)
     if len({isinstance(value, dict) for value in given}) > 1:
         raise Unreadable("an object names the coordinates of its box or its point, and not those of the other")
@@ -199,7 +250,9 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
     if box is None and point is None:
         known = ", ".join((*BOX_KEYS, *POINT_KEYS))
         raise Unreadable(f"an object has none of the keys {known}; it has {_shown(sorted(item))}")
-    labels = [item[key] for key in LABEL_KEYS if key in item]
+    if any(isinstance(value, str) and value.lower() in _OTHER_FORMS for value in item.values()):
+        raise Unreadable(f"an object says that its box is of another form: {_shown(item)}")
+    labels = [item[key] for key in LABEL_KEYS if item.get(key) is not None]
     if not all(isinstance(label, str) for label in labels):
         raise Unreadable(f"a label is {_shown(next(x for x in labels if not isinstance(x, str)))}, not a text")
     if len(set(labels)) > 1:
@@ -272,9 +325,9 @@ def _decoded(body: str) -> Any:
 
 def _as_json(token: re.Match[str]) -> str:
     found = token.group()
-    if found[0] == "'":
+    if found[0] in "'“":
         return json.dumps(found[1:-1].replace("\\'", "'"))
-    return "" if found == "," else _WORDS.get(found, found)
+    return {",": "", "}": "},"}.get(found) if found in ",}" else _WORDS.get(found, found)  # type: ignore[return-value]
 
 
 def _strictly(body: str) -> Any:
@@ -285,16 +338,21 @@ def _strictly(body: str) -> Any:
             parse_int=lambda text: int(_short(text)),
             parse_float=lambda text: float(_short(text)),
             parse_constant=_constant,
+            strict=False,  # a line break within a label
         )
     except json.JSONDecodeError as error:
         raise Unreadable(f"it is not JSON: {error.msg} near {_shown(body[error.pos : error.pos + 20])}") from error
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
+    """An object; where all of its keys come again and again, in the same order, the objects that it means."""
     item = dict(pairs)
-    if len(item) != len(pairs):
+    if len(item) == len(pairs):
+        return item
+    keys = [key for key, _ in pairs]
+    if len(item) < 2 or keys != list(item) * (len(keys) // len(item)):
         raise Unreadable("an object has the same key twice")
-    return item
+    return [dict(pairs[k : k + len(item)]) for k in range(0, len(pairs), len(item))]
 
 
 def _short(text: str) -> str:

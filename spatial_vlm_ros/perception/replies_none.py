@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain negations: a reply in words that says that nothing of what was asked for is there, and nothing else.
+"""What a reply says in words beside its places: plain negations, and words that speak against the places.
 
-"There are none." is Molmo2's way to say so; others write "There are no cups in the image." or "I don't see a mug.".
+"There are none." is Molmo2's way to say that nothing of what was asked for is there; others write "There are no cups in
+the image." or "I don't see a mug.".
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from spatial_vlm_ros.perception.replies_scan import ReplyPiece
 
 LONGEST = 400  # characters
 _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
 _OTHERWISE = re.compile(
     r"\b(?:but|however|although|though|except|instead|only|other than|besides|apart from|rather|unless|while|whereas"
-    r"|sure|certain|clear(?:ly)?|doubt|question|problem|reason|need|way|that|because|it)\b|[0-9]"
+    r"|sure|certain|clear(?:ly)?|doubt|question|problem|reason|need|way|because|that (?:the|it|is|a))\b|[0-9]"
 )
 _WHERE = (
     r"(?: (?:in|on|within|of) (?:the|this|your) (?:given |provided |shown )?(?:image|picture|photo|scene|view|frame))?"
@@ -35,6 +39,42 @@ _NEGATIONS = tuple(
         rf"the {_NAMED} (?:is|are|was|were) not {_SEEN}" + _WHERE,
     )
 )
+
+_DENYING = re.compile(
+    r"\b(?:not (?:visible|present|found|shown|seen|there)|no longer (?:visible|there|present)"
+    r"|(?:there (?:is|are)|i (?:do not|don['’]t) see) (?:no|any|a|an) (?!other|more|further)[\w -]{1,40}"
+    r"|no [\w -]{1,40} (?:is|are|was|were) (?:visible|present|found|detected|seen))\b",
+    re.IGNORECASE,
+)
+_OF_OTHERS = re.compile(
+    r"\b(?:for example|for instance|answer like|previous (?:frame|image|picture)|image [2-9]|xywh|cxcywh"
+    r"|cent(?:er|re)_x|width, ?height|y_?min, ?x_?min|in percent)\b",
+    re.IGNORECASE,
+)
+_LABEL_DENIES = re.compile(
+    r"\b(?:not (?:visible|present|found|shown)|none found|no [\w -]{1,40} found)\b", re.IGNORECASE
+)
+
+
+def denies(label: str) -> bool:
+    """Whether a label says that its object is not there ("no cup found")."""
+    return _LABEL_DENIES.search(label[:LONGEST]) is not None
+
+
+def contradicted(text: str, pieces: Sequence[ReplyPiece]) -> str:
+    """Words of a reply that speak against its places, or say that they are of another image or form; "" where none do.
+
+    Args:
+        text: the reply.
+        pieces: its parts that hold places, in order.
+    """
+    ends, starts = [0, *(piece.end for piece in pieces)], [*(piece.start for piece in pieces), len(text)]
+    for end, start in zip(ends, starts, strict=True):
+        words = text[end:start][-LONGEST:] if end == 0 else text[end:start][:LONGEST]
+        found = _DENYING.search(words) or _OF_OTHERS.search(words)
+        if found is not None:
+            return found.group()
+    return ""
 
 
 def says_none(text: str) -> bool:

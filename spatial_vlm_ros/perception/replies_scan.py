@@ -92,13 +92,16 @@ _TAG_END = re.compile(r"\s*(/?)>")
 _PAIRS: dict[str, tuple[Kind, str]] = {
     "<ref>": ("label", "</ref>"),
     "<|object_ref_start|>": ("label", "<|object_ref_end|>"),
+    "<|ref|>": ("label", "<|/ref|>"),
     "<box>": ("box", "</box>"),
+    "<bbox>": ("box", "</bbox>"),
     "<|box_start|>": ("box", "<|box_end|>"),
+    "<|det|>": ("box", "<|/det|>"),
 }
 _PAIR = re.compile("|".join(re.escape(tag) for tag in _PAIRS))
 _OUT_OF_PLACE = re.compile(
-    r"</(?:box|ref|points?)>|<\|(?:box|object_ref)_end\|>|<(?:tracks|poly|polygon|quad|patch_index_|seg[0-9_]|/?object>"
-    r"|\|point_|\|quad_|bbox>|point_)"
+    r"</(?:box|bbox|ref|points?)>|<\|(?:(?:box|object_ref)_end|/ref|/det)\|>|<\|\s+(?:box|object|ref|det)"
+    r"|<(?:tracks|poly|polygon|quad|patch_index_|seg[0-9_]|/?object>|\|point_|\|quad_|point_)"
 )
 _IN_BRACKETS_OR_TAG = re.compile(r"[()\[\]{}<]")
 _CLOSES = {")": "(", "]": "[", "}": "{"}
@@ -119,7 +122,9 @@ def final_part(text: str) -> tuple[str, CutOff | None]:
         Unreadable: the reply ends while thinking, or thinks or answers twice.
     """
     rest = text.lstrip()
-    if rest.startswith("<think>"):
+    if rest.startswith("<answer>"):
+        pass
+    elif rest.startswith("<think>"):
         _, closed, rest = rest.partition("</think>")
         if not closed:
             raise CutOff("it was cut off while the model was thinking aloud")

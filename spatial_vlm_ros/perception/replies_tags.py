@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Places in tags and in location tokens.
 
-    <ref>mug</ref><box>[[x0, y0, x1, y1]]</box>   <ref>mug</ref><box>(x0,y0),(x1,y1)</box>
+    <ref>mug</ref><box>[[x0, y0, x1, y1]]</box>   <ref>mug</ref><box>(x0,y0),(x1,y1)</box>   <bbox>x0 y0 x1 y1</bbox>
+    <|ref|>mug<|/ref|><|det|>[[x0, y0, x1, y1]]<|/det|>   <|box_start|>(x,y)<|box_end|>   <point>x y</point>
     <point x="12.3" y="45.6" alt="mug">mug</point>   <points x1="…" y1="…" x2="…" y2="…" alt="mugs">mugs</points>
     <points coords="1 1 073 160 2 173 600">mugs</points>   <point>[[x, y]]</point>
     mug<loc_1><loc_2><loc_3><loc_4>box<loc_5>…   <loc0001><loc0002><loc0003><loc0004> mug ; <loc…> box
 
-In this order: InternVL and Qwen-VL; Molmo; Molmo2 (image, then number, x, y of each point) and Embodied-R1;
-Florence-2 (label before its boxes) and PaliGemma (label after its box).
+In this order: InternVL and Qwen-VL, UI-TARS; DeepSeek-VL2, UI-TARS (a point); Molmo; Molmo2 (image, then number, x, y
+of each point) and Embodied-R1; Florence-2 (label before its boxes) and PaliGemma (label after its box).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from spatial_vlm_ros.perception.replies_scan import Item, ReplyPiece, Unreadable
 _DECIMAL = re.compile(r"\s*(-?[0-9]{1,7}(?:\.[0-9]{1,16})?)\s*")
 _COORDINATE = re.compile(r"([xy])([0-9]*)")
 _LOCATION = re.compile(r"<loc_?([0-9]+)>")
+_APART = re.compile(r"\s*[0-9.]+(?:\s+[0-9.]+)+\s*")
 _SPECIAL = re.compile(r"<(?:/?s|pad|eos|bos|/?od|ground|obj)>|<\|[a-z_]{1,24}\|>")
 _FIRST_IMAGE = (0, 1)  # of the one that was shown, whichever number counting begins with
 
@@ -47,7 +49,7 @@ def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ..
         used = True
         try:
             if piece.kind == "box":
-                items.extend([WrittenPlace(label, box=box) for box in _boxes(piece.body)])
+                items.extend([_boxed(label, values) for values in _boxes(piece.body)])
             else:
                 items.extend(list(_points(piece, label)))
         except Unreadable as error:
@@ -104,10 +106,18 @@ def _closed(label: str, *, last: bool) -> str:
     return name
 
 
+def _boxed(label: str, values: tuple[float, ...]) -> WrittenPlace:
+    """What stands in a box's tag: a box, or its one point."""
+    return WrittenPlace(label, box=values) if len(values) == 4 else WrittenPlace(label, point=values)
+
+
 def _boxes(body: str) -> Iterator[tuple[float, ...]]:
     value = _inside(body, "a <box>")
     if len(value) == 2 and all(isinstance(one, list) and len(one) == 2 for one in value):
         value = [[*value[0], *value[1]]]
+    if len(value) == 2 and not any(isinstance(one, list) for one in value):
+        yield numbers(value, 2, "a <box>")
+        return
     for one in _lists(value):
         yield numbers(one, 4, "a <box>")
 
@@ -118,7 +128,8 @@ def _inside(body: str, what: str) -> list[Any]:
         raise Unreadable(f"{what} is empty")
     if not is_numeric(body):
         raise Unreadable(f"{what} holds other than numbers: {body.strip()[:40]!r}")
-    value: list[Any] = nested_numbers(f"[{body}]")
+    apart = ", ".join(body.split()) if _APART.fullmatch(body) else body
+    value: list[Any] = nested_numbers(f"[{apart}]")
     return value[0] if len(value) == 1 and isinstance(value[0], list) else value
 
 
@@ -157,7 +168,7 @@ def _paired(places: dict[str, str]) -> Iterator[tuple[float, float]]:
 
 def _listed(coords: str) -> Iterator[tuple[float, float]]:
     """Points of "PICTURE NUMBER X Y NUMBER X Y …"."""
-    values = [_decimal(word) for word in coords.split()]
+    values = [_decimal(word) for word in coords.replace(";", " ").split()]
     if len(values) < 4 or (len(values) - 1) % 3:
         raise Unreadable(f"coords has {len(values)} values, not one and then three to a point")
     if values[0] not in _FIRST_IMAGE:
