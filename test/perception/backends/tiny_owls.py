@@ -24,24 +24,22 @@ from transformers import (
 )
 
 SIDE, PATCH = {"owlvit": 96, "owlv2": 64}, 16
+FILLER, LENGTH = "!", 32
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PHRASES = ("cat", "soup can", "dog")
 
 
 def tokenizer() -> CLIPTokenizer:
-    """CLIP's scheme with letters for words; "!" is 0, and the end has the greatest number, as published ones have it."""
-    tokens = ["!", *LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
-    made = CLIPTokenizer(
-        vocab={token: n for n, token in enumerate(tokens)}, merges=[], pad_token="!", model_max_length=32
-    )
-    made.add_prefix_space = False
-    return made
+    """CLIP's scheme with letters for words; as in published ones "!" is 0 and the end has the greatest number."""
+    tokens = [FILLER, *LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: n for n, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], pad_token=FILLER, model_max_length=LENGTH)
 
 
 def owl(family: str, seed: int = 0) -> Any:
     """A detector of random weights whose scores differ between phrases and boxes."""
-    words = {"vocab_size": 55, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-             "num_attention_heads": 2, "max_position_embeddings": 32, "bos_token_id": 53, "eos_token_id": 54}  # fmt: skip
+    words = {"vocab_size": 55, "bos_token_id": 53, "eos_token_id": 54, "max_position_embeddings": LENGTH,
+             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}  # fmt: skip
     pixels = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
               "image_size": SIDE[family], "patch_size": PATCH}  # fmt: skip
     torch.manual_seed(seed)
@@ -74,7 +72,7 @@ def published(folder: Path, family: str, dynamic: bool = True) -> Path:
     """A folder with one graph for text and image, with the names that published ones have."""
     (folder / "onnx").mkdir(parents=True)
     model, prepared_by = owl(family), processor(family)
-    tokens = prepared_by.tokenizer(list(PHRASES), padding="max_length", max_length=32, return_tensors="pt")
+    tokens = prepared_by.tokenizer(list(PHRASES), padding="max_length", max_length=LENGTH, return_tensors="pt")
     pixels = torch.zeros(1, 3, SIDE[family], SIDE[family])
 
     class Whole(torch.nn.Module):
@@ -112,7 +110,7 @@ def by_transformers(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Boxes (K, 4), scores (K,) and number of the text (K,), as transformers' own classes find them."""
     model, prepared_by = owl(family), processor(family)
-    text = {"padding": "max_length", "max_length": 32}
+    text = {"padding": "max_length", "max_length": LENGTH}
     inputs = prepared_by(images=[rgb], text=[texts], return_tensors="pt", text_kwargs=text)
     with torch.inference_mode():
         output = model(**inputs)
