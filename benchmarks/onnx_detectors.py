@@ -14,6 +14,7 @@ processes take turns, round by round.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -53,7 +54,7 @@ def prepare(folder: str, small: bool) -> None:
     """Write the models with random weights, and export the two that can be.
 
     Args:
-        folder: that gets a folder for each model and format.
+        folder: that gets a folder for each model and format; those that are there are kept.
         small: whether they have one layer and small images.
     """
     import torch
@@ -64,11 +65,14 @@ def prepare(folder: str, small: bool) -> None:
     logging.set_verbosity_error()
     root = Path(folder)
     for family in NAMES:
-        torch.manual_seed(0)
-        _save_owl(root / family, family, small)
+        if not (root / family).is_dir():
+            torch.manual_seed(0)
+            _save_owl(root / family, family, small)
         for number_format in FORMATS:
-            export_model(str(root / family), root / f"{family}_{number_format}", number_format)
-    _save_grounding_dino(root / "dino", small)
+            if not (root / f"{family}_{number_format}").is_dir():
+                export_model(str(root / family), root / f"{family}_{number_format}", number_format)
+    if not (root / "dino").is_dir():
+        _save_grounding_dino(root / "dino", small)
 
 
 def _save_owl(folder: Path, family: str, small: bool) -> None:
@@ -105,7 +109,7 @@ def _save_grounding_dino(folder: Path, small: bool) -> None:
         GroundingDinoProcessor,
     )
 
-    layers = {"encoder_layers": 1, "decoder_layers": 1} if small else {}
+    layers = {"encoder_layers": 1, "decoder_layers": 2} if small else {}
     GroundingDinoForObjectDetection(GroundingDinoConfig(**layers)).save_pretrained(folder)
     vocabulary = [f"[unused{n}]" for n in range(30522)]
     vocabulary[0], vocabulary[100:104] = "[PAD]", ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -130,9 +134,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=3, help="timed frames of each detector in a round")
+    parser.add_argument("--models", help="folder for the models, to use them again; default: one that is removed")
     parser.add_argument("--small", action="store_true", help="models of one layer")
     options, rest = parser.parse_known_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.nullcontext(options.models) if options.models else tempfile.TemporaryDirectory() as folder:
         size = "small" if options.small else "real"
         subprocess.run([sys.executable, "-c", _PREPARE, folder, size], check=True)
         common = {"device": "cpu", "threads": "1"}

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,8 @@ def _write(
     shapes: Mapping[str, Any],
 ) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter about itself
+        with warnings.catch_warnings(), _quiet("torch.onnx._internal.exporter._registration"):
+            warnings.simplefilter("ignore")  # of the exporter about itself, and torchvision's operators
             torch.onnx.export(
                 part.eval(),
                 example,
@@ -137,22 +138,26 @@ def convert(path: Path, number_format: str) -> None:
     # Unsigned weights: products of signed ones overflow 16 bits on CPUs with AVX2 alone (ONNX Runtime, "Quantize ONNX
     # models", section on S8S8 and U8U8).
     kind, smaller = quantization.QuantType.QUInt8, path.with_suffix(".int8")
-    root, quiet = logging.getLogger(), _Quiet()
-    root.addFilter(quiet)  # it advises to fold constants first, which the exporter has done
-    try:
+    with _quiet(""):  # its root logger advises to fold constants first, which the exporter has done
         quantization.quantize_dynamic(
             path, smaller, op_types_to_quantize=_QUANTISED, per_channel=True, weight_type=kind
         )
-    finally:
-        root.removeFilter(quiet)
     smaller.replace(path)
 
 
-class _Quiet(logging.Filter):
-    """Drops what is logged without a name, as onnxruntime.quantization does."""
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Drop warnings of one logger."""
+    logger = logging.getLogger(name)
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def errors_only(record: logging.LogRecord) -> bool:
         return record.levelno > logging.WARNING
+
+    logger.addFilter(errors_only)
+    try:
+        yield
+    finally:
+        logger.removeFilter(errors_only)
 
 
 def _needed(name: str) -> Any:

@@ -149,7 +149,9 @@ def teach(model: Any, rgb: npt.NDArray[np.uint8], boxes: dict[str, tuple[float, 
     patches = cells[:, 1] * PATCHES["owlvit"] + cells[:, 0]
     labels = torch.zeros(PATCHES["owlvit"] ** 2, len(boxes))
     labels[patches, torch.arange(len(boxes))] = 1.0
-    optimiser = torch.optim.AdamW(model.parameters(), 4e-3, weight_decay=0.0)
+    model.owlvit.vision_model.embeddings.patch_embedding.requires_grad_(False)  # most of the weights, and time
+    learning = [value for value in model.parameters() if value.requires_grad]
+    optimiser = torch.optim.AdamW(learning, 4e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     model.train()
     for _ in range(steps):
