@@ -20,7 +20,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception.backends.loading import read_json
 from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, Placement
+from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxDevice
 from spatial_vlm_ros.perception.backends.owl_graphs import OneGraph, TwoGraphs, graphs_of
 from spatial_vlm_ros.perception.backends.owl_inputs import (
     FAMILIES,
@@ -167,7 +167,7 @@ def load(
         iou: overlap from which boxes are one object.
         at_once: most phrases in one run of the graph.
         most: most boxes of an image.
-        device: see onnx_session.Placement.
+        device: see onnx_session.OnnxDevice.
         threads: of the CPU, 0 = all cores.
         budget_s: seconds that a request may take.
         warm_up: "yes" or "no": run once at load.
@@ -185,11 +185,11 @@ def load(
     thresholds = Thresholds(
         least, least, option("iou", iou, float), option("at_once", at_once, int), option("most", most, int)
     )
-    placement, warm = Placement(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
+    target, warm = OnnxDevice(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
     folder = _folder(model)
     known, side, length = _described(folder, family)
     prepare, tokens = preparation(known, _processor(folder), side), OwlTokens(folder, length)
-    graphs = graphs_of(folder, graph, tokens, placement)
+    graphs = graphs_of(folder, graph, tokens, target)
     detector = OnnxDetector(graphs, prepare, thresholds, prompt, option("budget_s", budget_s, float))
     _log.info("%s runs on %s", model, ", ".join(detector.providers))
     if warm:

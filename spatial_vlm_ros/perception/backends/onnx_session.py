@@ -29,7 +29,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Placement:
+class OnnxDevice:
     """Where graphs run.
 
     Args:
@@ -93,7 +93,7 @@ class OnnxGraph:
         path: the .onnx file.
         inputs: names that it must have, and no others.
         outputs: names that it must have; others are not computed.
-        placement: where it runs.
+        device: that runs it.
 
     Raises:
         DependencyError: onnxruntime is not installed.
@@ -101,12 +101,12 @@ class OnnxGraph:
             is not there.
     """
 
-    def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str], placement: Placement) -> None:
+    def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str], device: OnnxDevice) -> None:
         self.path, self._outputs = path, list(outputs)
         check_graph(path, NAME)
-        self._session = _session(path, placement)
+        self._session = _session(path, device)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        placement.check(self.providers)
+        device.check(self.providers)
         found = {one.name: one for one in self._session.get_inputs()}
         given = {one.name: one for one in self._session.get_outputs()}
         if set(found) != set(inputs) or not set(outputs) <= set(given):
@@ -147,17 +147,17 @@ def short(error: BaseException) -> str:
     return f"{type(error).__name__}: {text if len(text) <= 300 else text[:297] + '...'}"
 
 
-def _session(path: Path, placement: Placement) -> Any:
+def _session(path: Path, device: OnnxDevice) -> Any:
     try:
         import onnxruntime  # type: ignore[import-untyped]
     except ImportError as error:
         raise DependencyError("onnxruntime", INSTALL) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = placement.threads
+    options.intra_op_num_threads = device.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what fails is raised, or seen in the session's providers
-    providers = placement.providers(onnxruntime.get_available_providers())
+    providers = device.providers(onnxruntime.get_available_providers())
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:

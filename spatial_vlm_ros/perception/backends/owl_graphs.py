@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxGraph, Placement
+from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxDevice, OnnxGraph
 from spatial_vlm_ros.perception.backends.owl_inputs import Ids, OwlTokens, Pixels
 
 TEXT_FILE, IMAGE_FILE = "text.onnx", "image.onnx"
@@ -29,14 +29,14 @@ class OneGraph:
     Args:
         path: of the graph.
         tokens: of the model.
-        placement: where it runs.
+        device: that runs it.
 
     Raises:
         DependencyError, ModelError: as OnnxGraph.
     """
 
-    def __init__(self, path: Path, tokens: OwlTokens, placement: Placement) -> None:
-        self._graph = OnnxGraph(path, ("pixel_values", *TEXT_INPUTS), OUTPUTS, placement)
+    def __init__(self, path: Path, tokens: OwlTokens, device: OnnxDevice) -> None:
+        self._graph = OnnxGraph(path, ("pixel_values", *TEXT_INPUTS), OUTPUTS, device)
         self._tokens, self.providers = tokens, self._graph.providers
         self.pixels, texts = self._graph.shapes["pixel_values"], self._graph.shapes["input_ids"]
         _check_length(path, texts, tokens)
@@ -69,15 +69,15 @@ class TwoGraphs:
     Args:
         folder: that holds TEXT_FILE and IMAGE_FILE.
         tokens: of the model.
-        placement: where they run.
+        device: that runs them.
 
     Raises:
         DependencyError, ModelError: as OnnxGraph.
     """
 
-    def __init__(self, folder: Path, tokens: OwlTokens, placement: Placement) -> None:
-        self._text = OnnxGraph(folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,), placement)
-        self._image = OnnxGraph(folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS, placement)
+    def __init__(self, folder: Path, tokens: OwlTokens, device: OnnxDevice) -> None:
+        self._text = OnnxGraph(folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,), device)
+        self._image = OnnxGraph(folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS, device)
         self._tokens, self.providers = tokens, self._image.providers
         self.pixels = self._image.shapes["pixel_values"]
         _check_length(folder / TEXT_FILE, self._text.shapes["input_ids"], tokens)
@@ -105,14 +105,14 @@ class TwoGraphs:
         return asked
 
 
-def graphs_of(folder: Path, graph: str, tokens: OwlTokens, placement: Placement) -> OneGraph | TwoGraphs:
+def graphs_of(folder: Path, graph: str, tokens: OwlTokens, device: OnnxDevice) -> OneGraph | TwoGraphs:
     """The graphs that a folder holds, or the one that is named.
 
     Args:
         folder: of the model.
         graph: file of one graph within it; "" = TEXT_FILE and IMAGE_FILE, else one of PUBLISHED, else the only one.
         tokens: of the model.
-        placement: where they run.
+        device: that runs them.
 
     Raises:
         InputError: a file outside the folder.
@@ -124,9 +124,9 @@ def graphs_of(folder: Path, graph: str, tokens: OwlTokens, placement: Placement)
             raise InputError(
                 "option graph", repr(graph), "a file of the model's folder", "name it relative to that folder"
             )
-        return OneGraph(path, tokens, placement)
+        return OneGraph(path, tokens, device)
     if (folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists():
-        return TwoGraphs(folder, tokens, placement)
+        return TwoGraphs(folder, tokens, device)
     there = sorted(
         path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]
     )
@@ -135,7 +135,7 @@ def graphs_of(folder: Path, graph: str, tokens: OwlTokens, placement: Placement)
         raise ModelError(NAME, f"{folder} holds no .onnx file", "fetch one, or make one: spatial-vlm models export")
     if len(taken) > 1 and taken[0] not in PUBLISHED:
         raise ModelError(NAME, f"{folder} holds {', '.join(there)}", "choose one by graph=")
-    return OneGraph(folder / taken[0], tokens, placement)
+    return OneGraph(folder / taken[0], tokens, device)
 
 
 def _check_length(path: Path, shape: Sequence[int | None], tokens: OwlTokens) -> None:

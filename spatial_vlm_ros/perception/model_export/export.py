@@ -17,7 +17,7 @@ import torch
 
 from spatial_vlm_ros.errors import FileError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
-from spatial_vlm_ros.perception.backends.onnx_session import Placement, short
+from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, short
 from spatial_vlm_ros.perception.backends.owl_graphs import IMAGE_FILE, TEXT_FILE, TwoGraphs
 from spatial_vlm_ros.perception.backends.owl_inputs import OwlPreparation, OwlTokens, preparation
 from spatial_vlm_ros.perception.model_export.graphs import FORMATS, convert, write_graphs
@@ -147,7 +147,7 @@ def _checked(
     """
     length = model.config.text_config.max_position_embeddings
     pixels = prepare(np.random.default_rng(0).integers(0, 256, (*_IMAGE, 3), dtype=np.uint8))
-    graphs = TwoGraphs(folder, OwlTokens(folder, length), Placement("cpu"))
+    graphs = TwoGraphs(folder, OwlTokens(folder, length), OnnxDevice("cpu"))
     got = graphs(pixels, _TEXTS)
     texts = prepared_by.tokenizer(list(_TEXTS), padding="max_length", max_length=length, return_tensors="pt")
     with torch.inference_mode():

@@ -22,13 +22,14 @@ pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tokenizers")
 pytest.importorskip("onnxscript")
+from tiny_models import saved_segmenter
 from tiny_owls import PHRASES, by_transformers, owl, published, saved_owl
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import onnx_session
 from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, load
-from spatial_vlm_ros.perception.backends.onnx_session import Placement
+from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.backends.owl_graphs import TwoGraphs
 from spatial_vlm_ros.perception.backends.owl_inputs import OwlTokens
 from spatial_vlm_ros.perception.backends.phrase_boxes import asked_as
@@ -137,7 +138,7 @@ def test_match_has_a_row_for_each_phrase_and_no_object_twice(folders: dict[tuple
 
 def test_phrases_are_embedded_once(folders: dict[tuple[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = TwoGraphs(
-        folders["owlvit", "two graphs"], OwlTokens(folders["owlvit", "two graphs"], 32), Placement("cpu")
+        folders["owlvit", "two graphs"], OwlTokens(folders["owlvit", "two graphs"], 32), OnnxDevice("cpu")
     )
     first = graphs.embeddings(["a cat", "a dog", "a cat"])
     assert first.shape[0] == 3
@@ -150,6 +151,16 @@ def test_the_prompt_is_an_option(folders: dict[tuple[str, str], Path]) -> None:
     _, scores, _ = by_transformers("owlvit", image(), list(PHRASES), 0.0)
     assert len(scores) == len(plain.score)
     np.testing.assert_allclose(plain.score, scores, atol=1e-4)
+
+
+def test_masks_come_from_sam2(folders: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    segmenter = saved_segmenter(tmp_path / "sam2", taught=False)
+    options = {"model": str(folders["owlvit", "two graphs"]), "device": "cpu", "threads": "1", "most": "3"}
+    masked = load(**options, masks="sam2", masks_model=str(segmenter), masks_preset="cpu")
+    plain = load(**options)
+    a, b = (each.ground(image(), [CAT, DOG]) for each in (masked, plain))
+    assert [d.box_xyxy for d in a.detections] == [d.box_xyxy for d in b.detections]
+    assert any(d.mask is not None and d.mask.shape == SIZE for d in a.detections)
 
 
 def test_no_phrase_and_nothing_found(folders: dict[tuple[str, str], Path]) -> None:
@@ -214,22 +225,22 @@ def test_a_package_that_is_not_installed_is_named(
 
 def test_auto_takes_cuda_where_it_is_and_tensorrt_only_when_it_is_named() -> None:
     everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert Placement().providers(["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
-    assert Placement().providers(everything) == [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]
-    named = Placement("tensorrt:1").providers(everything)
+    assert OnnxDevice().providers(["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
+    assert OnnxDevice().providers(everything) == [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]
+    named = OnnxDevice("tensorrt:1").providers(everything)
     assert named == [(name, {"device_id": 1}) for name in everything[:2]] + ["CPUExecutionProvider"]
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_device_that_is_not_there_is_refused_with_the_repair(device: str) -> None:
     with pytest.raises(ModelError, match="onnxruntime-gpu"):
-        Placement(device).providers(["CPUExecutionProvider"])
+        OnnxDevice(device).providers(["CPUExecutionProvider"])
 
 
 def test_a_device_that_does_not_start_is_refused_and_not_replaced() -> None:
-    Placement("auto").check(["CPUExecutionProvider"])
+    OnnxDevice("auto").check(["CPUExecutionProvider"])
     with pytest.raises(ModelError, match="did not start"):
-        Placement("cuda:0").check(["CPUExecutionProvider"])
+        OnnxDevice("cuda:0").check(["CPUExecutionProvider"])
 
 
 def test_threads_do_not_spin(folders: dict[tuple[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
