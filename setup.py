@@ -126,6 +126,18 @@ setup(
         "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.0", "jinja2>=3.1"],
         # The compact model: onnxruntime to run it, the rest to train it.
         "compact": ["onnxruntime>=1.18"],
+        # OWL-ViT and OWLv2 as ONNX: to run them, and to make them.
+        "onnx": ["onnxruntime>=1.20", "tokenizers>=0.20", "pillow>=9.1"],
+        "export": [
+            "torch>=2.5",
+            "transformers>=5.0",
+            "safetensors>=0.4",
+            "onnxruntime>=1.20",
+            "onnx>=1.17",
+            "onnxscript>=0.5",
+            "tokenizers>=0.20",
+            "pillow>=9.1",
+        ],
         "train": [
             "torch>=2.4",
             "transformers>=5.0",
@@ -140,8 +152,9 @@ setup(
             "torch==2.13.0",
             "transformers>=5.0",
             "safetensors>=0.4",
-            "pillow>=9.0",
-            "onnxruntime>=1.18",
+            "pillow>=9.1",
+            "onnxruntime>=1.20",
+            "tokenizers>=0.20",
             "onnx>=1.17",
             "onnxscript>=0.5",
             "accelerate>=1.0",

@@ -80,6 +80,9 @@ ALONE = {
     "dialogues": Part(("--tables", "1", "--constructed", "1"), package=_RESEARCH),
     "questions_of_space": Part(("--scenes", "1", "--every", "60"), ("mujoco",), slow=True, package=_RESEARCH),
     "questions_on_frames": Part(("--most", "1"), package=_RESEARCH),
+    "onnx_detectors": Part(
+        ("--small", "--rounds", "1", "--frames", "1"), ("torch", "transformers", "onnxruntime", "onnxscript"), slow=True
+    ),
     "real_pairs": Part(("--frames", "1")),
     "recheck": Part(("--n", "1", "--share", "0.05"), (*_ARM, "mujoco"), slow=True),
     "remedies": Part(("--small", "--cell", "1d-plain-last"), ("torch", "transformers"), slow=True, package=_RESEARCH),

@@ -148,7 +148,17 @@ def real_frames() -> Path:
     return folder
 
 
-MODEL_PACKAGES = ("torch", "transformers", "onnxruntime", "onnxscript", "accelerate", "fastapi", "uvicorn", "openai")
+MODEL_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "onnxruntime",
+    "onnxscript",
+    "accelerate",
+    "fastapi",
+    "uvicorn",
+    "openai",
+)
 ARM_PACKAGES = ("pinocchio", "coal", "ompl", "daqp", "mujoco")
 WEB_PACKAGES = ("starlette", "uvicorn", "jinja2", "selenium")
 BROWSER_PROGRAMS = ("chromium", "chromedriver")

@@ -59,8 +59,8 @@ ONLY_AT_EDGES = {
     "mujoco": {"sim"},
     "open3d": {"output"},
 }
-NEVER_IN_CORE = {"torch", "transformers", "safetensors", "onnx", "onnxruntime", "PIL", "scipy"}
-WITH_MODELS = ("vlm/", "perception/backends/", "cli/train.py")
+NEVER_IN_CORE = {"torch", "transformers", "safetensors", "tokenizers", "onnx", "onnxruntime", "PIL", "scipy"}
+WITH_MODELS = ("vlm/", "perception/backends/", "perception/model_export/", "cli/train.py")
 """Where models are: modules that nothing imports until a backend is loaded or a model is trained."""
 NEVER = {"pickle", "dill", "marshal", "shelve"}
 

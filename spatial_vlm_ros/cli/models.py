@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +32,7 @@ def models() -> None:
       spatial-vlm models get grounding-dino-tiny
       spatial-vlm models get sam2.1-hiera-tiny --mirror http://fileserver:8000
       spatial-vlm models verify
+      spatial-vlm models export ./owlv2-base-patch16 --out models/owlv2 --format int8
     """
 
 
@@ -98,6 +100,33 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         for path, fault in faults.items():
             say(f"  {path} {fault}")
     raise SystemExit(REFUSED if any(found.values()) else ANSWERED)
+
+
+@models.command()
+@click.argument("model")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
+@click.option("--format", "number_format", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32",
+              show_default=True, help="Number format of the graphs.")  # fmt: skip
+@json_option
+def export(model: str, out: Path, number_format: str, as_json: bool) -> None:
+    """Export MODEL, OWL-ViT or OWLv2 with safetensors weights, to ONNX for the backend `onnx`.
+
+    MODEL is a folder, or the id of a model in the hub's cache. The graphs are compared with transformers on a random
+    image; where they differ nothing is kept. Needs torch: pip install "spatial_vlm_ros[export]". Running them does not.
+    """
+    from spatial_vlm_ros.perception.model_export.export import export_model
+
+    written = export_model(model, out, number_format)
+    if as_json:
+        print_json({"folder": str(written.folder), "format": number_format, "bytes": written.size,
+                    "score_error": written.score_error, "box_error": written.box_error})  # fmt: skip
+        return
+    say(f"{written.folder}: {written.size / 1e6:.1f} MB in {number_format}; against transformers, on a random image, "
+        f"scores differ by {written.score_error:.1e} at most and boxes by {written.box_error:.1e}")  # fmt: skip
+    if number_format == "int8":
+        say("int8 changes scores; how much accuracy it costs shows only on images with trained weights: compare with "
+            "an fp32 export on your own frames (spatial-vlm evaluate)", err=True)  # fmt: skip
+    say(f'use it: --grounder onnx --grounder-options "model={written.folder}"')
 
 
 def _facts(entry: ModelEntry) -> dict[str, Any]:

@@ -9,80 +9,35 @@ all words, as the model's post-processing has it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
 from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, option, settings
+from spatial_vlm_ros.perception.backends.phrase_boxes import (
+    ANYTHING,
+    Array,
+    Boxes,
+    Thresholds,
+    asked_as,
+    clipped,
+    grounding_of,
+)
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types import NounPhrase, Rgb
 
 if TYPE_CHECKING:
     import torch
-
-Array = npt.NDArray[np.float64]
 
 NAME = "grounding-dino"
 CLASSES = MappingProxyType(
     {"grounding-dino": "GroundingDinoForObjectDetection", "mm-grounding-dino": "MMGroundingDinoForObjectDetection"}
 )
 """model_type of a config → class."""
-ANYTHING = "object"  # category of "thing", "it", "one"
-_LEAST_SIDE_PX = 1.0
-_NOT_WORDS = re.compile(r"[^\w'\-]+|_")  # a full stop or question mark inside a category would end it
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What counts as found.
-
-    Args:
-        score: least score of a box, 0 to 1.
-        text: least score of a phrase for a box, 0 to 1; a box that no phrase reaches is dropped.
-        iou: boxes that overlap more than this, intersection over union, are one object, 0 to 1.
-        at_once: most categories asked at once.
-        most: most boxes of an image, the best ones.
-
-    Raises:
-        InputError: a number out of its range.
-    """
-
-    score: float = 0.25
-    text: float = 0.25
-    iou: float = 0.8
-    at_once: int = 8
-    most: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("score", "text", "iou"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"threshold {name}", str(getattr(self, name)), "0 to 1", "correct the option")
-        for name in ("at_once", "most"):
-            if getattr(self, name) < 1:
-                raise InputError(name, str(getattr(self, name)), "1 or more", "correct the option")
-
-
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """Boxes found with their scores.
-
-    Args:
-        xyxy: (K, 4) float64 pixels.
-        score: (K,) float64, 0 to 1.
-        fit: (K, C) float64, 0 to 1: score of each category asked.
-    """
-
-    xyxy: Array
-    score: Array
-    fit: Array
 
 
 def load(
@@ -177,20 +132,7 @@ class GroundingDino:
         categories = tuple(dict.fromkeys(said))
         if not categories:
             return Grounding((), np.zeros((0, 0)))
-        found = self._found(rgb, categories)
-        fitting = found.fit.max(axis=1) >= self.thresholds.text
-        best = _taken(found, np.flatnonzero(fitting))
-        best = merged(best, self.thresholds.iou, self.thresholds.most)
-        detections = tuple(
-            Detection(f"d{n}", categories[int(best.fit[n].argmax())], float(best.score[n]), _inside(best.xyxy[n]))
-            for n in range(len(best.score))
-        )
-        relative = best.fit / best.fit.max(axis=1, keepdims=True, initial=1e-9)
-        relative[best.fit < self.thresholds.text] = 0.0
-        if ANYTHING in categories:
-            relative[:, categories.index(ANYTHING)] = 1.0
-        match = relative.T[[categories.index(category) for category in said]]
-        return Grounding(detections, match.reshape(len(said), len(detections)))
+        return grounding_of(self._found(rgb, categories), said, categories, self.thresholds)
 
     def warm_up(self) -> float:
         """Run once on a grey image with a full batch; gives the seconds it took.
@@ -281,7 +223,7 @@ class GroundingDino:
             spans = self._spans(texts["input_ids"][row], prompt)
             for category, span in zip(prompt, spans, strict=True):
                 fit[:, categories.index(category)] = kept[:, span].mean(-1).cpu().numpy()
-            found.append(_clipped(_array(result["boxes"]), _array(result["scores"]), fit, size))
+            found.append(clipped(_array(result["boxes"]), _array(result["scores"]), fit, size))
         return found
 
     def _spans(self, ids: torch.Tensor, prompt: tuple[str, ...]) -> list[slice]:
@@ -294,63 +236,9 @@ class GroundingDino:
         return spans
 
 
-def asked_as(category: str) -> str:
-    """A category as the model is asked for it: lower case, nothing but words.
-
-    Raises:
-        InputError: nothing is left.
-    """
-    words = " ".join(_NOT_WORDS.sub(" ", category.lower()).split())
-    if not any(character.isalnum() for character in words):
-        raise InputError("category", repr(category), "a noun", "name the thing in words")
-    return words
-
-
 def joined(categories: Sequence[str]) -> str:
     """Categories as one text, "cat. soup can."."""
     return ". ".join(categories) + "."
-
-
-def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
-    """One box for each object: a box that overlaps a better one gives it its fits and goes.
-
-    Args:
-        boxes: K boxes.
-        iou: intersection over union above which two are one.
-        most: how many to keep.
-
-    Returns:
-        The kept ones by falling score; each category's fit is the greatest of those merged.
-    """
-    waiting = [int(n) for n in np.argsort(-boxes.score, kind="stable")]
-    kept: list[int] = []
-    fits: list[Array] = []
-    while waiting and len(kept) < most:
-        overlap = overlaps(boxes.xyxy[waiting[0]], boxes.xyxy[waiting])[0]
-        overlap[0] = np.inf
-        same = [n for n, share in zip(waiting, overlap, strict=True) if share > iou]
-        kept.append(waiting[0])
-        fits.append(boxes.fit[same].max(axis=0))
-        waiting = [n for n, share in zip(waiting, overlap, strict=True) if share <= iou]
-    chosen = _taken(boxes, np.array(kept, np.intp))
-    return Boxes(chosen.xyxy, chosen.score, np.array(fits).reshape(len(kept), boxes.fit.shape[1]))
-
-
-def _clipped(xyxy: Array, score: Array, fit: Array, size: tuple[int, int]) -> Boxes:
-    """Boxes cut at the picture's border; those of less than a pixel inside it go."""
-    height, width = size
-    inside = np.clip(xyxy, 0.0, [width, height, width, height])
-    large = ((inside[:, 2:] - inside[:, :2]) >= _LEAST_SIDE_PX).all(axis=1)
-    return _taken(Boxes(inside, np.clip(score, 0.0, 1.0), fit), np.flatnonzero(large))
-
-
-def _taken(boxes: Boxes, rows: npt.NDArray[np.intp]) -> Boxes:
-    return Boxes(boxes.xyxy[rows], boxes.score[rows], boxes.fit[rows])
-
-
-def _inside(box: Array) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (float(value) for value in box)
-    return left, top, right, bottom
 
 
 def _array(values: torch.Tensor) -> Array:

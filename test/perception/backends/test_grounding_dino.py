@@ -20,14 +20,8 @@ from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image, saved_dete
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception.backends.grounding_dino import (
-    Boxes,
-    GroundingDino,
-    asked_as,
-    joined,
-    load,
-    merged,
-)
+from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, joined, load
+from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import Detection, NounPhrase
 

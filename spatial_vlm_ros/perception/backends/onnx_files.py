@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks into an ONNX file before ONNX Runtime opens it: whether it is whole, and whether it names files elsewhere.
+
+An ONNX file can name other files, which ONNX Runtime then reads: external data of tensors, compiled engines of
+EPContext nodes. Only the structure is read here, from the mapped file, without the package `onnx`. Messages are fields
+of a key (number · 8 + wire type) and a value (https://protobuf.dev/programming-guides/encoding); the numbers are those
+of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
+
+from spatial_vlm_ros.errors import ModelError
+
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
+"""Operators that ONNX Runtime has built in; a model's own functions bring their domains."""
+
+_AGAIN = "fetch or export the model again"
+_DEEPEST = 64  # messages within messages; graphs within nodes within graphs are rarely deeper than ten
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_BELOW = MappingProxyType(
+    {
+        "model": {7: "graph", 20: "training", 25: "function"},
+        "training": {1: "graph", 2: "graph"},
+        "graph": {1: "node", 5: "tensor", 15: "sparse"},
+        "function": {7: "node"},
+        "node": {5: "attribute"},
+        "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+        "sparse": {1: "tensor", 2: "tensor"},
+        "tensor": {13: "entry"},
+    }
+)
+"""Kind of message → number of a field → kind of the message that it holds."""
+_OP_TYPE, _NODE_DOMAIN, _FUNCTION_DOMAIN = 4, 7, 10
+_KEY, _VALUE = 1, 2
+_DATA_LOCATION = 14
+
+Span = tuple[int, int]
+Field = tuple[int, int, Span]
+
+
+class _Damaged(Exception):
+    """The bytes are not what an ONNX file has."""
+
+
+def check_graph(path: Path, model: str) -> None:
+    """Refuse a file that is no whole ONNX model, or that makes ONNX Runtime read files outside the model's folder.
+
+    Args:
+        path: an .onnx file; its external data lie in the folder of that file, or below it.
+        model: the backend's name, for messages.
+
+    Raises:
+        ModelError: no such file, another suffix, cut off, no ONNX, external data outside the folder or missing,
+            operators that ONNX Runtime does not have, or a compiled engine.
+    """
+    if path.suffix != ".onnx":
+        raise ModelError(model, f"{path} is not an .onnx file", "name a file of the model's folder that ends in .onnx")
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            looked = _Look(data, path, model)
+            looked.over("model", (0, len(data)), 0)
+            looked.judge()
+    except FileNotFoundError as error:
+        raise ModelError(model, f"{path} is missing", "give the model's whole folder") from error
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        raise ModelError(model, f"{path} cannot be read: {error}", _AGAIN) from error
+    except _Damaged as error:
+        raise ModelError(model, f"{path} is damaged, cut off, or not an ONNX file ({error})", _AGAIN) from error
+
+
+class _Look:
+    """One pass over a file.
+
+    Args:
+        data: its bytes.
+        path: where it lies.
+        model: for messages.
+    """
+
+    def __init__(self, data: mmap.mmap, path: Path, model: str) -> None:
+        self._data, self._path, self._model = data, path, model
+        self._graphs = 0
+        self._used: set[str] = set()
+        self._own: set[str] = set()
+
+    def over(self, kind: str, span: Span, depth: int) -> None:
+        """Read a message and those within it."""
+        if depth > _DEEPEST:
+            raise _Damaged("messages lie too deep")
+        below, external, entries = _BELOW[kind], False, []
+        for number, wire, part in self._fields(span):
+            if wire == _BYTES and number in below:
+                if below[number] == "entry":
+                    entries.append(part)
+                else:
+                    self.over(below[number], part, depth + 1)
+            if kind == "model" and number == 7:
+                self._graphs += 1
+            elif kind == "node" and number == _OP_TYPE and self._text(part) == "EPContext":
+                raise self._refusal("holds an engine compiled elsewhere (EPContext)", "use the model it was made from")
+            elif kind == "node" and number == _NODE_DOMAIN:
+                self._used.add(self._text(part))
+            elif kind == "function" and number == _FUNCTION_DOMAIN:
+                self._own.add(self._text(part))
+            elif kind == "tensor" and number == _DATA_LOCATION and wire == _VARINT:
+                external = external or part[0] == 1
+        if kind == "tensor" and (external or entries):
+            told = [self._entry(entry) for entry in entries]
+            if len(dict(told)) != len(told):
+                raise _Damaged("external data are described twice")
+            self._check_external(dict(told))
+
+    def judge(self) -> None:
+        """What can be said only after the whole file."""
+        if self._graphs != 1:
+            raise _Damaged("it holds no graph")
+        strange = sorted(self._used - self._own - DOMAINS)
+        if strange:
+            reason = f"uses operators of {', '.join(strange)}, which ONNX Runtime does not have"
+            raise self._refusal(reason, "use a model of standard operators; libraries of operators are never loaded")
+
+    def _entry(self, span: Span) -> tuple[str, str]:
+        texts = {number: self._text(part) for number, wire, part in self._fields(span) if wire == _BYTES}
+        return texts.get(_KEY, ""), texts.get(_VALUE, "")
+
+    def _check_external(self, entries: dict[str, str]) -> None:
+        """External data lie inside the folder, and are there."""
+        location, folder = entries.get("location", ""), self._path.parent.resolve()
+        posix, windows = PurePosixPath(location), PureWindowsPath(location)
+        if not location or posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts):
+            raise self._refusal(f"takes data from {location!r}, outside its folder", "use a model in one folder")
+        file = (folder / location).resolve()
+        if not file.is_relative_to(folder):
+            reason = f"takes data from {location!r}, a link that leads outside its folder"
+            raise self._refusal(reason, "copy the file itself into the folder")
+        try:
+            first, length = int(entries.get("offset") or 0), int(entries.get("length") or 0)
+        except ValueError as error:
+            raise _Damaged("external data without numbers") from error
+        if first < 0 or length < 0:
+            raise _Damaged("external data before the beginning of their file")
+        if not file.is_file() or file.stat().st_size < first + length:
+            raise self._refusal(f"needs {location}, which is missing or not whole", _AGAIN)
+
+    def _refusal(self, reason: str, repair: str) -> ModelError:
+        return ModelError(self._model, f"{self._path} {reason}", repair)
+
+    def _text(self, span: Span) -> str:
+        try:
+            return self._data[span[0] : span[1]].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _Damaged("a name is not text") from error
+
+    def _fields(self, span: Span) -> Iterator[Field]:
+        """(number, wire type, where) of each field; of a number the span is (value, value)."""
+        at, end = span
+        while at < end:
+            key, at = self._varint(at, end)
+            number, wire = key >> 3, key & 7
+            if number == 0:
+                raise _Damaged("a field has no number")
+            if wire == _VARINT:
+                value, at = self._varint(at, end)
+                yield number, wire, (value, value)
+                continue
+            if wire == _BYTES:
+                size, at = self._varint(at, end)
+            elif wire in (_FIXED64, _FIXED32):
+                size = 8 if wire == _FIXED64 else 4
+            else:
+                raise _Damaged(f"wire type {wire}")
+            if at + size > end:
+                raise _Damaged(f"{at + size - end} bytes are missing")
+            yield number, wire, (at, at + size)
+            at += size
+
+    def _varint(self, at: int, end: int) -> tuple[int, int]:
+        value = 0
+        for shift in range(0, 70, 7):
+            if at >= end:
+                raise _Damaged("it ends within a number")
+            byte = self._data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, at
+        raise _Damaged("a number is too long")

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime: where a graph runs, with how many threads, and what goes in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception.backends.onnx_files import check_graph
+
+NAME = "onnx"
+INSTALL = 'pip install "spatial_vlm_ros[onnx]"'
+CPU = "CPUExecutionProvider"
+DEVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"cpu": (), "cuda": ("CUDAExecutionProvider",), "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider")}
+)
+"""device → providers of ONNX Runtime, the wanted one first; the CPU is always the last."""
+MOST_THREADS = 256
+_TYPES = MappingProxyType({"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64})
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class OnnxDevice:
+    """Where graphs run.
+
+    Args:
+        device: "auto" (CUDA where this ONNX Runtime has it and it starts, else the CPU), "cpu", "cuda", "cuda:1" or
+            "tensorrt". TensorRT is never chosen by itself: it compiles a graph for minutes when it first runs.
+        threads: of the CPU within an operator; 0 = all cores.
+
+    Raises:
+        UnknownNameError: another device.
+        InputError: a number of threads out of its range.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        kind, colon, index = self.device.partition(":")
+        numbered = not colon or (kind in ("cuda", "tensorrt") and index.isdecimal())
+        if kind not in ("auto", *DEVICES) or not numbered:
+            raise UnknownNameError("device", self.device, ("auto", *DEVICES, "cuda:1"))
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise InputError("option threads", str(self.threads), f"0 to {MOST_THREADS}", "correct the option")
+
+    def providers(self, there: Sequence[str]) -> list[Any]:
+        """What ONNX Runtime is asked for.
+
+        Args:
+            there: providers that it was built with.
+
+        Raises:
+            ModelError: it was not built with the one that is wanted.
+        """
+        kind, _, index = self.device.partition(":")
+        if kind == "auto":
+            kind = "cuda" if DEVICES["cuda"][0] in there else "cpu"
+        wanted = DEVICES[kind]
+        if wanted and wanted[0] not in there:
+            reason = f"device={self.device} needs {wanted[0]}, and this onnxruntime has {', '.join(there)}"
+            repair = "install onnxruntime-gpu instead of onnxruntime (on a Jetson NVIDIA's wheel), or set device=cpu"
+            raise ModelError(NAME, reason, repair)
+        numbered = [(name, {"device_id": int(index or 0)}) for name in wanted if name in there]
+        return [*numbered, CPU]
+
+    def check(self, providers: Sequence[str]) -> None:
+        """Refuse a session that fell back to the CPU where another device was asked for.
+
+        Raises:
+            ModelError: the provider did not start.
+        """
+        wanted = DEVICES.get(self.device.partition(":")[0], ())
+        if wanted and wanted[0] not in providers:
+            reason = f"{wanted[0]} did not start"
+            repair = "install the CUDA, cuDNN and TensorRT that this onnxruntime-gpu was built for, or set device=cpu"
+            raise ModelError(NAME, reason, repair)
+
+
+class OnnxGraph:
+    """A graph that ONNX Runtime runs.
+
+    Args:
+        path: the .onnx file.
+        inputs: names that it must have, and no others.
+        outputs: names that it must have; others are not computed.
+        device: that runs it.
+
+    Raises:
+        DependencyError: onnxruntime is not installed.
+        ModelError: the file is refused by `check_graph` or ONNX Runtime, has other inputs or outputs, or the device
+            is not there.
+    """
+
+    def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str], device: OnnxDevice) -> None:
+        self.path, self._outputs = path, list(outputs)
+        check_graph(path, NAME)
+        self._session = _session(path, device)
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        device.check(self.providers)
+        found = {one.name: one for one in self._session.get_inputs()}
+        given = {one.name: one for one in self._session.get_outputs()}
+        if set(found) != set(inputs) or not set(outputs) <= set(given):
+            reason = (
+                f"{path} has inputs {', '.join(found)} and outputs {', '.join(given)}; "
+                f"needed are {', '.join(inputs)} and {', '.join(outputs)}"
+            )
+            repair = "give a graph of OWL-ViT or OWLv2, or one that `spatial-vlm models export` wrote"
+            raise ModelError(NAME, reason, repair)
+        self._types = {name: _TYPES.get(one.type) for name, one in found.items()}
+        if None in self._types.values():
+            strange = ", ".join(f"{name} {one.type}" for name, one in found.items() if one.type not in _TYPES)
+            raise ModelError(NAME, f"{path} takes {strange}", "give a graph with float and int64 inputs")
+        self.shapes = {name: tuple(n if isinstance(n, int) else None for n in one.shape) for name, one in found.items()}
+        """Input → its sides; None where any size is taken."""
+
+    def run(self, **inputs: npt.NDArray[Any]) -> Arrays:
+        """Outputs by name.
+
+        Args:
+            **inputs: arrays by name; converted to the graph's number format.
+
+        Raises:
+            ModelError: ONNX Runtime failed.
+        """
+        feeds = {name: np.ascontiguousarray(array, self._types[name]) for name, array in inputs.items()}
+        try:
+            results = self._session.run(self._outputs, feeds)
+        except Exception as error:  # ONNX Runtime has no common base of its errors
+            repair = "check that graph, tokenizer and configuration belong together; where memory ran out, use int8"
+            raise ModelError(NAME, f"{self.path} failed: {short(error)}", repair) from error
+        return dict(zip(self._outputs, results, strict=True))
+
+
+def short(error: BaseException) -> str:
+    """Type and words of an exception in one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= 300 else text[:297] + '...'}"
+
+
+def _session(path: Path, device: OnnxDevice) -> Any:
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DependencyError("onnxruntime", INSTALL) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = device.threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what fails is raised, or seen in the session's providers
+    providers = device.providers(onnxruntime.get_available_providers())
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        repair = "export the model again, or install a newer onnxruntime"
+        raise ModelError(NAME, f"ONNX Runtime cannot read {path}: {short(error)}", repair) from error

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What OWL-ViT (2205.06230) and OWLv2 (2306.09683) are given, and what their boxes mean; without torch.
+
+The steps are those of transformers 5.23. OwlViTImageProcessorPil stretches the image with Pillow's bicubic filter.
+Owlv2ImageProcessorPil scales to 0..1, pads to a square at the bottom and right, blurs where the image becomes smaller,
+and interpolates linearly (scipy's `zoom` with grid_mode and mirrored borders). The padding is black: transformers
+before 5 padded with grey, with which LVIS mAP is 43.4 instead of 44.0 (huggingface/transformers#41938).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError
+from spatial_vlm_ros.perception.backends.onnx_session import INSTALL, NAME, short
+from spatial_vlm_ros.types import Rgb
+
+Pixels = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+FAMILIES: Mapping[str, int] = MappingProxyType({"owlvit": 768, "owlv2": 960})
+"""model_type → side of the image in pixels, of the published B/32 and B/16 models."""
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+LENGTH = 16
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+_PADDING = 0  # id of "!", with which both models are padded; a text that begins with it is no text
+_BICUBIC = 3  # number of the filter in preprocessor_config.json, as Pillow has it
+_TRUNCATE = 4.0  # standard deviations after which scipy.ndimage.gaussian_filter ends
+
+
+@dataclass(frozen=True)
+class OwlPreparation:
+    """How an image becomes the model's input, and the model's boxes become pixels.
+
+    Args:
+        family: a name of FAMILIES.
+        height: of the model's input, pixels.
+        width: of the model's input, pixels.
+        factor: that 8-bit values are multiplied by.
+        mean: of each channel, subtracted.
+        std: of each channel, divided by.
+    """
+
+    family: str
+    height: int
+    width: int
+    factor: float = 1 / 255
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+
+    def __call__(self, rgb: Rgb) -> Pixels:
+        """(H, W, 3) uint8 → (1, 3, height, width) float32, normalised.
+
+        Raises:
+            DependencyError: Pillow is not installed (OWL-ViT).
+        """
+        if self.family == "owlvit":
+            image = _stretched(rgb, self.height, self.width).astype(np.float32) * np.float32(self.factor)
+        else:
+            image = _squared(rgb.astype(np.float32) * np.float32(self.factor), self.height, self.width)
+        normal = (image - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+
+    def to_pixels(self, boxes: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+        """The model's boxes in pixels of the image.
+
+        Args:
+            boxes: (K, 4): centre x, centre y, width, height, relative to the model's input.
+            size: (height, width) of the image in pixels.
+
+        Returns:
+            (K, 4) float64: left, top, right, bottom. OWLv2's refer to the padded square.
+        """
+        centre, half = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64) / 2
+        corners = np.concatenate([centre - half, centre + half], axis=1)
+        height, width = size if self.family == "owlvit" else (max(size),) * 2
+        return corners * [width, height, width, height]
+
+
+class OwlTokens:
+    """Phrases as the model's tokens.
+
+    Args:
+        folder: that holds tokenizer.json.
+        length: tokens of a text, its beginning and end included.
+
+    Raises:
+        DependencyError: tokenizers is not installed.
+        ModelError: tokenizer.json is missing, damaged, or of another kind of model.
+    """
+
+    def __init__(self, folder: Path, length: int = LENGTH) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise DependencyError("tokenizers", INSTALL) from error
+        path, self.length = folder / "tokenizer.json", length
+        if not path.is_file():
+            raise ModelError(NAME, f"{path} is missing", "give the model's whole folder")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare exceptions
+            raise ModelError(NAME, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        ends = [self._tokenizer.token_to_id(token) for token in (BEGIN, END)]
+        said = self._tokenizer.encode("a cup").ids
+        if None in ends or said[:1] != ends[:1] or said[-1:] != ends[1:] or max(said) != ends[1]:
+            reason = f"{path} does not put texts between {BEGIN} and {END}, the last of which has the greatest number"
+            raise ModelError(NAME, reason, "give the tokenizer.json that was published with the model")
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
+        """input_ids and attention_mask, both (N, length) int64.
+
+        Raises:
+            InputError: a text that is too long.
+        """
+        ids = np.full((len(texts), self.length), _PADDING, np.int64)
+        mask = np.zeros((len(texts), self.length), np.int64)
+        for n, encoding in enumerate(self._tokenizer.encode_batch(list(texts))):
+            if len(encoding.ids) > self.length:
+                expected = f"a text of {self.length - 2} tokens at most"
+                raise InputError("category", repr(texts[n]), expected, "say it in fewer words")
+            ids[n, : len(encoding.ids)] = encoding.ids
+            mask[n, : len(encoding.ids)] = 1
+        return ids, mask
+
+
+def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -> OwlPreparation:
+    """The preparation that a model's files describe; what they leave out is as published.
+
+    Args:
+        family: a name of FAMILIES.
+        told: preprocessor_config.json, or nothing.
+        side: of the model's input where its config says so, pixels.
+
+    Raises:
+        ModelError: a step that these models do not have, or the files contradict each other.
+    """
+    kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or family).lower()
+    if not kind.startswith(family):
+        raise _unlike(f"is of {kind!r}, and the model of {family!r}")
+    for step in ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])):
+        if told.get(step, True) is not True:
+            raise _unlike(f"says {step}={told[step]}, which {family} was not trained with")
+    height, width = _sides(told.get("size"), side or FAMILIES[family])
+    if side is not None and (height, width) != (side, side):
+        raise _unlike(f"makes images of {height}x{width}, and config.json says {side}x{side}")
+    if told.get("do_center_crop") and _sides(told.get("crop_size"), height) != (height, width):
+        raise _unlike("crops the image, which would move its boxes")
+    if family == "owlvit" and told.get("resample", _BICUBIC) != _BICUBIC:
+        raise _unlike(f"resizes with filter {told['resample']}, and {family} with {_BICUBIC} (bicubic)")
+    mean, std = _channels(told, "image_mean", CLIP_MEAN), _channels(told, "image_std", CLIP_STD)
+    factor = told.get("rescale_factor", 1 / 255)
+    if not isinstance(factor, float) or not 0.0 < factor <= 1.0 or min(std) <= 0.0:
+        raise _unlike("has a rescale_factor or image_std that is not positive")
+    return OwlPreparation(family, height, width, factor, mean, std)
+
+
+def _sides(size: object, otherwise: int) -> tuple[int, int]:
+    """Height and width in any of the forms that published files have."""
+    if size is None:
+        return otherwise, otherwise
+    sides: list[Any]
+    if isinstance(size, Mapping):
+        sides = [size.get("height"), size.get("width")]
+    else:
+        sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise _unlike(f"has a size of {size}")
+    return sides[0], sides[1]
+
+
+def _channels(told: Mapping[str, Any], name: str, otherwise: tuple[float, ...]) -> tuple[float, ...]:
+    values = told.get(name, otherwise)
+    if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(isinstance(v, float) for v in values):
+        raise _unlike(f"has an {name} that is not three numbers")
+    return tuple(values)
+
+
+def _unlike(reason: str) -> ModelError:
+    repair = "give the files that were published with the model"
+    return ModelError(NAME, f"its preprocessor_config.json {reason}", repair)
+
+
+def _stretched(rgb: Rgb, height: int, width: int) -> Rgb:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DependencyError("pillow", INSTALL) from error
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _squared(image: Pixels, height: int, width: int) -> Pixels:
+    """(H, W, 3) float32, padded to a square and resized to (height, width, 3)."""
+    rows, columns = image.shape[:2]
+    side = max(rows, columns)
+    padded = np.zeros((side, side, 3), np.float32)
+    padded[:rows, :columns] = image
+    kernels = [_gaussian((side / target - 1) / 2) for target in (width, height)]
+    if any(len(kernel) > 1 for kernel in kernels):
+        padded = cv2.sepFilter2D(padded, -1, kernels[0], kernels[1], borderType=cv2.BORDER_REFLECT_101)
+    low, high, share = _between(side, height)
+    tall = padded[low] * (1 - share)[:, None, None] + padded[high] * share[:, None, None]
+    low, high, share = _between(side, width)
+    return np.asarray(tall[:, low] * (1 - share)[None, :, None] + tall[:, high] * share[None, :, None], np.float32)
+
+
+def _gaussian(sigma: float) -> npt.NDArray[np.float64]:
+    """Weights of a normal distribution, cut off as scipy does; one weight where nothing is blurred."""
+    if sigma <= 0.0:
+        return np.ones(1)
+    reach = int(_TRUNCATE * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.asarray(weights / weights.sum())
+
+
+def _between(side: int, target: int) -> tuple[Ids, Ids, Pixels]:
+    """For each of `target` pixels the two of `side` that it lies between, and the second one's share."""
+    at = (np.arange(target) + 0.5) * side / target - 0.5
+    low = np.floor(at)
+    last = max(side - 1, 1)
+
+    def mirrored(index: npt.NDArray[np.float64]) -> Ids:
+        inside = np.abs(index.astype(np.int64))
+        return np.minimum(np.where(inside > side - 1, 2 * last - inside, inside), side - 1)
+
+    return mirrored(low), mirrored(low + 1), (at - low).astype(np.float32)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`models export`: folders that the backend `onnx` reads, or nothing; and from a file server to an answer in metres."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from file_server import FileServer
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+import torch
+from tiny_models import saved_detector
+from tiny_owls import owl, published, saved_owl, teach
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import FileError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception.backends import onnx_detector
+from spatial_vlm_ros.perception.model_export import export
+from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model
+from spatial_vlm_ros.perception.model_store import manifest
+from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile
+from spatial_vlm_ros.types import RgbdFrame
+
+WRITTEN = ["config.json", "image.onnx", "preprocessor_config.json", "text.onnx", "tokenizer.json"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_owl(tmp_path_factory.mktemp("owl"), "owlvit")
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["models", *words])
+    return done.exit_code, done.output
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------ export
+
+
+def test_the_command_writes_a_folder_and_says_how_near_it_is(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "models" / "owl"
+    done = CliRunner().invoke(main, ["models", "export", str(source), "--out", str(out), "--format", "int8", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert left(out) == WRITTEN
+    assert left(out.parent) == ["owl"]
+    assert (told["folder"], told["format"]) == (str(out), "int8")
+    assert told["bytes"] == sum((out / name).stat().st_size for name in ("text.onnx", "image.onnx"))
+    assert 0.0 < told["score_error"] < 0.1
+    assert str(tmp_path) not in (out / "config.json").read_text()
+    said = run("export", str(source), "--out", str(tmp_path / "int8"), "--format", "int8")[1]
+    assert "only on images with trained weights" in said
+    assert f'--grounder onnx --grounder-options "model={tmp_path / "int8"}"' in said.replace("\n", "")
+
+
+@pytest.mark.parametrize("number_format", ["fp32", "fp16"])
+def test_what_is_kept_is_within_the_tolerance(source: Path, tmp_path: Path, number_format: str) -> None:
+    written = export_model(str(source), tmp_path / "owl", number_format)
+    assert max(written.score_error, written.box_error) <= TOLERANCE[number_format]
+
+
+def test_an_empty_folder_is_filled_and_another_is_left_alone(source: Path, tmp_path: Path) -> None:
+    export_model(str(source), tmp_path)
+    assert left(tmp_path) == WRITTEN
+    with pytest.raises(FileError, match="already"):
+        export_model(str(source), tmp_path)
+    assert run("export", str(source), "--out", str(tmp_path))[0] == 3
+
+
+def test_graphs_that_compute_something_else_are_not_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = export.write_graphs
+
+    def other(_: Any, folder: Path) -> None:
+        changed = owl("owlvit")
+        with torch.no_grad():
+            changed.box_head.dense2.bias.add_(0.01)
+        real(changed, folder)
+
+    monkeypatch.setattr(export, "write_graphs", other)
+    with pytest.raises(ModelError, match="differ from transformers"):
+        export_model(str(source), tmp_path / "owl")
+    assert left(tmp_path) == []
+
+
+def test_nothing_stays_of_an_export_that_fails(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such\noperator")
+
+    monkeypatch.setattr(export, "convert", fails)
+    with pytest.raises(ModelError, match="no such operator"):
+        export_model(str(source), tmp_path / "owl", "fp16")
+    assert left(tmp_path) == []
+    monkeypatch.setattr(
+        export, "write_graphs", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(FileError, match="No space left"):
+        export_model(str(source), tmp_path / "owl")
+    assert left(tmp_path) == []
+
+
+def test_what_cannot_be_exported_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="int8"):
+        export_model(str(source), tmp_path / "owl", "int4")
+    other = saved_detector(tmp_path / "dino", "grounding-dino", taught=False)
+    with pytest.raises(ModelError, match="'grounding-dino'"):
+        export_model(str(other), tmp_path / "owl")
+    with pytest.raises(ModelError, match="no folder"):
+        export_model(str(tmp_path / "absent"), tmp_path / "owl")
+    assert left(tmp_path) == ["dino"]
+
+
+# ------------------------------------------------------------------------------------------------ to an answer
+
+
+def test_a_model_that_was_got_from_a_server_finds_what_is_meant(
+    tabletop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graph and tokenizer alone, of the published size, as in the manifest; the model has learnt this one image."""
+    seen = tabletop.see(
+        tabletop.block("left", -0.15, 0.0, label="cat"), tabletop.block("right", 0.15, 0.0, label="dog")
+    )
+    boxes = {d.label: d.box_xyxy for d in seen.detections}
+    model = owl("owlvit", side=768, length=16)
+    teach(model, seen.frame.rgb, boxes)
+    folder = published(tmp_path / "published", model)
+    files = {path: (folder / path).read_bytes() for path in ("onnx/model.onnx", "tokenizer.json")}
+    listed = {path: ModelFile(len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()}
+    entry = ModelEntry(
+        name="tiny-owl", backend="onnx", options={"model": "tiny-owl", "family": "owlvit"}, about="Sees.", needs="onnx",
+        licence="Apache-2.0", terms="https://x.invalid", files=listed, repository="owner/owl", revision="0" * 40,
+    )  # fmt: skip
+    for module in (manifest, onnx_detector):
+        monkeypatch.setattr(module, "known_models", lambda: {"tiny-owl": entry})
+    monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "store"))
+    with FileServer({f"/owner/owl/resolve/{'0' * 40}/{path}": data for path, data in files.items()}) as server:
+        code, said = run("get", "tiny-owl", "--mirror", server.url)
+    assert code == 0, said
+    options = {"model": "tiny-owl", "family": "owlvit", "device": "cpu", "threads": "1", "threshold": "0.5"}
+    assert '--grounder onnx --grounder-options "model=tiny-owl family=owlvit"' in said
+    words = "the cat to the left of the dog"
+    asked = " ".join(f"{name}={value}" for name, value in options.items())
+    files_given = written_frame(tmp_path / "frame", seen.frame)
+    done = CliRunner().invoke(
+        main, ["resolve", words, *files_given, "--grounder", "onnx", "--grounder-options", asked, "--json"]
+    )
+    told = json.loads(done.stdout)
+    assert told["status"] == "OK", done.output
+    np.testing.assert_allclose(told["target"]["pose"]["position"], (-0.15, 0.0, 0.025), atol=0.01)
+
+
+def written_frame(folder: Path, frame: RgbdFrame) -> list[str]:
+    """Options of `resolve` that name a frame's files."""
+    folder.mkdir()
+    cv2.imwrite(str(folder / "rgb.png"), cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+    np.save(folder / "depth.npy", frame.depth)
+    camera = {"width": 640, "height": 480, "k": frame.camera.K.reshape(-1).tolist(), "d": [], "frame_id": "camera"}
+    (folder / "camera_info.json").write_text(json.dumps(camera))
+    assert frame.base_T_camera is not None
+    pose = {"parent": "world", "child": "camera", "matrix": frame.base_T_camera.matrix.tolist()}
+    (folder / "pose.json").write_text(json.dumps(pose))
+    named = {"rgb": "rgb.png", "depth": "depth.npy", "camera-info": "camera_info.json", "base-t-camera": "pose.json"}
+    return [word for option, name in named.items() for word in (f"--{option}", str(folder / name))]
