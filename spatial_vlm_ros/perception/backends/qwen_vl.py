@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
@@ -22,6 +22,9 @@ from spatial_vlm_ros.perception.backends.onboard import Runner, RuntimeSettings,
 from spatial_vlm_ros.perception.backends.prompts import token_limit
 from spatial_vlm_ros.perception.backends.word_model import WordModel, conversation
 from spatial_vlm_ros.perception.probing_backends import check_convention
+
+if TYPE_CHECKING:  # it needs torch
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 NAME = "qwen-vl"
 
@@ -140,9 +143,16 @@ class QwenVl(WordModel):
     ) -> None:
         if not processor.chat_template:
             raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
-        family = next(family for family in ROWS.values() if family.convention == convention)
+        family = next(row for row in ROWS.values() if "qwen-vl" in row.in_process and row.convention == convention)
         prepare = QwenPrompts(processor)
         super().__init__(NAME, model, processor, family, convention, prepare, runner, max_new_tokens, answering)
+
+    @property
+    def scorer(self) -> CandidateScorer:
+        """Asks the same model questions with candidates, by likelihood; see questioning.answerer_of."""
+        from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+
+        return CandidateScorer(self._model, self._processor)
 
 
 class QwenPrompts:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.backends.onboard import Runner
+from spatial_vlm_ros.perception.backends.point_objects import NO_MASKS, MaskModel, with_boxes, with_masks_of
 from spatial_vlm_ros.perception.backends.prompts import (
     Probabilities,
     Reply,
@@ -29,9 +30,6 @@ from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.replies import NamedObject, parse_reply, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
-
-if TYPE_CHECKING:  # it needs torch
-    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 _WARM_UP_TOKENS = 8
 
@@ -72,6 +70,7 @@ class WordModel:
         runner: memory and time.
         max_new_tokens: longest reply, tokens.
         answering: gives, for the (B, N) `input_ids` of the prompts, what each call of `generate` is to be within.
+        masks: makes objects of points, and masks of boxes; None = boxes stay as they are, and points are refused.
 
     Raises:
         ModelError: the model has no end-of-reply token.
@@ -88,8 +87,9 @@ class WordModel:
         runner: Runner,
         max_new_tokens: int = 1024,
         answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
+        masks: MaskModel | None = None,
     ) -> None:
-        self.name, self.family, self.runner = name, family, runner
+        self.name, self.family, self.runner, self._masks = name, family, runner, masks
         self._model, self._processor, self._convention = model, processor, CONVENTIONS[convention]
         self._prepare, self._answering = prepare, answering
         model.generation_config = greedy(model, processor.tokenizer, max_new_tokens)
@@ -104,8 +104,15 @@ class WordModel:
             ModelTimeoutError: the time budget is spent.
         """
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
-        replies = self._ask(rgb, [self.family.every.format(category) for category in categories], boxes=True)
-        return grounding(dict(zip(categories, replies, strict=True)), phrases, rgb, self.name)
+        prompts = [self.family.every.format(category) for category in categories]
+        replies = self._ask(rgb, prompts, boxes=self._masks is None)
+        if self._masks is None:
+            return grounding(dict(zip(categories, replies, strict=True)), phrases, rgb, self.name)
+        several = self.family.several_points
+        objects = [with_boxes(found, rgb, self._masks, several=several, model=self.name) for found in replies]
+        named = [tuple(one.named for one in found) for found in objects]
+        grounded = grounding(dict(zip(categories, named, strict=True)), phrases, rgb, self.name)
+        return with_masks_of(grounded, [one for found in objects for one in found])
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
@@ -137,13 +144,6 @@ class WordModel:
         reply, resized = self.runner.over([self.family.one.format(quoted(words))], self._forward(rgb))[0]
         return reply.text, resized
 
-    @property
-    def scorer(self) -> CandidateScorer:
-        """Asks the same model questions with candidates, by likelihood; see questioning.answerer_of."""
-        from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-
-        return CandidateScorer(self._model, self._processor)
-
     def warm_up(self) -> float:
         """Ask a full batch about a grey image, and let it say a few tokens; gives the seconds it took.
 
@@ -159,6 +159,8 @@ class WordModel:
         check_rgb(rgb)
         answers = self._answers(rgb, prompts, boxes)
         unread = [number for number, answer in enumerate(answers) if isinstance(answer, ModelError)]
+        if not self.family.again:
+            return [_read(answer) for answer in answers]
         again = self._answers(rgb, [prompts[number] + self.family.again for number in unread], boxes)
         for number, answer in zip(unread, again, strict=True):
             answers[number] = answer
@@ -187,6 +189,8 @@ class WordModel:
         if boxes and any(one.box_xyxy is None for one in found):
             repair = "use a larger or newer model; this one does not answer as asked"
             shown = printable(reply.text, 120)
+            if self.family.places == "point":
+                raise ModelError(self.name, f"it gives points where boxes are needed: {shown!r}", NO_MASKS)
             raise ModelError(self.name, f"it gives points where boxes were asked for: {shown!r}", repair)
         return tuple(replace(one, score=reply.score) for one in found)
 
@@ -206,7 +210,12 @@ class WordModel:
             with self._answering(inputs["input_ids"]):
                 ids = self._model.generate(**inputs, logits_processor=[recorder], **limits)
             rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
-            replies = recorder.replies(rows, self._model.generation_config, self._processor.tokenizer, plain=True)
+            ends, tokenizer = self._model.generation_config, self._processor.tokenizer
+            marked = self.family.special_places  # with special tokens, which must stay; those that end a reply go
+            replies = recorder.replies(rows, ends, tokenizer, plain=not marked)
+            if marked:
+                words = tokenizer.convert_ids_to_tokens([*ends.eos_token_id, ends.pad_token_id])
+                replies = [replace(reply, text=_without(reply.text, words)) for reply in replies]
             return [(reply, resized) for reply in replies]
 
         return forward
@@ -215,6 +224,12 @@ class WordModel:
 def conversation(image: Any, prompt: str) -> list[dict[str, Any]]:
     """One prompt about one image, the image first."""
     return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
+
+
+def _without(text: str, words: Sequence[str]) -> str:
+    for word in words:
+        text = text.replace(word, "")
+    return text
 
 
 def _read(answer: tuple[NamedObject, ...] | ModelError) -> tuple[NamedObject, ...]:
