@@ -85,9 +85,9 @@ def load(
         )
     _check_loadable(row, kind, folder.name)
     maker = mask_model_of(masks, masks_model, row, preset=preset, **given)
-    weights = loading.pretrained(AUTO_CLASS, model, model=NAME, device=runner.device, dtype=runner.dtype)
-    processor = loading.processor(model, model=NAME, cls=_processor_class(kind))
+    processor = loading.processor(model, model=NAME, cls=_processor_class(kind))  # the first to say what is missing
     prepare = _preparation(processor, kind, row)
+    weights = loading.pretrained(AUTO_CLASS, model, model=NAME, device=runner.device, dtype=runner.dtype)
     grounder = WordModel(NAME, weights, processor, row, row.convention, prepare, runner, limit, masks=maker)
     if runner.settings.warm_up:
         grounder.warm_up()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ from tiny_models import WIDTH as SHAPES_WIDTH  # noqa: E402
 from tiny_models import saved_segmenter, shapes  # noqa: E402
 from tiny_vlms import HEIGHT, WIDTH, Lesson, scene  # noqa: E402
 
-from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.perception import load_grounder  # noqa: E402
 from spatial_vlm_ros.perception.backends import vlm  # noqa: E402
 from spatial_vlm_ros.perception.backends.families import FAMILIES  # noqa: E402
@@ -124,6 +125,39 @@ def test_internvl_keeps_the_special_tokens_that_mark_places(internvl: Path) -> N
         (one,) = grounder.ground(rgb, [CUP]).detections
         assert one.label == "cup"
         assert one.box_xyxy == pytest.approx(box, abs=WIDTH / 1000)
+
+
+# ------------------------------------------------------------------------------------------------ Molmo 2
+
+
+def test_molmo2_is_asked_as_its_class_documents_it(tmp_path: Path) -> None:
+    """apply_chat_template, then generate: the example of transformers 5.23 docs/source/en/model_doc/molmo2.md."""
+    pytest.importorskip("torchvision", reason="Molmo 2: torchvision is not installed")
+    folder = tiny_families.molmo2_folder(tmp_path / "Molmo2-8B")
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    content = [{"type": "image", "image": Image.fromarray(CUP_LEFT)}, {"type": "text", "text": "Point to cup"}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        tokenize=True, add_generation_prompt=True, return_tensors="pt", return_dict=True,
+    )  # fmt: skip
+    ids = model.generate(**inputs, max_new_tokens=80, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    grounder = loaded(folder, masks="none")
+    assert grounder.written(CUP_LEFT, "cup") == (processor.decode(ids, skip_special_tokens=True), (WIDTH, HEIGHT))
+    longer, other = "Point to cup", "Point to a red cup that is on the left"
+    batch = [reply.text for reply, _ in grounder.runner.over([longer, other], grounder._forward(CUP_LEFT))]
+    assert batch[0] == grounder.written(CUP_LEFT, "cup")[0]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_molmo2_names_the_package_that_its_processor_needs(tmp_path: Path) -> None:
+    folder = tmp_path / "Molmo2-8B"
+    tiny_families.molmo2_tokenizer().save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "molmo2"}')
+    kinds = {"image_processor_type": "Molmo2ImageProcessor", "processor_class": "Molmo2Processor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(kinds))
+    with pytest.raises(DependencyError, match="pip install torchvision"):
+        loaded(folder, masks="none")
 
 
 # ------------------------------------------------------------------------------------------------ Qwen-VL

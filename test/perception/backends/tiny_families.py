@@ -136,3 +136,57 @@ def _internvl_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], toke
     lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
     return {"input_ids": input_ids, "attention_mask": mask, "labels": _padded(labels, IGNORED), **seen}
+
+
+MOLMO2_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image|>", "<|video|>", "<im_patch>", "<im_col>", "<im_start>"),
+    *("<low_res_im_start>", "<im_end>", "<frame_start>", "<frame_end>", "<im_low>"),
+)
+MOLMO2_TEMPLATE = INTERNVL_TEMPLATE.replace("<IMG_CONTEXT>\n", "<|image|>")
+
+
+def molmo2_tokenizer() -> Any:
+    """A tokenizer with the special tokens of Molmo 2; it knows no words."""
+    roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    tokenizer = _tokenizer(MOLMO2_TOKENS, _pieces([]), roles)
+    tokenizer.chat_template = MOLMO2_TEMPLATE
+    return tokenizer
+
+
+def molmo2_folder(folder: Path) -> Path:
+    """Save a tiny Molmo 2 of random weights; its processor needs torchvision."""
+    from transformers import (
+        Molmo2Config,
+        Molmo2ForConditionalGeneration,
+        Molmo2ImageProcessor,
+        Molmo2Processor,
+        Molmo2VideoProcessor,
+    )
+
+    torch.manual_seed(SEED)
+    tokenizer = molmo2_tokenizer()
+    images = Molmo2ImageProcessor(size={"height": SIDE, "width": SIDE}, max_crops=2, overlap_margins=[1, 1])
+    names = {
+        **{"image_start_token_id": "<im_start>", "low_res_image_start_token_id": "<low_res_im_start>"},
+        **{"image_end_token_id": "<im_end>", "image_patch_id": "<im_patch>"},
+        **{"frame_start_token_id": "<frame_start>", "frame_end_token_id": "<frame_end>"},
+    }
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    config = Molmo2Config(
+        vision_config={
+            **{**VISION, **heads, "num_hidden_layers": 3, "image_size": [SIDE, SIDE], "patch_size": 14},
+            "num_position_embeddings": (SIDE // 14) ** 2,
+        },
+        adapter_config={
+            **{"hidden_size": 32, "intermediate_size": 64, **heads, "text_hidden_size": TEXT["hidden_size"]},
+            "vision_feature_layer": [-1],
+        },
+        text_config={**TEXT, "vocab_size": len(tokenizer), "additional_vocab_size": 8},
+        **{key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()},
+    )
+    model = Molmo2ForConditionalGeneration(config)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends)
+    chat = tokenizer.chat_template
+    Molmo2Processor(images, Molmo2VideoProcessor(), tokenizer, chat_template=chat).save_pretrained(folder)
+    return _saved(model, folder, False)
