@@ -189,7 +189,7 @@ class WordModel:
         if boxes and any(one.box_xyxy is None for one in found):
             repair = "use a larger or newer model; this one does not answer as asked"
             shown = printable(reply.text, 120)
-            if self.family.places == "point":
+            if not self.family.json_boxes:
                 raise ModelError(self.name, f"it gives points where boxes are needed: {shown!r}", NO_MASKS)
             raise ModelError(self.name, f"it gives points where boxes were asked for: {shown!r}", repair)
         return tuple(replace(one, score=reply.score) for one in found)

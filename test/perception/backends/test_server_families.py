@@ -19,54 +19,62 @@ from tiny_models import HEIGHT, LEFT, RIGHT, WIDTH, saved_segmenter, shapes
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.server_http import ServerTimeoutError
+from spatial_vlm_ros.perception.probing_backends import ConventionError, probe_grounder
 from spatial_vlm_ros.types import NounPhrase
 
 CAT, CAN = NounPhrase("cat"), NounPhrase("soup can")
 RESIZED = (84, 56)  # the nearest multiples of 28 of the shapes' 96 x 64
 DISC, DIAMOND = (22, 26), (72, 38)
 Values = tuple[float, ...]
-Write = Callable[[Values, str], str]
+Size = tuple[int, int]
+Write = Callable[[Values, str, Size], str]
 
 
 def scaled(values: Values, across: float, down: float) -> list[int]:
-    return [round(v * s) for v, s in zip(values, (across / WIDTH, down / HEIGHT) * 2, strict=False)]
+    """Fractions of the sides in another unit."""
+    return [round(v * s) for v, s in zip(values, (across, down) * 2, strict=False)]
 
 
-def paligemma(box: Values, label: str) -> str:
+def of_shapes(values: Values) -> Values:
+    """Pixels of the shapes' image as fractions of its sides."""
+    return tuple(v / s for v, s in zip(values, (WIDTH, HEIGHT) * 2, strict=False))
+
+
+def paligemma(box: Values, label: str, sent: Size) -> str:  # noqa: ARG001
     x0, y0, x1, y1 = scaled(box, 1023, 1023)
     return f"<loc{y0:04d}><loc{x0:04d}><loc{y1:04d}><loc{x1:04d}> {label}"
 
 
-def internvl(box: Values, label: str) -> str:
+def internvl(box: Values, label: str, sent: Size) -> str:  # noqa: ARG001
     return f"<ref>{label}</ref><box>[{scaled(box, 1000, 1000)}]</box>"
 
 
-def robobrain(box: Values, label: str) -> str:  # noqa: ARG001 - it writes no names
-    return str(scaled(box, *RESIZED))
+def robobrain(box: Values, label: str, sent: Size) -> str:  # noqa: ARG001 - it writes no names
+    return str(scaled(box, *sent))
 
 
-def molmo2(point: Values, label: str) -> str:
+def molmo2(point: Values, label: str, sent: Size) -> str:  # noqa: ARG001
     x, y = scaled(point, 1000, 1000)
     return f'<points coords="1 1 {x:03d} {y:03d}">{label}</points>'
 
 
-def molmo(point: Values, label: str) -> str:
+def molmo(point: Values, label: str, sent: Size) -> str:  # noqa: ARG001
     x, y = (value / 10 for value in scaled(point, 1000, 1000))
     return f'<point x="{x}" y="{y}" alt="{label}">{label}</point>'
 
 
-def tuples(point: Values, label: str) -> str:  # noqa: ARG001 - it writes no names
-    return f"[({point[0] / WIDTH:.3f}, {point[1] / HEIGHT:.3f})]"
+def tuples(point: Values, label: str, sent: Size) -> str:  # noqa: ARG001 - it writes no names
+    return f"[({point[0]:.3f}, {point[1]:.3f})]"
 
 
-def several(point: Values, label: str) -> str:  # noqa: ARG001
+def several(point: Values, label: str, sent: Size) -> str:  # noqa: ARG001
     x, y = point
-    return f"[({x / WIDTH:.3f}, {y / HEIGHT:.3f}), ({(x - 3) / WIDTH:.3f}, {(y + 3) / HEIGHT:.3f})]"
+    return f"[({x:.3f}, {y:.3f}), ({x - 0.03:.3f}, {y + 0.04:.3f})]"
 
 
-def embodied(point: Values, label: str) -> str:
-    (x, y), (a, b) = scaled(point, *RESIZED), scaled((point[0] - 3, point[1] + 3), *RESIZED)
-    return f"<think>the {label}</think><answer><point>[[{x}, {y}], [{a}, {b}]]</point></answer>"
+def embodied(point: Values, label: str, sent: Size) -> str:
+    (x, y), (a, b) = scaled(point, *sent), scaled((point[0] - 0.03, point[1] + 0.04), *sent)
+    return f"<think>the {label}, 1 of 2</think><answer><point>[[{x}, {y}], [{a}, {b}]]</point></answer>"
 
 
 BOXES: dict[str, tuple[str, Write]] = {
@@ -97,7 +105,9 @@ def test_every_family_that_chats_and_is_known_whole_is_here() -> None:
 def test_boxes_of_a_family_become_detections(family: str) -> None:
     model, write = BOXES[family]
     row, (rgb, _) = FAMILIES[family], shapes()
-    with serving(says(write(LEFT, "cat")), says(write(RIGHT, "soup can")), says(write(LEFT, "cat"))) as server:
+    sent = RESIZED if row.multiple == 28 else (WIDTH, HEIGHT)
+    cat, can = write(of_shapes(LEFT), "cat", sent), write(of_shapes(RIGHT), "soup can", sent)
+    with serving(says(cat), says(can), says(cat)) as server:
         grounder = client(server.url, model=model)
         grounding = grounder.ground(rgb, [CAT, CAN, NounPhrase("cat", ("red",))])
         (found,) = grounder.refer(rgb, "the cat on the left")
@@ -107,7 +117,7 @@ def test_boxes_of_a_family_become_detections(family: str) -> None:
     for request in server.received:
         assert [message["role"] for message in request.body["messages"]] == ["user"]
         assert "response_format" not in request.body
-        assert (request.image.shape[1], request.image.shape[0]) == (RESIZED if row.multiple == 28 else (WIDTH, HEIGHT))
+        assert (request.image.shape[1], request.image.shape[0]) == sent
     assert [d.label for d in grounding.detections] == ["cat", "soup can"]
     for one, box in zip(grounding.detections, (LEFT, RIGHT), strict=True):
         assert one.box_xyxy == pytest.approx(box, abs=0.7)
@@ -119,7 +129,9 @@ def test_boxes_of_a_family_become_detections(family: str) -> None:
 def test_points_of_a_family_become_objects_with_masks(family: str, segmenter: str) -> None:
     model, write = POINTS[family]
     row, (rgb, truth) = FAMILIES[family], shapes()
-    with serving(says(write(DISC, "cat")), says(write(DIAMOND, "soup can")), says(write(DISC, "cat"))) as server:
+    sent = RESIZED if row.multiple == 28 else (WIDTH, HEIGHT)
+    cat, can = write(of_shapes(DISC), "cat", sent), write(of_shapes(DIAMOND), "soup can", sent)
+    with serving(says(cat), says(can), says(cat)) as server:
         grounder = client(server.url, model=model, masks="sam2", masks_model=segmenter)
         grounding = grounder.ground(rgb, [CAT, CAN])
         found = grounder.refer(rgb, "the cat on the left")
@@ -138,7 +150,9 @@ def test_points_of_a_family_become_objects_with_masks(family: str, segmenter: st
 def test_families_that_answer_in_json_are_asked_for_all_names_at_once(family: str) -> None:
     scale = RESIZED if family == "qwen2.5-vl" else (1000, 1000)
     rgb, _ = shapes()
-    with serving(finds(("cat", scaled(LEFT, *scale)), ("soup can", scaled(RIGHT, *scale)))) as server:
+    with serving(
+        finds(*((label, scaled(of_shapes(box), *scale)) for label, box in (("cat", LEFT), ("soup can", RIGHT))))
+    ) as server:
         grounder = client(server.url, model=JSON[family])
         grounding = grounder.ground(rgb, [CAT, CAN])
     (request,) = server.received
@@ -151,11 +165,31 @@ def test_families_that_answer_in_json_are_asked_for_all_names_at_once(family: st
 def test_masks_are_cut_for_boxes_too(tmp_path: Path) -> None:
     folder = saved_segmenter(tmp_path / "sam2", taught=True)
     rgb, truth = shapes()
-    with serving(finds(("cat", scaled(LEFT, 1000, 1000)))) as server:
+    with serving(finds(("cat", scaled(of_shapes(LEFT), 1000, 1000)))) as server:
         grounder = client(server.url, model="Qwen3-VL-8B", masks="sam2", masks_model=str(folder))
         (one,) = grounder.ground(rgb, [CAT]).detections
     assert one.mask is not None
     assert (one.mask & truth[0]).sum() / (one.mask | truth[0]).sum() > 0.8
+
+
+@pytest.mark.parametrize("family", [*BOXES, *POINTS])
+def test_a_model_that_writes_as_its_family_does_is_confirmed_by_the_probe(family: str) -> None:
+    model, write = (BOXES | POINTS)[family]
+
+    def sees(handler: Handler) -> None:
+        rgb = handler.server.contract.received[-1].image.astype(int)
+        rows, columns = (np.flatnonzero((np.abs(rgb - rgb[0, 0]) > 60).any(axis=2).any(axis=n)) for n in (1, 0))
+        height, width = rgb.shape[:2]
+        box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
+        place = box if family in BOXES else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        says(write(place, "shape", (width, height)))(handler)
+
+    with serving(sees) as server:
+        verdict = probe_grounder(client(server.url, model=model, masks="none"))
+    assert verdict.outcome == "confirmed", verdict.reason
+    wrong = "thousand" if FAMILIES[family].convention != "thousand" else "percent"
+    with serving(sees) as server, pytest.raises(ConventionError):
+        client(server.url, model=model, masks="none", probe="yes", convention=wrong)
 
 
 # ------------------------------------------------------------------------------------------------ what is stated
@@ -204,7 +238,7 @@ def test_unknown_names_are_refused() -> None:
 
 def test_points_alone_serve_second_opinions_only() -> None:
     rgb, _ = shapes()
-    with serving(says(molmo2(DISC, "cat"))) as server:
+    with serving(says(molmo2(of_shapes(DISC), "cat", (WIDTH, HEIGHT)))) as server:
         grounder = client(server.url, model="Molmo2-8B", masks="none")
         assert grounder.refer(rgb, "the cat")[0].point_xy == pytest.approx(DISC, abs=0.7)
         with pytest.raises(ModelError, match="masks=sam2"):

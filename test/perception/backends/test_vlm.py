@@ -266,3 +266,11 @@ def test_a_folder_with_a_pickle_is_refused(paligemma: Path, tmp_path: Path) -> N
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="pickled"):
         loaded(folder)
+
+
+def test_a_stated_prompt_and_convention_replace_the_familys(paligemma: Path) -> None:
+    grounder = loaded(paligemma, prompt="detect {}", convention="bins-1024-yx")
+    assert (grounder.family.name, grounder.family.one) == ("paligemma", "detect {}")
+    assert len(grounder.ground(CUP_LEFT, [CUP]).detections) == 1
+    with pytest.raises(ModelError, match="location tokens"):
+        loaded(paligemma, convention="thousand").ground(CUP_LEFT, [CUP])
