@@ -34,6 +34,8 @@ class ModelFamily:
         again: added to a prompt whose reply could not be read; empty = the same prompt would get the same reply, and
             it is not asked again.
         json_boxes: it answers in JSON with boxes, and keeps to a JSON schema where a server enforces one.
+        finds_all: whether `every` asks for all objects of a category; else for what the category describes, and of
+            several such objects the model may name one.
         several_points: it puts several points on one object.
         special_places: places are marked with special tokens of its tokenizer.
         multiple: its processor rounds the sides of images to a multiple of this, pixels.
@@ -52,6 +54,7 @@ class ModelFamily:
     model_types: tuple[str, ...] = ()
     again: str = ""
     json_boxes: bool = False
+    finds_all: bool = True
     several_points: bool = False
     special_places: bool = False
     multiple: int = 1
@@ -141,7 +144,7 @@ _ROWS: tuple[ModelFamily, ...] = (
     ModelFamily(
         "roborefer", r"robo[-_ ]?refer", "point", _ROBOREFER, _ROBOREFER, "fraction",
         ("Zhoues/RoboRefer API/use_api.py:46 and 52 (prompt), 14 and 31 (fractions, list of tuples)",),
-        why_not=_NOT_IN_TRANSFORMERS,
+        finds_all=False, why_not=_NOT_IN_TRANSFORMERS,
     ),
     ModelFamily(
         "robopoint", r"robo[-_ ]?point", "point", _ROBOPOINT, _ROBOPOINT, "fraction",
@@ -149,7 +152,7 @@ _ROWS: tuple[ModelFamily, ...] = (
             "wentaoyuan/RoboPoint README.md:156 and 160 (prompt and reply)",
             "wentaoyuan/RoboPoint robopoint/serve/gradio_web_server.py:142 (form of the reply, fractions)",
         ),
-        several_points=True, why_not=_NOT_IN_TRANSFORMERS,
+        finds_all=False, several_points=True, why_not=_NOT_IN_TRANSFORMERS,
     ),
     ModelFamily(
         "paligemma", r"pali[-_ ]?gemma", "box", "detect {}", "detect {}", "bins-1024-yx",
@@ -167,7 +170,7 @@ _ROWS: tuple[ModelFamily, ...] = (
             "OpenGVLab/InternVL internvl_chat/eval/refcoco/evaluate_grounding.py:261 (prompt), 198 (thousandths)",
             "OpenGVLab/InternVL streamlit_demo/app.py:195 (form of the reply), model_worker.py:172 (special tokens)",
         ),
-        ("internvl",), special_places=True, in_process=("vlm",),
+        ("internvl",), finds_all=False, special_places=True, in_process=("vlm",),
     ),
     ModelFamily(
         "robobrain2", r"robo[-_ ]?brain[-_ ]?2(\.0)?(?![.\d])", "box", _REGION + "{}.", _REGION + "{}.",
@@ -176,7 +179,7 @@ _ROWS: tuple[ModelFamily, ...] = (
             *_RESIZED,
             "FlagOpen/RoboBrain2.0 inference.py:83 (prompt), 182 (form of the reply, pixels of the image)",
         ),
-        multiple=28, in_process=("vlm",),
+        finds_all=False, multiple=28, in_process=("vlm",),
     ),
     ModelFamily(
         "embodied-r1", r"embodied[-_ ]?r1(?![.\d])", "point", _EMBODIED_R1, _EMBODIED_R1, "resized-absolute",
@@ -185,12 +188,12 @@ _ROWS: tuple[ModelFamily, ...] = (
             "pickxiguapi/Embodied-R1 eval/hf_inference_roborefit.py:99 (prompt), inference_example.py:48 (thinking)",
             "pickxiguapi/Embodied-R1 eval/hf_inference_where2place.py:69 (whole numbers are pixels)",
         ),
-        several_points=True, multiple=28, in_process=("vlm",),
+        finds_all=False, several_points=True, multiple=28, in_process=("vlm",),
     ),
     ModelFamily(
         "cosmos-reason2", r"cosmos[-_ ]?reason[-_ ]?2", "box", _COSMOS, _COSMOS, "",
         ("nvidia-cosmos/cosmos-reason2 prompts/2d_grounding.yaml:17 (prompt); the coordinates are not documented",),
-        in_process=("vlm",),
+        finds_all=False, in_process=("vlm",),
     ),
     ModelFamily(
         "gemma3", r"(?<![a-z])gemma[-_ ]?3(?![\dnb])", "box", "", "", "",

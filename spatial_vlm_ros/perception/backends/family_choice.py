@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.perception.backends.families import FAMILIES, ModelFamily
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 
+_log = logging.getLogger(__name__)
 _STATE_BOTH = f'convention=… (one of {", ".join(CONVENTIONS)}) and prompt="… {{}} …", with {{}} for the name to find'
 
 
@@ -73,7 +75,7 @@ def asked(
         words = _template(prompt)
         if row is None:
             row = ModelFamily("stated", "", "box", words, words, "", ("the options of the backend",))
-        row = replace(row, every=words, one=words, again="", json_boxes=False)
+        row = replace(row, every=words, one=words, again="", json_boxes=False, finds_all=True)
     if row is None:
         if convention:
             return None
@@ -87,6 +89,15 @@ def asked(
         repair = f"find it out for this model and state it: {_STATE_BOTH}"
         raise InputError(f"option {' and '.join(row.unknown)}", got, "the value for this model", repair)
     return row
+
+
+def warn_of_one(row: ModelFamily | None, model: str) -> None:
+    """Say in the log that a model may name one object of several, where its family is asked so."""
+    if row is not None and not row.finds_all:
+        _log.warning(
+            "%s: the prompt of %s models asks for one object of each name; others of that name may be missed, and then "
+            "nobody is asked which one is meant", model, row.name,
+        )  # fmt: skip
 
 
 def _template(prompt: str) -> str:

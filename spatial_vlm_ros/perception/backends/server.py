@@ -26,7 +26,7 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.families import ModelFamily
-from spatial_vlm_ros.perception.backends.family_choice import asked
+from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
 from spatial_vlm_ros.perception.backends.point_objects import (
     MaskedObject,
     MaskModel,
@@ -290,6 +290,7 @@ def load(
     if row is not None and not row.chat:
         backend = f"use the backend {' or '.join(row.in_process)}"
         raise InputError("option model", f"{model!r} of the family {row.name}", "a model that chats", backend)
+    warn_of_one(row, model)
     asking = chat.ChatPrompt(
         model=model,
         convention=CONVENTIONS[row.convention if row is not None else convention],

@@ -15,7 +15,7 @@ from typing import Any
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import AUTO_CLASS, FAMILIES, ModelFamily
-from spatial_vlm_ros.perception.backends.family_choice import asked
+from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
 from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
 from spatial_vlm_ros.perception.backends.point_objects import mask_model_of
 from spatial_vlm_ros.perception.backends.prompts import token_limit
@@ -84,6 +84,7 @@ def load(
             "option prompt", "nothing", "a text with {}", f"state prompt, or family: {', '.join(FAMILIES)}"
         )
     _check_loadable(row, kind, folder.name)
+    warn_of_one(row, model)
     maker = mask_model_of(masks, masks_model, row, preset=preset, **given)
     processor = loading.processor(model, model=NAME, cls=_processor_class(kind))  # the first to say what is missing
     prepare = _preparation(processor, kind, row)

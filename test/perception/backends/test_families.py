@@ -10,7 +10,7 @@ import pytest
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.perception.backends import BACKENDS
 from spatial_vlm_ros.perception.backends.families import AGAIN, EVERY, FAMILIES, ONE
-from spatial_vlm_ros.perception.backends.family_choice import asked, recognised
+from spatial_vlm_ros.perception.backends.family_choice import asked, recognised, warn_of_one
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replies import parse_reply
 
@@ -209,6 +209,19 @@ def test_a_fact_that_no_source_tells_has_to_be_stated(model: str, missing: str) 
 
 def test_a_stated_convention_alone_leaves_the_prompt_to_the_backend() -> None:
     assert asked("my-model", convention="thousand") is None
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if FAMILIES[name].every])
+def test_a_prompt_that_asks_for_one_object_is_said_in_the_log(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_one(FAMILIES[name], "mine")
+    all_of_them = {"qwen2.5-vl", "qwen3-vl", "molmo2", "molmo", "paligemma", "florence-2"}
+    assert ("may be missed" in caplog.text) is (name not in all_of_them)
+
+
+def test_a_prompt_of_the_user_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_one(asked("RoboRefer-8B", prompt="Point to every {}"), "RoboRefer-8B")
+    warn_of_one(asked("mine", convention="thousand"), "mine")
+    assert caplog.text == ""
 
 
 def test_what_is_stated_replaces_the_facts_of_a_family() -> None:
