@@ -35,7 +35,7 @@ def test_a_row_is_whole_or_says_what_it_lacks(name: str) -> None:
         ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-vl"),
         ("qwen2.5vl:7b", "qwen2.5-vl"),
         ("Qwen/Qwen3-VL-30B-A3B-Instruct", "qwen3-vl"),
-        ("/home/robopoint/Qwen3-VL-4B/", "qwen3-vl"),
+        ("/models/robopoint/Qwen3-VL-4B/", "qwen3-vl"),
         ("allenai/Molmo2-8B", "molmo2"),
         ("allenai/Molmo-7B-D-0924", "molmo"),
         ("allenai/MolmoPoint-8B", None),
