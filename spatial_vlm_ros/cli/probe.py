@@ -45,7 +45,7 @@ def probe(
 
     \b
     Examples:
-      spatial-vlm probe server --grounder-options "model=Qwen3-VL url=http://127.0.0.1:8000/v1 convention=thousand"
+      spatial-vlm probe server --grounder-options "model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1"
       spatial-vlm probe qwen-vl --grounder-options "model=/models/Qwen2.5-VL-3B-Instruct"
       spatial-vlm probe my_package.eyes:load
       spatial-vlm probe /models/llava-1.5-7b-hf --blindness --out report

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reply says in words beside its places: plain negations, and words that speak against the places.
 
-"There are none." is Molmo2's way to say that nothing of what was asked for is there; others write "There are no cups in
-the image." or "I don't see a mug.".
+"There are none." is Molmo2's way to say that nothing of what was asked for is there, "This isn't in the image." that of
+Molmo; others write "There are no cups in the image." or "I don't see a mug.".
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _NEGATIONS = tuple(
         rf"there (?:is|are|was|were) none(?: {_SEEN})?" + _WHERE,
         rf"there (?:is|are|was|were) (?:no|not any|not a|not an) {_NAMED}(?: {_SEEN})?" + _WHERE,
         rf"there (?:isn['’]t|aren['’]t) (?:a|an|any) {_NAMED}(?: {_SEEN})?" + _WHERE,
+        r"(?:this|it|that)(?: is|['’]s) not " + _SEEN + _WHERE,
+        r"(?:this|it|that) (?:is not|isn['’]t)(?: " + _SEEN + ")?" + _WHERE[:-1],
         rf"(?:no|none of the) {_NAMED} (?:is|are|was|were|could be|can be) {_SEEN}" + _WHERE,
         rf"no {_NAMED} {_SEEN}" + _WHERE,
         rf"(?:the|this) (?:image|picture|photo|scene) (?:does not|doesn['’]t) (?:contain|show|include|have) {_NAMED}",

@@ -20,6 +20,7 @@ BACKENDS: dict[str, str] = {
     "qwen-vl": "spatial_vlm_ros.perception.backends.qwen_vl:load",
     "sam2": "spatial_vlm_ros.perception.backends.sam2:load",
     "server": "spatial_vlm_ros.perception.backends.server:load",
+    "vlm": "spatial_vlm_ros.perception.backends.vlm:load",
 }
 """Backend name → "module:function" that loads it; what the module needs is imported then and never before.
 

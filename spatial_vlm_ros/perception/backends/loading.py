@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -325,6 +326,9 @@ def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
     """What an exception of transformers, torch or safetensors means for the user."""
     if isinstance(error, ImportError):
         return _not_installed(error, model)
+    lacking = re.search(r"Missing optional dependencies: ([\w-]+)", str(error))  # a ValueError of transformers 5
+    if lacking is not None:
+        return DependencyError(lacking.group(1), f"pip install {lacking.group(1)}: the processor in {folder} needs it")
     if "trust_remote_code" in str(error):
         repair = "choose a model whose code is part of transformers"
         return ModelError(model, f"{folder} needs code of its own, which is never run", repair)

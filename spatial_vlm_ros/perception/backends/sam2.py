@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "sam2": masks by SAM 2 (2408.00714) for the boxes of any other grounder.
+"""Backend "sam2": masks by SAM 2 (2408.00714) for the boxes of any other grounder, and for points.
 
 The image is prepared here and not by the model's own image processor, which needs torchvision; the steps and their
-numbers are those of its preprocessor_config.json. The image is encoded once for each request, the boxes are decoded
-in batches. A box is no ambiguous prompt, so one mask is asked for and not the three of a point.
+numbers are those of its preprocessor_config.json. The image is encoded once for each request, the boxes or points are
+decoded in batches. A box is no ambiguous prompt, so one mask is asked for. A point may mean a part, an object or a
+group: three masks are asked for, and the one that the model itself scores highest is taken (2408.00714, section 4).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
 
 NAME = "sam2"
 KINDS = (NAME,)
@@ -64,7 +66,7 @@ class Preparation:
 
 
 class Segmenter:
-    """Gives masks for boxes.
+    """Gives masks for boxes and for points.
 
     Args:
         model: Sam2Model on the runner's device.
@@ -99,6 +101,21 @@ class Segmenter:
         """
         return tuple(self.runner.over(boxes, self._forward(rgb)))
 
+    def point_masks(self, rgb: Rgb, points: Sequence[Point]) -> tuple[Mask | None, ...]:
+        """Masks of what lies at points.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            points: x, y in pixels, (0, 0) being the top-left corner of the image.
+
+        Returns:
+            For each point (H, W) bool, or None where the model finds nothing.
+
+        Raises:
+            ModelError, ModelTimeoutError: as `masks`.
+        """
+        return tuple(self.runner.over(points, self._at_points(rgb)))
+
     def warm_up(self) -> float:
         """Run once on a grey image with a full batch; gives the seconds it took.
 
@@ -110,27 +127,59 @@ class Segmenter:
         return self.runner.warm_up(boxes, self._forward(grey))
 
     def _forward(self, rgb: Rgb) -> Callable[[Sequence[Box], int], list[Mask | None]]:
-        """What the runner calls with a batch of boxes; the image is encoded at the first call."""
+        """What the runner calls with a batch of boxes."""
+        decode = self._decoder(rgb)
+
+        def forward(boxes: Sequence[Box], _: int) -> list[Mask | None]:
+            masks, _scores = decode(boxes, "input_boxes")
+            return [_inside(mask, box) for mask, box in zip(masks[:, 0], boxes, strict=True)]
+
+        return forward
+
+    def _at_points(self, rgb: Rgb) -> Callable[[Sequence[Point], int], list[Mask | None]]:
+        """What the runner calls with a batch of points."""
+        decode = self._decoder(rgb)
+
+        def forward(points: Sequence[Point], _: int) -> list[Mask | None]:
+            masks, scores = decode(points, "input_points")
+            best = [mask[score.argmax()] for mask, score in zip(masks, scores, strict=True)]
+            return [mask if mask.any() else None for mask in best]
+
+        return forward
+
+    def _decoder(
+        self, rgb: Rgb
+    ) -> Callable[[Sequence[Sequence[float]], str], tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]]:
+        """What gives masks and their scores for B prompts in pixels; the image is encoded at its first call.
+
+        It returns (B, M, H, W) bool and (B, M) float32; M is 1 for boxes, 3 for points.
+        """
         height, width = rgb.shape[:2]
         encoded: list[Any] = []
 
-        def forward(boxes: Sequence[Box], _: int) -> list[Mask | None]:
+        def decode(
+            prompts: Sequence[Sequence[float]], kind: str
+        ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
             import torch
 
             device, dtype = self.runner.device, self.runner.dtype
             if not encoded:
                 encoded.append(self._model.get_image_embeddings(self._prepare(rgb, device).to(dtype)))
-            scale = torch.tensor([self._prepare.side / width, self._prepare.side / height] * 2, device=device)
-            prompt = torch.tensor(boxes, device=device)[None] * scale
-            output = self._model(
-                image_embeddings=list(encoded[0]), input_boxes=prompt.to(dtype), multimask_output=False
-            )
-            logits = output.pred_masks[0].float()
-            check_finite(NAME, masks=logits)
+            scale = torch.tensor([self._prepare.side / width, self._prepare.side / height], device=device)
+            prompt = torch.tensor(prompts, device=device)[None] * scale.repeat(len(prompts[0]) // 2)
+            given: dict[str, Any] = {kind: prompt.to(dtype)}
+            if kind == "input_points":
+                given = {
+                    kind: prompt[:, :, None].to(dtype),  # one point to each object
+                    "input_labels": torch.ones((1, len(prompts), 1), dtype=torch.int32, device=device),
+                }
+            output = self._model(image_embeddings=list(encoded[0]), multimask_output=kind == "input_points", **given)
+            logits, scores = output.pred_masks[0].float(), output.iou_scores[0].float()
+            check_finite(NAME, masks=logits, scores=scores)
             full = torch.nn.functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-            return [_inside(mask, box) for mask, box in zip((full[:, 0] > 0.0).cpu().numpy(), boxes, strict=True)]
+            return (full > 0.0).cpu().numpy(), scores.cpu().numpy()
 
-        return forward
+        return decode
 
 
 class MaskedGrounder:

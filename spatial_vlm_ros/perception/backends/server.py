@@ -25,8 +25,19 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
+from spatial_vlm_ros.perception.backends.families import ModelFamily
+from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
+from spatial_vlm_ros.perception.backends.point_objects import (
+    MaskedObject,
+    MaskModel,
+    mask_model_of,
+    with_boxes,
+    with_masks_of,
+)
+from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
 from spatial_vlm_ros.perception.backends.server_http import Client, ServerDownError
 from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, chosen, number, server_client
+from spatial_vlm_ros.perception.backends.server_wire import Deadline
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
@@ -51,6 +62,7 @@ class ServerGrounder:
         name: of model and server, for errors.
         fallback: answers where the server is down, or None.
         fallback_name: of it, for errors.
+        masks: makes objects of points, and masks of boxes; None = boxes stay as they are, and points are refused.
 
     Attributes:
         probed: whether a probe has confirmed the convention.
@@ -63,13 +75,16 @@ class ServerGrounder:
         name: str,
         fallback: Grounder | None = None,
         fallback_name: str = "",
+        masks: MaskModel | None = None,
     ) -> None:
         self.name, self.fallback_name = name, fallback_name
-        self._client, self._asking, self._fallback = client, asking, fallback
+        self._client, self._asking, self._fallback, self._masks = client, asking, fallback, masks
         self.probed = False
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Ask for all objects that the phrases' categories name, in one request; see Grounder.ground.
+        """Ask for all objects that the phrases' categories name; see Grounder.ground.
+
+        A family that answers in JSON is asked for all of them in one request, another in one request for each.
 
         Args:
             rgb: (H, W, 3) uint8.
@@ -93,12 +108,16 @@ class ServerGrounder:
         sent = chat.image(rgb, self._asking)
         if not names:
             return Grounding((), label_match(phrases, ()))
-        request = chat.find_request(names, sent, self._asking)
         try:
-            found = self._ask(request, rgb, sent)
+            if self._asking.family is not None:
+                return self._ground_each(self._asking.family, rgb, phrases, sent)
+            found = self._ask(chat.find_request(names, sent, self._asking), rgb, sent)
         except ServerDownError as down:
             return self._by_fallback(down, rgb, phrases)
-        return self._grounding(found, rgb, phrases)
+        if self._masks is None:
+            return self._grounding(found, rgb, phrases)
+        objects = with_boxes(found, rgb, self._masks, several=False, model=self.name)
+        return with_masks_of(self._grounding([one.named for one in objects], rgb, phrases), objects)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Ask for what a description means; the fallback is not asked, for its opinion has another reliability.
@@ -119,7 +138,7 @@ class ServerGrounder:
             ModelError: the server refuses or answers what cannot be used.
         """
         sent = chat.image(rgb, self._asking)
-        return self._ask(chat.refer_request(words, sent, self._asking), rgb, sent)
+        return self._ask(self._refer_request(words, sent), rgb, sent)
 
     @property
     def convention(self) -> Convention:
@@ -134,7 +153,7 @@ class ServerGrounder:
             InputError, ServerTimeoutError, ServerDownError, ModelError: as `refer`.
         """
         sent = chat.image(rgb, self._asking)
-        return self._said(chat.refer_request(words, sent, self._asking)).text, sent.size
+        return self._said(self._refer_request(words, sent)).text, sent.size
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """Which of some answers the model's reply names; the fallback is not asked. See questioning.py.
@@ -153,12 +172,38 @@ class ServerGrounder:
             self._said(chat.answer_request(question, choices, sent, self._asking)).text, choices, self.name
         )
 
-    def _said(self, request: dict[str, Any], partly: bool = False) -> chat.ChatReply:
-        data = self._client.post("/chat/completions", json.dumps(request).encode("ascii"))
-        return chat.said(data, self.name, partly)
+    def _ground_each(
+        self, family: ModelFamily, rgb: Rgb, phrases: Sequence[NounPhrase], sent: chat.SentImage
+    ) -> Grounding:
+        """Ask for each category with the family's own prompt, all within one budget of time."""
+        deadline = self._client.deadline()
+        objects: dict[str, tuple[MaskedObject, ...]] = {}
+        for category in dict.fromkeys(quoted(phrase.category) for phrase in phrases):
+            request = chat.prompt_request(family.every.format(category), sent, self._asking)
+            found = [
+                dataclasses.replace(one, score=_UNKNOWN if one.score is None else one.score)
+                for one in self._ask(request, rgb, sent, deadline)
+            ]
+            several = family.several_points
+            objects[category] = with_boxes(found, rgb, self._masks, several=several, model=self.name)
+        named = {category: tuple(one.named for one in given) for category, given in objects.items()}
+        grounded = grounding(named, phrases, rgb, self.name)
+        return with_masks_of(grounded, [one for given in objects.values() for one in given])
 
-    def _ask(self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage) -> tuple[NamedObject, ...]:
-        said = self._said(request, partly=True)
+    def _refer_request(self, words: str, sent: chat.SentImage) -> dict[str, Any]:
+        family = self._asking.family
+        if family is None:
+            return chat.refer_request(words, sent, self._asking)
+        return chat.prompt_request(family.one.format(quoted(words)), sent, self._asking)
+
+    def _said(self, request: dict[str, Any], deadline: Deadline | None = None, partly: bool = False) -> chat.ChatReply:
+        body = json.dumps(request).encode("ascii")
+        return chat.said(self._client.post("/chat/completions", body, deadline), self.name, partly)
+
+    def _ask(
+        self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage, deadline: Deadline | None = None
+    ) -> tuple[NamedObject, ...]:
+        said = self._said(request, deadline, partly=True)
         try:
             read = parse_reply(
                 said.text,
@@ -220,15 +265,19 @@ class ServerGrounder:
 def load(
     model: str,
     url: str = DEFAULT_URL,
-    convention: str = "thousand",
+    convention: str = "",
+    family: str = "",
+    prompt: str = "",
     key_env: str = "",
     ca_file: str = "",
     schema: str = "strict",
     logprobs: str = "yes",
     image: str = "jpeg",
     longest_side: str = "1280",
-    multiple: str = "1",
+    multiple: str = "",
     max_tokens: str = "1024",
+    masks: str = "",
+    masks_model: str = "",
     connect_timeout: str = "3",
     read_timeout: str = "20",
     budget: str = "25",
@@ -240,25 +289,34 @@ def load(
     """Load the backend; a server that does not run yet is not probed. The options: docs/model_server.md.
 
     Raises:
-        InputError: an option is wrong, or the API key would cross a network in clear text.
-        UnknownNameError: no such convention, image format or fallback.
+        InputError: an option is wrong, the model's family is not known and neither it nor a convention is stated, the
+            family writes points and no masks are asked for, or the API key would cross a network in clear text.
+        UnknownNameError: no such family, convention, image format, kind of masks or fallback.
         FileError: the file of certificates cannot be read.
-        ModelError: the fallback cannot be loaded, or the server refuses.
+        DependencyError: masks are asked for, and torch or transformers is not installed.
+        ModelError: the fallback or the model of masks cannot be loaded, or the server refuses.
         ConventionError: the model writes places in another way than stated.
     """
     client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
+    row = asked(model, family=family, prompt=prompt, convention=convention)
+    if row is not None and not row.chat:
+        backend = f"use the backend {' or '.join(row.in_process)}"
+        raise InputError("option model", f"{model!r} of the family {row.name}", "a model that chats", backend)
+    warn_of_one(row, model)
     asking = chat.ChatPrompt(
         model=model,
-        convention=chosen("convention", convention, CONVENTIONS),
+        convention=CONVENTIONS[row.convention if row is not None else convention],
         schema=chosen("schema", schema, _SCHEMAS),
         logprobs=chosen("logprobs", logprobs, _ANSWERS),
         image=cast("chat.ImageFormat", image),
         longest_side=number("longest_side", longest_side, int),
-        multiple=number("multiple", multiple, int),
+        multiple=number("multiple", multiple, int) if multiple else (1 if row is None else row.multiple),
         max_tokens=number("max_tokens", max_tokens, int),
+        family=None if row is None or row.json_boxes else row,
     )
+    mask_model = mask_model_of(masks, masks_model, row)
     other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
-    grounder = ServerGrounder(client, asking, name, other, fallback)
+    grounder = ServerGrounder(client, asking, name, other, fallback, mask_model)
     if chosen("probe", probe, _ANSWERS):
         try:
             grounder.probed = check_convention(name, grounder)

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import cv2
@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
+from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.coordinates import Convention
 from spatial_vlm_ros.types import Rgb
 
@@ -56,6 +57,7 @@ class ChatPrompt:
         multiple: both sides of the sent image are multiples of this, pixels, so that a model that rounds them so
             (Qwen2.5-VL: 28) sees the very image that was sent.
         max_tokens: of an answer.
+        family: whose own prompts are used, one request for each name; None = all names at once, in JSON.
 
     Raises:
         InputError: no model name, or a number out of its range.
@@ -70,6 +72,7 @@ class ChatPrompt:
     longest_side: int = 1280
     multiple: int = 1
     max_tokens: int = 1024
+    family: ModelFamily | None = None
 
     def __post_init__(self) -> None:
         if not self.model.strip():
@@ -162,6 +165,19 @@ def refer_request(words: str, sent: SentImage, asking: ChatPrompt) -> dict[str, 
         "description as its label, and more than one thing only where it means several. "
     )
     return _request(asked, [words], sent, asking)
+
+
+def prompt_request(prompt: str, sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
+    """The request with a family's own prompt: without system prompt and schema, neither of which it was trained with.
+
+    Args:
+        prompt: of the family, with the quoted name in it.
+        sent: the image.
+        asking: how.
+    """
+    request = _chat("", prompt, sent, replace(asking, schema=False), "", {})
+    request["messages"] = request["messages"][1:]
+    return request
 
 
 def answer_request(question: str, choices: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:

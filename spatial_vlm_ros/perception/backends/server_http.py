@@ -116,12 +116,17 @@ class Client:
         if address.scheme == "https" and tls is None:
             self._tls = ssl.create_default_context()
 
-    def post(self, path: str, body: bytes) -> bytes:
+    def deadline(self) -> Deadline:
+        """The moment at which a request that begins now has spent its budget."""
+        return Deadline(time.monotonic() + self._limits.budget_s)
+
+    def post(self, path: str, body: bytes, deadline: Deadline | None = None) -> bytes:
         """Send a JSON body, again where the server is busy or away, and return the body of its answer 200.
 
         Args:
             path: below the address's own.
             body: JSON.
+            deadline: that several posts of one request share; None = one of its own.
 
         Raises:
             ServerTimeoutError: nothing within the limits of time.
@@ -129,7 +134,7 @@ class Client:
             ModelError: the server refuses the request, redirects it elsewhere, shows a certificate that does not hold,
                 breaks HTTP, or answers more than `most_bytes`.
         """
-        deadline = Deadline(time.monotonic() + self._limits.budget_s)
+        deadline = deadline or self.deadline()
         attempt = 0
         while True:
             attempt += 1

@@ -23,60 +23,62 @@ import jsonschema
 import numpy as np
 import numpy.typing as npt
 
+SYSTEM_MESSAGE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"role": {"const": "system"}, "content": {"type": "string", "minLength": 1}},
+    "required": ["role", "content"],
+    "additionalProperties": False,
+}
+
+USER_MESSAGE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "role": {"const": "user"},
+        "content": {
+            "type": ["array", "string"],  # a string where there is no picture
+            "minLength": 1,
+            "prefixItems": [
+                {
+                    "type": "object",
+                    "properties": {
+                        "type": {"const": "image_url"},
+                        "image_url": {
+                            "type": "object",
+                            "properties": {
+                                "url": {"type": "string", "pattern": "^data:image/(jpeg|png);base64,"},
+                                "detail": {"enum": ["auto", "low", "high"]},
+                            },
+                            "required": ["url"],
+                            "additionalProperties": False,
+                        },
+                    },
+                    "required": ["type", "image_url"],
+                    "additionalProperties": False,
+                },
+                {
+                    "type": "object",
+                    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+                    "required": ["type", "text"],
+                    "additionalProperties": False,
+                },
+            ],
+            "minItems": 2,
+            "maxItems": 2,
+        },
+    },
+    "required": ["role", "content"],
+    "additionalProperties": False,
+}
+
 REQUEST_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "model": {"type": "string", "minLength": 1},
         "messages": {
             "type": "array",
-            "minItems": 2,
-            "maxItems": 2,
-            "prefixItems": [
-                {
-                    "type": "object",
-                    "properties": {"role": {"const": "system"}, "content": {"type": "string", "minLength": 1}},
-                    "required": ["role", "content"],
-                    "additionalProperties": False,
-                },
-                {
-                    "type": "object",
-                    "properties": {
-                        "role": {"const": "user"},
-                        "content": {
-                            "type": ["array", "string"],  # a string where there is no picture
-                            "minLength": 1,
-                            "prefixItems": [
-                                {
-                                    "type": "object",
-                                    "properties": {
-                                        "type": {"const": "image_url"},
-                                        "image_url": {
-                                            "type": "object",
-                                            "properties": {
-                                                "url": {"type": "string", "pattern": "^data:image/(jpeg|png);base64,"},
-                                                "detail": {"enum": ["auto", "low", "high"]},
-                                            },
-                                            "required": ["url"],
-                                            "additionalProperties": False,
-                                        },
-                                    },
-                                    "required": ["type", "image_url"],
-                                    "additionalProperties": False,
-                                },
-                                {
-                                    "type": "object",
-                                    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-                                    "required": ["type", "text"],
-                                    "additionalProperties": False,
-                                },
-                            ],
-                            "minItems": 2,
-                            "maxItems": 2,
-                        },
-                    },
-                    "required": ["role", "content"],
-                    "additionalProperties": False,
-                },
+            "anyOf": [
+                {"minItems": 2, "maxItems": 2, "prefixItems": [SYSTEM_MESSAGE, USER_MESSAGE]},
+                {"minItems": 1, "maxItems": 1, "prefixItems": [USER_MESSAGE]},  # a family's own prompt
             ],
         },
         "temperature": {"type": "number", "minimum": 0, "maximum": 2},
@@ -120,7 +122,7 @@ class Received:
 
     @property
     def text(self) -> str:
-        content = self.body["messages"][1]["content"]
+        content = self.body["messages"][-1]["content"]
         return str(content if isinstance(content, str) else content[1]["text"])
 
     @property
@@ -192,9 +194,9 @@ def checked(path: str, headers: dict[str, str], data: bytes) -> Received:
     if "response_format" in body:
         jsonschema.Draft202012Validator.check_schema(body["response_format"]["json_schema"]["schema"])
         strict(body["response_format"]["json_schema"]["schema"])
-    if isinstance(body["messages"][1]["content"], str):
+    if isinstance(body["messages"][-1]["content"], str):
         return Received(path, headers, body, np.zeros((0, 0, 3), np.uint8))
-    kind, _, coded = body["messages"][1]["content"][0]["image_url"]["url"].partition(";base64,")
+    kind, _, coded = body["messages"][-1]["content"][0]["image_url"]["url"].partition(";base64,")
     encoded = base64.b64decode(coded, validate=True)
     if encoded[:3] != (b"\xff\xd8\xff" if kind == "data:image/jpeg" else b"\x89PN"):
         raise ValueError(f"a picture that is no {kind}")

@@ -35,4 +35,7 @@ def unused_address() -> Iterator[str]:
 
 
 def client(url: str, **options: str) -> ServerGrounder:
-    return load(**{"model": "tiny", "url": url, "retries": "0", "connect_timeout": "2", "probe": "no", **options})
+    given = {"model": "tiny", "url": url, "retries": "0", "connect_timeout": "2", "probe": "no", **options}
+    if "family" not in given and given["model"] == "tiny":  # a name that tells nothing of a family
+        given.setdefault("convention", "thousand")
+    return load(**given)

@@ -20,8 +20,9 @@ from tiny_vlms import HEIGHT, WIDTH, Lesson, scene
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import qwen_vl
+from spatial_vlm_ros.perception.backends.families import AGAIN, EVERY, ONE
 from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
-from spatial_vlm_ros.perception.backends.qwen_vl import AGAIN, EVERY, ONE, QwenVl
+from spatial_vlm_ros.perception.backends.qwen_vl import QwenVl
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError
 from spatial_vlm_ros.types import NounPhrase, Rgb

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError  # noqa: E402
 from spatial_vlm_ros.perception.backends import qwen_vl  # noqa: E402
-from spatial_vlm_ros.perception.backends.qwen_vl import EVERY, ONE, QwenVl  # noqa: E402
+from spatial_vlm_ros.perception.backends.families import EVERY, FAMILIES, ONE  # noqa: E402
+from spatial_vlm_ros.perception.backends.qwen_vl import QwenVl  # noqa: E402
 from spatial_vlm_ros.types import NounPhrase  # noqa: E402
 from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
 from spatial_vlm_ros.vlm.remedies import norms  # noqa: E402
@@ -71,7 +73,8 @@ def lessons(kind: str) -> list[Lesson]:
 @pytest.fixture(autouse=True)
 def _asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be read is asked again in the same words: by hand a model is asked once."""
-    monkeypatch.setattr(qwen_vl, "AGAIN", "")
+    rows = {name: dataclasses.replace(row, again="") for name, row in FAMILIES.items()}
+    monkeypatch.setattr(qwen_vl, "ROWS", rows)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(KINDS[0], marks=SLOW), *KINDS[1:]])

@@ -261,7 +261,7 @@ def test_a_point_is_an_answer_to_words_and_none_to_phrases(rgb: Rgb) -> None:
 )
 def test_a_wrong_option_is_refused_when_loading(options: dict[str, str], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        load(**{"model": "tiny", **options})
+        load(**{"model": "tiny", "convention": "thousand", **options})
 
 
 def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_a_sentence_is_resolved_through_a_server_in_the_worker_process() -> None
 def test_a_dead_server_is_a_model_error_of_the_resolver_and_never_not_found(away: str) -> None:
     frame, _ = chicks_and_cup_frame()
     resolver = Resolver(
-        grounder=load_grounder(f"{load.__module__}:load", {"model": "tiny", "url": away, "retries": "0"})
+        grounder=load_grounder(f"{load.__module__}:load", {"model": "qwen3-vl", "url": away, "retries": "0"})
     )
     resolution = resolver.resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.MODEL_ERROR

@@ -263,19 +263,19 @@ def test_the_key_is_sent_and_never_shown(
 def test_a_missing_or_malformed_key_is_said_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(InputError, match="'MY_KEY': got nothing"):
-        load("tiny", key_env="MY_KEY")
+        load("qwen3-vl", key_env="MY_KEY")
     monkeypatch.setenv("MY_KEY", f"{KEY}\r\nX-Evil: 1")
     with pytest.raises(InputError, match="characters that no key has") as caught:
-        load("tiny", key_env="MY_KEY")
+        load("qwen3-vl", key_env="MY_KEY")
     assert KEY not in str(caught.value)
 
 
 def test_a_key_does_not_cross_a_network_in_clear_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     with pytest.raises(InputError, match="expected https"):
-        load("tiny", "http://10.0.0.7:8000/v1", key_env="MY_KEY")
+        load("qwen3-vl", "http://10.0.0.7:8000/v1", key_env="MY_KEY")
     for url in ("https://10.0.0.7/v1", "http://localhost:8000/v1", "http://[::1]:8000/v1"):
-        assert isinstance(load("tiny", url, key_env="MY_KEY", probe="no"), ServerGrounder)
+        assert isinstance(load("qwen3-vl", url, key_env="MY_KEY", probe="no"), ServerGrounder)
 
 
 def test_no_key_no_header(rgb: Rgb) -> None:
@@ -373,7 +373,7 @@ def test_a_fallback_that_crashes_is_named_and_a_cancellation_stays_one(rgb: Rgb,
 
 def test_two_servers_that_are_too_slow_are_a_timeout(rgb: Rgb) -> None:
     with serving(contract.silent) as server:
-        options = f"model=second url={server.url} budget=0.2 probe=no"
+        options = f"model=second convention=thousand url={server.url} budget=0.2 probe=no"
         here = "spatial_vlm_ros.perception.backends.server:load"
         grounder = client(server.url, budget="0.2", fallback=here, fallback_options=options)
         with pytest.raises(ModelTimeoutError, match="second at") as caught:
@@ -383,4 +383,4 @@ def test_two_servers_that_are_too_slow_are_a_timeout(rgb: Rgb) -> None:
 
 def test_a_fallback_that_does_not_exist_is_said_at_once() -> None:
     with pytest.raises(UnknownNameError, match="nonsense"):
-        load("tiny", fallback="nonsense")
+        load("qwen3-vl", fallback="nonsense")

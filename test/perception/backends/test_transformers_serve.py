@@ -191,7 +191,7 @@ class Served:
 
     def client(self, **options: str) -> ServerGrounder:
         given = {"image": "png", "read_timeout": "60", "budget": "60", "retries": "0", **options}
-        return load(**{"model": self.model, "url": self.url, "probe": "no", **given})
+        return load(**{"model": self.model, "url": self.url, "convention": "thousand", "probe": "no", **given})
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], int]:
@@ -269,12 +269,12 @@ def test_an_answer_cut_off_is_an_error(served: Served) -> None:
 
 def test_another_model_than_the_served_one_is_refused_with_the_servers_words(served: Served) -> None:
     with pytest.raises(ModelError, match="answered 400 Bad Request: Server is pinned to"):
-        load("someone/else", served.url, probe="no").ground(LEFT, [MUG])
+        load("someone/else", served.url, "thousand", probe="no").ground(LEFT, [MUG])
 
 
 def test_a_path_that_the_server_does_not_have_is_said(served: Served) -> None:
     with pytest.raises(ModelError, match="answered 404 Not Found"):
-        load(served.model, served.url.replace("/v1", "/v9"), probe="no").ground(LEFT, [MUG])
+        load(served.model, served.url.replace("/v1", "/v9"), "thousand", probe="no").ground(LEFT, [MUG])
 
 
 def test_a_late_answer_is_a_timeout_and_the_next_request_works(served: Served) -> None:

@@ -167,14 +167,37 @@ def teach_segmenter(model: Sam2Model, steps: int = 250) -> None:
     _teach(model, loss, steps)
 
 
+def teach_points(model: Sam2Model, steps: int = 250) -> None:
+    """Teach the masks of the two shapes for points on them, as the second of three masks and with the highest score."""
+    rgb, masks = shapes()
+    seen = model.get_image_embeddings(SAM_PREPARATION(rgb, torch.device("cpu")))
+    scale = torch.tensor([SAM_SIDE / WIDTH, SAM_SIDE / HEIGHT])
+    places = [[(22, 26), (19, 23), (27, 30)], [(72, 38), (69, 41), (76, 32)]]
+    points = torch.tensor(places, dtype=torch.float32).view(1, 6, 1, 2) * scale
+    labels = torch.ones((1, 6, 1), dtype=torch.int32)
+    target = torch.from_numpy(masks).float()[:, None].repeat_interleave(3, 0)
+    scores = torch.tensor([0.0, 1.0, 0.0]).expand(6, 3)
+
+    def loss() -> torch.Tensor:
+        output = model(image_embeddings=list(seen), input_points=points, input_labels=labels, multimask_output=True)
+        low = output.pred_masks[0][:, 1:2]
+        logits = torch.nn.functional.interpolate(low, (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
+        likely = logits.sigmoid()
+        dice = 1 - 2 * (likely * target).sum((1, 2, 3)) / (likely + target).sum((1, 2, 3))
+        masked = torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
+        return masked + torch.nn.functional.mse_loss(output.iou_scores[0], scores)
+
+    _teach(model, loss, steps)
+
+
 SAM_PREPARATION = Preparation(SAM_SIDE, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def saved_segmenter(folder: Path, *, taught: bool) -> Path:
-    """A folder with SAM 2 and the preparation that published folders have."""
+def saved_segmenter(folder: Path, *, taught: bool, points: bool = False) -> Path:
+    """A folder with SAM 2, which learned masks for boxes or for points, and the preparation of published folders."""
     model = sam2()
     if taught:
-        teach_segmenter(model)
+        (teach_points if points else teach_segmenter)(model)
     model.save_pretrained(folder)
     content = {
         "image_processor_type": "Sam2ImageProcessorFast",

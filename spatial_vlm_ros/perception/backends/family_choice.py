@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which family a model is of, and how it is asked: what its name and config tell, and what a user states."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.perception.backends.families import FAMILIES, ModelFamily
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+
+_log = logging.getLogger(__name__)
+_STATE_BOTH = f'convention=… (one of {", ".join(CONVENTIONS)}) and prompt="… {{}} …", with {{}} for the name to find'
+
+
+def family_named(name: str) -> ModelFamily:
+    """The family of a name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in FAMILIES:
+        raise UnknownNameError("family", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def recognised(model: str, model_type: str = "") -> ModelFamily | None:
+    """The family of a model.
+
+    Args:
+        model: its name on a server, its id on the hub, or the path of its folder; the part after the last "/" counts.
+        model_type: of its config.json, which tells where the name does not.
+
+    Returns:
+        The family; None where neither tells.
+
+    Raises:
+        InputError: the name is that of several families.
+    """
+    name = model.rstrip("/").rpartition("/")[2].lower()
+    found = [row for row in FAMILIES.values() if re.search(row.named, name)]
+    if len(found) > 1:
+        several = " and ".join(row.name for row in found)
+        raise InputError("option model", repr(model), "the name of one family", f"state family: it could be {several}")
+    if found:
+        return found[0]
+    return next((row for row in FAMILIES.values() if model_type in row.model_types), None)
+
+
+def asked(
+    model: str, *, family: str = "", prompt: str = "", convention: str = "", model_type: str = ""
+) -> ModelFamily | None:
+    """How a model is asked, from what a user states and from its family.
+
+    Args:
+        model: as in `recognised`.
+        family: option; empty = recognised from the model.
+        prompt: option; a text with {} for the phrase, instead of the family's.
+        convention: option, instead of the family's.
+        model_type: as in `recognised`.
+
+    Returns:
+        A row without unknown facts; None where no family is known, and a convention is stated without a prompt.
+
+    Raises:
+        UnknownNameError: no such family or convention.
+        InputError: the family is not known, or lacks a fact that is not stated; or a prompt without one {}.
+    """
+    row = family_named(family) if family else recognised(model, model_type)
+    if convention and convention not in CONVENTIONS:
+        raise UnknownNameError("convention", convention, CONVENTIONS)
+    if prompt:
+        words = _template(prompt)
+        if row is None:
+            row = ModelFamily("stated", "", "box", words, words, "", ("the options of the backend",))
+        row = replace(row, every=words, one=words, again="", json_boxes=False, finds_all=True)
+    if row is None:
+        if convention:
+            return None
+        repair = (
+            f"state family: {', '.join(FAMILIES)}; or state how it is asked and how it writes places: {_STATE_BOTH}"
+        )
+        raise InputError("option model", repr(model), "the name of a model of a known family", repair)
+    row = replace(row, convention=convention or row.convention)
+    if row.unknown:
+        got = f"nothing, and the {' and the '.join(row.unknown)} of {row.name} models is not documented"
+        repair = f"find it out for this model and state it: {_STATE_BOTH}"
+        raise InputError(f"option {' and '.join(row.unknown)}", got, "the value for this model", repair)
+    return row
+
+
+def warn_of_one(row: ModelFamily | None, model: str) -> None:
+    """Say in the log that a model may name one object of several, where its family is asked so."""
+    if row is not None and not row.finds_all:
+        _log.warning(
+            "%s: the prompt of %s models asks for one object of each name; others of that name may be missed, and then "
+            "nobody is asked which one is meant", model, row.name,
+        )  # fmt: skip
+
+
+def _template(prompt: str) -> str:
+    """A prompt of a user for str.format: its one {} stays, other braces are words."""
+    if prompt.count("{}") != 1:
+        repair = 'write the prompt with {} once, where the name to find belongs: "Point to {}."'
+        raise InputError("option prompt", repr(prompt), "a text with one {}", repair)
+    before, after = (part.replace("{", "{{").replace("}", "}}") for part in prompt.split("{}"))
+    return f"{before}{{}}{after}"

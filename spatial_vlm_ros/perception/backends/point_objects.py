@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Points that a model puts on objects, as objects with masks and boxes; nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.perception.backends.families import ModelFamily
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.types import Mask, Rgb
+
+SAME_MASK = 0.8
+"""Overlap (IoU) of masks from which two points are on one object."""
+
+NO_MASKS = "set masks=sam2 masks_model=…, so that its points become objects, or use a model that writes boxes"
+"""What to do where a model writes points and nothing makes objects of them."""
+
+NONE = "none"
+"""Value of the option `masks` of a model that is asked for second opinions alone."""
+
+Box = tuple[float, float, float, float]
+
+
+class MaskModel(Protocol):
+    """Gives masks of objects for boxes and points; `sam2.Segmenter` is one."""
+
+    def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
+        """(H, W) bool of what each box holds, or None; raises ModelError."""
+        ...
+
+    def point_masks(self, rgb: Rgb, points: Sequence[tuple[float, float]]) -> tuple[Mask | None, ...]:
+        """(H, W) bool of what lies at each point, or None; raises ModelError."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedObject:
+    """An object that a reply names, with a box, and its mask where there is one, (H, W) bool."""
+
+    named: NamedObject
+    mask: Mask | None
+
+
+def with_boxes(
+    found: Sequence[NamedObject], rgb: Rgb, masks: MaskModel | None, *, several: bool, model: str
+) -> tuple[MaskedObject, ...]:
+    """Objects of one reply, each with a box: its own, or that around the mask at its point.
+
+    Two points are on one object where their masks overlap by SAME_MASK; where a model puts several points on an
+    object, also where one lies in the mask of the other. The object then gets the mask that holds the most of its
+    points.
+
+    Args:
+        found: of one reply about one name, pixels of `rgb`.
+        rgb: (H, W, 3) uint8.
+        masks: that gives masks; None where the user wants none.
+        several: whether the model puts several points on one object.
+        model: for messages.
+
+    Raises:
+        ModelError: there are points and no `masks`, nothing is found at a point, or the model of masks failed.
+        ModelTimeoutError: the model of masks spent its time budget.
+    """
+    objects: dict[int, MaskedObject] = {}
+    boxed = [(row, one, one.box_xyxy) for row, one in enumerate(found) if one.box_xyxy is not None]
+    if boxed:
+        cut = (None,) * len(boxed) if masks is None else masks.masks(rgb, [box for _, _, box in boxed])
+        objects |= {row: MaskedObject(one, mask) for (row, one, _), mask in zip(boxed, cut, strict=True)}
+    pointed = [
+        (row, one, one.point_xy) for row, one in enumerate(found) if one.box_xyxy is None and one.point_xy is not None
+    ]
+    if pointed and masks is None:
+        raise ModelError(model, "it gives points where boxes are needed", NO_MASKS)
+    if pointed and masks is not None:
+        points = [point for _, _, point in pointed]
+        at = [_found(mask, point, model) for mask, point in zip(masks.point_masks(rgb, points), points, strict=True)]
+        for group in _groups(points, at, several):
+            mask = max((at[n] for n in group), key=lambda mask: sum(_holds(mask, points[n]) for n in group))
+            row, one, _ = pointed[group[0]]
+            objects[row] = MaskedObject(replace(one, box_xyxy=_around(mask)), mask)
+    return tuple(objects[row] for row in sorted(objects))
+
+
+def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grounding:
+    """A grounding whose detections get the masks of the objects that have the same boxes."""
+    masks = {one.named.box_xyxy: one.mask for one in objects if one.mask is not None}
+    detections = tuple(replace(one, mask=masks.get(one.box_xyxy, one.mask)) for one in grounding.detections)
+    return Grounding(detections, grounding.match)
+
+
+def mask_model_of(masks: str, masks_model: str, family: ModelFamily | None, **given: str) -> MaskModel | None:
+    """The model of masks that options ask for.
+
+    Args:
+        masks: option: "" for none, "sam2", or "none": points are for `refer` alone.
+        masks_model: option: folder or id of SAM 2.
+        family: of the model that is asked for places; None = one that writes boxes.
+        **given: preset and settings; see `sam2.with_masks`.
+
+    Raises:
+        InputError: masks without a model, an option out of its range, or a family that writes points and no masks.
+        UnknownNameError: no such kind of masks, preset, setting or model.
+        DependencyError: torch or transformers is not installed.
+        ModelError: the model cannot be loaded, or does not run here.
+    """
+    if masks == NONE:
+        return None
+    if not masks:
+        if family is not None and family.places == "point":
+            got = f"nothing, and {family.name} models write points, not boxes"
+            repair = "set masks=sam2 masks_model=…, so that its points become objects; or masks=none, to ask it for a "
+            raise InputError("option masks", got, "what makes objects of points", repair + "second opinion alone")
+        return None
+    from spatial_vlm_ros.perception.backends import sam2  # loads torch later, and asks for the options first
+
+    if masks not in sam2.KINDS:
+        raise UnknownNameError("kind of masks", masks, (*sam2.KINDS, NONE))
+    if not masks_model:
+        raise InputError("option masks_model", "nothing", "a folder or an id of the hub", "name the SAM 2 model")
+    return sam2.segmenter(masks_model, **given)
+
+
+def _found(mask: Mask | None, point: tuple[float, float], model: str) -> Mask:
+    if mask is None:
+        reason = f"the model of masks finds no object at its point ({point[0]:.0f}, {point[1]:.0f})"
+        raise ModelError(model, reason, "ask again, or use a model that writes boxes")
+    return mask
+
+
+def _groups(points: Sequence[tuple[float, float]], masks: Sequence[Mask], several: bool) -> list[list[int]]:
+    """Positions of the points of each object, in order."""
+    groups: list[list[int]] = []
+    for n in range(len(points)):
+        mine = [group for group in groups if any(_same(points, masks, n, other, several) for other in group)]
+        groups = [group for group in groups if group not in mine] + [sorted([n, *(m for group in mine for m in group)])]
+    return sorted(groups)
+
+
+def _same(points: Sequence[tuple[float, float]], masks: Sequence[Mask], a: int, b: int, several: bool) -> bool:
+    if several and (_holds(masks[a], points[b]) or _holds(masks[b], points[a])):
+        return True
+    union = np.count_nonzero(masks[a] | masks[b])
+    return bool(np.count_nonzero(masks[a] & masks[b]) >= SAME_MASK * union)
+
+
+def _holds(mask: Mask, point: tuple[float, float]) -> bool:
+    """Whether a point, (0, 0) being the corner of the first pixel, lies on a mask."""
+    column, row = (min(max(int(v), 0), side - 1) for v, side in zip(point, mask.shape[::-1], strict=True))
+    return bool(mask[row, column])
+
+
+def _around(mask: Mask) -> Box:
+    """Left, top, right, bottom of a mask with set pixels."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

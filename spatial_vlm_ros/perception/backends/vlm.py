@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend "vlm": vision-language models of any family of `families`, in this process.
+
+The class comes from the folder's config by transformers' AutoModelForImageTextToText; code that lies in a folder is
+never run. How a model is asked, and how its replies are read, comes from the row of its family or from options.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends.families import AUTO_CLASS, FAMILIES, ModelFamily
+from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
+from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.point_objects import mask_model_of
+from spatial_vlm_ros.perception.backends.prompts import token_limit
+from spatial_vlm_ros.perception.backends.qwen_vl import QwenPrompts, without_videos
+from spatial_vlm_ros.perception.backends.word_model import PreparePrompts, WordModel, conversation
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.probing_backends import check_convention
+
+NAME = "vlm"
+
+_QWEN = {
+    "qwen2_5_vl": "Qwen2_5_VLProcessor",
+    "qwen3_vl": "Qwen3VLProcessor",
+    "qwen3_vl_moe": "Qwen3VLProcessor",
+}
+"""`model_type` → class of its processor, whose half for videos is left out."""
+
+
+def load(
+    *,
+    model: str,
+    family: str = "",
+    prompt: str = "",
+    convention: str = "",
+    masks: str = "",
+    masks_model: str = "",
+    max_new_tokens: str = "1024",
+    preset: str = "auto",
+    probe: str = "",
+    **given: str,
+) -> WordModel:
+    """Load a vision-language model from a folder.
+
+    Args:
+        model: folder with config, safetensors weights and processor, or a hub id.
+        family: name of FAMILIES; left out = told by the folder's name, or else by `model_type` of its config.
+        prompt: asks for the objects of a category, and for what a phrase means; a text with {} for the words, instead
+            of the family's prompts.
+        convention: key of CONVENTIONS in which it writes places, instead of the family's.
+        masks: "" for none, "sam2", or "none": points of the model are for `refer` alone.
+        masks_model: folder or id of the SAM 2 model.
+        max_new_tokens: longest reply, tokens.
+        preset: see onboard.PRESETS.
+        probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
+            another way; as warm_up where it is left out.
+        **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings. `batch` phrases are asked at
+            once.
+
+    Raises:
+        InputError: an option is out of its range, the family is not known and prompt and convention are not stated, or
+            it writes points and no masks are asked for.
+        UnknownNameError: no such family, convention, preset, setting or model.
+        FileError: a file cannot be read.
+        DependencyError: torch or transformers is missing.
+        ModelError: the family is one for a server or another backend, the installed transformers has no code for it,
+            the files are incomplete or damaged, or the model does not run here.
+        ConventionError: the model writes places in another way.
+    """
+    limit = token_limit(max_new_tokens)
+    runner = Runner(NAME, settings(preset, **given))
+    folder = loading.model_folder(model, model=NAME)
+    kind = str(loading.read_json(folder / "config.json", NAME).get("model_type"))
+    row = asked(loading.model_name(model), family=family, prompt=prompt, convention=convention, model_type=kind)
+    if row is None:
+        raise InputError(
+            "option prompt", "nothing", "a text with {}", f"state prompt, or family: {', '.join(FAMILIES)}"
+        )
+    _check_loadable(row, kind, folder.name)
+    warn_of_one(row, model)
+    maker = mask_model_of(masks, masks_model, row, preset=preset, **given)
+    processor = loading.processor(model, model=NAME, cls=_processor_class(kind))  # the first to say what is missing
+    prepare = _preparation(processor, kind, row)
+    weights = loading.pretrained(AUTO_CLASS, model, model=NAME, device=runner.device, dtype=runner.dtype)
+    grounder = WordModel(NAME, weights, processor, row, row.convention, prepare, runner, limit, masks=maker)
+    if runner.settings.warm_up:
+        grounder.warm_up()
+    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
+        grounder.probed = check_convention(NAME, grounder)
+    return grounder
+
+
+class ChatPrompts:
+    """Makes inputs by a processor's chat template; a PreparePrompts."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
+        """See PreparePrompts."""
+        shown = reduced(image, longest_px)
+        inputs = self._processor.apply_chat_template(
+            [conversation(shown, prompt) for prompt in prompts],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"text_kwargs": {"padding": True, "padding_side": "left"}},
+        )
+        return inputs, shown.size
+
+
+class TaskPrompts:
+    """Makes inputs of models without conversations, PaliGemma's: the image, then the prompt; a PreparePrompts."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
+        """See PreparePrompts."""
+        shown = reduced(image, longest_px)
+        inputs = self._processor(
+            images=[[shown]] * len(prompts),
+            text=[f"{self._processor.image_token}{prompt}" for prompt in prompts],
+            padding=True,
+            padding_side="left",
+        )
+        inputs.pop("labels", None)  # what it is trained on
+        return inputs.convert_to_tensors("pt"), shown.size
+
+
+def reduced(image: Any, longest_px: int) -> Any:
+    """A PIL image, made smaller where its longest side has more than `longest_px` pixels."""
+    scale = longest_px / max(image.size)
+    return image if scale >= 1.0 else image.resize(tuple(max(1, round(side * scale)) for side in image.size))
+
+
+def _check_loadable(row: ModelFamily, kind: str, folder: str) -> None:
+    """Refuse a model that this backend cannot load, with what can.
+
+    Raises:
+        ModelError: another backend or a server is for it, or the installed transformers has no code for it.
+    """
+    by_server = "serve it with a program that has its code, and use the backend server"
+    if row.name in FAMILIES and NAME not in row.in_process:
+        repair = f"use the backend {row.in_process[0]}" if row.in_process else by_server
+        raise ModelError(NAME, f"{folder} is of the family {row.name}: {row.why_not}", repair)
+    loading.transformers_class(AUTO_CLASS, model=NAME)
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    if kind not in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        version = importlib.import_module("transformers").__version__
+        reason = f"transformers {version} has no code for the model_type {kind!r} of {folder}"
+        raise ModelError(NAME, reason, f"{by_server}, or update transformers")
+
+
+def _processor_class(kind: str) -> Any:
+    if kind in _QWEN:
+        return without_videos(loading.transformers_class(_QWEN[kind], model=NAME))
+    if kind == "internvl":
+        return _internvl_without_videos(loading.transformers_class("InternVLProcessor", model=NAME))
+    return "AutoProcessor"
+
+
+def _preparation(processor: Any, kind: str, row: ModelFamily) -> PreparePrompts:
+    """What makes the inputs of a model.
+
+    Raises:
+        ModelError: its processor has no chat template.
+        InputError: the convention is of a resized image, and the processor does not tell its size.
+    """
+    if kind in _QWEN:
+        prepare: PreparePrompts = QwenPrompts(processor)
+    elif CONVENTIONS[row.convention].unit == "resized":
+        repair = "state the convention absolute, if its pixels are those of the image that is given"
+        raise InputError("option convention", row.convention, f"another one for a model of type {kind}", repair)
+    elif kind == "paligemma":
+        return TaskPrompts(processor)
+    else:
+        prepare = ChatPrompts(processor)
+    if not processor.chat_template:
+        raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
+    return prepare
+
+
+def _internvl_without_videos(base: Any) -> Any:
+    """InternVL's processor without its half for videos, which needs torchvision and is never used here."""
+
+    def __init__(
+        self: Any,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        image_seq_length: int = 256,
+        chat_template: str | None = None,
+        **_: Any,
+    ) -> None:
+        super(base, self).__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.image_seq_length = image_seq_length
+        for kind in ("start_image", "end_image"):
+            setattr(self, f"{kind}_token", getattr(tokenizer, f"{kind}_token"))
+            setattr(self, f"{kind}_token_id", getattr(tokenizer, f"{kind}_token_id"))
+        self.image_token, self.image_token_id = tokenizer.context_image_token, tokenizer.context_image_token_id
+        self.video_token = tokenizer.video_token
+        self.multimodal_pattern = re.compile(
+            f"(?P<image>{re.escape(self.image_token)})|(?P<video>{re.escape(self.video_token)})"
+        )
+
+    return type(base.__name__, (base,), {"__init__": __init__, "__doc__": base.__doc__})

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vision-language model in this process that is asked in words and answers in words: what its backends share.
+
+A reply is data: it is parsed strictly, never evaluated, and none of it is put into another prompt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends.families import ModelFamily
+from spatial_vlm_ros.perception.backends.onboard import Runner
+from spatial_vlm_ros.perception.backends.point_objects import NO_MASKS, MaskModel, with_boxes, with_masks_of
+from spatial_vlm_ros.perception.backends.prompts import (
+    Probabilities,
+    Reply,
+    check_rgb,
+    check_whole,
+    greedy,
+    grounding,
+    quoted,
+)
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.replies import NamedObject, parse_reply, printable
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+_WARM_UP_TOKENS = 8
+_log = logging.getLogger(__name__)
+
+
+class PreparePrompts(Protocol):
+    """Makes a model's inputs of prompts about one image."""
+
+    def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
+        """Prepare a batch.
+
+        Args:
+            image: PIL image, RGB.
+            prompts: B prompts.
+            longest_px: most pixels of the longest side.
+
+        Returns:
+            Inputs of `generate`, tensors on the CPU with B rows, padded on the left, `input_ids` among them; (width,
+            height) of the image as the processor resized it, pixels.
+        """
+        ...
+
+
+class WordModel:
+    """A grounder that asks a vision-language model in words.
+
+    Decoding is greedy and without repetition penalty, whatever the checkpoint's own settings say: brackets and digits
+    have to repeat. The score of an object is the geometric mean probability, 0 to 1, of the tokens of the reply that
+    names it, its end included, whatever score the reply itself may state; it tells how sure the model was of its
+    wording, and is not calibrated.
+
+    Args:
+        name: of the backend, for messages.
+        model: of transformers, on the runner's device; its generation settings are replaced.
+        processor: the processor that belongs to it.
+        family: how it is asked.
+        convention: key of CONVENTIONS in which it answers.
+        prepare: makes its inputs.
+        runner: memory and time.
+        max_new_tokens: longest reply, tokens.
+        answering: gives, for the (B, N) `input_ids` of the prompts, what each call of `generate` is to be within.
+        masks: makes objects of points, and masks of boxes; None = boxes stay as they are, and points are refused.
+
+    Attributes:
+        probed: whether a probe has confirmed the convention.
+
+    Raises:
+        ModelError: the model has no end-of-reply token.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        processor: Any,
+        family: ModelFamily,
+        convention: str,
+        prepare: PreparePrompts,
+        runner: Runner,
+        max_new_tokens: int = 1024,
+        answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
+        masks: MaskModel | None = None,
+    ) -> None:
+        self.name, self.family, self.runner, self._masks = name, family, runner, masks
+        self._model, self._processor, self._convention = model, processor, CONVENTIONS[convention]
+        self._prepare, self._answering, self.probed = prepare, answering, False
+        model.generation_config = greedy(model, processor.tokenizer, max_new_tokens)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Ask for every category once, and match the boxes to the phrases; see `grounding`.
+
+        Raises:
+            ShapeError: the image is no (H, W, 3) uint8.
+            InputError: nothing is left of a category once it is quoted.
+            ModelError: the model failed, gave no box, or its reply could not be read twice.
+            ModelTimeoutError: the time budget is spent.
+        """
+        categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
+        prompts = [self.family.every.format(category) for category in categories]
+        replies = self._ask(rgb, prompts, boxes=self._masks is None)
+        if self._masks is None:
+            return grounding(dict(zip(categories, replies, strict=True)), phrases, rgb, self.name)
+        several = self.family.several_points
+        objects = [with_boxes(found, rgb, self._masks, several=several, model=self.name) for found in replies]
+        named = [tuple(one.named for one in found) for found in objects]
+        grounded = grounding(dict(zip(categories, named, strict=True)), phrases, rgb, self.name)
+        return with_masks_of(grounded, [one for found in objects for one in found])
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
+        """Ask what a whole phrase refers to, relations and all: "the chick behind the cup".
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            words: the phrase.
+
+        Returns:
+            What the model points at, in pixels of `rgb`; empty where it sees nothing that fits.
+
+        Raises:
+            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
+        """
+        return self._ask(rgb, [self.family.one.format(quoted(words))], boxes=False)[0]
+
+    @property
+    def convention(self) -> Convention:
+        """In which its replies are read."""
+        return self._convention
+
+    def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
+        """The reply as the model wrote it, and the size that its processor made of the image; see Writer.written.
+
+        Raises:
+            ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
+        """
+        check_rgb(rgb)
+        reply, resized = self.runner.over([self.family.one.format(quoted(words))], self._forward(rgb))[0]
+        return reply.text, resized
+
+    def warm_up(self) -> float:
+        """Ask a full batch about a grey image, and let it say a few tokens; gives the seconds it took.
+
+        Raises:
+            ModelError: the model does not run here.
+        """
+        grey = np.full((480, 640, 3), 127, np.uint8)
+        prompts = [self.family.every.format("object")] * self.runner.settings.batch
+        return self.runner.warm_up(prompts, self._forward(grey, max_new_tokens=_WARM_UP_TOKENS))
+
+    def _ask(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[tuple[NamedObject, ...]]:
+        """Objects found per prompt; prompts whose reply cannot be read are asked once more, in other words."""
+        check_rgb(rgb)
+        answers = self._answers(rgb, prompts, boxes)
+        unread = [number for number, answer in enumerate(answers) if isinstance(answer, ModelError)]
+        if not self.family.again:
+            return [_read(answer) for answer in answers]
+        again = self._answers(rgb, [prompts[number] + self.family.again for number in unread], boxes)
+        for number, answer in zip(unread, again, strict=True):
+            answers[number] = answer
+        return [_read(answer) for answer in answers]
+
+    def _answers(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[tuple[NamedObject, ...] | ModelError]:
+        """What each reply names, or why it cannot be read.
+
+        Raises:
+            ModelError: a reply was cut off before its first place: asked again, it would not be shorter.
+        """
+        results: list[tuple[NamedObject, ...] | ModelError] = []
+        size = (int(rgb.shape[1]), int(rgb.shape[0]))
+        for reply, resized in self.runner.over(prompts, self._forward(rgb)):
+            try:
+                read = parse_reply(
+                    reply.text,
+                    model=self.name,
+                    convention=self._convention,
+                    size=size,
+                    resized=resized,
+                    probed=self.probed,
+                )
+                for note in read.notes:
+                    _log.warning("model %r: %s", self.name, note)
+                results.append(self._scored(read.places, reply, boxes))
+            except ModelError as error:
+                check_whole(reply, self._model.generation_config, self.name)
+                results.append(error)
+        return results
+
+    def _scored(self, found: tuple[NamedObject, ...], reply: Reply, boxes: bool) -> tuple[NamedObject, ...]:
+        if boxes and any(one.box_xyxy is None for one in found):
+            repair = "use a larger or newer model; this one does not answer as asked"
+            shown = printable(reply.text, 120)
+            if not self.family.json_boxes:
+                raise ModelError(self.name, f"it gives points where boxes are needed: {shown!r}", NO_MASKS)
+            raise ModelError(self.name, f"it gives points where boxes were asked for: {shown!r}", repair)
+        return tuple(replace(one, score=reply.score) for one in found)
+
+    def _forward(self, rgb: Rgb, **limits: int) -> Callable[[Sequence[str], int], list[tuple[Reply, tuple[int, int]]]]:
+        """What the runner calls with a batch of prompts and a longest side.
+
+        It gives the replies, each with (width, height) of the image as the processor resized it, pixels.
+        """
+        from PIL import Image
+
+        image = Image.fromarray(np.ascontiguousarray(rgb))
+
+        def forward(prompts: Sequence[str], longest_px: int) -> list[tuple[Reply, tuple[int, int]]]:
+            prepared, resized = self._prepare(image, prompts, longest_px)
+            inputs = prepared.to(self._model.device, dtype=self._model.dtype)
+            recorder = Probabilities(self.name)
+            with self._answering(inputs["input_ids"]):
+                ids = self._model.generate(**inputs, logits_processor=[recorder], **limits)
+            rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
+            ends, tokenizer = self._model.generation_config, self._processor.tokenizer
+            marked = self.family.special_places  # with special tokens, which must stay; those that end a reply go
+            replies = recorder.replies(rows, ends, tokenizer, plain=not marked)
+            if marked:
+                words = tokenizer.convert_ids_to_tokens([*ends.eos_token_id, ends.pad_token_id])
+                replies = [replace(reply, text=_without(reply.text, words)) for reply in replies]
+            return [(reply, resized) for reply in replies]
+
+        return forward
+
+
+def conversation(image: Any, prompt: str) -> list[dict[str, Any]]:
+    """One prompt about one image, the image first."""
+    return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
+
+
+def _without(text: str, words: Sequence[str]) -> str:
+    for word in words:
+        text = text.replace(word, "")
+    return text
+
+
+def _read(answer: tuple[NamedObject, ...] | ModelError) -> tuple[NamedObject, ...]:
+    if isinstance(answer, ModelError):
+        raise answer
+    return answer
