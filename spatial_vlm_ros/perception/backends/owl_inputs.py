@@ -3,8 +3,8 @@
 
 The steps are those of transformers 5.23. OwlViTImageProcessorPil stretches the image with Pillow's bicubic filter.
 Owlv2ImageProcessorPil scales to 0..1, pads to a square at the bottom and right, blurs where the image becomes smaller,
-and interpolates linearly (scipy's `zoom` with grid_mode and mirrored borders). The padding is black: transformers
-before 5 padded with grey, with which LVIS mAP is 43.4 instead of 44.0 (huggingface/transformers#41938).
+and interpolates linearly (scipy's `zoom` with grid_mode and mirrored borders). The padding is black:
+earlier versions padded with grey, with which LVIS mAP is 43.4 instead of 44.0 (huggingface/transformers#41938).
 """
 
 from __future__ import annotations
