@@ -28,7 +28,7 @@ def generate_launch_description() -> Any:
 
 
 def images(context: Any) -> list[Any]:
-    """Tell the resolver that a simulator makes the images, unless those of a folder are played or something was said."""
+    """Say that a simulator makes the images, unless a folder is played or the argument was given."""
     said = context.launch_configurations
     if not said["folder"] and not said.get("image_domain"):
         said["image_domain"] = "simulated"

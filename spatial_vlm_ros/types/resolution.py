@@ -347,7 +347,7 @@ class Resolution:
         avoid: objects that the motion keeps away from; only when OK.
         answer: of a question about space; only when ANSWERED.
         model_domain: what the detector was trained on: "simulated" = simulated images only, "photographs", "any", or
-            "unknown" where its backend does not say; None where the detections were given.
+            "unknown" where its backend does not say; None where the detections were given. Not part of equality.
     """
 
     instruction: str
@@ -379,7 +379,7 @@ class Resolution:
     no_place: NoPlace | None = None
     avoid: tuple[AvoidedObject, ...] = ()
     answer: SpaceAnswer | None = None
-    model_domain: ModelDomain | None = None
+    model_domain: ModelDomain | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

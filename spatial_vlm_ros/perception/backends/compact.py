@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sysconfig
 from collections.abc import Sequence
@@ -86,7 +87,9 @@ class CompactGrounder:
         phrased = [*said, *(f"{word} {category}" for category, word in looks)]
         everything = asked(phrased, self.spec)
         output, features = self._run(pixels, encode(everything, self.spec))
-        self._check_familiar(features, box)
+        distance = self._distance(features, box)
+        if distance > self.limit:
+            raise UnfamiliarImageError(NAME, distance, self.limit)
         check_output(output, len(everything), self.spec, NAME)
         output = with_rivals(output, phrased, self.spec)
         objects = merged([one for one in instances(output, box, self.spec, self._score) if one.phrase < len(said)])
@@ -110,12 +113,25 @@ class CompactGrounder:
             (category, word) for category, word in pairs if word in self.spec.words and colour_family(word) is None
         ))[:_MOST_PHRASES]  # fmt: skip
 
-    def _check_familiar(self, features: npt.NDArray[np.float32] | None, box: Letterbox) -> None:
+    @property
+    def limit(self) -> float:
+        """Distance from which an image is refused; infinite where none is."""
+        return math.inf if self._familiarity is None else self._familiarity.limit
+
+    def distance(self, rgb: Rgb) -> float:
+        """How far an image is from those that the model was trained on; 0 where none is refused.
+
+        Raises:
+            ShapeError: no image.
+            ModelError: the network failed.
+        """
+        pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
+        return self._distance(self._run(pixels, encode(["object"], self.spec))[1], box)
+
+    def _distance(self, features: npt.NDArray[np.float32] | None, box: Letterbox) -> float:
         if self._familiarity is None or features is None:
-            return
-        distance = self._familiarity.distance(pooled(features, box))
-        if distance > self._familiarity.limit:
-            raise UnfamiliarImageError(NAME, distance, self._familiarity.limit)
+            return 0.0
+        return self._familiarity.distance(pooled(features, box))
 
     def _run(
         self, pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]

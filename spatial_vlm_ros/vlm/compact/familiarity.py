@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -93,10 +94,10 @@ def read_familiarity(folder: Path) -> Familiarity | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             mean, precision, limit = (np.asarray(file[name], np.float64) for name in ("mean", "precision", "limit"))
             return Familiarity(mean, precision, float(limit))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
 
 
