@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import rclpy
@@ -177,8 +179,9 @@ def test_options_that_cannot_be_read_keep_the_node_unconfigured(graph: Graph, lo
 
 @pytest.mark.parametrize("images", ["unknown", "real"])
 def test_a_simulated_model_on_a_camera_that_nobody_vouches_for_keeps_the_node_unconfigured(
-    graph: Graph, log: Log, images: str
+    graph: Graph, log: Log, images: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     gate = {"domain_gate.images": images, "use_sim_time": False}
     graph.start(wait=False, grounder="worker_backends:SimulatedChicks", **gate, **POSES)
     assert graph.state == "unconfigured"
