@@ -68,6 +68,7 @@ ALONE = {
     "adaptvis": Part(("--layers", "1", "--rounds", "1"), ("torch", "transformers"), slow=True),
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
+    "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "freshness": Part(("--trials", "1")),
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),

@@ -5,7 +5,8 @@ Questions and truth are those of benchmarks/simulator.py, on the test part of mo
 noise. The resolver gets the image alone: what is there comes from the model. An answer is right when the mask of what
 was chosen lies most on the object that is meant. Pairs of colour and kind that were never shown are scored apart, and
 so are two values of `decision.mass`, what an answer needs: the default, and 0.6, which was chosen on worlds beside the
-split (seeds 4,000,000 to 4,000,059; no wrong answer in 179). The claims are on pairs that were shown, at 0.6.
+split (seeds 4,000,000 to 4,000,059; no wrong answer in 179). The claims are on pairs that were shown, at 0.6. Images
+are answered however unfamiliar they are; what the check of the image costs is in benchmarks/familiarity.py.
 
     python -m benchmarks.compact                       300 worlds, time and memory
     python -m benchmarks.compact --model run/model     another model
@@ -108,7 +109,7 @@ class Watched:
 
 def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[Outcome]:
     """All questions of one world."""
-    watched = Watched(load_grounder("compact", {"model": model, "threads": "1"}))
+    watched = Watched(load_grounder("compact", {"model": model, "threads": "1", "unfamiliar": "answer"}))
     resolvers = {mass: Resolver(config_from({"decision": {"mass": mass}}), watched) for mass in MASSES}
     outcomes = []
     with settled_tabletop(seed) as world:
@@ -171,7 +172,7 @@ def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def speed(model: str, repetitions: int) -> dict[str, Any]:
     """Milliseconds of a 640x480 picture on two threads, by number of phrases; private memory of a process, MB."""
-    grounder = load_grounder("compact", {"model": model, "threads": "2"})
+    grounder = load_grounder("compact", {"model": model, "threads": "2", "unfamiliar": "answer"})
     with settled_tabletop(read_split(shipped() / "split.json").validation.first) as world:
         rgb = world.render(VGA).frame.rgb
     names = ("chick", "cup", "can", "box", "bowl", "apple", "bottle", "plate")
@@ -179,7 +180,7 @@ def speed(model: str, repetitions: int) -> dict[str, Any]:
         f"{count} phrases": partial(grounder.ground, rgb, [NounPhrase(name) for name in names[:count]])
         for count in (1, 2, 4, 8)
     }
-    options = json.dumps({"model": model, "threads": "2"})
+    options = json.dumps({"model": model, "threads": "2", "unfamiliar": "answer"})
     told = subprocess.run([sys.executable, "-c", _MEASURE, options], capture_output=True, text=True, check=True)
     return {
         "times": {name: timing.summary() for name, timing in alternate(rivals, repetitions).items()},

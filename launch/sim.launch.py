@@ -24,7 +24,15 @@ def generate_launch_description() -> Any:
         **{name: wiring.argument(PlayerConfig(), name) for name in PLAYED},
         "clocks_in_step": {"default_value": "true", "description": IN_STEP, "choices": ["true", "false"]},
     }
-    return actions.beside_resolver(__file__, arguments, player)
+    return actions.beside_resolver(__file__, arguments, player, before=images)
+
+
+def images(context: Any) -> list[Any]:
+    """Say that a simulator makes the images, unless a folder is played or the argument was given."""
+    said = context.launch_configurations
+    if not said["folder"] and not said.get("image_domain"):
+        said["image_domain"] = "simulated"
+    return []
 
 
 def player(context: Any) -> list[Any]:

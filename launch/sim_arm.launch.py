@@ -16,6 +16,7 @@ SHARE = Path(__file__).parent.parent
 BASE = "panda_link0"
 ROBOT = "URDF of the arm, whose points are removed from depth; / = nothing is removed"
 IN_STEP = "the simulated camera stamps by the clock of the resolver"
+IMAGES = "what makes the images"
 TIME = "time from /clock, which falls behind the wall's where the machine is slow"
 SIMULATED = (
     "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
@@ -40,6 +41,7 @@ def generate_launch_description() -> Any:
         "robot_description": {"default_value": _panda(), "description": ROBOT},
         "use_sim_time": {"default_value": "true", "description": TIME, "choices": ["true", "false"]},
         "clocks_in_step": {"default_value": "true", "description": IN_STEP, "choices": ["true", "false"]},
+        "image_domain": {"default_value": "simulated", "description": IMAGES, "choices": ["simulated"]},
     }
     return actions.beside_resolver(__file__, arguments, *TOGETHER)
 

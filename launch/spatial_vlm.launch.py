@@ -59,6 +59,11 @@ def arguments() -> dict[str, dict[str, Any]]:
         "objects": _argument("", "publish all that was measured in an answer's picture" + as_file, YES_NO),
         "grounder": _argument("", "backend that finds the things" + as_file),
         "grounder_options": _argument("", 'options of that backend, "name=value name=value"' + as_file),
+        "image_domain": _argument(
+            "",
+            "what makes the images; empty = as the camera's preset, else the parameter file says",
+            ["", "unknown", "simulated", "real"],
+        ),
         "use_sim_time": _argument("", "time from /clock; empty = as the camera's preset says, else false", YES_NO),
         "clocks_in_step": _argument(
             "", "image stamps are of this host's clock: images stamped after a request answer it" + as_file, YES_NO
@@ -82,7 +87,7 @@ def nodes(context: LaunchContext) -> list[Node]:
     """The resolver, wired to its camera; RViz where it is wanted."""
     said = context.launch_configurations
     camera = wiring.camera(SHARE, said)
-    parameters = {**camera.parameters, **wiring.given(said, *GIVEN)}
+    parameters = {**camera.parameters, **wiring.given(said, *GIVEN), **wiring.image_domain(said)}
     remappings = [*camera.remappings, ("detections", said["detections_topic"])]
     resolver = actions.node("resolver", said, parameters, [wiring.parameter_file(said)], remappings)
     return [resolver, _rviz(said)] if said["rviz"] == "true" else [resolver]

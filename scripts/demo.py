@@ -49,7 +49,8 @@ def main() -> int:
     images: list[Image] = []
     node.create_subscription(Image, "annotated/image", images.append, 1)
     good = []
-    with process("resolver", "-p", "base_frame:=base_link", "-p", "grounder:=compact"):
+    resolver = ("base_frame:=base_link", "grounder:=compact", "domain_gate.images:=simulated")
+    with process("resolver", *(word for value in resolver for word in ("-p", value))):
         client = Asker(node, patience=PATIENCE)
         for world, status, target in WORLDS:
             with process("frame_player", "-p", f"world:={world}", "-p", "detections:=false"):

@@ -19,7 +19,9 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   └── NotSynchronisedError         NOT_SYNCHRONISED
     ├── TransformUnavailableError        TF_UNAVAILABLE
     ├── ModelError                       MODEL_ERROR
-    │   └── ModelTimeoutError            TIMEOUT
+    │   ├── ModelTimeoutError            TIMEOUT
+    │   ├── DomainMismatchError          MODEL_ERROR, a model asked about images that it was not trained for
+    │   └── UnfamiliarImageError         MODEL_ERROR, an image unlike those that the model was trained on
     ├── BusyError                        BUSY
     ├── CancelledError                   CANCELLED
     ├── GoalError                        UNREACHABLE: no way to take or put down the object, with the reasons
@@ -192,6 +194,44 @@ class ModelTimeoutError(ModelError):
     """A grounding model took longer than it may."""
 
     status_name = "TIMEOUT"
+
+
+class DomainMismatchError(ModelError):
+    """A model that was trained on simulated images only was given images that are not known to be simulated.
+
+    Args:
+        model: its name.
+        model_domain: what it was trained on.
+        image_domain: what is known of the images: "real" or "unknown".
+    """
+
+    def __init__(self, model: str, model_domain: str, image_domain: str) -> None:
+        self.model_domain, self.image_domain = model_domain, image_domain
+        known = "the images are real" if image_domain == "real" else "nothing says that the images are simulated"
+        super().__init__(
+            model,
+            f"it was trained on {model_domain} images only, and {known}: its scores mean nothing there",
+            "choose another grounder, or set domain_gate.images to simulated (--image-domain simulated) where a "
+            "simulator makes the images, or domain_gate.allow_mismatch to true (--any-domain) to use it all the same",
+        )
+
+
+class UnfamiliarImageError(ModelError):
+    """An image is unlike those that a model was trained on.
+
+    Args:
+        model: its name.
+        distance: of the image's features from those of the training images.
+        limit: distance from which an image is refused.
+    """
+
+    def __init__(self, model: str, distance: float, limit: float) -> None:
+        self.distance, self.limit = distance, limit
+        super().__init__(
+            model,
+            f"the image is unlike those that it was trained on (distance {distance:.2f}, limit {limit:.2f})",
+            "choose another grounder, or set its option unfamiliar=answer to use it all the same",
+        )
 
 
 class DeadlineError(SpatialVlmError):

@@ -28,6 +28,7 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
@@ -48,6 +49,7 @@ from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
+    ModelDomain,
     NounPhrase,
     Resolution,
     RgbdFrame,
@@ -283,7 +285,9 @@ class ObservedFrame:
             answered = self._refused(instruction, error, None)
         else:
             answered = self._answered(instruction, before, frame, watch)
-        resolution = dataclasses.replace(answered.resolution, ms=watch.total(), timings_ms=watch.laps)
+        resolution = dataclasses.replace(
+            answered.resolution, ms=watch.total(), timings_ms=watch.laps, model_domain=self._model_domain()
+        )
         return answered._replace(resolution=resolution)
 
     def _before(
@@ -374,7 +378,17 @@ class ObservedFrame:
     def _who_refers(self) -> Referrer | None:
         if self._referrer is not None or not self._resolver.config.second_opinion.ask:
             return self._referrer
+        self._check_domain()
         return referrer_of(self._resolver.grounder)
+
+    def _check_domain(self) -> None:
+        """Raises DomainMismatchError where the grounder may not be asked about this frame."""
+        check_domain(self._resolver.grounder, self._resolver.config.domain_gate, self.frame.domain)
+
+    def _model_domain(self) -> ModelDomain | None:
+        """What the model was trained on that found the objects; None where they were given."""
+        given = self._given is not None or self._grounding is not None or self._resolver.grounder is None
+        return None if given else domain_of(self._resolver.grounder)
 
     def _ground(self, phrases: tuple[NounPhrase, ...]) -> Grounding:
         """The given detections matched by their labels, or what the grounder finds."""
@@ -393,8 +407,11 @@ class ObservedFrame:
                 "pass detections= to resolve, or a grounder to Resolver",
             )  # fmt: skip
         name = type(grounder).__name__
+        self._check_domain()
         try:
-            return _checked(grounder.ground(self.frame.rgb, phrases), phrases, self.frame, name)
+            grounding = grounder.ground(self.frame.rgb, phrases)
+            self._check_domain()  # the process of a worker has told by now what it loaded
+            return _checked(grounding, phrases, self.frame, name)
         except (ModelError, CancelledError):  # a model's own words, its timeout and a cancellation keep their status
             raise
         except SpatialVlmError as error:

@@ -18,6 +18,8 @@ ONE_OF_EACH = (
     errors.NotUnderstoodError("grab it", (0, 4), "what?", "say what"),
     errors.FrameUndefinedError("speaker", "no place", "set speaker_frame"),
     errors.ModelTimeoutError("m", "slow", "give it more time"),
+    errors.DomainMismatchError("m", "simulated", "real"),
+    errors.UnfamiliarImageError("m", 2.5, 1.5),
     errors.BusyError("the cup"),
     errors.GoalError("take the cup", [("blocked", "the box is in the way")], "clear the way"),
     errors.OutOfWorkspaceError("take the cup", [("keep_out", "it enters the shelf")], "move it"),

@@ -189,6 +189,7 @@ class FrameWriter:
                 "k": [round(float(x), 6) for x in frame.view.k.ravel()],
                 "d": [],
                 "frame_id": "camera_optical",
+                "domain": "simulated",
             },
         )
         _write(here / "detections.json", {"image": {"width": 640, "height": 480}, "detections": detections})

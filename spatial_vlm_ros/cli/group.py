@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from collections.abc import Sequence
@@ -99,6 +100,15 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 config_option = click.option("--config", "config_file", type=FILE, help="Parameters, as config/resolver.yaml.")
 FRAMES_OF_REFERENCE = ("viewer", "robot", "world", "speaker", "object")  # FrameOfReference, which loads NumPy
+IMAGE_DOMAINS = ("simulated", "real")  # ImageDomain without "unknown"
+image_domain_option = click.option(
+    "--image-domain",
+    type=click.Choice(IMAGE_DOMAINS),
+    help="What makes the images, where they do not say: detectors trained on simulated images only refuse others.",
+)
+any_domain_option = click.option(
+    "--any-domain", is_flag=True, help="Use a detector trained on simulated images only on any images."
+)
 frame_option = click.option(
     "--frame-of-reference",
     type=click.Choice(FRAMES_OF_REFERENCE),
@@ -121,6 +131,14 @@ def read_settings(path: Path | None) -> Settings:
     if not isinstance(values, dict):
         raise FileError(path, "no parameters below ros__parameters", "write it as config/resolver.yaml is")
     return settings_from(values)
+
+
+def gated(config: ResolverConfig, image_domain: str | None, any_domain: bool) -> ResolverConfig:
+    """The parameter file's values but for what `image_domain_option` and `any_domain_option` say."""
+    changes: dict[str, Any] = {} if image_domain is None else {"images": image_domain}
+    if any_domain:
+        changes["allow_mismatch"] = True
+    return dataclasses.replace(config, domain_gate=dataclasses.replace(config.domain_gate, **changes))
 
 
 def print_resolution(resolution: Resolution, as_json: bool) -> None:

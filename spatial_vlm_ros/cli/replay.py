@@ -15,8 +15,11 @@ from spatial_vlm_ros.cli.group import (
     ANSWERED,
     IMAGES,
     REFUSED,
+    any_domain_option,
     config_option,
     frame_option,
+    gated,
+    image_domain_option,
     json_option,
     print_resolution,
     read_settings,
@@ -65,6 +68,8 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @_topic_options
 @click.option("--grounder", help="Backend that finds the things, instead of a topic of detections.")
 @click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
+@image_domain_option
+@any_domain_option
 @click.option("--every", is_flag=True, help="Answer on every complete frame, not only on the first.")
 @click.option("--at", type=float, metavar="SECONDS", help="Ask this long after the bag's beginning.")
 @click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own.")
@@ -76,10 +81,11 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @config_option
 @frame_option
 @json_option
-def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None, every: bool,
-           at: float | None, base_frame: str | None, fixed_frame: str | None, speaker_frame: str | None,
-           robot_description: str | None, rectified: bool | None, out: Path | None, config_file: Path | None,
-           frame_of_reference: str | None, as_json: bool, **topics: str | None) -> None:  # fmt: skip
+def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None,
+           image_domain: str | None, any_domain: bool, every: bool, at: float | None, base_frame: str | None,
+           fixed_frame: str | None, speaker_frame: str | None, robot_description: str | None, rectified: bool | None,
+           out: Path | None, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
+           **topics: str | None) -> None:  # fmt: skip
     """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
 
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
@@ -96,11 +102,14 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     from spatial_vlm_ros.evaluation.bag_reader import open_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
     from spatial_vlm_ros.perception import load_grounder, parse_options
+    from spatial_vlm_ros.perception.domain import check_domain
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import ANSWERS, Status
 
     if grounder_options is not None and grounder is None:
         raise click.UsageError("--grounder-options are of a --grounder")
+    if grounder is None and (image_domain is not None or any_domain):
+        raise click.UsageError("--image-domain and --any-domain are of a --grounder")
     if grounder is not None and topics["detections"] is not None:
         raise click.UsageError("give either --detections or --grounder")
     is_one = len(instructions) == 1 and not every
@@ -111,7 +120,10 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
              "robot_description": robot_description, "rectified": rectified}  # fmt: skip
     config = _changed(settings.streams, given, topics)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
-    resolver = Resolver(settings.resolver, model)
+    gate = gated(settings.resolver, image_domain, any_domain)
+    if model is not None:
+        check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
+    resolver = Resolver(gate, model)
     with open_bag(bag) as opened:
         named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)

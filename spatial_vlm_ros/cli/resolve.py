@@ -16,8 +16,11 @@ from spatial_vlm_ros.cli.group import (
     IMAGES,
     REFUSED,
     SCENES,
+    any_domain_option,
     config_option,
     frame_option,
+    gated,
+    image_domain_option,
     json_option,
     print_resolution,
     read_settings,
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 @click.option("--detections", type=FILE, help="Detections of the colour image as JSON.")
 @click.option("--grounder", help="Backend that finds the things, where no detections are given.")
 @click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
+@image_domain_option
+@any_domain_option
 @click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
 @click.option(
     "--out",
@@ -57,7 +62,8 @@ if TYPE_CHECKING:
 @frame_option
 @json_option
 def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None, view: bool,
-            frame_of_reference: str | None, config_file: Path | None, **files: Any) -> None:  # fmt: skip
+            frame_of_reference: str | None, config_file: Path | None, image_domain: str | None, any_domain: bool,
+            **files: Any) -> None:  # fmt: skip
     """Find what an INSTRUCTION means in a frame: a pose, the answer to a question, or a refusal with its reason.
 
     \b
@@ -77,7 +83,8 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     if frames is not None:
         if view:
             raise click.UsageError("--view shows one answer; leave --frames out")
-        given = [f"--{name.replace('_', '-')}" for name, value in files.items() if value is not None]
+        gate = {"image_domain": image_domain, "any_domain": any_domain or None}
+        given = [f"--{name.replace('_', '-')}" for name, value in {**files, **gate}.items() if value is not None]
         if given:
             raise click.UsageError(f"--frames reads its files from DIR; leave {', '.join(given)} out")
         if instruction is not None:
@@ -86,7 +93,9 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         return
     if instruction is None:
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
-    config = read_settings(config_file).resolver
+    if files["grounder"] is None and (image_domain is not None or any_domain):
+        raise click.UsageError("--image-domain and --any-domain are of a --grounder")
+    config = gated(read_settings(config_file).resolver, image_domain, any_domain)
     resolution, made = _resolve_files(instruction, files, config, chosen, out)
     print_resolution(resolution, as_json)
     if view and made is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from spatial_vlm_ros.sim.training_frames import TrainingFrame
+    from spatial_vlm_ros.vlm.compact.familiarity import Familiarity
     from spatial_vlm_ros.vlm.compact.model import CompactModel
     from spatial_vlm_ros.vlm.compact.scoring import Figures
     from spatial_vlm_ros.vlm.compact.shards import LabelledImage, Vocabulary
@@ -35,6 +36,7 @@ CALIBRATION = "calibration"
 """Worlds of the validation seeds as the test part shows its worlds: settled, from the robot's own camera."""
 _SIZE, _TEST_SIZE = (320, 240), (640, 480)
 _WORLDS = 40  # of a shard
+_MOST_FAMILIAR = 1800  # images of a part, about, that the familiarity is told from
 _SHOWN = 60  # validation images on which a run is watched
 
 
@@ -272,12 +274,35 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = 
     scale, rival, shift = figures_of(model, data, CALIBRATION, vocabulary, spec=spec).line
     spec = dataclasses.replace(spec, score_scale=scale, score_rival=rival, score_shift=shift)
     export(model, out / "model", spec)
+    familiarity_of(model, data, spec).write(out / "model")
     parts = ["validation", CALIBRATION, *(["test"] if on_test else [])]
     figures = {part: figures_of(model, data, part, vocabulary, spec=spec, with_masks=True) for part in parts}
     if on_test:
         figures["test, colours"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="shown")
         figures["test, colours held out"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="held out")
     return figures
+
+
+def familiarity_of(model: CompactModel, data: Path, spec: CompactSpec) -> Familiarity:
+    """Statistics of the features of training images; the limit is from the validation and the calibration part.
+
+    Args:
+        model: with torch.
+        data: folder of images.
+        spec: of the exported model.
+    """
+    import numpy as np
+
+    from spatial_vlm_ros.vlm.compact.detecting import features_of
+    from spatial_vlm_ros.vlm.compact.familiarity import fitted
+    from spatial_vlm_ros.vlm.compact.shards import Samples
+
+    found = {}
+    for part in ("training", "validation", CALIBRATION):
+        samples = Samples(data, part)
+        chosen = range(0, len(samples), max(1, len(samples) // _MOST_FAMILIAR))
+        found[part] = np.array([features_of(model, samples[n].rgb, spec) for n in chosen])
+    return fitted(found["training"], np.concatenate([found["validation"], found[CALIBRATION]]))
 
 
 def figures_of(

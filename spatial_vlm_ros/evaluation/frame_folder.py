@@ -5,7 +5,8 @@ Knows the layout of frame folders and what a damaged file looks like; knows noth
 
     rgb.png                  8-bit colour
     depth.png                16-bit, millimetres, 0 = not measured
-    camera_info.json         {"width", "height", "k" (9 numbers or 3 rows), "d"?, "distortion_model"?, "frame_id"?}
+    camera_info.json         {"width", "height", "k" (9 numbers or 3 rows), "d"?, "distortion_model"?, "frame_id"?,
+                             "domain"?}; domain: what made the images, "simulated", "real" or "unknown" (default)
     detections.json          optional: {"detections": [{"id", "label", "box", "score"?, "attributes"?, "mask"?,
                              "front"?}]}; front: direction that the thing's front faces, 3 numbers, camera frame
     base_T_camera.json       optional: {"parent", "child", "matrix" (4 rows of 4)}, maps child to parent, metres
@@ -33,6 +34,7 @@ from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import (
     Depth,
     Detection,
+    ImageDomain,
     Mask,
     PinholeCamera,
     Rgb,
@@ -217,7 +219,10 @@ def read_frame(
         metres = register_depth(metres, depth_camera, camera, depth_pose)
     pose = None if base_T_camera is None else read_transform(base_T_camera)
     speaker = None if camera_T_speaker is None else read_transform(camera_T_speaker)
-    return RgbdFrame(colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker)
+    domain = read_domain(camera_info)
+    return RgbdFrame(
+        colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker, domain=domain
+    )
 
 
 # ------------------------------------------------------------------------------------------------ single files
@@ -288,6 +293,18 @@ def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
         raise FileError(path, f"{error.what} is {error.got}, expected {error.expected}", error.repair) from error
 
 
+def read_domain(path: str | Path) -> ImageDomain:
+    """What made the images: a simulator writes it beside the intrinsics.
+
+    Args:
+        path: JSON of `read_camera_info`.
+
+    Raises:
+        FileError: as `read_camera_info`, or the domain is another word.
+    """
+    return _json(path, _CameraInfo).domain
+
+
 def read_transform(path: str | Path) -> Transform:
     """A rigid transform.
 
@@ -356,6 +373,7 @@ class _CameraInfo(msgspec.Struct):
     d: tuple[float, ...] = ()
     distortion_model: str = "plumb_bob"
     frame_id: str = DEFAULT_FRAME_ID
+    domain: ImageDomain = "unknown"
 
 
 _Row = tuple[float, float, float, float]

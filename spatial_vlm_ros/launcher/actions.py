@@ -14,13 +14,17 @@ from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.launcher.respawn import DELAY, Respawn
 
 
-def beside_resolver(file: str, arguments: Mapping[str, Mapping[str, Any]], *make: Callable[[Any], list[Any]]) -> Any:
+def beside_resolver(
+    file: str, arguments: Mapping[str, Mapping[str, Any]], *make: Callable[[Any], list[Any]],
+    before: Callable[[Any], list[Any]] = lambda _: [],
+) -> Any:  # fmt: skip
     """The description of a launch file: its arguments, the transport's profile, the resolver with its own, its nodes.
 
     Args:
         file: the launch file, `launch/*.launch.py`.
         arguments: name → what DeclareLaunchArgument takes beside it.
         make: each gives nodes for a LaunchContext.
+        before: called before the resolver's own arguments have their values: it may set some of them.
     """
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetEnvironmentVariable
     from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -33,6 +37,7 @@ def beside_resolver(file: str, arguments: Mapping[str, Mapping[str, Any]], *make
         [
             *(DeclareLaunchArgument(name, **form) for name, form in arguments.items()),
             *(SetEnvironmentVariable(name, value) for name, value in variables),
+            OpaqueFunction(function=before),
             IncludeLaunchDescription(resolver),
             *(OpaqueFunction(function=each) for each in make),
         ]

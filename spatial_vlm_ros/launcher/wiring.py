@@ -129,6 +129,11 @@ def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
     }
 
 
+def image_domain(said: Mapping[str, str]) -> dict[str, str]:
+    """The parameter for the argument `image_domain`; none where it is empty."""
+    return {"domain_gate.images": said["image_domain"]} if said["image_domain"] else {}
+
+
 def parameter_file(said: Mapping[str, str]) -> str:
     """The parameter file of the argument `params_file`; launch itself would only warn of one that is not there.
 

@@ -125,6 +125,8 @@ def resolution(resolution: Resolution) -> None:
         f"{resolution.status.value}  {printable(resolution.message)}",
         style="green" if resolution.status in ANSWERS else "yellow",
     )
+    if resolution.model_domain == "simulated":
+        console.print("  detector  trained on simulated images only; its answers about other images mean nothing")
     if resolution.answer is not None:
         _print_answer(console, resolution.answer)
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())

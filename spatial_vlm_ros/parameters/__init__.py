@@ -22,6 +22,7 @@ from spatial_vlm_ros.parameters.nodes import BagConfig, NodeConfig, PlayerConfig
 from spatial_vlm_ros.parameters.resolver import (
     DecisionConfig,
     DepthConfig,
+    DomainGateConfig,
     LiftConfig,
     PlaceConfig,
     RelationConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "BagConfig",
     "DecisionConfig",
     "DepthConfig",
+    "DomainGateConfig",
     "GateConfig",
     "GoalConfig",
     "GripperConfig",

@@ -10,7 +10,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters.bounds import Bounded, check_names, group_from, option, parameter
-from spatial_vlm_ros.types import FrameOfReference
+from spatial_vlm_ros.types import IMAGE_DOMAINS, FrameOfReference
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,22 @@ class LanguageConfig(Bounded):
 
 
 @dataclass(frozen=True)
+class DomainGateConfig(Bounded):
+    """Which images a detector may be asked about that was trained on simulated images only."""
+
+    images: str = option(
+        "unknown",
+        "what makes the images, where a frame does not say itself: a simulator, or a real camera. use_sim_time says "
+        "nothing about it: recordings of real cameras are played with /clock, too",
+        choices=IMAGE_DOMAINS,
+    )
+    allow_mismatch: bool = option(
+        False,
+        "use a detector that was trained on simulated images only on other images, too; its scores mean nothing there",
+    )
+
+
+@dataclass(frozen=True)
 class ResolverConfig:
     """Configuration of the resolver.
 
@@ -200,6 +216,7 @@ class ResolverConfig:
             world.
         depth, lift, relation, decision, place, second_opinion: the numbers of each step.
         language: who reads the words.
+        domain_gate: which images a detector may be asked about.
     """
 
     frame_of_reference: FrameOfReference = FrameOfReference.VIEWER
@@ -210,6 +227,7 @@ class ResolverConfig:
     place: PlaceConfig = field(default_factory=PlaceConfig)
     second_opinion: SecondOpinionConfig = field(default_factory=SecondOpinionConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    domain_gate: DomainGateConfig = field(default_factory=DomainGateConfig)
 
     def __post_init__(self) -> None:
         names = [frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT]

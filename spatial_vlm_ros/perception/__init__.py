@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import BLINDNESS, NO_OPTIONS, load_backend
+from spatial_vlm_ros.perception.domain import check_declared
 from spatial_vlm_ros.perception.grounder import Grounder
 
 BLINDNESS_MODES = ("off", "warn", "refuse")
@@ -28,7 +29,7 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
     Raises:
         UnknownNameError: no such backend; lists those that exist. Or another word for `blindness`.
         InputError: the backend does not take these options, or answers no questions and is to be checked.
-        ModelError: the backend cannot be imported or loaded.
+        ModelError: the backend cannot be imported or loaded, or declares a domain that does not exist.
         BlindnessError: its model does not look at images, or not rightly, and is to be refused.
     """
     how = options.get(BLINDNESS, "off")
@@ -37,6 +38,7 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
     grounder = load_backend(name, options)
     if not callable(getattr(grounder, "ground", None)):
         raise ModelError(name, f"its loader gave {type(grounder).__name__}, not a Grounder", "mend the backend")
+    check_declared(name, grounder)
     if how != "off":
         from spatial_vlm_ros.perception.questioning import check_blindness
 

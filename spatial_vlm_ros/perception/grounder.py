@@ -28,7 +28,12 @@ class Grounding:
 
 
 class Grounder(Protocol):
-    """Finds objects by name in an image. Implementations live one in a file and are loaded by name."""
+    """Finds objects by name in an image. Implementations live one in a file and are loaded by name.
+
+    One that knows what it was trained on says so by an attribute `domain`, one of types.MODEL_DOMAINS: "simulated" for
+    simulated images only, "photographs", or "any" for both. Without it the domain is "unknown". What follows from it is
+    in `perception.domain`.
+    """
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find all objects that the phrases name.

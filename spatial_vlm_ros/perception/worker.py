@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 
-from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError
+from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
 from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.referring import cannot_refer
@@ -33,7 +33,7 @@ from spatial_vlm_ros.perception.worker_wire import (
     refer,
     references_of,
 )
-from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.types import ModelDomain, NounPhrase, Rgb
 
 _SLICE_S = 0.02  # a cancellation and a death are noticed within this time
 _FAILURES = 3  # so many in a row and the process is replaced: after some errors a GPU's context stays broken
@@ -55,6 +55,9 @@ class WorkerGrounder:
 
     Raises:
         InputError: a timeout is no positive number.
+
+    Attributes:
+        domain: what the backend declares that it was trained on; "unknown" before it was loaded for the first time.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class WorkerGrounder:
         self._busy, self._closed, self._cancelled = False, False, ""
         self._process: WorkerProcess | None = None
         self._ready, self._refers = False, False
+        self.domain: ModelDomain = "unknown"
         self._numbers = itertools.count(1)
         self._late: int | None = None  # number of a request that was given up, and whose answer is still to come
         self._failures = 0
@@ -186,7 +190,7 @@ class WorkerGrounder:
         if not isinstance(reply, Failed):
             return reply, data
         error = error_of(reply, self.name)
-        self._failures += 1
+        self._failures += not isinstance(error, UnfamiliarImageError)  # which says nothing against the process
         if self._failures >= _FAILURES:
             self._end()
         raise error
@@ -213,7 +217,7 @@ class WorkerGrounder:
                 raise error_of(reply, self.name)
             if not isinstance(reply, Ready):
                 raise WireError("it answered before it was asked")
-            self._ready, self._refers = True, reply.refers
+            self._ready, self._refers, self.domain = True, reply.refers, reply.domain
         return self._process
 
     def _frame(self, process: WorkerProcess, deadline: float) -> tuple[FromWorker, Body]:

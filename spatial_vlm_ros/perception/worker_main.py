@@ -18,6 +18,7 @@ import threading
 import traceback
 
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.perception.worker_wire import (
@@ -81,7 +82,7 @@ def _serve(channel: Channel) -> None:
             traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        _send(channel, Ready(refers=callable(getattr(grounder, "refer", None))))
+        _send(channel, Ready(callable(getattr(grounder, "refer", None)), domain_of(grounder)))
         while True:
             ask, body = _next(channel)
             if not isinstance(ask, (Ask, Refer)):

@@ -18,11 +18,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, ShapeError, SpatialVlmError
+from spatial_vlm_ros.errors import (
+    InputError,
+    ModelError,
+    ModelTimeoutError,
+    ShapeError,
+    SpatialVlmError,
+    UnfamiliarImageError,
+)
 from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.referring import MOST_FOUND
-from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 LONGEST_HEADER = 1 << 24  # bytes; 5,000 detections take about 1 MB
 LONGEST_BODY = 1 << 29  # bytes; 5,000 masks of 640x480 take 192 MB
@@ -46,9 +53,15 @@ class Load(msgspec.Struct, tag=True, frozen=True):
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """First frame from the process: the backend is loaded; `refers` tells whether it takes whole phrases, too."""
+    """First frame from the process: the backend is loaded.
+
+    Args:
+        refers: whether it takes whole phrases, too.
+        domain: what it declares that it was trained on.
+    """
 
     refers: bool = False
+    domain: ModelDomain = "unknown"
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):
@@ -106,11 +119,20 @@ class Referred(msgspec.Struct, tag=True, frozen=True):
     objects: tuple[Named, ...]
 
 
+FailureKind = Literal["model", "timeout", "input", "unfamiliar"]
+
+
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """What went wrong instead; number 0 = while loading. `words` are the arguments of the error of that kind."""
+    """What went wrong instead; number 0 = while loading.
+
+    Args:
+        number: of the request.
+        kind: of the error.
+        words: its arguments.
+    """
 
     number: Count
-    kind: Literal["model", "timeout", "input"]
+    kind: FailureKind
     words: tuple[str, ...]
 
 
@@ -364,8 +386,10 @@ def references_of(header: Referred, body: Body) -> tuple[replies.NamedObject, ..
 
 def failed(number: int, error: Exception) -> Failed:
     """What the owner is told of an error."""
-    kind: Literal["model", "timeout", "input"] = "model"
-    if isinstance(error, ModelError):
+    kind: FailureKind = "model"
+    if isinstance(error, UnfamiliarImageError):
+        kind, words = "unfamiliar", [error.model, repr(error.distance), repr(error.limit)]
+    elif isinstance(error, ModelError):
         kind = "timeout" if isinstance(error, ModelTimeoutError) else "model"
         words = [error.model, error.reason, error.repair]
     elif isinstance(error, InputError) and not number:
@@ -385,6 +409,11 @@ def error_of(header: Failed, name: str) -> SpatialVlmError:
         raise WireError(f"a failure of kind {header.kind} with {len(header.words)} words")
     if header.kind == "input":
         return InputError(*header.words)
+    if header.kind == "unfamiliar":
+        try:
+            return UnfamiliarImageError(header.words[0] or name, float(header.words[1]), float(header.words[2]))
+        except ValueError as error:
+            raise WireError(f"an unfamiliar image with {header.words}") from error
     kind = ModelTimeoutError if header.kind == "timeout" else ModelError
     return kind(header.words[0] or name, *header.words[1:])
 

@@ -148,7 +148,7 @@ class PhysicsWorld:
         count = self._owners.counted(image.geom)
         depth = np.where(image.depth <= self.scenery.max_range, image.depth, np.float32(np.nan))
         return PhysicsRendering(
-            RgbdFrame(image.rgb, depth, camera, stamp_ns, pose.child, pose),
+            RgbdFrame(image.rgb, depth, camera, stamp_ns, pose.child, pose, domain="simulated"),
             self._owners.detections(masks),
             MappingProxyType(masks),
             MappingProxyType(self._visible_fractions(self._renderer, camera, pose, count)),

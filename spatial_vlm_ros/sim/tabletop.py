@@ -252,7 +252,15 @@ def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_
     seen = {id_: int(mask.sum()) for id_, mask in masks.items()}
     depth = np.where(canvas.distance <= world.max_range, canvas.distance, np.nan).astype(np.float32)
     return Rendering(
-        RgbdFrame(_shade(canvas, eye, directions), depth, camera, stamp_ns, base_T_camera.child, base_T_camera),
+        RgbdFrame(
+            _shade(canvas, eye, directions),
+            depth,
+            camera,
+            stamp_ns,
+            base_T_camera.child,
+            base_T_camera,
+            domain="simulated",
+        ),
         tuple(_detection(body, masks[body.id]) for body in world.bodies if seen[body.id]),
         MappingProxyType(masks),
         MappingProxyType({id_: seen[id_] / max(alone[id_], 1) for id_ in seen}),

@@ -9,6 +9,7 @@ docs/conventions.md: metres, radians, optical frames with z forward, depth along
 from __future__ import annotations
 
 from spatial_vlm_ros.types.arrays import Depth, Floats, Mask, Points, Rgb
+from spatial_vlm_ros.types.domain import IMAGE_DOMAINS, MODEL_DOMAINS, ImageDomain, ModelDomain
 from spatial_vlm_ros.types.observation import (
     DISTORTION_LENGTHS,
     Detection,
@@ -55,6 +56,8 @@ from spatial_vlm_ros.types.status import ANSWERS, ClauseState, FrameOfReference,
 __all__ = [
     "ANSWERS",
     "DISTORTION_LENGTHS",
+    "IMAGE_DOMAINS",
+    "MODEL_DOMAINS",
     "AnswerObject",
     "AvoidedObject",
     "Candidate",
@@ -69,8 +72,10 @@ __all__ = [
     "FrameOfReference",
     "GraspHint",
     "HiddenRegion",
+    "ImageDomain",
     "Mask",
     "MeasuredLength",
+    "ModelDomain",
     "NounPhrase",
     "ObjectShape",
     "OfferedAnswer",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ShapeError, TransformError
 from spatial_vlm_ros.types.arrays import Depth, Mask, Points, Rgb
+from spatial_vlm_ros.types.domain import IMAGE_DOMAINS, ImageDomain
 
 
 def _frozen(values: object, dtype: npt.DTypeLike, shape: tuple[int, ...], name: str) -> npt.NDArray[np.float64]:
@@ -241,10 +242,12 @@ class RgbdFrame:
         camera_T_speaker: where the person who speaks is (x ahead, z up), at `stamp_ns`; its parent is `frame_id`.
             None = not known: "my left" is FRAME_UNDEFINED.
         robot: what `depth` leaves out as the robot's own (manipulation.planning.self_filter); None = nothing.
+        domain: what made the image: "simulated", "real", or "unknown" where nobody said. Detectors that were trained on
+            simulated images only are asked about simulated images only (perception.domain).
 
     Raises:
         ShapeError: an array has the wrong shape or dtype, or sizes differ.
-        InputError: `up` is no direction.
+        InputError: `up` is no direction, or `domain` is another word.
         TransformError: `base_T_camera` or `camera_T_speaker` does not fit `frame_id`.
     """
 
@@ -257,6 +260,7 @@ class RgbdFrame:
     up: npt.NDArray[np.float64] | None = None
     camera_T_speaker: Transform | None = None
     robot: RobotPixels | None = None
+    domain: ImageDomain = "unknown"
 
     def __post_init__(self) -> None:
         _check_frame_id("image", self.frame_id)
@@ -266,6 +270,10 @@ class RgbdFrame:
             if transform is not None and not isinstance(transform, Transform):
                 got = type(transform).__name__
                 raise InputError(name, got, "a Transform", "write Transform(parent, child, matrix)")
+        if self.domain not in IMAGE_DOMAINS:
+            raise InputError(
+                "domain of the image", repr(self.domain), " or ".join(IMAGE_DOMAINS), "use one of these words"
+            )
         size = (self.camera.height, self.camera.width)
         images: list[tuple[str, object, tuple[int, ...], type]] = [
             ("rgb", self.rgb, (*size, 3), np.uint8), ("depth", self.depth, size, np.float32),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from spatial_vlm_ros.types.domain import ModelDomain
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 from spatial_vlm_ros.types.query import QuestionKind, SpatialQuery
 from spatial_vlm_ros.types.shape import ObjectShape
@@ -345,6 +346,8 @@ class Resolution:
         no_place: why there is no place, and what would have to change; only when NO_PLACE.
         avoid: objects that the motion keeps away from; only when OK.
         answer: of a question about space; only when ANSWERED.
+        model_domain: what the detector was trained on: "simulated" = simulated images only, "photographs", "any", or
+            "unknown" where its backend does not say; None where the detections were given. Not part of equality.
     """
 
     instruction: str
@@ -376,6 +379,7 @@ class Resolution:
     no_place: NoPlace | None = None
     avoid: tuple[AvoidedObject, ...] = ()
     answer: SpaceAnswer | None = None
+    model_domain: ModelDomain | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

@@ -412,3 +412,48 @@ def test_evaluate_judges_answers(recordings: Path, tmp_path: Path) -> None:
     again = run("evaluate", "--frames", folder, "--baseline", tmp_path / "scores.json", "--json")
     assert again.exit_code == 0, again.output
     assert not json.loads(again.output)["comparison"]["lost"]
+
+
+# ------------------------------------------------------------------------------------------------ domain
+
+
+def compact_on(folder: Path, *more: str) -> Result:
+    pytest.importorskip("onnxruntime")
+    images = [word for word in files_of(folder) if word not in ("--detections", folder / "detections.json")]
+    return run("resolve", "the chick behind the cup", *images, "--grounder", "compact", *more)
+
+
+def test_a_simulated_model_is_refused_on_files_that_nobody_vouches_for(recordings: Path) -> None:
+    done = compact_on(recordings / "f1", "--json")
+    made = json.loads(done.output)
+    assert (done.exit_code, made["status"], made["model_domain"]) == (3, "MODEL_ERROR", "simulated")
+    assert "--image-domain simulated" in made["message"]
+    assert compact_on(recordings / "f1", "--image-domain", "real").exit_code == 3
+
+
+@pytest.mark.parametrize("more", [("--image-domain", "simulated"), ("--any-domain",)])
+def test_an_option_vouches_for_the_images(recordings: Path, more: tuple[str, ...]) -> None:
+    made = json.loads(compact_on(recordings / "f1", *more, "--json").output)
+    assert made["status"] != "MODEL_ERROR", made["message"]
+    assert made["model_domain"] == "simulated"
+
+
+def test_a_marker_vouches_for_the_images_and_people_read_the_domain(recordings: Path, tmp_path: Path) -> None:
+    shutil.copytree(recordings / "f1", tmp_path / "f1")
+    path = tmp_path / "f1" / "camera_info.json"
+    marked = {**json.loads(path.read_text()), "domain": "simulated"}
+    path.write_text(json.dumps(marked))
+    done = compact_on(tmp_path / "f1")
+    assert "MODEL_ERROR" not in done.output
+    assert "trained on simulated images only" in done.output
+    path.write_text(json.dumps({**marked, "domain": "real"}))
+    assert compact_on(tmp_path / "f1", "--image-domain", "simulated").exit_code == 3  # the files know better
+    path.write_text(json.dumps({**marked, "domain": "rendered"}))
+    assert "domain" in compact_on(tmp_path / "f1").output
+
+
+@pytest.mark.parametrize("more", [("--image-domain", "simulated"), ("--any-domain",)])
+def test_the_options_of_the_domain_are_of_a_grounder(recordings: Path, more: tuple[str, ...]) -> None:
+    assert run("resolve", "the cup", *files_of(recordings / "f1"), *more).exit_code == 2
+    assert run("resolve", "--frames", recordings, *more).exit_code == 2
+    assert run("replay", "bag", "the cup", *more).exit_code == 2

@@ -71,6 +71,19 @@ def test_one_refusal_exits_with_3(bag: Path) -> None:
     assert lines(done)[0]["status"] == "NOT_FOUND"
 
 
+def test_a_simulated_model_is_refused_on_a_bag_before_it_is_read(bag: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    asked = ("replay", bag, WORDS, "--base-frame", "world", "--grounder", "compact")
+    for more in ((), ("--image-domain", "real")):
+        done = run(*asked, *more)
+        assert (done.exit_code, done.stdout) == (3, "")
+        assert "MODEL_ERROR" in done.stderr
+        assert "--any-domain" in done.stderr
+    answered = lines(run(*asked, "--image-domain", "simulated", "--json"))
+    assert [answer["model_domain"] for answer in answered] == ["simulated"]
+    assert answered[0]["status"] != "MODEL_ERROR"
+
+
 def test_json_is_one_valid_object_a_line_and_exits_with_0(bag: Path) -> None:
     done = run("replay", bag, WORDS, "the duck", "--base-frame", "world", "--every", "--json")
     assert done.exit_code == 0, done.output

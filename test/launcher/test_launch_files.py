@@ -437,3 +437,25 @@ def test_everything_the_launch_files_need_is_installed_beside_them(monkeypatch: 
     wanted = [path for folder in ("launch", "config") for path in (ROOT / folder).rglob("*.*") if path.is_file()]
     assert {f"{share}/{path.relative_to(ROOT)}" for path in wanted if path.suffix != ".pyc"} <= installed
     assert {f"lib/{plan.PACKAGE}/{node}" for node in nodes.NODES} <= installed
+
+
+# ------------------------------------------------------------------------------------------------ domain of the images
+
+
+def images_of(name: str, **given: str) -> str | None:
+    """What the resolver of a launch file is told of its images."""
+    resolver = next(process for process in ours(name, **given) if process.executable == "resolver")
+    return resolver.parameters.get("domain_gate.images")
+
+
+def test_launch_files_of_simulators_say_that_their_images_are_simulated() -> None:
+    assert images_of("sim") == images_of("sim", camera="realsense") == images_of("sim_arm") == "simulated"
+    assert images_of("gazebo") == images_of("spatial_vlm", camera="isaac_sim") == "simulated"
+
+
+def test_others_say_what_they_are_told() -> None:
+    assert images_of("spatial_vlm") is images_of("spatial_vlm", camera="realsense") is images_of("replay") is None
+    assert images_of("sim", folder="recordings") is None
+    assert images_of("sim", folder="rendered", image_domain="simulated") == "simulated"
+    assert images_of("sim", image_domain="real") == images_of("replay", image_domain="real") == "real"
+    assert images_of("gazebo", image_domain="unknown") == "unknown"

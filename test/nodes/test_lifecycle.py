@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
@@ -171,6 +175,30 @@ def test_options_that_cannot_be_read_keep_the_node_unconfigured(graph: Graph, lo
     graph.start(wait=False, grounder="any", grounder_options="path='not closed", **POSES)
     assert graph.state == "unconfigured"
     graph.until(lambda: log.says("grounder options", "closed quotes"), "the log says why")
+
+
+@pytest.mark.parametrize("images", ["unknown", "real"])
+def test_a_simulated_model_on_a_camera_that_nobody_vouches_for_keeps_the_node_unconfigured(
+    graph: Graph, log: Log, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    gate = {"domain_gate.images": images, "use_sim_time": False}
+    graph.start(wait=False, grounder="worker_backends:SimulatedChicks", **gate, **POSES)
+    assert graph.state == "unconfigured"
+    graph.until(lambda: log.says("simulated images only", "domain_gate.images"), "the log says why")
+    accepted, reason = graph.set(**{"domain_gate.images": "simulated"})
+    assert accepted, reason
+    assert graph.change(CONFIGURE)
+    assert graph.change(ACTIVATE)
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    graph.offered()
+    goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
+    assert goal.name == "OK"
+    assert json.loads(goal.result.json)["model_domain"] == "simulated"
+    accepted, reason = graph.set(**{"domain_gate.images": "real"})
+    assert accepted, reason
+    refused = graph.ask(SENTENCE, FRAME, DETECTIONS)
+    assert (refused.name, list(refused.result.target)) == ("MODEL_ERROR", [])
 
 
 def test_taking_down_goes_on_where_it_was_interrupted(domain: int) -> None:

@@ -31,6 +31,12 @@ class Chicks:
         return self._given.ground(rgb, phrases)
 
 
+class SimulatedChicks(Chicks):
+    """The same, and was trained on simulated images only."""
+
+    domain = "simulated"
+
+
 class Failing:
     """Has no idea."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
+from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -130,3 +130,14 @@ def patient(started: str, end: str) -> Obedient:
 
 def nothing() -> None:
     return None
+
+
+class Simulated:
+    """Was trained on simulated images only, and finds black images unfamiliar."""
+
+    domain = "simulated"
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        if not rgb.any():
+            raise UnfamiliarImageError("simulated", 3.25, 1.5)
+        return look(rgb, phrases)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
+from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams.frame_assembler import PendingFrame
 
@@ -143,6 +144,7 @@ class Observer:
             begun = time.thread_time()
             task.check("decoding")
             frame, detections = pending.decode()
+            check_domain(resolver.grounder, resolver.config.domain_gate, frame.domain)
             task.check("lifting")
             resolver.observe(frame, detections or ())
             cpu = time.thread_time() - begun

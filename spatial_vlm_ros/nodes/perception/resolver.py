@@ -39,6 +39,7 @@ from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, R
 from spatial_vlm_ros.nodes.perception.side_outputs import SideOutputs
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.resolver import refusal
@@ -136,6 +137,7 @@ class ResolverNode(LifecycleNode):
                 options = parse_options(settings.node.grounder_options)
                 self._grounder = WorkerGrounder(settings.node.grounder, options, settings.node.grounder_timeout)
                 self._grounder.start()
+                check_domain(self._grounder, settings.resolver.domain_gate)  # messages do not say what made an image
                 self._keeper = GrounderKeeper(self._grounder, self.get_logger().warning)
         except SpatialVlmError as error:
             self.get_logger().error(printable(error))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sysconfig
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnfamiliarImageError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.perception.grounder import Grounding
@@ -29,7 +30,8 @@ from spatial_vlm_ros.vlm.compact.decoding import (
     probabilities,
     with_rivals,
 )
-from spatial_vlm_ros.vlm.compact.letterbox import letterbox
+from spatial_vlm_ros.vlm.compact.familiarity import Familiarity, pooled, read_familiarity
+from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, letterbox
 from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec, read_spec
 from spatial_vlm_ros.vlm.compact.tokens import encode
 
@@ -40,6 +42,7 @@ NAME = "compact"
 SHIPPED = Path("models") / "compact"
 """Where the shipped model is: below the checkout, or below share/spatial_vlm_ros of what is installed."""
 _OUTPUTS = ("heat", "box", "kernel", "prototypes")
+_FEATURES = "features"  # a further output, which models do not have that were exported before it was
 _MOST_PHRASES, _MOST_THREADS = 64, 256
 _SURE = 0.8
 """Of the probability that an object is a chick, what must be left for "ribbon chick" to give it that attribute."""
@@ -53,12 +56,16 @@ class CompactGrounder:
         spec: of the same model.
         score: probability from which an object is reported, 0 to 1.
         with_masks: whether detections have masks.
+        familiarity: statistics of the images that it was trained on: it refuses images that are unlike them. None = it
+            answers on any image.
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, spec: CompactSpec, score: float = 0.3, with_masks: bool = True
-    ) -> None:
+        self, session: onnxruntime.InferenceSession, spec: CompactSpec, score: float = 0.3, with_masks: bool = True,
+        familiarity: Familiarity | None = None,
+    ) -> None:  # fmt: skip
         self._session, self.spec, self._score, self._with_masks = session, spec, score, with_masks
+        self.domain, self._familiarity = spec.domain, familiarity
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find all objects that the phrases' categories name; see Grounder.ground.
@@ -69,6 +76,7 @@ class CompactGrounder:
             InputError: too many phrases, or one without a word.
             ShapeError: no image.
             ModelError: the network failed, or says something that its spec does not allow.
+            UnfamiliarImageError: the image is unlike those that the model was trained on.
         """
         if len(phrases) > _MOST_PHRASES:
             raise InputError("phrases", str(len(phrases)), f"{_MOST_PHRASES} at most", "ask in parts")
@@ -78,7 +86,10 @@ class CompactGrounder:
         pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
         phrased = [*said, *(f"{word} {category}" for category, word in looks)]
         everything = asked(phrased, self.spec)
-        output = self._run(pixels, encode(everything, self.spec))
+        output, features = self._run(pixels, encode(everything, self.spec))
+        distance = self._distance(features, box)
+        if distance > self.limit:
+            raise UnfamiliarImageError(NAME, distance, self.limit)
         check_output(output, len(everything), self.spec, NAME)
         output = with_rivals(output, phrased, self.spec)
         objects = merged([one for one in instances(output, box, self.spec, self._score) if one.phrase < len(said)])
@@ -102,12 +113,37 @@ class CompactGrounder:
             (category, word) for category, word in pairs if word in self.spec.words and colour_family(word) is None
         ))[:_MOST_PHRASES]  # fmt: skip
 
-    def _run(self, pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]) -> RawOutput:
+    @property
+    def limit(self) -> float:
+        """Distance from which an image is refused; infinite where none is."""
+        return math.inf if self._familiarity is None else self._familiarity.limit
+
+    def distance(self, rgb: Rgb) -> float:
+        """How far an image is from those that the model was trained on; 0 where none is refused.
+
+        Raises:
+            ShapeError: no image.
+            ModelError: the network failed.
+        """
+        pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
+        return self._distance(self._run(pixels, encode(["object"], self.spec))[1], box)
+
+    def _distance(self, features: npt.NDArray[np.float32] | None, box: Letterbox) -> float:
+        if self._familiarity is None or features is None:
+            return 0.0
+        return self._familiarity.distance(pooled(features, box))
+
+    def _run(
+        self, pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]
+    ) -> tuple[RawOutput, npt.NDArray[np.float32] | None]:
+        """What the network says, and the features of its backbone, where they are wanted."""
+        wanted = [*_OUTPUTS, *([_FEATURES] if self._familiarity is not None else [])]
         try:
-            heat, box, kernel, prototypes = self._session.run(list(_OUTPUTS), {"pixels": pixels, "words": words})
+            heat, box, kernel, prototypes, *more = self._session.run(wanted, {"pixels": pixels, "words": words})
         except Exception as error:  # ONNX Runtime has no common base of its errors
             raise ModelError(NAME, f"{type(error).__name__}: {error}", "export the model again") from error
-        return RawOutput(heat, box, kernel, prototypes[0] if prototypes.ndim == 4 else prototypes)
+        said = RawOutput(heat, box, kernel, prototypes[0] if prototypes.ndim == 4 else prototypes)
+        return said, more[0] if more else None
 
     def _match(self, objects: list[list[Instance]], output: RawOutput, phrases: int) -> npt.NDArray[np.float64]:
         """(P, N): under a phrase that found an object its score there, else what the heat-map says at its centre."""
@@ -138,7 +174,9 @@ def merged(found: Sequence[Instance]) -> list[list[Instance]]:
     return objects
 
 
-def load(model: str = "", score: str = "0.3", masks: str = "yes", threads: str = "0") -> CompactGrounder:
+def load(
+    model: str = "", score: str = "0.3", masks: str = "yes", threads: str = "0", unfamiliar: str = "refuse"
+) -> CompactGrounder:
     """The compact model as a backend is loaded by name.
 
     Args:
@@ -146,6 +184,7 @@ def load(model: str = "", score: str = "0.3", masks: str = "yes", threads: str =
         score: probability from which an object is reported, 0 to 1.
         masks: "yes" or "no".
         threads: of the CPU, 0 = all cores.
+        unfamiliar: what to do about images unlike those that it was trained on: "refuse" or "answer".
 
     Raises:
         DependencyError: onnxruntime is not installed.
@@ -156,9 +195,14 @@ def load(model: str = "", score: str = "0.3", masks: str = "yes", threads: str =
     least, number = _number("score", score, 0.0, 1.0), _number("threads", threads, 0, _MOST_THREADS)
     if masks not in ("yes", "no"):
         raise InputError("option masks", repr(masks), "yes or no", "correct the option")
+    if unfamiliar not in ("refuse", "answer"):
+        raise InputError("option unfamiliar", repr(unfamiliar), "refuse or answer", "correct the option")
     folder = Path(model).expanduser() if model else shipped()
     spec = read_spec(folder)
-    return CompactGrounder(_session(folder / ONNX_FILE, int(number)), spec, least, masks == "yes")
+    session = _session(folder / ONNX_FILE, int(number))
+    tells = any(one.name == _FEATURES for one in session.get_outputs())
+    familiarity = read_familiarity(folder) if tells and unfamiliar == "refuse" else None
+    return CompactGrounder(session, spec, least, masks == "yes", familiarity)
 
 
 def shipped() -> Path:
@@ -191,7 +235,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base of its errors
         raise ModelError(NAME, f"{path}: {error}", "export the model again") from error
-    names = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()}
+    names = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()} - {_FEATURES}
     if names != ({"pixels", "words"}, set(_OUTPUTS)):
         got = ", ".join(sorted(names[0] | names[1]))
         raise ModelError(NAME, f"{path} has inputs and outputs {got}", "name a model that `spatial-vlm train` wrote")

@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, read_json
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
+from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.types import Mask, NounPhrase, Rgb
 
@@ -192,6 +193,7 @@ class MaskedGrounder:
 
     def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
         self.grounder, self.segmenter = grounder, segmenter
+        self.domain = domain_of(grounder)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """As the grounder, with masks; see Grounder.ground.

@@ -68,7 +68,7 @@ class ArmView:
         image = self._renderer.draw(self.camera, base_T_camera)
         pose = told or base_T_camera
         depth = np.where(image.depth <= self._range, image.depth, np.float32(np.nan))
-        frame = RgbdFrame(image.rgb, depth, self.camera, stamp_ns, pose.child, pose)
+        frame = RgbdFrame(image.rgb, depth, self.camera, stamp_ns, pose.child, pose, domain="simulated")
         self._shots += 1
         rng = np.random.default_rng((self._seed, self._shots))
         if self._noise:

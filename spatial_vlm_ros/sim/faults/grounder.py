@@ -16,6 +16,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.sim.faults.contents import letters
@@ -43,6 +44,7 @@ class FaultyGrounder:
     def __init__(self, inner: Grounder, faults: str = "", file: Path | None = None, seed: int = 0) -> None:
         read_faults(faults, _MODEL)
         self._inner, self._faults, self._file, self._seed = inner, faults, file, seed
+        self.domain = domain_of(inner)
         self._fault: Fault | None = None
         self._random = np.random.default_rng(seed)
         self._last: Grounding | None = None

@@ -16,7 +16,7 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     Args:
         words, width, height, buckets, length, prototypes, names: as in CompactSpec.
-        score_scale, score_rival, score_shift: as in CompactSpec.
+        score_scale, score_rival, score_shift, domain: as in CompactSpec.
         channels: of the features at strides 4, 8 and 16.
         attention_layers: transformer blocks at stride 16.
         attention_heads: of each; the last of `channels` is a multiple of four times it.
@@ -36,6 +36,7 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     score_scale: float = CompactSpec.score_scale
     score_rival: float = CompactSpec.score_rival
     score_shift: float = CompactSpec.score_shift
+    domain: str = CompactSpec.domain
     channels: list[int] | tuple[int, ...] = (48, 96, 160)
     attention_layers: int = 2
     attention_heads: int = 4

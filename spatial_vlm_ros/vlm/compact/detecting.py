@@ -11,6 +11,7 @@ import torch
 
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, instances, masks, with_rivals
+from spatial_vlm_ros.vlm.compact.familiarity import pooled
 from spatial_vlm_ros.vlm.compact.letterbox import letterbox
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 from spatial_vlm_ros.vlm.compact.scoring import Detector, PhraseDetections
@@ -33,6 +34,16 @@ def torch_network(model: CompactModel) -> Network:
         return RawOutput(heat, box, kernel, prototypes[0])
 
     return run
+
+
+def features_of(model: CompactModel, rgb: Rgb, spec: CompactSpec) -> npt.NDArray[np.float64]:
+    """(D,) mean features of an image at stride 16, as `familiarity` has them; the model is set to evaluation."""
+    model.train(False)
+    pixels, box = letterbox(rgb, spec.width, spec.height)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        features = model.backbone(torch.from_numpy(pixels).to(device) / 127.5 - 1.0)[2]
+    return pooled(np.asarray(features.float().cpu().numpy(), np.float32), box)
 
 
 def detector(network: Network, spec: CompactSpec, least: float = 0.05, with_masks: bool = False) -> Detector:

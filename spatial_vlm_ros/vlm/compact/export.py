@@ -14,7 +14,7 @@ from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec
 
-OUTPUTS = ("heat", "box", "kernel", "prototypes")
+OUTPUTS = ("heat", "box", "kernel", "prototypes", "features")
 OPSET = 18
 
 
@@ -25,9 +25,9 @@ class _OneImage(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, pixels: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        heat, box, kernel, prototypes = self.model(pixels, words)
-        return heat, box, kernel, prototypes
+    def forward(self, pixels: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        (heat, box, kernel, prototypes), features = self.model.with_features(pixels, words)
+        return heat, box, kernel, prototypes, features
 
 
 def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -> Path:
@@ -49,7 +49,7 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
         model.config.names = {name: list(labels) for name, labels in spec.names.items()}
         model.config.width, model.config.height = spec.width, spec.height
         model.config.score_scale, model.config.score_rival = spec.score_scale, spec.score_rival
-        model.config.score_shift = spec.score_shift
+        model.config.score_shift, model.config.domain = spec.score_shift, spec.domain
     model.train(False)
     model.save_pretrained(folder)
     spec = model.config.spec

@@ -52,7 +52,10 @@ class RotaryBlock(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Pictures (B, 3, H, W) in -1..1 → features at strides 8 (B, C1, ...) and 4 (B, C0, ...)."""
+    """Images (B, 3, H, W) in -1..1 → features at strides 8 (B, C1, …), 4 (B, C0, …) and 16 (B, C2, …).
+
+    Those at stride 16 are as the convolutions leave them, before the transformer blocks.
+    """
 
     def __init__(self, channels: tuple[int, int, int], layers: int, heads: int) -> None:
         super().__init__()
@@ -69,11 +72,11 @@ class Backbone(nn.Module):
         self.up_again = nn.Conv2d(middle, fine, 1)
         self.joined_again = Residual(fine)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
         fine = self.stem(images)
         middle = self.down(fine)
-        coarse = self.further(middle)
+        coarse = convolved = self.further(middle)
         batch, size, height, width = coarse.shape
         angles = grid_angles(height, width, size // self.heads, coarse.device)
         tokens = coarse.flatten(2).transpose(1, 2)
@@ -82,7 +85,7 @@ class Backbone(nn.Module):
         coarse = tokens.transpose(1, 2).reshape(batch, size, height, width)
         middle = self.joined(middle + F.interpolate(self.up(coarse), scale_factor=2.0, mode="nearest"))
         fine = self.joined_again(fine + F.interpolate(self.up_again(middle), scale_factor=2.0, mode="nearest"))
-        return middle, fine
+        return middle, fine, convolved
 
 
 class PhraseEncoder(nn.Module):

@@ -85,12 +85,18 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             words: (Q, L) int64 of `tokens.encode`.
             image: (Q,) int64, which image each phrase is asked of; None = all of the only one.
         """
-        middle, fine = self.backbone(pixels / 127.5 - 1.0)
+        return self.with_features(pixels, words, image)[0]
+
+    def with_features(
+        self, pixels: Tensor, words: Tensor, image: Tensor | None = None
+    ) -> tuple[CompactOutput, Tensor]:  # fmt: skip
+        """As `forward`, and the backbone's features at stride 16, (B, D, H/16, W/16), for `familiarity`."""
+        middle, fine, coarse = self.backbone(pixels / 127.5 - 1.0)
         projected = self.head.project_once(middle)
         if image is not None:
             projected = projected[image]
         heat, box, kernel = self.head(projected, self.phrases(words))
-        return CompactOutput(heat[:, 0], box, kernel, self.prototypes(fine))
+        return CompactOutput(heat[:, 0], box, kernel, self.prototypes(fine)), coarse
 
 
 def _biases(layer: nn.Conv2d) -> Tensor:

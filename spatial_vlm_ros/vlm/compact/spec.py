@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 
 CONFIG_FILE, ONNX_FILE = "config.json", "model.onnx"
 STRIDE, MASK_STRIDE = 8, 4
@@ -32,6 +33,8 @@ class CompactSpec:
         score_scale: of the line that makes heat-map logits probabilities.
         score_rival: weight in that line of what the best other label has in the same cell.
         score_shift: of the same line.
+        domain: what the model was trained on; models that were saved before this was kept were all trained on
+            simulated images.
 
     Raises:
         InputError: a size that cannot be, or words that are not distinct.
@@ -47,6 +50,7 @@ class CompactSpec:
     score_scale: float = 1.0
     score_rival: float = 0.0
     score_shift: float = 0.0
+    domain: ModelDomain = "simulated"
 
     def __post_init__(self) -> None:
         whole = (self.width, self.height, self.buckets, self.length, self.prototypes)
@@ -60,6 +64,8 @@ class CompactSpec:
         if not 0.0 < self.score_scale < 100.0 or not abs(self.score_shift) < 100.0:
             got = f"{self.score_scale}, {self.score_shift}"
             raise InputError("score calibration", got, "a scale of 0 to 100 and a shift below 100", _REPAIR)
+        if self.domain not in MODEL_DOMAINS:
+            raise InputError("domain", repr(self.domain), " or ".join(MODEL_DOMAINS), _REPAIR)
         if not -100.0 < self.score_rival <= 0.0:
             raise InputError("score calibration", f"{self.score_rival}", "a weight of -100 to 0", _REPAIR)
 
@@ -109,6 +115,7 @@ def spec_from(values: Mapping[str, Any]) -> CompactSpec:
             "score_scale": (int, float),
             "score_rival": (int, float),
             "score_shift": (int, float),
+            "domain": (str,),
         }.get(one.name, (int,))
         if not isinstance(value, kinds) or isinstance(value, bool) or (one.name == "names" and not _are_names(value)):
             raise InputError(f"compact model {one.name}", repr(value)[:60], "a value of its type", _REPAIR)

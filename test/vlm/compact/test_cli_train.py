@@ -18,10 +18,12 @@ pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 
 from spatial_vlm_ros.cli.group import Group
+from spatial_vlm_ros.errors import UnfamiliarImageError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.compact.shards import Samples
 
+BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
 SPLIT = {
     "training": {"seeds": [10, 19], "views": 2},
     "validation": {"seeds": [20, 21], "views": 1},
@@ -80,8 +82,11 @@ def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:
     assert config["score_scale"] > 0 >= config["score_rival"]
     assert (out / "checkpoint" / "optimizer.safetensors").is_file()
 
-    grounder = load_grounder("spatial_vlm_ros.perception.backends.compact:load", {"model": str(out / "model")})
-    grounding = grounder.ground(np.zeros((480, 640, 3), np.uint8), [NounPhrase("cup"), NounPhrase("chick")])
+    black, nouns = np.zeros((480, 640, 3), np.uint8), [NounPhrase("cup"), NounPhrase("chick")]
+    with pytest.raises(UnfamiliarImageError):
+        load_grounder(BACKEND, {"model": str(out / "model")}).ground(black, nouns)
+    grounding = load_grounder(BACKEND, {"model": str(out / "model"), "unfamiliar": "answer"}).ground(black, nouns)
+    assert config["domain"] == "simulated"
     assert grounding.match.shape == (2, len(grounding.detections))
 
     other = train(*every, "--out", out, "--steps", 3, "--batch", 2)

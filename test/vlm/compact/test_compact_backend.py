@@ -69,7 +69,8 @@ def test_torch_and_onnx_runtime_say_the_same(learnt: tuple[Path, CompactModel], 
     words = encode((["ball", "red box", "zebra"] * 3)[:number], cases.SPEC)
     said = session.run(None, {"pixels": pixels, "words": words})
     with torch.inference_mode():
-        expected = [t.numpy() for t in model(torch.from_numpy(pixels), torch.from_numpy(words))]
+        output, features = model.with_features(torch.from_numpy(pixels), torch.from_numpy(words))
+        expected = [t.numpy() for t in (*output, features)]
     for mine, theirs in zip(said, expected, strict=True):
         assert mine.shape == theirs.shape
         assert np.abs(mine - theirs).max() < 1e-3 * max(1.0, float(np.abs(theirs).max()))

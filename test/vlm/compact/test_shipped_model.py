@@ -47,7 +47,8 @@ def test_torch_and_onnx_runtime_say_the_same_of_an_image(grounder: Grounder) -> 
     words = encode(["chick", "red cup", "thing"], spec)
     model = CompactModel.from_pretrained(FOLDER, local_files_only=True).eval()
     with torch.inference_mode():
-        expected = [t.numpy() for t in model(torch.from_numpy(pixels), torch.from_numpy(words))]
+        output, features = model.with_features(torch.from_numpy(pixels), torch.from_numpy(words))
+    expected = [t.numpy() for t in (*output, features)]
     said = grounder._session.run(None, {"pixels": pixels, "words": words})  # type: ignore[attr-defined]
     for mine, theirs in zip(said, expected, strict=True):
         assert np.abs(mine - theirs).max() < 1e-3 * max(1.0, float(np.abs(theirs).max()))

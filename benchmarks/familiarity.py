@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the compact model notice images that are unlike those it was trained on? And what would it answer there?
+
+Distances of the shipped model (`vlm/compact/familiarity.py`; its limit is from simulated images of the validation
+seeds) on simulated images of the test seeds, on real frames, and on frames of other people's renderers. A real or
+foreign frame is caught where its distance is above the limit. AUROC: probability that such a frame is farther than a
+simulated one; its interval is a bootstrap over frames (2,000 samples), which says nothing where all frames are apart.
+
+Beside it, on the same real frames, the boxes with a score of 0.9 or more that the model gives when it is asked for all
+kinds that it knows: right where an object of that name in detections.json overlaps by half (intersection over union).
+
+    python -m benchmarks.familiarity                   real frames from SPATIAL_VLM_REAL_RGBD
+    python -m benchmarks.familiarity --rendered DIR    frame folders of another renderer, too
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.harness import Claim, finish, table
+from spatial_vlm_ros.evaluation.frame_folder import load_frame
+from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.perception.backends.compact import CompactGrounder, load, shipped
+from spatial_vlm_ros.perception.labels import label_fit
+from spatial_vlm_ros.sim.cameras import camera_of
+from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+from spatial_vlm_ros.sim.settled import settled_tabletop
+from spatial_vlm_ros.sim.training_frames import training_frames
+from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.types.proportions import wilson
+from spatial_vlm_ros.vlm.compact.split import read_split
+
+REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
+CONFIDENT, OVERLAP = 0.9, 0.5
+SAMPLES = 2000
+HD_SHARE = 5  # every so many-th settled world is also seen at 1280x720
+Distances = npt.NDArray[np.float64]
+
+
+def simulated(worlds: int) -> Iterator[tuple[str, Rgb]]:
+    """Images of the package's own generators, none of them trained on."""
+    first = read_split(shipped() / "split.json").test.first
+    for seed in range(first, first + worlds):
+        with settled_tabletop(seed) as world:
+            yield "settled worlds, 640x480", world.render(camera_of(640, 480)).frame.rgb
+            if (seed - first) % HD_SHARE == 0:
+                yield "settled worlds, 1280x720", world.render(camera_of(1280, 720)).frame.rgb
+        for frame in training_frames(seed, 1, (640, 480)):
+            yield "varied worlds, 640x480", frame.rgb
+    for make in DEMO_WORLDS.values():
+        with make() as world:
+            yield "demo", world.render(camera_of(640, 480)).frame.rgb
+
+
+def frames_of(folder: Path) -> list[Path]:
+    """Frame folders in a folder; none where it is not there."""
+    return sorted(path.parent for path in folder.glob("*/rgb.png"))
+
+
+def auroc(inside: Distances, outside: Distances) -> float:
+    """Probability that one of `outside` is farther than one of `inside`; ties count half."""
+    more, same = outside[:, None] > inside[None], outside[:, None] == inside[None]
+    return float((more + 0.5 * same).mean())
+
+
+def compared(inside: Distances, outside: Distances, limit: float) -> dict[str, Any]:
+    """AUROC with its interval, and how many are caught."""
+    rng = np.random.default_rng(0)
+    drawn = [auroc(rng.choice(inside, len(inside)), rng.choice(outside, len(outside))) for _ in range(SAMPLES)]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return {
+        "auroc": round(auroc(inside, outside), 4),
+        "auroc_interval": [round(float(low), 4), round(float(high), 4)],
+        "caught": dataclasses.asdict(wilson(int((outside > limit).sum()), len(outside))),
+        "distances": summary(outside),
+    }
+
+
+def summary(distances: Distances) -> dict[str, float]:
+    """Least, median and greatest."""
+    least, median, most = np.quantile(distances, (0.0, 0.5, 1.0))
+    return {"least": round(float(least), 3), "median": round(float(median), 3), "greatest": round(float(most), 3)}
+
+
+def confident_boxes(grounder: CompactGrounder, folders: Sequence[Path]) -> tuple[int, int]:
+    """Boxes of CONFIDENT or more on frames with known objects: how many, and how many are right."""
+    phrases = [NounPhrase(label) for label in grounder.spec.labels]
+    given = right = 0
+    for folder in folders:
+        frame, known = load_frame(folder)
+        for found in grounder.ground(frame.rgb, phrases).detections:
+            if found.score < CONFIDENT:
+                continue
+            given += 1
+            alike = [one.box_xyxy for one in known if label_fit(found.label, one.label) > 0.0]
+            right += bool(alike) and bool((overlaps(np.array(found.box_xyxy), alike) >= OVERLAP).any())
+    return given, right
+
+
+def main() -> int:
+    """Run and write benchmarks/results/familiarity.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--worlds", type=int, default=200, help="test seeds")
+    parser.add_argument("--rendered", type=Path, help="frame folders of another renderer")
+    options, rest = parser.parse_known_args()
+    sys.argv[1:] = rest
+    grounder, limit = load(threads="1"), load().limit
+    by_kind: dict[str, list[float]] = {}
+    for kind, rgb in simulated(options.worlds):
+        by_kind.setdefault(kind, []).append(grounder.distance(rgb))
+    inside = np.array([one for some in by_kind.values() for one in some])
+    results: dict[str, Any] = {
+        "limit": round(limit, 4),
+        "simulated": {
+            kind: {"refused": dataclasses.asdict(wilson(sum(d > limit for d in some), len(some))),
+                   "distances": summary(np.array(some))}
+            for kind, some in by_kind.items()
+        },
+        "all simulated": {"refused": dataclasses.asdict(wilson(int((inside > limit).sum()), len(inside)))},
+    }  # fmt: skip
+    claims = [Claim("simulated images that are refused", float((inside > limit).mean()), 0.03, "")]
+    for name, folder in (("real", REAL), ("other renderers", options.rendered)):
+        folders = [] if folder is None else frames_of(folder)
+        if folders:
+            far = np.array([grounder.distance(load_frame(one)[0].rgb) for one in folders])
+            results[name] = compared(inside, far, limit)
+            claims += [Claim(f"{name}: caught", float((far > limit).mean()), 0.9, "", True)] if name == "real" else []
+    if folders := frames_of(REAL):
+        given, right = confident_boxes(load(threads="1", unfamiliar="answer"), folders)
+        results["confident boxes on real frames"] = {"given": given, "right": right}
+    rows = [(kind, *values["refused"].values(), *values["distances"].values())
+            for kind, values in results["simulated"].items()]  # fmt: skip
+    rows += [(name, *results[name]["caught"].values(), *results[name]["distances"].values())
+             for name in ("real", "other renderers") if name in results]  # fmt: skip
+    table("familiarity", ("images", *dataclasses.asdict(wilson(1, 1)), "least", "median", "greatest"), rows)
+    return finish("familiarity", results, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where images come from, and what kind of images a model was trained on."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+ImageDomain = Literal["unknown", "simulated", "real"]
+"""What renders or takes an image: a simulator, a real camera, or nobody said."""
+
+ModelDomain = Literal["unknown", "simulated", "photographs", "any"]
+"""What a model was trained on: simulated images only, photographs, both of them, or its backend does not say."""
+
+IMAGE_DOMAINS: tuple[ImageDomain, ...] = get_args(ImageDomain)
+MODEL_DOMAINS: tuple[ModelDomain, ...] = get_args(ModelDomain)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an image is from those that a compact model was trained on, by the features of its own backbone. No torch.
+
+The distance is Mahalanobis' of the mean features at stride 16 to those of the training images, divided by the square
+root of their number (Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples", use it
+for classes; here there is one). The covariance is shrunk towards a multiple of the identity (as Ledoit & Wolf 2004 do,
+here by a fixed weight). The limit is a quantile of the distances of simulated images that were not trained on; no
+photograph takes part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.vlm.compact.letterbox import Letterbox
+
+FAMILIARITY_FILE = "familiarity.npz"
+FEATURE_STRIDE = 16
+"""Pixels of the input to one cell of the features."""
+_SHRINKAGE = 0.05  # weight of the identity in the covariance
+_WITHIN = 0.99  # share of the calibration images that is within the limit
+_REPAIR = "export the model again with `spatial-vlm train`"
+
+_Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Familiarity:
+    """Statistics of the features of training images.
+
+    Args:
+        mean: (D,) float64.
+        precision: (D, D) float64, inverse of their covariance.
+        limit: distance from which an image is unfamiliar.
+
+    Raises:
+        InputError: sizes that do not fit, or numbers that are not finite.
+    """
+
+    mean: _Array
+    precision: _Array
+    limit: float
+
+    def __post_init__(self) -> None:
+        size = np.shape(self.mean)
+        finite = all(bool(np.isfinite(part).all()) for part in (self.mean, self.precision, self.limit))
+        if len(size) != 1 or np.shape(self.precision) != size * 2 or not finite or self.limit <= 0.0:
+            got = f"mean {size}, precision {np.shape(self.precision)}, limit {self.limit}"
+            raise InputError("familiarity", got, "(D,), (D, D) and a positive limit, all finite", _REPAIR)
+
+    def distance(self, features: _Array) -> float:
+        """Of one image; about 0.5 to 1 for images as those trained on.
+
+        Args:
+            features: (D,) of `pooled`.
+
+        Raises:
+            InputError: of another number of features.
+        """
+        if features.shape != self.mean.shape:
+            got, expected = f"{features.shape}", f"{self.mean.shape}"
+            raise InputError("features of the image", got, expected, _REPAIR)
+        off = features - self.mean
+        return math.sqrt(max(0.0, float(off @ self.precision @ off)) / len(off))
+
+    def write(self, folder: Path) -> None:
+        """Keep it beside a model.
+
+        Raises:
+            FileError: the folder cannot be written.
+        """
+        path = folder / FAMILIARITY_FILE
+        mean, precision = (np.asarray(part, np.float32) for part in (self.mean, self.precision))
+        try:
+            np.savez(path, mean=mean, precision=precision, limit=np.array(self.limit))
+        except OSError as error:
+            raise FileError(path, str(error), "choose a folder that can be written") from error
+
+
+def read_familiarity(folder: Path) -> Familiarity | None:
+    """What is kept beside a model; None for models that were saved before it was.
+
+    Raises:
+        FileError: it is damaged.
+    """
+    path = folder / FAMILIARITY_FILE
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            mean, precision, limit = (np.asarray(file[name], np.float64) for name in ("mean", "precision", "limit"))
+            return Familiarity(mean, precision, float(limit))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+
+
+def pooled(features: npt.NDArray[np.float32], box: Letterbox) -> _Array:
+    """Mean features of the part of the input that the image fills: (1, D, h, w) → (D,)."""
+    rows, columns = (max(1, side // FEATURE_STRIDE) for side in (box.inner_height, box.inner_width))
+    return np.asarray(features[0, :, :rows, :columns].mean(axis=(1, 2)), np.float64)
+
+
+def fitted(training: _Array, calibration: _Array) -> Familiarity:
+    """Statistics of images.
+
+    Args:
+        training: (N, D) of images that were trained on, two at least.
+        calibration: (M, D) of simulated images that were not, one at least.
+
+    Raises:
+        InputError: too few images.
+    """
+    if len(training) < 2 or not len(calibration):
+        got = f"{len(training)} training and {len(calibration)} calibration images"
+        raise InputError("familiarity", got, "two and one at least", "render more worlds")
+    size = training.shape[1]
+    covariance = np.atleast_2d(np.cov(training.T))
+    even = max(float(np.trace(covariance)) / size, 1e-12)
+    precision = np.linalg.inv((1.0 - _SHRINKAGE) * covariance + _SHRINKAGE * even * np.eye(size))
+    found = Familiarity(training.mean(axis=0), precision, 1.0)
+    far = [found.distance(one) for one in calibration]
+    return Familiarity(found.mean, found.precision, max(float(np.quantile(far, _WITHIN)), 1e-6))
