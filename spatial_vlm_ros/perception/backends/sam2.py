@@ -186,6 +186,8 @@ class Segmenter:
 class MaskedGrounder:
     """A grounder whose boxes get masks; masks that it gives itself stay.
 
+    Whatever else the grounder can do (`refer`, `answer`, `written`), this can do as well.
+
     Args:
         grounder: that finds the objects.
         segmenter: that gives the masks.
@@ -194,6 +196,11 @@ class MaskedGrounder:
     def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
         self.grounder, self.segmenter = grounder, segmenter
         self.domain = domain_of(grounder)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("grounder", "segmenter"):  # not yet made
+            raise AttributeError(name)
+        return getattr(self.grounder, name)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """As the grounder, with masks; see Grounder.ground.

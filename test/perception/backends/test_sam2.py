@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from spatial_vlm_ros.perception.backends.grounding_dino import load as load_dete
 from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.sam2 import MaskedGrounder, Segmenter, preparation, segmenter, with_masks
 from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase
 
@@ -120,6 +122,18 @@ def test_masks_that_a_grounder_gives_stay(taught: Segmenter) -> None:
     masked = MaskedGrounder(found(own, None), taught).ground(rgb, [CAT])
     assert masked.detections[0].mask is own
     assert iou(masked.detections[1].mask, truth[1]) > 0.85
+
+
+def test_what_else_a_grounder_can_do_stays(taught: Segmenter) -> None:
+    class Refers(GivenDetections):
+        def refer(self, rgb: Any, words: str) -> tuple[Any, ...]:
+            return (words, rgb.shape)
+
+    masked = MaskedGrounder(Refers([]), taught)
+    rgb = shapes()[0]
+    assert referrer_of(masked).refer(rgb, "the cat") == ("the cat", rgb.shape)
+    with pytest.raises(InputError, match="cannot be asked for a whole phrase"):
+        referrer_of(MaskedGrounder(GivenDetections([]), taught))
 
 
 def test_nothing_found_is_nothing_to_mask(taught: Segmenter) -> None:
