@@ -218,6 +218,8 @@ class ServerGrounder:
             if not said.whole:
                 raise chat.cut_off(self.name) from error
             raise
+        if not said.whole and not read.places:
+            raise chat.cut_off(self.name)
         for note in read.notes:
             _log.warning("model %r: %s", self.name, note)
         return tuple(dataclasses.replace(one, score=said.confidence) for one in read.places)

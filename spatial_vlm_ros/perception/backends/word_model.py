@@ -189,6 +189,8 @@ class WordModel:
                     resized=resized,
                     probed=self.probed,
                 )
+                if not read.places:
+                    check_whole(reply, self._model.generation_config, self.name)
                 for note in read.notes:
                     _log.warning("model %r: %s", self.name, note)
                 results.append(self._scored(read.places, reply, boxes))

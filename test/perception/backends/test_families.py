@@ -175,7 +175,7 @@ def test_a_reply_is_read_to_the_right_pixels(
     family: str, reply: str, resized: tuple[int, int] | None, places: list[Place]
 ) -> None:
     convention = CONVENTIONS[FAMILIES[family].convention]
-    found = parse_reply(reply, model=family, convention=convention, size=SIZE, resized=resized)
+    found = parse_reply(reply, model=family, convention=convention, size=SIZE, resized=resized).places
     kind = FAMILIES[family].places
     assert [one.box_xyxy if kind == "box" else one.point_xy for one in found] == [pytest.approx(p) for p in places]
 
