@@ -17,12 +17,13 @@ import spatial_vlm_ros
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "spatial_vlm_ros"
 
-BASE = {"types", "errors", "parameters", "printable"}
+BASE = {"types", "errors", "extras", "parameters", "printable"}
 SEEN = BASE | {"language", "geometry", "spatial"}
 CORE = SEEN | {"perception", "resolver"}
 EDGE = CORE | {"streams", "manipulation", "output", "sim", "evaluation"}
 MAY_IMPORT = {  # low to high
     "errors": set(),
+    "extras": set(),
     "printable": set(),
     "types": {"errors"},
     "parameters": BASE,

@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from spatial_vlm_ros.extras import PACKAGES
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILT_FROM = ("config", "executables", "launch", "models", "resource", "spatial_vlm_ros", "test", "worlds", "LICENSE",
               "MANIFEST.in", "README.md", "package.xml", "pyproject.toml", "setup.cfg", "setup.py")  # fmt: skip
@@ -172,6 +174,17 @@ def imports(folder: Path) -> set[str]:
             elif isinstance(node, ast.ImportFrom):
                 found.add(str(node.module).partition(".")[0])
     return found
+
+
+def test_messages_name_the_packages_that_extras_install() -> None:
+    calls = [node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call)]
+    (extras,) = [word.value for call in calls for word in call.keywords if word.arg == "extras_require"]
+    listed = ast.literal_eval(extras)
+    for extra, packages in PACKAGES.items():
+        below = [re.fullmatch(r"([\w-]+)(?:>=[\d.]+)?(?:,?(<[\d.]+))?", wanted) for wanted in listed[extra]]
+        assert None not in below, extra
+        parts = [part.groups() for part in below if part is not None]
+        assert packages == " ".join(f'"{name}{bound}"' if bound else name for name, bound in parts)
 
 
 def test_every_ros_package_that_is_imported_is_in_the_manifest() -> None:

@@ -112,7 +112,7 @@ def export(model: str, out: Path, number_format: str, as_json: bool) -> None:
     """Export MODEL, OWL-ViT or OWLv2 with safetensors weights, to ONNX for the backend `onnx`.
 
     MODEL is a folder, or the id of a model in the hub's cache. The graphs are compared with transformers on a random
-    image; where they differ nothing is kept. Needs torch: pip install "spatial_vlm_ros[export]". Running them does not.
+    image; where they differ nothing is kept. The export needs torch, onnx and onnxscript; running the graphs does not.
     """
     from spatial_vlm_ros.perception.model_export.export import export_model
 

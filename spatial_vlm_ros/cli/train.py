@@ -17,6 +17,7 @@ import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FILE, FOLDER, json_option, print_json, say
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.extras import install
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.vlm.compact.split import WorldSplit
     from spatial_vlm_ros.vlm.compact.training import Told, TrainingSettings, Watcher
 
-INSTALL = 'pip install "spatial_vlm_ros[train]"'
+INSTALL = install("train")
 CALIBRATION = "calibration"
 """Worlds of the validation seeds as the test part shows its worlds: settled, from the robot's own camera."""
 _SIZE, _TEST_SIZE = (320, 240), (640, 480)

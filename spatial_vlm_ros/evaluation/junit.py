@@ -28,7 +28,7 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
     try:
         from junitparser import Failure, JUnitXml, TestCase, TestSuite
     except ImportError as error:
-        raise DependencyError("junitparser", "pip install 'spatial_vlm_ros[report]', or junitparser") from error
+        raise DependencyError("junitparser", "pip install junitparser, or apt install python3-junitparser") from error
 
     suite = TestSuite(_text(name))
     for case, time in zip(cases, seconds, strict=True):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TIED = "\u00a0"  # a space at which no line breaks
-_REPAIR = "pip install 'spatial_vlm_ros[report]', or {}"
+_REPAIR = "pip install {}, or apt install {}"
 
 _OF_ALL = (
     "Answered with or not; right = it is the expected object, so that a case that expects a refusal is never right. "
@@ -75,12 +75,12 @@ def check_installed(html: bool, junit: bool) -> None:
         if html:
             import jinja2  # noqa: F401
     except ImportError as error:
-        raise DependencyError("jinja2", _REPAIR.format("Jinja2 (python3-jinja2)")) from error
+        raise DependencyError("jinja2", _REPAIR.format("Jinja2", "python3-jinja2")) from error
     try:
         if junit:
             import junitparser  # noqa: F401
     except ImportError as error:
-        raise DependencyError("junitparser", _REPAIR.format("junitparser (python3-junitparser)")) from error
+        raise DependencyError("junitparser", _REPAIR.format("junitparser", "python3-junitparser")) from error
 
 
 def html_report(outcome: RunOutcome, resolutions: Sequence[Resolution], images: Mapping[int, bytes], title: str) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
@@ -34,7 +35,7 @@ _JUMP = 0.02  # metres, and of the distance: neighbouring pixels farther apart i
 _BAR = 0.0015  # metres: half the thickness of lines
 _LIFT = 0.003  # metres by which what lies on a surface is drawn above it
 _AXIS = 0.1  # metres: axes of camera and base
-_REPAIR = "install the extra: pip install 'spatial_vlm_ros[view]'"
+_REPAIR = install("view")
 
 Indices = npt.NDArray[np.int32]
 

@@ -337,7 +337,7 @@ def test_the_planner_ends_cleanly_while_it_plans(arm: ArmGraph, planner: Start, 
     [
         ("moveit_msgs", "scripts/setup.sh ros arm"),
         ("control_msgs", "scripts/setup.sh ros arm"),
-        ("pinocchio", "spatial_vlm_ros[arm]"),
+        ("pinocchio", "pip install pin coal"),
     ],
 )
 def test_a_package_that_the_planner_lacks_is_named(start: Start, domain: int, package: str, repair: str) -> None:

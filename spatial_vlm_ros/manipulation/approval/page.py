@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import DependencyError, InputError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.guard import Guard, is_loopback, names_of
 
@@ -24,7 +25,7 @@ _STARTS_WITHIN = 30.0  # s
 _CLOSES_WITHIN = 10.0  # s
 _WAITING = 1024  # connections that the kernel keeps for us; a flood in front of a Stop is not to fill it
 _LARGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
-_REPAIR = "pip install 'spatial_vlm_ros[web]'"
+_REPAIR = install("web")
 
 
 class Page:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST, Floats
 from spatial_vlm_ros.manipulation.planning import robot_model
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
@@ -67,7 +68,7 @@ def description() -> Path:
     try:
         wheel = metadata.distribution("example-robot-data")
     except metadata.PackageNotFoundError as error:
-        raise DependencyError("example-robot-data", "install the extra: pip install 'spatial_vlm_ros[arm]'") from error
+        raise DependencyError("example-robot-data", install("arm")) from error
     folder = Path(str(wheel.locate_file("cmeel.prefix/share/example-robot-data/robots/panda_description")))
     if not (folder / "urdf" / "panda.urdf").is_file():
         raise FileError(folder, "there is no urdf/panda.urdf", "install example-robot-data from its wheel")

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
 from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
@@ -42,7 +43,7 @@ def load(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise DependencyError(package, "install the extra: pip install 'spatial_vlm_ros[arm]'") from error
+        raise DependencyError(package, install("arm")) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
 
 if TYPE_CHECKING:
     import torch
 
-INSTALL = 'pip install "spatial_vlm_ros[vlm]"'
+INSTALL = install("vlm")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.onnx_files import check_graph
 
 NAME = "onnx"
-INSTALL = 'pip install "spatial_vlm_ros[onnx]"'
+INSTALL = install("onnx")
 CPU = "CPUExecutionProvider"
 DEVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"cpu": (), "cuda": ("CUDAExecutionProvider",), "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider")}

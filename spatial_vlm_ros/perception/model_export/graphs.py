@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.owl_graphs import (
     EMBEDDINGS,
     IMAGE_FILE,
@@ -25,7 +26,7 @@ from spatial_vlm_ros.perception.backends.owl_graphs import (
 )
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 
-INSTALL = 'pip install "spatial_vlm_ros[export]"'
+INSTALL = install("export")
 FORMATS = ("fp32", "fp16", "int8")
 _MOST_TEXTS = 1024
 _QUANTISED = ["MatMul", "Gemm", "Gather"]  # weights of layers and words; the patches' convolution stays as it is

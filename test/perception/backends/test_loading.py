@@ -25,6 +25,7 @@ from tiny_models import bert_tokenizer, saved_detector
 from transformers import BertConfig, BertModel
 
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.loading import (
     best_device,
     best_dtype,
@@ -232,7 +233,7 @@ except DependencyError as error:
     print(error.package, error.repair)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f'{package} pip install "spatial_vlm_ros[vlm]"'
+    assert done.stdout.strip() == f"{package} {install('vlm')}"
 
 
 def edit(path: Path, **fields: Any) -> None:

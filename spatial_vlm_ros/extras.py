@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How to install what an extra of this package needs, in words that hold in a checkout and in colcon's workspace.
+
+The package is on no index, so `pip install spatial_vlm_ros[…]` would find nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PACKAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "arm": 'pin coal ompl daqp "example-robot-data<4.4"',
+        "export": "torch transformers safetensors onnxruntime onnx onnxscript tokenizers pillow",
+        "onnx": "onnxruntime tokenizers pillow",
+        "report": "Jinja2 junitparser",
+        "train": "torch transformers safetensors onnx onnxscript mujoco",
+        "view": "open3d-cpu",
+        "vlm": "torch transformers safetensors pillow jinja2",
+        "web": "starlette uvicorn Jinja2",
+    }
+)
+"""Extra → its packages, as setup.py lists them, without least versions."""
+
+
+def install(extra: str) -> str:
+    """The command that installs what an extra needs."""
+    return f"pip install {PACKAGES[extra]}"
