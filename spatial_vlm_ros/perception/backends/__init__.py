@@ -14,6 +14,7 @@ from spatial_vlm_ros.errors import InputError, ModelError, SpatialVlmError, Unkn
 
 BACKENDS: dict[str, str] = {
     "compact": "spatial_vlm_ros.perception.backends.compact:load",
+    "composed": "spatial_vlm_ros.perception.backends.composed:load",
     "florence-2": "spatial_vlm_ros.perception.backends.florence2:load",
     "grounding-dino": "spatial_vlm_ros.perception.backends.grounding_dino:load",
     "onnx": "spatial_vlm_ros.perception.backends.onnx_detector:load",
