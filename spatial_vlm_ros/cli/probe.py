@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm probe`: how a model writes places in an image, and whether it looks at it. Loaded when it is called."""
+"""`spatial-vlm probe`: how a model writes places, whether it looks at images, what it costs. Loaded when called."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 @click.option("--questions", type=click.Choice(AMOUNTS), default="full", show_default=True, help="With --blindness: "
               "100 questions in all their forms, or 280.")  # fmt: skip
 @click.option("--out", type=FOLDER, help="With --blindness: folder for report.md, diagnosis.json and pictures.")
+@click.option("--bench", is_flag=True, help="Measure what it costs here: seconds and memory of a request.")
+@click.option("--frames", type=click.IntRange(1, 10_000), default=10, show_default=True, help="With --bench: requests "
+              "after the first one.")  # fmt: skip
 @json_option
-def probe(
-    grounder: str, grounder_options: str, blindness: bool, questions: str, out: Path | None, as_json: bool
-) -> None:
+def probe(grounder: str, grounder_options: str, blindness: bool, questions: str, out: Path | None, bench: bool,
+          frames: int, as_json: bool) -> None:  # fmt: skip
     """Show GROUNDER's model 18 images of shapes at known places, and see in which convention its answers fit.
 
     Of a model that writes places as text its own words are judged against the convention stated for it; of any other
@@ -43,8 +45,12 @@ def probe(
     Qwen3-VL, PaliGemma (which has no chat template: template=<image>{question} is one). What runs here is looked into
     as well. Ends with 0 where no fault is found, with 3 where one is, or where the answers do not tell.
 
+    With --bench it is asked for two objects in an image of 640 x 480 pixels, again and again, in this process; after
+    two minutes no further request is made.
+
     \b
     Examples:
+      spatial-vlm probe onnx --bench --grounder-options "model=owlvit-base-patch32-int8 family=owlvit"
       spatial-vlm probe server --grounder-options "model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1"
       spatial-vlm probe qwen-vl --grounder-options "model=/models/Qwen2.5-VL-3B-Instruct"
       spatial-vlm probe my_package.eyes:load
@@ -54,11 +60,34 @@ def probe(
     from spatial_vlm_ros.perception import parse_options
 
     options = parse_options(grounder_options)
+    if blindness and bench:
+        raise click.UsageError("give one of --blindness and --bench")
     if blindness:
         _blindness(grounder, options, questions, out, as_json)
     if out is not None:
         raise click.UsageError("--out goes with --blindness")
+    if bench:
+        _bench(grounder, options, frames, as_json)
     _convention(grounder, options, as_json)
+
+
+def _bench(grounder: str, options: dict[str, str], frames: int, as_json: bool) -> None:
+    import dataclasses
+
+    from spatial_vlm_ros.output import terminal_models
+    from spatial_vlm_ros.perception import load_grounder
+    from spatial_vlm_ros.perception.backends import takes_option
+    from spatial_vlm_ros.perception.cost import measure
+    from spatial_vlm_ros.perception.probing_images import image
+    from spatial_vlm_ros.types import NounPhrase
+
+    if takes_option(grounder, "probe"):
+        options.setdefault("probe", "no")  # it would be counted as loading
+    rgb = image((640, 480), (0.5, 0.5), "red", "rectangle").rgb
+    phrases = (NounPhrase("rectangle", ("red",)), NounPhrase("cup"))
+    cost = measure(lambda: load_grounder(grounder, options), rgb, phrases, frames)
+    print_json(dataclasses.asdict(cost)) if as_json else terminal_models.cost(grounder, cost)
+    raise SystemExit(ANSWERED)
 
 
 def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:

@@ -14,6 +14,7 @@ from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
+    from spatial_vlm_ros.perception.cost import BackendCost
     from spatial_vlm_ros.perception.probing import ConventionVerdict
     from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis
 
@@ -44,6 +45,20 @@ def models(facts: Sequence[Mapping[str, Any]]) -> None:
         size = f"{each['bytes'] / 1e6:.0f}"
         table.add_row(each["name"], each["backend"], size, each["licence"], each["here"], each["about"])
     console.print(table)
+
+
+def cost(name: str, cost: BackendCost) -> None:
+    """What a backend costs on this machine."""
+    console = new_console()
+    where = f" on {cost.runs_on}" if cost.runs_on else ""
+    console.print(printable(f"{name}{where}: loaded in {cost.load_s:.1f} s, first request {cost.first_s:.2f} s"))
+    rate = f", {1.0 / cost.median_s:.1f} a second" if cost.median_s > 0.0 else ""
+    console.print(
+        f"{cost.frames} further requests: {cost.median_s:.3f} s median, {cost.p95_s:.3f} s p95{rate}, "
+        f"{cost.cpu_s:.2f} s of processor cores each"
+    )
+    gpu = "" if cost.gpu_peak_mb is None else f", {cost.gpu_peak_mb:.0f} MB on the GPU"
+    console.print(f"at most {cost.peak_mb:.0f} MB of memory{gpu}")
 
 
 @contextlib.contextmanager

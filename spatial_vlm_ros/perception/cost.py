@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a loaded backend costs on this machine: seconds and memory of a request."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+
+@dataclass(frozen=True)
+class BackendCost:
+    """Cost of requests to one backend, one after the other, in this process.
+
+    Args:
+        load_s: seconds to load it.
+        first_s: seconds of the first request, which may compile or warm up.
+        median_s: seconds of the others, median.
+        p95_s: the same, 95th percentile.
+        cpu_s: seconds of all processor cores for each of the others, mean; a server's are not in it.
+        frames: how many others there were.
+        peak_mb: most memory of this process since it began, 10^6 bytes; what loading took is in it.
+        gpu_peak_mb: most memory that torch took on the GPU; None without torch or a GPU.
+        runs_on: what the backend says that it runs on; empty where it says nothing.
+    """
+
+    load_s: float
+    first_s: float
+    median_s: float
+    p95_s: float
+    cpu_s: float
+    frames: int
+    peak_mb: float
+    gpu_peak_mb: float | None
+    runs_on: str
+
+
+def measure(
+    load: Callable[[], Grounder], rgb: Rgb, phrases: Sequence[NounPhrase], frames: int, most_s: float = 120.0
+) -> BackendCost:
+    """Load a backend and ask it for the same phrases in the same image.
+
+    Args:
+        load: gives the backend.
+        rgb: (H, W, 3) uint8.
+        phrases: what is asked for.
+        frames: requests after the first one, 1 or more.
+        most_s: seconds after which no further request is made; at least one is.
+
+    Raises:
+        SpatialVlmError: the backend cannot be loaded, or fails.
+    """
+    started = time.perf_counter()
+    grounder = load()
+    loaded = time.perf_counter()
+    grounder.ground(rgb, phrases)
+    begun, busy = time.perf_counter(), time.process_time()
+    taken: list[float] = []
+    while not taken or (len(taken) < frames and time.perf_counter() - begun < most_s):
+        before = time.perf_counter()
+        grounder.ground(rgb, phrases)
+        taken.append(time.perf_counter() - before)
+    cpu = (time.process_time() - busy) / len(taken)
+    median, p95 = np.percentile(taken, [50.0, 95.0])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return BackendCost(
+        loaded - started, begun - loaded, float(median), float(p95), cpu, len(taken), peak, _gpu_peak(),
+        _runs_on(grounder),
+    )  # fmt: skip
+
+
+def _gpu_peak() -> float | None:
+    """Most memory that torch took on its GPU, 10^6 bytes."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return float(torch.cuda.max_memory_allocated()) / 1e6
+
+
+def _runs_on(grounder: Any) -> str:
+    """Providers of ONNX Runtime, or device and number format of torch, where the backend has them."""
+    providers = getattr(grounder, "providers", None)
+    if isinstance(providers, tuple):
+        return ", ".join(providers)
+    runner = getattr(grounder, "runner", None)
+    return "" if runner is None else f"{runner.device} {str(runner.dtype).removeprefix('torch.')}"
