@@ -43,6 +43,9 @@ class NodeConfig(Bounded):
     )
     grounder_options: str = option("", 'options of that backend: "name=value name=value"', fixed=True)
     grounder_timeout: float = parameter(30.0, "s", 0.1, 600.0, "a grounder that takes longer is ended")
+    grounder_start_timeout: float = parameter(
+        120.0, "s", 1.0, 3600.0, "a grounder that takes longer to load is ended, warm-up and probe included", fixed=True
+    )
     annotate: bool = option(True, "publish annotated/image, where somebody listens")
     queue_depth: int = parameter(
         8, "requests", 0, 100, "wait their turn while one is served; the next one ends BUSY. 0 = only one is accepted"

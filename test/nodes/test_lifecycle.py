@@ -177,6 +177,16 @@ def test_options_that_cannot_be_read_keep_the_node_unconfigured(graph: Graph, lo
     graph.until(lambda: log.says("grounder options", "closed quotes"), "the log says why")
 
 
+def test_a_grounder_that_loads_too_long_keeps_the_node_unconfigured(
+    graph: Graph, log: Log, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    slow = {"grounder": "worker_backends:loading", "grounder_options": f"begun={tmp_path / 'begun'}"}
+    graph.start(wait=False, grounder_start_timeout=3.0, **slow, **POSES)
+    assert graph.state == "unconfigured"
+    graph.until(lambda: log.says("worker_backends:loading", "3 s"), "the log says why")
+
+
 @pytest.mark.parametrize("images", ["unknown", "real"])
 def test_a_simulated_model_on_a_camera_that_nobody_vouches_for_keeps_the_node_unconfigured(
     graph: Graph, log: Log, images: str, monkeypatch: pytest.MonkeyPatch

@@ -135,7 +135,8 @@ class ResolverNode(LifecycleNode):
             if settings.node.grounder:
                 self.get_logger().info(printable(f"loading grounder {settings.node.grounder!r}"))
                 options = parse_options(settings.node.grounder_options)
-                self._grounder = WorkerGrounder(settings.node.grounder, options, settings.node.grounder_timeout)
+                limits = settings.node.grounder_timeout, settings.node.grounder_start_timeout
+                self._grounder = WorkerGrounder(settings.node.grounder, options, *limits)
                 self._grounder.start()
                 check_domain(self._grounder, settings.resolver.domain_gate)  # messages do not say what made an image
                 self._keeper = GrounderKeeper(self._grounder, self.get_logger().warning)
