@@ -88,5 +88,5 @@ def test_a_window_without_a_display_is_refused_by_name(monkeypatch: pytest.Monke
 
 def test_without_open3d_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
-    with pytest.raises(DependencyError, match=r"spatial_vlm_ros\[view\]"):
+    with pytest.raises(DependencyError, match=r"pip install open3d-cpu"):
         scene_3d.write_ply(tmp_path / "scene.ply", made("the chick behind the cup"))

@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, monkeypa
         with pytest.raises(error, match=words):
             read_hulls(path)
     monkeypatch.setitem(sys.modules, "pinocchio", None)
-    with pytest.raises(DependencyError, match=r"spatial_vlm_ros\[arm\]"):
+    with pytest.raises(DependencyError, match=r"pip install pin coal"):
         read_hulls(good)
 
 

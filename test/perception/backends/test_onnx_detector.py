@@ -216,7 +216,7 @@ def test_a_package_that_is_not_installed_is_named(
     folders: dict[tuple[str, str], Path], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(DependencyError, match=r"spatial_vlm_ros\[onnx\]"):
+    with pytest.raises(DependencyError, match=r"pip install onnxruntime tokenizers"):
         loaded(folders["owlvit", "one graph"]).ground(image(), [CAT])
 
 
