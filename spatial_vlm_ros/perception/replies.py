@@ -107,7 +107,7 @@ def parse_reply(
         resized: (width, height) after the model's processor, for the unit "resized".
         most: places, at most.
         probed: whether a probe has confirmed the convention: a place that lies outside the image by BEYOND at most is
-            then clipped, and one that lies farther outside is left out, where at least as many lie inside.
+            then clipped, and one that lies farther outside is left out, where more lie inside.
 
     Raises:
         ReplyError: the reply is of no known form, no item of it can be read, places contradict the convention, it names
@@ -154,13 +154,11 @@ def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff 
         if convention.unit != "bin":
             raise Unreadable(f"it has location tokens, and the convention is {convention.name!r}")
         return read_locations(text, pieces, cut is not None), cut
-    if families == {"tags"}:
-        return read_tags(pieces, cut is not None), cut
     if not pieces and cut is not None:
         raise cut
     if not pieces and says_none(without_special(text)):
         return (), None
-    items = read_spans(text, pieces)
+    items = read_tags(pieces, cut is not None) if families == {"tags"} else read_spans(text, pieces)
     if items and (doubt := contradicted(text, pieces)):
         raise Unreadable(f"its words speak against its places: {doubt!r}")
     return items, cut
@@ -228,14 +226,14 @@ def _object(
         raise Unreadable(f"a point {_shown(item.point)} lies outside its own box {_shown(item.box)}")
     outside = [values for _, values in _written(item) if probed and not _fits(values, used, size, resized)]
     if outside and item.box is not None and share_inside(item.box, used, size, resized) < LEAST_INSIDE:
-        raise Misfit(f"the box {_shown(item.box)} lies mostly outside the picture", _CHECK)
+        raise Misfit(f"the box {_shown(item.box)} lies mostly outside the image", _CHECK)
     place = NamedObject(
         printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
         None if box is None else (box[0], box[1], box[2], box[3]),
         None if point is None else (point[0], point[1]),
         item.score,
     )
-    return place, f"{_shown(outside[0])} lies outside the picture and was clipped to it" if outside else ""
+    return place, f"{_shown(outside[0])} lies outside the image and was clipped to it" if outside else ""
 
 
 def _written(item: WrittenPlace) -> Iterator[tuple[str, tuple[float, ...]]]:

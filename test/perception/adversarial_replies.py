@@ -599,6 +599,7 @@ _CONTRADICTED = [
     (f"There is no mug in the picture. [{M}]", "speak against"),
     (f"[{M}] The mug is not visible any more.", "not visible"),
     (f"For example: [{M}]", "For example"),
+    ("There is no mug in the image. <box>[[100, 200, 300, 400]]</box>", "speak against"),
     (f"In the previous frame: [{M}]", "previous frame"),
     (f"center_x, center_y, width, height: [{M}]", "center_x"),
     (f"[{M}] (ymin, xmin, ymax, xmax)", "ymin, xmin"),

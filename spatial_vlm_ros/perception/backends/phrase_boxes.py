@@ -78,7 +78,7 @@ def asked_as(category: str) -> str:
     """
     words = " ".join(_NOT_WORDS.sub(" ", category.lower()).split())
     if not any(character.isalnum() for character in words):
-        raise InputError("category", repr(category), "a noun", "name the thing in words")
+        raise InputError("category", repr(category), "a noun", "name the object in words")
     return words
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.replies import NamedObject
@@ -119,11 +119,7 @@ def mask_model_of(masks: str, masks_model: str, family: ModelFamily | None, **gi
         return None
     from spatial_vlm_ros.perception.backends import sam2  # loads torch later, and asks for the options first
 
-    if masks not in sam2.KINDS:
-        raise UnknownNameError("kind of masks", masks, (*sam2.KINDS, NONE))
-    if not masks_model:
-        raise InputError("option masks_model", "nothing", "a folder or an id of the hub", "name the SAM 2 model")
-    return sam2.segmenter(masks_model, **given)
+    return sam2.chosen_segmenter(masks, masks_model, **given)
 
 
 def _found(mask: Mask | None, point: tuple[float, float], model: str) -> Mask:

@@ -234,13 +234,16 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
         DependencyError: torch or transformers is not installed.
         ModelError: the model cannot be loaded, or does not run here.
     """
-    if not masks:
-        return grounder
+    return MaskedGrounder(grounder, chosen_segmenter(masks, masks_model, preset, **given)) if masks else grounder
+
+
+def chosen_segmenter(masks: str, masks_model: str, preset: str = "auto", **given: str) -> Segmenter:
+    """The model of masks that options ask for; arguments and errors as `with_masks`."""
     if masks not in KINDS:
         raise UnknownNameError("kind of masks", masks, KINDS)
     if not masks_model:
         raise InputError("option masks_model", "nothing", "a folder or an id of the hub", "name the SAM 2 model")
-    return MaskedGrounder(grounder, segmenter(masks_model, preset, **given))
+    return segmenter(masks_model, preset, **given)
 
 
 def segmenter(model: str, preset: str = "auto", **given: str) -> Segmenter:
