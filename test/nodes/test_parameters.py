@@ -104,7 +104,12 @@ def test_a_value_that_cannot_be_is_refused_with_a_reason(shared: Graph, name: st
 @pytest.mark.parametrize("name", FIXED)
 def test_what_is_read_at_configuration_cannot_change_while_the_node_runs(shared: Graph, name: str) -> None:
     default, metadata = parameters.declared()[name]
-    other = not default if isinstance(default, bool) else next((c for c in metadata["choices"] if c != default), "x")
+    if isinstance(default, bool):
+        other: Any = not default
+    elif isinstance(default, float):
+        other = metadata["low"]
+    else:
+        other = next((choice for choice in metadata["choices"] if choice != default), "x")
     accepted, reason = shared.set(**{name: other})
     assert not accepted
     assert name in reason
