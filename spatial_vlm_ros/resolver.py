@@ -329,6 +329,7 @@ class ObservedFrame:
                 resolution, dialogue, unknown = question_turn(turn, scorer, partial(_without_robot, scene=scene))
             else:
                 resolution, dialogue, unknown = self._decided(turn, scorer, referrer, watch)
+            resolution = _with_unread(resolution, grounding.unread)
             watch.lap("relate")
         except Exception as error:
             refused = self._refused(words, error, before)
@@ -506,7 +507,7 @@ def _checked(grounding: Grounding, phrases: Sequence[NounPhrase], frame: RgbdFra
     if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} objects"
         raise ModelError(name, got + ", or values outside 0..1", "fix the backend")
-    return Grounding(detections, match)
+    return Grounding(detections, match, grounding.unread)
 
 
 def _of_objects(grounding: Grounding, scene: Scene) -> Grounding:
@@ -520,7 +521,8 @@ def _of_objects(grounding: Grounding, scene: Scene) -> Grounding:
     if -1 in columns or len(columns) + len(scene.of_robot) < len(column_of):
         got, expected = ", ".join(column_of) or "none", ", ".join(obj.id for obj in scene.objects) or "none"
         raise InputError("detections of the grounding", got, expected, "observe the frame with these detections")
-    return Grounding(tuple(grounding.detections[column] for column in columns), grounding.match[:, columns])
+    kept = tuple(grounding.detections[column] for column in columns)
+    return dataclasses.replace(grounding, detections=kept, match=grounding.match[:, columns])
 
 
 def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
@@ -530,6 +532,15 @@ def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
     names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
     message = f"{resolution.message} Left out as the robot itself: {names}."
     return dataclasses.replace(resolution, message=message)
+
+
+def _with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
+    """The answer, saying what the model wrote of objects and could not be read."""
+    if not unread:
+        return resolution
+    more = f" ({len(unread) - 1} more)" if len(unread) > 1 else ""
+    message = f"{resolution.message} Objects may be missing, for a part of the model's reply cannot be read: "
+    return dataclasses.replace(resolution, message=f"{message}{unread[0]}{more}.", unread=unread)
 
 
 def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:

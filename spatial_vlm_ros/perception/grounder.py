@@ -21,10 +21,12 @@ class Grounding:
         detections: N objects.
         match: (P, N) float64, 0..1: probability that an object is what a phrase's category names. Attributes,
             relations and orders are judged later, from measurements.
+        unread: what a model wrote of objects that could not be read, printable: objects may be missing.
     """
 
     detections: tuple[Detection, ...]
     match: npt.NDArray[np.float64]
+    unread: tuple[str, ...] = ()
 
 
 class Grounder(Protocol):

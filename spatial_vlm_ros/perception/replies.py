@@ -65,13 +65,23 @@ class ReplyReading:
 
     Args:
         places: in the order written, inside the image, each once; none where the reply says that there are none.
-        notes: what was left out or clipped, and why.
+        notes: what was clipped, and what was left out because the reply itself denies it.
+        unread: what may be further objects and could not be read, and why; with it that the reply was cut off.
         cut: whether the reply ended before it was complete, so that there may be more.
     """
 
     places: tuple[NamedObject, ...]
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     cut: bool = False
+
+
+def ended_at_limit(reading: ReplyReading) -> ReplyReading:
+    """A reading of a reply that ended at the limit of its length, which its text need not show."""
+    if reading.cut:
+        return reading
+    note = f"it ended at the limit of its length; there may be more than the {len(reading.places)} that were read"
+    return replace(reading, unread=(*reading.unread, note), cut=True)
 
 
 class ReplyError(ModelError):
@@ -121,14 +131,14 @@ def parse_reply(
         if len(text) > MOST_CHARACTERS:
             raise Unreadable(f"it has {len(text)} characters, {MOST_CHARACTERS} at most")
         items, cut = _items(text, convention)
-        places, notes = _placed(items, convention, size, resized, probed)
+        places, notes, unread = _placed(items, convention, size, resized, probed)
         if len(places) > most:
             raise Unreadable(f"it names {len(places)} places, {most} at most")
         if cut is not None:
             if not places:
                 raise cut
-            notes = (*notes, f"{cut.reason}; there may be more than the {len(places)} that were read")
-        return ReplyReading(places, notes, cut is not None)
+            unread = (*unread, f"{cut.reason}; there may be more than the {len(places)} that were read")
+        return ReplyReading(places, notes, unread, cut is not None)
     except Unreadable as error:
         raise ReplyError(
             model, error.reason, printable(text[: 2 * _LONGEST_EXCERPT], _LONGEST_EXCERPT), error.repair
@@ -172,8 +182,8 @@ def _family(piece: ReplyPiece) -> str:
 
 def _placed(
     items: Sequence[Item], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, probed: bool
-) -> tuple[tuple[NamedObject, ...], tuple[str, ...]]:
-    """Items in pixels, each once, and what was left out or clipped.
+) -> tuple[tuple[NamedObject, ...], tuple[str, ...], tuple[str, ...]]:
+    """Items in pixels, each once, what was clipped or denied, and what could not be read.
 
     Raises:
         Unreadable: nothing can be read, or the places contradict the convention.
@@ -202,8 +212,12 @@ def _placed(
     faults = [*left, *doubts]
     if not found and any(not isinstance(fault, NotPlaced) for fault in faults):
         raise next(fault for fault in faults if not isinstance(fault, NotPlaced))
-    notes = [f"1 of {len(items)} items was left out: {fault.reason}" for fault in faults]
-    return tuple(found.values()), tuple([*clipped, *notes][:_MOST_NOTES])
+    denied: list[str] = []
+    unread: list[str] = []
+    for fault in faults:
+        said = denied if isinstance(fault, NotPlaced) else unread
+        said.append(f"1 of {len(items)} items was left out: {fault.reason}")
+    return tuple(found.values()), (*clipped, *denied)[:_MOST_NOTES], tuple(unread[:_MOST_NOTES])
 
 
 def _object(

@@ -101,6 +101,7 @@ class WorkerReply(msgspec.Struct, tag=True, frozen=True):
     rows: Count
     columns: Count
     objects: tuple[WireDetection, ...]
+    unread: tuple[str, ...] = ()
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -319,7 +320,8 @@ def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Wor
     if match.nbytes + sum(len(mask) for mask in masks) > LONGEST_BODY:
         raise InputError("masks", f"{len(masks)} of them", f"{LONGEST_BODY} bytes at most", "raise the score threshold")
     rows, columns = match.shape
-    return WorkerReply(number, rows, columns, tuple(objects)), [*([match.data] if match.size else []), *masks]
+    unread = tuple(str(note)[:_LONGEST_TEXT] for note in grounding.unread)
+    return WorkerReply(number, rows, columns, tuple(objects), unread), [*([match.data] if match.size else []), *masks]
 
 
 def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grounding:
@@ -344,7 +346,7 @@ def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grou
             detections.append(Detection(obj.id, obj.label, obj.score, obj.box, mask, obj.attributes, obj.front))
         except InputError as error:
             raise WireError(f"a detection that cannot be one: {error}") from error
-    return Grounding(tuple(detections), match.reshape(header.rows, header.columns))
+    return Grounding(tuple(detections), match.reshape(header.rows, header.columns), header.unread)
 
 
 def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:

@@ -348,6 +348,7 @@ class Resolution:
         answer: of a question about space; only when ANSWERED.
         model_domain: what the detector was trained on: "simulated" = simulated images only, "photographs", "any", or
             "unknown" where its backend does not say; None where the detections were given. Not part of equality.
+        unread: what a model that answers in words wrote of objects and could not be read: objects may be missing.
     """
 
     instruction: str
@@ -380,6 +381,7 @@ class Resolution:
     avoid: tuple[AvoidedObject, ...] = ()
     answer: SpaceAnswer | None = None
     model_domain: ModelDomain | None = field(default=None, compare=False)
+    unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

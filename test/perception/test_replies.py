@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from benchmarks.replies import SLOWEST_MS, soak
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
-from spatial_vlm_ros.perception.replies import LONGEST_LABEL, NamedObject, ReplyError, ReplyReading, parse_reply
+from spatial_vlm_ros.perception.replies import (
+    LONGEST_LABEL,
+    NamedObject,
+    ReplyError,
+    ReplyReading,
+    ended_at_limit,
+    parse_reply,
+)
 
 
 def reading(text: str, convention: str = "thousand", most: int = 100, probed: bool = False) -> ReplyReading:
@@ -43,13 +50,32 @@ def test_a_reply_is_read_exactly_so_or_refused(reply: Reply) -> None:
         assert reply.found in caught.value.reason
         return
     whole = reading(reply.text, reply.convention, probed=reply.probed)
-    assert len(whole.notes) == len(reply.notes), whole.notes
-    assert all(part in note for part, note in zip(reply.notes, whole.notes, strict=True)), whole.notes
+    notes = (*whole.notes, *whole.unread)
+    assert len(notes) == len(reply.notes), notes
+    assert all(part in note for part, note in zip(reply.notes, notes, strict=True)), notes
     found = whole.places
     assert [(one.label, one.score) for one in found] == [(label, score) for label, _, _, score in reply.found]
     for one, (_, box, point, _) in zip(found, reply.found, strict=True):
         assert one.box_xyxy == (None if box is None else pytest.approx(box, abs=1e-9))
         assert one.point_xy == (None if point is None else pytest.approx(point, abs=1e-9))
+
+
+def test_what_may_be_a_further_object_is_told_from_what_is_none() -> None:
+    mug, none = '{"bbox_2d": [100, 200, 300, 400], "label": "mug"}', '{"bbox_2d": null, "label": "cup"}'
+    denied = reading(f"[{mug}, {none}]")
+    assert (len(denied.places), len(denied.notes), denied.unread, denied.cut) == (1, 1, (), False)
+    broken = reading(f'[{mug}, {{"bbox_2d": [500, 600, 700], "label": "mug"}}]')
+    assert (len(broken.places), broken.notes, len(broken.unread), broken.cut) == (1, (), 1, False)
+    short = reading(f'[{mug}, {{"bbox_2d": [500, 6')
+    assert (len(short.places), short.notes, len(short.unread), short.cut) == (1, (), 1, True)
+
+
+def test_the_end_at_a_limit_is_noted_once() -> None:
+    whole = reading('[{"bbox_2d": [100, 200, 300, 400], "label": "mug"}]')
+    ended = ended_at_limit(whole)
+    assert (ended.places, ended.cut) == (whole.places, True)
+    assert ended.unread == ("it ended at the limit of its length; there may be more than the 1 that were read",)
+    assert ended_at_limit(ended) == ended
 
 
 @pytest.mark.parametrize("reply", [r for r in REPLIES if r.found and not isinstance(r.found, str)], ids=short)

@@ -73,6 +73,7 @@ def assert_same(one: Grounding, other: Grounding) -> None:
     assert one.match.dtype == other.match.dtype == np.float64
     assert one.match.shape == other.match.shape
     assert np.array_equal(one.match, other.match)
+    assert one.unread == other.unread
 
 
 class Asking(threading.Thread):

@@ -91,7 +91,7 @@ def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grou
     """A grounding whose detections get the masks of the objects that have the same boxes."""
     masks = {one.named.box_xyxy: one.mask for one in objects if one.mask is not None}
     detections = tuple(replace(one, mask=masks.get(one.box_xyxy, one.mask)) for one in grounding.detections)
-    return Grounding(detections, grounding.match)
+    return replace(grounding, detections=detections)
 
 
 def mask_model_of(masks: str, masks_model: str, family: ModelFamily | None, **given: str) -> MaskModel | None:

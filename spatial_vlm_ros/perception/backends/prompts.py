@@ -56,7 +56,11 @@ def quoted(words: str) -> str:
 
 
 def grounding(
-    asked: Mapping[str, tuple[NamedObject, ...]], phrases: Sequence[NounPhrase], rgb: Rgb, model: str
+    asked: Mapping[str, tuple[NamedObject, ...]],
+    phrases: Sequence[NounPhrase],
+    rgb: Rgb,
+    model: str,
+    unread: tuple[str, ...] = (),
 ) -> Grounding:
     """Detections and match matrix from boxes that were asked for by name.
 
@@ -70,6 +74,7 @@ def grounding(
         phrases: P phrases whose quoted categories are the keys.
         rgb: (H, W, 3) uint8.
         model: for messages.
+        unread: of the replies; see Grounding.
 
     Raises:
         ModelError: a box lies outside the image or has no area.
@@ -89,7 +94,7 @@ def grounding(
                 match[p, n] = SAME if fits else LESS_SPECIFIC
         if label_fit(phrase.category, "object") == SAME:
             match[p] = SAME
-    return Grounding(detections, match)
+    return Grounding(detections, match, unread)
 
 
 def _objects(asked: Mapping[str, tuple[NamedObject, ...]]) -> list[tuple[NamedObject, dict[str, str]]]:

@@ -215,7 +215,7 @@ class MaskedGrounder:
         detections = list(found.detections)
         for n, mask in zip(bare, masks, strict=True):
             detections[n] = replace(detections[n], mask=mask)
-        return Grounding(tuple(detections), found.match)
+        return replace(found, detections=tuple(detections))
 
 
 def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "auto", **given: str) -> Grounder:

@@ -42,7 +42,7 @@ from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.probing_backends import check_convention
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, parse_reply
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyReading, ended_at_limit, parse_reply
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
@@ -111,13 +111,14 @@ class ServerGrounder:
         try:
             if self._asking.family is not None:
                 return self._ground_each(self._asking.family, rgb, phrases, sent)
-            found = self._ask(chat.find_request(names, sent, self._asking), rgb, sent)
+            reading = self._ask(chat.find_request(names, sent, self._asking), rgb, sent)
         except ServerDownError as down:
             return self._by_fallback(down, rgb, phrases)
         if self._masks is None:
-            return self._grounding(found, rgb, phrases)
-        objects = with_boxes(found, rgb, self._masks, several=False, model=self.name)
-        return with_masks_of(self._grounding([one.named for one in objects], rgb, phrases), objects)
+            return self._grounding(reading.places, rgb, phrases, reading.unread)
+        objects = with_boxes(reading.places, rgb, self._masks, several=False, model=self.name)
+        named = [one.named for one in objects]
+        return with_masks_of(self._grounding(named, rgb, phrases, reading.unread), objects)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Ask for what a description means; the fallback is not asked, for its opinion has another reliability.
@@ -128,7 +129,8 @@ class ServerGrounder:
 
         Returns:
             What was found, boxes and points in pixels of `rgb`; its score is the model's confidence in its whole
-            answer, None where the server does not tell it.
+            answer, None where the server does not tell it. Empty where a part of the reply cannot be read, so that it
+            may mean another object.
 
         Raises:
             InputError: the words cannot be quoted.
@@ -138,7 +140,8 @@ class ServerGrounder:
             ModelError: the server refuses or answers what cannot be used.
         """
         sent = chat.image(rgb, self._asking)
-        return self._ask(self._refer_request(words, sent), rgb, sent)
+        reading = self._ask(self._refer_request(words, sent), rgb, sent)
+        return () if reading.unread else reading.places
 
     @property
     def convention(self) -> Convention:
@@ -178,16 +181,18 @@ class ServerGrounder:
         """Ask for each category with the family's own prompt, all within one budget of time."""
         deadline = self._client.deadline()
         objects: dict[str, tuple[MaskedObject, ...]] = {}
+        unread: list[str] = []
         for category in dict.fromkeys(quoted(phrase.category) for phrase in phrases):
             request = chat.prompt_request(family.every.format(category), sent, self._asking)
+            reading = self._ask(request, rgb, sent, deadline)
+            unread += reading.unread
             found = [
-                dataclasses.replace(one, score=_UNKNOWN if one.score is None else one.score)
-                for one in self._ask(request, rgb, sent, deadline)
+                dataclasses.replace(one, score=_UNKNOWN if one.score is None else one.score) for one in reading.places
             ]
             several = family.several_points
             objects[category] = with_boxes(found, rgb, self._masks, several=several, model=self.name)
         named = {category: tuple(one.named for one in given) for category, given in objects.items()}
-        grounded = grounding(named, phrases, rgb, self.name)
+        grounded = grounding(named, phrases, rgb, self.name, tuple(unread))
         return with_masks_of(grounded, [one for given in objects.values() for one in given])
 
     def _refer_request(self, words: str, sent: chat.SentImage) -> dict[str, Any]:
@@ -202,7 +207,7 @@ class ServerGrounder:
 
     def _ask(
         self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage, deadline: Deadline | None = None
-    ) -> tuple[NamedObject, ...]:
+    ) -> ReplyReading:
         said = self._said(request, deadline, partly=True)
         try:
             read = parse_reply(
@@ -218,13 +223,18 @@ class ServerGrounder:
             if not said.whole:
                 raise chat.cut_off(self.name) from error
             raise
-        if not said.whole and not read.places:
-            raise chat.cut_off(self.name)
-        for note in read.notes:
+        if not said.whole:
+            if not read.places:
+                raise chat.cut_off(self.name)
+            read = ended_at_limit(read)
+        for note in (*read.notes, *read.unread):
             _log.warning("model %r: %s", self.name, note)
-        return tuple(dataclasses.replace(one, score=said.confidence) for one in read.places)
+        places = tuple(dataclasses.replace(one, score=said.confidence) for one in read.places)
+        return dataclasses.replace(read, places=places)
 
-    def _grounding(self, found: Sequence[NamedObject], rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+    def _grounding(
+        self, found: Sequence[NamedObject], rgb: Rgb, phrases: Sequence[NounPhrase], unread: tuple[str, ...]
+    ) -> Grounding:
         try:
             objects = [self._detection(number, one, phrases) for number, one in enumerate(found)]
             detections = check_detections(objects, rgb.shape[1], rgb.shape[0])
@@ -236,6 +246,7 @@ class ServerGrounder:
         return Grounding(
             tuple(detections[group[0]] for group in groups),
             np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)),
+            unread,
         )
 
     def _detection(self, number: int, one: NamedObject, phrases: Sequence[NounPhrase]) -> Detection:

@@ -29,7 +29,7 @@ from spatial_vlm_ros.perception.backends.prompts import (
 )
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.replies import NamedObject, parse_reply, printable
+from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, ended_at_limit, parse_reply, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 _WARM_UP_TOKENS = 8
@@ -110,13 +110,15 @@ class WordModel:
         """
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         prompts = [self.family.every.format(category) for category in categories]
-        replies = self._ask(rgb, prompts, boxes=self._masks is None)
+        readings = self._ask(rgb, prompts, boxes=self._masks is None)
+        replies = [reading.places for reading in readings]
+        unread = tuple(note for reading in readings for note in reading.unread)
         if self._masks is None:
-            return grounding(dict(zip(categories, replies, strict=True)), phrases, rgb, self.name)
+            return grounding(dict(zip(categories, replies, strict=True)), phrases, rgb, self.name, unread)
         several = self.family.several_points
         objects = [with_boxes(found, rgb, self._masks, several=several, model=self.name) for found in replies]
         named = [tuple(one.named for one in found) for found in objects]
-        grounded = grounding(dict(zip(categories, named, strict=True)), phrases, rgb, self.name)
+        grounded = grounding(dict(zip(categories, named, strict=True)), phrases, rgb, self.name, unread)
         return with_masks_of(grounded, [one for found in objects for one in found])
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
@@ -127,12 +129,14 @@ class WordModel:
             words: the phrase.
 
         Returns:
-            What the model points at, in pixels of `rgb`; empty where it sees nothing that fits.
+            What the model points at, in pixels of `rgb`; empty where it sees nothing that fits, and where a part of
+            its reply cannot be read, so that it may mean another object.
 
         Raises:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.
         """
-        return self._ask(rgb, [self.family.one.format(quoted(words))], boxes=False)[0]
+        reading = self._ask(rgb, [self.family.one.format(quoted(words))], boxes=False)[0]
+        return () if reading.unread else reading.places
 
     @property
     def convention(self) -> Convention:
@@ -159,8 +163,8 @@ class WordModel:
         prompts = [self.family.every.format("object")] * self.runner.settings.batch
         return self.runner.warm_up(prompts, self._forward(grey, max_new_tokens=_WARM_UP_TOKENS))
 
-    def _ask(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[tuple[NamedObject, ...]]:
-        """Objects found per prompt; prompts whose reply cannot be read are asked once more, in other words."""
+    def _ask(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[ReplyReading]:
+        """What each prompt's reply names; prompts whose reply cannot be read are asked once more, in other words."""
         check_rgb(rgb)
         answers = self._answers(rgb, prompts, boxes)
         unread = [number for number, answer in enumerate(answers) if isinstance(answer, ModelError)]
@@ -171,13 +175,13 @@ class WordModel:
             answers[number] = answer
         return [_read(answer) for answer in answers]
 
-    def _answers(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[tuple[NamedObject, ...] | ModelError]:
+    def _answers(self, rgb: Rgb, prompts: Sequence[str], boxes: bool) -> list[ReplyReading | ModelError]:
         """What each reply names, or why it cannot be read.
 
         Raises:
             ModelError: a reply was cut off before its first place: asked again, it would not be shorter.
         """
-        results: list[tuple[NamedObject, ...] | ModelError] = []
+        results: list[ReplyReading | ModelError] = []
         size = (int(rgb.shape[1]), int(rgb.shape[0]))
         for reply, resized in self.runner.over(prompts, self._forward(rgb)):
             try:
@@ -189,11 +193,13 @@ class WordModel:
                     resized=resized,
                     probed=self.probed,
                 )
-                if not read.places:
-                    check_whole(reply, self._model.generation_config, self.name)
-                for note in read.notes:
+                if not reply.whole:
+                    if not read.places:
+                        check_whole(reply, self._model.generation_config, self.name)
+                    read = ended_at_limit(read)
+                for note in (*read.notes, *read.unread):
                     _log.warning("model %r: %s", self.name, note)
-                results.append(self._scored(read.places, reply, boxes))
+                results.append(replace(read, places=self._scored(read.places, reply, boxes)))
             except ModelError as error:
                 check_whole(reply, self._model.generation_config, self.name)
                 results.append(error)
@@ -246,7 +252,7 @@ def _without(text: str, words: Sequence[str]) -> str:
     return text
 
 
-def _read(answer: tuple[NamedObject, ...] | ModelError) -> tuple[NamedObject, ...]:
+def _read(answer: ReplyReading | ModelError) -> ReplyReading:
     if isinstance(answer, ModelError):
         raise answer
     return answer

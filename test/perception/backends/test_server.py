@@ -23,6 +23,7 @@ from spatial_vlm_ros.errors import (
     ModelError,
     ShapeError,
 )
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.server import load
@@ -360,6 +361,33 @@ def test_a_sentence_is_resolved_through_a_server_in_the_worker_process() -> None
     assert detections[int(resolution.target.id)].id == "bonnet"
     assert len(server.received) == 1
     assert '["chick", "cup"]' in server.received[0].text
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [(', {"label": "chick", "bbox_2d": [10, 20, 30]}]', "left out"), (', {"label": "chick", "bbox', "cut off")],
+)
+def test_an_answer_says_that_objects_may_be_missing(part: str, why: str) -> None:
+    frame, detections = chicks_and_cup_frame()
+    whole = json.dumps([{"label": d.label, "bbox_2d": list(d.box_xyxy)} for d in detections])
+    options = {"model": "tiny", "convention": "absolute", "probe": "no", "schema": "none"}
+    with serving(says(whole.removesuffix("]") + part)) as server:
+        backend = "spatial_vlm_ros.perception.backends.server:load"
+        with WorkerGrounder(backend, {**options, "url": server.url}, timeout_s=30.0) as grounder:
+            resolution = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
+    assert resolution.status is Status.OK
+    assert why in resolution.unread[0]
+    assert f"Objects may be missing, for a part of the model's reply cannot be read: {resolution.unread[0]}" in (
+        resolution.message
+    )
+    assert resolution_json(resolution)["unread"] == list(resolution.unread)
+    assert resolution_from_json(resolution_json(resolution)) == resolution
+
+
+def test_a_description_of_which_a_part_cannot_be_read_is_no_opinion(rgb: Rgb) -> None:
+    two = '[{"label": "mug", "bbox_2d": [100, 200, 300, 400]}, {"label": "mug", "bbox_2d": [100, 200, 300]}]'
+    with serving(says(two)) as server:
+        assert client(server.url).refer(rgb, "the mug near the door") == ()
 
 
 def test_a_dead_server_is_a_model_error_of_the_resolver_and_never_not_found(away: str) -> None:
