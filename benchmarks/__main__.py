@@ -69,6 +69,7 @@ ALONE = {
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
+    "detection_forms": Part(("--seeds", "1")),
     "freshness": Part(("--trials", "1")),
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),

@@ -6,6 +6,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.types import Mask
+
+
+def box_around(mask: Mask) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom, pixels, of a mask with set pixels."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
 
 def overlaps(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Intersection over union of each box with each other: (N, M), 0 to 1; 0 where both have no area.

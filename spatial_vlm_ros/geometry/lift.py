@@ -15,6 +15,7 @@ from spatial_vlm_ros.geometry.camera import rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of, shape_of
 from spatial_vlm_ros.geometry.furniture import top_of, with_insides, with_tops
+from spatial_vlm_ros.geometry.pointed import with_surfaces, with_surroundings
 from spatial_vlm_ros.geometry.segmentation import masks_from_boxes
 from spatial_vlm_ros.geometry.self_filter import robot_shares, unplaced_by_robot
 from spatial_vlm_ros.geometry.support import check_up, find_support, find_up, known_up
@@ -57,10 +58,12 @@ def build_scene(
     frame, checked = rectified(frame, tuple(detections))
     frame = dataclasses.replace(frame, depth=clip_depth(frame.depth, depth_config))
     known = known_up(frame)
-    support = find_support(frame, checked, depth_config, known[0] if known else None)
+    around = with_surroundings(frame, checked)
+    support = find_support(frame, around, depth_config, known[0] if known else None)
     if known is not None and support is None:
-        check_up(frame, checked, depth_config, *known)
+        check_up(frame, around, depth_config, *known)
     up, up_from = find_up(frame, support)
+    checked = with_surfaces(frame, checked, support, depth_config, lift_config)
     shares = robot_shares(frame, checked, support, lift_config)
     robot = tuple(d for d, share in zip(checked, shares, strict=True) if share >= lift_config.robot_share)
     checked = tuple(d for d in checked if d not in robot)

@@ -24,6 +24,7 @@ Indices = npt.NDArray[np.intp]
 _KERNEL = np.ones((3, 3), np.uint8)
 _CORE_KEEP = 0.3  # part of a mask that must be left when its rim is removed; thin objects are all rim
 _CALM_KEEP = 0.5  # part of the pixels that must be left when smeared ones are removed; thin objects are all edge
+_POINT_PIXELS = 16  # window of a pointed detection that got no surface: the few pixels about its point
 _SIDE_CLUSTER = 0.15  # part of the points from which a second depth cluster belongs to the object
 _FLAT_KEEP = 0.25  # part of an object's points above the support below which it is a flat object
 _SCATTER = 20.0  # times the stated noise: no sensor, however badly described, is as far off
@@ -117,6 +118,9 @@ def visible_surface(
         return Surface(detection, window, part, points, rim, measured / max(1, wanted), noise, cut, problem)
 
     nothing = np.empty((0, 3), np.float32)
+    if detection.pointed and detection.mask is None and part.size <= _POINT_PIXELS:
+        why = "it touches another object, lies flat on its support, or no support is seen"
+        return surface(nothing, f"nothing tells how far it reaches from the point that the model put on it: {why}")
     if measured < config.min_pixels or measured < config.min_valid_fraction * wanted:
         return surface(nothing, f"only {measured} of its {wanted} pixels have measured depth")
     calm = usable & ~_smeared(depth, frame.camera.K[0, 0])

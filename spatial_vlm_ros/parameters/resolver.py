@@ -52,6 +52,13 @@ class LiftConfig(Bounded):
     gap: float = parameter(
         0.025, "m", 0.001, 0.5, "jump in depth that separates two surfaces, on top of 6 standard deviations"
     )
+    point_reach: float = parameter(
+        0.3,
+        "m",
+        0.01,
+        5.0,
+        "farthest that an object may reach from a point that a model put on it (masks=depth)",
+    )
     support_height: float = parameter(
         0.004, "m", 0.0, 0.1, "least height above the support that is not the support, on top of its roughness"
     )

@@ -92,6 +92,7 @@ class WireDetection(msgspec.Struct, frozen=True):
     attributes: tuple[str, ...]
     masked: bool
     front: tuple[float, float, float] | None = None
+    pointed: bool = False
 
 
 class WorkerReply(msgspec.Struct, tag=True, frozen=True):
@@ -316,7 +317,11 @@ def found(number: int, grounding: Grounding, size: tuple[int, int]) -> tuple[Wor
             masks.append(np.packbits(one.mask).data)
         words = tuple(str(word) for word in one.attributes)
         masked = one.mask is not None
-        objects.append(WireDetection(str(one.id), str(one.label), one.score, one.box_xyxy, words, masked, one.front))
+        objects.append(
+            WireDetection(
+                str(one.id), str(one.label), one.score, one.box_xyxy, words, masked, one.front, bool(one.pointed)
+            )
+        )
     if match.nbytes + sum(len(mask) for mask in masks) > LONGEST_BODY:
         raise InputError("masks", f"{len(masks)} of them", f"{LONGEST_BODY} bytes at most", "raise the score threshold")
     rows, columns = match.shape
@@ -343,7 +348,9 @@ def grounding_of(header: WorkerReply, body: Body, size: tuple[int, int]) -> Grou
             mask = np.unpackbits(bits[at : at + step], count=pixels).view(np.bool_).reshape(size)
             at += step
         try:
-            detections.append(Detection(obj.id, obj.label, obj.score, obj.box, mask, obj.attributes, obj.front))
+            detections.append(
+                Detection(obj.id, obj.label, obj.score, obj.box, mask, obj.attributes, obj.front, obj.pointed)
+            )
         except InputError as error:
             raise WireError(f"a detection that cannot be one: {error}") from error
     return Grounding(tuple(detections), match.reshape(header.rows, header.columns), header.unread)

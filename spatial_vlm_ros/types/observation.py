@@ -333,6 +333,8 @@ class Detection:
         attributes: words the detector gives, for example ("red", "metal").
         front: (3,) direction in the camera frame that its front faces (a chair's, a car's, a stove's), from a pose
             estimator; None = not known, or it has none.
+        pointed: the box is no more than a few pixels about a point that a model put on the object: geometry makes mask
+            and box of it, where it can.
 
     Raises:
         InputError: box not finite or inverted, score outside 0..1, mask empty or no bool image.
@@ -345,6 +347,7 @@ class Detection:
     mask: Mask | None = None
     attributes: tuple[str, ...] = ()
     front: tuple[float, float, float] | None = None
+    pointed: bool = False
 
     def __post_init__(self) -> None:
         if self.front is not None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.replies import NamedObject
@@ -18,11 +19,13 @@ from spatial_vlm_ros.types import Mask, Rgb
 SAME_MASK = 0.8
 """Overlap (IoU) of masks from which two points are on one object."""
 
-NO_MASKS = "set masks=sam2 masks_model=…, so that its points become objects, or use a model that writes boxes"
+NO_MASKS = "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects, or use a model for boxes"
 """What to do where a model writes points and nothing makes objects of them."""
 
 NONE = "none"
 """Value of the option `masks` of a model that is asked for second opinions alone."""
+BY_DEPTH = "depth"
+"""Value of the option `masks` that leaves points to geometry: each becomes the connected surface at it."""
 
 Box = tuple[float, float, float, float]
 
@@ -39,18 +42,22 @@ class MaskModel(Protocol):
         ...
 
 
+class PointsByDepth:
+    """In place of a MaskModel: points stay points, and geometry makes objects of them (`geometry.pointed`)."""
+
+
 @dataclass(frozen=True, eq=False)
 class MaskedObject:
-    """An object that a reply names, with a box, and its mask where there is one, (H, W) bool."""
+    """An object that a reply names, with a box or, by depth, a point; and its mask where there is one, (H, W) bool."""
 
     named: NamedObject
     mask: Mask | None
 
 
 def with_boxes(
-    found: Sequence[NamedObject], rgb: Rgb, masks: MaskModel | None, *, several: bool, model: str
+    found: Sequence[NamedObject], rgb: Rgb, masks: MaskModel | PointsByDepth | None, *, several: bool, model: str
 ) -> tuple[MaskedObject, ...]:
-    """Objects of one reply, each with a box: its own, or that around the mask at its point.
+    """Objects of one reply, each with a box: its own, or that around the mask at its point. By depth, points stay.
 
     Two points are on one object where their masks overlap by SAME_MASK; where a model puts several points on an
     object, also where one lies in the mask of the other. The object then gets the mask that holds the most of its
@@ -67,6 +74,8 @@ def with_boxes(
         ModelError: there are points and no `masks`, nothing is found at a point, or the model of masks failed.
         ModelTimeoutError: the model of masks spent its time budget.
     """
+    if isinstance(masks, PointsByDepth):
+        return tuple(MaskedObject(one, None) for one in found)
     objects: dict[int, MaskedObject] = {}
     boxed = [(row, one, one.box_xyxy) for row, one in enumerate(found) if one.box_xyxy is not None]
     if boxed:
@@ -83,7 +92,7 @@ def with_boxes(
         for group in _groups(points, at, several):
             mask = max((at[n] for n in group), key=lambda mask: sum(_holds(mask, points[n]) for n in group))
             row, one, _ = pointed[group[0]]
-            objects[row] = MaskedObject(replace(one, box_xyxy=_around(mask)), mask)
+            objects[row] = MaskedObject(replace(one, box_xyxy=box_around(mask)), mask)
     return tuple(objects[row] for row in sorted(objects))
 
 
@@ -94,28 +103,40 @@ def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grou
     return replace(grounding, detections=detections)
 
 
-def mask_model_of(masks: str, masks_model: str, family: ModelFamily | None, **given: str) -> MaskModel | None:
-    """The model of masks that options ask for.
+def mask_model_of(
+    masks: str, masks_model: str, family: ModelFamily | None, **given: str
+) -> MaskModel | PointsByDepth | None:
+    """The model of masks that options ask for, or what stands in its place.
 
     Args:
-        masks: option: "" for none, "sam2", or "none": points are for `refer` alone.
+        masks: option: "" for none, "sam2", "depth", or "none": points are for `refer` alone.
         masks_model: option: folder or id of SAM 2.
         family: of the model that is asked for places; None = one that writes boxes.
         **given: preset and settings; see `sam2.with_masks`.
 
     Raises:
-        InputError: masks without a model, an option out of its range, or a family that writes points and no masks.
+        InputError: masks without a model or by depth with one, an option out of its range, a family that writes points
+            and no masks, or one that puts several points on an object and depth, which cannot tell whose they are.
         UnknownNameError: no such kind of masks, preset, setting or model.
         DependencyError: torch or transformers is not installed.
         ModelError: the model cannot be loaded, or does not run here.
     """
     if masks == NONE:
         return None
+    if masks == BY_DEPTH:
+        if masks_model:
+            raise InputError("option masks_model", repr(masks_model), "none with masks=depth", "leave it out")
+        if family is not None and family.several_points:
+            got = f"depth, and {family.name} models put several points on an object"
+            raise InputError("option masks", got, "what tells whose they are", "set masks=sam2 masks_model=…")
+        return PointsByDepth()
     if not masks:
         if family is not None and family.places == "point":
             got = f"nothing, and {family.name} models write points, not boxes"
-            repair = "set masks=sam2 masks_model=…, so that its points become objects; or masks=none, to ask it for a "
-            raise InputError("option masks", got, "what makes objects of points", repair + "second opinion alone")
+            repair = "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects; or masks=none, "
+            raise InputError(
+                "option masks", got, "what makes objects of points", repair + "to ask it for a second opinion alone"
+            )
         return None
     from spatial_vlm_ros.perception.backends import sam2  # loads torch later, and asks for the options first
 
@@ -149,9 +170,3 @@ def _holds(mask: Mask, point: tuple[float, float]) -> bool:
     """Whether a point, (0, 0) being the corner of the first pixel, lies on a mask."""
     column, row = (min(max(int(v), 0), side - 1) for v, side in zip(point, mask.shape[::-1], strict=True))
     return bool(mask[row, column])
-
-
-def _around(mask: Mask) -> Box:
-    """Left, top, right, bottom of a mask with set pixels."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 MOST_TOKENS = 8192  # of a reply; a hundred boxes take half of it
 LONGEST_PHRASE = 200  # characters; what names an object is shorter, what gives orders is often longer
 SAME_BOX = 0.8  # IoU from which boxes that were asked for by different names are one object
+SAME_POINT = 8.0  # pixels within which points that were asked for by different names are one object
 
 _TOKEN_LIKE = re.compile(r"<[^<>]*>|\[/?[A-Z_]{2,}\]")
 _NOT_IN_PHRASES = re.compile(r"[^\w\s\-'’.,%/&+]|_")
@@ -114,17 +116,31 @@ def _objects(asked: Mapping[str, tuple[NamedObject, ...]]) -> list[tuple[NamedOb
 
 
 def _detection(number: int, found: NamedObject, category: str) -> Detection:
-    box = found.box_xyxy
-    if box is None:
-        raise InputError(f"thing {number} of {category!r}", "no box", "a box", "ask for boxes")
-    return Detection(f"{category} {number}", found.label or category, found.score or 0.0, box)
+    return detection_of(found, f"{category} {number}", found.label or category)
+
+
+def detection_of(found: NamedObject, id_: str, label: str) -> Detection:
+    """A detection of what a reply names: with its box, or pointed where it gives a point alone.
+
+    Raises:
+        InputError: it gives neither, or a box that cannot be one.
+    """
+    score = found.score or 0.0
+    if found.box_xyxy is not None:
+        return Detection(id_, label, score, found.box_xyxy)
+    if found.point_xy is None:
+        raise InputError(f"object {id_!r}", "no place", "a box or a point", "ask for boxes")
+    x, y = found.point_xy
+    return Detection(id_, label, score, (x - 1.0, y - 1.0, x + 1.0, y + 1.0), pointed=True)
 
 
 def overlap(one: NamedObject, other: NamedObject) -> float:
-    """Intersection over union of two boxes, 0 to 1; 0 where one has none."""
-    if one.box_xyxy is None or other.box_xyxy is None:
+    """Intersection over union of two boxes, 0 to 1; of points alone 1 within SAME_POINT; else 0."""
+    if one.box_xyxy is not None and other.box_xyxy is not None:
+        return float(overlaps(one.box_xyxy, other.box_xyxy)[0, 0])
+    if one.box_xyxy is not None or other.box_xyxy is not None or one.point_xy is None or other.point_xy is None:
         return 0.0
-    return float(overlaps(one.box_xyxy, other.box_xyxy)[0, 0])
+    return float(math.dist(one.point_xy, other.point_xy) <= SAME_POINT)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -30,11 +31,12 @@ from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
 from spatial_vlm_ros.perception.backends.point_objects import (
     MaskedObject,
     MaskModel,
+    PointsByDepth,
     mask_model_of,
     with_boxes,
     with_masks_of,
 )
-from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
+from spatial_vlm_ros.perception.backends.prompts import SAME_BOX, SAME_POINT, detection_of, grounding, quoted
 from spatial_vlm_ros.perception.backends.server_http import Client, ServerDownError
 from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, chosen, number, server_client
 from spatial_vlm_ros.perception.backends.server_wire import Deadline
@@ -46,7 +48,6 @@ from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyRea
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
-SAME_BOX = 0.8  # overlap (IoU) from which boxes with different labels are one object
 _UNKNOWN = 1.0  # score of an object where the server tells no probabilities: it weighs nothing in the choice
 _ANSWERS: Mapping[str, bool] = {"yes": True, "no": False}
 _SCHEMAS: Mapping[str, bool] = {"strict": True, "none": False}
@@ -62,7 +63,8 @@ class ServerGrounder:
         name: of model and server, for errors.
         fallback: answers where the server is down, or None.
         fallback_name: of it, for errors.
-        masks: makes objects of points, and masks of boxes; None = boxes stay as they are, and points are refused.
+        masks: makes objects of points, and masks of boxes, or leaves points to geometry; None = boxes stay as they
+            are, and points are refused.
 
     Attributes:
         probed: whether a probe has confirmed the convention.
@@ -75,7 +77,7 @@ class ServerGrounder:
         name: str,
         fallback: Grounder | None = None,
         fallback_name: str = "",
-        masks: MaskModel | None = None,
+        masks: MaskModel | PointsByDepth | None = None,
     ) -> None:
         self.name, self.fallback_name = name, fallback_name
         self._client, self._asking, self._fallback, self._masks = client, asking, fallback, masks
@@ -252,11 +254,12 @@ class ServerGrounder:
     def _detection(self, number: int, one: NamedObject, phrases: Sequence[NounPhrase]) -> Detection:
         asked = {phrase.category for phrase in phrases}
         label = one.label or (asked.pop() if len(asked) == 1 else "")
-        if one.box_xyxy is None or not label:
-            lacks = "without a label" if one.box_xyxy else f"of {one.label!r} without a box"
+        if not label or (one.box_xyxy is None and not isinstance(self._masks, PointsByDepth)):
+            lacks = f"of {one.label!r} without a box" if label else "without a label"
             repair = "set schema=strict, or use a model that gives boxes and labels"
             raise ModelError(self.name, f"it gave a place {lacks}", repair)
-        return Detection(str(number), label, _UNKNOWN if one.score is None else one.score, one.box_xyxy)
+        score = _UNKNOWN if one.score is None else one.score
+        return detection_of(dataclasses.replace(one, score=score), str(number), label)
 
     def _by_fallback(self, down: ServerDownError, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """What the fallback sees where the server is down; a refusal or a wrong answer is not covered up."""
@@ -338,6 +341,12 @@ def load(
     return grounder
 
 
+def _one_place(one: Detection, other: Detection) -> bool:
+    if one.pointed and other.pointed:
+        return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= SAME_POINT
+    return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= SAME_BOX)
+
+
 def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
     """Positions of detections that are one object under different labels, each group in order."""
     groups: list[list[int]] = []
@@ -345,7 +354,7 @@ def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
         for group in groups:
             others = [detections[m] for m in group]
             named_otherwise = all(other.label != one.label for other in others)
-            if named_otherwise and (overlaps(one.box_xyxy, [o.box_xyxy for o in others]) >= SAME_BOX).all():
+            if named_otherwise and all(_one_place(one, other) for other in others):
                 group.append(n)
                 break
         else:

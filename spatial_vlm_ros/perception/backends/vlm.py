@@ -55,7 +55,8 @@ def load(
         prompt: asks for the objects of a category, and for what a phrase means; a text with {} for the words, instead
             of the family's prompts.
         convention: key of CONVENTIONS in which it writes places, instead of the family's.
-        masks: "" for none, "sam2", or "none": points of the model are for `refer` alone.
+        masks: "" for none, "sam2", "depth" (points become the surfaces at them), or "none": points are for `refer`
+            alone.
         masks_model: folder or id of the SAM 2 model.
         max_new_tokens: longest reply, tokens.
         preset: see onboard.PRESETS.

@@ -17,7 +17,13 @@ import numpy as np
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.backends.onboard import Runner
-from spatial_vlm_ros.perception.backends.point_objects import NO_MASKS, MaskModel, with_boxes, with_masks_of
+from spatial_vlm_ros.perception.backends.point_objects import (
+    NO_MASKS,
+    MaskModel,
+    PointsByDepth,
+    with_boxes,
+    with_masks_of,
+)
 from spatial_vlm_ros.perception.backends.prompts import (
     Probabilities,
     Reply,
@@ -72,7 +78,8 @@ class WordModel:
         runner: memory and time.
         max_new_tokens: longest reply, tokens.
         answering: gives, for the (B, N) `input_ids` of the prompts, what each call of `generate` is to be within.
-        masks: makes objects of points, and masks of boxes; None = boxes stay as they are, and points are refused.
+        masks: makes objects of points, and masks of boxes, or leaves points to geometry; None = boxes stay as they
+            are, and points are refused.
 
     Attributes:
         probed: whether a probe has confirmed the convention.
@@ -92,7 +99,7 @@ class WordModel:
         runner: Runner,
         max_new_tokens: int = 1024,
         answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
-        masks: MaskModel | None = None,
+        masks: MaskModel | PointsByDepth | None = None,
     ) -> None:
         self.name, self.family, self.runner, self._masks = name, family, runner, masks
         self._model, self._processor, self._convention = model, processor, CONVENTIONS[convention]

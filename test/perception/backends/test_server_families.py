@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.server_http import ServerTimeoutError
 from spatial_vlm_ros.perception.probing_backends import ConventionError, probe_grounder
-from spatial_vlm_ros.types import NounPhrase
+from spatial_vlm_ros.perception.worker import WorkerGrounder
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import NounPhrase, Status
 
 CAT, CAN = NounPhrase("cat"), NounPhrase("soup can")
 RESIZED = (84, 56)  # the nearest multiples of 28 of the shapes' 96 x 64
@@ -125,6 +129,39 @@ def test_boxes_of_a_family_become_detections(family: str) -> None:
     assert found.box_xyxy == pytest.approx(LEFT, abs=0.7)
 
 
+def test_points_become_objects_by_depth_alone() -> None:
+    frame, detections = chicks_and_cup_frame()
+    height, width = frame.depth.shape
+    middles: dict[str, list[Values]] = defaultdict(list)
+    for one in detections:
+        x0, y0, x1, y1 = one.box_xyxy
+        middles[one.label].append(((x0 + x1) / 2 / width, (y0 + y1) / 2 / height))
+    cup = middles["cup"][0]
+    chicks = " ".join(f'x{n}="{100 * x:.1f}" y{n}="{100 * y:.1f}"' for n, (x, y) in enumerate(middles["chick"], 1))
+    reply = f'<points {chicks} alt="chick">chick</points>'
+    with serving(says(reply), says(molmo(cup, "cup", (width, height)))) as server:
+        options = {"model": POINTS["molmo"][0], "url": server.url, "masks": "depth", "probe": "no"}
+        with WorkerGrounder("server", options, timeout_s=30.0) as grounder:
+            answer = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
+    truth = Resolver().resolve(frame, "the chick behind the cup", detections)
+    assert answer.status is truth.status is Status.OK
+    assert answer.target is not None
+    assert truth.target is not None
+    assert np.linalg.norm(np.subtract(answer.target.pose.position, truth.target.pose.position)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "words"),
+    [
+        (POINTS["robopoint"][0], {}, "several points on an object.*masks=sam2"),
+        (POINTS["molmo"][0], {"masks_model": "sam2.1-hiera-tiny"}, "none with masks=depth"),
+    ],
+)
+def test_depth_is_refused_where_it_cannot_make_objects(model: str, more: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        client("http://127.0.0.1:9/v1", model=model, masks="depth", **more)
+
+
 @pytest.mark.parametrize("family", POINTS)
 def test_points_of_a_family_become_objects_with_masks(family: str, segmenter: str) -> None:
     model, write = POINTS[family]
@@ -220,7 +257,7 @@ def test_a_stated_family_is_asked_whatever_the_name() -> None:
     [
         ({"model": "mine"}, "family: .*qwen3-vl.*paligemma.*convention=.*prompt="),
         ({"model": "gemma-3-4b-it"}, "prompt and convention"),
-        ({"model": "Molmo2-8B"}, "masks=sam2 masks_model=.*masks=none"),
+        ({"model": "Molmo2-8B"}, "masks=sam2 masks_model=.*masks=depth.*masks=none"),
         ({"model": "Molmo2-8B", "masks": "sam2"}, "masks_model"),
         ({"model": "Florence-2-base"}, "use the backend florence-2"),
     ],

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detections that are points of a model, as objects with masks and boxes cut out of depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from spatial_vlm_ros.geometry.boxes import box_around
+from spatial_vlm_ros.geometry.point_surface import NEAREST, surface_at
+from spatial_vlm_ros.geometry.segmentation import depth_gap, raised_pixels
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
+from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
+
+SHARED = 0.5
+"""Overlap (IoU) of the surfaces at two points from which it is one surface, and nothing tells its objects apart."""
+SURROUNDINGS = 0.1
+"""Metres around a point in which the support is looked for, before anything is known of the object's size."""
+
+
+def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+    """Detections to find the support by: pointed ones with boxes of SURROUNDINGS about their points.
+
+    Args:
+        frame: rectified frame; depth in metres.
+        detections: with boxes inside the image.
+    """
+    return tuple(_widened(frame, one) if one.pointed else one for one in detections)
+
+
+def with_surfaces(
+    frame: RgbdFrame,
+    detections: Sequence[Detection],
+    support: Plane | None,
+    depth_config: DepthConfig,
+    lift_config: LiftConfig,
+) -> tuple[Detection, ...]:
+    """Detections whose pointed ones have the connected surface at their point for a mask, and the box around it.
+
+    A pointed detection stays as it is, too small to be measured, where nothing says how far its object reaches: where
+    no support is known, its point lies on the support or on nothing measured, or another point lies on the same
+    surface. Objects that touch and differ in depth by less than a step are one surface, which one point cannot tell.
+
+    Args:
+        frame: rectified frame; depth in metres.
+        detections: with boxes inside the image.
+        support: plane under the objects, or None.
+        depth_config: noise of depth.
+        lift_config: steps that separate surfaces, and how far an object may reach from a point.
+    """
+    pointed = [row for row, one in enumerate(detections) if one.pointed]
+    if not pointed or support is None:
+        return tuple(detections)
+    raised = raised_pixels(frame, support, lift_config)
+    for one in detections:
+        if one.mask is not None:
+            raised &= ~one.mask
+    surfaces = {row: _surface(frame, detections[row], raised, depth_config, lift_config) for row in pointed}
+    alone = {
+        row: mask
+        for row, mask in surfaces.items()
+        if mask.any() and not any(_shared(mask, other) for n, other in surfaces.items() if n != row)
+    }
+    return tuple(
+        replace(one, mask=alone[row], box_xyxy=box_around(alone[row])) if row in alone else one
+        for row, one in enumerate(detections)
+    )
+
+
+def _middle(detection: Detection) -> tuple[float, float]:
+    x0, y0, x1, y1 = detection.box_xyxy
+    return (x0 + x1) / 2.0, (y0 + y1) / 2.0
+
+
+def _widened(frame: RgbdFrame, detection: Detection) -> Detection:
+    x, y = _middle(detection)
+    height, width = frame.depth.shape
+    depth = _depth_near(frame, x, y)
+    if depth is None:
+        return detection
+    half_x, half_y = (SURROUNDINGS * float(frame.camera.K[i, i]) / depth for i in (0, 1))
+    box = max(0.0, x - half_x), max(0.0, y - half_y), min(float(width), x + half_x), min(float(height), y + half_y)
+    return replace(detection, box_xyxy=box)
+
+
+def _surface(
+    frame: RgbdFrame, detection: Detection, raised: Mask, depth_config: DepthConfig, lift_config: LiftConfig
+) -> Mask:
+    x, y = _middle(detection)
+    depth = _depth_near(frame, x, y)
+    if depth is None:
+        return np.zeros(frame.depth.shape, np.bool_)
+    step = float(depth_gap(depth, depth_config, lift_config))
+    return surface_at(frame.depth, frame.camera.K, (x, y), step=step, reach=lift_config.point_reach, of=raised)
+
+
+def _depth_near(frame: RgbdFrame, x: float, y: float) -> float | None:
+    """Median depth, metres, of the measured pixels within NEAREST pixels of a point."""
+    near = frame.depth[max(0, int(y) - NEAREST) : int(y) + NEAREST + 1, max(0, int(x) - NEAREST) : int(x) + NEAREST + 1]
+    measured = near[np.isfinite(near)]
+    return float(np.median(measured)) if len(measured) else None
+
+
+def _shared(one: Mask, other: Mask) -> bool:
+    return bool(np.count_nonzero(one & other) >= SHARED * np.count_nonzero(one | other))
