@@ -30,15 +30,24 @@ from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.judging import (
+    CHOICES,
+    RelationJudge,
+    RelationQuestion,
+    cannot_judge,
+    check_probabilities,
+    judge_of,
+)
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
+from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations, deciding, load_calibrations, with_judgements
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
-from spatial_vlm_ros.spatial.dialogue import after, asked_again, choose, question_turn, stays_open
+from spatial_vlm_ros.spatial.dialogue import after, asked_again, called, choose, question_turn, stays_open
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
@@ -49,6 +58,7 @@ from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
+    JudgeReport,
     ModelDomain,
     NounPhrase,
     Resolution,
@@ -94,6 +104,7 @@ class Resolver:
         self.config = config or ResolverConfig()
         self.grounder, self._reader = grounder, reader
         self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
+        self._calibrations: JudgeCalibrations | None = None  # likewise
         self._latest: tuple[Scene, Layout] | None = None
 
     def resolve(
@@ -211,6 +222,34 @@ class Resolver:
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
         row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
         return cross_check(choice, scorer, row, self._reliabilities)
+
+    def judged(
+        self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge
+    ) -> ResolvedChoice:
+        """The choice after a model was asked about the relations that decide it. A model that fails changes nothing.
+
+        Raises:
+            FileError: the calibration cannot be read. CancelledError, InputError: as the model raises them.
+        """
+        config = self.config.judge
+        if self._calibrations is None:
+            self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
+        asked = deciding(choice, scorer, tuple(CHOICES), config.most_relations)
+        if not asked:
+            return choice
+        objects = scorer.layout.scene.objects
+        questions = tuple(
+            RelationQuestion(relation, objects[target].detection.box_xyxy, objects[anchor].detection.box_xyxy)
+            for relation, target, anchor in (one.key for one in asked)
+        )
+        name = type(judge).__name__
+        try:
+            told = judge.judge(scorer.layout.scene.frame.rgb, questions, config.budget_s)
+            said = check_probabilities(told, len(asked), name)
+        except ModelError as error:
+            _log.warning("relations are not judged by a model: %s", error)
+            return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {error}"))
+        return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
 
     def sentence_reader(self) -> SentenceReader | None:
         """Who reads what the grammar does not understand; None = nobody.
@@ -360,6 +399,11 @@ class ObservedFrame:
         """The answer to an order, the dialogue after it, and whether nothing is called what its words name."""
         decided = choose(turn, scorer)
         choice, scorer, attempt = decided
+        judge = self._who_judges()
+        if judge is not None and not scorer.confirmed:
+            watch.lap("relate")
+            choice = self._resolver.judged(choice, scorer, called(attempt, scorer), judge)
+            watch.lap("judge")
         if referrer is not None and not scorer.confirmed:  # what a person chose is not for a model to dispute
             watch.lap("relate")
             choice = self._resolver.cross_checked(choice, scorer, referrer)
@@ -381,6 +425,16 @@ class ObservedFrame:
             return self._referrer
         self._check_domain()
         return referrer_of(self._resolver.grounder)
+
+    def _who_judges(self) -> RelationJudge | None:
+        if self._resolver.config.judge.mode == "off":
+            return None
+        self._check_domain()
+        grounder = self._resolver.grounder
+        judge = judge_of(grounder)
+        if judge is None:
+            raise cannot_judge("no grounder" if grounder is None else type(grounder).__name__)
+        return judge
 
     def _check_domain(self) -> None:
         """Raises DomainMismatchError where the grounder may not be asked about this frame."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -186,21 +186,23 @@ def _print_place(console: Console, number: int, place: Place) -> None:
         console.print(f"            {printable(place.reason.text)}")
 
 
-def _candidates(candidates: Iterable[Candidate]) -> Table:
+def _candidates(candidates: Sequence[Candidate]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-    for column in ("candidate", "probability", "clause", "anchors", "margin", "state"):
+    asked = any(clause.model_p is not None for c in candidates for clause in c.clauses)
+    for column in ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if asked else [])):
         table.add_column(column, justify="right" if column in ("probability", "margin") else "left")
     for c in candidates:
         rows = c.clauses or (None,)
         for number, clause in enumerate(rows):
             first = (printable(f"{c.id} {c.label}"), f"{c.probability:.3f}") if number == 0 else ("", "")
+            said = () if not asked else ("" if clause is None or clause.model_p is None else f"{clause.model_p:.2f}",)
             rest = ("", "", "", "") if clause is None else (
                 clause.relation,
                 printable(", ".join(clause.anchor_ids)),
                 "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m",
                 clause.state.value,
             )  # fmt: skip
-            table.add_row(*first, *rest)
+            table.add_row(*first, *rest, *said)
     return table
 
 

@@ -178,6 +178,23 @@ class SecondOpinionConfig(Bounded):
 
 
 @dataclass(frozen=True)
+class JudgeConfig(Bounded):
+    """When a model is asked about single relations, and what its answers count for."""
+
+    mode: str = option(
+        "off",
+        "whether the grounder's model is asked about relations that decide between candidates, and its answers are "
+        "reported, or weighed with the measurement",
+        choices=("off", "report", "fuse"),
+    )
+    calibration: str = option(
+        "", "JSON file of how its probabilities follow the truth, by relation; empty = its answers are reported"
+    )
+    most_relations: int = parameter(8, "", 1, 100, "relations asked about in one request, each in 2 or 3 questions")
+    budget_s: float = parameter(5.0, "s", 0.1, 600.0, "time after which the model is asked about no further relation")
+
+
+@dataclass(frozen=True)
 class LanguageConfig(Bounded):
     """Who reads the words."""
 
@@ -221,7 +238,7 @@ class ResolverConfig:
     Args:
         frame_of_reference: used when neither the words nor the request say one: viewer (default), robot, speaker or
             world.
-        depth, lift, relation, decision, place, second_opinion: the numbers of each step.
+        depth, lift, relation, decision, place, second_opinion, judge: the numbers of each step.
         language: who reads the words.
         domain_gate: which images a detector may be asked about.
     """
@@ -233,6 +250,7 @@ class ResolverConfig:
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     place: PlaceConfig = field(default_factory=PlaceConfig)
     second_opinion: SecondOpinionConfig = field(default_factory=SecondOpinionConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     domain_gate: DomainGateConfig = field(default_factory=DomainGateConfig)
 

@@ -14,6 +14,7 @@ from types import MappingProxyType, TracebackType
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
 from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.judging import RelationQuestion, cannot_judge
 from spatial_vlm_ros.perception.referring import cannot_refer
 from spatial_vlm_ros.perception.worker_process import GRACE_S, WorkerProcess
 from spatial_vlm_ros.perception.worker_wire import (
@@ -21,6 +22,8 @@ from spatial_vlm_ros.perception.worker_wire import (
     Body,
     Failed,
     FromWorker,
+    Judge,
+    Judged,
     Load,
     Ready,
     Refer,
@@ -30,6 +33,8 @@ from spatial_vlm_ros.perception.worker_wire import (
     ask,
     error_of,
     grounding_of,
+    judge,
+    judgements_of,
     refer,
     references_of,
 )
@@ -41,7 +46,7 @@ _NEXT = "the next request starts it anew"
 
 
 class WorkerGrounder:
-    """Runs a backend in a process of its own; a Grounder itself, and a Referrer where the backend is one.
+    """Runs a backend in a process of its own; a Grounder itself, and a Referrer and RelationJudge as the backend is.
 
     The process is started by `start`, or by the first request. Where it dies, hangs or talks nonsense, the request
     under way fails and the next one starts a new process. It ends when its owner ends, however that ends. Methods may
@@ -76,7 +81,7 @@ class WorkerGrounder:
         self._state = threading.Lock()  # guards the flags that other threads touch
         self._busy, self._closed, self._cancelled = False, False, ""
         self._process: WorkerProcess | None = None
-        self._ready, self._refers = False, False
+        self._ready, self._refers, self._judges = False, False, False
         self.domain: ModelDomain = "unknown"
         self._numbers = itertools.count(1)
         self._late: int | None = None  # number of a request that was given up, and whose answer is still to come
@@ -176,11 +181,31 @@ class WorkerGrounder:
             self._failures = 0
             return references
 
-    def _answered(self, header: Ask | Refer, body: Sequence[memoryview | bytes]) -> tuple[WorkerReply | Referred, Body]:
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        """Ask the backend about relations; see RelationJudge.judge. It has timeout_s of its own, as `ground` has.
+
+        Raises:
+            InputError: the backend cannot be asked, `rgb` is no image, `questions` are none, or see `start`.
+            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+        """
+        header, body = judge(next(self._numbers), rgb, questions, budget_s)
+        with self._own_turn():
+            reply, data = self._answered(header, body)
+            if not isinstance(reply, Judged):
+                raise WireError(f"it answered with {type(reply).__name__} what was asked about relations")
+            probabilities = judgements_of(reply, data, len(questions))
+            self._failures = 0
+            return probabilities
+
+    def _answered(
+        self, header: Ask | Refer | Judge, body: Sequence[memoryview | bytes]
+    ) -> tuple[WorkerReply | Referred | Judged, Body]:
         """Post a request and wait for its answer, in one's own turn; a failure of the backend is raised."""
         process = self._started()
         if isinstance(header, Refer) and not self._refers:
             raise cannot_refer(self.name)
+        if isinstance(header, Judge) and not self._judges:
+            raise cannot_judge(self.name)
         deadline = time.monotonic() + self.timeout_s
         if self._late is not None:
             self._reply(process, self._late, deadline)
@@ -197,7 +222,7 @@ class WorkerGrounder:
 
     def _reply(
         self, process: WorkerProcess, number: int, deadline: float
-    ) -> tuple[WorkerReply | Referred | Failed, Body]:
+    ) -> tuple[WorkerReply | Referred | Judged | Failed, Body]:
         """Wait for the answer to the request of this number."""
         reply, body = self._frame(process, deadline)
         if isinstance(reply, Ready) or reply.number != number:
@@ -217,7 +242,7 @@ class WorkerGrounder:
                 raise error_of(reply, self.name)
             if not isinstance(reply, Ready):
                 raise WireError("it answered before it was asked")
-            self._ready, self._refers, self.domain = True, reply.refers, reply.domain
+            self._ready, self._refers, self._judges, self.domain = True, reply.refers, reply.judges, reply.domain
         return self._process
 
     def _frame(self, process: WorkerProcess, deadline: float) -> tuple[FromWorker, Body]:

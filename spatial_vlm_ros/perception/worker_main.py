@@ -20,12 +20,15 @@ import traceback
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.perception.judging import RelationJudge, cannot_judge, check_probabilities, judge_of
 from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
     Body,
     Channel,
     FromWorker,
+    Judge,
+    Judged,
     Load,
     Ready,
     Refer,
@@ -82,20 +85,29 @@ def _serve(channel: Channel) -> None:
             traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        _send(channel, Ready(callable(getattr(grounder, "refer", None)), domain_of(grounder)))
+        refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
+        _send(channel, Ready(refers, judge is not None, domain_of(grounder)))
         while True:
             ask, body = _next(channel)
-            if not isinstance(ask, (Ask, Refer)):
+            if not isinstance(ask, (Ask, Refer, Judge)):
                 raise WireError("the backend is loaded already")
-            _answer(channel, grounder, ask, body)
+            _answer(channel, grounder, judge, ask, body)
     except (EOFError, ConnectionError):
         return
 
 
-def _answer(channel: Channel, grounder: Grounder, ask: Ask | Refer, body: Body) -> None:
+def _answer(
+    channel: Channel, grounder: Grounder, judge: RelationJudge | None, ask: Ask | Refer | Judge, body: Body
+) -> None:
     rgb = image_of(ask, body)
     try:
-        if isinstance(ask, Refer):
+        if isinstance(ask, Judge):
+            if judge is None:
+                raise cannot_judge(type(grounder).__name__)
+            told = judge.judge(rgb, ask.questions, ask.budget_s)
+            name = type(grounder).__name__
+            channel.post(Judged(ask.number, check_probabilities(told, len(ask.questions), name)))
+        elif isinstance(ask, Refer):
             channel.post(referred(ask.number, referrer_of(grounder).refer(rgb, ask.words)))
         else:
             channel.post(*found(ask.number, grounder.ground(rgb, ask.phrases), rgb.shape[:2]))

@@ -28,6 +28,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion
 from spatial_vlm_ros.perception.referring import MOST_FOUND
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
@@ -57,10 +58,12 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
     Args:
         refers: whether it takes whole phrases, too.
+        judges: whether it can be asked about relations.
         domain: what it declares that it was trained on.
     """
 
     refers: bool = False
+    judges: bool = False
     domain: ModelDomain = "unknown"
 
 
@@ -80,6 +83,16 @@ class Refer(msgspec.Struct, tag=True, frozen=True):
     height: Count
     width: Count
     words: str
+
+
+class Judge(msgspec.Struct, tag=True, frozen=True):
+    """A request for relations between marked objects; its body is the (height, width, 3) image."""
+
+    number: Count
+    height: Count
+    width: Count
+    questions: tuple[RelationQuestion, ...]
+    budget_s: float
 
 
 class WireDetection(msgspec.Struct, frozen=True):
@@ -121,6 +134,13 @@ class Referred(msgspec.Struct, tag=True, frozen=True):
     objects: tuple[Named, ...]
 
 
+class Judged(msgspec.Struct, tag=True, frozen=True):
+    """The answer to a request for relations; it has no body."""
+
+    number: Count
+    probabilities: tuple[float | None, ...]
+
+
 FailureKind = Literal["model", "timeout", "input", "unfamiliar"]
 
 
@@ -138,8 +158,8 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     words: tuple[str, ...]
 
 
-ToWorker = Load | Ask | Refer
-FromWorker = Ready | WorkerReply | Referred | Failed
+ToWorker = Load | Ask | Refer | Judge
+FromWorker = Ready | WorkerReply | Referred | Judged | Failed
 
 
 class Channel:
@@ -265,6 +285,22 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
     return header, body
 
 
+def judge(
+    number: int, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float
+) -> tuple[Judge, list[memoryview | bytes]]:
+    """Header and body of a request for relations.
+
+    Raises:
+        InputError: `questions` are no RelationQuestions, or too many.
+        ShapeError: `rgb` is no (H, W, 3) uint8.
+    """
+    if len(questions) > MOST_QUESTIONS or not all(isinstance(one, RelationQuestion) for one in questions):
+        expected = f"{MOST_QUESTIONS} RelationQuestions at most"
+        raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
+    body = _image(rgb)
+    return Judge(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s), body
+
+
 def _image(rgb: Rgb) -> list[memoryview | bytes]:
     """An image as the body of a request."""
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
@@ -274,7 +310,7 @@ def _image(rgb: Rgb) -> list[memoryview | bytes]:
     return [np.ascontiguousarray(rgb).data] if rgb.size else []
 
 
-def image_of(header: Ask | Refer, body: Body) -> Rgb:
+def image_of(header: Ask | Refer | Judge, body: Body) -> Rgb:
     """The image of a request, writable.
 
     Raises:
@@ -388,6 +424,19 @@ def references_of(header: Referred, body: Body) -> tuple[replies.NamedObject, ..
         if not all(math.isfinite(number) for number in numbers):
             raise WireError(f"a reference that cannot be one: {obj}")
     return tuple(replies.NamedObject(t.label, t.box, t.point, t.score) for t in header.objects)
+
+
+def judgements_of(header: Judged, body: Body, n: int) -> tuple[float | None, ...]:
+    """The probabilities that an answer to `n` questions about relations holds.
+
+    Raises:
+        WireError: it has a body, another number of them, or one that is none.
+    """
+    if len(body) or len(header.probabilities) != n:
+        raise WireError(f"an answer of {len(header.probabilities)} probabilities and {len(body)} bytes")
+    if not all(p is None or 0.0 <= p <= 1.0 for p in header.probabilities):
+        raise WireError(f"probabilities that are none: {header.probabilities}")
+    return header.probabilities
 
 
 # ------------------------------------------------------------------------------------------------ failures

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.spatial import naming, second_opinion, wording
+from spatial_vlm_ros.spatial import clause_judge, naming, second_opinion, wording
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.likelihood import calibrated
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
@@ -79,9 +79,7 @@ def resolution_of(
     return Resolution(
         instruction=instruction,
         status=verdict.status,
-        message=(
-            second_opinion.message(verdict, scorer) if disagreed else wording.message(verdict, scorer, hidden, taken)
-        ),
+        message=_disagreement(verdict, scorer) if disagreed else wording.message(verdict, scorer, hidden, taken),
         target=target_of(chosen, scene) if answered and chosen is not None else None,
         targets=tuple(target_of(scene.objects[row], scene) for row in verdict.several) if answered else (),
         place=places[0] if places else None,
@@ -96,6 +94,7 @@ def resolution_of(
         query=verdict.query,
         stamp_ns=scene.frame.stamp_ns,
         second_opinion=verdict.opinion,
+        judge=verdict.judge,
         answers=_offered(asked, scene) if asked is not None else (),
         taken_for=taken,
         caution=config.caution,
@@ -103,6 +102,12 @@ def resolution_of(
         avoid=tuple(AvoidedObject(scene.objects[r].id, scene.objects[r].detection.label) for r in verdict.avoided),
         parts=told(scorer.parts, verdict.query, layout),
     )
+
+
+def _disagreement(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
+    if verdict.judge is not None and verdict.judge.effect == "disagreed":
+        return clause_judge.message(verdict, scorer)
+    return second_opinion.message(verdict, scorer)
 
 
 def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:

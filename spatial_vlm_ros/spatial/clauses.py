@@ -22,6 +22,7 @@ from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.judgements import Judgements
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR, clause_likelihood, normal_cdf
+from spatial_vlm_ros.spatial.model_evidence import ModelEvidence
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.spatial.which_surface import as_said
 from spatial_vlm_ros.types import FrameOfReference, RelationClause
@@ -58,6 +59,7 @@ class Asked:
         runner_up: whether the chance without the best anchor is wanted too.
         singles: whether a single object is meant, so that those that the clause is true of are rivals.
         known: what was measured for other clauses of the same answer.
+        evidence: what a model said of pairs, beside what was measured.
     """
 
     layout: Layout
@@ -70,6 +72,7 @@ class Asked:
     runner_up: bool = False
     singles: bool = False
     known: Judgements = field(default_factory=Judgements)
+    evidence: ModelEvidence = field(default_factory=ModelEvidence)
 
     def pairs(self, targets: Rows, rows: Rows) -> Pairs:
         """Targets and anchors to relate."""
@@ -77,7 +80,8 @@ class Asked:
 
     def judged_of(self, pairs: Pairs) -> tuple[Array, Array]:
         """(T, A) margins and likelihoods of these pairs, negation included; not to be written to."""
-        return self.known.judged(self.clause, pairs, self._judge)
+        margins, holds = self.known.judged(self.clause, pairs, self._judge)
+        return margins, self.evidence.weighed(self.clause, pairs, holds)
 
     def _judge(self, pairs: Pairs) -> tuple[Array, Array]:
         found = measure(self.clause.relation, pairs, self.clause.distance)

@@ -8,7 +8,7 @@ was asked for the whole phrase may lower an OK to a disagreement, or settle a ti
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from spatial_vlm_ros.types import (
     ClauseMeasurement,
     ClauseState,
     FrameOfReference,
+    JudgeReport,
     NounPhrase,
     RelationClause,
     SecondOpinion,
@@ -67,6 +68,7 @@ class ResolvedChoice:
         avoided: rows of objects that the motion keeps away from, as the words say.
         opinion: what a model said of the whole phrase; None where none was asked.
         doubt: why an answer has to be confirmed by a person, in words (LOW_CONFIDENCE); None elsewhere.
+        judge: what a model said of single relations; None where none was asked.
     """
 
     status: Status
@@ -85,6 +87,7 @@ class ResolvedChoice:
     opinion: SecondOpinion | None = None
     avoided: tuple[int, ...] = ()
     doubt: str | None = None
+    judge: JudgeReport | None = None
 
     @property
     def meant(self) -> tuple[int, ...]:
@@ -382,29 +385,36 @@ def candidates(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Candidate
     belief = verdict.belief
     rows = [int(r) for r in np.argsort(-verdict.probability, kind="stable") if belief.fit[r] >= config.found]
     objects = scorer.layout.scene.objects
+    said = () if verdict.judge is None else verdict.judge.relations
+    told = {(one.relation, one.target_id, one.anchor_id): one.model_p for one in said}
     return tuple(
         Candidate(
             id=objects[row].id,
             label=objects[row].detection.label,
             probability=round(float(verdict.probability[row]), 6),
-            clauses=tuple(_measurements(verdict.by_row[row], row, scorer)),
+            clauses=tuple(_measurements(verdict.by_row[row], row, scorer, told)),
         )
         for row in rows[:_MOST_CANDIDATES]
     )
 
 
-def _measurements(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[ClauseMeasurement]:
-    """The phrase's clauses at one row, then those of the anchors chosen there."""
+def _measurements(
+    belief: PhraseBelief, row: int, scorer: PhraseScorer, told: Mapping[tuple[str, str, str], float | None]
+) -> Iterator[ClauseMeasurement]:
+    """The phrase's clauses at one row, then those of the anchors chosen there; `told` is what a model said of them."""
     objects = scorer.layout.scene.objects
     for clause in belief.clauses:
         anchors = [int(a) for a in clause.anchors[row] if a >= 0]
         margin = float(clause.margin[row])
+        anchor_ids = (SUPPORT_ID,) if clause.on_support else tuple(objects[a].id for a in anchors)
+        model_p = told.get((clause.name, objects[row].id, anchor_ids[0])) if len(anchor_ids) == 1 else None
         yield ClauseMeasurement(
             relation=("not " if clause.negated else "") + clause.name,
-            anchor_ids=(SUPPORT_ID,) if clause.on_support else tuple(objects[a].id for a in anchors),
+            anchor_ids=anchor_ids,
             margin_m=round(margin, 6) if np.isfinite(margin) else None,
             state=state_of(float(clause.likelihood[row]), scorer.config.decision.holds),
             likelihood=round(float(clause.likelihood[row]), 6),
+            model_p=None if model_p is None else round(1.0 - model_p if clause.negated else model_p, 6),
         )
         for inner, anchor in zip(clause.inner, anchors, strict=False):
-            yield from _measurements(inner, anchor, scorer)
+            yield from _measurements(inner, anchor, scorer, told)

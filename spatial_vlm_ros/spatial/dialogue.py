@@ -81,7 +81,7 @@ def _of_target(choice: ResolvedChoice) -> bool:
 def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
     """What an attempt leads to; None where nothing is called by its names."""
     scene = scorer.layout.scene
-    queries = _called(attempt, scorer)
+    queries = called(attempt, scorer)
     if not queries:
         return None
     among, denied, confirmed, doubt = _left(attempt, scorer)
@@ -124,7 +124,7 @@ def question_turn(
     for attempt in turn.attempts:
         if first is not None and attempt.doubt is not None:  # nothing is confirmed before a question is answered
             continue
-        queries = _called(attempt, scorer)
+        queries = called(attempt, scorer)
         if not queries or queries[0].question is None:
             continue
         among, denied, confirmed, doubt = _left(attempt, scorer)
@@ -194,7 +194,7 @@ def _restricted(
     return scorer.within(about, denied, confirmed)
 
 
-def _called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
+def called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
     """The readings whose target has a name that an object is called by, in those words or others for them."""
     if not attempt.names:
         return attempt.queries

@@ -30,6 +30,7 @@ from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.judgements import Judgements
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.likelihood import FLOOR
+from spatial_vlm_ros.spatial.model_evidence import ModelEvidence
 from spatial_vlm_ros.spatial.parts.choosing import Rays
 from spatial_vlm_ros.spatial.parts.finding import Found, find
 from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of, with_contents
@@ -59,6 +60,7 @@ class PhraseScorer:
         unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
         parts: (phrase, row of a whole) → the parts of it that the phrase may mean, where no detection is one.
         known: what was measured of pairs of objects, whoever looks.
+        evidence: what a model said of pairs of objects, seen by the viewer.
         left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
         denied: rows that a dialogue ruled out as the target.
         confirmed: rows that a person chose as the target.
@@ -73,6 +75,7 @@ class PhraseScorer:
     unsaid: list[Rows] = field(default_factory=list)
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     known: Judgements = field(default_factory=Judgements)
+    evidence: ModelEvidence = field(default_factory=ModelEvidence)
     _clauses: dict[object, ClauseBelief] = field(default_factory=dict)
     _fits: dict[object, tuple[Array, Array, frozenset[int]]] = field(default_factory=dict)
     left: Mapping[NounPhrase, Array] = field(default_factory=dict)
@@ -271,7 +274,7 @@ class PhraseScorer:
         rows = np.flatnonzero(believed[0].fit >= found)
         view = self.view_for(clause.frame, relation is not None and relation.framed, rows)
         asked = clauses.Asked(
-            self.layout, self.config, view, clause, believed, targets, weight, anchor, single, self.known
+            self.layout, self.config, view, clause, believed, targets, weight, anchor, single, self.known, self.evidence
         )
         if clause.relation in clauses.COMPARED:
             return clauses.by_distance(asked, weight)

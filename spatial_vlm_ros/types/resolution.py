@@ -99,7 +99,10 @@ class ClauseMeasurement:
         anchor_ids: the anchors it was measured against (the likeliest ones).
         margin_m: signed margin in metres; positive = holds; None when it could not be measured.
         state: holds, fails or unclear.
-        likelihood: probability that the clause is true, from depth noise and object size.
+        likelihood: probability that the clause is true, from depth noise and object size; with `judge.mode` fuse from
+            what a model said of it, too.
+        model_p: the same by a model that was asked about it, calibrated; None where none was, or where it was not
+            measured how often it is right.
     """
 
     relation: str
@@ -107,6 +110,7 @@ class ClauseMeasurement:
     margin_m: float | None
     state: ClauseState
     likelihood: float
+    model_p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,42 @@ class SecondOpinion:
     reason: str
 
 
+@dataclass(frozen=True)
+class JudgedRelation:
+    """A relation between two objects that a model was asked about.
+
+    Args:
+        relation: canonical name; never negated.
+        target_id: detection id.
+        anchor_id: detection id.
+        likelihood: probability by the measurement that it holds.
+        raw_p: the same as the model has it; None where it contradicts itself, or was not asked for want of time.
+        model_p: the same, calibrated; None without `raw_p`, or where this relation was not measured.
+    """
+
+    relation: str
+    target_id: str
+    anchor_id: str
+    likelihood: float
+    raw_p: float | None
+    model_p: float | None
+
+
+@dataclass(frozen=True)
+class JudgeReport:
+    """What a model said of single relations, and what became of the answer.
+
+    Args:
+        relations: what it was asked, the likeliest candidate's first.
+        effect: reported (nothing), confirmed, disagreed, doubted (a person has to confirm), or settled.
+        reason: why, in words.
+    """
+
+    relations: tuple[JudgedRelation, ...]
+    effect: Literal["reported", "confirmed", "disagreed", "doubted", "settled"]
+    reason: str
+
+
 AnswerRole = Literal["subject", "compared", "fits", "unclear"]
 """What an object is in an answer: what was asked about, what that was compared with, what fits the words, and what may
 fit them."""
@@ -348,6 +388,7 @@ class Resolution:
         answer: of a question about space; only when ANSWERED.
         model_domain: what the detector was trained on: "simulated" = simulated images only, "photographs", "any", or
             "unknown" where its backend does not say; None where the detections were given. Not part of equality.
+        judge: what a model said of single relations; None where none was asked.
         unread: what a model that answers in words wrote of objects and could not be read: objects may be missing.
     """
 
@@ -382,6 +423,7 @@ class Resolution:
     answer: SpaceAnswer | None = None
     model_domain: ModelDomain | None = field(default=None, compare=False)
     unread: tuple[str, ...] = ()
+    judge: JudgeReport | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

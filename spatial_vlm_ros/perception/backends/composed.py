@@ -19,9 +19,13 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 NAME = "composed"
 
+_QUESTIONS = ("judge", "scorer", "answer")  # what answers questions about relations: see perception.judging.judge_of
+
 
 class ComposedGrounder:
     """A grounder with the second opinion of another model. Whatever else the grounder can do, this can do as well.
+
+    Questions about relations are for the grounder, or for the other model where the grounder answers none.
 
     Args:
         grounder: that finds the objects.
@@ -43,7 +47,10 @@ class ComposedGrounder:
     def __getattr__(self, name: str) -> Any:
         if name in ("grounder", "second_opinion"):  # not yet made
             raise AttributeError(name)
-        return getattr(self.grounder, name)
+        first = self.grounder
+        if name in _QUESTIONS and not any(hasattr(first, other) for other in _QUESTIONS):
+            return getattr(self.second_opinion, name)
+        return getattr(first, name)
 
 
 def load(

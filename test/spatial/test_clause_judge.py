@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model says of single relations changes odds as far as it was measured, and never makes a place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spatial_vlm_ros.errors import FileError, ModelError
+from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
+from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception.judging import Box, RelationQuestion
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted, load_calibrations
+from spatial_vlm_ros.types import JudgeReport, Resolution, Rgb, Status
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+    from spatial_vlm_ros.sim.tabletop import Rendering
+
+Says = Callable[[str, str, str], float | None]
+"""(relation, id of the target, id of the anchor) → what a model has for it."""
+GOOD = JudgeCalibration(1.0, 0.0, 400, 200)
+
+
+class Judge:
+    """A model that says of each relation what a test wants, and remembers what it was asked."""
+
+    def __init__(self, seen: Rendering, says: Says) -> None:
+        self._ids = {tuple(d.box_xyxy): d.id for d in seen.detections}
+        self._says = says
+        self.asked: list[tuple[str, str, str]] = []
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        assert rgb.ndim == 3
+        assert budget_s > 0
+        self.asked += [(one.relation, self._id(one.target), self._id(one.anchor)) for one in questions]
+        return tuple(self._says(*one) for one in self.asked[-len(questions) :])
+
+    def _id(self, box: Box) -> str:
+        return self._ids[box]
+
+
+def written(folder: Path, relations: Mapping[str, JudgeCalibration]) -> str:
+    path = folder / "judge.json"
+    known = {name: dataclasses.asdict(one) for name, one in relations.items()}
+    path.write_text(json.dumps({"schema": 1, "model": "test", "relations": known}))
+    return str(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """Asks with a judge."""
+
+    folder: Path
+
+    def __call__(
+        self, seen: Rendering, words: str, says: Says, relations: Mapping[str, JudgeCalibration] | None = None,
+        frame: Any = None, mode: str = "fuse", **more: Any,
+    ) -> tuple[Resolution, Judge]:  # fmt: skip
+        path = "" if relations is None else written(self.folder, relations)
+        judge = Judge(seen, says)
+        config = config_from({"judge": {"mode": mode, "calibration": path}, **more})
+        answer = Resolver(config, judge).resolve(frame or seen.frame, words, seen.detections)  # type: ignore[arg-type]
+        return answer, judge
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    return Asked(tmp_path)
+
+
+@pytest.fixture
+def two_sides(tabletop: Tabletop) -> Rendering:
+    """Cans "near" and "far" 20 cm before and behind a cup."""
+    return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("near", 0, -0.2), tabletop.can("far", 0.02, 0.2))
+
+
+@pytest.fixture
+def unclear(tabletop: Tabletop) -> Rendering:
+    """Of two cans one is a hair left of the cup, the other far to the right."""
+    return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("hair", -0.004, 0.2), tabletop.can("right", 0.2, 0))
+
+
+def behind(relation: str, target: str, anchor: str) -> float:
+    """What is true of `two_sides`."""
+    assert (relation, anchor) == ("behind", "cup")
+    return 0.97 if target == "far" else 0.03
+
+
+def higher_is_farther(relation: str, target: str, anchor: str) -> float:
+    """A model with everything the other way round."""
+    return 1.0 - behind(relation, target, anchor)
+
+
+def report_of(answer: Resolution) -> JudgeReport:
+    assert answer.judge is not None
+    return answer.judge
+
+
+def told(answer: Resolution) -> dict[str, float | None]:
+    """What the model said of each candidate's only clause."""
+    return {one.id: one.clauses[0].model_p for one in answer.candidates}
+
+
+# ------------------------------------------------------------------------------------------------ calibration
+
+
+def test_a_ratio_is_bayes_rule_by_hand() -> None:
+    assert GOOD.probability(0.9) == pytest.approx(0.9)
+    assert GOOD.ratio(0.9) == pytest.approx(9.0)
+    rare = JudgeCalibration(1.0, 0.0, 98, 9)  # (9 + 1) / (98 + 2): held in a tenth of the cases
+    assert rare.ratio(0.1) == pytest.approx(1.0)
+    assert rare.ratio(0.5) == pytest.approx(9.0)
+
+
+def test_a_fit_finds_the_line_that_made_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.02, 0.98, 20_000)
+    truth = 1.0 / (1.0 + np.exp(-(0.5 * np.log(p / (1 - p)) - 0.7)))
+    found = fitted(p, rng.random(len(p)) < truth)
+    assert (found.slope, found.offset) == (pytest.approx(0.5, abs=0.05), pytest.approx(-0.7, abs=0.05))
+    assert (found.n, found.positive) == (20_000, int(found.positive))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=0, max_size=30), p=st.floats(0, 1),
+)  # fmt: skip
+def test_a_fit_is_finite_whatever_the_labels(rows: list[tuple[float, bool]], p: float) -> None:
+    found = fitted(np.array([one for one, _ in rows]), np.array([holds for _, holds in rows], np.bool_))
+    assert math.isfinite(found.slope)
+    assert 0.0 < found.probability(p) < 1.0
+    assert 0.0 < found.ratio(p) < math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "no object of schema 1"),
+        ('{"schema": 1, "model": "m", "relations": []}', "no object"),
+        ('{"schema": 1, "model": "m", "relations": {"on": {"slope": 1}}}', "not slope, offset, n and positive"),
+        (
+            '{"schema": 1, "model": "m", "relations": {"on": {"slope": NaN, "offset": 0, "n": 1, "positive": 1}}}',
+            "a slope or offset",
+        ),
+        (
+            '{"schema": 1, "model": "m", "relations": {"on": {"slope": 1, "offset": 0, "n": 1, "positive": 2}}}',
+            "positive up to n",
+        ),
+        ("{", "JSONDecodeError"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "judge.json").write_text(text)
+    with pytest.raises(FileError, match=words):
+        load_calibrations(tmp_path / "judge.json")
+
+
+def test_a_missing_file_refuses_the_request_and_is_named(two_sides: Rendering) -> None:
+    config = config_from({"judge": {"mode": "fuse", "calibration": "/nowhere/judge.json"}})
+    resolver = Resolver(config, Judge(two_sides, behind))  # type: ignore[arg-type]
+    answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
+    assert answer.target is None
+    assert "/nowhere/judge.json" in answer.message
+
+
+# ------------------------------------------------------------------------------------------------ what is asked
+
+
+def test_the_relations_of_the_candidates_are_asked_about(asked: Asked, two_sides: Rendering) -> None:
+    _, judge = asked(two_sides, "the can behind the cup", behind)
+    assert judge.asked == [("behind", "far", "cup"), ("behind", "near", "cup")]
+
+
+def test_off_asks_nothing(asked: Asked, two_sides: Rendering) -> None:
+    answer, judge = asked(two_sides, "the can behind the cup", behind, mode="off")
+    assert (answer.judge, judge.asked) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "words", ["the can", "the farthest can", "the can within 30 cm of the cup", "the can near the cup"]
+)
+def test_what_no_model_can_be_asked_is_not_asked(asked: Asked, two_sides: Rendering, words: str) -> None:
+    answer, judge = asked(two_sides, words, behind)
+    assert (answer.judge, judge.asked) == (None, [])
+
+
+def test_a_frame_that_is_not_the_cameras_is_not_asked_about(asked: Asked, two_sides: Rendering) -> None:
+    _, judge = asked(two_sides, "the can behind the cup from the robot's point of view", behind)
+    assert judge.asked == []
+
+
+def test_relations_of_anchors_are_asked_about_too(asked: Asked, tabletop: Tabletop) -> None:
+    seen = tabletop.see(
+        tabletop.cup("cup", 0, 0),
+        tabletop.cup("other", -0.25, 0),
+        tabletop.can("can", 0, 0.2),
+        tabletop.ball("ball", 0.1, 0),
+    )
+    _, judge = asked(seen, "the can behind the cup left of the ball", lambda *_: 0.9)
+    assert ("left of", "cup", "ball") in judge.asked
+
+
+def test_no_more_than_the_stated_number_is_asked(asked: Asked, two_sides: Rendering) -> None:
+    answer, judge = asked(two_sides, "the can behind the cup", behind, judge={"mode": "report", "most_relations": 1})
+    assert len(judge.asked) == len(report_of(answer).relations) == 1
+
+
+# ------------------------------------------------------------------------------------------------ what it counts for
+
+
+def test_a_report_changes_nothing_but_the_report(asked: Asked, two_sides: Rendering, tabletop: Tabletop) -> None:
+    answer, _ = asked(two_sides, "the can behind the cup", higher_is_farther, {"behind": GOOD}, mode="report")
+    alone = tabletop.ask(two_sides, "the can behind the cup")
+    assert (answer.status, answer.target, answer.confidence) == (Status.OK, alone.target, alone.confidence)
+    assert report_of(answer).effect == "reported"
+    assert told(answer) == {"far": pytest.approx(0.03), "near": pytest.approx(0.97)}
+    assert "judge" in answer.timings_ms
+
+
+def test_an_answer_that_the_model_shares_is_confirmed(asked: Asked, two_sides: Rendering) -> None:
+    answer, _ = asked(two_sides, "the can behind the cup", behind, {"behind": GOOD})
+    assert (answer.status, report_of(answer).effect) == (Status.OK, "confirmed")
+    assert resolution_from_json(resolution_json(answer)) == answer
+
+
+def test_a_model_that_was_not_measured_is_only_reported(asked: Asked, two_sides: Rendering) -> None:
+    answer, _ = asked(two_sides, "the can behind the cup", higher_is_farther)
+    assert (answer.status, report_of(answer).effect) == (Status.OK, "reported")
+    assert told(answer) == {"far": None, "near": None}
+    assert [one.raw_p for one in report_of(answer).relations] == [pytest.approx(0.03), pytest.approx(0.97)]
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0])
+def test_a_model_that_is_mostly_wrong_is_not_turned_round(asked: Asked, two_sides: Rendering, slope: float) -> None:
+    known = {"behind": JudgeCalibration(slope, 0.0, 400, 200)}
+    answer, _ = asked(two_sides, "the can behind the cup", behind, known)
+    assert (answer.status, report_of(answer).effect) == (Status.OK, "reported")
+
+
+def test_a_reliable_model_that_sees_the_opposite_is_not_overruled_in_silence(
+    asked: Asked, two_sides: Rendering
+) -> None:
+    sure = {"behind": JudgeCalibration(3.0, 0.0, 4000, 2000)}
+    answer, _ = asked(two_sides, "the can behind the cup", higher_is_farther, sure)
+    assert answer.status in (Status.DISAGREEMENT, Status.LOW_CONFIDENCE)
+    assert answer.target is None
+    assert answer.question is not None
+    assert "model that was asked about its relations" in answer.message
+    assert report_of(answer).effect in ("disagreed", "doubted")
+
+
+def test_what_measurement_left_open_is_settled(asked: Asked, unclear: Rendering, tabletop: Tabletop) -> None:
+    assert tabletop.ask(unclear, "the can left of the cup").status is Status.LOW_CONFIDENCE
+    says = {"hair": 0.97, "right": 0.03}
+    answer, _ = asked(unclear, "the can left of the cup", lambda _, one, __: says[one], {"left of": GOOD})
+    assert (answer.status, answer.target and answer.target.id) == (Status.OK, "hair")
+    assert report_of(answer).effect == "settled"
+
+
+@pytest.mark.parametrize("p", [0.5, None])
+def test_without_an_opinion_what_is_open_stays_open(asked: Asked, unclear: Rendering, p: float | None) -> None:
+    answer, _ = asked(unclear, "the can left of the cup", lambda *_: p, {"left of": GOOD})
+    assert (answer.status, answer.target) == (Status.LOW_CONFIDENCE, None)
+
+
+def test_what_clearly_holds_of_two_is_not_for_a_model_to_choose(asked: Asked, tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("a", -0.2, 0), tabletop.can("b", -0.2, 0.2))
+    says = {"a": 0.999, "b": 0.001}
+    known = {"left of": JudgeCalibration(2.0, 0.0, 4000, 2000)}
+    answer, _ = asked(seen, "the can left of the cup", lambda _, one, __: says[one], known)
+    assert (answer.status, answer.target) == (Status.AMBIGUOUS, None)
+
+
+def test_an_anchor_without_depth_is_judged_by_the_model_and_the_target_by_its_depth(
+    asked: Asked, two_sides: Rendering, tabletop: Tabletop
+) -> None:
+    depth = two_sides.frame.depth.copy()
+    cup = next(d for d in two_sides.detections if d.id == "cup")
+    assert cup.mask is not None
+    depth[cup.mask] = float("nan")
+    frame = dataclasses.replace(two_sides.frame, depth=depth)
+    alone = Resolver().resolve(frame, "the can behind the cup", two_sides.detections)
+    assert alone.target is None
+    answer, _ = asked(two_sides, "the can behind the cup", behind, {"behind": GOOD}, frame=frame)
+    assert (answer.status, answer.target and answer.target.id) == (Status.OK, "far")
+    measured = tabletop.ask(two_sides, "the can behind the cup")
+    assert answer.target is not None
+    assert measured.target is not None
+    assert answer.target.pose == measured.target.pose
+
+
+def test_a_target_without_depth_gets_no_place(asked: Asked, two_sides: Rendering) -> None:
+    depth = two_sides.frame.depth.copy()
+    far = next(d for d in two_sides.detections if d.id == "far")
+    assert far.mask is not None
+    depth[far.mask] = float("nan")
+    frame = dataclasses.replace(two_sides.frame, depth=depth)
+    answer, _ = asked(two_sides, "the can behind the cup", behind, {"behind": GOOD}, frame=frame)
+    assert answer.status is not Status.OK
+    assert answer.target is None
+
+
+def test_a_negated_relation_is_asked_and_turned_round(asked: Asked, two_sides: Rendering) -> None:
+    answer, judge = asked(two_sides, "the can that is not behind the cup", behind, {"behind": GOOD})
+    assert {one[0] for one in judge.asked} == {"behind"}
+    assert (answer.status, answer.target and answer.target.id) == (Status.OK, "near")
+    assert told(answer)["near"] == pytest.approx(0.97)
+
+
+# ------------------------------------------------------------------------------------------------ failures
+
+
+class Failing:
+    """A model that fails, or says what is no probability."""
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> Any:  # noqa: ARG002
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.parametrize("said", [ModelError("m", "no memory", "buy some"), (), (2.0, 0.1), ("no", "yes"), None])
+def test_a_judge_that_fails_leaves_the_answer_of_the_geometry(
+    two_sides: Rendering, tabletop: Tabletop, caplog: pytest.LogCaptureFixture, said: Any
+) -> None:
+    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), Failing(said))  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
+    alone = tabletop.ask(two_sides, "the can behind the cup")
+    assert (answer.status, answer.target) == (Status.OK, alone.target)
+    assert report_of(answer).reason.startswith("it failed: ")
+    assert "relations are not judged by a model" in caplog.text
+
+
+def test_a_grounder_that_cannot_be_asked_is_refused_with_what_can(two_sides: Rendering) -> None:
+    resolver = Resolver(config_from({"judge": {"mode": "report"}}))
+    answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
+    assert answer.target is None
+    assert "judge.mode" in answer.message
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    x=st.floats(-0.15, 0.15), y=st.floats(-0.25, 0.25), p=st.floats(0, 1), q=st.floats(0, 1),
+    slope=st.floats(-3, 3), offset=st.floats(-3, 3),
+)  # fmt: skip
+def test_no_pose_comes_out_but_the_geometrys_or_one_that_it_left_open(
+    tabletop: Tabletop, x: float, y: float, p: float, q: float, slope: float, offset: float
+) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("a", 0.1, 0.22), tabletop.can("b", x + 0.25, y))
+    judge = Judge(seen, lambda _, one, __: {"a": p, "b": q}[one])
+    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), judge)  # type: ignore[arg-type]
+    from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations
+
+    resolver._calibrations = JudgeCalibrations("", {"behind": JudgeCalibration(slope, offset, 400, 200)})
+    alone = tabletop.ask(seen, "the can behind the cup")
+    answer = resolver.resolve(seen.frame, "the can behind the cup", seen.detections)
+    allowed = {
+        Status.OK: {Status.OK, Status.DISAGREEMENT, Status.LOW_CONFIDENCE},
+        Status.AMBIGUOUS: {Status.AMBIGUOUS, Status.OK},
+        Status.LOW_CONFIDENCE: {Status.LOW_CONFIDENCE, Status.OK},
+    }.get(alone.status, {alone.status})
+    assert answer.status in allowed
+    if alone.target is not None and answer.target is not None:
+        assert answer.target.id == alone.target.id
