@@ -271,8 +271,7 @@ def _fused(
 
     if choice.status is Status.OK:
         if again.status is Status.OK and set(again.meant) == set(choice.meant):
-            sure = max(choice.sure, again.sure)
-            return told(dataclasses.replace(choice, sure=sure), "confirmed", "with its answers the same is meant")
+            return told(again, "confirmed", "with its answers the same is meant")
         other = again.chosen if again.chosen not in choice.meant else -1
         if again.status is Status.OK and other >= 0:
             differs = dataclasses.replace(

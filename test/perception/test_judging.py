@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,10 +175,16 @@ def test_what_is_no_judgement_is_an_error_of_the_model(said: Any) -> None:
 # ------------------------------------------------------------------------------------------------ in a process
 
 
+@pytest.fixture
+def models_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("models_can_be_imported")
 def test_a_process_gives_the_same_answers() -> None:
-    with WorkerGrounder("worker_models:judging") as grounder:
+    with WorkerGrounder("worker_models:Judging") as grounder:
         asked_of = [question(), question("behind"), question("on")]
-        assert grounder.judge(IMAGE, asked_of, 5.0) == worker_models.judging().judge(IMAGE, asked_of, 5.0)
+        assert grounder.judge(IMAGE, asked_of, 5.0) == worker_models.Judging().judge(IMAGE, asked_of, 5.0)
         assert grounder.judge(IMAGE, [], 5.0) == ()
         with pytest.raises(InputError, match="questions"):
             grounder.judge(IMAGE, ["left of"], 5.0)  # type: ignore[list-item]
@@ -187,6 +195,7 @@ def test_a_process_gives_the_same_answers() -> None:
         assert grounder.judge(IMAGE, asked_of[:1], 5.0) == (0.25,)
 
 
+@pytest.mark.usefixtures("models_can_be_imported")
 def test_a_process_that_cannot_judge_says_so() -> None:
     with WorkerGrounder("worker_models:chicks") as grounder, pytest.raises(InputError, match=r"judge\.mode"):
         grounder.judge(IMAGE, [question()], 5.0)

@@ -152,8 +152,3 @@ class Judging(Obedient):
         assert rgb.ndim == 3
         assert budget_s == 5.0
         return tuple({"left of": 0.25, "behind": None, "under": 7.0}.get(one.relation, 1.0) for one in questions)
-
-
-def judging() -> Judging:
-    """For a worker to load."""
-    return Judging()

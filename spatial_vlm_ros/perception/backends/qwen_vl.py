@@ -108,7 +108,8 @@ def load(
     base = loading.transformers_class(family.processor_class, model=NAME)
     processor = loading.processor(model, model=NAME, cls=without_videos(base))
     applied = treat(weights, requested, folder, processor.tokenizer)
-    grounder = QwenVl(weights, processor, family.convention, runner, limit, applied.answering)
+    answering = applied.answering if attention else nullcontext
+    grounder = QwenVl(weights, processor, family.convention, runner, limit, answering)
     if runner.settings.warm_up:
         grounder.warm_up()
     if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
@@ -155,7 +156,9 @@ class QwenVl(WordModel):
         """Asks the same model questions with candidates, by likelihood; see questioning.answerer_of."""
         from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
-        return CandidateScorer(self._model, self._processor)
+        return CandidateScorer(
+            self._model, self._processor, answering=None if self._answering is nullcontext else self._answering
+        )
 
 
 class QwenPrompts:

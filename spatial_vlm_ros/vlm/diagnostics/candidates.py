@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -27,19 +28,29 @@ class CandidateScorer:
         processor: its processor, with `tokenizer`.
         template: prompt with the field "{question}" and the mark of the image; empty = the processor's chat template.
         lead: put before each candidate, for tokenizers that mind a space there.
+        answering: gives, for the (1, N) `input_ids` of a prompt, what its run is to be within, as `one_row` of
+            remedies.attention_scaling does; None = nothing.
 
     Raises:
         ModelError: a model of another class.
         InputError: a template without the field, or none where the processor has no chat template.
     """
 
-    def __init__(self, model: Any, processor: Any, template: str = "", lead: str = "") -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        template: str = "",
+        lead: str = "",
+        answering: Callable[[Tensor], AbstractContextManager[Any]] | None = None,
+    ) -> None:
         if template and "{question}" not in template:
             raise InputError("template", repr(template), "one with {question}", "say where the question goes")
         if not template and not getattr(processor, "chat_template", None):
             raise InputError("processor", "no chat template", "one with it", "give a template")
         self.parts: Parts = parts_of(model)
         self.model, self.processor, self.template, self.lead = model, processor, template, lead
+        self._answering = answering
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """The most likely candidate; of equal ones the first.
@@ -63,8 +74,7 @@ class CandidateScorer:
         inputs = self.inputs(rgb, question, choices)
         answers = [self._tokens(choice, inputs["input_ids"].device) for choice in choices]
         with torch.no_grad():
-            whole = self.model(**inputs, use_cache=True, logits_to_keep=1)
-            first, cache = whole.logits[0, -1:], whole.past_key_values
+            first, cache = self._run(inputs)
             return [self._likelihood(first, cache, answer) for answer in answers]
 
     def inputs(self, rgb: Rgb, question: str, choices: Sequence[str]) -> dict[str, Any]:
@@ -82,6 +92,18 @@ class CandidateScorer:
     def grid(self, rgb: Rgb, question: str, choices: Sequence[str]) -> tuple[int, int]:
         """Rows and columns of the image tokens of a question."""
         return grids_of(self.parts, self.inputs(rgb, question, choices))[0]
+
+    def _run(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        """(1, V) logits behind the prompt, and its cache."""
+        if self._answering is None:
+            whole = self.model(**inputs, use_cache=True, logits_to_keep=1)
+            return whole.logits[0, -1:], whole.past_key_values
+        with self._answering(inputs["input_ids"]):
+            one = self.model.generate(
+                **inputs, max_new_tokens=1, do_sample=False, num_beams=1, use_cache=True, output_logits=True,
+                cache_implementation="dynamic", return_dict_in_generate=True,
+            )  # fmt: skip
+        return one.logits[0], one.past_key_values
 
     def _chat(self, words: str) -> str:
         content = [{"type": "image"}, {"type": "text", "text": words}]
