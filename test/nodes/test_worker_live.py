@@ -60,6 +60,20 @@ def test_a_grounder_answers_without_a_detections_topic(graph: Graph) -> None:
     assert not graph.node.count_subscribers(name)
 
 
+def test_a_model_is_asked_about_relations_and_what_it_says_is_weighed(graph: Graph, tmp_path: Path) -> None:
+    known = {"behind": {"slope": 0.3, "offset": 0.0, "n": 400, "positive": 200}}
+    (tmp_path / "judge.json").write_text(json.dumps({"schema": 1, "model": "a test", "relations": known}))
+    weigh = {"judge.mode": "fuse", "judge.calibration": str(tmp_path / "judge.json")}
+    start(graph, "worker_backends:JudgingChicks", **weigh)
+    goal = graph.ask(SENTENCE, FRAME, change=lambda parts: parts.pop("detections"))
+    assert goal.result is not None
+    assert goal.name == "OK", goal.result.status.message
+    assert position(goal.result.target[0]) == pytest.approx(core_position(), abs=1e-6)
+    told = json.loads(goal.result.json)
+    assert told["judge"]["effect"] == "confirmed"
+    assert told["candidates"][0]["clauses"][0]["model_p"] > 0.9
+
+
 def test_a_grounder_that_is_killed_costs_one_goal(graph: Graph, tmp_path: Path) -> None:
     begun, end = tmp_path / "begun", tmp_path / "end"
     start(graph, grounder_options=f"begun={begun} end={end}")

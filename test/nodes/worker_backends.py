@@ -37,6 +37,17 @@ class SimulatedChicks(Chicks):
     domain = "simulated"
 
 
+class JudgingChicks(Chicks):
+    """The same, and says that what is marked higher in the image is behind: true on this table."""
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
+        if "behind" not in choices:
+            return choices[0]
+        marks = ((rgb == colour).all(axis=2) for colour in ((230, 30, 30), (30, 60, 230)))
+        target, anchor = (float(np.nonzero(mark)[0].max()) for mark in marks)  # their undersides
+        return "behind" if target < anchor else "in front"
+
+
 class Failing:
     """Has no idea."""
 
