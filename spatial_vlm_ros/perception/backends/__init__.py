@@ -21,6 +21,7 @@ BACKENDS: dict[str, str] = {
     "owl": "spatial_vlm_ros.perception.backends.owl:load",
     "qwen-vl": "spatial_vlm_ros.perception.backends.qwen_vl:load",
     "sam2": "spatial_vlm_ros.perception.backends.sam2:load",
+    "sam3": "spatial_vlm_ros.perception.backends.sam3:load",
     "server": "spatial_vlm_ros.perception.backends.server:load",
     "vlm": "spatial_vlm_ros.perception.backends.vlm:load",
 }
