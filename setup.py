@@ -123,7 +123,7 @@ setup(
         # The built-in planner. pin brings NumPy 2: beside a distribution with NumPy 1, in an environment of its own.
         "arm": ["pin>=4.0", "coal>=3.0", "ompl>=2.0", "daqp>=0.11", "example-robot-data>=4.3,<4.4"],
         # Detectors and vision-language models on board.
-        "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.0", "jinja2>=3.1"],
+        "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.1", "jinja2>=3.1"],
         # The compact model: onnxruntime to run it, the rest to train it.
         "compact": ["onnxruntime>=1.18"],
         # OWL-ViT and OWLv2 as ONNX: to run them, and to make them.

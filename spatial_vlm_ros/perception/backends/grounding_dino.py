@@ -23,9 +23,9 @@ from spatial_vlm_ros.perception.backends.phrase_boxes import (
     Array,
     Boxes,
     Thresholds,
-    asked_as,
     clipped,
-    grounding_of,
+    grounded,
+    together,
 )
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.types import NounPhrase, Rgb
@@ -128,11 +128,7 @@ class GroundingDino:
             ModelTimeoutError: the time budget is spent.
             InputError: a category without letters.
         """
-        said = [asked_as(phrase.category) for phrase in phrases]
-        categories = tuple(dict.fromkeys(said))
-        if not categories:
-            return Grounding((), np.zeros((0, 0)))
-        return grounding_of(self._found(rgb, categories), said, categories, self.thresholds)
+        return grounded(phrases, lambda categories: self._found(rgb, categories), self.thresholds)
 
     def warm_up(self) -> float:
         """Run once on a grey image with a full batch; gives the seconds it took.
@@ -147,12 +143,7 @@ class GroundingDino:
     def _found(self, rgb: Rgb, categories: tuple[str, ...]) -> Boxes:
         """Boxes of all categories, clipped to the image, before thresholds of text and merging."""
         prompts = self._prompts(categories)
-        parts = self.runner.over(prompts, self._forward(rgb, categories))
-        return Boxes(
-            np.concatenate([part.xyxy for part in parts]),
-            np.concatenate([part.score for part in parts]),
-            np.concatenate([part.fit for part in parts]),
-        )
+        return together(self.runner.over(prompts, self._forward(rgb, categories)))
 
     def _prompts(self, categories: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Categories in groups that the model takes at once: by number, and by its longest text."""

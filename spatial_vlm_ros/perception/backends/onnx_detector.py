@@ -18,31 +18,27 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.loading import read_json
 from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
 from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxDevice
 from spatial_vlm_ros.perception.backends.owl_graphs import OneGraph, TwoGraphs, graphs_of
 from spatial_vlm_ros.perception.backends.owl_inputs import (
     FAMILIES,
-    LENGTH,
+    PROMPT,
     OwlPreparation,
-    OwlTokens,
+    checked_prompt,
     preparation,
+    scored,
+    told_of,
 )
-from spatial_vlm_ros.perception.backends.phrase_boxes import (
-    ANYTHING,
-    Boxes,
-    Thresholds,
-    asked_as,
-    clipped,
-    grounding_of,
-)
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
-PROMPT = "a photo of a {}"
+LENGTH = 16  # tokens of a text, of the published models
 _log = logging.getLogger(__name__)
 
 
@@ -71,34 +67,28 @@ class OnnxDetector:
         budget_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if prompt.count("{}") != 1:
-            raise InputError("option prompt", repr(prompt), 'a text with one "{}"', f"for example {PROMPT!r}")
         if not 0.0 < budget_s < math.inf:
             raise InputError("budget_s", str(budget_s), "seconds, more than 0", "correct the option")
         wanted = (1, 3, prepare.height, prepare.width)
         if any(side not in (None, given) for side, given in zip(graphs.pixels, wanted, strict=True)):
             reason = f"its graph takes images of {graphs.pixels[2:]} pixels, its files say {wanted[2:]}"
             raise ModelError(NAME, reason, "give preprocessor_config.json and config.json of the same model")
-        self.thresholds, self.prepare = thresholds, prepare
+        self.thresholds, self.prepare, self._prompt = thresholds, prepare, checked_prompt(prompt)
         self.providers = graphs.providers
         """Execution providers of ONNX Runtime in use, the first one first."""
-        self._graphs, self._prompt, self._budget_s, self._clock = graphs, prompt, budget_s, clock
+        self._graphs, self._budget_s, self._clock = graphs, budget_s, clock
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground.
 
-        A box's score is the greatest of all categories; `match` is as `phrase_boxes.grounding_of` has it.
+        A box's score is the greatest of all categories; `match` is as `phrase_boxes.grounded` has it.
 
         Raises:
             ModelError: ONNX Runtime failed, or gave NaN or arrays of other shapes.
             ModelTimeoutError: the time budget is spent.
             InputError: a category without letters, or one that is too long.
         """
-        said = [asked_as(phrase.category) for phrase in phrases]
-        categories = tuple(dict.fromkeys(said))
-        if not categories:
-            return Grounding((), np.zeros((0, 0)))
-        return grounding_of(self.boxes(rgb, categories), said, categories, self.thresholds)
+        return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """Boxes whose score passes the threshold, clipped to the image, before they are merged.
@@ -122,11 +112,7 @@ class OnnxDetector:
             some = texts[first : first + self.thresholds.at_once]
             logits, output = _checked(self._graphs(pixels, some), len(some))
             fits.append(logits)
-        with np.errstate(over="ignore"):  # exp of a very low logit is infinite, and its score 0
-            fit = 1.0 / (1.0 + np.exp(-np.concatenate(fits, axis=1).astype(np.float64)))
-        score = fit.max(axis=1)
-        kept = np.flatnonzero(score > self.thresholds.score)
-        return clipped(self.prepare.to_pixels(output[kept], size), score[kept], fit[kept], size)
+        return scored(np.concatenate(fits, axis=1), output, self.prepare, self.thresholds.score, size)
 
     def warm_up(self) -> None:
         """Run once on a grey image.
@@ -188,7 +174,7 @@ def load(
     target, warm = OnnxDevice(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
     folder = _folder(model)
     known, side, length = _described(folder, family)
-    prepare, tokens = preparation(known, _processor(folder), side), OwlTokens(folder, length)
+    prepare, tokens = preparation(known, told_of(folder, NAME), side), tokens_of(folder, length, model=NAME)
     graphs = graphs_of(folder, graph, tokens, target)
     detector = OnnxDetector(graphs, prepare, thresholds, prompt, option("budget_s", budget_s, float))
     _log.info("%s runs on %s", model, ", ".join(detector.providers))
@@ -239,16 +225,6 @@ def _number(config: dict[str, Any], part: str, name: str) -> int | None:
     inner = config.get(part)
     value = inner.get(name) if isinstance(inner, dict) else None
     return value if isinstance(value, int) and value > 0 else None
-
-
-def _processor(folder: Path) -> dict[str, Any]:
-    """What preprocessor_config.json says, or its newer form in processor_config.json; empty where there is neither."""
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / name).is_file():
-            told = read_json(folder / name, NAME)
-            inner = told.get("image_processor")
-            return inner if isinstance(inner, dict) else told
-    return {}
 
 
 def _checked(output: Arrays, texts: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

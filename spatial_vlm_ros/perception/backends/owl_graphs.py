@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, Ids
 from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxDevice, OnnxGraph
-from spatial_vlm_ros.perception.backends.owl_inputs import Ids, OwlTokens, Pixels
+from spatial_vlm_ros.perception.backends.owl_inputs import Pixels
 
 TEXT_FILE, IMAGE_FILE = "text.onnx", "image.onnx"
 TEXT_INPUTS, IMAGE_INPUTS = ("input_ids", "attention_mask"), ("pixel_values", "query_embeds")
@@ -35,7 +36,7 @@ class OneGraph:
         DependencyError, ModelError: as OnnxGraph.
     """
 
-    def __init__(self, path: Path, tokens: OwlTokens, device: OnnxDevice) -> None:
+    def __init__(self, path: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
         self._graph = OnnxGraph(path, ("pixel_values", *TEXT_INPUTS), OUTPUTS, device)
         self._tokens, self.providers = tokens, self._graph.providers
         self.pixels, texts = self._graph.shapes["pixel_values"], self._graph.shapes["input_ids"]
@@ -75,7 +76,7 @@ class TwoGraphs:
         DependencyError, ModelError: as OnnxGraph.
     """
 
-    def __init__(self, folder: Path, tokens: OwlTokens, device: OnnxDevice) -> None:
+    def __init__(self, folder: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
         self._text = OnnxGraph(folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,), device)
         self._image = OnnxGraph(folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS, device)
         self._tokens, self.providers = tokens, self._image.providers
@@ -105,7 +106,7 @@ class TwoGraphs:
         return asked
 
 
-def graphs_of(folder: Path, graph: str, tokens: OwlTokens, device: OnnxDevice) -> OneGraph | TwoGraphs:
+def graphs_of(folder: Path, graph: str, tokens: ClipTokens, device: OnnxDevice) -> OneGraph | TwoGraphs:
     """The graphs that a folder holds, or the one that is named.
 
     Args:
@@ -138,7 +139,7 @@ def graphs_of(folder: Path, graph: str, tokens: OwlTokens, device: OnnxDevice) -
     return OneGraph(folder / taken[0], tokens, device)
 
 
-def _check_length(path: Path, shape: Sequence[int | None], tokens: OwlTokens) -> None:
+def _check_length(path: Path, shape: Sequence[int | None], tokens: ClipTokens) -> None:
     if len(shape) != 2 or shape[1] not in (None, tokens.length):
         reason = f"{path} takes texts of shape {shape}, its config says {tokens.length} tokens"
         raise ModelError(NAME, reason, "give graph and config.json of the same model")

@@ -9,7 +9,7 @@ earlier versions padded with grey, with which LVIS mAP is 43.4 instead of 44.0 (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,19 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError
-from spatial_vlm_ros.perception.backends.onnx_session import INSTALL, NAME, short
+from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception.backends.loading import read_json
+from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, clipped
 from spatial_vlm_ros.types import Rgb
 
 Pixels = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 
 FAMILIES: Mapping[str, int] = MappingProxyType({"owlvit": 768, "owlv2": 960})
 """model_type → side of the image in pixels, of the published B/32 and B/16 models."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-LENGTH = 16
-BEGIN, END = "<|startoftext|>", "<|endoftext|>"
-_PADDING = 0  # id of "!", with which both models are padded; a text that begins with it is no text
+PROMPT = "a photo of a {}"
 _BICUBIC = 3  # number of the filter in preprocessor_config.json, as Pillow has it
 _TRUNCATE = 4.0  # standard deviations after which scipy.ndimage.gaussian_filter ends
 
@@ -86,55 +85,6 @@ class OwlPreparation:
         return corners * [width, height, width, height]
 
 
-class OwlTokens:
-    """Phrases as the model's tokens.
-
-    Args:
-        folder: that holds tokenizer.json.
-        length: tokens of a text, its beginning and end included.
-
-    Raises:
-        DependencyError: tokenizers is not installed.
-        ModelError: tokenizer.json is missing, damaged, or of another kind of model.
-    """
-
-    def __init__(self, folder: Path, length: int = LENGTH) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise DependencyError("tokenizers", INSTALL) from error
-        path, self.length = folder / "tokenizer.json", length
-        if not path.is_file():
-            raise ModelError(NAME, f"{path} is missing", "give the model's whole folder")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare exceptions
-            raise ModelError(NAME, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        ends = [self._tokenizer.token_to_id(token) for token in (BEGIN, END)]
-        said = self._tokenizer.encode("a cup").ids
-        if None in ends or said[:1] != ends[:1] or said[-1:] != ends[1:] or max(said) != ends[1]:
-            reason = f"{path} does not put texts between {BEGIN} and {END}, the last of which has the greatest number"
-            raise ModelError(NAME, reason, "give the tokenizer.json that was published with the model")
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
-        """input_ids and attention_mask, both (N, length) int64.
-
-        Raises:
-            InputError: a text that is too long.
-        """
-        ids = np.full((len(texts), self.length), _PADDING, np.int64)
-        mask = np.zeros((len(texts), self.length), np.int64)
-        for n, encoding in enumerate(self._tokenizer.encode_batch(list(texts))):
-            if len(encoding.ids) > self.length:
-                expected = f"a text of {self.length - 2} tokens at most"
-                raise InputError("category", repr(texts[n]), expected, "say it in fewer words")
-            ids[n, : len(encoding.ids)] = encoding.ids
-            mask[n, : len(encoding.ids)] = 1
-        return ids, mask
-
-
 def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -> OwlPreparation:
     """The preparation that a model's files describe; what they leave out is as published.
 
@@ -166,6 +116,57 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
     return OwlPreparation(family, height, width, factor, mean, std)
 
 
+def told_of(folder: Path, model: str) -> dict[str, Any]:
+    """What preprocessor_config.json says, or its newer form in processor_config.json; empty where there is neither.
+
+    Args:
+        folder: of the model.
+        model: the backend's name, for messages.
+
+    Raises:
+        ModelError: a file that cannot be read.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            told = read_json(folder / name, model)
+            inner = told.get("image_processor")
+            return inner if isinstance(inner, dict) else told
+    return {}
+
+
+def checked_prompt(prompt: str) -> str:
+    """The text in which a category stands for "{}".
+
+    Raises:
+        InputError: a text without "{}".
+    """
+    if prompt.count("{}") != 1:
+        raise InputError("option prompt", repr(prompt), 'a text with one "{}"', f"for example {PROMPT!r}")
+    return prompt
+
+
+def scored(
+    logits: npt.NDArray[Any], boxes: npt.NDArray[Any], prepare: OwlPreparation, least: float, size: tuple[int, int]
+) -> Boxes:
+    """What a model says of an image, in pixels: a box's score is the greatest of all categories.
+
+    Args:
+        logits: (K, C) of each box and category.
+        boxes: (K, 4), relative to the model's input.
+        prepare: of the image.
+        least: score that a box has to pass.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        Boxes that pass it, clipped to the image, before they are merged.
+    """
+    with np.errstate(over="ignore"):  # exp of a very low logit is infinite, and its score 0
+        fit = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    score = fit.max(axis=1)
+    kept = np.flatnonzero(score > least)
+    return clipped(prepare.to_pixels(boxes[kept], size), score[kept], fit[kept], size)
+
+
 def _sides(size: object, otherwise: int) -> tuple[int, int]:
     """Height and width in any of the forms that published files have."""
     if size is None:
@@ -189,14 +190,14 @@ def _channels(told: Mapping[str, Any], name: str, otherwise: tuple[float, ...]) 
 
 def _unlike(reason: str) -> ModelError:
     repair = "give the files that were published with the model"
-    return ModelError(NAME, f"its preprocessor_config.json {reason}", repair)
+    return ModelError("owl", f"its preprocessor_config.json {reason}", repair)
 
 
 def _stretched(rgb: Rgb, height: int, width: int) -> Rgb:
     try:
         from PIL import Image
     except ImportError as error:
-        raise DependencyError("pillow", INSTALL) from error
+        raise DependencyError("pillow", install("onnx")) from error
     image = Image.fromarray(np.ascontiguousarray(rgb))
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
@@ -225,13 +226,13 @@ def _gaussian(sigma: float) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
-def _between(side: int, target: int) -> tuple[Ids, Ids, Pixels]:
+def _between(side: int, target: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Pixels]:
     """For each of `target` pixels the two of `side` that it lies between, and the second one's share."""
     at = (np.arange(target) + 0.5) * side / target - 0.5
     low = np.floor(at)
     last = max(side - 1, 1)
 
-    def mirrored(index: npt.NDArray[np.float64]) -> Ids:
+    def mirrored(index: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         inside = np.abs(index.astype(np.int64))
         return np.minimum(np.where(inside > side - 1, 2 * last - inside, inside), side - 1)
 

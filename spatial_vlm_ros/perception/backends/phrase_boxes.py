@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of an open-vocabulary detector with a score for each phrase: thresholds, merging, what a Grounding says.
+"""Boxes and masks of an open-vocabulary detector with a score for each phrase: thresholds, merging, a Grounding.
 
 Shared by detectors with torch and without; imports neither.
 """
@@ -7,8 +7,8 @@ Shared by detectors with torch and without; imports neither.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.types import Detection
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase
 
 Array = npt.NDArray[np.float64]
 
@@ -63,11 +63,13 @@ class Boxes:
         xyxy: (K, 4) float64 pixels.
         score: (K,) float64, 0 to 1.
         fit: (K, C) float64, 0 to 1: score of each category asked.
+        masks: (K, H, W) bool of the whole image, or None; one without a pixel is no mask.
     """
 
     xyxy: Array
     score: Array
     fit: Array
+    masks: npt.NDArray[np.bool_] | None = None
 
 
 def asked_as(category: str) -> str:
@@ -80,6 +82,26 @@ def asked_as(category: str) -> str:
     if not any(character.isalnum() for character in words):
         raise InputError("category", repr(category), "a noun", "name the object in words")
     return words
+
+
+def grounded(
+    phrases: Sequence[NounPhrase], found: Callable[[tuple[str, ...]], Boxes], thresholds: Thresholds
+) -> Grounding:
+    """What a grounder answers that is asked for categories: each is asked once, whatever number of phrases has it.
+
+    Args:
+        phrases: P phrases; where there are none, nothing is asked.
+        found: what finds boxes of one or more categories, as `asked_as` gives them.
+        thresholds: as in `grounding_of`, which says what `match` is.
+
+    Raises:
+        InputError: a category without letters; and what `found` raises.
+    """
+    said = [asked_as(phrase.category) for phrase in phrases]
+    categories = tuple(dict.fromkeys(said))
+    if not categories:
+        return Grounding((), np.zeros((0, 0)))
+    return grounding_of(found(categories), said, categories, thresholds)
 
 
 def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], thresholds: Thresholds) -> Grounding:
@@ -97,7 +119,9 @@ def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], t
     fitting = found.fit.max(axis=1, initial=0.0) >= thresholds.text
     best = merged(_taken(found, np.flatnonzero(fitting)), thresholds.iou, thresholds.most)
     detections = tuple(
-        Detection(f"d{n}", categories[int(best.fit[n].argmax())], float(best.score[n]), _inside(best.xyxy[n]))
+        Detection(
+            f"d{n}", categories[int(best.fit[n].argmax())], float(best.score[n]), _inside(best.xyxy[n]), _mask(best, n)
+        )
         for n in range(len(best.score))
     )
     relative = best.fit / best.fit.max(axis=1, keepdims=True, initial=1e-9)
@@ -113,7 +137,7 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
 
     Args:
         boxes: K boxes.
-        iou: intersection over union above which two are one.
+        iou: intersection over union above which two are one; of their masks where both have one.
         most: how many to keep.
 
     Returns:
@@ -123,17 +147,30 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
     kept: list[int] = []
     fits: list[Array] = []
     while waiting and len(kept) < most:
-        overlap = overlaps(boxes.xyxy[waiting[0]], boxes.xyxy[waiting])[0]
+        overlap = _shares(boxes, waiting[0], waiting)
         overlap[0] = np.inf
         same = [n for n, share in zip(waiting, overlap, strict=True) if share > iou]
         kept.append(waiting[0])
         fits.append(boxes.fit[same].max(axis=0))
         waiting = [n for n, share in zip(waiting, overlap, strict=True) if share <= iou]
     chosen = _taken(boxes, np.array(kept, np.intp))
-    return Boxes(chosen.xyxy, chosen.score, np.array(fits).reshape(len(kept), boxes.fit.shape[1]))
+    return replace(chosen, fit=np.array(fits).reshape(len(kept), boxes.fit.shape[1]))
 
 
-def clipped(xyxy: Array, score: Array, fit: Array, size: tuple[int, int]) -> Boxes:
+def together(parts: Sequence[Boxes]) -> Boxes:
+    """Boxes of one image from several prompts, one part at least; all have masks or none has."""
+    masks = [part.masks for part in parts if part.masks is not None]
+    return Boxes(
+        np.concatenate([part.xyxy for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.fit for part in parts]),
+        np.concatenate(masks) if masks else None,
+    )
+
+
+def clipped(
+    xyxy: Array, score: Array, fit: Array, size: tuple[int, int], masks: npt.NDArray[np.bool_] | None = None
+) -> Boxes:
     """Boxes cut at the border of the image; those with less than a pixel inside it are dropped.
 
     Args:
@@ -141,15 +178,33 @@ def clipped(xyxy: Array, score: Array, fit: Array, size: tuple[int, int]) -> Box
         score: (K,) float64; clipped to 0 to 1.
         fit: (K, C) float64.
         size: (height, width) of the image, pixels.
+        masks: (K, height, width) bool, or None.
     """
     height, width = size
     inside = np.clip(xyxy, 0.0, [width, height, width, height])
     large = ((inside[:, 2:] - inside[:, :2]) >= _LEAST_SIDE_PX).all(axis=1)
-    return _taken(Boxes(inside, np.clip(score, 0.0, 1.0), fit), np.flatnonzero(large))
+    return _taken(Boxes(inside, np.clip(score, 0.0, 1.0), fit, masks), np.flatnonzero(large))
 
 
 def _taken(boxes: Boxes, rows: npt.NDArray[np.intp]) -> Boxes:
-    return Boxes(boxes.xyxy[rows], boxes.score[rows], boxes.fit[rows])
+    masks = None if boxes.masks is None else boxes.masks[rows]
+    return Boxes(boxes.xyxy[rows], boxes.score[rows], boxes.fit[rows], masks)
+
+
+def _shares(boxes: Boxes, one: int, others: Sequence[int]) -> Array:
+    """Intersection over union of one object with others: of masks where both have one, else of boxes."""
+    shares = overlaps(boxes.xyxy[one], boxes.xyxy[others])[0]
+    if boxes.masks is not None:
+        mask = boxes.masks[one]
+        for n in np.flatnonzero(shares):  # masks of boxes apart are apart
+            other = boxes.masks[others[n]]
+            if mask.any() and other.any():
+                shares[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)
+    return shares
+
+
+def _mask(boxes: Boxes, n: int) -> Mask | None:
+    return boxes.masks[n] if boxes.masks is not None and boxes.masks[n].any() else None
 
 
 def _inside(box: Array) -> tuple[float, float, float, float]:

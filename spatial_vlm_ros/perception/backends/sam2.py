@@ -133,7 +133,7 @@ class Segmenter:
 
         def forward(boxes: Sequence[Box], _: int) -> list[Mask | None]:
             masks, _scores = decode(boxes, "input_boxes")
-            return [_inside(mask, box) for mask, box in zip(masks[:, 0], boxes, strict=True)]
+            return [inside(mask, box) for mask, box in zip(masks[:, 0], boxes, strict=True)]
 
         return forward
 
@@ -273,8 +273,12 @@ def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", 
     return with_masks(load_grounder(grounder, parse_options(options)), NAME, model, preset, **given)
 
 
-def preparation(folder: Path) -> Preparation:
+def preparation(folder: Path, *, model: str = NAME) -> Preparation:
     """Read how the images of a model are prepared.
+
+    Args:
+        folder: of the model.
+        model: the backend's name, for messages.
 
     Raises:
         ModelError: no preprocessor_config.json or processor_config.json, or one that cannot be followed.
@@ -282,7 +286,7 @@ def preparation(folder: Path) -> Preparation:
     path = folder / "preprocessor_config.json"
     if not path.is_file() and (folder / "processor_config.json").is_file():
         path = folder / "processor_config.json"
-    content = read_json(path, NAME)
+    content = read_json(path, model)
     content = content.get("image_processor", content)
     try:
         side, other = int(content["size"]["height"]), int(content["size"]["width"])
@@ -290,9 +294,9 @@ def preparation(folder: Path) -> Preparation:
         factor = float(content.get("rescale_factor", 1 / 255))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{path} lacks a number it should have: {type(error).__name__}: {error}"
-        raise ModelError(NAME, reason, "fetch the model again") from error
+        raise ModelError(model, reason, "fetch the model again") from error
     if side != other or side < 1 or min(std) <= 0.0 or not all(map(math.isfinite, (factor, *mean, *std))):
-        raise ModelError(NAME, f"{path} describes no square, finite preparation", "fetch the model again")
+        raise ModelError(model, f"{path} describes no square, finite preparation", "fetch the model again")
     return Preparation(side, factor, mean, std)
 
 
@@ -301,7 +305,7 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _inside(mask: npt.NDArray[np.bool_], box: Box) -> Mask | None:
+def inside(mask: npt.NDArray[np.bool_], box: Box) -> Mask | None:
     """The part of a mask inside its box, or None where nothing is left."""
     left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
     cut = np.zeros_like(mask)

@@ -16,17 +16,15 @@ import numpy as np
 import torch
 
 from spatial_vlm_ros.errors import FileError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, short
+from spatial_vlm_ros.perception.backends.owl import CLASSES
 from spatial_vlm_ros.perception.backends.owl_graphs import IMAGE_FILE, TEXT_FILE, TwoGraphs
-from spatial_vlm_ros.perception.backends.owl_inputs import OwlPreparation, OwlTokens, preparation
+from spatial_vlm_ros.perception.backends.owl_inputs import OwlPreparation, preparation
 from spatial_vlm_ros.perception.model_export.graphs import FORMATS, convert, write_graphs
 
 NAME = "models export"
-CLASSES: Mapping[str, str] = MappingProxyType(
-    {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
-)
-"""model_type of a config → class of transformers."""
 TOLERANCE: Mapping[str, float] = MappingProxyType({"fp32": 1e-4, "fp16": 0.02, "int8": 1.0})
 """Format → how far scores (0 to 1) and boxes (0 to 1) may be off those of transformers. Of int8 only that it gives
 numbers: what it costs can be measured only on images with a trained model."""
@@ -147,7 +145,7 @@ def _checked(
     """
     length = model.config.text_config.max_position_embeddings
     pixels = prepare(np.random.default_rng(0).integers(0, 256, (*_IMAGE, 3), dtype=np.uint8))
-    graphs = TwoGraphs(folder, OwlTokens(folder, length), OnnxDevice("cpu"))
+    graphs = TwoGraphs(folder, tokens_of(folder, length, model=NAME), OnnxDevice("cpu"))
     got = graphs(pixels, _TEXTS)
     texts = prepared_by.tokenizer(list(_TEXTS), padding="max_length", max_length=length, return_tensors="pt")
     with torch.inference_mode():

@@ -28,10 +28,10 @@ from tiny_owls import PHRASES, by_transformers, owl, published, saved_owl
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import onnx_session
+from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, load
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.backends.owl_graphs import TwoGraphs
-from spatial_vlm_ros.perception.backends.owl_inputs import OwlTokens
 from spatial_vlm_ros.perception.backends.phrase_boxes import asked_as
 from spatial_vlm_ros.perception.model_export.export import export_model
 from spatial_vlm_ros.types import NounPhrase
@@ -137,9 +137,8 @@ def test_match_has_a_row_for_each_phrase_and_no_object_twice(folders: dict[tuple
 
 
 def test_phrases_are_embedded_once(folders: dict[tuple[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs = TwoGraphs(
-        folders["owlvit", "two graphs"], OwlTokens(folders["owlvit", "two graphs"], 32), OnnxDevice("cpu")
-    )
+    folder = folders["owlvit", "two graphs"]
+    graphs = TwoGraphs(folder, tokens_of(folder, 32, model="onnx"), OnnxDevice("cpu"))
     first = graphs.embeddings(["a cat", "a dog", "a cat"])
     assert first.shape[0] == 3
     monkeypatch.setattr(graphs, "_text", None)  # asking it again would fail

@@ -102,7 +102,7 @@ def teach_detector(model: Any, processor: Any, steps: int = 250) -> None:
     inputs = processor(images=[image(RED, BLUE), image(BLUE, RED)], text=texts, return_tensors="pt")
     boxes = torch.tensor([_relative(LEFT), _relative(RIGHT)])
     labels = [{"class_labels": torch.tensor(order), "boxes": boxes} for order in ([0, 1], [1, 0])]
-    _teach(model, lambda: model(**inputs, labels=labels).loss, steps)
+    train(model, lambda: model(**inputs, labels=labels).loss, steps)
 
 
 def _relative(box: Box) -> list[float]:
@@ -164,7 +164,7 @@ def teach_segmenter(model: Sam2Model, steps: int = 250) -> None:
         dice = 1 - 2 * (likely * target).sum((1, 2, 3)) / (likely + target).sum((1, 2, 3))
         return torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
 
-    _teach(model, loss, steps)
+    train(model, loss, steps)
 
 
 def teach_points(model: Sam2Model, steps: int = 250) -> None:
@@ -187,7 +187,7 @@ def teach_points(model: Sam2Model, steps: int = 250) -> None:
         masked = torch.nn.functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
         return masked + torch.nn.functional.mse_loss(output.iou_scores[0], scores)
 
-    _teach(model, loss, steps)
+    train(model, loss, steps)
 
 
 SAM_PREPARATION = Preparation(SAM_SIDE, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -212,8 +212,8 @@ def saved_segmenter(folder: Path, *, taught: bool, points: bool = False) -> Path
     return folder
 
 
-def _teach(model: Any, loss: Callable[[], torch.Tensor], steps: int) -> None:
-    rate = 2e-3
+def train(model: Any, loss: Callable[[], torch.Tensor], steps: int, rate: float = 2e-3) -> None:
+    """Lower a loss by AdamW, and leave the model ready for inference."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     model.train()

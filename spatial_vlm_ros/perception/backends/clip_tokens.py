@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phrases as tokens of CLIP's text model, which OWL-ViT, OWLv2 and SAM 3 have; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError
+from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception.backends.loading import processor
+from spatial_vlm_ros.perception.backends.onnx_session import short
+
+Ids = npt.NDArray[np.int64]
+
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+_PADDING = 0  # id of "!", with which OWL-ViT and OWLv2 are padded; a text that begins with it is no text
+
+
+class ClipTokens:
+    """Phrases as the model's tokens.
+
+    Args:
+        tokenizer: a tokenizers.Tokenizer; its padding and truncation are turned off.
+        length: tokens of a text, its beginning and end included.
+        model: the backend's name, for messages.
+        words: that the model knows; None = not known.
+
+    Raises:
+        ModelError: the tokenizer is of another kind of model, or knows words that the model does not.
+    """
+
+    def __init__(self, tokenizer: Any, length: int, *, model: str, words: int | None = None) -> None:
+        self._tokenizer, self.length = tokenizer, length
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        begin, end = (self._tokenizer.token_to_id(token) for token in (BEGIN, END))
+        said = self._tokenizer.encode("a cup").ids
+        repair = "give the tokenizer.json that was published with the model"
+        if None in (begin, end) or said[:1] != [begin] or said[-1:] != [end] or max(said[:-1]) >= end:
+            reason = f"its tokenizer does not put words between {BEGIN} and {END}, the greatest of its numbers"
+            raise ModelError(model, reason, repair)
+        if words is not None and end >= words:
+            raise ModelError(model, f"its tokenizer has {end + 1} words and its model {words}", repair)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
+        """input_ids and attention_mask, both (N, length) int64.
+
+        Raises:
+            InputError: a text that is too long.
+        """
+        ids = np.full((len(texts), self.length), _PADDING, np.int64)
+        mask = np.zeros((len(texts), self.length), np.int64)
+        for n, encoding in enumerate(self._tokenizer.encode_batch(list(texts))):
+            if len(encoding.ids) > self.length:
+                expected = f"a text of {self.length - 2} tokens at most"
+                raise InputError("category", repr(texts[n]), expected, "say it in fewer words")
+            ids[n, : len(encoding.ids)] = encoding.ids
+            mask[n, : len(encoding.ids)] = 1
+        return ids, mask
+
+
+def tokens_of(folder: Path, length: int, *, model: str) -> ClipTokens:
+    """The tokens of a model whose folder holds tokenizer.json.
+
+    Args:
+        folder: of the model.
+        length: as in ClipTokens.
+        model: the backend's name, for messages.
+
+    Raises:
+        DependencyError: tokenizers is not installed.
+        ModelError: tokenizer.json is missing, damaged, or of another kind of model.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise DependencyError("tokenizers", install("onnx")) from error
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare exceptions
+        raise ModelError(model, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
+    return ClipTokens(tokenizer, length, model=model)
+
+
+def tokens_for(text_config: Any, path_or_id: str, *, model: str) -> ClipTokens:
+    """The tokens of a model of transformers, from whichever files its tokenizer was published in.
+
+    Args:
+        text_config: of the model: a CLIPTextConfig or its like.
+        path_or_id: folder, or id of the hub.
+        model: the backend's name, for messages.
+
+    Raises:
+        DependencyError, UnknownNameError: as `loading.processor`.
+        ModelError: the tokenizer cannot be loaded, or is of another kind of model.
+    """
+    tokenizer = processor(path_or_id, model=model, cls="CLIPTokenizer").backend_tokenizer
+    length, words = text_config.max_position_embeddings, text_config.vocab_size
+    return ClipTokens(tokenizer, length, model=model, words=words)

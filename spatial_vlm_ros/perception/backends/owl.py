@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend "owl": OWL-ViT (2205.06230) and OWLv2 (2306.09683), detectors asked in words, through transformers.
+
+The image goes through the model once for each request, phrases in batches: all of them score the same boxes. Images,
+tokens and boxes are those of the backend "onnx", which runs the same models without torch; so no processor of
+transformers is needed, those of OWLv2 taking torchvision or scipy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
+from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, read_json
+from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
+from spatial_vlm_ros.perception.backends.owl_inputs import (
+    PROMPT,
+    OwlPreparation,
+    checked_prompt,
+    preparation,
+    scored,
+    told_of,
+)
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "owl"
+CLASSES: Mapping[str, str] = MappingProxyType(
+    {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
+)
+"""model_type of a config → class of transformers."""
+
+
+def load(
+    *,
+    model: str,
+    prompt: str = PROMPT,
+    threshold: str = "0.1",
+    iou: str = "0.5",
+    most: str = "100",
+    masks: str = "",
+    masks_model: str = "",
+    preset: str = "auto",
+    **given: str,
+) -> Grounder:
+    """Load the backend.
+
+    Args:
+        model: folder, or id of the hub such as "google/owlv2-base-patch16-ensemble".
+        prompt: text in which a category stands for "{}".
+        threshold: least score of a box, and of a phrase for it.
+        iou: overlap from which boxes are one object.
+        most: most boxes of an image.
+        masks: "" or "sam2".
+        masks_model: folder or id of the SAM 2 model, where masks are wanted.
+        preset: see onboard.PRESETS.
+        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings; longest_px is not used.
+
+    Raises:
+        InputError: an option out of its range.
+        UnknownNameError: no such preset, setting, kind of masks or model.
+        DependencyError: torch, transformers or Pillow is not installed.
+        ModelError: the model cannot be loaded, or does not run here.
+    """
+    least = option("threshold", threshold, float)
+    thresholds = Thresholds(least, least, option("iou", iou, float), most=option("most", most, int))
+    checked_prompt(prompt)
+    runner = Runner(NAME, settings(preset, **given), resizes=False)
+    folder = model_folder(model, model=NAME)
+    kind = str(read_json(folder / "config.json", NAME).get("model_type"))
+    if kind not in CLASSES:
+        repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
+        raise ModelError(NAME, f"{model} holds a model of type {kind!r}", repair)
+    detector = pretrained(CLASSES[kind], model, model=NAME, device=runner.device, dtype=runner.dtype)
+    prepare = preparation(kind, told_of(folder, NAME), detector.config.vision_config.image_size)
+    tokens = tokens_for(detector.config.text_config, model, model=NAME)
+    grounder = OwlDetector(detector, prepare, tokens, runner, thresholds, prompt)
+    if runner.settings.warm_up:
+        grounder.warm_up()
+    if not masks:
+        return grounder
+    from spatial_vlm_ros.perception.backends.sam2 import with_masks
+
+    return with_masks(grounder, masks, masks_model, preset, **given)
+
+
+class OwlDetector:
+    """A detector asked in words.
+
+    Args:
+        model: OwlViTForObjectDetection or Owlv2ForObjectDetection, on the runner's device.
+        prepare: of its images.
+        tokens: of its texts.
+        runner: memory and time; its image size is not used, for the model takes one size only.
+        thresholds: what counts as found; `text` is a phrase's least score, as `score` is a box's.
+        prompt: text in which a category stands for "{}".
+
+    Raises:
+        InputError: a prompt without "{}".
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prepare: OwlPreparation,
+        tokens: ClipTokens,
+        runner: Runner,
+        thresholds: Thresholds,
+        prompt: str = PROMPT,
+    ) -> None:
+        self.runner, self.thresholds = runner, thresholds
+        self._model, self._prepare, self._tokens = model, prepare, tokens
+        self._prompt = checked_prompt(prompt)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Find what the phrases' categories name; see Grounder.ground.
+
+        A box's score is the greatest of all categories; `match` is as `phrase_boxes.grounded` has it.
+
+        Raises:
+            ModelError: the model failed, gave NaN, or memory ran out.
+            ModelTimeoutError: the time budget is spent.
+            InputError: a category without letters, or one that is too long.
+        """
+        return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
+
+    def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
+        """Boxes whose score passes the threshold, clipped to the image, before they are merged.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            categories: C categories, one at least.
+
+        Raises:
+            as `ground`.
+        """
+        seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]] = []
+        logits = self.runner.over(categories, self._forward(rgb, seen))
+        size = (rgb.shape[0], rgb.shape[1])
+        return scored(np.stack(logits, axis=1), seen[0][1], self._prepare, self.thresholds.score, size)
+
+    def warm_up(self) -> float:
+        """Run once on a grey image with a full batch; gives the seconds it took.
+
+        Raises:
+            ModelError: the model does not run here.
+        """
+        grey = np.full((480, 640, 3), 127, np.uint8)
+        return self.runner.warm_up([ANYTHING] * self.runner.settings.batch, self._forward(grey, []))
+
+    def _forward(
+        self, rgb: Rgb, seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]]
+    ) -> Callable[[Sequence[str], int], list[npt.NDArray[np.float32]]]:
+        """What the runner calls with a batch of categories: logits (K,) of each.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            seen: takes what the model sees, at the first call: features (1, K, D), and boxes (K, 4).
+        """
+
+        def forward(categories: Sequence[str], _: int) -> list[npt.NDArray[np.float32]]:
+            if not seen:
+                seen.append(self._seen(rgb))
+            logits = self._model.class_predictor(seen[0][0], self._embedded(categories)[None])[0].float()
+            check_finite(NAME, logits=logits)
+            return list(logits[0].T.cpu().numpy())
+
+        return forward
+
+    def _seen(self, rgb: Rgb) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
+        import torch
+
+        pixels = torch.from_numpy(self._prepare(rgb)).to(self.runner.device, self.runner.dtype)
+        grid = self._model.image_embedder(pixels)[0]
+        features = grid.flatten(1, 2)
+        boxes = self._model.box_predictor(features, grid).float()
+        check_finite(NAME, boxes=boxes)
+        return features, boxes[0].cpu().numpy()
+
+    def _embedded(self, categories: Sequence[str]) -> torch.Tensor:
+        """Embeddings of length one, (C, D), as the whole model has them."""
+        import torch
+
+        base = getattr(self._model, self._model.config.model_type)
+        texts = self._tokens([self._prompt.format(category) for category in categories])
+        ids, mask = (torch.from_numpy(part).to(self.runner.device) for part in texts)
+        pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
+        return torch.nn.functional.normalize(base.text_projection(pooled), dim=-1)

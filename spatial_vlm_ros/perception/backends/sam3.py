@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backend "sam3": SAM 3 (2511.16719), which gives a mask to every object that a short noun phrase names.
+
+The image is encoded once for each request; then each category is a prompt of its own, in batches. A score is that of an
+object times that of the phrase being in the image at all, as the model's post-processing in transformers has it
+(`Sam3ImageProcessor.post_process_instance_segmentation`). The image is prepared as for SAM 2, for the model's own image
+processor needs torchvision; tokens as for OWL.
+
+The weights are under Meta's SAM License, not Apache-2.0, and are given after a request to the owner (docs/models.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
+from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained
+from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
+from spatial_vlm_ros.perception.backends.phrase_boxes import (
+    ANYTHING,
+    Array,
+    Boxes,
+    Thresholds,
+    clipped,
+    grounded,
+    together,
+)
+from spatial_vlm_ros.perception.backends.sam2 import Preparation, inside, preparation
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "sam3"
+_SAME_WEIGHTS = ("sam3_video",)  # published folders are of the video model, which holds the image model whole
+
+
+def load(
+    *,
+    model: str,
+    threshold: str = "0.5",
+    mask_threshold: str = "0.5",
+    iou: str = "0.8",
+    most: str = "100",
+    preset: str = "auto",
+    **given: str,
+) -> Grounder:
+    """Load the backend.
+
+    Args:
+        model: folder, or id of the hub such as "facebook/sam3".
+        threshold: least score of an object.
+        mask_threshold: least probability of a pixel of a mask.
+        iou: overlap of masks from which two are one object.
+        most: most objects of an image.
+        preset: see onboard.PRESETS.
+        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings; longest_px is not used.
+
+    Raises:
+        InputError: an option out of its range.
+        UnknownNameError: no such preset, setting or model.
+        DependencyError: torch or transformers is not installed.
+        ModelError: the model cannot be loaded, or does not run here.
+    """
+    least = option("threshold", threshold, float)
+    thresholds = Thresholds(least, least, option("iou", iou, float), most=option("most", most, int))
+    likely = option("mask_threshold", mask_threshold, float)
+    runner = Runner(NAME, settings(preset, **given), resizes=False)
+    prepare = preparation(model_folder(model, model=NAME), model=NAME)
+    loaded = pretrained("Sam3Model", model, model=NAME, device=runner.device, dtype=runner.dtype, also=_SAME_WEIGHTS)
+    tokens = tokens_for(loaded.config.text_config, model, model=NAME)
+    grounder = ConceptDetector(loaded, prepare, tokens, runner, thresholds, likely)
+    if runner.settings.warm_up:
+        grounder.warm_up()
+    return grounder
+
+
+class ConceptDetector:
+    """A detector asked in noun phrases, one at a time, that gives masks.
+
+    Args:
+        model: Sam3Model on the runner's device.
+        prepare: of its images.
+        tokens: of its texts.
+        runner: memory and time; its image size is not used, for the model takes one size only.
+        thresholds: what counts as found; `text` is a phrase's least score, as `score` is an object's.
+        mask_threshold: least probability of a pixel of a mask, 0 to 1.
+
+    Raises:
+        InputError: a threshold out of its range.
+        ModelError: the preparation is for another size than the model's.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prepare: Preparation,
+        tokens: ClipTokens,
+        runner: Runner,
+        thresholds: Thresholds,
+        mask_threshold: float = 0.5,
+    ) -> None:
+        if not 0.0 <= mask_threshold <= 1.0:
+            raise InputError("mask_threshold", str(mask_threshold), "0 to 1", "correct the option")
+        side = model.config.image_size  # a number, or height and width
+        if (np.ravel(side) != prepare.side).any():
+            reason = f"its preprocessor makes images of {prepare.side} px and its model takes {side} px"
+            raise ModelError(NAME, reason, "give the preprocessor_config.json that was saved with the model")
+        self.runner, self.thresholds, self.mask_threshold = runner, thresholds, mask_threshold
+        self._model, self._prepare, self._tokens = model, prepare, tokens
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Find what the phrases' categories name; see Grounder.ground.
+
+        An object that several categories found is one detection with the mask of the best; `match` is as
+        `phrase_boxes.grounded` has it.
+
+        Raises:
+            ModelError: the model failed, gave NaN, or memory ran out.
+            ModelTimeoutError: the time budget is spent.
+            InputError: a category without letters, or one that is too long.
+        """
+        return grounded(phrases, lambda categories: self.boxes(rgb, categories), self.thresholds)
+
+    def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
+        """Objects whose score passes the threshold, clipped to the image, before they are merged.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            categories: C categories, one at least.
+
+        Returns:
+            The `most` best of each category, by falling score, with masks; each fits its category alone.
+
+        Raises:
+            as `ground`.
+        """
+        return together(self.runner.over(categories, self._forward(rgb, categories)))
+
+    def warm_up(self) -> float:
+        """Run once on a grey image with a full batch; gives the seconds it took.
+
+        Raises:
+            ModelError: the model does not run here.
+        """
+        grey = np.full((480, 640, 3), 127, np.uint8)
+        return self.runner.warm_up([ANYTHING] * self.runner.settings.batch, self._forward(grey, (ANYTHING,)))
+
+    def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[str], int], list[Boxes]]:
+        """What the runner calls with a batch of categories; the image is encoded at the first call."""
+        seen: list[Any] = []
+
+        def forward(asked: Sequence[str], _: int) -> list[Boxes]:
+            import torch
+
+            device, dtype = self.runner.device, self.runner.dtype
+            if not seen:
+                seen.append(self._model.get_vision_features(self._prepare(rgb, device).to(dtype)))
+            ids, mask = (torch.from_numpy(part).to(device) for part in self._tokens(asked))
+            output = self._model(vision_embeds=_repeated(seen[0], len(asked)), input_ids=ids, attention_mask=mask)
+            places = np.array([[category == one for category in categories] for one in asked], np.float64)
+            return [self._read(output, n, place, (rgb.shape[0], rgb.shape[1])) for n, place in enumerate(places)]
+
+        return forward
+
+    def _read(self, output: Any, row: int, place: Array, size: tuple[int, int]) -> Boxes:
+        """Objects of one category.
+
+        Args:
+            output: of the model, for B categories.
+            row: the category's among them.
+            place: (C,) 1 where the category is among all that are asked, else 0.
+            size: (height, width) of the image in pixels.
+        """
+        logits, presence = output.pred_logits[row].float(), output.presence_logits[row].float()
+        boxes = output.pred_boxes[row].float()
+        check_finite(NAME, logits=logits, presence=presence, boxes=boxes)
+        scores = logits.sigmoid() * presence.sigmoid()
+        best = scores.argsort(descending=True, stable=True)[: self.thresholds.most]
+        kept = best[scores[best] > self.thresholds.score]
+        score = scores[kept].cpu().numpy().astype(np.float64)
+        xyxy = boxes[kept].cpu().numpy().astype(np.float64) * np.tile(size[::-1], 2)
+        masks = self._masks(output.pred_masks[row, kept], xyxy, size)
+        return clipped(xyxy, score, score[:, None] * place, size, masks)
+
+    def _masks(self, logits: torch.Tensor, xyxy: Array, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+        """Masks (K, H, W) of logits (K, h, w) within boxes (K, 4), as far as the number format lets those be known."""
+        import torch
+
+        check_finite(NAME, masks=logits)
+        slack = torch.finfo(logits.dtype).eps * max(size)
+        masks = np.zeros((len(logits), *size), np.bool_)
+        for n, (one, (left, top, right, bottom)) in enumerate(zip(logits, xyxy, strict=True)):
+            likely = one.float().sigmoid()[None, None]
+            full = torch.nn.functional.interpolate(likely, size, mode="bilinear", align_corners=False)[0, 0]
+            box = (left - slack, top - slack, right + slack, bottom + slack)
+            cut = inside((full > self.mask_threshold).cpu().numpy(), box)
+            if cut is not None:
+                masks[n] = cut
+        return masks
+
+
+def _repeated(seen: Any, times: int) -> Any:
+    """What was seen of one image, as of a batch of the same image; nothing is copied."""
+    levels = {name: seen[name] for name in ("fpn_hidden_states", "fpn_position_encoding")}
+    return type(seen)(**{name: tuple(one.expand(times, -1, -1, -1) for one in some) for name, some in levels.items()})
