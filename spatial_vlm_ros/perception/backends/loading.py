@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
@@ -36,6 +38,7 @@ def pretrained(
     device: torch.device,
     dtype: torch.dtype,
     also: tuple[str, ...] = (),
+    config: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
     """Load a model with its weights, ready for inference.
 
@@ -46,6 +49,7 @@ def pretrained(
         device: where it will run.
         dtype: of its floating-point weights.
         also: further `model_type`s of a config whose weights fit `cls`.
+        config: values that take the place of those of config.json.
 
     Returns:
         The model on `device`, in evaluation mode.
@@ -68,6 +72,7 @@ def pretrained(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **config,
         )
     except Exception as error:
         raise _load_error(error, folder, model) from error

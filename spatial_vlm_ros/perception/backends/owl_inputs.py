@@ -19,12 +19,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import DependencyError, InputError, ModelError
-from spatial_vlm_ros.perception.backends.onnx_session import INSTALL, NAME, short
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends.onnx_inputs import (
+    BICUBIC,
+    Ids,
+    Pixels,
+    check_steps,
+    normalised,
+    read_tokenizer,
+    resized,
+    scaling,
+    unlike,
+)
+from spatial_vlm_ros.perception.backends.onnx_session import NAME
+from spatial_vlm_ros.perception.backends.phrase_boxes import corners
 from spatial_vlm_ros.types import Rgb
-
-Pixels = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 
 FAMILIES: Mapping[str, int] = MappingProxyType({"owlvit": 768, "owlv2": 960})
 """model_type → side of the image in pixels, of the published B/32 and B/16 models."""
@@ -33,7 +42,6 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 LENGTH = 16
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 _PADDING = 0  # id of "!", with which both models are padded; a text that begins with it is no text
-_BICUBIC = 3  # number of the filter in preprocessor_config.json, as Pillow has it
 _TRUNCATE = 4.0  # standard deviations after which scipy.ndimage.gaussian_filter ends
 
 
@@ -64,11 +72,10 @@ class OwlPreparation:
             DependencyError: Pillow is not installed (OWL-ViT).
         """
         if self.family == "owlvit":
-            image = _stretched(rgb, self.height, self.width).astype(np.float32) * np.float32(self.factor)
+            image = resized(rgb, self.height, self.width, BICUBIC).astype(np.float32) * np.float32(self.factor)
         else:
             image = _squared(rgb.astype(np.float32) * np.float32(self.factor), self.height, self.width)
-        normal = (image - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+        return normalised(image, self.mean, self.std)
 
     def to_pixels(self, boxes: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float64]:
         """The model's boxes in pixels of the image.
@@ -80,10 +87,7 @@ class OwlPreparation:
         Returns:
             (K, 4) float64: left, top, right, bottom. OWLv2's refer to the padded square.
         """
-        centre, half = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64) / 2
-        corners = np.concatenate([centre - half, centre + half], axis=1)
-        height, width = size if self.family == "owlvit" else (max(size),) * 2
-        return corners * [width, height, width, height]
+        return corners(boxes, size if self.family == "owlvit" else (max(size),) * 2)
 
 
 class OwlTokens:
@@ -99,19 +103,8 @@ class OwlTokens:
     """
 
     def __init__(self, folder: Path, length: int = LENGTH) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise DependencyError("tokenizers", INSTALL) from error
         path, self.length = folder / "tokenizer.json", length
-        if not path.is_file():
-            raise ModelError(NAME, f"{path} is missing", "give the model's whole folder")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare exceptions
-            raise ModelError(NAME, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._tokenizer = read_tokenizer(folder)
         ends = [self._tokenizer.token_to_id(token) for token in (BEGIN, END)]
         said = self._tokenizer.encode("a cup").ids
         if None in ends or said[:1] != ends[:1] or said[-1:] != ends[1:] or max(said) != ends[1]:
@@ -146,23 +139,15 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
     Raises:
         ModelError: a step that these models do not have, or the files contradict each other.
     """
-    kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or family).lower()
-    if not kind.startswith(family):
-        raise _unlike(f"is of {kind!r}, and the model of {family!r}")
-    for step in ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])):
-        if told.get(step, True) is not True:
-            raise _unlike(f"says {step}={told[step]}, which {family} was not trained with")
+    check_steps(told, family, ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])))
     height, width = _sides(told.get("size"), side or FAMILIES[family])
     if side is not None and (height, width) != (side, side):
-        raise _unlike(f"makes images of {height}x{width}, and config.json says {side}x{side}")
+        raise unlike(f"makes images of {height}x{width}, and config.json says {side}x{side}")
     if told.get("do_center_crop") and _sides(told.get("crop_size"), height) != (height, width):
-        raise _unlike("crops the image, which would move its boxes")
-    if family == "owlvit" and told.get("resample", _BICUBIC) != _BICUBIC:
-        raise _unlike(f"resizes with filter {told['resample']}, and {family} with {_BICUBIC} (bicubic)")
-    mean, std = _channels(told, "image_mean", CLIP_MEAN), _channels(told, "image_std", CLIP_STD)
-    factor = told.get("rescale_factor", 1 / 255)
-    if not isinstance(factor, float) or not 0.0 < factor <= 1.0 or min(std) <= 0.0:
-        raise _unlike("has a rescale_factor or image_std that is not positive")
+        raise unlike("crops the image, which would move its boxes")
+    if family == "owlvit" and told.get("resample", BICUBIC) != BICUBIC:
+        raise unlike(f"resizes with filter {told['resample']}, and {family} with {BICUBIC} (bicubic)")
+    factor, mean, std = scaling(told, CLIP_MEAN, CLIP_STD)
     return OwlPreparation(family, height, width, factor, mean, std)
 
 
@@ -176,29 +161,8 @@ def _sides(size: object, otherwise: int) -> tuple[int, int]:
     else:
         sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise _unlike(f"has a size of {size}")
+        raise unlike(f"has a size of {size}")
     return sides[0], sides[1]
-
-
-def _channels(told: Mapping[str, Any], name: str, otherwise: tuple[float, ...]) -> tuple[float, ...]:
-    values = told.get(name, otherwise)
-    if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(isinstance(v, float) for v in values):
-        raise _unlike(f"has an {name} that is not three numbers")
-    return tuple(values)
-
-
-def _unlike(reason: str) -> ModelError:
-    repair = "give the files that were published with the model"
-    return ModelError(NAME, f"its preprocessor_config.json {reason}", repair)
-
-
-def _stretched(rgb: Rgb, height: int, width: int) -> Rgb:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DependencyError("pillow", INSTALL) from error
-    image = Image.fromarray(np.ascontiguousarray(rgb))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _squared(image: Pixels, height: int, width: int) -> Pixels:

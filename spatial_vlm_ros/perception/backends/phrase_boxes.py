@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,24 @@ class Boxes:
     xyxy: Array
     score: Array
     fit: Array
+
+
+def likely(logits: npt.NDArray[Any]) -> Array:
+    """Scores of 0 to 1 from logits, float64; that of minus infinity is 0."""
+    with np.errstate(over="ignore"):  # exp of a very low logit is infinite, and its score 0
+        return np.asarray(1.0 / (1.0 + np.exp(-logits.astype(np.float64))))
+
+
+def corners(boxes: npt.NDArray[Any], size: tuple[int, int]) -> Array:
+    """Boxes of a model as left, top, right, bottom in pixels.
+
+    Args:
+        boxes: (K, 4): centre x, centre y, width, height, relative to an image.
+        size: (height, width) of that image, pixels.
+    """
+    centre, half = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64) / 2
+    height, width = size
+    return np.concatenate([centre - half, centre + half], axis=1) * [width, height, width, height]
 
 
 def asked_as(category: str) -> str:
@@ -131,6 +150,15 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
         waiting = [n for n, share in zip(waiting, overlap, strict=True) if share <= iou]
     chosen = _taken(boxes, np.array(kept, np.intp))
     return Boxes(chosen.xyxy, chosen.score, np.array(fits).reshape(len(kept), boxes.fit.shape[1]))
+
+
+def together(parts: Sequence[Boxes]) -> Boxes:
+    """The boxes of several runs, one after the other; there is one run at least."""
+    return Boxes(
+        np.concatenate([part.xyxy for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.fit for part in parts]),
+    )
 
 
 def clipped(xyxy: Array, score: Array, fit: Array, size: tuple[int, int]) -> Boxes:
