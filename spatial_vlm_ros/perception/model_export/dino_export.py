@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Grounding DINO, MM-Grounding-DINO and LLMDet as one ONNX graph, with what the backend `onnx` reads beside it.
 
-The graph is traced for images of one size. Swin's windows make expressions of a variable height and width that
-`torch.export` does not simplify within minutes, and a camera has one size anyway. Deformable attention becomes
-GridSample, an operator of ONNX.
+The graph is traced for images of one size: `torch.export` takes minutes and more to simplify what Swin's windows make
+of a variable height and width (ADR 0035), and a camera has one size anyway. Deformable attention becomes GridSample, an
+operator of ONNX.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ class DinoExport:
         told = json.loads(prepared_by.image_processor.to_json_string())
         size = told["size"] if not longest_px else capped(told["size"], longest_px)
         height, width = scaled(image, *edges(size))
-        self._told = {**told, "size": size, "pad_size": {"height": height, "width": width}}
-        self._prepare = preparation(self._told)
+        self._prepare = preparation({**told, "size": size, "pad_size": {"height": height, "width": width}})
 
     def write_graphs(self, folder: Path) -> None:
         """Write model.onnx in float32; onnx_dino.py has its inputs and outputs.
@@ -70,7 +69,7 @@ class DinoExport:
         shapes: Mapping[str, Any] = {"pixel_values": {}, "pixel_mask": {}, "input_ids": {1: tokens}}
         example = (torch.zeros(1, 3, height, width), mask, ids)
         with _traceable(self.model):
-            write_graph(_Whole(self.model), example, folder / GRAPH_FILE, INPUTS, (*OUTPUTS, PROPOSALS), shapes)
+            write_graph(_TextAndImage(self.model), example, folder / GRAPH_FILE, INPUTS, (*OUTPUTS, PROPOSALS), shapes)
 
     def described(self) -> dict[str, Any]:
         """Preparation of images, in the words of preprocessor_config.json; pad_size is the graph's input."""
@@ -103,7 +102,8 @@ class DinoExport:
         outputs = (*OUTPUTS, PROPOSALS)
         graph = OnnxDino(folder / GRAPH_FILE, self._prepare, tokens, OnnxDevice("cpu"), outputs)
         scores, sides = [0.0], [0.0]
-        for size, prompt in zip((self._image, self._image[::-1]), _PROMPTS, strict=True):
+        whole, half = self._image, (self._image[0], self._image[1] // 2)
+        for size, prompt in zip((whole, half), _PROMPTS, strict=True):
             image = self._prepare(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
             ids = tokens(joined(prompt))
             got = graph.run(image, ids)
@@ -116,7 +116,7 @@ class DinoExport:
         return float(np.max(scores)), float(np.max(sides))  # NaN stays NaN
 
 
-class _Whole(nn.Module):
+class _TextAndImage(nn.Module):
     """The model asked of one image and one text, its output as a plain tuple."""
 
     def __init__(self, model: Any) -> None:
