@@ -134,7 +134,7 @@ def export_model(
     except OSError as error:
         raise FileError(out, error.strerror or str(error), "name a folder that can be written, with room") from error
     except Exception as error:  # torch and onnx have no common base of theirs
-        repair = "install newer torch, onnx and onnxscript, or report it with the model's config.json"
+        repair = "raise longest_px, install newer torch and onnx, or report it with the model's config.json"
         raise ModelError(NAME, f"{path_or_id} cannot be exported: {short(error)}", repair) from error
     return ExportedModel(out, number_format, written.size, written.score_error, written.box_error)
 
