@@ -126,7 +126,7 @@ setup(
         "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.1", "jinja2>=3.1"],
         # The compact model: onnxruntime to run it, the rest to train it.
         "compact": ["onnxruntime>=1.18"],
-        # OWL-ViT and OWLv2 as ONNX: to run them, and to make them.
+        # Detectors as ONNX: to run them, and to make them.
         "onnx": ["onnxruntime>=1.20", "tokenizers>=0.20", "pillow>=9.1"],
         "export": [
             "torch>=2.5",

@@ -33,6 +33,7 @@ def models() -> None:
       spatial-vlm models get sam2.1-hiera-tiny --mirror http://fileserver:8000
       spatial-vlm models verify
       spatial-vlm models export ./owlv2-base-patch16 --out models/owlv2 --format int8
+      spatial-vlm models export ./llmdet_tiny --out models/llmdet --image 1280x720
     """
 
 
@@ -107,21 +108,28 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
 @click.option("--format", "number_format", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32",
               show_default=True, help="Number format of the graphs.")  # fmt: skip
+@click.option("--image", default="", metavar="WIDTHxHEIGHT", help="Grounding DINO: size of the camera's images, which "
+              "the graph is made for. Default: 640x480.")  # fmt: skip
+@click.option("--longest-px", default=0, metavar="N", help="Grounding DINO: most pixels of the longer side of the "
+              "image that the model sees. Default: as the model has it, 1333.")  # fmt: skip
 @json_option
-def export(model: str, out: Path, number_format: str, as_json: bool) -> None:
-    """Export MODEL, OWL-ViT or OWLv2 with safetensors weights, to ONNX for the backend `onnx`.
+def export(model: str, out: Path, number_format: str, image: str, longest_px: int, as_json: bool) -> None:
+    """Export MODEL, a detector with safetensors weights, to ONNX for the backend `onnx`.
 
-    MODEL is a folder, or the id of a model in the hub's cache. The graphs are compared with transformers on a random
-    image; where they differ nothing is kept. The export needs torch, onnx and onnxscript; running the graphs does not.
+    MODEL is a folder, or the id of a model in the hub's cache: OWL-ViT, OWLv2, Grounding DINO, MM-Grounding-DINO or
+    LLMDet. The graphs are compared with transformers on random images; where they differ nothing is kept. The export
+    needs torch, onnx and onnxscript; running the graphs does not.
     """
+    from spatial_vlm_ros.perception.backends.dino_inputs import image_size
     from spatial_vlm_ros.perception.model_export.export import export_model
 
-    written = export_model(model, out, number_format)
+    size = image_size(image) if image else None
+    written = export_model(model, out, number_format, image=size, longest_px=longest_px)
     if as_json:
         print_json({"folder": str(written.folder), "format": number_format, "bytes": written.size,
                     "score_error": written.score_error, "box_error": written.box_error})  # fmt: skip
         return
-    say(f"{written.folder}: {written.size / 1e6:.1f} MB in {number_format}; against transformers, on a random image, "
+    say(f"{written.folder}: {written.size / 1e6:.1f} MB in {number_format}; against transformers, on random images, "
         f"scores differ by {written.score_error:.1e} at most and boxes by {written.box_error:.1e}")  # fmt: skip
     if number_format == "int8":
         say("int8 changes scores; how much accuracy it costs shows only on images with trained weights: compare with "

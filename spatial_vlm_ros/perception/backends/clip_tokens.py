@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from spatial_vlm_ros.errors import DependencyError, InputError, ModelError
-from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends.loading import processor
-from spatial_vlm_ros.perception.backends.onnx_session import short
-
-Ids = npt.NDArray[np.int64]
+from spatial_vlm_ros.perception.backends.model_inputs import Ids, read_tokenizer, whole
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 _PADDING = 0  # id of "!", with which OWL-ViT and OWLv2 are padded; a text that begins with it is no text
@@ -35,9 +31,7 @@ class ClipTokens:
     """
 
     def __init__(self, tokenizer: Any, length: int, *, model: str, words: int | None = None) -> None:
-        self._tokenizer, self.length = tokenizer, length
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._tokenizer, self.length = whole(tokenizer), length
         begin, end = (self._tokenizer.token_to_id(token) for token in (BEGIN, END))
         said = self._tokenizer.encode("a cup").ids
         repair = "give the tokenizer.json that was published with the model"
@@ -76,18 +70,7 @@ def tokens_of(folder: Path, length: int, *, model: str) -> ClipTokens:
         DependencyError: tokenizers is not installed.
         ModelError: tokenizer.json is missing, damaged, or of another kind of model.
     """
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise DependencyError("tokenizers", install("onnx")) from error
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare exceptions
-        raise ModelError(model, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
-    return ClipTokens(tokenizer, length, model=model)
+    return ClipTokens(read_tokenizer(folder, model), length, model=model)
 
 
 def tokens_for(text_config: Any, path_or_id: str, *, model: str) -> ClipTokens:

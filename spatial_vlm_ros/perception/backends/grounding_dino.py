@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "grounding-dino": Grounding DINO (2303.05499) and MM-Grounding-DINO (2401.02361), detectors asked in words.
+"""Backend "grounding-dino": Grounding DINO (2303.05499), MM-Grounding-DINO (2401.02361) and LLMDet (2501.18954).
 
-Categories are asked together, "cat. soup can.": the model lets words see each other only between full stops, and gives
-each box a score for every word. A phrase's score for a box is the mean over the phrase's words (as MM-Grounding-DINO
-takes it), so that "opener" alone does not make a can opener of a bottle opener; the box's own score is the greatest of
-all words, as the model's post-processing has it.
+Detectors asked in words; dino_prompts.py has how. LLMDet's checkpoints are of transformers' class of MM-Grounding-DINO
+(transformers, model_doc/mm-grounding-dino).
 """
 
 from __future__ import annotations
@@ -15,18 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends.dino_prompts import joined, prompts_of, read_boxes, spans_of
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
 from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, option, settings
-from spatial_vlm_ros.perception.backends.phrase_boxes import (
-    ANYTHING,
-    Array,
-    Boxes,
-    Thresholds,
-    clipped,
-    grounded,
-    together,
-)
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded, together
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -38,6 +29,7 @@ CLASSES = MappingProxyType(
     {"grounding-dino": "GroundingDinoForObjectDetection", "mm-grounding-dino": "MMGroundingDinoForObjectDetection"}
 )
 """model_type of a config → class."""
+_SHARED = ("decoder_bbox_embed_share", "decoder_cls_embed_share")
 
 
 def load(
@@ -81,11 +73,7 @@ def load(
         option("most", most, int),
     )
     runner = Runner(NAME, settings(preset, **given))
-    kind = str(read_json(model_folder(model, model=NAME) / "config.json", NAME).get("model_type"))
-    if kind not in CLASSES:
-        repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
-        raise ModelError(NAME, f"{model} holds a model of type {kind!r}", repair)
-    detector = pretrained(CLASSES[kind], model, model=NAME, device=runner.device, dtype=runner.dtype)
+    detector = detector_of(model, model=NAME, device=runner.device, dtype=runner.dtype)
     grounder = GroundingDino(detector, processor(model, model=NAME), runner, thresholds)
     if runner.settings.warm_up:
         grounder.warm_up()
@@ -94,6 +82,33 @@ def load(
     from spatial_vlm_ros.perception.backends.sam2 import with_masks
 
     return with_masks(grounder, masks, masks_model, preset, **given)
+
+
+def detector_of(path_or_id: str, *, model: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """Load a detector of CLASSES with its weights.
+
+    Where the config of an MM-Grounding-DINO does not say whether the decoder's layers share their heads, they do not:
+    transformers 4.55 to 4.57, which wrote such configs, had a head for each layer, as MM-Grounding-DINO and LLMDet were
+    trained (huggingface/transformers#37925). Transformers 5 takes them for shared, and then refines boxes by the head
+    of the first layer alone (seen with 5.23).
+
+    Args:
+        path_or_id: folder, or id of the hub.
+        model: the backend's name, for messages.
+        device: where it will run.
+        dtype: of its floating-point weights.
+
+    Raises:
+        ModelError: the config is of another architecture.
+        DependencyError, UnknownNameError, ModelError: as `loading.pretrained`.
+    """
+    told = read_json(model_folder(path_or_id, model=model) / "config.json", model)
+    kind = str(told.get("model_type"))
+    if kind not in CLASSES:
+        repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
+        raise ModelError(model, f"{path_or_id} holds a model of type {kind!r}", repair)
+    unsaid = {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
+    return pretrained(CLASSES[kind], path_or_id, model=model, device=device, dtype=dtype, config=unsaid)
 
 
 class GroundingDino:
@@ -142,26 +157,12 @@ class GroundingDino:
 
     def _found(self, rgb: Rgb, categories: tuple[str, ...]) -> Boxes:
         """Boxes of all categories, clipped to the image, before thresholds of text and merging."""
-        prompts = self._prompts(categories)
+        longest = int(self._model.config.max_text_len)
+        prompts = prompts_of(categories, self.thresholds.at_once, longest, self._tokens)
         return together(self.runner.over(prompts, self._forward(rgb, categories)))
 
-    def _prompts(self, categories: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Categories in groups that the model takes at once: by number, and by its longest text."""
-        longest = int(self._model.config.max_text_len)
-        prompts: list[tuple[str, ...]] = []
-        group: tuple[str, ...] = ()
-        for category in categories:
-            if self._tokens((category,)) > longest:
-                repair = "say it in fewer words"
-                raise InputError("category", repr(category), f"a text of {longest} tokens at most", repair)
-            if group and (len(group) >= self.thresholds.at_once or self._tokens((*group, category)) > longest):
-                prompts.append(group)
-                group = ()
-            group = (*group, category)
-        return [*prompts, group]
-
-    def _tokens(self, categories: tuple[str, ...]) -> int:
-        return len(self._processor.tokenizer(joined(categories))["input_ids"])
+    def _tokens(self, text: str) -> int:
+        return len(self._processor.tokenizer(text)["input_ids"])
 
     def _forward(
         self, rgb: Rgb, categories: tuple[str, ...]
@@ -196,41 +197,12 @@ class GroundingDino:
     ) -> list[Boxes]:
         """Boxes of each prompt from the model's output; size is (height, width) in pixels."""
         length = texts["input_ids"].shape[1]
-        asked = texts["attention_mask"].bool()[:, None, :].expand(-1, output.logits.shape[1], -1)
-        check_finite(NAME, logits=output.logits[..., :length][asked], boxes=output.pred_boxes)
-        output.logits, output.pred_boxes = output.logits.float(), output.pred_boxes.float()
-        results = self._processor.post_process_grounded_object_detection(
-            output,
-            texts["input_ids"],
-            threshold=self.thresholds.score,
-            text_threshold=self.thresholds.text,
-            target_sizes=[size] * len(prompts),
-        )
+        logits, boxes = output.logits[..., :length].float(), output.pred_boxes.float()
+        asked = texts["attention_mask"].bool()[:, None, :].expand_as(logits)
+        check_finite(NAME, logits=logits[asked], boxes=boxes)
         found = []
-        for row, (prompt, result) in enumerate(zip(prompts, results, strict=True)):
-            words = output.logits[row].sigmoid()
-            kept = words[words.amax(-1) > self.thresholds.score]  # the post-processing keeps the same, in this order
-            fit = np.zeros((len(kept), len(categories)))
-            spans = self._spans(texts["input_ids"][row], prompt)
-            for category, span in zip(prompt, spans, strict=True):
-                fit[:, categories.index(category)] = kept[:, span].mean(-1).cpu().numpy()
-            found.append(clipped(_array(result["boxes"]), _array(result["scores"]), fit, size))
+        for row, prompt in enumerate(prompts):
+            spans = spans_of(texts["input_ids"][row].tolist(), self._stop, prompt, NAME)
+            given = logits[row].cpu().numpy(), boxes[row].cpu().numpy(), dict(zip(prompt, spans, strict=True))
+            found.append(read_boxes(*given, categories, self.thresholds.score, size))
         return found
-
-    def _spans(self, ids: torch.Tensor, prompt: tuple[str, ...]) -> list[slice]:
-        """Where each category's tokens stand: each ends with a full stop, the first begins after [CLS]."""
-        stops = [n for n, token in enumerate(ids.tolist()) if token == self._stop]
-        spans = [slice(a + 1, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
-        if len(spans) != len(prompt) or any(span.stop <= span.start for span in spans):
-            reason = f"its tokenizer makes {len(spans)} parts of {joined(prompt)!r}"
-            raise ModelError(NAME, reason, "give the processor that was saved with the model")
-        return spans
-
-
-def joined(categories: Sequence[str]) -> str:
-    """Categories as one text, "cat. soup can."."""
-    return ". ".join(categories) + "."
-
-
-def _array(values: torch.Tensor) -> Array:
-    return values.detach().cpu().numpy().astype(np.float64)

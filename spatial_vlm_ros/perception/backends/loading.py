@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
@@ -36,6 +38,7 @@ def pretrained(
     device: torch.device,
     dtype: torch.dtype,
     also: tuple[str, ...] = (),
+    config: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
     """Load a model with its weights, ready for inference.
 
@@ -46,6 +49,7 @@ def pretrained(
         device: where it will run.
         dtype: of its floating-point weights.
         also: further `model_type`s of a config whose weights fit `cls`.
+        config: values that take the place of those of config.json.
 
     Returns:
         The model on `device`, in evaluation mode.
@@ -68,6 +72,7 @@ def pretrained(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **config,
         )
     except Exception as error:
         raise _load_error(error, folder, model) from error
@@ -79,7 +84,7 @@ def pretrained(
         return loaded.to(device).eval()
     except RuntimeError as error:
         repair = "choose a smaller model, dtype=float16, device=cpu, or end what else uses the device"
-        raise ModelError(model, f"it cannot be moved to {device}: {_words(error)}", repair) from error
+        raise ModelError(model, f"it cannot be moved to {device}: {short(error)}", repair) from error
 
 
 def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProcessor") -> Any:
@@ -235,7 +240,7 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelError(model, f"{path} is missing", "give the model's whole folder") from error
     except (OSError, ValueError) as error:
-        raise ModelError(model, f"{path} cannot be read: {_words(error)}", "fetch the model again") from error
+        raise ModelError(model, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
     if not isinstance(content, dict):
         raise ModelError(model, f"{path} holds a {type(content).__name__}, not an object", "fetch the model again")
     return content
@@ -334,17 +339,18 @@ def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
         repair = "choose a model whose code is part of transformers"
         return ModelError(model, f"{folder} needs code of its own, which is never run", repair)
     if type(error).__name__ == "SafetensorError":
-        return ModelError(model, f"weights in {folder} are damaged: {_words(error)}", "fetch the model again")
-    return ModelError(model, f"{folder} cannot be loaded: {_words(error)}", "check that its files belong together")
+        return ModelError(model, f"weights in {folder} are damaged: {short(error)}", "fetch the model again")
+    return ModelError(model, f"{folder} cannot be loaded: {short(error)}", "check that its files belong together")
 
 
 def _not_installed(error: ImportError, model: str) -> SpatialVlmError:
     """A package is missing; transformers also says so in an ImportError that names none."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return DependencyError(error.name.split(".")[0], INSTALL)
-    return ModelError(model, f"a package it needs is missing: {_words(error)}", f"install it, or {INSTALL}")
+    return ModelError(model, f"a package it needs is missing: {short(error)}", f"install it, or {INSTALL}")
 
 
-def _words(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """Type and words of an exception in one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text if len(text) <= 300 else text[:297] + '...'}"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "onnx": OWL-ViT and OWLv2, detectors asked in words, through ONNX Runtime; needs no torch.
+"""Backend "onnx": detectors asked in words, through ONNX Runtime; needs no torch.
 
-Two layouts of a model's folder are read: one graph for text and image, as published ones are, and two graphs, as
-`spatial-vlm models export` writes them. With two, a phrase goes through the text model once and is then remembered.
+OWL-ViT and OWLv2 (onnx_owl.py) are read as they are published, one graph for text and image, and as `spatial-vlm models
+export` writes them, two graphs: a phrase then goes through the text model once and is remembered. Grounding DINO,
+MM-Grounding-DINO and LLMDet (onnx_dino.py) are read as `spatial-vlm models export` writes them.
 """
 
 from __future__ import annotations
@@ -10,78 +11,97 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.perception.backends import dino_inputs, owl_inputs
 from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
 from spatial_vlm_ros.perception.backends.loading import read_json
+from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxDevice
-from spatial_vlm_ros.perception.backends.owl_graphs import OneGraph, TwoGraphs, graphs_of
-from spatial_vlm_ros.perception.backends.owl_inputs import (
-    FAMILIES,
-    PROMPT,
-    OwlPreparation,
-    checked_prompt,
-    preparation,
-    scored,
-    told_of,
-)
-from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded
+from spatial_vlm_ros.perception.backends.onnx_dino import OnnxDino
+from spatial_vlm_ros.perception.backends.onnx_owl import OnnxOwl
+from spatial_vlm_ros.perception.backends.onnx_session import NAME, OnnxDevice, graph_file
+from spatial_vlm_ros.perception.backends.owl_graphs import graphs_of
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded, together
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
-LENGTH = 16  # tokens of a text, of the published models
+FAMILIES = (*owl_inputs.FAMILIES, *dino_inputs.FAMILIES)
+"""model_types of a config.json."""
+_OWL: Mapping[str, str] = MappingProxyType({"threshold": "0.1", "text_threshold": "", "iou": "0.5", "at_once": "64"})
+_DINO: Mapping[str, str] = MappingProxyType(
+    {"threshold": "0.25", "text_threshold": "0.25", "iou": "0.8", "at_once": "8"}
+)
 _log = logging.getLogger(__name__)
+
+
+class AskedModel(Protocol):
+    """A model that is asked for some categories at a time."""
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers of ONNX Runtime in use, the first one first."""
+
+    def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
+        """Categories in groups of at most `at_once` that it can be asked for together."""
+
+    def prepared(self, rgb: Rgb) -> Any:
+        """(H, W, 3) uint8 as it takes it."""
+
+    def find(
+        self, image: Any, prompt: Sequence[str], categories: Sequence[str], least: float, size: tuple[int, int]
+    ) -> Boxes:
+        """What it finds of one group.
+
+        Args:
+            image: as `prepared` gives it.
+            prompt: the group.
+            categories: of the whole request, the columns of the boxes' fit.
+            least: score that a box has to exceed.
+            size: (height, width) of the image in pixels, to which the boxes are clipped.
+        """
 
 
 class OnnxDetector:
     """A detector asked in words; see Grounder.
 
     Args:
-        graphs: of the model.
-        prepare: of the same model.
-        thresholds: what counts as found; `text` is a phrase's least score, as `score` is a box's.
-        prompt: text in which a category stands for "{}".
+        model: that is asked.
+        thresholds: what counts as found.
         budget_s: seconds that a request may take, looked at before each run of the graph.
         clock: seconds that only grow.
 
     Raises:
-        InputError: a prompt without "{}", or a budget out of its range.
-        ModelError: the graph takes images of another size.
+        InputError: a budget out of its range.
     """
 
     def __init__(
         self,
-        graphs: OneGraph | TwoGraphs,
-        prepare: OwlPreparation,
+        model: AskedModel,
         thresholds: Thresholds,
-        prompt: str = PROMPT,
         budget_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0.0 < budget_s < math.inf:
             raise InputError("budget_s", str(budget_s), "seconds, more than 0", "correct the option")
-        wanted = (1, 3, prepare.height, prepare.width)
-        if any(side not in (None, given) for side, given in zip(graphs.pixels, wanted, strict=True)):
-            reason = f"its graph takes images of {graphs.pixels[2:]} pixels, its files say {wanted[2:]}"
-            raise ModelError(NAME, reason, "give preprocessor_config.json and config.json of the same model")
-        self.thresholds, self.prepare, self._prompt = thresholds, prepare, checked_prompt(prompt)
-        self.providers = graphs.providers
+        self.model, self.thresholds = model, thresholds
+        self.providers = model.providers
         """Execution providers of ONNX Runtime in use, the first one first."""
-        self._graphs, self._budget_s, self._clock = graphs, budget_s, clock
+        self._budget_s, self._clock = budget_s, clock
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground.
 
-        A box's score is the greatest of all categories; `match` is as `phrase_boxes.grounded` has it.
+        A box's score is the greatest of all categories, with Grounding DINO of all tokens; `match` is as
+        `phrase_boxes.grounded` has it.
 
         Raises:
             ModelError: ONNX Runtime failed, or gave NaN or arrays of other shapes.
@@ -95,24 +115,25 @@ class OnnxDetector:
 
         Args:
             rgb: (H, W, 3) uint8.
-            categories: C categories.
+            categories: C categories, one at least.
 
         Raises:
             as `ground`.
         """
         started, size = self._clock(), (rgb.shape[0], rgb.shape[1])
-        pixels = self.prepare(rgb)
-        texts = [self._prompt.format(category) for category in categories]
-        fits, output = [], np.zeros((0, 4))
-        for first in range(0, len(texts), self.thresholds.at_once):
+        prompts = self.model.prompts(categories, self.thresholds.at_once)
+        image = self.model.prepared(rgb)
+        found: list[Boxes] = []
+        for n, prompt in enumerate(prompts):
             spent = self._clock() - started
             if spent >= self._budget_s:
-                reason = f"{spent:.1f} s of {self._budget_s:g} s are spent with {first} of {len(texts)} phrases asked"
+                asked = sum(map(len, prompts[:n]))
+                reason = (
+                    f"{spent:.1f} s of {self._budget_s:g} s are spent with {asked} of {len(categories)} phrases asked"
+                )
                 raise ModelTimeoutError(NAME, reason, "raise budget_s, ask for fewer objects, or use int8 or a GPU")
-            some = texts[first : first + self.thresholds.at_once]
-            logits, output = _checked(self._graphs(pixels, some), len(some))
-            fits.append(logits)
-        return scored(np.concatenate(fits, axis=1), output, self.prepare, self.thresholds.score, size)
+            found.append(self.model.find(image, prompt, categories, self.thresholds.score, size))
+        return together(found)
 
     def warm_up(self) -> None:
         """Run once on a grey image.
@@ -128,10 +149,11 @@ def load(
     model: str,
     graph: str = "",
     family: str = "auto",
-    prompt: str = PROMPT,
-    threshold: str = "0.1",
-    iou: str = "0.5",
-    at_once: str = "64",
+    prompt: str = "",
+    threshold: str = "",
+    text_threshold: str = "",
+    iou: str = "",
+    at_once: str = "",
     most: str = "100",
     device: str = "auto",
     threads: str = "0",
@@ -145,13 +167,14 @@ def load(
 
     Args:
         model: folder, or name of a model of `spatial-vlm models list`.
-        graph: file of one graph within the folder, for example onnx/model_quantized.onnx; "" = the two that
-            `spatial-vlm models export` writes, else one of PUBLISHED, else the only one that is there.
-        family: "owlvit", "owlv2", or "auto": as config.json says.
-        prompt: text in which a category stands for "{}".
-        threshold: least score of a box.
-        iou: overlap from which boxes are one object.
-        at_once: most phrases in one run of the graph.
+        graph: file of one graph within the folder, for example onnx/model_quantized.onnx; "" = those that
+            `spatial-vlm models export` writes, else as `graph_file`.
+        family: a name of FAMILIES, or "auto": as config.json says.
+        prompt: OWL-ViT and OWLv2: text in which a category stands for "{}"; "" = owl_inputs.PROMPT.
+        threshold: least score of a box; "" = 0.1 for OWL-ViT and OWLv2, else 0.25.
+        text_threshold: least score of a phrase for a box; "" = as threshold for OWL-ViT and OWLv2, else 0.25.
+        iou: overlap from which boxes are one object; "" = 0.5 for OWL-ViT and OWLv2, else 0.8.
+        at_once: most phrases in one run of the graph; "" = 64 for OWL-ViT and OWLv2, else 8.
         most: most boxes of an image.
         device: see onnx_session.OnnxDevice.
         threads: of the CPU, 0 = all cores.
@@ -167,16 +190,25 @@ def load(
         DependencyError: onnxruntime, tokenizers, Pillow, or for masks torch or transformers is not installed.
         ModelError: the model cannot be loaded, or does not run here.
     """
-    least = option("threshold", threshold, float)
-    thresholds = Thresholds(
-        least, least, option("iou", iou, float), option("at_once", at_once, int), option("most", most, int)
-    )
     target, warm = OnnxDevice(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
     folder = _folder(model)
-    known, side, length = _described(folder, family)
-    prepare, tokens = preparation(known, told_of(folder, NAME), side), tokens_of(folder, length, model=NAME)
-    graphs = graphs_of(folder, graph, tokens, target)
-    detector = OnnxDetector(graphs, prepare, thresholds, prompt, option("budget_s", budget_s, float))
+    kind, config = _described(folder, family)
+    told = {"threshold": threshold, "text_threshold": text_threshold, "iou": iou, "at_once": at_once}
+    own = _OWL if kind in owl_inputs.FAMILIES else _DINO
+    told = {name: text or own[name] for name, text in told.items()}
+    thresholds = Thresholds(
+        option("threshold", told["threshold"], float),
+        option("text_threshold", told["text_threshold"] or told["threshold"], float),
+        option("iou", told["iou"], float),
+        option("at_once", told["at_once"], int),
+        option("most", most, int),
+    )
+    asked = (
+        _owl(folder, graph, kind, config, prompt, target)
+        if own is _OWL
+        else _dino(folder, graph, config, prompt, target)
+    )
+    detector = OnnxDetector(asked, thresholds, option("budget_s", budget_s, float))
     _log.info("%s runs on %s", model, ", ".join(detector.providers))
     if warm:
         detector.warm_up()
@@ -203,39 +235,39 @@ def _folder(model: str) -> Path:
     return folder_of(entry)
 
 
-def _described(folder: Path, family: str) -> tuple[str, int | None, int]:
-    """Family, side of its image where config.json says so, and length of its texts."""
+def _owl(folder: Path, graph: str, kind: str, config: dict[str, Any], prompt: str, device: OnnxDevice) -> OnnxOwl:
+    side = _number(config.get("vision_config"), "image_size")
+    prepare = owl_inputs.preparation(kind, image_config(folder, NAME), side)
+    length = _number(config.get("text_config"), "max_position_embeddings") or owl_inputs.LENGTH
+    graphs = graphs_of(folder, graph, tokens_of(folder, length, model=NAME), device)
+    return OnnxOwl(graphs, prepare, prompt or owl_inputs.PROMPT)
+
+
+def _dino(folder: Path, graph: str, config: dict[str, Any], prompt: str, device: OnnxDevice) -> OnnxDino:
+    if prompt:
+        raise InputError("option prompt", repr(prompt), "nothing for Grounding DINO", "leave it out")
+    tokens = dino_inputs.DinoTokens(folder, _number(config, "max_text_len") or dino_inputs.LENGTH)
+    prepare = dino_inputs.preparation(image_config(folder, NAME))
+    return OnnxDino(graph_file(folder, graph), prepare, tokens, device)
+
+
+def _described(folder: Path, family: str) -> tuple[str, dict[str, Any]]:
+    """Family, and what config.json says; nothing where there is none."""
     if family not in ("auto", *FAMILIES):
         raise UnknownNameError("family", family, ("auto", *FAMILIES))
     path = folder / "config.json"
     if not path.is_file():
         if family == "auto":
             raise ModelError(NAME, f"{path} is missing", f"fetch it, or set family to {' or '.join(FAMILIES)}")
-        return family, None, LENGTH
+        return family, {}
     config = read_json(path, NAME)
     kind = str(config.get("model_type"))
     if kind not in FAMILIES or family not in ("auto", kind):
         wanted = family if family != "auto" else " or ".join(FAMILIES)
         raise ModelError(NAME, f"{folder} holds a model of type {kind!r}", f"give a model whose model_type is {wanted}")
-    side = _number(config, "vision_config", "image_size")
-    return kind, side, _number(config, "text_config", "max_position_embeddings") or LENGTH
+    return kind, config
 
 
-def _number(config: dict[str, Any], part: str, name: str) -> int | None:
-    inner = config.get(part)
-    value = inner.get(name) if isinstance(inner, dict) else None
+def _number(told: object, name: str) -> int | None:
+    value = told.get(name) if isinstance(told, dict) else None
     return value if isinstance(value, int) and value > 0 else None
-
-
-def _checked(output: Arrays, texts: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Logits (K, Q) and boxes (K, 4), both of finite numbers."""
-    logits, boxes = output["logits"], output["pred_boxes"]
-    fits = logits.ndim == boxes.ndim == 3 and logits.shape == (1, boxes.shape[1], texts) and boxes.shape[2] == 4
-    if not fits:
-        reason = f"it gives logits of shape {logits.shape} and boxes of shape {boxes.shape} for {texts} phrases"
-        raise ModelError(NAME, reason, "give a graph of OWL-ViT or OWLv2")
-    wrong = int((~np.isfinite(logits)).sum() + (~np.isfinite(boxes)).sum())
-    if wrong:
-        reason = f"{wrong} of its {logits.size + boxes.size} numbers are NaN or infinite"
-        raise ModelError(NAME, reason, "use a graph in fp32, or fetch the model again")
-    return logits[0], boxes[0]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception.backends.loading import short
 from spatial_vlm_ros.perception.backends.onnx_files import check_graph
 
 NAME = "onnx"
@@ -24,6 +25,8 @@ DEVICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """device → providers of ONNX Runtime, the wanted one first; the CPU is always the last."""
 MOST_THREADS = 256
+PUBLISHED = ("onnx/model.onnx", "model.onnx")
+"""Graphs that are taken without being named, the first that is there; else the only one of a folder."""
 _TYPES = MappingProxyType({"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64})
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -115,7 +118,7 @@ class OnnxGraph:
                 f"{path} has inputs {', '.join(found)} and outputs {', '.join(given)}; "
                 f"needed are {', '.join(inputs)} and {', '.join(outputs)}"
             )
-            repair = "give a graph of OWL-ViT or OWLv2, or one that `spatial-vlm models export` wrote"
+            repair = "give a graph of the model's own family, such as `spatial-vlm models export` writes"
             raise ModelError(NAME, reason, repair)
         self._types = {name: _TYPES.get(one.type) for name, one in found.items()}
         if None in self._types.values():
@@ -142,10 +145,69 @@ class OnnxGraph:
         return dict(zip(self._outputs, results, strict=True))
 
 
-def short(error: BaseException) -> str:
-    """Type and words of an exception in one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text if len(text) <= 300 else text[:297] + '...'}"
+def graph_file(folder: Path, named: str) -> Path:
+    """The file of a folder that holds one graph for text and image.
+
+    Args:
+        folder: of the model.
+        named: file within it; "" = one of PUBLISHED, else the only one.
+
+    Raises:
+        InputError: a file outside the folder.
+        ModelError: no graph, or several and none named.
+    """
+    if named:
+        if Path(named).is_absolute() or ".." in Path(named).parts:
+            expected = "a file of the model's folder"
+            raise InputError("option graph", repr(named), expected, "name it relative to that folder")
+        return folder / named
+    there = sorted(
+        path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]
+    )
+    taken = [name for name in PUBLISHED if name in there] or there
+    if not taken:
+        raise ModelError(NAME, f"{folder} holds no .onnx file", "fetch one, or make one: spatial-vlm models export")
+    if len(taken) > 1 and taken[0] not in PUBLISHED:
+        raise ModelError(NAME, f"{folder} holds {', '.join(there)}", "choose one by graph=")
+    return folder / taken[0]
+
+
+def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
+    """Refuse a graph that takes images of another size than they are prepared for.
+
+    Args:
+        taken: sides of the graph's image input; None where any size is taken.
+        prepared: (height, width) in pixels, as the model's files say.
+
+    Raises:
+        ModelError: as above.
+    """
+    wanted = (1, 3, *prepared)
+    if len(taken) != 4 or any(side not in (None, given) for side, given in zip(taken, wanted, strict=True)):
+        reason = f"its graph takes images of {tuple(taken[2:])} pixels, its files say {prepared}"
+        raise ModelError(NAME, reason, "give preprocessor_config.json and config.json of the same model")
+
+
+def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Logits (K, N) and boxes (K, 4) of a detector's output, all of them finite numbers.
+
+    Args:
+        output: "logits" and "pred_boxes" of one image.
+        columns: the N phrases or tokens that it was asked.
+
+    Raises:
+        ModelError: NaN, infinity or arrays of other shapes.
+    """
+    logits, boxes = output["logits"], output["pred_boxes"]
+    fits = logits.ndim == boxes.ndim == 3 and logits.shape == (1, boxes.shape[1], columns) and boxes.shape[2] == 4
+    if not fits:
+        reason = f"it gives logits of shape {logits.shape} and boxes of shape {boxes.shape} for {columns} columns"
+        raise ModelError(NAME, reason, "give a graph of the model's own family")
+    wrong = int((~np.isfinite(logits)).sum() + (~np.isfinite(boxes)).sum())
+    if wrong:
+        reason = f"{wrong} of its {logits.size + boxes.size} numbers are NaN or infinite"
+        raise ModelError(NAME, reason, "use a graph in fp32, or fetch the model again")
+    return logits[0], boxes[0]
 
 
 def _session(path: Path, device: OnnxDevice) -> Any:

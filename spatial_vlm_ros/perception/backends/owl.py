@@ -18,6 +18,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, read_json
+from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.owl_inputs import (
     PROMPT,
@@ -25,7 +26,6 @@ from spatial_vlm_ros.perception.backends.owl_inputs import (
     checked_prompt,
     preparation,
     scored,
-    told_of,
 )
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
@@ -82,7 +82,7 @@ def load(
         repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
         raise ModelError(NAME, f"{model} holds a model of type {kind!r}", repair)
     detector = pretrained(CLASSES[kind], model, model=NAME, device=runner.device, dtype=runner.dtype)
-    prepare = preparation(kind, told_of(folder, NAME), detector.config.vision_config.image_size)
+    prepare = preparation(kind, image_config(folder, NAME), detector.config.vision_config.image_size)
     tokens = tokens_for(detector.config.text_config, model, model=NAME)
     grounder = OwlDetector(detector, prepare, tokens, runner, thresholds, prompt)
     if runner.settings.warm_up:

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, Ids
-from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxDevice, OnnxGraph
-from spatial_vlm_ros.perception.backends.owl_inputs import Pixels
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens
+from spatial_vlm_ros.perception.backends.model_inputs import Ids, Pixels
+from spatial_vlm_ros.perception.backends.onnx_session import NAME, Arrays, OnnxDevice, OnnxGraph, graph_file
 
 TEXT_FILE, IMAGE_FILE = "text.onnx", "image.onnx"
 TEXT_INPUTS, IMAGE_INPUTS = ("input_ids", "attention_mask"), ("pixel_values", "query_embeds")
 EMBEDDINGS, OUTPUTS = "text_embeds", ("logits", "pred_boxes")
-PUBLISHED = ("onnx/model.onnx", "model.onnx")
-"""Graphs that are taken without being named, the first that is there; else the only one of a folder."""
 _REMEMBERED = 1024  # phrases; 2 KB each
 
 
@@ -111,7 +109,7 @@ def graphs_of(folder: Path, graph: str, tokens: ClipTokens, device: OnnxDevice) 
 
     Args:
         folder: of the model.
-        graph: file of one graph within it; "" = TEXT_FILE and IMAGE_FILE, else one of PUBLISHED, else the only one.
+        graph: file of one graph within it; "" = TEXT_FILE and IMAGE_FILE, else as `graph_file`.
         tokens: of the model.
         device: that runs them.
 
@@ -119,24 +117,9 @@ def graphs_of(folder: Path, graph: str, tokens: ClipTokens, device: OnnxDevice) 
         InputError: a file outside the folder.
         DependencyError, ModelError: as OnnxGraph; no graph, or several and none named.
     """
-    if graph:
-        path = folder / graph
-        if Path(graph).is_absolute() or ".." in Path(graph).parts:
-            raise InputError(
-                "option graph", repr(graph), "a file of the model's folder", "name it relative to that folder"
-            )
-        return OneGraph(path, tokens, device)
-    if (folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists():
+    if not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists()):
         return TwoGraphs(folder, tokens, device)
-    there = sorted(
-        path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]
-    )
-    taken = [name for name in PUBLISHED if name in there] or there
-    if not taken:
-        raise ModelError(NAME, f"{folder} holds no .onnx file", "fetch one, or make one: spatial-vlm models export")
-    if len(taken) > 1 and taken[0] not in PUBLISHED:
-        raise ModelError(NAME, f"{folder} holds {', '.join(there)}", "choose one by graph=")
-    return OneGraph(folder / taken[0], tokens, device)
+    return OneGraph(graph_file(folder, graph), tokens, device)
 
 
 def _check_length(path: Path, shape: Sequence[int | None], tokens: ClipTokens) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,20 +18,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import DependencyError, InputError, ModelError
-from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.perception.backends.loading import read_json
-from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, clipped
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.perception.backends.model_inputs import (
+    BICUBIC,
+    Ids,
+    Pixels,
+    check_steps,
+    normalised,
+    resized,
+    scaling,
+    unlike,
+)
+from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, clipped, corners, likely
 from spatial_vlm_ros.types import Rgb
-
-Pixels = npt.NDArray[np.float32]
 
 FAMILIES: Mapping[str, int] = MappingProxyType({"owlvit": 768, "owlv2": 960})
 """model_type → side of the image in pixels, of the published B/32 and B/16 models."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 PROMPT = "a photo of a {}"
-_BICUBIC = 3  # number of the filter in preprocessor_config.json, as Pillow has it
+LENGTH = 16  # tokens of a text, of the published models
 _TRUNCATE = 4.0  # standard deviations after which scipy.ndimage.gaussian_filter ends
 
 
@@ -63,11 +68,10 @@ class OwlPreparation:
             DependencyError: Pillow is not installed (OWL-ViT).
         """
         if self.family == "owlvit":
-            image = _stretched(rgb, self.height, self.width).astype(np.float32) * np.float32(self.factor)
+            image = resized(rgb, self.height, self.width, BICUBIC).astype(np.float32) * np.float32(self.factor)
         else:
             image = _squared(rgb.astype(np.float32) * np.float32(self.factor), self.height, self.width)
-        normal = (image - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+        return normalised(image, self.mean, self.std)
 
     def to_pixels(self, boxes: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float64]:
         """The model's boxes in pixels of the image.
@@ -79,10 +83,7 @@ class OwlPreparation:
         Returns:
             (K, 4) float64: left, top, right, bottom. OWLv2's refer to the padded square.
         """
-        centre, half = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64) / 2
-        corners = np.concatenate([centre - half, centre + half], axis=1)
-        height, width = size if self.family == "owlvit" else (max(size),) * 2
-        return corners * [width, height, width, height]
+        return corners(boxes, size if self.family == "owlvit" else (max(size),) * 2)
 
 
 def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -> OwlPreparation:
@@ -96,42 +97,16 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
     Raises:
         ModelError: a step that these models do not have, or the files contradict each other.
     """
-    kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or family).lower()
-    if not kind.startswith(family):
-        raise _unlike(f"is of {kind!r}, and the model of {family!r}")
-    for step in ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])):
-        if told.get(step, True) is not True:
-            raise _unlike(f"says {step}={told[step]}, which {family} was not trained with")
-    height, width = _sides(told.get("size"), side or FAMILIES[family])
+    check_steps(told, family, ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])))
+    height, width = _sides(family, told.get("size"), side or FAMILIES[family])
     if side is not None and (height, width) != (side, side):
-        raise _unlike(f"makes images of {height}x{width}, and config.json says {side}x{side}")
-    if told.get("do_center_crop") and _sides(told.get("crop_size"), height) != (height, width):
-        raise _unlike("crops the image, which would move its boxes")
-    if family == "owlvit" and told.get("resample", _BICUBIC) != _BICUBIC:
-        raise _unlike(f"resizes with filter {told['resample']}, and {family} with {_BICUBIC} (bicubic)")
-    mean, std = _channels(told, "image_mean", CLIP_MEAN), _channels(told, "image_std", CLIP_STD)
-    factor = told.get("rescale_factor", 1 / 255)
-    if not isinstance(factor, float) or not 0.0 < factor <= 1.0 or min(std) <= 0.0:
-        raise _unlike("has a rescale_factor or image_std that is not positive")
+        raise unlike(family, f"makes images of {height}x{width}, and config.json says {side}x{side}")
+    if told.get("do_center_crop") and _sides(family, told.get("crop_size"), height) != (height, width):
+        raise unlike(family, "crops the image, which would move its boxes")
+    if family == "owlvit" and told.get("resample", BICUBIC) != BICUBIC:
+        raise unlike(family, f"resizes with filter {told['resample']}, and {family} with {BICUBIC} (bicubic)")
+    factor, mean, std = scaling(told, family, CLIP_MEAN, CLIP_STD)
     return OwlPreparation(family, height, width, factor, mean, std)
-
-
-def told_of(folder: Path, model: str) -> dict[str, Any]:
-    """What preprocessor_config.json says, or its newer form in processor_config.json; empty where there is neither.
-
-    Args:
-        folder: of the model.
-        model: the backend's name, for messages.
-
-    Raises:
-        ModelError: a file that cannot be read.
-    """
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / name).is_file():
-            told = read_json(folder / name, model)
-            inner = told.get("image_processor")
-            return inner if isinstance(inner, dict) else told
-    return {}
 
 
 def checked_prompt(prompt: str) -> str:
@@ -151,7 +126,7 @@ def scored(
     """What a model says of an image, in pixels: a box's score is the greatest of all categories.
 
     Args:
-        logits: (K, C) of each box and category.
+        logits: (K, C) of each box and category; minus infinity where it was not asked.
         boxes: (K, 4), relative to the model's input.
         prepare: of the image.
         least: score that a box has to pass.
@@ -160,14 +135,13 @@ def scored(
     Returns:
         Boxes that pass it, clipped to the image, before they are merged.
     """
-    with np.errstate(over="ignore"):  # exp of a very low logit is infinite, and its score 0
-        fit = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    fit = likely(logits)
     score = fit.max(axis=1)
     kept = np.flatnonzero(score > least)
     return clipped(prepare.to_pixels(boxes[kept], size), score[kept], fit[kept], size)
 
 
-def _sides(size: object, otherwise: int) -> tuple[int, int]:
+def _sides(family: str, size: object, otherwise: int) -> tuple[int, int]:
     """Height and width in any of the forms that published files have."""
     if size is None:
         return otherwise, otherwise
@@ -177,29 +151,8 @@ def _sides(size: object, otherwise: int) -> tuple[int, int]:
     else:
         sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise _unlike(f"has a size of {size}")
+        raise unlike(family, f"has a size of {size}")
     return sides[0], sides[1]
-
-
-def _channels(told: Mapping[str, Any], name: str, otherwise: tuple[float, ...]) -> tuple[float, ...]:
-    values = told.get(name, otherwise)
-    if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(isinstance(v, float) for v in values):
-        raise _unlike(f"has an {name} that is not three numbers")
-    return tuple(values)
-
-
-def _unlike(reason: str) -> ModelError:
-    repair = "give the files that were published with the model"
-    return ModelError("owl", f"its preprocessor_config.json {reason}", repair)
-
-
-def _stretched(rgb: Rgb, height: int, width: int) -> Rgb:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DependencyError("pillow", install("onnx")) from error
-    image = Image.fromarray(np.ascontiguousarray(rgb))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _squared(image: Pixels, height: int, width: int) -> Pixels:
@@ -226,13 +179,13 @@ def _gaussian(sigma: float) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
-def _between(side: int, target: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Pixels]:
+def _between(side: int, target: int) -> tuple[Ids, Ids, Pixels]:
     """For each of `target` pixels the two of `side` that it lies between, and the second one's share."""
     at = (np.arange(target) + 0.5) * side / target - 0.5
     low = np.floor(at)
     last = max(side - 1, 1)
 
-    def mirrored(index: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    def mirrored(index: npt.NDArray[np.float64]) -> Ids:
         inside = np.abs(index.astype(np.int64))
         return np.minimum(np.where(inside > side - 1, 2 * last - inside, inside), side - 1)
 

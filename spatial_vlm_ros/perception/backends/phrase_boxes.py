@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,24 @@ class Boxes:
     score: Array
     fit: Array
     masks: npt.NDArray[np.bool_] | None = None
+
+
+def likely(logits: npt.NDArray[Any]) -> Array:
+    """Scores of 0 to 1 from logits, float64; that of minus infinity is 0."""
+    with np.errstate(over="ignore"):  # exp of a very low logit is infinite, and its score 0
+        return np.asarray(1.0 / (1.0 + np.exp(-logits.astype(np.float64))))
+
+
+def corners(boxes: npt.NDArray[Any], size: tuple[int, int]) -> Array:
+    """Boxes of a model as left, top, right, bottom in pixels.
+
+    Args:
+        boxes: (K, 4): centre x, centre y, width, height, relative to an image.
+        size: (height, width) of that image, pixels.
+    """
+    centre, half = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64) / 2
+    height, width = size
+    return np.concatenate([centre - half, centre + half], axis=1) * [width, height, width, height]
 
 
 def asked_as(category: str) -> str:

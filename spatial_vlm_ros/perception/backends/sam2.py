@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
-from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, read_json
+from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, short
+from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
@@ -283,20 +284,19 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
     Raises:
         ModelError: no preprocessor_config.json or processor_config.json, or one that cannot be followed.
     """
-    path = folder / "preprocessor_config.json"
-    if not path.is_file() and (folder / "processor_config.json").is_file():
-        path = folder / "processor_config.json"
-    content = read_json(path, model)
-    content = content.get("image_processor", content)
+    content = image_config(folder, model)
+    if not content:
+        raise ModelError(model, f"{folder} has no preprocessor_config.json", "give the model's whole folder")
     try:
         side, other = int(content["size"]["height"]), int(content["size"]["width"])
         mean, std = (_three(content[name]) for name in ("image_mean", "image_std"))
         factor = float(content.get("rescale_factor", 1 / 255))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{path} lacks a number it should have: {type(error).__name__}: {error}"
+        reason = f"its preprocessor_config.json lacks a number it should have: {short(error)}"
         raise ModelError(model, reason, "fetch the model again") from error
     if side != other or side < 1 or min(std) <= 0.0 or not all(map(math.isfinite, (factor, *mean, *std))):
-        raise ModelError(model, f"{path} describes no square, finite preparation", "fetch the model again")
+        reason = "its preprocessor_config.json describes no square, finite preparation"
+        raise ModelError(model, reason, "fetch the model again")
     return Preparation(side, factor, mean, std)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OWL-ViT and OWLv2 as two ONNX graphs, and those graphs in smaller number formats."""
+"""Modules of torch as ONNX graphs, and those graphs in smaller number formats."""
 
 from __future__ import annotations
 
@@ -11,82 +11,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.perception.backends.owl_graphs import (
-    EMBEDDINGS,
-    IMAGE_FILE,
-    IMAGE_INPUTS,
-    OUTPUTS,
-    TEXT_FILE,
-    TEXT_INPUTS,
-)
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 
 INSTALL = install("export")
 FORMATS = ("fp32", "fp16", "int8")
-_MOST_TEXTS = 1024
 _QUANTISED = ["MatMul", "Gemm", "Gather"]  # weights of layers and words; the patches' convolution stays as it is
+_EXACT = ["GridSample"]  # where it samples is given in parts of an image, of which float16 has a thousand
 
 
-class _TextPart(nn.Module):
-    """Phrases to embeddings of length one, as the whole model has them."""
-
-    def __init__(self, base: Any) -> None:
-        super().__init__()
-        self.text, self.projection = base.text_model, base.text_projection
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        pooled = self.text(input_ids=input_ids, attention_mask=attention_mask).pooler_output
-        embeddings = self.projection(pooled)
-        return embeddings / torch.linalg.norm(embeddings, ord=2, dim=-1, keepdim=True)
-
-
-class _ImagePart(nn.Module):
-    """An image and embeddings of phrases to scores and boxes."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor, query_embeds: Tensor) -> tuple[Tensor, Tensor]:
-        grid = self.model.image_embedder(pixel_values)[0]
-        features = grid.flatten(1, 2)
-        logits = self.model.class_predictor(features, query_embeds)[0]
-        return logits, self.model.box_predictor(features, grid)
-
-
-def write_graphs(model: Any, folder: Path) -> None:
-    """Write text.onnx and image.onnx in float32.
-
-    Args:
-        model: OwlViTForObjectDetection or Owlv2ForObjectDetection on the CPU, in evaluation mode and float32.
-        folder: that exists.
-
-    Raises:
-        DependencyError: onnx or onnxscript is not installed.
-    """
-    base = getattr(model, model.config.model_type)
-    length, side = model.config.text_config.max_position_embeddings, model.config.vision_config.image_size
-    width = model.config.projection_dim
-    ids, mask = torch.ones(3, length, dtype=torch.int64), torch.ones(3, length, dtype=torch.int64)
-    ids[:, -1] = model.config.text_config.vocab_size - 1
-    texts = torch.export.Dim("texts", min=1, max=_MOST_TEXTS)
-    _write(
-        _TextPart(base), (ids, mask), folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,),
-        {"input_ids": {0: texts}, "attention_mask": {0: texts}},
-    )  # fmt: skip
-    pixels, queries = torch.zeros(1, 3, side, side), torch.ones(1, 3, width)
-    _write(
-        _ImagePart(model), (pixels, queries), folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS,
-        {"pixel_values": {}, "query_embeds": {1: texts}},
-    )  # fmt: skip
-
-
-def _write(
+def write_graph(
     part: nn.Module,
     example: tuple[Tensor, ...],
     path: Path,
@@ -94,6 +33,19 @@ def _write(
     outputs: Sequence[str],
     shapes: Mapping[str, Any],
 ) -> None:
+    """Write a module as one ONNX file in float32, of standard operators.
+
+    Args:
+        part: on the CPU, in float32.
+        example: its inputs.
+        path: of the file.
+        inputs: their names.
+        outputs: names of what it returns.
+        shapes: name of an argument of `forward` → dimension → torch.export.Dim; {} where all are fixed.
+
+    Raises:
+        DependencyError: onnx or onnxscript is not installed.
+    """
     try:
         with warnings.catch_warnings(), _quiet("torch.onnx._internal.exporter._registration"):
             warnings.simplefilter("ignore")  # of the exporter about itself, and torchvision's operators
@@ -114,12 +66,26 @@ def _write(
     strip_traces(path)
 
 
+def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor) -> tuple[float, float]:
+    """Greatest difference of a score, 0 to 1, and of a side of a box, 0 to 1.
+
+    Args:
+        got: "logits" and "pred_boxes" of a graph.
+        logits: of transformers, of the same shape.
+        boxes: of transformers, of the same shape.
+    """
+    scores = torch.from_numpy(got["logits"]).float().sigmoid() - logits.sigmoid()
+    sides = torch.from_numpy(got["pred_boxes"]).float() - boxes
+    return float(scores.abs().max()), float(sides.abs().max())
+
+
 def convert(path: Path, number_format: str) -> None:
     """Convert a float32 graph in place.
 
     Args:
         path: the .onnx file.
-        number_format: "fp32" leaves it. "fp16": all weights and operations, inputs and outputs stay float32. "int8":
+        number_format: "fp32" leaves it. "fp16": weights and operations but those of _EXACT and of
+            ONNX Runtime's own list, inputs and outputs stay float32. "int8":
             weights of matrix products and of words in 8 bits, activations quantised as they come (dynamic).
 
     Raises:
@@ -132,16 +98,25 @@ def convert(path: Path, number_format: str) -> None:
         module = _needed("onnxruntime.transformers.float16")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # names each number that is too small for float16
-            halved = module.convert_float_to_float16(onnx.load(str(path)), keep_io_types=True)
+            exact = [*module.DEFAULT_OP_BLOCK_LIST, *_EXACT]
+            halved = module.convert_float_to_float16(onnx.load(str(path)), keep_io_types=True, op_block_list=exact)
         onnx.save(halved, str(path))
         return
     quantization = _needed("onnxruntime.quantization")
     # Unsigned weights: products of signed ones overflow 16 bits on CPUs with AVX2 alone (ONNX Runtime, "Quantize ONNX
     # models", section on S8S8 and U8U8).
     kind, smaller = quantization.QuantType.QUInt8, path.with_suffix(".int8")
+    graph = onnx.load(str(path)).graph
+    sides = {weight.name: len(weight.dims) for weight in graph.initializer}
+    stacked = [n.name for n in graph.node if n.op_type == "MatMul" and sides.get(n.input[1], 2) != 2]  # ORT has no such
     with _quiet(""):  # its root logger advises to fold constants first, which the exporter has done
         quantization.quantize_dynamic(
-            path, smaller, op_types_to_quantize=_QUANTISED, per_channel=True, weight_type=kind
+            path,
+            smaller,
+            op_types_to_quantize=_QUANTISED,
+            per_channel=True,
+            weight_type=kind,
+            nodes_to_exclude=stacked,
         )
     smaller.replace(path)
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,13 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 import torch
+from tiny_dinos import dino
 from tiny_models import BLUE, HEIGHT, LEFT, RED, RIGHT, WIDTH, image, saved_detector
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, joined, load
+from spatial_vlm_ros.perception.backends.dino_prompts import joined, read_boxes
+from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, detector_of, load
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.types import Detection, NounPhrase
@@ -249,6 +253,21 @@ def test_options_out_of_range_are_refused(plain_folder: Path, options: dict[str,
         load(model=str(plain_folder), **{"preset": "cpu", **options})  # type: ignore[arg-type]
 
 
+def test_heads_of_a_config_that_does_not_speak_of_them_are_each_layers_own(tmp_path: Path) -> None:
+    """So are those that transformers 4.55 wrote; taken for shared, later layers would get the first one's head."""
+    made = dino("mm-grounding-dino", own_heads=True)
+    made.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    kept = {name: value for name, value in config.items() if not name.endswith("_embed_share")}
+    assert len(kept) == len(config) - 2
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    read = detector_of(str(tmp_path), model="test", device=torch.device("cpu"), dtype=torch.float32)
+    expected, got = made.state_dict(), read.state_dict()
+    assert not torch.equal(expected["bbox_embed.0.layers.0.weight"], expected["bbox_embed.1.layers.0.weight"])
+    for name in expected:
+        assert torch.equal(got[name], expected[name]), name
+
+
 def test_warming_up_runs_the_whole_model(plain_folder: Path) -> None:
     grounder = loaded(plain_folder, warm_up="yes", batch="2")
     assert grounder.runner.top.batch == 2
@@ -270,6 +289,24 @@ def test_a_category_is_asked_in_plain_words(said: str, asked: str) -> None:
 def test_categories_are_joined_as_the_processor_does(plain_folder: Path) -> None:
     prepared_by = loaded(plain_folder)._processor
     assert joined(["cat", "soup can"]) == prepared_by._preprocess_input_text(["cat", "soup can"]) == "cat. soup can."
+
+
+def test_boxes_and_scores_are_those_of_the_post_processing(plain_folder: Path) -> None:
+    prepared_by = loaded(plain_folder)._processor
+    random = torch.Generator().manual_seed(0)
+    logits, boxes = torch.randn(1, 50, 9, generator=random), torch.rand(1, 50, 4, generator=random)
+    logits[..., 7:] = -torch.inf
+    ids = torch.tensor([[101, 1040, 1012, 1043, 1044, 1012, 102, 0, 0]])
+    output = SimpleNamespace(logits=logits, pred_boxes=boxes)
+    expected = prepared_by.post_process_grounded_object_detection(output, ids, 0.6, 0.25, [(200, 300)])[0]
+    spans = {"cat": slice(1, 2), "soup can": slice(3, 5)}
+    got = read_boxes(logits[0].numpy(), boxes[0].numpy(), spans, ("dog", "soup can", "cat"), 0.6, (200, 300))
+    inside = np.clip(expected["boxes"].numpy(), 0, [300, 200] * 2)
+    kept = ((inside[:, 2:] - inside[:, :2]) >= 1.0).all(axis=1)
+    np.testing.assert_allclose(got.xyxy, inside[kept], atol=1e-3)
+    np.testing.assert_allclose(got.score, expected["scores"].numpy()[kept], atol=1e-6)
+    words = logits[0][logits[0].sigmoid().amax(-1) > 0.6].sigmoid().numpy()[kept]
+    np.testing.assert_allclose(got.fit, np.stack([0 * words[:, 0], words[:, 3:5].mean(1), words[:, 1]], 1), atol=1e-6)
 
 
 def test_overlapping_boxes_are_one_object_with_the_best_score_and_all_fits() -> None:

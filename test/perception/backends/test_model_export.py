@@ -19,14 +19,14 @@ pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 import torch
-from tiny_models import saved_detector
 from tiny_owls import owl, published, saved_owl, teach
 
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.errors import FileError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import onnx_detector
 from spatial_vlm_ros.perception.model_export import export
 from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model
+from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
 from spatial_vlm_ros.perception.model_store import manifest
 from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile
 from spatial_vlm_ros.types import RgbdFrame
@@ -84,15 +84,16 @@ def test_an_empty_folder_is_filled_and_another_is_left_alone(source: Path, tmp_p
 def test_graphs_that_compute_something_else_are_not_kept(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = export.write_graphs
+    real = OwlExport.write_graphs
 
-    def other(_: Any, folder: Path) -> None:
-        changed = owl("owlvit")
+    def other(exported: OwlExport, folder: Path) -> None:
+        own, exported.model = exported.model, owl("owlvit")
         with torch.no_grad():
-            changed.box_head.dense2.bias.add_(0.01)
-        real(changed, folder)
+            exported.model.box_head.dense2.bias.add_(0.01)
+        real(exported, folder)
+        exported.model = own
 
-    monkeypatch.setattr(export, "write_graphs", other)
+    monkeypatch.setattr(OwlExport, "write_graphs", other)
     with pytest.raises(ModelError, match="differ from transformers"):
         export_model(str(source), tmp_path / "owl")
     assert left(tmp_path) == []
@@ -107,7 +108,7 @@ def test_nothing_stays_of_an_export_that_fails(source: Path, tmp_path: Path, mon
         export_model(str(source), tmp_path / "owl", "fp16")
     assert left(tmp_path) == []
     monkeypatch.setattr(
-        export, "write_graphs", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        OwlExport, "write_graphs", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(FileError, match="No space left"):
         export_model(str(source), tmp_path / "owl")
@@ -117,12 +118,19 @@ def test_nothing_stays_of_an_export_that_fails(source: Path, tmp_path: Path, mon
 def test_what_cannot_be_exported_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="int8"):
         export_model(str(source), tmp_path / "owl", "int4")
-    other = saved_detector(tmp_path / "dino", "grounding-dino", taught=False)
-    with pytest.raises(ModelError, match="'grounding-dino'"):
+    other = tmp_path / "detr"
+    other.mkdir()
+    (other / "config.json").write_text((source / "config.json").read_text().replace('"owlvit"', '"detr"'))
+    with pytest.raises(ModelError, match=r"'detr'.*mm-grounding-dino"):
         export_model(str(other), tmp_path / "owl")
+    with pytest.raises(InputError, match="owlvit"):
+        export_model(str(source), tmp_path / "owl", image=(480, 640))
+    with pytest.raises(InputError, match="256 or more"):
+        export_model(str(source), tmp_path / "owl", longest_px=100)
+    assert run("export", str(source), "--out", str(tmp_path / "owl"), "--image", "640")[0] == 3
     with pytest.raises(ModelError, match="no folder"):
         export_model(str(tmp_path / "absent"), tmp_path / "owl")
-    assert left(tmp_path) == ["dino"]
+    assert left(tmp_path) == ["detr"]
 
 
 # ------------------------------------------------------------------------------------------------ to an answer

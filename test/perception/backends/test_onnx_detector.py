@@ -27,9 +27,10 @@ from tiny_owls import PHRASES, by_transformers, owl, published, saved_owl
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.perception.backends import onnx_session
 from spatial_vlm_ros.perception.backends.clip_tokens import tokens_of
+from spatial_vlm_ros.perception.backends.loading import short
 from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, load
+from spatial_vlm_ros.perception.backends.onnx_owl import OnnxOwl
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
 from spatial_vlm_ros.perception.backends.owl_graphs import TwoGraphs
 from spatial_vlm_ros.perception.backends.phrase_boxes import asked_as
@@ -69,6 +70,11 @@ def loaded(folder: Path, **options: str) -> OnnxDetector:
     detector = load(model=str(folder), **{"device": "cpu", "threads": "1", **options})
     assert isinstance(detector, OnnxDetector)
     return detector
+
+
+def owl_of(detector: OnnxDetector) -> Any:
+    assert isinstance(detector.model, OnnxOwl)
+    return detector.model
 
 
 def refusal(folder: Path, **options: str) -> str:
@@ -296,7 +302,8 @@ def test_a_request_that_takes_too_long_ends(folders: dict[tuple[str, str], Path]
 
 def test_numbers_that_are_none_are_an_error_and_not_nothing_found(folders: dict[tuple[str, str], Path]) -> None:
     detector = loaded(folders["owlvit", "one graph"])
-    detector.prepare = dataclasses.replace(detector.prepare, mean=(float("nan"),) * 3)
+    asked = owl_of(detector)
+    asked.prepare = dataclasses.replace(asked.prepare, mean=(float("nan"),) * 3)
     with pytest.raises(ModelError, match="NaN"):
         detector.ground(image(), [CAT])
 
@@ -332,7 +339,7 @@ def test_several_graphs_are_not_guessed_between(copy: Path) -> None:
     loaded(copy, graph="onnx/model_q4.onnx")
 
 
-@pytest.mark.parametrize("kind", ["grounding-dino", "owlv2", None])
+@pytest.mark.parametrize("kind", ["detr", "grounding-dino", "owlv2", None])
 def test_another_architecture_by_its_config_is_refused(copy: Path, kind: str | None) -> None:
     edit(copy / "config.json", model_type=kind)
     assert "model_type" in refusal(copy, family="owlvit")
@@ -403,10 +410,10 @@ def test_an_error_of_onnx_runtime_is_a_model_error(folders: Any, monkeypatch: py
     def fails(*_: object) -> Sequence[object]:
         raise RuntimeError("bad\nallocation")
 
-    monkeypatch.setattr(detector._graphs._graph, "_session", type("Session", (), {"run": fails})())
+    monkeypatch.setattr(owl_of(detector)._graphs._graph, "_session", type("Session", (), {"run": fails})())
     with pytest.raises(ModelError, match="bad allocation"):
         detector.ground(image(), [CAT])
-    assert onnx_session.short(RuntimeError("x" * 400)).endswith("...")
+    assert short(RuntimeError("x" * 400)).endswith("...")
     assert asked_as("CAT.") == "cat"
 
 

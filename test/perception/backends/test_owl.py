@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,24 @@ def test_warming_up_runs_the_whole_model(folders: dict[str, Path]) -> None:
     detector = loaded(folders["owlv2"], warm_up="yes", batch="2")
     assert detector.runner.top.batch == 2
     assert detector.warm_up() > 0.0
+
+
+WITHOUT = """
+import sys
+for name in ("onnxruntime", "onnx", "torchvision", "scipy"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.types import NounPhrase
+for folder in sys.argv[1:]:
+    grounder = load_grounder("owl", {"model": folder, "preset": "cpu"})
+    print(grounder.ground(np.zeros((40, 60, 3), np.uint8), [NounPhrase("cat"), NounPhrase("dog")]).match.shape[0])
+"""
+
+
+def test_nothing_of_onnx_torchvision_or_scipy_is_imported(folders: dict[str, Path]) -> None:
+    command = [sys.executable, "-c", WITHOUT, *map(str, folders.values())]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "2\n2\n"
 
 
 def test_vocabulary_and_merges_are_enough(copy: Path) -> None:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What preprocessor_config.json and tokenizer.json say of a published model; without torch and transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import DependencyError, ModelError
+from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception.backends.loading import read_json, short
+from spatial_vlm_ros.types import Rgb
+
+Pixels = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+BILINEAR, BICUBIC = 2, 3  # numbers of the filters in preprocessor_config.json, as Pillow has them
+
+
+def image_config(folder: Path, model: str) -> dict[str, Any]:
+    """What preprocessor_config.json says, or its newer form in processor_config.json; empty where there is neither.
+
+    Args:
+        folder: of the model.
+        model: the backend's name, for messages.
+
+    Raises:
+        ModelError: a file that cannot be read.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            told = read_json(folder / name, model)
+            inner = told.get("image_processor")
+            return inner if isinstance(inner, dict) else told
+    return {}
+
+
+def unlike(family: str, reason: str) -> ModelError:
+    """The refusal of a preprocessor_config.json; `family` as in `check_steps`."""
+    repair = "give the files that were published with the model"
+    return ModelError(family, f"its preprocessor_config.json {reason}", repair)
+
+
+def check_steps(told: Mapping[str, Any], family: str, steps: Sequence[str]) -> None:
+    """Refuse a preparation of another model, or one that leaves out a step.
+
+    Args:
+        told: preprocessor_config.json, or nothing.
+        family: of the model; names of its processors begin with it, without its hyphens.
+        steps: keys that are true where they are there.
+
+    Raises:
+        ModelError: as above.
+    """
+    name = family.replace("-", "")
+    kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or name).lower()
+    if not kind.startswith(name):
+        raise unlike(family, f"is of {kind!r}, and the model of {family!r}")
+    for step in steps:
+        if told.get(step, True) is not True:
+            raise unlike(family, f"says {step}={told[step]}, which {family} was not trained with")
+
+
+def scaling(
+    told: Mapping[str, Any], family: str, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """What 8-bit values are multiplied by, and each channel's mean and standard deviation.
+
+    Args:
+        told: preprocessor_config.json, or nothing.
+        family: as in `check_steps`.
+        mean: where it says none.
+        std: where it says none.
+
+    Raises:
+        ModelError: not three numbers, or none that is positive.
+    """
+    factor = told.get("rescale_factor", 1 / 255)
+    means, stds = _channels(told, family, "image_mean", mean), _channels(told, family, "image_std", std)
+    if not isinstance(factor, float) or not 0.0 < factor <= 1.0 or min(stds) <= 0.0:
+        raise unlike(family, "has a rescale_factor or image_std that is not positive")
+    return factor, means, stds
+
+
+def _channels(told: Mapping[str, Any], family: str, name: str, otherwise: tuple[float, ...]) -> tuple[float, ...]:
+    values = told.get(name, otherwise)
+    if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(isinstance(v, float) for v in values):
+        raise unlike(family, f"has an {name} that is not three numbers")
+    return tuple(values)
+
+
+def normalised(image: Pixels, mean: Sequence[float], std: Sequence[float]) -> Pixels:
+    """(H, W, 3) float32 → (1, 3, H, W) float32, less the mean and divided by the standard deviation."""
+    normal = (image - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+
+
+def resized(rgb: Rgb, height: int, width: int, filter_number: int) -> Rgb:
+    """(H, W, 3) uint8 in another size, by Pillow as transformers does.
+
+    Raises:
+        DependencyError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DependencyError("pillow", install("onnx")) from error
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(image.resize((width, height), Image.Resampling(filter_number)))
+
+
+def read_tokenizer(folder: Path, model: str) -> Any:
+    """The tokenizers.Tokenizer of a folder, which neither pads nor cuts.
+
+    Args:
+        folder: that holds tokenizer.json.
+        model: the backend's name, for messages.
+
+    Raises:
+        DependencyError: tokenizers is not installed.
+        ModelError: tokenizer.json is missing or damaged.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise DependencyError("tokenizers", install("onnx")) from error
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare exceptions
+        raise ModelError(model, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
+    return whole(tokenizer)
+
+
+def whole(tokenizer: Any) -> Any:
+    """A tokenizers.Tokenizer, set neither to pad nor to cut."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
