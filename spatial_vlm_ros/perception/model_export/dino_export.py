@@ -47,7 +47,7 @@ class DinoExport:
         ModelError: the processor prepares images otherwise than these models.
     """
 
-    graphs = (GRAPH_FILE,)
+    graphs: tuple[str, ...] = (GRAPH_FILE,)
 
     def __init__(self, model: Any, prepared_by: Any, image: tuple[int, int] = IMAGE, longest_px: int = 0) -> None:
         self.model, self._image = model, image

@@ -68,7 +68,7 @@ class OwlExport:
         ModelError: the processor prepares images otherwise than these models.
     """
 
-    graphs = (TEXT_FILE, IMAGE_FILE)
+    graphs: tuple[str, ...] = (TEXT_FILE, IMAGE_FILE)
 
     def __init__(self, model: Any, prepared_by: Any) -> None:
         self.model, self._tokenizer = model, prepared_by.tokenizer
