@@ -286,7 +286,7 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
     """
     content = image_config(folder, model)
     if not content:
-        raise ModelError(model, f"{folder} has no preprocessor_config.json", "give the model's whole folder")
+        raise ModelError(model, f"{folder / 'preprocessor_config.json'} is missing", "give the model's whole folder")
     try:
         side, other = int(content["size"]["height"]), int(content["size"]["width"])
         mean, std = (_three(content[name]) for name in ("image_mean", "image_std"))
