@@ -158,7 +158,7 @@ def edges(size: object) -> tuple[int, int]:
 
 
 def _sides(size: object, name: str, keys: tuple[str, str]) -> tuple[int, int]:
-    sides = [size.get(key) for key in keys] if isinstance(size, Mapping) else []
+    sides: list[Any] = [size.get(key) for key in keys] if isinstance(size, Mapping) else []
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise unlike(f"has no {name} of {keys[0]} and {keys[1]}")
     return sides[0], sides[1]
