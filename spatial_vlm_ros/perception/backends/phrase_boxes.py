@@ -196,7 +196,7 @@ def _shares(boxes: Boxes, one: int, others: Sequence[int]) -> Array:
     shares = overlaps(boxes.xyxy[one], boxes.xyxy[others])[0]
     if boxes.masks is not None:
         mask = boxes.masks[one]
-        for n in np.flatnonzero(shares):  # masks of boxes apart are apart
+        for n in np.flatnonzero(shares).tolist():  # masks of boxes apart are apart
             other = boxes.masks[others[n]]
             if mask.any() and other.any():
                 shares[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)
