@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from contract_server import Answer, fails, finds, says, serving
+from contract_server import Answer, Handler, fails, finds, says, serving, silent
 from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.cli.main import main
@@ -131,6 +133,18 @@ def test_a_model_that_fails_midway_keeps_what_was_counted_and_exits_3(tmp_path: 
     file = json.loads((tmp_path / "reliability.json").read_text())
     assert counts_of(file) == {"behind": {**EMPTY, "right": 2}}
     assert file["measured"]["failed"] == 3
+
+
+def test_ctrl_c_keeps_what_was_counted(tmp_path: Path) -> None:
+    def interrupts(handler: Handler) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        silent(handler)
+
+    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 9)
+    with serving(names("bonnet"), interrupts) as server:
+        done = calibrated(folder, SERVED.format(server.url))
+    assert done.exit_code == 1
+    assert counts_of(json.loads((tmp_path / "reliability.json").read_text())) == {"behind": {**EMPTY, "right": 1}}
 
 
 @pytest.mark.parametrize(
