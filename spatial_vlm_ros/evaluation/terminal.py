@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.comparison import Comparison
     from spatial_vlm_ros.evaluation.misses import MissKind
     from spatial_vlm_ros.evaluation.outcome import RunOutcome
+    from spatial_vlm_ros.evaluation.reliability import OpinionTally
     from spatial_vlm_ros.evaluation.score import Score
+    from spatial_vlm_ros.parameters import SecondOpinionConfig
     from spatial_vlm_ros.types.proportions import Interval
 
 
@@ -117,6 +119,26 @@ def _comparison(console: Console, comparison: Comparison) -> None:
 def _points(change: Interval) -> str:
     """A difference of shares in percentage points."""
     return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}) points"
+
+
+def reliability(name: str, tally: OpinionTally, config: SecondOpinionConfig) -> None:
+    """How often a model was right by relation, what its opinions may do with these counts, and what was not asked."""
+    from spatial_vlm_ros.evaluation.reliability import OUTCOMES, shares_of, weight_of
+
+    console, table = new_console(), Table(box=None, pad_edge=False)
+    heads = ("phrase says", *OUTCOMES, "right, 95 %", "wrong, 95 %", "its opinion")
+    for column in heads:
+        table.add_column(column, justify="left" if column in (heads[0], heads[-1]) else "right")
+    for key, counts in (*sorted(tally.counts.items()), *sorted(tally.kinds.items())):
+        shares = shares_of(counts)
+        intervals = (f"{shares[o].low:.1%} to {shares[o].high:.1%}" for o in ("right", "wrong"))
+        weight = weight_of(counts, config) if key in tally.counts else ""
+        table.add_row(printable(key), *(str(counts[o]) for o in OUTCOMES), *intervals, weight)
+    console.print(table)
+    answers, frames = sum(sum(counts.values()) for counts in tally.counts.values()), len(tally.frames)
+    console.print(printable(f"{name}: {answers} answers on {frames} frames, {tally.failed} requests failed"))
+    for reason, n in tally.left_out.most_common():
+        console.print(printable(f"{n} cases not asked: {reason}"), style="yellow")
 
 
 def findings(findings: Iterable[Finding]) -> None:
