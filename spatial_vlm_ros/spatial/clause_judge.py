@@ -85,6 +85,8 @@ class JudgeCalibrations:
 def load_calibrations(path: str | Path) -> JudgeCalibrations:
     """Read {"schema": 1, "model": "…", "relations": {"behind": {"slope", "offset", "n", "positive"}}}.
 
+    What else it says, as `spatial-vlm calibrate --judge` writes it, is for people.
+
     Raises:
         FileError: the file is missing, too large, or not of that form.
     """
@@ -98,7 +100,7 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
         if isinstance(error, FileError):
             raise
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-    if not isinstance(value, dict) or set(value) != {"schema", "model", "relations"} or value["schema"] != 1:
+    if not isinstance(value, dict) or not {"schema", "model", "relations"} <= set(value) or value["schema"] != 1:
         raise FileError(path, "no object of schema 1 with model and relations", _REPAIR)
     if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
         raise FileError(path, "a model that is no text, or relations that are no object", _REPAIR)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from contract_server import Answer, Handler, fails, finds, says, serving, silent
@@ -205,3 +206,40 @@ def test_a_model_that_learnt_one_phrase_rightly_and_one_wrongly_is_counted_so(tm
     file = json.loads(done.stdout)
     assert file["model"] == f"florence-2 {weights}"
     assert counts_of(file) == {"behind": {**EMPTY, "right": 1}, "in front of": {**EMPTY, "wrong": 1}}
+
+
+# ------------------------------------------------------------------------------------------------ single relations
+
+
+def looks(handler: Handler) -> None:
+    """Finds everything; asked where A is, it looks at the marks: red is behind where it ends higher than blue."""
+    received = handler.server.contract.received[-1]
+    if "answer" not in received.answer_schema["properties"]:
+        finds(*(("chick" if id_ in ("bonnet", "ribbon") else id_, box) for id_, box in BOX_OF.items()))(handler)
+        return
+    marks = ((received.image == colour).all(axis=2) for colour in ((230, 30, 30), (30, 60, 230)))
+    target, anchor = (int(np.nonzero(mark)[0].max()) for mark in marks)
+    says(json.dumps({"answer": "behind" if target < anchor else "in front"}))(handler)
+
+
+def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: Path) -> None:
+    folder, out = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 10), tmp_path / "judge.json"
+    parameters = tmp_path / "parameters.yaml"
+    judge = {"mode": "fuse", "calibration": str(out)}
+    parameters.write_text(json.dumps({"/**": {"ros__parameters": {"judge": judge}}}))
+    with serving(looks) as server:
+        options = ("--grounder", "server", "--grounder-options", SERVED.format(server.url) + " image=png")
+        done = run("calibrate", folder, *options, "--out", out, "--judge")
+        assert done.exit_code == 0, done.output
+        assert "weighed" in done.output
+        known = json.loads(out.read_text())["relations"]["behind"]
+        assert (known["n"], known["positive"]) == (20, 10)
+        assert known["slope"] > 0.0
+        answered = run(
+            "resolve", BEHIND, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
+            folder / "f0/camera_info.json", *options, "--config", parameters, "--json",
+        )  # fmt: skip
+    assert answered.exit_code == 0, answered.output
+    told = json.loads(answered.output)
+    assert (told["status"], told["judge"]["effect"]) == ("OK", "confirmed")
+    assert told["candidates"][0]["clauses"][0]["model_p"] > 0.8
