@@ -37,9 +37,9 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
               config_file: Path | None, as_json: bool) -> None:  # fmt: skip
     """Count how often a model names the right object when it is asked for a whole phrase, by relation.
 
-    FRAMES is a folder of labelled cases, as `spatial-vlm evaluate` takes it. Asked are the phrases of cases that expect
-    one object; one that says a relation only where another object has the same name. After three failed requests in a
-    row the model is not asked any more; the file then holds what was counted before, and the exit code is 3.
+    FRAMES is a folder of labelled cases, as `spatial-vlm evaluate` takes it. The model is asked for the phrase of each
+    case that expects one object; for a phrase with a relation only where another object has the same name. After three
+    failed requests in a row it is not asked any more: the file has what was counted before, and the exit code is 3.
 
     With --judge it is asked about the relation of each such case instead: of the object that is expected, for which it
     holds, and of the others of its name.

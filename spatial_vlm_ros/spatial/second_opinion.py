@@ -32,6 +32,7 @@ from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, Rel
 NAME = "name"
 """Key of phrases that say no relation and no order."""
 _LARGEST_FILE = 1 << 20  # bytes
+_ROUNDING = 1e-9  # probabilities of equal counts, which are sums, differ by less
 _REPAIR = "measure it with `spatial-vlm calibrate`, or write it as docs/second_opinion.md says"
 
 Effect = Literal["reported", "confirmed", "disagreed", "settled"]
@@ -60,7 +61,7 @@ class Confusion:
     @property
     def informs(self) -> bool:
         """Whether it names the right object more often than another; what is mostly wrong is not turned round."""
-        return self.right > self.wrong
+        return self.right - self.wrong > _ROUNDING
 
     def settles(self, most_wrong: float) -> bool:
         """Whether it may break a tie: it informs, and seldom names another object."""

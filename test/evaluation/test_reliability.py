@@ -221,6 +221,7 @@ def test_the_file_has_counts_with_wilson_intervals_and_is_read_back(tmp_path: Pa
         ((16, 0, 0), "weighed"),
         ((1, 1, 0), "reported only"),
         ((0, 5, 0), "reported only"),
+        ((0, 0, 3), "reported only"),
     ],
 )
 def test_what_counts_are_worth_is_told_as_the_resolver_takes_them(counts: tuple[int, ...], weight: str) -> None:

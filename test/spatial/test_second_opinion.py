@@ -258,7 +258,7 @@ def test_an_unmeasured_model_changes_nothing_and_is_reported(
     assert dataclasses.replace(answer, second_opinion=None) == alone
 
 
-@pytest.mark.parametrize("counts", [BAD, HALF, (90, 10, 0), (1, 1, 98)])
+@pytest.mark.parametrize("counts", [BAD, HALF, (90, 10, 0), (1, 1, 98), (0, 0, 3)])
 @pytest.mark.parametrize("names", ["near", "far", "cup", None])
 def test_an_unreliable_model_changes_nothing(
     asked: Asked, two_sides: Rendering, counts: tuple[int, int, int], names: str | None

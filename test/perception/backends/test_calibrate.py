@@ -136,6 +136,18 @@ def test_a_model_that_fails_midway_keeps_what_was_counted_and_exits_3(tmp_path: 
     assert file["measured"]["failed"] == 3
 
 
+def test_counts_are_told_where_their_file_cannot_be_written(tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")])
+    out = tmp_path / "a file" / "reliability.json"
+    out.parent.touch()
+    with serving(names("bonnet")) as server:
+        done = run("calibrate", folder, "--grounder=server", f"--grounder-options={SERVED.format(server.url)}",
+                   "--out", out, "--json")  # fmt: skip
+    assert done.exit_code == 3
+    assert "choose a place that can be written" in done.stderr
+    assert counts_of(json.loads(done.stdout)) == {"behind": {**EMPTY, "right": 1}}
+
+
 def test_ctrl_c_keeps_what_was_counted(tmp_path: Path) -> None:
     def interrupts(handler: Handler) -> None:
         os.kill(os.getpid(), signal.SIGINT)
