@@ -81,11 +81,11 @@ def _serve(channel: Channel) -> None:
             raise WireError("the first frame must say what to load")
         try:
             grounder = load_grounder(load.name, load.options)
+            refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
         except Exception as error:
             traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
         _send(channel, Ready(refers, judge is not None, domain_of(grounder)))
         while True:
             ask, body = _next(channel)

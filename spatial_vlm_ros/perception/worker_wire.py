@@ -28,7 +28,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion
+from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.referring import MOST_FOUND
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
@@ -432,11 +432,12 @@ def judgements_of(header: Judged, body: Body, n: int) -> tuple[float | None, ...
     Raises:
         WireError: it has a body, another number of them, or one that is none.
     """
-    if len(body) or len(header.probabilities) != n:
-        raise WireError(f"an answer of {len(header.probabilities)} probabilities and {len(body)} bytes")
-    if not all(p is None or 0.0 <= p <= 1.0 for p in header.probabilities):
-        raise WireError(f"probabilities that are none: {header.probabilities}")
-    return header.probabilities
+    try:
+        if not len(body):
+            return check_probabilities(header.probabilities, n, "worker")
+    except ModelError as error:
+        raise WireError(error.reason) from error
+    raise WireError(f"an answer about relations with {len(body)} bytes")
 
 
 # ------------------------------------------------------------------------------------------------ failures
