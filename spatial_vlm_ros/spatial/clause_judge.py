@@ -140,7 +140,8 @@ def _calibration(path: str | Path, name: str, value: Any) -> JudgeCalibration:
     n, positive = value["n"], value["positive"]
     if not (type(n) is type(positive) is int and 0 <= positive <= n <= 10**9):
         raise FileError(path, "counts that are no whole numbers with positive up to n", _REPAIR, where)
-    return JudgeCalibration(*(float(v) for v in numbers), n, positive)
+    slope, error, offset = (float(v) for v in numbers)
+    return JudgeCalibration(slope, error, offset, n, positive)
 
 
 def fitted(p: Array, holds: Array) -> JudgeCalibration:
