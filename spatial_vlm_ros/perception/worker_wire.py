@@ -85,7 +85,7 @@ class Refer(msgspec.Struct, tag=True, frozen=True):
     words: str
 
 
-class Judge(msgspec.Struct, tag=True, frozen=True):
+class JudgeRequest(msgspec.Struct, tag=True, frozen=True):
     """A request for relations between marked objects; its body is the (height, width, 3) image."""
 
     number: Count
@@ -158,7 +158,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     words: tuple[str, ...]
 
 
-ToWorker = Load | Ask | Refer | Judge
+ToWorker = Load | Ask | Refer | JudgeRequest
 FromWorker = Ready | WorkerReply | Referred | Judged | Failed
 
 
@@ -287,7 +287,7 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
 
 def judge(
     number: int, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float
-) -> tuple[Judge, list[memoryview | bytes]]:
+) -> tuple[JudgeRequest, list[memoryview | bytes]]:
     """Header and body of a request for relations.
 
     Raises:
@@ -298,7 +298,7 @@ def judge(
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"
         raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
     body = _image(rgb)
-    return Judge(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s), body
+    return JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s), body
 
 
 def _image(rgb: Rgb) -> list[memoryview | bytes]:
@@ -310,7 +310,7 @@ def _image(rgb: Rgb) -> list[memoryview | bytes]:
     return [np.ascontiguousarray(rgb).data] if rgb.size else []
 
 
-def image_of(header: Ask | Refer | Judge, body: Body) -> Rgb:
+def image_of(header: Ask | Refer | JudgeRequest, body: Body) -> Rgb:
     """The image of a request, writable.
 
     Raises:

@@ -181,7 +181,7 @@ def _log_odds(p: float) -> float:
 
 
 @dataclass(frozen=True)
-class AskedRelation:
+class ClauseQuestion:
     """A relation that a model is asked about.
 
     Args:
@@ -197,7 +197,7 @@ class AskedRelation:
     negated: bool
 
 
-def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> list[AskedRelation]:
+def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> list[ClauseQuestion]:
     """Relations of the likeliest candidates, one by one, as far as a model can be asked about them.
 
     None where its answers could change nothing: of refusals that are for the geometry alone to say.
@@ -214,7 +214,7 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
     upright = is_upright(scorer.layout)
     rows = [int(r) for r in np.argsort(-choice.probability, kind="stable") if choice.belief.fit[r] >= config.found]
     found = (
-        AskedRelation(key, row, float(clause.likelihood[key[1]]), clause.negated)
+        ClauseQuestion(key, row, float(clause.likelihood[key[1]]), clause.negated)
         for row in rows[:MOST_CANDIDATES]
         for key, clause in _relations(choice.by_row[row], row, scorer)
         if key[0] in askable and (upright or not RELATIONS[key[0]].framed)
@@ -240,7 +240,7 @@ def with_judgements(
     choice: ResolvedChoice,
     scorer: PhraseScorer,
     queries: Sequence[SpatialQuery],
-    asked: Sequence[AskedRelation],
+    asked: Sequence[ClauseQuestion],
     said: Sequence[float | None],
     calibrations: JudgeCalibrations,
 ) -> ResolvedChoice:
@@ -285,7 +285,9 @@ def _with(choice: ResolvedChoice, told: tuple[JudgedRelation, ...], effect: Judg
     return dataclasses.replace(choice, judge=JudgeReport(told, effect, reason))
 
 
-def _told(one: AskedRelation, p: float | None, scorer: PhraseScorer, calibrations: JudgeCalibrations) -> JudgedRelation:
+def _told(
+    one: ClauseQuestion, p: float | None, scorer: PhraseScorer, calibrations: JudgeCalibrations
+) -> JudgedRelation:
     objects = scorer.layout.scene.objects
     relation, target, anchor = one.key
     known = calibrations.by_relation.get(relation)
