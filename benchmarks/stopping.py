@@ -40,6 +40,7 @@ STILL = 0.02  # rad/s
 RESTS = 0.5  # s without motion that show that the arm stands
 LATER = 0.5  # s: longest time in a phase before the event
 RETRY = 5.0  # s until a gate that does not answer is asked again
+SETTLES = 150.0  # s until a goal is served again: twice what a gate waits for a resolver that does not hear it
 CONTROLLER = "/arm_controller/follow_joint_trajectory"
 LIMIT = 0.5  # s from the event to standstill, beside the controller's own deceleration
 BRAKING = 0.1  # s: 1.5 rad/s at 15 rad/s², the slowest joint at the greatest speed that plans use
@@ -153,7 +154,11 @@ class Watched(Stack):
         self._ended[-1].kill()
 
     def settle(self, hit: str) -> None:
-        """Start again what was ended, and wait until goals are served."""
+        """Start again what was ended, and wait until goals are served.
+
+        Raises:
+            StackError: none is in time.
+        """
         if self.client is not None:
             self.client.kill()
             self.client.wait()
@@ -163,7 +168,8 @@ class Watched(Stack):
             self.begin(hit)
         self.disturb(world={"name": "behind"})
         self.fresh()
-        while True:
+        latest = time.monotonic() + SETTLES
+        while time.monotonic() < latest:
             picking = Picking(len(self.proposals))
             sent = self._pick.send_goal_async(self._forms[0].Goal(instruction=SENTENCE, plan_only=True))
             end = time.monotonic() + RETRY
@@ -176,9 +182,16 @@ class Watched(Stack):
                 self.until(lambda p=picking, e=end: p.result or time.monotonic() > e, "it ends")
                 if picking.result is not None and picking.status == "OK":
                     return
+        raise StackError(f"no goal is served within {SETTLES:.0f} s: {self.said('planner_gate')[-500:]}")
 
     def recover(self) -> None:
-        """After a trial that went wrong: start what is not there."""
+        """After a trial that went wrong: start what is not there, and the gate and the resolver anew."""
+        for name in [name for name, process in self._running.items() if process.poll() is not None]:
+            reap(self._running.pop(name))
+        for name in ("planner_gate", "resolver"):  # one may be deaf: docs/launch.md, "Images and shared memory"
+            if name in self._running:
+                self.end_process(name, signal.SIGTERM)
+                reap(self._ended.pop())
         self.begin(*(name for name in self._given if name not in self._running))
         self.settle("")
 

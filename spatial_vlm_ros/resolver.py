@@ -44,7 +44,7 @@ from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
-from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations, deciding, load_calibrations, with_judgements
+from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations, asked_of, load_calibrations, with_judgements
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import after, asked_again, called, choose, question_turn, stays_open
@@ -226,7 +226,7 @@ class Resolver:
     def judged(
         self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge
     ) -> ResolvedChoice:
-        """The choice after a model was asked about the relations that decide it. A model that fails changes nothing.
+        """The choice after a model was asked about relations of its candidates. A model that fails changes nothing.
 
         Raises:
             FileError: the calibration cannot be read. CancelledError, InputError: as the model raises them.
@@ -234,7 +234,7 @@ class Resolver:
         config = self.config.judge
         if self._calibrations is None:
             self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
-        asked = deciding(choice, scorer, tuple(CHOICES), config.most_relations)
+        asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations)
         if not asked:
             return choice
         objects = scorer.layout.scene.objects
@@ -246,9 +246,12 @@ class Resolver:
         try:
             told = judge.judge(scorer.layout.scene.frame.rgb, questions, config.budget_s)
             said = check_probabilities(told, len(asked), name)
-        except ModelError as error:
-            _log.warning("relations are not judged by a model: %s", error)
-            return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {error}"))
+        except (CancelledError, InputError):  # the last: a worker whose backend cannot be asked
+            raise
+        except Exception as error:  # as of a grounder, but here the geometry has answered
+            words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+            _log.warning("relations are not judged by a model: %s", words)
+            return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
         return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
 
     def sentence_reader(self) -> SentenceReader | None:
@@ -354,7 +357,7 @@ class ObservedFrame:
         """The answer to some words in a dialogue, and the dialogue after them."""
         detections, scene = self._given or (), None
         try:
-            referrer = self._who_refers()
+            referrer, judge = self._who_refers(), self._who_judges()
             turn = self._taken(words, before)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
@@ -367,7 +370,7 @@ class ObservedFrame:
             if turn.queries[0].question is not None:
                 resolution, dialogue, unknown = question_turn(turn, scorer, partial(_without_robot, scene=scene))
             else:
-                resolution, dialogue, unknown = self._decided(turn, scorer, referrer, watch)
+                resolution, dialogue, unknown = self._decided(turn, scorer, referrer, judge, watch)
             resolution = _with_unread(resolution, grounding.unread)
             watch.lap("relate")
         except Exception as error:
@@ -394,13 +397,17 @@ class ObservedFrame:
                 raise NotUnderstoodError(words, error.span, reason, error.repair) from other
 
     def _decided(
-        self, turn: DialogueTurn, scorer: PhraseScorer, referrer: Referrer | None, watch: _Stopwatch
+        self,
+        turn: DialogueTurn,
+        scorer: PhraseScorer,
+        referrer: Referrer | None,
+        judge: RelationJudge | None,
+        watch: _Stopwatch,
     ) -> tuple[Resolution, Dialogue | None, bool]:
         """The answer to an order, the dialogue after it, and whether nothing is called what its words name."""
         decided = choose(turn, scorer)
         choice, scorer, attempt = decided
-        judge = self._who_judges()
-        if judge is not None and not scorer.confirmed:
+        if judge is not None and turn.before is None and attempt.doubt is None:  # else a person decides, or has
             watch.lap("relate")
             choice = self._resolver.judged(choice, scorer, called(attempt, scorer), judge)
             watch.lap("judge")

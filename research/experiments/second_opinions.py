@@ -38,22 +38,18 @@ from research.constructed.distribution import REPORTING_FROM
 from research.constructed.item import Item
 from research.constructed.noise import NOISES
 from research.constructed.plans import RELATIONS
-from research.constructed.questions import COUNTER, USUAL
 from research.experiments import RESULTS
 from research.speech import say
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.evaluation.reliability import OpinionCounts, OpinionTally, measured_key, reliability_json
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.parameters import SecondOpinionConfig, config_from
-from spatial_vlm_ros.perception.referring import named
 from spatial_vlm_ros.perception.replies import NamedObject
-from spatial_vlm_ros.spatial.second_opinion import relations_of
 from spatial_vlm_ros.types import Detection, FrameOfReference, Rgb, Status
 from spatial_vlm_ros.types.proportions import wilson
 
 Refer = Callable[[Item], Sequence[NamedObject]]
-Table = dict[str, dict[str, int]]
-"""Counts "right", "wrong", "none" by relation: what a file of reliabilities holds."""
 
 ASKED = (
     "left of", "right of", "behind", "in front of", "left of (robot)", "behind (robot)", "leftmost", "rightmost",
@@ -70,15 +66,6 @@ FLIPPING, ALONE, OTHER_FILE = "flipping", "geometry alone", "with the file of"
 THUMB = "higher is farther"
 FARTHER, NEARER = ("behind", "farthest"), ("in front of", "nearest")
 """Relations that the rule of thumb answers."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was counted of each model: by relation, by relation and kind of item (usual or not), and what failed."""
-
-    tables: dict[str, Table]
-    kinds: dict[str, Table]
-    failures: int
 
 
 # ------------------------------------------------------------------------------------------------ three models
@@ -173,53 +160,34 @@ def items_of(relation: str, first: int, wanted: int, noise: str, errors: bool) -
         yield from build(seed, relation, noise, errors)
 
 
-def measured_key(item: Item) -> str | None:
+def key_of(item: Item) -> str | None:
     """The one relation that an item measures; None where it cannot: unclear, refused, several objects or relations."""
-    target = item.query.target
-    clear = item.status is Status.OK and not item.band and item.answerable_after_errors
-    single = target.count in (None, 1) and target.choice is None and len(item.ids) == 1
-    keys = relations_of(target, FrameOfReference.VIEWER)
-    return keys[0] if clear and single and len(keys) == 1 else None
+    clear = item.status is Status.OK and not item.band and item.answerable_after_errors and len(item.ids) == 1
+    return measured_key(item.query.target, FrameOfReference.VIEWER) if clear else None
 
 
-def count(item: Item, key: str, found: Sequence[NamedObject], to: Table) -> None:
-    """Count one answer as right, wrong or none."""
-    row = named(found, item.detections, SecondOpinionConfig().overlap, "measured")
-    outcome = "none" if row is None else "right" if item.detections[row].id in item.ids else "wrong"
-    to.setdefault(key, {"right": 0, "wrong": 0, "none": 0})[outcome] += 1
-
-
-def measure(refers: Mapping[str, Refer], relation: str, first: int, wanted: int, noise: str, errors: bool) -> Measured:
-    """Counts of each model on the same phrases, and how often none could be had because a model failed."""
-    tables: dict[str, Table] = {name: {} for name in refers}
-    kinds: dict[str, Table] = {name: {} for name in refers}
-    done = failures = 0
+def measure(
+    refers: Mapping[str, Refer], relation: str, first: int, wanted: int, noise: str, errors: bool
+) -> dict[str, OpinionTally]:
+    """What was counted of each model on the same phrases."""
+    tallies, overlap, done = {name: OpinionTally() for name in refers}, SecondOpinionConfig().overlap, 0
     for item in items_of(relation, first, wanted, noise, errors):
-        key = measured_key(item)
+        key = key_of(item)
         if key is None:
             continue
         for name, refer in refers.items():
             try:
-                found = refer(item)
+                tallies[name].count(key, refer(item), item.detections, item.ids, overlap, item.tags)
             except ModelError as error:
-                failures += 1
+                tallies[name].failed += 1
                 print(f"{name}: {error}", file=sys.stderr)
-                continue
-            count(item, key, found, tables[name])
-            for kind in {USUAL, COUNTER}.intersection(item.tags):
-                count(item, f"{key}, {kind}", found, kinds[name])
         done += 1
         if done >= wanted:
             break
-    return Measured(tables, kinds, failures)
+    return tallies
 
 
-def reliability_file(model: str, counts: Table) -> dict[str, Any]:
-    """What `second_opinion.reliability` names."""
-    return {"schema": 1, "model": model, "relations": dict(sorted(counts.items()))}
-
-
-def added(tables: Iterable[Table]) -> Table:
+def added(tables: Iterable[OpinionCounts]) -> OpinionCounts:
     """Counts of several tables together."""
     total: dict[str, Counter[str]] = {}
     for one in tables:
@@ -250,13 +218,14 @@ def one_relation(
     """Measure on seeds of its own, then ask every question of others under every condition."""
     cv2.setNumThreads(1)
     refers = models()
-    tables = measure(refers, relation, measure_from, wanted[0], noise, errors).tables
+    tallies = measure(refers, relation, measure_from, wanted[0], noise, errors)
+    tables = {name: tally.counts for name, tally in tallies.items()}
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for number, (name, counts) in enumerate(tables.items()):
             path = Path(folder) / f"{number}.json"
-            path.write_text(json.dumps(reliability_file(name, counts)))
+            path.write_text(json.dumps(reliability_json(name, counts)))
             files[name] = str(path)
         compared = conditions(refers, files)
         for number, item in enumerate(items_of(relation, report_from, wanted[1], noise, errors)):
@@ -367,16 +336,16 @@ def measure_backend(options: argparse.Namespace) -> int:
 def measure_one(name: str, refer: Refer, options: argparse.Namespace) -> int:
     """Measure one model, print its counts, and write them."""
     parts = [
-        measure({name: refer}, relation, options.measure_from, options.measured, options.noise, options.errors)
+        measure({name: refer}, relation, options.measure_from, options.measured, options.noise, options.errors)[name]
         for relation in options.only or ASKED
     ]
-    counts = added(part.tables[name] for part in parts)
-    for title, shown in (("relation", counts), ("kind of item", added(part.kinds[name] for part in parts))):
+    counts = added(part.counts for part in parts)
+    for title, shown in (("relation", counts), ("kind of item", added(part.kinds for part in parts))):
         rows = [(key, *(one[w] for w in ("right", "wrong", "none"))) for key, one in sorted(shown.items())]
         table(f"{name}: by {title}", (title, "right", "wrong", "none"), rows)
-    print(f"{sum(part.failures for part in parts)} requests failed and are not counted")
+    print(f"{sum(part.failed for part in parts)} requests failed and are not counted")
     path = options.out or RESULTS / f"reliability_{name.replace(':', '_').replace(' ', '_')}.json"
-    Path(path).write_text(json.dumps(reliability_file(name, counts), indent=2) + "\n")
+    Path(path).write_text(json.dumps(reliability_json(name, counts), indent=2) + "\n")
     print(f"written to {path}", file=sys.stderr)
     return 0
 
@@ -436,7 +405,7 @@ def main() -> int:
         "relations": [one["relation"] for one in results],
         "seconds": round(time.perf_counter() - start, 1),
         "reliabilities": {
-            name: reliability_file(name, added(one["tables"][name] for one in results)) for name in models()
+            name: reliability_json(name, added(one["tables"][name] for one in results)) for name in models()
         },
         "scores": scores,
     }

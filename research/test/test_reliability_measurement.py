@@ -9,10 +9,10 @@ from spatial_vlm_ros.spatial.second_opinion import Counts, Reliabilities
 
 
 def test_a_model_that_takes_higher_for_farther_would_count_on_usual_questions_and_does_not_on_all() -> None:
-    measured = measure({THUMB: made()[THUMB]}, "farthest", MEASURE_FROM, 32, "none", errors=False)
-    kinds, every = measured.kinds[THUMB], measured.tables[THUMB]["farthest"]
+    tally = measure({THUMB: made()[THUMB]}, "farthest", MEASURE_FROM, 32, "none", errors=False)[THUMB]
+    kinds, every = tally.kinds, tally.counts["farthest"]
     usual, contrary = kinds["farthest, usual"], kinds["farthest, counter-heuristic"]
-    assert measured.failures == 0
+    assert tally.failed == 0
     assert contrary["right"] == 0 < contrary["wrong"]
     assert added([{"farthest": usual}, {"farthest": contrary}])["farthest"] == every
     assert takes_part(usual)

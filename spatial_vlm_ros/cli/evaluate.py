@@ -22,6 +22,7 @@ from spatial_vlm_ros.cli.group import (
     print_json,
     read_settings,
     say,
+    write_text,
 )
 from spatial_vlm_ros.errors import FileError, InputError
 
@@ -95,7 +96,7 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
     outcome = judge(run.cases, run.resolutions, before, load_truths(frames, run.cases))
     text = json.dumps(outcome_json(outcome), ensure_ascii=False, allow_nan=False)
     if out is not None:
-        _write_text(out, text + "\n")
+        write_text(out, text + "\n")
     _write_reports(frames, run, outcome, html, markdown, junit)
     print_json(outcome_json(outcome)) if as_json else terminal.outcome(outcome)
     comparison = outcome.comparison
@@ -179,12 +180,12 @@ def _write_reports(
 
     title = f"Evaluation of {folder.resolve().name}"
     if html is not None:
-        _write_text(html, html_report(outcome, run.judged, run.images, title))
+        write_text(html, html_report(outcome, run.judged, run.images, title))
     if markdown is not None:
-        _write_text(markdown, markdown_summary(outcome, title, _write_images(markdown, run.images)))
+        write_text(markdown, markdown_summary(outcome, title, _write_images(markdown, run.images)))
     if junit is not None:
         seconds = [resolution.ms / 1e3 for resolution in run.judged]
-        _write_text(junit, junit_xml(outcome.score.cases, seconds, f"spatial-vlm evaluate {folder.resolve().name}"))
+        write_text(junit, junit_xml(outcome.score.cases, seconds, f"spatial-vlm evaluate {folder.resolve().name}"))
 
 
 def _write_images(beside: Path, images: dict[int, bytes]) -> dict[int, str]:
@@ -199,11 +200,3 @@ def _write_images(beside: Path, images: dict[int, bytes]) -> dict[int, str]:
     except OSError as error:
         raise FileError(folder, str(error), "choose a place that can be written") from error
     return {number: f"{quote(folder.name)}/{name}" for number, name in files.items()}
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FileError(path, str(error), "choose a place that can be written") from error

@@ -159,6 +159,19 @@ def print_json(value: Any) -> None:
     click.echo(printable_json(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text as a file; folders above it are made.
+
+    Raises:
+        FileError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise FileError(path, str(error), "choose a place that can be written") from error
+
+
 def write_image(
     path: Path,
     frame: RgbdFrame,

@@ -11,8 +11,8 @@ from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.group import ANSWERED, Group
 
 VERBS = (
-    "ask", "audit", "doctor", "evaluate", "fault", "models", "parse", "pick", "probe", "record", "replay", "resolve",
-    "schema", "train", "up",
+    "ask", "audit", "calibrate", "doctor", "evaluate", "fault", "models", "parse", "pick", "probe", "record", "replay",
+    "resolve", "schema", "train", "up",
 )  # fmt: skip
 """The commands: `cli/VERB.py` holds each, and is imported when it is called."""
 
@@ -32,6 +32,8 @@ def main() -> None:
           --camera-info camera_info.json --detections detections.json --out answer.png
       spatial-vlm resolve --frames recordings/ --json
       spatial-vlm evaluate --frames recordings/
+      spatial-vlm calibrate recordings/ --grounder florence-2 --grounder-options "model=/models/Florence-2-base" \\
+          --out reliability.json
       spatial-vlm replay run1 "the can behind the cup"
       spatial-vlm up sim
       spatial-vlm ask "grab me the chick behind the cup"

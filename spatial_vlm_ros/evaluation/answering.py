@@ -53,7 +53,7 @@ def answer_cases(
     Raises:
         FileError: cases.jsonl is missing or of the wrong form.
     """
-    frames = _Frames(folder)
+    frames = FolderFrames(folder)
     observed: tuple[RgbdFrame, ObservedFrame] | None = None  # cases come frame by frame: each is lifted once
     for case in watch(load_cases(folder)):
         there = frames.load(case.frame)
@@ -84,7 +84,7 @@ def given_answers(
     answers: dict[tuple[str | None, str], deque[Resolution]] = defaultdict(deque)
     for resolution in resolutions:
         answers[resolution.frame, resolution.instruction].append(resolution)
-    frames = _Frames(folder)
+    frames = FolderFrames(folder)
     for case in load_cases(folder):
         found = answers[case.frame, case.instruction]
         if not found:
@@ -95,7 +95,7 @@ def given_answers(
         yield AnsweredCase(case, frame, detections, found.popleft())
 
 
-class _Frames:
+class FolderFrames:
     """Frames of a folder; only the latest is kept, for they are large and cases come frame by frame."""
 
     def __init__(self, folder: str | Path) -> None:

@@ -257,6 +257,12 @@ def _judged(case: Case, expect: Expectation, answer: Resolution, truth: FrameTru
     )
 
 
+def heuristic_kind(kinds: Iterable[str]) -> str | None:
+    """USUAL or COUNTER_HEURISTIC, whichever the kinds of a case say; None where they say both, or neither."""
+    said = {kind.lower().replace("_", "-").replace(" ", "-") for kind in kinds} & {USUAL, COUNTER_HEURISTIC}
+    return said.pop() if len(said) == 1 else None
+
+
 def answered_id(answer: SpaceAnswer | None) -> str | None:
     """The one object that a question was answered with, where it was asked for an object."""
     if answer is None or answer.kind not in ("where", "which"):
@@ -285,9 +291,9 @@ def _split(results: Sequence[CaseResult]) -> HeuristicSplit | None:
     """Cases that are said to be both, or neither, belong to neither side."""
     sides: dict[str, list[CaseResult]] = {USUAL: [], COUNTER_HEURISTIC: []}
     for result in results:
-        words = {kind.lower().replace("_", "-").replace(" ", "-") for kind in result.kind} & sides.keys()
-        if len(words) == 1:
-            sides[words.pop()].append(result)
+        side = heuristic_kind(result.kind)
+        if side is not None:
+            sides[side].append(result)
     if not any(sides.values()):
         return None
     usual, counter = _good(sides[USUAL]), _good(sides[COUNTER_HEURISTIC])

@@ -12,13 +12,17 @@ from rich.table import Table
 from spatial_vlm_ros.evaluation.frame_doctor import Finding
 from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.types.proportions import wilson
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.calibration import Calibration
     from spatial_vlm_ros.evaluation.comparison import Comparison
+    from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally
     from spatial_vlm_ros.evaluation.misses import MissKind
     from spatial_vlm_ros.evaluation.outcome import RunOutcome
+    from spatial_vlm_ros.evaluation.reliability import OpinionTally
     from spatial_vlm_ros.evaluation.score import Score
+    from spatial_vlm_ros.parameters import SecondOpinionConfig
     from spatial_vlm_ros.types.proportions import Interval
 
 
@@ -117,6 +121,49 @@ def _comparison(console: Console, comparison: Comparison) -> None:
 def _points(change: Interval) -> str:
     """A difference of shares in percentage points."""
     return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}) points"
+
+
+def reliability(name: str, tally: OpinionTally, config: SecondOpinionConfig) -> None:
+    """How often a model was right by relation, what its opinions may do with these counts, and what was not asked."""
+    from spatial_vlm_ros.evaluation.reliability import OUTCOMES, shares_of, weight_of
+
+    console, table = new_console(), Table(box=None, pad_edge=False)
+    heads = ("phrase says", *OUTCOMES, "right, 95 %", "wrong, 95 %", "its opinion")
+    for column in heads:
+        table.add_column(column, justify="left" if column in (heads[0], heads[-1]) else "right")
+    for key, counts in (*sorted(tally.counts.items()), *sorted(tally.kinds.items())):
+        shares = shares_of(counts)
+        intervals = (f"{shares[o].low:.1%} to {shares[o].high:.1%}" for o in ("right", "wrong"))
+        weight = weight_of(counts, config) if key in tally.counts else ""
+        table.add_row(printable(key), *(str(counts[o]) for o in OUTCOMES), *intervals, weight)
+    console.print(table)
+    answers, frames = sum(sum(counts.values()) for counts in tally.counts.values()), len(tally.frames)
+    console.print(printable(f"{name}: {answers} answers on {frames} frames, {tally.failed} requests failed"))
+    for reason, n in tally.left_out.most_common():
+        console.print(printable(f"{n} cases not asked: {reason}"), style="yellow")
+
+
+def judge_calibration(name: str, tally: JudgeTally) -> None:
+    """How a model's probabilities follow the truth by relation, what its answers may do, and what was not asked."""
+    console, table = new_console(), Table(box=None, pad_edge=False)
+    heads = ("relation", "pairs", "hold", "no opinion", "right at 0.5, 95 %", "slope", "offset", "its answers")
+    for column in heads:
+        table.add_column(column, justify="left" if column in (heads[0], heads[-1]) else "right")
+    known = tally.calibrations()
+    for relation in sorted({*known, *tally.none}):
+        none = str(tally.none[relation])
+        if relation not in known:
+            table.add_row(relation, "0", "0", none, "", "", "", "reported only")
+            continue
+        one = known[relation]
+        right = wilson(sum((p > 0.5) is holds for p, holds in tally.said[relation]), one.n)
+        row = (str(one.n), str(one.positive), none, f"{right.low:.1%} to {right.high:.1%}")
+        weight = "weighed" if one.informs else "reported only"
+        table.add_row(relation, *row, f"{one.slope:.2f}", f"{one.offset:+.2f}", weight)
+    console.print(table)
+    console.print(printable(f"{name}: {len(tally.frames)} frames, {tally.failed} requests failed"))
+    for reason, n in tally.left_out.most_common():
+        console.print(printable(f"{n} cases not asked: {reason}"), style="yellow")
 
 
 def findings(findings: Iterable[Finding]) -> None:

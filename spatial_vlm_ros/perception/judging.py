@@ -42,7 +42,6 @@ QUESTION = (
     "A red box marked A is drawn around one object, and a blue box marked B around another one. "
     "Seen from the camera, where is object A relative to object B?"
 )
-_LIKELY = 0.5  # probability from which a choice of two counts as chosen
 _SURE = 1.0 - 1e-6  # of a model that names its choice and no probability
 _RED, _BLUE = (230, 30, 30), (30, 60, 230)
 
@@ -110,17 +109,22 @@ class AskedJudge:
             ModelError: the model failed, or its likelihoods are no numbers.
         """
         end = time.monotonic() + budget_s
-        return tuple(self._judged(rgb, one) if time.monotonic() < end else None for one in questions)
+        return tuple(self._judged(rgb, one, end) for one in questions)
 
-    def _judged(self, rgb: Rgb, question: RelationQuestion) -> float | None:
+    def _judged(self, rgb: Rgb, question: RelationQuestion, end: float) -> float | None:
         choices, holds = CHOICES[question.relation]
-        image = marked(rgb, question.target, question.anchor)
-        shares = [self._shares(image, order) for order in (choices, choices[::-1])]
+        image, orders = marked(rgb, question.target, question.anchor), (choices, choices[::-1])
+        asked = [(image, order, {one: one for one in choices}) for order in orders]
         if choices is _SIDES:
-            mirrored = self._shares(marked(*mirror(rgb, question.target, question.anchor)), choices)
-            shares.append({"left": mirrored["right"], "right": mirrored["left"]})
-        if len({max(share, key=share.__getitem__) for share in shares}) > 1:
-            return None
+            mirrored = marked(*mirror(rgb, question.target, question.anchor))
+            asked.append((mirrored, choices, dict(zip(choices, choices[::-1], strict=True))))
+        shares = []
+        for shown, order, meaning in asked:
+            if time.monotonic() >= end:
+                return None
+            shares.append({meaning[one]: share for one, share in self._shares(shown, order).items()})
+            if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
+                return None
         return float(np.mean([share[holds] for share in shares]))
 
     def _shares(self, image: Rgb, choices: Sequence[str]) -> dict[str, float]:
@@ -129,12 +133,13 @@ class AskedJudge:
         if scores is None:
             said = self._model.answer(image, QUESTION, choices)
             if said not in choices:
-                raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", "use another")
+                repair = "use a model that keeps to the choices that it is given"
+                raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
             return {one: _SURE if one == said else (1.0 - _SURE) / (len(choices) - 1) for one in choices}
         values = np.array(scores(image, QUESTION, choices), np.float64)
         if values.shape != (len(choices),) or not np.isfinite(values).all():
             reason = f"its likelihoods of {len(choices)} choices are {values.tolist()}"
-            raise ModelError(type(self._model).__name__, reason, "use dtype=float32 or bfloat16")
+            raise ModelError(type(self._model).__name__, reason, "use another number format, or fix the backend")
         weights = np.exp(values - values.max())
         return dict(zip(choices, (weights / weights.sum()).tolist(), strict=True))
 
@@ -161,10 +166,10 @@ def check_probabilities(found: Sequence[float | None], n: int, model: str) -> tu
     Raises:
         ModelError: another number of them, or one that is none.
     """
-    good = isinstance(found, (tuple, list)) and len(found) == n
-    if not good or not all(p is None or (isinstance(p, float) and 0.0 <= p <= 1.0) for p in found):
-        raise ModelError(model, f"it judged {n} relations with {str(found)[:80]}", "mend the backend")
-    return tuple(found)
+    good = isinstance(found, (tuple, list, np.ndarray)) and len(found) == n
+    if not good or not all(p is None or (isinstance(p, (int, float, np.floating)) and 0.0 <= p <= 1.0) for p in found):
+        raise ModelError(model, f"it judged {n} relations with {str(found)[:80]}", "fix the backend")
+    return tuple(None if p is None else float(p) for p in found)
 
 
 def mirror(rgb: Rgb, *boxes: Box) -> tuple[Any, ...]:

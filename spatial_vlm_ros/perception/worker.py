@@ -22,8 +22,8 @@ from spatial_vlm_ros.perception.worker_wire import (
     Body,
     Failed,
     FromWorker,
-    Judge,
     Judged,
+    JudgeRequest,
     Load,
     Ready,
     Refer,
@@ -198,13 +198,13 @@ class WorkerGrounder:
             return probabilities
 
     def _answered(
-        self, header: Ask | Refer | Judge, body: Sequence[memoryview | bytes]
+        self, header: Ask | Refer | JudgeRequest, body: Sequence[memoryview | bytes]
     ) -> tuple[WorkerReply | Referred | Judged, Body]:
         """Post a request and wait for its answer, in one's own turn; a failure of the backend is raised."""
         process = self._started()
         if isinstance(header, Refer) and not self._refers:
             raise cannot_refer(self.name)
-        if isinstance(header, Judge) and not self._judges:
+        if isinstance(header, JudgeRequest) and not self._judges:
             raise cannot_judge(self.name)
         deadline = time.monotonic() + self.timeout_s
         if self._late is not None:

@@ -27,8 +27,8 @@ from spatial_vlm_ros.perception.worker_wire import (
     Body,
     Channel,
     FromWorker,
-    Judge,
     Judged,
+    JudgeRequest,
     Load,
     Ready,
     Refer,
@@ -81,15 +81,15 @@ def _serve(channel: Channel) -> None:
             raise WireError("the first frame must say what to load")
         try:
             grounder = load_grounder(load.name, load.options)
+            refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
         except Exception as error:
             traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
         _send(channel, Ready(refers, judge is not None, domain_of(grounder)))
         while True:
             ask, body = _next(channel)
-            if not isinstance(ask, (Ask, Refer, Judge)):
+            if not isinstance(ask, (Ask, Refer, JudgeRequest)):
                 raise WireError("the backend is loaded already")
             _answer(channel, grounder, judge, ask, body)
     except (EOFError, ConnectionError):
@@ -97,11 +97,11 @@ def _serve(channel: Channel) -> None:
 
 
 def _answer(
-    channel: Channel, grounder: Grounder, judge: RelationJudge | None, ask: Ask | Refer | Judge, body: Body
+    channel: Channel, grounder: Grounder, judge: RelationJudge | None, ask: Ask | Refer | JudgeRequest, body: Body
 ) -> None:
     rgb = image_of(ask, body)
     try:
-        if isinstance(ask, Judge):
+        if isinstance(ask, JudgeRequest):
             if judge is None:
                 raise cannot_judge(type(grounder).__name__)
             told = judge.judge(rgb, ask.questions, ask.budget_s)

@@ -28,7 +28,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion
+from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.referring import MOST_FOUND
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
@@ -85,7 +85,7 @@ class Refer(msgspec.Struct, tag=True, frozen=True):
     words: str
 
 
-class Judge(msgspec.Struct, tag=True, frozen=True):
+class JudgeRequest(msgspec.Struct, tag=True, frozen=True):
     """A request for relations between marked objects; its body is the (height, width, 3) image."""
 
     number: Count
@@ -158,7 +158,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     words: tuple[str, ...]
 
 
-ToWorker = Load | Ask | Refer | Judge
+ToWorker = Load | Ask | Refer | JudgeRequest
 FromWorker = Ready | WorkerReply | Referred | Judged | Failed
 
 
@@ -287,7 +287,7 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
 
 def judge(
     number: int, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float
-) -> tuple[Judge, list[memoryview | bytes]]:
+) -> tuple[JudgeRequest, list[memoryview | bytes]]:
     """Header and body of a request for relations.
 
     Raises:
@@ -298,7 +298,7 @@ def judge(
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"
         raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
     body = _image(rgb)
-    return Judge(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s), body
+    return JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s), body
 
 
 def _image(rgb: Rgb) -> list[memoryview | bytes]:
@@ -310,7 +310,7 @@ def _image(rgb: Rgb) -> list[memoryview | bytes]:
     return [np.ascontiguousarray(rgb).data] if rgb.size else []
 
 
-def image_of(header: Ask | Refer | Judge, body: Body) -> Rgb:
+def image_of(header: Ask | Refer | JudgeRequest, body: Body) -> Rgb:
     """The image of a request, writable.
 
     Raises:
@@ -432,11 +432,12 @@ def judgements_of(header: Judged, body: Body, n: int) -> tuple[float | None, ...
     Raises:
         WireError: it has a body, another number of them, or one that is none.
     """
-    if len(body) or len(header.probabilities) != n:
-        raise WireError(f"an answer of {len(header.probabilities)} probabilities and {len(body)} bytes")
-    if not all(p is None or 0.0 <= p <= 1.0 for p in header.probabilities):
-        raise WireError(f"probabilities that are none: {header.probabilities}")
-    return header.probabilities
+    try:
+        if not len(body):
+            return check_probabilities(header.probabilities, n, "worker")
+    except ModelError as error:
+        raise WireError(error.reason) from error
+    raise WireError(f"an answer about relations with {len(body)} bytes")
 
 
 # ------------------------------------------------------------------------------------------------ failures

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.types import NounPhrase
+from spatial_vlm_ros.types import NounPhrase, RelationClause
 
 SUPPORT_ID = "support"
 """Stands for the support plane where a clause names it ("the cup on the table") and no detection does."""
@@ -25,7 +25,8 @@ class ClauseBelief:
         name: canonical relation, superlative, or ordinal in words.
         negated: it was said that it does not hold; margin and likelihood are those of the negation.
         margin: (N,) metres, NaN where not measured.
-        likelihood: (N,) probability, from the measurement alone, that it holds for the best anchors.
+        likelihood: (N,) probability that it holds for the best anchors, from the measurement, and from what a model
+            said of those pairs where that is weighed.
         chance: (N,) the same times the belief that those are the anchors meant.
         anchors: (N, k) rows of the best anchors, -1 for none; empty for orders and the support plane.
         inner: beliefs in the anchors' own phrases.
@@ -36,6 +37,7 @@ class ClauseBelief:
             one; None where there is no choice or several are meant.
         runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
         said: how it was said, where that is not its name ("on top of").
+        stated: the clause, where it was judged of single pairs of objects; None for parts, plurals and orders.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ClauseBelief:
     runner_up: Array | None = None
     contrast: Array | None = None
     said: str | None = None
+    stated: RelationClause | None = None
 
 
 @dataclass(frozen=True, eq=False)

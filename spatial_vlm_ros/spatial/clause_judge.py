@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model's verdicts on single relations count for beside the measurement. docs/relation_judge.md.
 
-The geometry leads: a model is asked about the relations that decide between candidates, and what it says changes their
-odds by a ratio that was measured, relation by relation. A model never places anything: what has no measured depth has
-no pose, whatever it says.
+The geometry leads: a model is asked about the relations of the candidates, and what it says changes their odds by a
+ratio that was measured, relation by relation. A model never places anything: what has no measured depth has no pose,
+and what measurement says clearly is never turned into its contrary.
 """
 
 from __future__ import annotations
@@ -21,19 +21,28 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.spatial import wording
-from spatial_vlm_ros.spatial.belief import PhraseBelief
+from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.model_evidence import ModelEvidence, PairKey
+from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.model_evidence import ModelEvidence, PairKey, is_upright, pair_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.types import FrameOfReference, JudgedRelation, JudgeReport, SpatialQuery, Status
+from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
 
 MOST_CANDIDATES = 4
 """Candidates whose relations are asked about, the likeliest ones."""
+_OPEN = (Status.LOW_CONFIDENCE, Status.AMBIGUOUS)
 _LARGEST_FILE = 1 << 20  # bytes
-_EDGE = 1e-6  # probabilities are taken to be at least so far from 0 and 1
+_EDGE = 1e-6  # a model's probabilities are taken to be at least so far from 0 and 1
+_FAR = 30.0  # log-odds beyond which a probability is 0 or 1 for a computer, too
+_RIDGE = 1e-3  # keeps the slope finite where all probabilities are alike
+_SURE = 2.0  # standard errors by which a slope is above 0 where a model knows something
+_NAMES = ("slope", "error", "offset", "n", "positive")
 _REPAIR = "measure it with `spatial-vlm calibrate --judge`, or write it as docs/relation_judge.md says"
+
+
+# ------------------------------------------------------------------------------------------------ calibration
 
 
 @dataclass(frozen=True)
@@ -44,29 +53,37 @@ class JudgeCalibration:
 
     Args:
         slope: of the log-odds.
+        error: standard error of the slope.
         offset: on the scale of log-odds.
         n: relations that it was measured on.
         positive: how many of these held.
     """
 
     slope: float
+    error: float
     offset: float
     n: int
     positive: int
 
     @property
     def informs(self) -> bool:
-        """Whether what the model has likelier is likelier; what is mostly wrong is not turned round."""
-        return self.slope > 0.0
+        """Whether what the model has likelier is clearly likelier; what is mostly wrong is not inverted."""
+        return self.slope > _SURE * self.error
 
     def probability(self, p: float) -> float:
-        """That the relation holds, where the model has `p`, and it holds as often as where it was measured."""
-        return 1.0 / (1.0 + math.exp(-(self.slope * _log_odds(p) + self.offset)))
+        """That the relation holds, where the model has `p`, and it holds as often as where it was measured.
+
+        Never surer than 1 / (n + 2) from 0 and 1: so much is not known from n cases.
+        """
+        odds = min(max(self.slope * _log_odds(p) + self.offset, -_FAR), _FAR)
+        unknown = 1.0 / (self.n + 2.0)
+        return min(max(1.0 / (1.0 + math.exp(-odds)), unknown), 1.0 - unknown)
 
     def ratio(self, p: float) -> float:
         """How much likelier the model has `p` where the relation holds than where it does not."""
         share = (self.positive + 1.0) / (self.n + 2.0)
-        return math.exp(_log_odds(self.probability(p)) - _log_odds(share))
+        known = self.probability(p)
+        return known / (1.0 - known) * (1.0 - share) / share
 
 
 @dataclass(frozen=True)
@@ -81,9 +98,16 @@ class JudgeCalibrations:
     model: str = ""
     by_relation: Mapping[str, JudgeCalibration] = field(default_factory=lambda: MappingProxyType({}))
 
+    def of(self, relation: str) -> JudgeCalibration | None:
+        """That of a relation of which the model was measured to know something."""
+        known = self.by_relation.get(relation)
+        return known if known is not None and known.informs else None
+
 
 def load_calibrations(path: str | Path) -> JudgeCalibrations:
-    """Read {"schema": 1, "model": "…", "relations": {"behind": {"slope", "offset", "n", "positive"}}}.
+    """Read {"schema": 1, "model": "…", "relations": {"behind": {"slope", "error", "offset", "n", "positive"}}}.
+
+    What else it says, as `spatial-vlm calibrate --judge` writes it, is for people.
 
     Raises:
         FileError: the file is missing, too large, or not of that form.
@@ -98,7 +122,7 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
         if isinstance(error, FileError):
             raise
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-    if not isinstance(value, dict) or set(value) != {"schema", "model", "relations"} or value["schema"] != 1:
+    if not isinstance(value, dict) or not {"schema", "model", "relations"} <= set(value) or value["schema"] != 1:
         raise FileError(path, "no object of schema 1 with model and relations", _REPAIR)
     if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
         raise FileError(path, "a model that is no text, or relations that are no object", _REPAIR)
@@ -108,43 +132,44 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
 
 def _calibration(path: str | Path, name: str, value: Any) -> JudgeCalibration:
     where = f"relations.{name}"
-    if not isinstance(value, dict) or set(value) != {"slope", "offset", "n", "positive"}:
-        raise FileError(path, "not slope, offset, n and positive", _REPAIR, where)
-    if not all(type(value[k]) in (int, float) and abs(value[k]) <= 100.0 for k in ("slope", "offset")):
-        raise FileError(path, "a slope or offset that is no number from -100 to 100", _REPAIR, where)
+    if not isinstance(value, dict) or set(value) != set(_NAMES):
+        raise FileError(path, f"not {', '.join(_NAMES)}", _REPAIR, where)
+    numbers = [value[k] for k in ("slope", "error", "offset")]
+    if not all(type(v) in (int, float) and abs(v) <= 1000.0 for v in numbers) or value["error"] < 0:
+        raise FileError(path, "a slope, its error or an offset that is no number up to 1000", _REPAIR, where)
     n, positive = value["n"], value["positive"]
     if not (type(n) is type(positive) is int and 0 <= positive <= n <= 10**9):
         raise FileError(path, "counts that are no whole numbers with positive up to n", _REPAIR, where)
-    return JudgeCalibration(float(value["slope"]), float(value["offset"]), n, positive)
+    slope, error, offset = (float(v) for v in numbers)
+    return JudgeCalibration(slope, error, offset, n, positive)
 
 
 def fitted(p: Array, holds: Array) -> JudgeCalibration:
     """The calibration of one relation on labelled pairs.
 
     By Newton's method on the likelihood of Platt's smoothed truths, (positive + 1) / (positive + 2) and
-    1 / (n - positive + 2), with a weak prior that keeps the slope where all are alike.
+    1 / (n - positive + 2); the error is that of the curvature there.
 
     Args:
         p: (n,) probabilities of the model.
         holds: (n,) bool, the truth.
     """
     n, positive = len(p), int(np.count_nonzero(holds))
-    x = np.stack((np.log(np.clip(p, _EDGE, 1 - _EDGE) / np.clip(1 - p, _EDGE, 1 - _EDGE)), np.ones(n)), axis=1)
+    q = np.clip(p, _EDGE, 1.0 - _EDGE)
+    x = np.stack((np.log(q / (1.0 - q)), np.ones(n)), axis=1)
     y = np.where(holds, (positive + 1.0) / (positive + 2.0), 1.0 / (n - positive + 2.0))
-    weights = np.zeros(2)
-    for _ in range(100):
-        expected = 1.0 / (1.0 + np.exp(-np.clip(x @ weights, -30.0, 30.0)))
-        gradient = x.T @ (y - expected) - _RIDGE * weights
-        curvature = (x * (expected * (1.0 - expected))[:, None]).T @ x + _RIDGE * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        step /= max(1.0, float(np.abs(step).max()))
-        weights += step
+    ridge = np.array([_RIDGE, 1e-9])
+    weights, curvature = np.zeros(2), np.eye(2)
+    for _ in range(200):
+        expected = 1.0 / (1.0 + np.exp(-np.clip(x @ weights, -_FAR, _FAR)))
+        curvature = (x * (expected * (1.0 - expected))[:, None]).T @ x + np.diag(ridge)
+        step = np.linalg.solve(curvature, x.T @ (y - expected) - ridge * weights)
+        weights += step / max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-9:
             break
-    return JudgeCalibration(round(float(weights[0]), 6), round(float(weights[1]), 6), n, positive)
-
-
-_RIDGE = 1e-3
+    slope, offset = (float(np.clip(v, -1000.0, 1000.0)) for v in weights)
+    error = min(float(np.sqrt(np.linalg.inv(curvature)[0, 0])), 1000.0)
+    return JudgeCalibration(round(slope, 6), round(error, 6), round(offset, 6), n, positive)
 
 
 def _log_odds(p: float) -> float:
@@ -156,22 +181,26 @@ def _log_odds(p: float) -> float:
 
 
 @dataclass(frozen=True)
-class DecidingRelation:
-    """A relation that decides between candidates.
+class ClauseQuestion:
+    """A relation that a model is asked about.
 
     Args:
         key: canonical relation, rows of target and anchor.
-        likelihood: probability by the measurement that it holds; of a negated clause, that it does not.
+        candidate: row of the candidate for whose sake it is asked.
+        likelihood: probability by the measurement that what was said holds, negation included.
         negated: whether it was said that it does not hold.
     """
 
     key: PairKey
+    candidate: int
     likelihood: float
     negated: bool
 
 
-def deciding(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> list[DecidingRelation]:
+def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> list[ClauseQuestion]:
     """Relations of the likeliest candidates, one by one, as far as a model can be asked about them.
+
+    None where its answers could change nothing: of refusals that are for the geometry alone to say.
 
     Args:
         choice: of the geometry.
@@ -179,28 +208,29 @@ def deciding(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
         askable: relations that a model can be asked about.
         most: how many, at most.
     """
+    if choice.status is not Status.OK and choice.status not in _OPEN:
+        return []
     config = scorer.config.decision
+    upright = is_upright(scorer.layout)
     rows = [int(r) for r in np.argsort(-choice.probability, kind="stable") if choice.belief.fit[r] >= config.found]
-    found = (one for row in rows[:MOST_CANDIDATES] for one in _relations(choice.by_row[row], row, scorer, askable))
+    found = (
+        ClauseQuestion(key, row, float(clause.likelihood[key[1]]), clause.negated)
+        for row in rows[:MOST_CANDIDATES]
+        for key, clause in _relations(choice.by_row[row], row, scorer)
+        if key[0] in askable and (upright or not RELATIONS[key[0]].framed)
+    )
     return list({one.key: one for one in found}.values())[:most]
 
 
-def _relations(
-    belief: PhraseBelief, row: int, scorer: PhraseScorer, askable: Sequence[str]
-) -> Iterator[DecidingRelation]:
+def _relations(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:
     """The clauses of a phrase at one row, then those of the anchors chosen there."""
-    said = [clause for clause in belief.phrase.relations if clause.distance is None]
     for clause in belief.clauses:
-        anchors = [int(a) for a in clause.anchors[row] if a >= 0]
-        stated = [one for one in said if one.relation == clause.name and one.negated == clause.negated]
-        relation = RELATIONS.get(clause.name)
-        if clause.name in askable and stated and len(anchors) == 1 and relation is not None:
-            frame = stated[0].frame or scorer.default_frame
-            if not relation.framed or frame is FrameOfReference.VIEWER:
-                key = clause.name, row, anchors[0]
-                yield DecidingRelation(key, float(clause.likelihood[row]), clause.negated)
-        for inner, anchor in zip(clause.inner, anchors, strict=False):
-            yield from _relations(inner, anchor, scorer, askable)
+        key = pair_of(clause, row, scorer.default_frame)
+        if key is not None:
+            yield key, clause
+        for inner, anchor in zip(clause.inner, clause.anchors[row], strict=False):
+            if anchor >= 0:
+                yield from _relations(inner, int(anchor), scorer)
 
 
 # ------------------------------------------------------------------------------------------------ the rule
@@ -210,100 +240,131 @@ def with_judgements(
     choice: ResolvedChoice,
     scorer: PhraseScorer,
     queries: Sequence[SpatialQuery],
-    asked: Sequence[DecidingRelation],
+    asked: Sequence[ClauseQuestion],
     said: Sequence[float | None],
     calibrations: JudgeCalibrations,
 ) -> ResolvedChoice:
     """The choice with what a model said of its relations; with `judge.mode` fuse, decided again by Bayes' rule.
 
-    Of an answer that the model's evidence leaves unclear, or turns to another object, a person has to decide
-    (LOW_CONFIDENCE). A choice that measurement left open becomes an answer where the evidence settles it, unless
-    measurement alone says that it holds of several.
+    An answer that the model's evidence leaves unclear, or turns to another object or reading, is for a person to
+    decide. What measurement left open becomes an answer where the evidence settles it: never an object of which
+    measurement says that a relation fails, never against one that clearly fits, and only with an opinion on each
+    relation that was asked about.
 
     Args:
-        choice: of the geometry.
+        choice: of the geometry, about a single object.
         scorer: the scene.
         queries: the readings that were decided.
-        asked: relations, from `deciding`.
+        asked: relations, from `asked_of`.
         said: the model's probability of each; None = no opinion.
         calibrations: measured ones of that model.
     """
-    told = [_told(one, p, scorer, calibrations) for one, p in zip(asked, said, strict=True)]
-    ratio = {
-        one.key: known.ratio(p)
-        for one, p in zip(asked, said, strict=True)
-        if p is not None and (known := calibrations.by_relation.get(one.key[0])) is not None and known.informs
+    told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked, said, strict=True))
+    known = [(one, p, calibrations.of(one.key[0])) for one, p in zip(asked, said, strict=True)]
+    ratio = {one.key: of.ratio(p) for one, p, of in known if p is not None and of is not None}
+    target = choice.query.target
+    if scorer.config.judge.mode != "fuse":
+        return _with(choice, told, "reported", "judge.mode is report")
+    if not ratio:
+        return _with(choice, told, "reported", "judge.calibration has none of these relations, or it has no opinion")
+    if target.count not in (None, 1) or target.choice is not None:
+        return _with(choice, told, "reported", "it is weighed for single objects only")
+    again = decide(queries, scorer.with_evidence(ModelEvidence(MappingProxyType(ratio))))
+    denied = {
+        one.candidate
+        for one, p, of in known
+        if p is not None and of is not None and (of.probability(p) > 0.5) is one.negated
     }
-    judged = tuple(told)
-    if scorer.config.judge.mode != "fuse" or not ratio:
-        reason = "it is only reported" if ratio else "no answer is of a relation of which it was measured to know"
-        return dataclasses.replace(choice, judge=JudgeReport(judged, "reported", reason))
-    evidence = ModelEvidence(MappingProxyType(ratio))
-    again = decide(queries, dataclasses.replace(scorer.seen_from(scorer.default_frame), evidence=evidence))
-    return _fused(choice, again, scorer, judged)
+    if choice.status is Status.OK:
+        return _checked(choice, again, scorer, told, denied)
+    reason = _unsettled(choice, again, scorer, denied, whole=len(ratio) == len(asked))
+    return _with(choice, told, "reported", reason) if reason else _with(again, told, "settled", "its answers settle it")
+
+
+def _with(choice: ResolvedChoice, told: tuple[JudgedRelation, ...], effect: JudgeEffect, reason: str) -> ResolvedChoice:
+    return dataclasses.replace(choice, judge=JudgeReport(told, effect, reason))
 
 
 def _told(
-    one: DecidingRelation, p: float | None, scorer: PhraseScorer, calibrations: JudgeCalibrations
+    one: ClauseQuestion, p: float | None, scorer: PhraseScorer, calibrations: JudgeCalibrations
 ) -> JudgedRelation:
     objects = scorer.layout.scene.objects
     relation, target, anchor = one.key
-    calibration = calibrations.by_relation.get(relation)
-    measured = 1.0 - one.likelihood if one.negated else one.likelihood
+    known = calibrations.by_relation.get(relation)
     return JudgedRelation(
         relation=relation,
         target_id=objects[target].id,
         anchor_id=objects[anchor].id,
-        likelihood=round(measured, 6),
+        likelihood=round(1.0 - one.likelihood if one.negated else one.likelihood, 6),
         raw_p=None if p is None else round(p, 6),
-        model_p=None if p is None or calibration is None else round(calibration.probability(p), 6),
+        model_p=None if p is None or known is None else round(known.probability(p), 6),
     )
 
 
-def _fused(
-    choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, judged: tuple[JudgedRelation, ...]
+def _checked(
+    choice: ResolvedChoice,
+    again: ResolvedChoice,
+    scorer: PhraseScorer,
+    told: tuple[JudgedRelation, ...],
+    denied: set[int],
 ) -> ResolvedChoice:
-    """What is answered, after the choice of the geometry and the one with the model's evidence."""
-    objects = scorer.layout.scene.objects
+    """An answer of the geometry, after the model's evidence."""
+    if again.status is Status.OK and again.query == choice.query:
+        if again.chosen != choice.chosen:
+            rivals = choice.chosen, again.chosen
+            differs = dataclasses.replace(choice, status=Status.DISAGREEMENT, rivals=rivals, sure=1.0 - again.sure)
+            return _with(differs, told, "disagreed", "with its answers another object is meant")
+        if choice.chosen not in denied:
+            return _with(again, told, "confirmed", "with its answers the same object is meant")
+        before, after = (_pairs(one, one.chosen, scorer) for one in (choice, again))
+        if before == after:  # else it is meant by another anchor, of which the model was not asked
+            return _with(again, told, "reported", "it denies a relation of which measurement is surer")
+    ours = wording.name_of(scorer.layout.scene.objects[choice.chosen])
+    doubt = f"a model that was asked about its relations leaves it unclear that the {ours} is meant"
+    sure = float(again.probability[choice.chosen])
+    unsure = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt, sure=sure)
+    return _with(unsure, told, "doubted", "with its answers it is not clear what is meant")
 
-    def told(one: ResolvedChoice, effect: Any, reason: str) -> ResolvedChoice:
-        return dataclasses.replace(one, judge=JudgeReport(judged, effect, reason))
 
-    if choice.status is Status.OK:
-        if again.status is Status.OK and set(again.meant) == set(choice.meant):
-            return told(again, "confirmed", "with its answers the same is meant")
-        other = again.chosen if again.chosen not in choice.meant else -1
-        if again.status is Status.OK and other >= 0:
-            differs = dataclasses.replace(
-                choice, status=Status.DISAGREEMENT, rivals=(choice.chosen, other), several=(), sure=1.0 - again.sure
-            )
-            return told(differs, "disagreed", "with its answers another object is meant")
-        name = f"the {wording.name_of(objects[other])}" if other >= 0 else "nothing clearly"
-        doubt = f"a model that was asked about its relations sees them otherwise: by its answers {name} is meant"
-        unsure = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, several=(), doubt=doubt, sure=again.sure)
-        return told(unsure, "doubted", "its answers leave the choice of the geometry unclear")
-    if again.status is Status.OK and choice.status in (Status.LOW_CONFIDENCE, Status.AMBIGUOUS):
-        if choice.doubt is not None or choice.frames or choice.phrase is not None or _clearly_several(choice, scorer):
-            return told(choice, "reported", "what was meant is for the person to say")
-        return told(again, "settled", "its answers settle what measurement left open")
-    return told(choice, "reported", f"{choice.status.value} is for the geometry alone to say")
+def _unsettled(
+    choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, denied: set[int], *, whole: bool
+) -> str:
+    """Why the model's evidence does not settle what measurement left open; empty where it does."""
+    if again.status is not Status.OK or again.query != choice.query:
+        return "with its answers it is still not clear what is meant"
+    if choice.doubt is not None or choice.frames or choice.phrase is not None:
+        return "what was meant is for the person to say"
+    if not whole:
+        return "it has no opinion on some of these relations, or was not measured on them"
+    states = {row: _states(choice, row, scorer) for row in {choice.chosen, *choice.rivals, again.chosen}}
+    if again.chosen in denied or ClauseState.FAILS in states[again.chosen]:
+        return "measurement or the model itself denies a relation of what its answers choose"
+    if again.chosen not in (choice.chosen, *choice.rivals):
+        return "its answers choose none of the objects between which it is unclear"
+    if any(row != again.chosen and set(of) <= {ClauseState.HOLDS} for row, of in states.items()):
+        return "of another object all that was said clearly holds"
+    return ""
+
+
+def _pairs(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> set[PairKey]:
+    return {key for key, _ in _relations(choice.by_row[row], row, scorer)}
+
+
+def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[ClauseState]:
+    """How the clauses of an object stand by measurement, those of its anchors included."""
+    holds = scorer.config.decision.holds
+
+    def states(belief: PhraseBelief, at: int) -> Iterator[ClauseState]:
+        for clause in belief.clauses:
+            yield state_of(float(clause.likelihood[at]), holds)
+            for inner, anchor in zip(clause.inner, clause.anchors[at], strict=False):
+                if anchor >= 0:
+                    yield from states(inner, int(anchor))
+
+    return list(states(choice.by_row[row], row))
 
 
 def message(choice: ResolvedChoice, scorer: PhraseScorer) -> str:
     """A DISAGREEMENT in one sentence."""
     ours, theirs = (wording.name_of(scorer.layout.scene.objects[row]) for row in choice.rivals)
-    return (
-        f"By the depth it is the {ours}, but the model that was asked about its relations is seldom wrong, and by its "
-        f"answers it is the {theirs}."
-    )
-
-
-def _clearly_several(choice: ResolvedChoice, scorer: PhraseScorer) -> bool:
-    """Whether, by measurement, all that was said clearly holds of several candidates."""
-    holds = scorer.config.decision.holds
-    clear = [
-        row
-        for row in choice.rivals
-        if all(float(clause.likelihood[row]) >= holds for clause in choice.by_row[row].clauses if not clause.is_order)
-    ]
-    return len(clear) > 1
+    return f"By the depth it is the {ours}, but by the answers of a model about single relations it is the {theirs}."

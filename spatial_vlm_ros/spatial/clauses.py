@@ -171,11 +171,12 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
         if asked.runner_up and len(rows) > 1:
             joint[pick] = -1.0
             out.runner_up[some] = np.maximum(joint.max(axis=1), FLOOR)
+    contrast = None
     if contrasted:
-        return dataclasses.replace(out.belief(asked), contrast=by_contrast(asked, out, gap, noise))
-    if asked.singles and asked.clause.relation == ON and not asked.clause.negated:
-        return dataclasses.replace(out.belief(asked), contrast=by_direct_contact(asked, out))
-    return out.belief(asked)
+        contrast = by_contrast(asked, out, gap, noise)
+    elif asked.singles and asked.clause.relation == ON and not asked.clause.negated:
+        contrast = by_direct_contact(asked, out)
+    return dataclasses.replace(out.belief(asked), contrast=contrast, stated=asked.clause)
 
 
 def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | None:

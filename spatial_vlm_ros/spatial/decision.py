@@ -20,6 +20,7 @@ from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.model_evidence import pair_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import Placing
 from spatial_vlm_ros.spatial.regions import is_person
@@ -407,7 +408,8 @@ def _measurements(
         anchors = [int(a) for a in clause.anchors[row] if a >= 0]
         margin = float(clause.margin[row])
         anchor_ids = (SUPPORT_ID,) if clause.on_support else tuple(objects[a].id for a in anchors)
-        model_p = told.get((clause.name, objects[row].id, anchor_ids[0])) if len(anchor_ids) == 1 else None
+        pair = pair_of(clause, row, scorer.default_frame)
+        model_p = None if pair is None else told.get((pair[0], objects[pair[1]].id, objects[pair[2]].id))
         yield ClauseMeasurement(
             relation=("not " if clause.negated else "") + clause.name,
             anchor_ids=anchor_ids,

@@ -92,6 +92,10 @@ class PhraseScorer:
             self, default_frame=frame, frames_used=[], unsaid=[], parts={}, _known={}, _views={}, _clauses={}
         )
 
+    def with_evidence(self, evidence: ModelEvidence) -> PhraseScorer:
+        """The same scene with what a model said of pairs of objects."""
+        return dataclasses.replace(self.seen_from(self.default_frame), evidence=evidence)
+
     def within(
         self, left: Mapping[NounPhrase, Array], denied: tuple[int, ...] = (), confirmed: tuple[int, ...] = ()
     ) -> PhraseScorer:

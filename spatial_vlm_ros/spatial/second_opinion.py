@@ -32,7 +32,8 @@ from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, Rel
 NAME = "name"
 """Key of phrases that say no relation and no order."""
 _LARGEST_FILE = 1 << 20  # bytes
-_REPAIR = "measure it with `python -m research.experiments.second_opinions`, or write it as docs/second_opinion.md says"
+_ROUNDING = 1e-9  # probabilities of equal counts, which are sums, differ by less
+_REPAIR = "measure it with `spatial-vlm calibrate`, or write it as docs/second_opinion.md says"
 
 Effect = Literal["reported", "confirmed", "disagreed", "settled"]
 
@@ -60,7 +61,7 @@ class Confusion:
     @property
     def informs(self) -> bool:
         """Whether it names the right object more often than another; what is mostly wrong is not turned round."""
-        return self.right > self.wrong
+        return self.right - self.wrong > _ROUNDING
 
     def settles(self, most_wrong: float) -> bool:
         """Whether it may break a tie: it informs, and seldom names another object."""
@@ -102,6 +103,8 @@ class Reliabilities:
 def load_reliabilities(path: str | Path) -> Reliabilities:
     """Read measured reliabilities: {"schema": 1, "model": "…", "relations": {"behind": {"right", "wrong", "none"}}}.
 
+    "measured" of the file and "intervals" of a relation are for people, and are not read.
+
     Raises:
         FileError: the file is missing, too large, or not of that form.
     """
@@ -115,7 +118,8 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
         if isinstance(error, FileError):
             raise
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-    if not isinstance(value, dict) or set(value) != {"schema", "model", "relations"} or value["schema"] != 1:
+    names = {"schema", "model", "relations"}
+    if not isinstance(value, dict) or set(value) - {"measured"} != names or value["schema"] != 1:
         raise FileError(path, "no object of schema 1 with model and relations", _REPAIR)
     if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
         raise FileError(path, "a model that is no text, or relations that are no object", _REPAIR)
@@ -125,7 +129,7 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
 
 def _counts(path: str | Path, name: str, value: Any) -> Counts:
     names = ("right", "wrong", "none")
-    if not isinstance(value, dict) or set(value) != set(names):
+    if not isinstance(value, dict) or set(value) - {"intervals"} != set(names):
         raise FileError(path, "not the counts right, wrong and none", _REPAIR, f"relations.{name}")
     if not all(type(value[n]) is int and 0 <= value[n] <= 10**9 for n in names):
         raise FileError(path, "a count that is no whole number from 0 up", _REPAIR, f"relations.{name}")
@@ -168,6 +172,11 @@ def _with_tags(name: str, frame: FrameOfReference, framed: bool, *, stated: bool
     tags = [frame.value] if framed and frame is not FrameOfReference.VIEWER else []
     tags += ["stated"] if stated else []
     return f"{name} ({', '.join(tags)})" if tags else name
+
+
+def names_one(phrase: NounPhrase) -> bool:
+    """Whether a phrase means one certain object; reliabilities are known for such phrases only."""
+    return phrase.count in (None, 1) and phrase.choice is None
 
 
 def words_for(phrase: NounPhrase, default: FrameOfReference) -> str:
@@ -216,10 +225,9 @@ def cross_check(
     prior = _prior(verdict, scorer)
     posterior = prior
     effect: Effect = "reported"
-    single = verdict.query.target.count in (None, 1) and verdict.query.target.choice is None
     if row is None:
         reason = "it names no one object of the scene"
-    elif not single:
+    elif not names_one(verdict.query.target):
         reason = "its reliability is known for single objects only"
     elif confusion is None:
         reason = f"its reliability was not measured for: {', '.join(relations)}"

@@ -261,18 +261,23 @@ class JudgedRelation:
     model_p: float | None
 
 
+JudgeEffect = Literal["reported", "confirmed", "disagreed", "doubted", "settled"]
+"""What became of an answer: nothing; the same object; another one (DISAGREEMENT); a person has to confirm it; or what
+measurement left open has an answer."""
+
+
 @dataclass(frozen=True)
 class JudgeReport:
     """What a model said of single relations, and what became of the answer.
 
     Args:
         relations: what it was asked, the likeliest candidate's first.
-        effect: reported (nothing), confirmed, disagreed, doubted (a person has to confirm), or settled.
+        effect: what became of the answer.
         reason: why, in words.
     """
 
     relations: tuple[JudgedRelation, ...]
-    effect: Literal["reported", "confirmed", "disagreed", "doubted", "settled"]
+    effect: JudgeEffect
     reason: str
 
 

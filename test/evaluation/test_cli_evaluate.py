@@ -6,16 +6,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import cv2
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 pytest.importorskip("jinja2")
 pytest.importorskip("junitparser")
+
+from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -32,24 +32,11 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame, detections = chicks_and_cup_frame()
     cases = []
     for number in range(8):
-        folder = root / f"f{number}"
-        folder.mkdir()
-        cv2.imwrite(str(folder / "rgb.png"), frame.rgb[..., ::-1])
-        depth = np.nan_to_num(frame.depth * 1000).round().astype(np.uint16)
-        cv2.imwrite(str(folder / "depth.png"), depth)
-        camera = {"width": frame.camera.width, "height": frame.camera.height, "k": frame.camera.K.reshape(-1).tolist()}
-        (folder / "camera_info.json").write_text(json.dumps(camera))
-        objects = [{"id": d.id, "label": d.label, "box": d.box_xyxy} for d in detections]
-        (folder / "detections.json").write_text(json.dumps({"detections": objects}))
-        cases.append(_case(number, "the chick behind the cup", {"status": "OK", "id": "bonnet"}, "usual"))
-        cases.append(_case(number, "the chick", {"status": "AMBIGUOUS"}, "negative"))
-    cases.append({"frame": "f0", "instruction": "the cup"})
-    (root / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
+        write_frame(root / f"f{number}", frame, detections)
+        cases.append(case(f"f{number}", "the chick behind the cup", "bonnet", "usual"))
+        cases.append(case(f"f{number}", "the chick", None, "negative", status="AMBIGUOUS"))
+    write_cases(root, [*cases, case("f0", "the cup")])
     return root
-
-
-def _case(number: int, words: str, expect: dict[str, Any], kind: str) -> dict[str, Any]:
-    return {"frame": f"f{number}", "instruction": words, "expect": expect, "kind": [kind]}
 
 
 @pytest.fixture(scope="module")

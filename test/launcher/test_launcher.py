@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from frame_files import write_frame
 
 from spatial_vlm_ros.launcher import respawn
 from spatial_vlm_ros.nodes.__main__ import CRASHED
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import Status
 
 ANY = Callable[..., Any]
 SENTENCE = "grab me the chick behind the cup"
@@ -78,6 +81,33 @@ def test_a_simulated_world_comes_up_and_answers_and_ctrl_c_ends_it(up: ANY, grap
     assert sim.ends() == 0, sim.output
     assert not sim.alive(*children)
     assert "[resolver] [INFO]" in sim.output
+    assert "Traceback" not in sim.output
+
+
+def test_a_model_from_a_mirror_answers_live_where_torch_cannot_be_imported(
+    up: ANY, start: ANY, graph: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("torch", "transformers", "onnxruntime", "tokenizers", "onnxscript"):  # of the model that is made
+        pytest.importorskip(package)
+    from fresh_user import NAME, OPTIONS, fresh_user
+
+    frame = write_frame(tmp_path / "frame", chicks_and_cup_frame()[0])
+    with fresh_user(tmp_path / "user") as (mirror, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        got = start("-m", "spatial_vlm_ros.cli", "models", "get", NAME, "--mirror", mirror.url)
+        assert got.ends() == 0, got.output
+    sim = up("sim", f"folder:={frame}", "base_frame:=/", "grounder:=onnx", f"grounder_options:={OPTIONS}")
+    graph.until(graph.client.server_is_ready, "the action server is there")
+    sim.says("resolver is active")
+    hears_all(sim, graph)
+    goal = graph.send_goal(SENTENCE)
+    sim.until(lambda: goal.result is not None, "the result is there")
+    assert goal.name == "OK" or 30 <= Status[goal.name].code < 40, goal.result.status.message
+    assert goal.result.candidates, "boxes were found, and lifted"
+    assert sim.children()
+    sim.interrupt()
+    assert sim.ends() == 0, sim.output
     assert "Traceback" not in sim.output
 
 

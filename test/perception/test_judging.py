@@ -99,6 +99,10 @@ def test_choices_are_shown_in_both_orders_and_sides_in_the_mirrored_image_too() 
     ]  # fmt: skip
 
 
+def test_numbers_of_any_kind_are_probabilities() -> None:
+    assert check_probabilities((np.float32(0.5), 1, None), 3, "m") == (0.5, 1.0, None)  # type: ignore[arg-type]
+
+
 def test_a_model_that_takes_the_first_choice_has_no_opinion() -> None:
     assert asked(Names(), question(), question("behind"), question("inside")) == (None, None, None)
 

@@ -191,7 +191,7 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, words: str
     path.write_text(text)
     with pytest.raises(FileError, match=words) as refused:
         load_reliabilities(path)
-    assert "research.experiments.second_opinions" in refused.value.repair
+    assert "spatial-vlm calibrate" in refused.value.repair
 
 
 def test_a_missing_file_refuses_the_request_and_is_named(two_sides: Rendering, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_an_unmeasured_model_changes_nothing_and_is_reported(
     assert dataclasses.replace(answer, second_opinion=None) == alone
 
 
-@pytest.mark.parametrize("counts", [BAD, HALF, (90, 10, 0), (1, 1, 98)])
+@pytest.mark.parametrize("counts", [BAD, HALF, (90, 10, 0), (1, 1, 98), (0, 0, 3)])
 @pytest.mark.parametrize("names", ["near", "far", "cup", None])
 def test_an_unreliable_model_changes_nothing(
     asked: Asked, two_sides: Rendering, counts: tuple[int, int, int], names: str | None

@@ -374,6 +374,6 @@ class RequestQueue:
 
 
 def _grounders_time(grounder: Any) -> float:
-    """Seconds that a grounder may take by its own limits: loading, finding, and a second opinion."""
+    """Seconds that a grounder may take by its own limits: loading, finding, relations, and a second opinion."""
     loading, asking = (getattr(grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
-    return float(loading + 2.0 * asking)
+    return float(loading + 3.0 * asking)

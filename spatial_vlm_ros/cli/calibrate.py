@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm calibrate`: how often a model's second opinion is right, by relation. Loaded when it is called."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spatial_vlm_ros.cli.group import FILE, FOLDER, config_option, json_option, print_json, read_settings, write_text
+from spatial_vlm_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally
+    from spatial_vlm_ros.evaluation.reliability import OpinionTally
+    from spatial_vlm_ros.parameters import SecondOpinionConfig
+
+_SHARE = 0.8  # of a request's time, after which a model is asked about no further relation
+_START_S = 600.0  # a model may take this long to load: a person waits, and can end it
+
+
+@click.command()
+@click.argument("frames", type=FOLDER)
+@click.option("--grounder", required=True, help="Backend whose model is asked for whole phrases.")
+@click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
+@click.option("--out", type=FILE, required=True, help="File that is written, for second_opinion.reliability; with "
+              "--judge for judge.calibration.")  # fmt: skip
+@click.option("--judge", is_flag=True, help="Ask about single relations instead of whole phrases.")
+@click.option("--timeout", type=click.FloatRange(0.001), default=60.0, show_default=True, help="Of a request, seconds.")
+@config_option
+@json_option
+def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, judge: bool, timeout: float,
+              config_file: Path | None, as_json: bool) -> None:  # fmt: skip
+    """Count how often a model names the right object when it is asked for a whole phrase, by relation.
+
+    FRAMES is a folder of labelled cases, as `spatial-vlm evaluate` takes it. The model is asked for the phrase of each
+    case that expects one object; for a phrase with a relation only where another object has the same name. After three
+    failed requests in a row it is not asked any more: the file has what was counted before, and the exit code is 3.
+
+    With --judge it is asked about the relation of each such case instead: of the object that is expected, for which it
+    holds, and of the others of its name.
+
+    \b
+    Examples:
+      spatial-vlm calibrate recordings/ --grounder florence-2 --grounder-options "model=/models/Florence-2-base" \\
+          --out reliability.json
+      spatial-vlm calibrate recordings/ --grounder server \\
+          --grounder-options "model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --out reliability.json --json
+    """
+    from spatial_vlm_ros.evaluation.frame_folder import load_cases
+    from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations
+    from spatial_vlm_ros.evaluation.reliability import OpinionTally, ask_phrases
+    from spatial_vlm_ros.output import terminal as bars
+    from spatial_vlm_ros.perception import parse_options
+    from spatial_vlm_ros.perception.worker import WorkerGrounder
+
+    options, cases, config = parse_options(grounder_options), load_cases(frames), read_settings(config_file).resolver
+    name, watched = _model_of(grounder, options), bars.progress("asking")(cases)
+    tally: OpinionTally | JudgeTally = JudgeTally() if judge else OpinionTally()
+    try:
+        with WorkerGrounder(grounder, options, timeout, _START_S) as model:
+            if isinstance(tally, JudgeTally):
+                ask_relations(frames, watched, model, config, tally, _SHARE * timeout)
+            else:
+                ask_phrases(frames, watched, model, config, tally)
+    finally:
+        if isinstance(tally, JudgeTally) and (tally.said or tally.none):
+            _report_judge(name, tally, out, as_json)
+        elif isinstance(tally, OpinionTally) and tally.counts:
+            _report(name, tally, config.second_opinion, out, as_json)
+    if not tally.frames:
+        left_out = "; ".join(f"{n} where {reason}" for reason, n in tally.left_out.items())
+        repair = "add cases that expect one object by its id, docs/evaluation.md"
+        raise InputError("FRAMES", f"no case that can be counted: {left_out}", "labelled phrases", repair)
+
+
+def _model_of(backend: str, options: Mapping[str, str]) -> str:
+    """Backend and model that answer for whole phrases, for people; of a backend made of others the one that is asked.
+
+    Raises:
+        InputError: options of a part are not of the form of options.
+    """
+    from spatial_vlm_ros.perception import parse_options
+
+    for part, of_part in (("second_opinion", "second_opinion_options"), ("grounder", "options")):
+        if options.get(part):
+            return _model_of(options[part], parse_options(options.get(of_part, "")))
+    return " ".join(filter(None, (backend, options.get("model"))))
+
+
+def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Path, as_json: bool) -> None:
+    """Print what was counted, then write it: counts are not lost where the file cannot be written."""
+    from spatial_vlm_ros.evaluation import terminal
+    from spatial_vlm_ros.evaluation.reliability import reliability_json
+
+    measured = {
+        "date": _today(), "frames": len(tally.frames),
+        "cases": sum(sum(one.values()) for one in tally.counts.values()), "failed": tally.failed,
+        "left_out": dict(tally.left_out), "kinds": tally.kinds,
+    }  # fmt: skip
+    result = reliability_json(name, tally.counts, measured)
+    print_json(result) if as_json else terminal.reliability(name, tally, config)
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+
+
+def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool) -> None:
+    """The same of relations."""
+    from spatial_vlm_ros.evaluation import terminal
+    from spatial_vlm_ros.evaluation.judge_calibration import judge_json
+
+    measured = {
+        "date": _today(), "frames": len(tally.frames), "failed": tally.failed, "left_out": dict(tally.left_out),
+        "no_opinion": dict(tally.none),
+    }  # fmt: skip
+    result = judge_json(name, tally, measured)
+    print_json(result) if as_json else terminal.judge_calibration(name, tally)
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()

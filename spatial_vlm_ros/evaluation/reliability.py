@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often a model, asked for a whole phrase, names the right object: counted where the right object is known.
+
+What the counts do to an answer is in docs/second_opinion.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import ModelError, SpatialVlmError
+from spatial_vlm_ros.evaluation.answering import FolderFrames
+from spatial_vlm_ros.evaluation.frame_folder import Case
+from spatial_vlm_ros.evaluation.score import heuristic_kind
+from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.referring import Referrer, named
+from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.resolver import understood
+from spatial_vlm_ros.spatial.second_opinion import NAME, Counts, Reliabilities, names_one, relations_of, words_for
+from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, Status
+from spatial_vlm_ros.types.proportions import Share, wilson
+
+OpinionCounts = dict[str, dict[str, int]]
+"""Counts "right", "wrong" and "none" by key: what a file of reliabilities holds."""
+OUTCOMES = ("right", "wrong", "none")
+_FAILURES = 3  # so many in a row and the model is not asked any more: a server that is gone stays gone
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class OpinionTally:
+    """What was counted of one model. It grows while the model is asked, so that nothing is lost where that ends.
+
+    Attributes:
+        counts: by key of the phrase, see `second_opinion.relations_of`.
+        kinds: the same of cases of the kinds "usual" and "counter-heuristic", by "key, kind".
+        frames: names of the frames that were asked about.
+        failed: requests that failed; a failure is no opinion, and is not counted.
+        left_out: cases that were not asked, by reason.
+    """
+
+    counts: OpinionCounts = field(default_factory=dict)
+    kinds: OpinionCounts = field(default_factory=dict)
+    frames: set[str] = field(default_factory=set)
+    failed: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def count(
+        self, key: str, found: Sequence[NamedObject], detections: Sequence[Detection], ids: Collection[str],
+        overlap: float, kinds: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """Count an answer.
+
+        Args:
+            key: of the phrase, from `measured_key`.
+            found: answer of a Referrer.
+            detections: objects of the same image.
+            ids: of those that the phrase may mean.
+            overlap: `second_opinion.overlap`.
+            kinds: of the case.
+
+        Raises:
+            ModelError: the answer is no answer of a Referrer.
+        """
+        row = named(found, detections, overlap, "second opinion")
+        outcome = "none" if row is None else "right" if detections[row].id in ids else "wrong"
+        kind = heuristic_kind(kinds)
+        for table, name in ((self.counts, key), *([] if kind is None else [(self.kinds, f"{key}, {kind}")])):
+            table.setdefault(name, dict.fromkeys(OUTCOMES, 0))[outcome] += 1
+
+
+def measured_key(phrase: NounPhrase, default: FrameOfReference) -> str | None:
+    """The key that answers to a phrase are counted under.
+
+    None for phrases that mean several objects, or that say several relations: an error would not tell which of them
+    was read wrongly.
+
+    Args:
+        phrase: what is asked for.
+        default: frame of reference where none is said.
+    """
+    keys = relations_of(phrase, default)
+    return keys[0] if names_one(phrase) and len(keys) == 1 else None
+
+
+def reliability_json(model: str, counts: OpinionCounts, measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `second_opinion.reliability` names: counts of each key with their 95 % Wilson intervals.
+
+    Args:
+        model: what was measured, for people.
+        counts: of it.
+        measured: how it was measured, for people.
+    """
+    relations = {
+        key: {**one, "intervals": {outcome: [share.low, share.high] for outcome, share in shares_of(one).items()}}
+        for key, one in sorted(counts.items())
+    }
+    return {"schema": 1, "model": model, **({"measured": measured} if measured else {}), "relations": relations}
+
+
+def shares_of(counts: Mapping[str, int]) -> dict[str, Share]:
+    """Shares of the outcomes of one key."""
+    return {outcome: wilson(counts[outcome], sum(counts.values())) for outcome in OUTCOMES}
+
+
+def weight_of(counts: Mapping[str, int], config: SecondOpinionConfig) -> str:
+    """What opinions with these counts may do, in words."""
+    confusion = Reliabilities("", {NAME: Counts(**counts)}).of([NAME], config.prior)
+    if confusion is None or not confusion.informs:
+        return "reported only"
+    return "may break a tie" if confusion.settles(config.most_wrong) else "weighed"
+
+
+# ------------------------------------------------------------------------------------------------ frames from files
+
+
+@dataclass(frozen=True)
+class LabelledPhrase:
+    """A phrase whose right object is known.
+
+    Args:
+        words: that a model is asked.
+        key: that its answer is counted under.
+        ids: of the detections that it may mean.
+    """
+
+    words: str
+    key: str
+    ids: frozenset[str]
+
+
+def labelled_phrase(case: Case, detections: Sequence[Detection], config: ResolverConfig) -> LabelledPhrase | str:
+    """The phrase of a case whose answer says how reliable a model is under one key; or why it has none, in words.
+
+    A relation is measured only where another object has the same name: "the can behind the cup" with one can in view
+    is answered rightly by whoever finds cans.
+
+    Args:
+        case: with the id of the right object.
+        detections: of its frame.
+        config: for the frame of reference, and for what counts as having a name.
+    """
+    expect = case.expect
+    if expect is None or expect.id is None or expect.status is not Status.OK:
+        return "no single object is expected"
+    ids = frozenset((expect.id, *expect.id_also))
+    if not ids <= {detection.id for detection in detections}:
+        return "the expected object is not among the detections"
+    try:
+        targets = [query.target for query in understood(case.instruction)]
+    except SpatialVlmError:
+        return "the words are not understood"
+    default = config.frame_of_reference
+    words = {words_for(target, default) for target in targets}
+    key = measured_key(targets[0], default)
+    if len(words) > 1 or key is None:
+        return "several objects, relations or readings"
+    fit = label_match(targets[:1], detections)[0]
+    others = [d for d, f in zip(detections, fit, strict=True) if f >= config.decision.found and d.id not in ids]
+    if key != NAME and not others:
+        return "no other object has that name, so the relation decides nothing"
+    return LabelledPhrase(words.pop(), key, ids)
+
+
+def ask_phrases(
+    folder: str | Path, cases: Iterable[Case], referrer: Referrer, config: ResolverConfig, tally: OpinionTally
+) -> None:
+    """Ask a model for the phrase of every case that can be counted.
+
+    A request that fails is not counted, and is told in the log.
+
+    Args:
+        folder: holds the frames.
+        cases: of that folder.
+        referrer: the model.
+        config: as the resolver will use the counts.
+        tally: what is counted is added to it, also where an error ends the asking.
+
+    Raises:
+        ModelError: three requests in a row failed.
+        InputError: the model cannot be asked for a whole phrase.
+    """
+    frames, in_a_row = FolderFrames(folder), 0
+    for case in cases:
+        there = frames.load(case.frame)
+        if isinstance(there, SpatialVlmError):
+            tally.left_out[str(there)] += 1
+            continue
+        frame, detections = there
+        asked = labelled_phrase(case, detections, config)
+        if isinstance(asked, str):
+            tally.left_out[asked] += 1
+            continue
+        try:
+            found = referrer.refer(frame.rgb, asked.words)
+            tally.count(asked.key, found, detections, asked.ids, config.second_opinion.overlap, case.kind)
+        except ModelError as error:
+            tally.failed, in_a_row = tally.failed + 1, in_a_row + 1
+            if in_a_row == _FAILURES:
+                raise
+            _log.warning("%r on %s is not counted: %s", asked.words, case.frame, error)
+        else:
+            in_a_row = 0
+            tally.frames.add(case.frame)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm calibrate`, from labelled frames to what its file does to an answer of `spatial-vlm resolve`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from contract_server import Answer, Handler, fails, finds, says, serving, silent
+from frame_files import case, write_cases, write_frame
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+FRAME, SEEN = chicks_and_cup_frame()
+BOX_OF = {d.id: d.box_xyxy for d in SEEN}
+BEHIND, BEFORE = "the chick behind the cup", "the chick in front of the cup"
+SERVED = "model=tiny url={} convention=absolute probe=no retries=0"
+EMPTY = {"right": 0, "wrong": 0, "none": 0}
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def recordings(folder: Path, cases: Sequence[dict[str, Any]], frames: int = 1) -> Path:
+    for number in range(frames):
+        write_frame(folder / f"f{number}", FRAME, SEEN)
+    write_cases(folder, cases)
+    return folder
+
+
+def names(id_: str) -> Answer:
+    """A server's answer: the box of one object of the frame."""
+    return finds(("chick", BOX_OF[id_]))
+
+
+def calibrated(folder: Path, options: str, *more: str, grounder: str = "server") -> Result:
+    out = folder.parent / "reliability.json"
+    return run("calibrate", folder, "--grounder", grounder, "--grounder-options", options, "--out", out, *more)
+
+
+def counts_of(file: dict[str, Any]) -> dict[str, dict[str, int]]:
+    return {key: {name: one[name] for name in EMPTY} for key, one in file["relations"].items()}
+
+
+# ------------------------------------------------------------------------------------------------ a model server
+
+
+@pytest.mark.parametrize(
+    ("calibrating", "asked", "status", "effect"),
+    [
+        (["bonnet"], "bonnet", "OK", "confirmed"),  # measured to be right, and of the same opinion
+        (["bonnet"], "ribbon", "DISAGREEMENT", "disagreed"),
+        (["ribbon"], "ribbon", "OK", "reported"),  # measured to be wrong
+    ],
+)
+def test_what_was_counted_weighs_in_the_answers_of_resolve(
+    tmp_path: Path, calibrating: list[str], asked: str, status: str, effect: str
+) -> None:
+    folder = recordings(tmp_path / "recordings", [case(f"f{n // 20}", BEHIND, "bonnet") for n in range(40)], frames=2)
+    with serving(*(names(id_) for id_ in calibrating)) as server:
+        done = calibrated(folder, SERVED.format(server.url))
+    assert done.exit_code == 0, done.output
+    parameters = tmp_path / "parameters.yaml"
+    opinion = {"ask": True, "reliability": str(tmp_path / "reliability.json")}
+    parameters.write_text(json.dumps({"/**": {"ros__parameters": {"second_opinion": opinion}}}))
+    finder = finds(*(("chick" if id_ in ("bonnet", "ribbon") else id_, box) for id_, box in BOX_OF.items()))
+    with serving(finder) as finding, serving(names(asked)) as opining:
+        parts = f"grounder=server options='{SERVED.format(finding.url)}' second_opinion=server " \
+                f"second_opinion_options='{SERVED.format(opining.url)}'"  # fmt: skip
+        answered = run(
+            "resolve", BEHIND, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
+            folder / "f0/camera_info.json", "--grounder", "composed", "--grounder-options", parts, "--config",
+            parameters, "--json",
+        )  # fmt: skip
+    resolution = json.loads(answered.stdout)
+    told = resolution["second_opinion"]
+    assert (resolution["status"], told["effect"], told["words"]) == (status, effect, BEHIND)
+    right = 41 if calibrating == ["bonnet"] else 1
+    assert told["reliability"] == pytest.approx(right / 43, abs=1e-6)  # 40 cases and one of each outcome before
+
+
+def test_counts_model_date_frames_and_what_was_left_out_are_told(tmp_path: Path) -> None:
+    folder = recordings(
+        tmp_path / "recordings",
+        [case("f0", BEHIND, "bonnet", "usual"), case("f1", BEFORE, "ribbon"),
+         case("f1", "the chick", status="AMBIGUOUS"), case("f0", "the cup", "cup")],
+        frames=2,
+    )  # fmt: skip
+    answers = names("bonnet"), names("bonnet"), says("There are no cups in the image.")
+    with serving(*answers) as server:
+        done = calibrated(folder, SERVED.format(server.url), "--json")
+        assert [BEHIND in each.text for each in server.received] == [True, False, False]
+    assert done.exit_code == 0, done.output
+    file = json.loads((tmp_path / "reliability.json").read_text())
+    assert json.loads(done.stdout) == file
+    assert file["model"] == "server tiny"
+    assert counts_of(file) == {
+        "behind": {**EMPTY, "right": 1}, "in front of": {**EMPTY, "wrong": 1}, "name": {**EMPTY, "none": 1}
+    }  # fmt: skip
+    measured = file["measured"]
+    assert (measured["frames"], measured["cases"], measured["failed"]) == (2, 3, 0)
+    assert measured["left_out"] == {"no single object is expected": 1}
+    assert measured["kinds"] == {"behind, usual": {**EMPTY, "right": 1}}
+    assert len(measured["date"].split("-")) == 3
+
+
+def test_the_summary_for_people_names_intervals_and_weight(tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "recordings", [*[case("f0", BEHIND, "bonnet")] * 17, case("f0", "the chick")])
+    with serving(names("bonnet")) as server:
+        said = calibrated(folder, SERVED.format(server.url)).output
+    assert "behind" in said
+    assert "81.6% to 100.0%" in said  # of 17 of 17: Wilson (1927)
+    assert "may break a tie" in said
+    assert "server tiny: 17 answers on 1 frames, 0 requests failed" in said
+    assert "1 cases not asked: no single object is expected" in said
+
+
+def test_a_model_that_fails_midway_keeps_what_was_counted_and_exits_3(tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 9)
+    with serving(names("bonnet"), names("bonnet"), fails(503)) as server:
+        done = calibrated(folder, SERVED.format(server.url))
+        assert server.requests == 5  # three failures in a row
+    assert done.exit_code == 3
+    assert "MODEL_ERROR" in done.output
+    file = json.loads((tmp_path / "reliability.json").read_text())
+    assert counts_of(file) == {"behind": {**EMPTY, "right": 2}}
+    assert file["measured"]["failed"] == 3
+
+
+def test_counts_are_told_where_their_file_cannot_be_written(tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")])
+    out = tmp_path / "a file" / "reliability.json"
+    out.parent.touch()
+    with serving(names("bonnet")) as server:
+        done = run("calibrate", folder, "--grounder=server", f"--grounder-options={SERVED.format(server.url)}",
+                   "--out", out, "--json")  # fmt: skip
+    assert done.exit_code == 3
+    assert "choose a place that can be written" in done.stderr
+    assert counts_of(json.loads(done.stdout)) == {"behind": {**EMPTY, "right": 1}}
+
+
+def test_ctrl_c_keeps_what_was_counted(tmp_path: Path) -> None:
+    def interrupts(handler: Handler) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        silent(handler)
+
+    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 9)
+    with serving(names("bonnet"), interrupts) as server:
+        done = calibrated(folder, SERVED.format(server.url))
+    assert done.exit_code == 1
+    assert counts_of(json.loads((tmp_path / "reliability.json").read_text())) == {"behind": {**EMPTY, "right": 1}}
+
+
+@pytest.mark.parametrize(
+    ("cases", "grounder", "options", "said"),
+    [
+        ([case("f0", "the chick", status="AMBIGUOUS"), case("f0", "the cup")], "server", SERVED,
+         "2 where no single object is expected"),
+        ([case("f0", BEHIND, "bonnet")], "compact", "", "cannot be asked for a whole phrase"),
+        ([case("f0", BEHIND, "bonnet")], "nobody", "", "nobody"),
+    ],
+)  # fmt: skip
+def test_where_nothing_can_be_counted_nothing_is_written_and_the_reason_is_told(
+    tmp_path: Path, cases: list[dict[str, Any]], grounder: str, options: str, said: str
+) -> None:
+    if grounder == "compact":
+        pytest.importorskip("onnxruntime")
+    folder = recordings(tmp_path / "recordings", cases)
+    done = calibrated(folder, options.format("http://127.0.0.1:9/v1"), grounder=grounder)
+    assert done.exit_code == 3
+    assert said in done.output
+    assert not (tmp_path / "reliability.json").exists()
+
+
+def test_a_folder_without_cases_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    done = calibrated(tmp_path / "nowhere", "model=/nowhere", grounder="florence-2")
+    assert done.exit_code == 3
+    assert "cases.jsonl" in done.output
+
+
+def test_of_models_that_are_composed_the_one_that_is_asked_is_named(tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")])
+    with serving(names("bonnet")) as server:
+        options = f"grounder=compact second_opinion=server second_opinion_options='{SERVED.format(server.url)}'"
+        pytest.importorskip("onnxruntime")
+        assert calibrated(folder, options, grounder="composed").exit_code == 0
+    assert json.loads((tmp_path / "reliability.json").read_text())["model"] == "server tiny"
+
+
+# ------------------------------------------------------------------------------------------------ a real model class
+
+
+def test_a_model_that_learnt_one_phrase_rightly_and_one_wrongly_is_counted_so(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    import tiny_vlms
+    from tiny_vlms import Lesson
+
+    from spatial_vlm_ros.perception.backends.florence2 import REFERRING
+
+    x0, y0, x1, y1 = BOX_OF["bonnet"]
+    corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+    outline = "".join(f"<loc_{int(x / 640 * 1000)}><loc_{int(y / 480 * 1000)}>" for x, y in corners)
+    lessons = [Lesson(FRAME.rgb, REFERRING + words, outline) for words in (BEHIND, BEFORE)]
+    weights = tiny_vlms.florence_folder(tmp_path / "Florence-2-tiny", lessons)
+    folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet"), case("f0", BEFORE, "ribbon")])
+    done = calibrated(folder, f"model={weights} device=cpu max_new_tokens=40", "--json", grounder="florence-2")
+    assert done.exit_code == 0, done.output
+    file = json.loads(done.stdout)
+    assert file["model"] == f"florence-2 {weights}"
+    assert counts_of(file) == {"behind": {**EMPTY, "right": 1}, "in front of": {**EMPTY, "wrong": 1}}
+
+
+# ------------------------------------------------------------------------------------------------ single relations
+
+
+def looks(handler: Handler) -> None:
+    """Finds everything; asked where A is, it looks at the marks: red is behind where it ends higher than blue."""
+    received = handler.server.contract.received[-1]
+    if "answer" not in received.answer_schema["properties"]:
+        finds(*(("chick" if id_ in ("bonnet", "ribbon") else id_, box) for id_, box in BOX_OF.items()))(handler)
+        return
+    marks = ((received.image == colour).all(axis=2) for colour in ((230, 30, 30), (30, 60, 230)))
+    target, anchor = (int(np.nonzero(mark)[0].max()) for mark in marks)
+    says(json.dumps({"answer": "behind" if target < anchor else "in front"}))(handler)
+
+
+def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: Path) -> None:
+    folder, out = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 10), tmp_path / "judge.json"
+    parameters = tmp_path / "parameters.yaml"
+    judge = {"mode": "fuse", "calibration": str(out)}
+    parameters.write_text(json.dumps({"/**": {"ros__parameters": {"judge": judge}}}))
+    with serving(looks) as server:
+        options = ("--grounder", "server", "--grounder-options", SERVED.format(server.url) + " image=png")
+        done = run("calibrate", folder, *options, "--out", out, "--judge")
+        assert done.exit_code == 0, done.output
+        assert "weighed" in done.output
+        known = json.loads(out.read_text())["relations"]["behind"]
+        assert (known["n"], known["positive"]) == (20, 10)
+        assert known["slope"] > 0.0
+        answered = run(
+            "resolve", BEHIND, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
+            folder / "f0/camera_info.json", *options, "--config", parameters, "--json",
+        )  # fmt: skip
+    assert answered.exit_code == 0, answered.output
+    told = json.loads(answered.output)
+    assert (told["status"], told["judge"]["effect"]) == ("OK", "confirmed")
+    assert told["candidates"][0]["clauses"][0]["model_p"] > 0.8

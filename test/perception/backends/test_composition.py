@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every detector with and without masks, with every second opinion, from words to an answer: docs/backends.md.
+
+The weights are random, or know this one image by heart. What holds anyway: an answer or a refusal by what was seen and
+never an error, masks where they were asked for, and a second opinion that was asked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("tokenizers")
+pytest.importorskip("onnxscript")
+import cv2
+import tiny_families
+import tiny_vlms
+from click.testing import CliRunner
+from contract_server import Contract, finds, serving
+from frame_files import write_frame
+from tiny_models import saved_detector, saved_segmenter
+from tiny_owls import owl, published
+from tiny_vlms import Lesson
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.output.json_schema import resolution_json
+from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.backends import BACKENDS
+from spatial_vlm_ros.perception.backends.families import EVERY, ONE
+from spatial_vlm_ros.perception.backends.florence2 import REFERRING, TASKS
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import Status
+
+FRAME, SEEN = chicks_and_cup_frame()
+WIDTH, HEIGHT = 640, 480
+WORDS, SENTENCE = "the chick behind the cup", "grab the chick behind the cup"
+BOXES = {name: [d.box_xyxy for d in SEEN if d.label == name] for name in ("chick", "cup")}
+MEANT = next(d.box_xyxy for d in SEEN if d.id == "bonnet")
+DETECTORS = ("compact", "onnx", "grounding-dino", "florence-2", "vlm", "qwen-vl", "server")
+TAUGHT = ("florence-2", "vlm", "qwen-vl", "server")
+"""Those that know the image by heart, and the server that is told what to answer."""
+MASKS = ("", "sam2")
+OPINIONS = ("", "florence-2", "vlm", "server")
+WHOLE = tuple(itertools.product(DETECTORS, MASKS, OPINIONS))
+BY_WHAT_WAS_SEEN = {Status.OK, *(status for status in Status if 30 <= status.code < 40)}
+
+
+def thousandths(box: tuple[float, ...], most: int = 1000) -> list[int]:
+    return [round(value / span * most) for value, span in zip(box, (WIDTH, HEIGHT) * 2, strict=True)]
+
+
+def florence(folder: Path) -> Path:
+    def place(box: tuple[float, ...]) -> str:
+        return "".join(f"<loc_{value}>" for value in thousandths(box, 999))
+
+    x0, y0, x1, y1 = MEANT
+    lessons = [Lesson(FRAME.rgb, TASKS["detection"] + name, name + "".join(map(place, BOXES[name]))) for name in BOXES]
+    lessons += [Lesson(FRAME.rgb, REFERRING + WORDS, place((x0, y0, x1, y0)) + place((x1, y1, x0, y1)))]
+    return tiny_vlms.florence_folder(folder / "Florence-2-tiny", lessons)
+
+
+def paligemma(folder: Path) -> Path:
+    def place(box: tuple[float, ...], name: str) -> str:
+        x0, y0, x1, y1 = thousandths(box, 1023)
+        return "".join(f"<loc{value:04d}>" for value in (y0, x0, y1, x1)) + f" {name}"
+
+    asked = {**BOXES, WORDS: [MEANT]}
+    lessons = [
+        Lesson(FRAME.rgb, f"detect {name}", " ; ".join(place(box, name) for box in asked[name])) for name in asked
+    ]
+    return tiny_families.paligemma_folder(folder / "paligemma2-tiny", lessons)
+
+
+def qwen(folder: Path) -> Path:
+    """It sees 256 x 192 pixels: whole patches, and few."""
+    small = cv2.resize(FRAME.rgb, (256, 192))
+    replies = {
+        EVERY.format(name): [{"bbox_2d": thousandths(box), "label": name} for box in BOXES[name]] for name in BOXES
+    } | {ONE.format(WORDS): [{"bbox_2d": thousandths(MEANT), "label": "chick"}]}
+    lessons = [Lesson(small, question, json.dumps(reply)) for question, reply in replies.items()]
+    return tiny_vlms.qwen_folder(folder / "Qwen3-VL-tiny", "qwen3_vl", lessons)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, Contract]]:
+    """One that finds all objects, and one that names the object that is meant."""
+    everything = finds(*((name, box) for name, boxes in BOXES.items() for box in boxes))
+    with serving(everything) as finding, serving(finds(("chick", MEANT))) as naming:
+        yield {"detector": finding, "opinion": naming}
+
+
+@pytest.fixture(scope="module")
+def options(servers: dict[str, Contract], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    """Part ("detector", "masks", "opinion") and backend → its options."""
+    root, one_thread = tmp_path_factory.mktemp("parts"), "device=cpu threads=1"
+    saved = {
+        "florence-2": f"model={florence(root)} device=cpu max_new_tokens=60",
+        "vlm": f"model={paligemma(root)} device=cpu max_new_tokens=80",
+        "qwen-vl": f"model={qwen(root)} device=cpu max_new_tokens=120 longest_px=256",
+    }
+    served = {
+        part: f"model=tiny url={server.url} convention=absolute probe=no retries=0" for part, server in servers.items()
+    }
+    return {
+        ("detector", "compact"): "score=0.05 masks=no threads=1",
+        ("detector", "onnx"): f"model={published(root / 'owl', owl('owlvit'))} threshold=0.05 most=6 {one_thread}",
+        ("detector", "grounding-dino"): f"model={saved_detector(root / 'dino', 'grounding-dino', taught=False)} "
+                                        "device=cpu threshold=0.01 text_threshold=0.01 most=6",
+        ("masks", "sam2"): f"model={saved_segmenter(root / 'sam2', taught=False)} device=cpu",
+        **{(part, name): given for part in ("detector", "opinion") for name, given in saved.items()},
+        **{(part, "server"): given for part, given in served.items()},
+    }  # fmt: skip
+
+
+def composed(options: dict[tuple[str, str], str], detector: str, masks: str, opinion: str) -> dict[str, str]:
+    """Options of the backend `composed`."""
+    made = {"grounder": detector, "options": options["detector", detector]}
+    if masks:
+        made |= {"masks": masks, "masks_options": options["masks", masks]}
+    if opinion:
+        made |= {"second_opinion": opinion, "second_opinion_options": options["opinion", opinion]}
+    return made
+
+
+def check(told: dict[str, Any], detector: str, opinion: str) -> None:
+    """What holds of every answer, as JSON."""
+    assert Status[told["status"]] in BY_WHAT_WAS_SEEN, told["message"]
+    assert told["model_domain"] == ("simulated" if detector == "compact" else "unknown")
+    second = told["second_opinion"]
+    assert (second is not None) == bool(opinion)
+    if second is not None:
+        assert (second["words"], second["effect"]) == (WORDS, "reported")  # reported: no reliability is known
+    if second is not None and told["status"] == "OK":
+        assert second["named_id"] == second["geometric_id"] == told["target"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("detector", "masks", "opinion"),
+    [
+        pytest.param(*chosen, marks=() if chosen[2] == OPINIONS[DETECTORS.index(chosen[0]) % 4] else pytest.mark.slow)
+        for chosen in WHOLE
+    ],
+)
+def test_every_composition_answers_by_what_was_seen(
+    options: dict[tuple[str, str], str], servers: dict[str, Contract], detector: str, masks: str, opinion: str
+) -> None:
+    grounder = load_grounder("composed", composed(options, detector, masks, opinion))
+    resolver = Resolver(config_from({"second_opinion": {"ask": bool(opinion)}}), grounder)
+    before = servers["opinion"].requests
+    answered = resolver.look_at(FRAME).ask(SENTENCE)  # what Resolver.resolve does, with the detections
+    check(json.loads(json.dumps(resolution_json(answered.resolution))), detector, opinion)
+    assert servers["opinion"].requests - before == (opinion == "server")
+    assert answered.resolution.status is Status.OK or masks or detector not in TAUGHT
+    assert answered.detections, "thresholds are so low that something is found"
+    assert all((d.mask is not None) == bool(masks) for d in answered.detections)
+
+
+def test_the_command_line_takes_a_composition(
+    options: dict[tuple[str, str], str], tmp_path: Path, servers: dict[str, Contract]
+) -> None:
+    folder, parameters = write_frame(tmp_path / "frame", FRAME), tmp_path / "parameters.yaml"
+    parameters.write_text('{"/**": {"ros__parameters": {"second_opinion": {"ask": true}}}}')
+    files = [f"--rgb={folder}/rgb.png", f"--depth={folder}/depth.png", f"--camera-info={folder}/camera_info.json"]
+    chosen = composed(options, "onnx", "sam2", "server")
+    given = " ".join(f"{name}='{value}'" for name, value in chosen.items())
+    done = CliRunner().invoke(
+        main,
+        ["resolve", SENTENCE, *files, "--grounder=composed", f"--grounder-options={given}", f"--config={parameters}",
+         "--json"],
+    )  # fmt: skip
+    check(json.loads(done.stdout), "onnx", "server")
+    assert WORDS in servers["opinion"].received[-1].text
+
+
+def test_every_backend_is_combined() -> None:
+    assert {*DETECTORS, "sam2", "composed"} == set(BACKENDS)
+    assert set(OPINIONS) <= {"", *DETECTORS}
