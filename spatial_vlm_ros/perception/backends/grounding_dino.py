@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
+from spatial_vlm_ros.perception.backends.loading import model_folder, processor, read_json
 from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import (
     ANYTHING,
@@ -27,6 +27,7 @@ from spatial_vlm_ros.perception.backends.phrase_boxes import (
     clipped,
     grounding_of,
 )
+from spatial_vlm_ros.perception.backends.placement import on_device
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -65,7 +66,7 @@ def load(
         masks: "" or "sam2".
         masks_model: folder or id of the SAM 2 model, where masks are wanted.
         preset: see onboard.PRESETS.
-        **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings.
+        **given: fields of onboard.RuntimeSettings.
 
     Raises:
         InputError: an option out of its range.
@@ -85,7 +86,8 @@ def load(
     if kind not in CLASSES:
         repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
         raise ModelError(NAME, f"{model} holds a model of type {kind!r}", repair)
-    detector = pretrained(CLASSES[kind], model, model=NAME, device=runner.device, dtype=runner.dtype)
+    detector = runner.load(CLASSES[kind], model)
+    runner.compile(detector.model.backbone)
     grounder = GroundingDino(detector, processor(model, model=NAME), runner, thresholds)
     if runner.settings.warm_up:
         grounder.warm_up()
@@ -180,11 +182,13 @@ class GroundingDino:
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
             device, dtype = self.runner.device, self.runner.dtype
-            size = capped(dict(self._processor.image_processor.size), longest_px)
-            images = self._processor.image_processor(images=[image], size=size, return_tensors="pt").to(device)
+            prepare = self._processor.image_processor
+            size = capped(dict(prepare.size), longest_px)
+            images = prepare(images=[image], size=size, return_tensors="pt", **on_device(prepare, device))
+            images = images.to(device, non_blocking=True)
             texts = self._processor.tokenizer(
                 [joined(prompt) for prompt in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
-            ).to(device)
+            ).to(device, non_blocking=True)
             n = len(prompts)
             output = self._model(
                 pixel_values=images["pixel_values"].to(dtype).expand(n, -1, -1, -1),
