@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Claim, finish, table
+from benchmarks.random_models import save_grounding_dino
 
 FORMATS = ("fp32", "fp16", "int8")
 BASELINE = "Grounding DINO tiny, torch"
@@ -72,7 +73,7 @@ def prepare(folder: str, small: bool) -> None:
             if not (root / f"{family}_{number_format}").is_dir():
                 export_model(str(root / family), root / f"{family}_{number_format}", number_format)
     if not (root / "dino").is_dir():
-        _save_grounding_dino(root / "dino", small)
+        save_grounding_dino(root / "dino", small, (600, 800))
 
 
 def _save_owl(folder: Path, family: str, small: bool) -> None:
@@ -98,27 +99,6 @@ def _save_owl(folder: Path, family: str, small: bool) -> None:
     size = {"height": pixels["image_size"], "width": pixels["image_size"]}
     images = getattr(transformers, f"{kind}ImageProcessorPil")(size=size)
     getattr(transformers, f"{kind}Processor")(images, tokenizer).save_pretrained(folder)
-
-
-def _save_grounding_dino(folder: Path, small: bool) -> None:
-    from transformers import (
-        BertTokenizer,
-        GroundingDinoConfig,
-        GroundingDinoForObjectDetection,
-        GroundingDinoImageProcessorPil,
-        GroundingDinoProcessor,
-    )
-
-    layers = {"encoder_layers": 1, "decoder_layers": 2, "num_queries": 20} if small else {}
-    GroundingDinoForObjectDetection(GroundingDinoConfig(**layers)).save_pretrained(folder)
-    vocabulary = [f"[unused{n}]" for n in range(30522)]
-    vocabulary[0], vocabulary[100:104] = "[PAD]", ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary[1012], vocabulary[1029] = ".", "?"
-    vocabulary[2000:2004] = ["cup", "can", "box", "cat"]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    shortest, longest = (60, 80) if small else (600, 800)
-    images = GroundingDinoImageProcessorPil(size={"shortest_edge": shortest, "longest_edge": longest})
-    GroundingDinoProcessor(images, BertTokenizer(str(folder / "vocab.txt"))).save_pretrained(folder)
 
 
 def measure(backend: str, options: dict[str, str], frames: int) -> dict[str, Any]:
