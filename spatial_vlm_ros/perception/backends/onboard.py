@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype, is_out_of_memory, needed_torch
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, transformers_class, weight_files
-from spatial_vlm_ros.perception.backends.placement import QUANTIZATION, Placement, share_or_size
+from spatial_vlm_ros.perception.backends.placement import QUANTIZATION, WeightPlacement, share_or_size
 from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ _THOR_CAPABILITY = 10  # Orin has 8.7; Thor 10.1 before CUDA 13, 11.0 from it on
 
 
 @dataclass(frozen=True)
-class RuntimeSettings(Placement):
-    """How a model runs on this computer; see Placement for where its weights go.
+class RuntimeSettings(WeightPlacement):
+    """How a model runs on this computer; see WeightPlacement for where its weights go.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:1".
@@ -49,7 +49,7 @@ class RuntimeSettings(Placement):
         warm_up: run once at load, so that the first request does not pay for it, and find out how much fits in memory.
 
     Raises:
-        UnknownNameError: as Placement.
+        UnknownNameError: as WeightPlacement.
         InputError: a number out of its range, or a device beside a device_map.
     """
 
@@ -195,7 +195,7 @@ class Runner:
 
     Raises:
         DependencyError, UnknownNameError, ModelError: as `best_device` and `best_dtype`.
-        InputError: a setting that cannot apply to this model or device, see Placement.check.
+        InputError: a setting that cannot apply to this model or device, see WeightPlacement.check.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Runner:
         return loaded
 
     def check_class(self, cls: Any) -> None:
-        """Refuse a class that does not have what the settings ask for; see Placement.check_class."""
+        """Refuse a class that does not have what the settings ask for; see WeightPlacement.check_class."""
         self.settings.check_class(cls, self.model, language=self.language)
 
     def compile(self, encoder: Any) -> None:

@@ -39,7 +39,7 @@ _SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class WeightPlacement:
     """How weights are placed.
 
     Args:

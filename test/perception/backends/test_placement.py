@@ -29,7 +29,7 @@ from spatial_vlm_ros.perception.backends import devices, florence2, grounding_di
 from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino
 from spatial_vlm_ros.perception.backends.loading import check_tokens
 from spatial_vlm_ros.perception.backends.onboard import Runner, settings
-from spatial_vlm_ros.perception.backends.placement import Placement, on_device, share_or_size
+from spatial_vlm_ros.perception.backends.placement import WeightPlacement, on_device, share_or_size
 from spatial_vlm_ros.perception.backends.qwen_vl import QwenVl
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
 from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
@@ -92,14 +92,14 @@ def test_another_limit_of_memory_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="share or size"):
         settings("cpu", memory=text)
     with pytest.raises(InputError, match="memory"):
-        Placement(memory=0.0)
+        WeightPlacement(memory=0.0)
 
 
 def test_a_limit_is_a_share_of_what_the_gpu_has() -> None:
-    assert Placement(memory=0.25).share_of(8 * 10**9) == 0.25
-    assert Placement(memory=6e9).share_of(8 * 10**9) == 0.75
+    assert WeightPlacement(memory=0.25).share_of(8 * 10**9) == 0.25
+    assert WeightPlacement(memory=6e9).share_of(8 * 10**9) == 0.75
     with pytest.raises(InputError, match=r"8\.0 GB"):
-        Placement(memory=9e9).share_of(8 * 10**9)
+        WeightPlacement(memory=9e9).share_of(8 * 10**9)
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
@@ -120,12 +120,12 @@ def test_a_limit_is_a_share_of_what_the_gpu_has() -> None:
 )
 def test_what_cannot_apply_is_refused(options: Any, device: torch.device, language: bool, option: str) -> None:
     with pytest.raises(InputError, match=f"option {option}"):
-        Placement(**options).check("test", device, torch.float16, language=language)
+        WeightPlacement(**options).check("test", device, torch.float16, language=language)
 
 
 def test_flash_attention_needs_half_the_bits() -> None:
     with pytest.raises(InputError, match="float16"):
-        Placement(attn_implementation="flash_attention_2").check("test", GPU, torch.float32, language=True)
+        WeightPlacement(attn_implementation="flash_attention_2").check("test", GPU, torch.float32, language=True)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_missing_package_is_named_with_its_command(options: Any, package: str)
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
     with pytest.raises(DependencyError, match=f"pip install {package.replace('_', '-')}"):
-        Placement(**options).check("test", GPU, torch.float16, language=True)
+        WeightPlacement(**options).check("test", GPU, torch.float16, language=True)
 
 
 @pytest.mark.parametrize("given", [{"device": "cpu"}, {"device": "cuda:1"}])
@@ -172,7 +172,7 @@ def test_decoding_that_cannot_be_compiled_is_refused_by_its_class(tmp_path: Path
     with pytest.raises(InputError, match="compiles nothing on a CPU"):
         vlm.load(model=str(folder), preset="cpu", compile="yes")
     with pytest.raises(InputError, match="PaliGemmaForConditionalGeneration"):
-        Placement(compile=True).check_class(transformers.PaliGemmaForConditionalGeneration, "vlm", language=True)
+        WeightPlacement(compile=True).check_class(transformers.PaliGemmaForConditionalGeneration, "vlm", language=True)
 
 
 # ------------------------------------------------------------------------------------------------ attention, device map
@@ -210,14 +210,14 @@ def test_limits_of_memory_reach_torch_and_the_device_map(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 * 10**9, 8 * 10**9))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limit)
-    Placement(memory=0.5).limit_memory(torch.device("cuda", 1))
+    WeightPlacement(memory=0.5).limit_memory(torch.device("cuda", 1))
     assert limited == {1: 0.5}
-    Placement(memory=2e9, device_map="auto").limit_memory(GPU)
+    WeightPlacement(memory=2e9, device_map="auto").limit_memory(GPU)
     assert limited == {0: 0.25, 1: 0.25}
-    Placement().limit_memory(GPU)
+    WeightPlacement().limit_memory(GPU)
     accelerate = pytest.importorskip("accelerate")
     monkeypatch.setattr(accelerate.utils, "get_max_memory", lambda: {0: 6 * 10**9, 1: 10**9, "cpu": 5})
-    arguments = Placement(memory=2e9, device_map="auto").arguments(GPU, torch.float16)
+    arguments = WeightPlacement(memory=2e9, device_map="auto").arguments(GPU, torch.float16)
     assert arguments == {"device_map": "auto", "max_memory": {0: 2 * 10**9, 1: 10**9, "cpu": 5}}
 
 
@@ -225,7 +225,7 @@ def test_limits_of_memory_reach_torch_and_the_device_map(monkeypatch: pytest.Mon
 
 
 def test_a_quantization_reaches_the_quantizer_of_transformers(qwen: Path) -> None:
-    arguments = Placement(quantization="bnb-8bit").arguments(CPU, torch.float32)
+    arguments = WeightPlacement(quantization="bnb-8bit").arguments(CPU, torch.float32)
     assert arguments["device_map"] == {"": CPU}
     model = transformers.Qwen2_5_VLForConditionalGeneration
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -237,7 +237,7 @@ def test_a_quantization_reaches_the_quantizer_of_transformers(qwen: Path) -> Non
 
 def test_four_bits_are_nf4_and_compute_in_the_number_format_of_the_model() -> None:
     pytest.importorskip("bitsandbytes")
-    (config,) = [Placement(quantization="bnb-4bit").arguments(GPU, torch.bfloat16)["quantization_config"]]
+    (config,) = [WeightPlacement(quantization="bnb-4bit").arguments(GPU, torch.bfloat16)["quantization_config"]]
     assert (config.load_in_4bit, config.bnb_4bit_quant_type) == (True, "nf4")
     assert config.bnb_4bit_compute_dtype is torch.bfloat16
 
@@ -247,7 +247,7 @@ def test_four_bits_are_nf4_and_compute_in_the_number_format_of_the_model() -> No
 )
 def test_a_quantized_model_still_answers(qwen: Path, name: str, layer: str) -> None:
     pytest.importorskip("torchao" if name == "torchao-int8" else "bitsandbytes")
-    arguments = Placement(quantization=name).arguments(CPU, torch.bfloat16)
+    arguments = WeightPlacement(quantization=name).arguments(CPU, torch.bfloat16)
     loaded = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen, dtype=torch.bfloat16, **arguments)
     assert layer in {type(part).__name__ for part in (*loaded.modules(), *loaded.parameters())}
     if name == "bnb-4bit":
