@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 CAT = NounPhrase("cat")
 RGB = scene(20, 30, 60, 80)
 LESSONS = [Lesson(RGB, "Where is the cup?", "[]")]
+
+
+def compiles(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that has torch compile; torch.compile itself imports what torch deprecates."""
+    return pytest.mark.slow(pytest.mark.filterwarnings("ignore::DeprecationWarning")(test))
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +273,7 @@ def test_a_cache_of_fixed_size_changes_no_reply(qwen: Path) -> None:
     assert replies(grounder) == before
 
 
-@pytest.mark.slow
+@compiles
 def test_compiled_decoding_says_the_same(qwen: Path) -> None:
     """transformers compiles on a CPU only where its own tests ask for it."""
     grounder = talk(qwen, preset="cpu")
@@ -280,7 +286,7 @@ def test_compiled_decoding_says_the_same(qwen: Path) -> None:
     assert grounder._model._compiled_call is not None
 
 
-@pytest.mark.slow
+@compiles
 def test_a_compiled_detector_finds_the_same(detector: Path) -> None:
     plain, compiled = detect(detector), detect(detector, compile="yes")
     one, other = plain.ground(image(), [CAT]), compiled.ground(image(), [CAT])
@@ -290,7 +296,7 @@ def test_a_compiled_detector_finds_the_same(detector: Path) -> None:
     assert compiled._model.model.backbone._compiled_call_impl is not None
 
 
-@pytest.mark.slow
+@compiles
 def test_a_compiled_segmenter_gives_the_same_masks(tmp_path: Path) -> None:
     folder, boxes = saved_segmenter(tmp_path, taught=False), [tuple(float(side) for side in LEFT)]
     plain, compiled = segmenter(str(folder), "cpu"), segmenter(str(folder), "cpu", compile="yes")
@@ -300,7 +306,7 @@ def test_a_compiled_segmenter_gives_the_same_masks(tmp_path: Path) -> None:
     assert compiled._model.vision_encoder._compiled_call_impl is not None
 
 
-@pytest.mark.slow
+@compiles
 def test_a_compiled_florence_says_the_same(tmp_path: Path) -> None:
     folder = tiny_vlms.florence_folder(tmp_path / "florence2", LESSONS, steps=0)
     plain, compiled = (
