@@ -170,10 +170,8 @@ class WeightPlacement:
 
     def _most_memory(self) -> dict[int | str, int]:
         """Bytes by device: of GPUs as limited, of the CPU what is free, as accelerate counts it without a limit."""
-        from accelerate.utils import get_max_memory
-
         cuda = importlib.import_module("torch").cuda
-        free: dict[int | str, int] = get_max_memory()
+        free: dict[int | str, int] = importlib.import_module("accelerate.utils").get_max_memory()
         limits = {n: int(self.share_of(cuda.mem_get_info(n)[1]) * cuda.mem_get_info(n)[1]) for n in free if n != "cpu"}
         return {n: min(room, limits.get(n, room)) for n, room in free.items()}
 
