@@ -1,5 +1,5 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo demo-arm test test-fast test-all test-research lint format bench soak fuzz faults generate clean
+.PHONY: demo demo-arm test test-fast test-all test-research lint format bench gpu-check soak fuzz faults generate clean
 PY := .venv/bin/python
 
 demo:
@@ -43,6 +43,11 @@ format:
 bench:
 	@scripts/setup.sh ros sim bags bench
 	@$(PY) -m benchmarks
+
+# What models of real size cost on this machine's GPU, about ten minutes; nothing is downloaded but packages.
+gpu-check:
+	@scripts/setup.sh models
+	@$(PY) -m benchmarks gpu_check $(ARGS)
 
 soak:
 	@scripts/setup.sh ros sim

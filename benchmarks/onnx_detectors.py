@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Claim, finish, table
+from benchmarks.random_models import save_grounding_dino
 
 FORMATS = ("fp32", "fp16", "int8")
 BASELINE = "Grounding DINO tiny, torch"
@@ -74,7 +75,10 @@ def prepare(folder: str, small: bool) -> None:
     for family in (*NAMES, "grounding-dino"):
         if not (root / family).is_dir():
             torch.manual_seed(0)
-            (_save_owl if family.startswith("owl") else _save_dino)(root / family, family, small)
+            if family.startswith("owl"):
+                _save_owl(root / family, family, small)
+            else:
+                save_grounding_dino(root / family, small, (600, 800), family)
     for family, number_format in EXPORTS:
         if not (root / f"{family}_{number_format}").is_dir():
             export_model(str(root / family), root / f"{family}_{number_format}", number_format)
@@ -103,26 +107,6 @@ def _save_owl(folder: Path, family: str, small: bool) -> None:
     size = {"height": pixels["image_size"], "width": pixels["image_size"]}
     images = getattr(transformers, f"{kind}ImageProcessorPil")(size=size)
     getattr(transformers, f"{kind}Processor")(images, tokenizer).save_pretrained(folder)
-
-
-def _save_dino(folder: Path, family: str, small: bool) -> None:
-    import transformers
-
-    layers = {"encoder_layers": 1, "decoder_layers": 2, "num_queries": 20} if small else {}
-    if family == "mm-grounding-dino":  # its decoder's layers share no heads (2401.02361)
-        layers |= {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False}
-    kind = "MMGroundingDino" if family == "mm-grounding-dino" else "GroundingDino"
-    config = getattr(transformers, f"{kind}Config")(**layers)
-    getattr(transformers, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
-    vocabulary = [f"[unused{n}]" for n in range(30522)]
-    vocabulary[0], vocabulary[100:104] = "[PAD]", ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary[1012], vocabulary[1029] = ".", "?"
-    vocabulary[2000:2004] = ["cup", "can", "box", "cat"]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    shortest, longest = (60, 80) if small else (600, 800)
-    images = transformers.GroundingDinoImageProcessorPil(size={"shortest_edge": shortest, "longest_edge": longest})
-    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
-    transformers.GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
 
 
 def measure(backend: str, options: dict[str, str], frames: int) -> dict[str, Any]:

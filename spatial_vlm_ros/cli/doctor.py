@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm doctor`: what is wrong with a camera, a bag or a frame, and the repair."""
+"""`spatial-vlm doctor`: what is wrong with a camera, a bag, a frame or a grounder, and the repair."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.option("--frame", "folder", type=click.Path(file_okay=False, path_type=Path),
               help="A frame folder instead of a live camera.")  # fmt: skip
 @click.option("--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera.")
+@click.option("--grounder", default="", help="A grounder instead of a live camera: load it, and ask it once.")
+@click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
 @click.option("--namespace", default="", help="Namespace of the resolver's topics.")
 @config_option
@@ -41,12 +43,13 @@ if TYPE_CHECKING:
 @click.option("--table-height", type=float, help="Height of the table in the base frame as told, metres.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.argument("ros_args", nargs=-1, type=click.UNPROCESSED)
-def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str, config_file: Path | None,
-           camera: str, attach: bool, base_frame: str | None, table_height: float | None, as_json: bool,
-           ros_args: tuple[str, ...]) -> None:  # fmt: skip
-    """Say what is wrong with a camera's streams, a bag or a frame, and the repair.
+def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_options: str, seconds: float,
+           namespace: str, config_file: Path | None, camera: str, attach: bool, base_frame: str | None,
+           table_height: float | None, as_json: bool, ros_args: tuple[str, ...]) -> None:  # fmt: skip
+    """Say what is wrong with a camera's streams, a bag, a frame or a grounder, and the repair.
 
     Attaches to a running resolver. Where none runs, topics are those of --camera, or those given after --ros-args.
+    With --grounder its model is loaded and asked in a process of its own, within the limits of time of --config.
     Exit code 3 when something is an error.
 
     \b
@@ -56,6 +59,7 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
       spatial-vlm doctor --ros-args -r rgb/image:=/camera/camera/color/image_raw
       spatial-vlm doctor --bag run1
       spatial-vlm doctor --frame recordings/f01
+      spatial-vlm doctor --grounder onnx --grounder-options "model=owlvit-base-patch32-int8 family=owlvit"
     """
     import dataclasses
 
@@ -64,8 +68,10 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
-    if folder is not None and bag is not None:
-        raise click.UsageError("give one of --frame and --bag")
+    if sum(map(bool, (folder, bag, grounder))) > 1:
+        raise click.UsageError("give one of --frame, --bag and --grounder")
+    if grounder_options and not grounder:
+        raise click.UsageError("--grounder-options goes with --grounder")
     settings = read_settings(config_file)
     if base_frame is not None:
         settings = dataclasses.replace(settings, streams=dataclasses.replace(settings.streams, base_frame=base_frame))
@@ -73,6 +79,8 @@ def doctor(folder: Path | None, bag: Path | None, seconds: float, namespace: str
         findings, source = _of_frame(folder, settings, table_height), folder.name
     elif bag is not None:
         findings, source = _of_bag(bag, settings, table_height), bag.name
+    elif grounder:
+        findings, source = _of_grounder(grounder, grounder_options, settings), grounder
     else:
         settings, remappings = _of_camera(settings, camera)
         arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
@@ -100,6 +108,14 @@ def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[F
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 
     return examine_bag(bag, settings, table_height, robot_of(settings.streams, settings.resolver.depth))
+
+
+def _of_grounder(name: str, options: str, settings: Settings) -> list[Finding]:
+    from spatial_vlm_ros.evaluation.model_doctor import examine_grounder
+    from spatial_vlm_ros.perception import parse_options
+
+    node = settings.node
+    return examine_grounder(name, parse_options(options), node.grounder_start_timeout, node.grounder_timeout)
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:

@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
@@ -83,7 +84,8 @@ def _serve(channel: Channel) -> None:
             grounder = load_grounder(load.name, load.options)
             refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
         except Exception as error:
-            traceback.print_exc()
+            if not isinstance(error, SpatialVlmError):  # which says all in its words
+                traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
         _send(channel, Ready(refers, judge is not None, domain_of(grounder)))

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import (
+    DependencyError,
     InputError,
     ModelError,
     ModelTimeoutError,
@@ -451,6 +452,8 @@ def failed(number: int, error: Exception) -> Failed:
     elif isinstance(error, ModelError):
         kind = "timeout" if isinstance(error, ModelTimeoutError) else "model"
         words = [error.model, error.reason, error.repair]
+    elif isinstance(error, DependencyError):
+        words = ["", f"the package {error.package!r} is not installed", error.repair]
     elif isinstance(error, InputError) and not number:
         kind, words = "input", [error.what, error.got, error.expected, error.repair]
     else:

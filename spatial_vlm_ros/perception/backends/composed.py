@@ -68,7 +68,7 @@ def load(
         grounder: name of the backend that finds the objects.
         options: of that backend, "name=value name=value".
         masks: "" or "sam2": gives masks to boxes that have none.
-        masks_options: of SAM 2: model=… and the settings of onboard.Settings.
+        masks_options: of SAM 2: model=… and the settings of onboard.RuntimeSettings.
         second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, where it can be.
         second_opinion_options: of that backend.
 

@@ -37,16 +37,19 @@ def recognised(model: str, model_type: str = "") -> ModelFamily | None:
         The family; None where neither tells.
 
     Raises:
-        InputError: the name is that of several families.
+        InputError: the name is that of several families, or of another one than the model_type.
     """
     name = model.rstrip("/").rpartition("/")[2].lower()
     found = [row for row in FAMILIES.values() if re.search(row.named, name)]
     if len(found) > 1:
         several = " and ".join(row.name for row in found)
         raise InputError("option model", repr(model), "the name of one family", f"state family: it could be {several}")
-    if found:
-        return found[0]
-    return next((row for row in FAMILIES.values() if model_type in row.model_types), None)
+    told = next((row for row in FAMILIES.values() if model_type in row.model_types), None)
+    if found and told is not None and found[0].model_types and told is not found[0]:
+        got, expected = f"{model!r}, whose config.json says {model_type!r}", " or ".join(found[0].model_types)
+        repair = "give the model that the name is of, or state family, if the name is wrong"
+        raise InputError("option model", got, f"model_type {expected}", repair)
+    return found[0] if found else told
 
 
 def asked(

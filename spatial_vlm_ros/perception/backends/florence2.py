@@ -47,6 +47,9 @@ TASKS: Mapping[str, str] = MappingProxyType(
 REFERRING = "<REFERRING_EXPRESSION_SEGMENTATION>"
 """Task token by which a whole phrase is asked for; the answer is an outline."""
 
+LOCATIONS = ("<loc_0>", "<loc_999>")
+"""First and last of the tokens that places are written in."""
+
 _FINER = 1000  # post_process_generation cuts pixels to whole numbers; asked for thousandths of them it loses nothing
 _KEPT = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id", "no_repeat_ngram_size")
 _PADDING = re.compile(r"</?s>|<pad>")
@@ -75,8 +78,8 @@ def load(
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
             another way; as warm_up where it is left out.
-        **given: device, dtype, batch, budget_s, warm_up: see onboard.Settings. The model takes images of one size
-            only, so longest_px changes nothing.
+        **given: fields of onboard.RuntimeSettings. The model takes images of one size only, so longest_px changes
+            nothing.
 
     Raises:
         InputError: an option is out of its range.
@@ -89,8 +92,11 @@ def load(
     if task not in TASKS:
         raise UnknownNameError("task of Florence-2", task, TASKS)
     runner = Runner(NAME, settings(preset, **given), resizes=False)
-    weights = loading.pretrained(MODEL_CLASS, model, model=NAME, device=runner.device, dtype=runner.dtype)
-    grounder = Florence2(weights, loading.processor(model, model=NAME), runner, task, limit)
+    weights = runner.load(MODEL_CLASS, model)
+    runner.compile(weights.model.vision_tower)
+    processor = loading.processor(model, model=NAME)
+    loading.check_tokens(processor.tokenizer, (processor.image_token, *LOCATIONS), weights, model=NAME)
+    grounder = Florence2(weights, processor, runner, task, limit)
     if runner.settings.warm_up:
         grounder.warm_up()
     if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
@@ -215,7 +221,7 @@ class Florence2:
         def forward(prompts: Sequence[str], _: int) -> list[Reply]:
             inputs = self._processor(
                 images=[image] * len(prompts), text=list(prompts), return_tensors="pt", padding=True
-            ).to(self._model.device, dtype=self._model.dtype)
+            ).to(self._model.device, dtype=self._model.dtype, non_blocking=True)
             recorder = Probabilities(NAME)
             rows = self._model.generate(**inputs, logits_processor=[recorder])[:, 1:].tolist()
             return recorder.replies(rows, self._model.generation_config, self._processor.tokenizer, plain=False)

@@ -18,6 +18,7 @@ from spatial_vlm_ros.perception.backends.dino_prompts import joined, prompts_of,
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json
 from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, Thresholds, grounded, together
+from spatial_vlm_ros.perception.backends.placement import on_device
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -57,7 +58,7 @@ def load(
         masks: "" or "sam2".
         masks_model: folder or id of the SAM 2 model, where masks are wanted.
         preset: see onboard.PRESETS.
-        **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings.
+        **given: fields of onboard.RuntimeSettings.
 
     Raises:
         InputError: an option out of its range.
@@ -73,7 +74,9 @@ def load(
         option("most", most, int),
     )
     runner = Runner(NAME, settings(preset, **given))
-    detector = detector_of(model, model=NAME, device=runner.device, dtype=runner.dtype)
+    cls, unsaid = class_of(model, NAME)
+    detector = runner.load(cls, model, arguments=unsaid)
+    runner.compile(detector.model.backbone)
     grounder = GroundingDino(detector, processor(model, model=NAME), runner, thresholds)
     if runner.settings.warm_up:
         grounder.warm_up()
@@ -84,8 +87,8 @@ def load(
     return with_masks(grounder, masks, masks_model, preset, **given)
 
 
-def detector_of(path_or_id: str, *, model: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load a detector of CLASSES with its weights.
+def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
+    """The class of a folder's detector, and what its config leaves unsaid and has to be.
 
     Where the config of an MM-Grounding-DINO does not say whether the decoder's layers share their heads, they do not:
     transformers 4.55 to 4.57, which wrote such configs, had a head for each layer, as MM-Grounding-DINO and LLMDet were
@@ -95,20 +98,23 @@ def detector_of(path_or_id: str, *, model: str, device: torch.device, dtype: tor
     Args:
         path_or_id: folder, or id of the hub.
         model: the backend's name, for messages.
-        device: where it will run.
-        dtype: of its floating-point weights.
 
     Raises:
-        ModelError: the config is of another architecture.
-        DependencyError, UnknownNameError, ModelError: as `loading.pretrained`.
+        UnknownNameError: no such model.
+        ModelError: the config is of another architecture, or cannot be read.
     """
     told = read_json(model_folder(path_or_id, model=model) / "config.json", model)
     kind = str(told.get("model_type"))
     if kind not in CLASSES:
         repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
         raise ModelError(model, f"{path_or_id} holds a model of type {kind!r}", repair)
-    unsaid = {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
-    return pretrained(CLASSES[kind], path_or_id, model=model, device=device, dtype=dtype, config=unsaid)
+    return CLASSES[kind], {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
+
+
+def detector_of(path_or_id: str, *, model: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """A detector of CLASSES with its weights; arguments and errors as `loading.pretrained`."""
+    cls, unsaid = class_of(path_or_id, model)
+    return pretrained(cls, path_or_id, model=model, device=device, dtype=dtype, arguments=unsaid)
 
 
 class GroundingDino:
@@ -172,11 +178,13 @@ class GroundingDino:
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
             device, dtype = self.runner.device, self.runner.dtype
-            size = capped(dict(self._processor.image_processor.size), longest_px)
-            images = self._processor.image_processor(images=[image], size=size, return_tensors="pt").to(device)
+            prepare = self._processor.image_processor
+            size = capped(dict(prepare.size), longest_px)
+            images = prepare(images=[image], size=size, return_tensors="pt", **on_device(prepare, device))
+            images = images.to(device, non_blocking=True)
             texts = self._processor.tokenizer(
                 [joined(prompt) for prompt in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
-            ).to(device)
+            ).to(device, non_blocking=True)
             n = len(prompts)
             output = self._model(
                 pixel_values=images["pixel_values"].to(dtype).expand(n, -1, -1, -1),

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception.backends.devices import INSTALL, is_out_of_memory
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
 
 if TYPE_CHECKING:
     import torch
 
-INSTALL = install("vlm")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
-_BF16_CAPABILITY = (8, 0)  # NVIDIA's first with bfloat16 arithmetic (Ampere); older ones emulate it
+NO_ARGUMENTS: Mapping[str, Any] = MappingProxyType({})
 
 
 def pretrained(
@@ -38,7 +37,7 @@ def pretrained(
     device: torch.device,
     dtype: torch.dtype,
     also: tuple[str, ...] = (),
-    config: Mapping[str, Any] = MappingProxyType({}),
+    arguments: Mapping[str, Any] = NO_ARGUMENTS,
 ) -> Any:
     """Load a model with its weights, ready for inference.
 
@@ -49,10 +48,10 @@ def pretrained(
         device: where it will run.
         dtype: of its floating-point weights.
         also: further `model_type`s of a config whose weights fit `cls`.
-        config: values that take the place of those of config.json.
+        arguments: further ones of `from_pretrained`; with "device_map" among them it places the model itself.
 
     Returns:
-        The model on `device`, in evaluation mode.
+        The model on `device`, or as its device_map has it, in evaluation mode.
 
     Raises:
         DependencyError: torch, transformers or a package this model needs is not installed.
@@ -72,7 +71,7 @@ def pretrained(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **config,
+            **arguments,
         )
     except Exception as error:
         raise _load_error(error, folder, model) from error
@@ -81,7 +80,7 @@ def pretrained(
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise ModelError(model, f"its weights lack {shown}", f"give weights of {model_class.__name__}: {folder}")
     try:
-        return loaded.to(device).eval()
+        return loaded.eval() if "device_map" in arguments else loaded.to(device).eval()
     except RuntimeError as error:
         repair = "choose a smaller model, dtype=float16, device=cpu, or end what else uses the device"
         raise ModelError(model, f"it cannot be moved to {device}: {short(error)}", repair) from error
@@ -134,6 +133,28 @@ def transformers_class(name: str, *, model: str) -> Any:
         raise _not_installed(error, model) from error
 
 
+def check_tokens(tokenizer: Any, tokens: Sequence[str], weights: Any, *, model: str) -> None:
+    """Refuse a tokenizer that does not belong to its model; on a GPU a number without a row ends the whole process.
+
+    Args:
+        tokenizer: of transformers.
+        tokens: that the model needs.
+        weights: the model, of which the number of embeddings counts.
+        model: the backend's name, for messages.
+
+    Raises:
+        ModelError: a token is missing, or its number has no row in the model's table of embeddings.
+    """
+    rows = getattr(weights.get_input_embeddings(), "num_embeddings", math.inf)  # Molmo 2 has two tables in one
+    repair = "give the tokenizer that was saved with the model"
+    for token in tokens:
+        number = tokenizer.convert_tokens_to_ids(token)
+        if number is None or number == tokenizer.unk_token_id:
+            raise ModelError(model, f"its tokenizer has no token {token!r}", repair)
+        if number >= rows:
+            raise ModelError(model, f"its tokenizer gives {token!r} the number {number}, of {rows} rows", repair)
+
+
 def model_folder(path_or_id: str, *, model: str) -> Path:
     """The folder that holds a model's files.
 
@@ -179,56 +200,6 @@ def model_name(path_or_id: str) -> str:
     return given.resolve().name if given.is_dir() else path_or_id
 
 
-def best_device(wanted: str) -> torch.device:
-    """The device to run on.
-
-    Args:
-        wanted: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:1".
-
-    Raises:
-        DependencyError: torch is not installed.
-        UnknownNameError: another word.
-        ModelError: CUDA is wanted and not there.
-    """
-    torch = needed_torch()
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
-        return torch.device("cuda", 0) if there else torch.device("cpu")
-    if wanted == "cpu":
-        return torch.device("cpu")
-    kind, colon, index = wanted.partition(":")
-    if kind != "cuda" or (colon and not index.isdecimal()):
-        raise UnknownNameError("device", wanted, ("auto", "cpu", "cuda", "cuda:1"))
-    number = int(index or 0)
-    if number >= there:
-        repair = "use device=auto or device=cpu, or install a torch built for this machine's CUDA"
-        raise ModelError(wanted, f"torch {torch.__version__} sees {there} CUDA devices", repair)
-    return torch.device("cuda", number)
-
-
-def best_dtype(device: torch.device, wanted: str) -> torch.dtype:
-    """The number format of the weights.
-
-    Args:
-        device: where the model will run.
-        wanted: "auto" (float32 on a CPU; on CUDA bfloat16 from capability 8.0, float16 before), "float32",
-            "bfloat16" or "float16".
-
-    Raises:
-        DependencyError: torch is not installed.
-        UnknownNameError: another word.
-    """
-    torch = needed_torch()
-    if wanted not in DTYPES:
-        raise UnknownNameError("dtype", wanted, DTYPES)
-    if wanted == "auto":
-        if device.type != "cuda":
-            return torch.float32
-        newer = torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY
-        return torch.bfloat16 if newer else torch.float16
-    return getattr(torch, wanted)
-
-
 def read_json(path: Path, model: str) -> dict[str, Any]:
     """A JSON object of a model's folder.
 
@@ -246,12 +217,16 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
     return content
 
 
-def needed_torch() -> Any:
-    """The library, or how to install it."""
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
-        raise DependencyError("torch", INSTALL) from error
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files of a model's folder.
+
+    Raises:
+        ModelError: its index cannot be used.
+    """
+    single, index = (folder / name for name in WEIGHTS)
+    if single.is_file():
+        return (single,)
+    return tuple(folder / shard for shard in _shards(index)) if index.is_file() else ()
 
 
 def _cached(repository: str) -> Path | None:
@@ -271,12 +246,8 @@ def _cached(repository: str) -> Path | None:
 
 def _complete(folder: Path) -> bool:
     """Whether all weights that the folder names are in it."""
-    single, index = (folder / name for name in WEIGHTS)
-    if single.is_file():
-        return True
-    if not index.is_file():
-        return False
-    return all((folder / shard).is_file() for shard in _shards(index))
+    files = weight_files(folder)
+    return bool(files) and all(file.is_file() for file in files)
 
 
 def _shards(index: Path) -> tuple[str, ...]:
@@ -338,6 +309,9 @@ def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
     if "trust_remote_code" in str(error):
         repair = "choose a model whose code is part of transformers"
         return ModelError(model, f"{folder} needs code of its own, which is never run", repair)
+    if is_out_of_memory(error):
+        repair = "choose a smaller model, dtype=float16, or end what else uses the memory"
+        return ModelError(model, f"{folder} does not fit in memory: {short(error)}", repair)
     if type(error).__name__ == "SafetensorError":
         return ModelError(model, f"weights in {folder} are damaged: {short(error)}", "fetch the model again")
     return ModelError(model, f"{folder} cannot be loaded: {short(error)}", "check that its files belong together")

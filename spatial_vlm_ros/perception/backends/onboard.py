@@ -15,10 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.perception.backends.loading import best_device, best_dtype, needed_torch
+from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype, is_out_of_memory, needed_torch
+from spatial_vlm_ros.perception.backends.loading import (
+    NO_ARGUMENTS,
+    model_folder,
+    pretrained,
+    transformers_class,
+    weight_files,
+)
+from spatial_vlm_ros.perception.backends.placement import QUANTIZATION, WeightPlacement, share_or_size
+from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -29,19 +38,12 @@ Result = TypeVar("Result")
 SMALLER_IMAGE = 0.75  # each such rung needs about half the memory of the one before
 LEAST_LONGEST_PX = 256  # below it, objects on a table fall under a few patches of any of the models
 _TEGRA = Path("/etc/nv_tegra_release")  # present on Jetson boards only
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "NVML_SUCCESS == r",  # how the allocator of a Jetson fails, which has no NVML to ask
-)
+_THOR_CAPABILITY = 10  # Orin has 8.7; Thor 10.1 before CUDA 13, 11.0 from it on (pytorch/pytorch#175029)
 
 
 @dataclass(frozen=True)
-class RuntimeSettings:
-    """How a model runs on this computer.
+class RuntimeSettings(WeightPlacement):
+    """How a model runs on this computer; see WeightPlacement for where its weights go.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:1".
@@ -53,7 +55,8 @@ class RuntimeSettings:
         warm_up: run once at load, so that the first request does not pay for it, and find out how much fits in memory.
 
     Raises:
-        InputError: a number out of its range.
+        UnknownNameError: as WeightPlacement.
+        InputError: a number out of its range, or a device beside a device_map.
     """
 
     device: str = "auto"
@@ -64,6 +67,10 @@ class RuntimeSettings:
     warm_up: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device_map and self.device != "auto":
+            repair = "leave device or device_map out"
+            raise InputError("option device_map", f"{self.device_map} beside {self.device}", "device auto", repair)
         if self.batch < 1:
             raise InputError("batch", str(self.batch), "1 or more", "correct the option")
         if self.longest_px < LEAST_LONGEST_PX:
@@ -76,7 +83,8 @@ PRESETS: Mapping[str, RuntimeSettings] = MappingProxyType(
     {
         "cpu": RuntimeSettings("cpu", "float32", batch=1, longest_px=800, budget_s=60.0, warm_up=False),
         "desktop-cuda": RuntimeSettings("cuda", "auto", batch=8, longest_px=1333, budget_s=10.0),
-        "jetson-orin": RuntimeSettings("cuda", "float16", batch=2, longest_px=800, budget_s=20.0),
+        "jetson-orin": RuntimeSettings("cuda", "auto", batch=2, longest_px=800, budget_s=20.0),
+        "jetson-thor": RuntimeSettings("cuda", "auto", batch=4, longest_px=1333, budget_s=15.0),
     }
 )
 """Starting points by name; any field can be set apart. Sizes and batches are choices of caution, not measurements."""
@@ -87,7 +95,8 @@ def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
 
     Args:
         preset: a name of PRESETS, or "auto": what fits this computer.
-        **given: fields of Settings as texts; an empty text leaves the preset's value.
+        **given: fields of RuntimeSettings as texts; an empty text leaves the preset's value. With a device_map, the
+            device of a preset for GPUs gives way to it.
 
     Raises:
         UnknownNameError: no such preset or field.
@@ -95,13 +104,15 @@ def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
     """
     if preset != "auto" and preset not in PRESETS:
         raise UnknownNameError("preset", preset, ("auto", *PRESETS))
-    start = PRESETS[_fitting() if preset == "auto" else preset]
+    start = PRESETS[fitting_preset() if preset == "auto" else preset]
     values: dict[str, object] = {}
     for name, text in given.items():
         if name not in _READERS:
             raise UnknownNameError("setting", name, _READERS)
         if text:
             values[name] = option(name, text, _READERS[name])
+    if "device_map" in values and preset != "cpu":
+        values.setdefault("device", "auto")
     return replace(start, **values)  # type: ignore[arg-type]
 
 
@@ -114,7 +125,9 @@ def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
     try:
         return reader(text)
     except ValueError as error:
-        raise InputError(f"option {name}", repr(text), f"a {reader.__name__.strip('_')}", "correct it") from error
+        raise InputError(
+            f"option {name}", repr(text), f"a {reader.__name__.replace('_', ' ')}", "correct it"
+        ) from error
 
 
 def yes_or_no(text: str) -> bool:
@@ -129,7 +142,11 @@ def yes_or_no(text: str) -> bool:
 
 
 _READERS: Mapping[str, Callable[[str], object]] = MappingProxyType(
-    {"device": str, "dtype": str, "batch": int, "longest_px": int, "budget_s": float, "warm_up": yes_or_no}
+    {
+        **{"device": str, "dtype": str, "batch": int, "longest_px": int, "budget_s": float, "warm_up": yes_or_no},
+        **{"attn_implementation": str, "compile": yes_or_no, "device_map": str, "quantization": str},
+        "memory": share_or_size,
+    }
 )
 
 
@@ -179,10 +196,12 @@ class Runner:
         model: the backend's name, for messages.
         settings: of this computer.
         resizes: whether the model takes images of any size, so that a smaller one saves memory.
+        language: whether it is a language model, which writes what it sees.
         clock: seconds that only grow.
 
     Raises:
         DependencyError, UnknownNameError, ModelError: as `best_device` and `best_dtype`.
+        InputError: a setting that cannot apply to this model or device, see WeightPlacement.check.
     """
 
     def __init__(
@@ -191,13 +210,49 @@ class Runner:
         settings: RuntimeSettings,
         *,
         resizes: bool = True,
+        language: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.model, self.settings, self.resizes = model, settings, resizes
+        self.model, self.settings, self.resizes, self.language = model, settings, resizes, language
         self.device: torch.device = best_device(settings.device)
-        self.dtype: torch.dtype = best_dtype(self.device, settings.dtype)
+        self.dtype: torch.dtype = best_dtype(self.device, settings.dtype, language=language)
+        settings.check(model, self.device, self.dtype, language=language)
         self._clock = clock
         self.top = Rung(settings.batch, settings.longest_px)
+
+    def load(
+        self,
+        cls: str | type[Any],
+        path_or_id: str,
+        also: tuple[str, ...] = (),
+        arguments: Mapping[str, Any] = NO_ARGUMENTS,
+    ) -> Any:
+        """The model as the settings have it; arguments as `loading.pretrained`, those of the settings are added.
+
+        Raises:
+            DependencyError, UnknownNameError, ModelError: as `loading.pretrained`.
+            InputError: the class, or the GPU, does not have what the settings ask for.
+            ModelError: the weights do not fit in memory.
+        """
+        found = transformers_class(cls, model=self.model) if isinstance(cls, str) else cls
+        self.check_class(found)
+        self._check_room(model_folder(path_or_id, model=self.model))
+        self.settings.limit_memory(self.device)
+        arguments = {**arguments, **self.settings.arguments(self.device, self.dtype)}
+        where = {"device": self.device, "dtype": self.dtype}
+        loaded = pretrained(found, path_or_id, model=self.model, also=also, arguments=arguments, **where)
+        if self.settings.device_map:
+            self.device = loaded.device  # of its first layer, which takes the inputs
+        return loaded
+
+    def check_class(self, cls: Any) -> None:
+        """Refuse a class that does not have what the settings ask for; see WeightPlacement.check_class."""
+        self.settings.check_class(cls, self.model, language=self.language)
+
+    def compile(self, encoder: Any) -> None:
+        """Have torch compile an image encoder when it runs for the first time, where the settings ask for it."""
+        if self.settings.compile:
+            encoder.compile()
 
     def warm_up(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> float:
         """Run once with no limit of time; requests then start at the rung that fitted; gives the seconds it took.
@@ -260,11 +315,25 @@ class Runner:
         except Exception as error:
             if is_out_of_memory(error):
                 return None
-            repair = "load it anew; where it stays, try device=cpu dtype=float32"
-            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", repair) from error
+            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", self._repair(error)) from error
         if len(results) != len(batch):
             raise ModelError(self.model, f"{len(results)} results for {len(batch)} items", "mend the backend")
         return results
+
+    def _check_room(self, folder: Path) -> None:
+        """Refuse weights that do not fit: in RAM, through which they go to a GPU unless quantized, and on the GPU."""
+        bits, ram = self.settings.quantization, free_memory()
+        needed = weight_bytes(weight_files(folder), QUANTIZATION[bits][1] if bits else self.dtype.itemsize)
+        cuda, rooms = needed_torch().cuda, dict[str, int | None]()
+        if self.settings.device_map:
+            gpus = sum(cuda.mem_get_info(number)[0] for number in range(cuda.device_count()))
+            rooms["all devices"] = None if ram is None else ram + gpus
+        elif self.device.type == "cuda":
+            rooms[str(self.device)] = cuda.mem_get_info(self.device)[0]
+        if not bits and not self.settings.device_map:
+            rooms["cpu"] = ram
+        for where, free in rooms.items():
+            check_room(self.model, needed, free, where)
 
     def free(self) -> None:
         """Give memory that nothing uses back to the device."""
@@ -273,6 +342,14 @@ class Runner:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _repair(self, error: Exception) -> str:
+        """What to do about a failure that is no lack of memory."""
+        if "no kernel image" in str(error):
+            return "this torch is not built for this GPU: install one that is, or use device=cpu"
+        if self.settings.compile:
+            return "set compile=no; where it stays, try dtype=float32 or device=cpu"
+        return "load it anew; where it stays, try dtype=float32 or device=cpu"
 
     def _check_time(self, started: float, budget_s: float, done: int, of: int) -> None:
         spent = self._clock() - started
@@ -285,15 +362,6 @@ class Runner:
         reason = f"out of memory on {self.device}; tried {', '.join(map(str, tried))}"
         repair = "use a smaller model or dtype=float16, end what else uses the memory, or run it on another computer"
         return ModelError(self.model, reason, repair)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of torch, CUDA or Python says that memory ran out."""
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def check_finite(model: str, **outputs: torch.Tensor) -> None:
@@ -313,8 +381,15 @@ def check_finite(model: str, **outputs: torch.Tensor) -> None:
             raise ModelError(model, reason, "use dtype=float32 or bfloat16, or fetch the weights again")
 
 
-def _fitting() -> str:
+def fitting_preset() -> str:
+    """Name of the preset that fits this computer.
+
+    Raises:
+        DependencyError: torch is not installed.
+    """
     torch = needed_torch()
     if not torch.cuda.is_available():
         return "cpu"
-    return "jetson-orin" if _TEGRA.exists() else "desktop-cuda"
+    if not _TEGRA.exists():
+        return "desktop-cuda"
+    return "jetson-thor" if torch.cuda.get_device_capability()[0] >= _THOR_CAPABILITY else "jetson-orin"

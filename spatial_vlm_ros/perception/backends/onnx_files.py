@@ -47,12 +47,15 @@ class _Damaged(Exception):
     """The bytes are not what an ONNX file has."""
 
 
-def check_graph(path: Path, model: str) -> None:
+def check_graph(path: Path, model: str) -> int:
     """Refuse a file that is no whole ONNX model, or that makes ONNX Runtime read files outside the model's folder.
 
     Args:
         path: an .onnx file; its external data lie in the folder of that file, or below it.
         model: the backend's name, for messages.
+
+    Returns:
+        Bytes of the file and of those that hold its external data.
 
     Raises:
         ModelError: no such file, another suffix, cut off, no ONNX, external data outside the folder or missing,
@@ -65,6 +68,7 @@ def check_graph(path: Path, model: str) -> None:
             looked = _Look(data, path, model)
             looked.over("model", (0, len(data)), 0)
             looked.judge()
+            return len(data) + sum(looked.external.values())
     except FileNotFoundError as error:
         raise ModelError(model, f"{path} is missing", "give the model's whole folder") from error
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
@@ -80,6 +84,9 @@ class _Look:
         data: its bytes.
         path: where it lies.
         model: for messages.
+
+    Attributes:
+        external: file of external data → its bytes.
     """
 
     def __init__(self, data: mmap.mmap, path: Path, model: str) -> None:
@@ -87,6 +94,7 @@ class _Look:
         self._graphs = 0
         self._used: set[str] = set()
         self._own: set[str] = set()
+        self.external: dict[Path, int] = {}
 
     def over(self, kind: str, span: Span, depth: int) -> None:
         """Read a message and those within it."""
@@ -146,6 +154,7 @@ class _Look:
             raise _Damaged("external data before the beginning of their file")
         if not file.is_file() or file.stat().st_size < first + length:
             raise self._refusal(f"needs {location}, which is missing or not whole", _AGAIN)
+        self.external[file] = file.stat().st_size
 
     def _refusal(self, reason: str, repair: str) -> ModelError:
         return ModelError(self._model, f"{self._path} {reason}", repair)

@@ -16,6 +16,7 @@ from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, Unkn
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.loading import short
 from spatial_vlm_ros.perception.backends.onnx_files import check_graph
+from spatial_vlm_ros.perception.backends.weights import check_room, free_memory
 
 NAME = "onnx"
 INSTALL = install("onnx")
@@ -101,13 +102,13 @@ class OnnxGraph:
 
     Raises:
         DependencyError: onnxruntime is not installed.
-        ModelError: the file is refused by `check_graph` or ONNX Runtime, has other inputs or outputs, or the device
-            is not there.
+        ModelError: the file is refused by `check_graph` or ONNX Runtime, does not fit in memory, has other inputs or
+            outputs, or the device is not there.
     """
 
     def __init__(self, path: Path, inputs: Sequence[str], outputs: Sequence[str], device: OnnxDevice) -> None:
         self.path, self._outputs = path, list(outputs)
-        check_graph(path, NAME)
+        check_room(NAME, check_graph(path, NAME), free_memory(), "cpu")
         self._session = _session(path, device)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         device.check(self.providers)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
-from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, read_json
+from spatial_vlm_ros.perception.backends.loading import model_folder, read_json
 from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.owl_inputs import (
@@ -81,7 +81,8 @@ def load(
     if kind not in CLASSES:
         repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
         raise ModelError(NAME, f"{model} holds a model of type {kind!r}", repair)
-    detector = pretrained(CLASSES[kind], model, model=NAME, device=runner.device, dtype=runner.dtype)
+    detector = runner.load(CLASSES[kind], model)
+    runner.compile(getattr(detector, kind).vision_model)
     prepare = preparation(kind, image_config(folder, NAME), detector.config.vision_config.image_size)
     tokens = tokens_for(detector.config.text_config, model, model=NAME)
     grounder = OwlDetector(detector, prepare, tokens, runner, thresholds, prompt)

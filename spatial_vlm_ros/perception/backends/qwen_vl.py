@@ -19,11 +19,14 @@ from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import FAMILIES as ROWS
 from spatial_vlm_ros.perception.backends.onboard import Runner, RuntimeSettings, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.placement import on_device
 from spatial_vlm_ros.perception.backends.prompts import token_limit
 from spatial_vlm_ros.perception.backends.word_model import WordModel, conversation
 from spatial_vlm_ros.perception.probing_backends import check_convention
 
-if TYPE_CHECKING:  # it needs torch
+if TYPE_CHECKING:
+    import torch
+
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 NAME = "qwen-vl"
@@ -75,8 +78,7 @@ def load(
         attention: what attention to the image is multiplied by: a number (ScalingVis), or the path of a calibration
             (AdaptVis) of the model that `loading.model_name` names. Questions are then asked one by one.
         allow_untrained: "yes" or "no": put on what the checkpoint was not trained with.
-        **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings. `batch` phrases are asked at
-            once.
+        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` goes with no remedy.
 
     Raises:
         InputError: an option is out of its range, or does not fit another or the model.
@@ -89,7 +91,9 @@ def load(
     """
     limit = token_limit(max_new_tokens)
     run = settings(preset, **given)
-    runner = Runner(NAME, _one_by_one(run, given.get("batch", "")) if attention else run)
+    if run.compile and (norm_dose or positions or attention):
+        raise InputError("option compile", "yes together with a remedy", "no", "leave compile or the remedy out")
+    runner = Runner(NAME, _one_by_one(run, given.get("batch", "")) if attention else run, language=True)
     loading.transformers_class("AttentionMaskInterface", model=NAME)  # what remedies need, or how to get it
     from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, read_attention, treat
 
@@ -104,7 +108,7 @@ def load(
     if kind not in FAMILIES:
         raise UnknownNameError("model_type of a Qwen-VL model", kind, FAMILIES)
     family = FAMILIES[kind]
-    weights = loading.pretrained(family.model_class, model, model=NAME, device=runner.device, dtype=runner.dtype)
+    weights = runner.load(family.model_class, model)
     base = loading.transformers_class(family.processor_class, model=NAME)
     processor = loading.processor(model, model=NAME, cls=without_videos(base))
     applied = treat(weights, requested, folder, processor.tokenizer)
@@ -148,7 +152,7 @@ class QwenVl(WordModel):
         if not processor.chat_template:
             raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
         family = next(row for row in ROWS.values() if "qwen-vl" in row.in_process and row.convention == convention)
-        prepare = QwenPrompts(processor)
+        prepare = QwenPrompts(processor, runner.device)
         super().__init__(NAME, model, processor, family, convention, prepare, runner, max_new_tokens, answering)
 
     @property
@@ -166,10 +170,11 @@ class QwenPrompts:
 
     Args:
         processor: Qwen2_5_VLProcessor or Qwen3VLProcessor.
+        device: where the model runs.
     """
 
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
+    def __init__(self, processor: Any, device: torch.device) -> None:
+        self._processor, self._images = processor, on_device(processor.image_processor, device)
 
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
@@ -182,7 +187,7 @@ class QwenPrompts:
             return_tensors="pt",
             processor_kwargs={
                 "text_kwargs": {"padding": True, "padding_side": "left"},
-                "images_kwargs": {"size": _areas(dict(images.size), image.size, longest_px)},
+                "images_kwargs": {"size": _areas(dict(images.size), image.size, longest_px), **self._images},
             },
         )
         _, down, across = (int(n) * int(images.patch_size) for n in inputs["image_grid_thw"][0])

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
-from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, short
+from spatial_vlm_ros.perception.backends.loading import model_folder, short
 from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
@@ -227,7 +227,7 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
         masks: "" for none, or a name of KINDS.
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
         preset: see onboard.PRESETS.
-        **given: see onboard.Settings; longest_px is not used.
+        **given: fields of onboard.RuntimeSettings; longest_px is not used.
 
     Raises:
         UnknownNameError: no such kind of masks, preset, setting or model.
@@ -251,7 +251,8 @@ def segmenter(model: str, preset: str = "auto", **given: str) -> Segmenter:
     """Load SAM 2; arguments and errors as `with_masks`."""
     runner = Runner(NAME, settings(preset, **given), resizes=False)
     prepare = preparation(model_folder(model, model=NAME))
-    loaded = pretrained("Sam2Model", model, model=NAME, device=runner.device, dtype=runner.dtype, also=_SAME_WEIGHTS)
+    loaded = runner.load("Sam2Model", model, also=_SAME_WEIGHTS)
+    runner.compile(loaded.vision_encoder)
     made = Segmenter(loaded, prepare, runner)
     if runner.settings.warm_up:
         made.warm_up()
@@ -266,7 +267,7 @@ def load(*, grounder: str, model: str, options: str = "", preset: str = "auto", 
         model: folder or id of the SAM 2 model.
         options: of that backend, "name=value name=value".
         preset: see onboard.PRESETS.
-        **given: of SAM 2; see onboard.Settings.
+        **given: of SAM 2; fields of onboard.RuntimeSettings.
 
     Raises:
         InputError, UnknownNameError, DependencyError, ModelError: as `load_grounder` and `with_masks`.

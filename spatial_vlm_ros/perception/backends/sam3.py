@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
-from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained
+from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import (
     ANYTHING,
@@ -73,7 +73,8 @@ def load(
     likely = option("mask_threshold", mask_threshold, float)
     runner = Runner(NAME, settings(preset, **given), resizes=False)
     prepare = preparation(model_folder(model, model=NAME), model=NAME)
-    loaded = pretrained("Sam3Model", model, model=NAME, device=runner.device, dtype=runner.dtype, also=_SAME_WEIGHTS)
+    loaded = runner.load("Sam3Model", model, also=_SAME_WEIGHTS)
+    runner.compile(loaded.vision_encoder)
     tokens = tokens_for(loaded.config.text_config, model, model=NAME)
     grounder = ConceptDetector(loaded, prepare, tokens, runner, thresholds, likely)
     if runner.settings.warm_up:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from spatial_vlm_ros.errors import UnknownNameError
-from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends import devices, loading
 from spatial_vlm_ros.perception.backends.qwen_vl import without_videos
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES
@@ -25,8 +25,8 @@ def load(
 
     Args:
         model: folder with config, safetensors weights and processor, or a hub id.
-        device: see loading.best_device.
-        dtype: see loading.best_dtype.
+        device: see devices.best_device.
+        dtype: see devices.best_dtype.
         template: prompt with "{question}" and the mark of the image; empty = the chat template of the processor.
         lead: put before each candidate.
 
@@ -44,10 +44,9 @@ def load(
     kind = str(loading.read_json(folder / "config.json", model).get("model_type"))
     if kind not in ARCHITECTURES:
         raise UnknownNameError("model_type", kind, ARCHITECTURES)
-    place = loading.best_device(device)
-    weights = loading.pretrained(
-        "AutoModelForImageTextToText", model, model=model, device=place, dtype=loading.best_dtype(place, dtype)
-    )
+    place = devices.best_device(device)
+    number_format = devices.best_dtype(place, dtype, language=True)
+    weights = loading.pretrained("AutoModelForImageTextToText", model, model=model, device=place, dtype=number_format)
     cls = without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"
     processor = loading.processor(model, model=model, cls=cls)
     treat(weights, RequestedRemedies(), folder, processor.tokenizer)

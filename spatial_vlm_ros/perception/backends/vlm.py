@@ -10,19 +10,23 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import AUTO_CLASS, FAMILIES, ModelFamily
 from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
 from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.placement import LANGUAGE_OPTIONS, on_device
 from spatial_vlm_ros.perception.backends.point_objects import mask_model_of
 from spatial_vlm_ros.perception.backends.prompts import token_limit
 from spatial_vlm_ros.perception.backends.qwen_vl import QwenPrompts, without_videos
 from spatial_vlm_ros.perception.backends.word_model import PreparePrompts, WordModel, conversation
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.probing_backends import check_convention
+
+if TYPE_CHECKING:
+    import torch
 
 NAME = "vlm"
 
@@ -32,6 +36,9 @@ _QWEN = {
     "qwen3_vl_moe": "Qwen3VLProcessor",
 }
 """`model_type` → class of its processor, whose half for videos is left out."""
+_BY_SERVER = "serve it with a program that has its code, and use the backend server"
+_TOKENS = {"paligemma": ("<loc0000>", "<loc1023>")}
+"""`model_type` → tokens that its places are written in."""
 
 
 def load(
@@ -62,8 +69,7 @@ def load(
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
             another way; as warm_up where it is left out.
-        **given: device, dtype, batch, longest_px, budget_s, warm_up: see onboard.Settings. `batch` phrases are asked at
-            once.
+        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once.
 
     Raises:
         InputError: an option is out of its range, the family is not known and prompt and convention are not stated, or
@@ -76,20 +82,24 @@ def load(
         ConventionError: the model writes places in another way.
     """
     limit = token_limit(max_new_tokens)
-    runner = Runner(NAME, settings(preset, **given))
+    runner = Runner(NAME, settings(preset, **given), language=True)
     folder = loading.model_folder(model, model=NAME)
-    kind = str(loading.read_json(folder / "config.json", NAME).get("model_type"))
+    config = loading.read_json(folder / "config.json", NAME)
+    kind = str(config.get("model_type"))
     row = asked(loading.model_name(model), family=family, prompt=prompt, convention=convention, model_type=kind)
     if row is None:
         raise InputError(
             "option prompt", "nothing", "a text with {}", f"state prompt, or family: {', '.join(FAMILIES)}"
         )
-    _check_loadable(row, kind, folder.name)
+    _check_loadable(row, folder.name)
+    runner.check_class(_class_of(kind, folder.name, brings_code="auto_map" in config))
     warn_of_one(row, model)
-    maker = mask_model_of(masks, masks_model, row, preset=preset, **given)
+    shared = {name: value for name, value in given.items() if name not in LANGUAGE_OPTIONS}
+    maker = mask_model_of(masks, masks_model, row, preset=preset, **shared)
     processor = loading.processor(model, model=NAME, cls=_processor_class(kind))  # the first to say what is missing
-    prepare = _preparation(processor, kind, row)
-    weights = loading.pretrained(AUTO_CLASS, model, model=NAME, device=runner.device, dtype=runner.dtype)
+    prepare = _preparation(processor, kind, row, runner.device)
+    weights = runner.load(AUTO_CLASS, model)
+    loading.check_tokens(processor.tokenizer, _TOKENS.get(kind, ()), weights, model=NAME)
     grounder = WordModel(NAME, weights, processor, row, row.convention, prepare, runner, limit, masks=maker)
     if runner.settings.warm_up:
         grounder.warm_up()
@@ -101,8 +111,8 @@ def load(
 class ChatPrompts:
     """Makes inputs by a processor's chat template; a PreparePrompts."""
 
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
+    def __init__(self, processor: Any, device: torch.device) -> None:
+        self._processor, self._images = processor, on_device(processor.image_processor, device)
 
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
@@ -113,7 +123,10 @@ class ChatPrompts:
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            processor_kwargs={"text_kwargs": {"padding": True, "padding_side": "left"}},
+            processor_kwargs={
+                "text_kwargs": {"padding": True, "padding_side": "left"},
+                "images_kwargs": self._images,
+            },
         )
         return inputs, shown.size
 
@@ -121,8 +134,8 @@ class ChatPrompts:
 class TaskPrompts:
     """Makes inputs of models without conversations, PaliGemma's: the image, then the prompt; a PreparePrompts."""
 
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
+    def __init__(self, processor: Any, device: torch.device) -> None:
+        self._processor, self._images = processor, on_device(processor.image_processor, device)
 
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
@@ -132,6 +145,7 @@ class TaskPrompts:
             text=[f"{self._processor.image_token}{prompt}" for prompt in prompts],
             padding=True,
             padding_side="left",
+            **self._images,
         )
         inputs.pop("labels", None)  # what it is trained on
         return inputs.convert_to_tensors("pt"), shown.size
@@ -143,22 +157,32 @@ def reduced(image: Any, longest_px: int) -> Any:
     return image if scale >= 1.0 else image.resize(tuple(max(1, round(side * scale)) for side in image.size))
 
 
-def _check_loadable(row: ModelFamily, kind: str, folder: str) -> None:
-    """Refuse a model that this backend cannot load, with what can.
+def _check_loadable(row: ModelFamily, folder: str) -> None:
+    """Refuse a model of a family that this backend cannot load, with what can.
 
     Raises:
-        ModelError: another backend or a server is for it, or the installed transformers has no code for it.
+        ModelError: another backend or a server is for it.
     """
-    by_server = "serve it with a program that has its code, and use the backend server"
     if row.name in FAMILIES and NAME not in row.in_process:
-        repair = f"use the backend {row.in_process[0]}" if row.in_process else by_server
+        repair = f"use the backend {row.in_process[0]}" if row.in_process else _BY_SERVER
         raise ModelError(NAME, f"{folder} is of the family {row.name}: {row.why_not}", repair)
+
+
+def _class_of(kind: str, folder: str, *, brings_code: bool) -> Any:
+    """The class of transformers for a `model_type`.
+
+    Raises:
+        DependencyError: torch or transformers is not installed.
+        ModelError: the installed transformers has no code for it.
+    """
     loading.transformers_class(AUTO_CLASS, model=NAME)
-    auto = importlib.import_module("transformers.models.auto.modeling_auto")
-    if kind not in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+    names = importlib.import_module("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    if kind not in names:
         version = importlib.import_module("transformers").__version__
         reason = f"transformers {version} has no code for the model_type {kind!r} of {folder}"
-        raise ModelError(NAME, reason, f"{by_server}, or update transformers")
+        reason += ", and code that comes with a model is never run" if brings_code else ""
+        raise ModelError(NAME, reason, f"{_BY_SERVER}, or update transformers")
+    return loading.transformers_class(names[kind], model=NAME)
 
 
 def _processor_class(kind: str) -> Any:
@@ -169,7 +193,7 @@ def _processor_class(kind: str) -> Any:
     return "AutoProcessor"
 
 
-def _preparation(processor: Any, kind: str, row: ModelFamily) -> PreparePrompts:
+def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.device) -> PreparePrompts:
     """What makes the inputs of a model.
 
     Raises:
@@ -177,14 +201,14 @@ def _preparation(processor: Any, kind: str, row: ModelFamily) -> PreparePrompts:
         InputError: the convention is of a resized image, and the processor does not tell its size.
     """
     if kind in _QWEN:
-        prepare: PreparePrompts = QwenPrompts(processor)
+        prepare: PreparePrompts = QwenPrompts(processor, device)
     elif CONVENTIONS[row.convention].unit == "resized":
         repair = "state the convention absolute, if its pixels are those of the image that is given"
         raise InputError("option convention", row.convention, f"another one for a model of type {kind}", repair)
     elif kind == "paligemma":
-        return TaskPrompts(processor)
+        return TaskPrompts(processor, device)
     else:
-        prepare = ChatPrompts(processor)
+        prepare = ChatPrompts(processor, device)
     if not processor.chat_template:
         raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
     return prepare

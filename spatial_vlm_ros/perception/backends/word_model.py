@@ -7,6 +7,7 @@ A reply is data: it is parsed strictly, never evaluated, and none of it is put i
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -16,6 +17,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.families import ModelFamily
+from spatial_vlm_ros.perception.backends.loading import check_tokens
 from spatial_vlm_ros.perception.backends.onboard import Runner
 from spatial_vlm_ros.perception.backends.point_objects import (
     NO_MASKS,
@@ -39,6 +41,7 @@ from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, ended_
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 _WARM_UP_TOKENS = 8
+_CACHE_STEP = 256  # tokens; prompts of nearly the same length share a size of the cache, and what was compiled for it
 _log = logging.getLogger(__name__)
 
 
@@ -85,7 +88,7 @@ class WordModel:
         probed: whether a probe has confirmed the convention.
 
     Raises:
-        ModelError: the model has no end-of-reply token.
+        ModelError: the model has no end-of-reply token, or its tokenizer no token for images.
     """
 
     def __init__(
@@ -104,7 +107,10 @@ class WordModel:
         self.name, self.family, self.runner, self._masks = name, family, runner, masks
         self._model, self._processor, self._convention = model, processor, CONVENTIONS[convention]
         self._prepare, self._answering, self.probed = prepare, answering, False
+        if getattr(processor, "image_token", None):
+            check_tokens(processor.tokenizer, (processor.image_token,), model, model=name)
         model.generation_config = greedy(model, processor.tokenizer, max_new_tokens)
+        self._longest = max_new_tokens
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for every category once, and match the boxes to the phrases; see `grounding`.
@@ -221,7 +227,7 @@ class WordModel:
             raise ModelError(self.name, f"it gives points where boxes were asked for: {shown!r}", repair)
         return tuple(replace(one, score=reply.score) for one in found)
 
-    def _forward(self, rgb: Rgb, **limits: int) -> Callable[[Sequence[str], int], list[tuple[Reply, tuple[int, int]]]]:
+    def _forward(self, rgb: Rgb, **limits: Any) -> Callable[[Sequence[str], int], list[tuple[Reply, tuple[int, int]]]]:
         """What the runner calls with a batch of prompts and a longest side.
 
         It gives the replies, each with (width, height) of the image as the processor resized it, pixels.
@@ -232,11 +238,14 @@ class WordModel:
 
         def forward(prompts: Sequence[str], longest_px: int) -> list[tuple[Reply, tuple[int, int]]]:
             prepared, resized = self._prepare(image, prompts, longest_px)
-            inputs = prepared.to(self._model.device, dtype=self._model.dtype)
-            recorder = Probabilities(self.name)
+            inputs = prepared.to(self.runner.device, dtype=self._model.dtype, non_blocking=True)
+            recorder, length = Probabilities(self.name), inputs["input_ids"].shape[1]
+            if self.runner.settings.compile:
+                room = math.ceil((length + self._longest) / _CACHE_STEP) * _CACHE_STEP
+                limits.update(cache_implementation="static", max_cache_len=room)
             with self._answering(inputs["input_ids"]):
                 ids = self._model.generate(**inputs, logits_processor=[recorder], **limits)
-            rows = ids[:, inputs["input_ids"].shape[1] :].tolist()
+            rows = ids[:, length:].tolist()
             ends, tokenizer = self._model.generation_config, self._processor.tokenizer
             marked = self.family.special_places  # with special tokens, which must stay; those that end a reply go
             replies = recorder.replies(rows, ends, tokenizer, plain=not marked)

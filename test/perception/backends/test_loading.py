@@ -26,13 +26,8 @@ from transformers import BertConfig, BertModel
 
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.perception.backends.loading import (
-    best_device,
-    best_dtype,
-    pretrained,
-    processor,
-    transformers_class,
-)
+from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype
+from spatial_vlm_ros.perception.backends.loading import pretrained, processor, transformers_class
 
 CPU = torch.device("cpu")
 SHA = "0123456789abcdef0123456789abcdef01234567"

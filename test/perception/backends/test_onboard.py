@@ -17,6 +17,7 @@ pytest.importorskip("transformers")
 import torch
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
+from spatial_vlm_ros.perception.backends.devices import is_out_of_memory
 from spatial_vlm_ros.perception.backends.onboard import (
     LEAST_LONGEST_PX,
     PRESETS,
@@ -25,7 +26,6 @@ from spatial_vlm_ros.perception.backends.onboard import (
     RuntimeSettings,
     capped,
     check_finite,
-    is_out_of_memory,
     settings,
 )
 
