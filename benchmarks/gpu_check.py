@@ -80,7 +80,7 @@ class Row:
         dtype: of the weights.
         attention: what transformers chose.
         compile: "yes" or "no".
-        load_s: seconds to load it from the disk, whose cache is warm.
+        load_s: seconds to load libraries and weights, with a warm disk cache.
         warm_up_s: seconds of the warm-up, compiling included.
         median_s: seconds of a request, median.
         p95_s: the same, 95th percentile.
