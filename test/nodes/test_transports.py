@@ -62,7 +62,7 @@ def test_a_node_without_shared_memory_is_found_by_others(discovery: str, other: 
 @pytest.mark.parametrize(
     ("chosen", "kept"),
     [
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/home/user/own.xml"}, True),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "own.xml"}, True),
         ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, True),
         ({"ROS_STATIC_PEERS": "10.0.0.7"}, True),
         ({}, False),

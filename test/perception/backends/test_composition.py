@@ -27,7 +27,8 @@ from click.testing import CliRunner
 from contract_server import Contract, finds, serving
 from frame_files import write_frame
 from tiny_models import saved_detector, saved_segmenter
-from tiny_owls import owl, published
+from tiny_owls import owl, published, saved_owl
+from tiny_sam3 import sam3, saved_sam3
 from tiny_vlms import Lesson
 
 from spatial_vlm_ros.cli.main import main
@@ -46,12 +47,13 @@ WIDTH, HEIGHT = 640, 480
 WORDS, SENTENCE = "the chick behind the cup", "grab the chick behind the cup"
 BOXES = {name: [d.box_xyxy for d in SEEN if d.label == name] for name in ("chick", "cup")}
 MEANT = next(d.box_xyxy for d in SEEN if d.id == "bonnet")
-DETECTORS = ("compact", "onnx", "grounding-dino", "florence-2", "vlm", "qwen-vl", "server")
+DETECTORS = ("compact", "onnx", "grounding-dino", "florence-2", "vlm", "qwen-vl", "server", "owl", "sam3")
 TAUGHT = ("florence-2", "vlm", "qwen-vl", "server")
 """Those that know the image by heart, and the server that is told what to answer."""
 MASKS = ("", "sam2")
 OPINIONS = ("", "florence-2", "vlm", "server")
-WHOLE = tuple(itertools.product(DETECTORS, MASKS, OPINIONS))
+OWN_MASKS = "sam3"
+WHOLE = tuple(one for one in itertools.product(DETECTORS, MASKS, OPINIONS) if one[0] != OWN_MASKS or not one[1])
 BY_WHAT_WAS_SEEN = {Status.OK, *(status for status in Status if 30 <= status.code < 40)}
 
 
@@ -116,6 +118,8 @@ def options(servers: dict[str, Contract], tmp_path_factory: pytest.TempPathFacto
         ("detector", "onnx"): f"model={published(root / 'owl', owl('owlvit'))} threshold=0.05 most=6 {one_thread}",
         ("detector", "grounding-dino"): f"model={saved_detector(root / 'dino', 'grounding-dino', taught=False)} "
                                         "device=cpu threshold=0.01 text_threshold=0.01 most=6",
+        ("detector", "owl"): f"model={saved_owl(root / 'owl-torch', 'owlvit')} device=cpu threshold=0.05 most=6",
+        ("detector", "sam3"): f"model={saved_sam3(root / 'sam3', sam3())} device=cpu threshold=0.05 most=6",
         ("masks", "sam2"): f"model={saved_segmenter(root / 'sam2', taught=False)} device=cpu",
         **{(part, name): given for part in ("detector", "opinion") for name, given in saved.items()},
         **{(part, "server"): given for part, given in served.items()},
@@ -162,7 +166,7 @@ def test_every_composition_answers_by_what_was_seen(
     assert servers["opinion"].requests - before == (opinion == "server")
     assert answered.resolution.status is Status.OK or masks or detector not in TAUGHT
     assert answered.detections, "thresholds are so low that something is found"
-    assert all((d.mask is not None) == bool(masks) for d in answered.detections)
+    assert all((d.mask is not None) == (bool(masks) or detector == OWN_MASKS) for d in answered.detections)
 
 
 def test_the_command_line_takes_a_composition(
