@@ -17,6 +17,7 @@ from spatial_vlm_ros.errors import ModelError, SpatialVlmError, TransformUnavail
 from spatial_vlm_ros.nodes.perception.graph import twins_around
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
+from spatial_vlm_ros.nodes.shared_memory import removed_ports
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, RGB, SECOND
 
@@ -180,7 +181,13 @@ class Health:
         return {"newest transform behind the newest image [s]": f"{(newest_ns - known_ns) / SECOND:.3f}"}
 
     def _graph(self, active: bool) -> DiagnosticStatus:
-        """What exists twice."""
+        """What exists twice, and whether others reach this node at all."""
+        removed = removed_ports()
+        if removed:
+            words = (
+                f"another process removed its shared memory ({', '.join(removed)}): those that use shared memory do "
+            )
+            return self._status("graph", DiagnosticStatus.ERROR, words + "not reach this node; start it again", {})
         topics = self._queue.frames.topics.values() if active else ()
         twins = twins_around(self._node, topics, self._node.get_fully_qualified_name())
         said = "; ".join(f"{twin.found}: {twin.repair}" for twin in twins)
