@@ -9,7 +9,6 @@ and what measurement says clearly is never turned into its contrary.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.spatial.model_evidence import ModelEvidence, PairKey, is_upright, pair_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS
@@ -33,7 +33,6 @@ from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, Judg
 MOST_CANDIDATES = 4
 """Candidates whose relations are asked about, the likeliest ones."""
 _OPEN = (Status.LOW_CONFIDENCE, Status.AMBIGUOUS)
-_LARGEST_FILE = 1 << 20  # bytes
 _EDGE = 1e-6  # a model's probabilities are taken to be at least so far from 0 and 1
 _FAR = 30.0  # log-odds beyond which a probability is 0 or 1 for a computer, too
 _RIDGE = 1e-3  # keeps the slope finite where all probabilities are alike
@@ -112,22 +111,9 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
     Raises:
         FileError: the file is missing, too large, or not of that form.
     """
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_LARGEST_FILE + 1)
-        if len(text) > _LARGEST_FILE:
-            raise FileError(path, f"more than {_LARGEST_FILE} bytes", _REPAIR)
-        value: Any = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-    if not isinstance(value, dict) or not {"schema", "model", "relations"} <= set(value) or value["schema"] != 1:
-        raise FileError(path, "no object of schema 1 with model and relations", _REPAIR)
-    if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
-        raise FileError(path, "a model that is no text, or relations that are no object", _REPAIR)
-    found = {name: _calibration(path, name, one) for name, one in value["relations"].items()}
-    return JudgeCalibrations(value["model"], MappingProxyType(found))
+    model, relations = read_measured(path, _REPAIR)
+    found = {name: _calibration(path, name, one) for name, one in relations.items()}
+    return JudgeCalibrations(model, MappingProxyType(found))
 
 
 def _calibration(path: str | Path, name: str, value: Any) -> JudgeCalibration:

@@ -9,7 +9,6 @@ docs/second_opinion.md has the formulas and figures.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from spatial_vlm_ros.spatial import superlatives, wording
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, other_frames, usable
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import FLOOR, calibrated, state_of
+from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.relations import RELATIONS
@@ -31,7 +31,6 @@ from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, Rel
 
 NAME = "name"
 """Key of phrases that say no relation and no order."""
-_LARGEST_FILE = 1 << 20  # bytes
 _ROUNDING = 1e-9  # probabilities of equal counts, which are sums, differ by less
 _REPAIR = "measure it with `spatial-vlm calibrate`, or write it as docs/second_opinion.md says"
 
@@ -108,23 +107,9 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
     Raises:
         FileError: the file is missing, too large, or not of that form.
     """
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_LARGEST_FILE + 1)
-        if len(text) > _LARGEST_FILE:
-            raise FileError(path, f"more than {_LARGEST_FILE} bytes", _REPAIR)
-        value: Any = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-    names = {"schema", "model", "relations"}
-    if not isinstance(value, dict) or set(value) - {"measured"} != names or value["schema"] != 1:
-        raise FileError(path, "no object of schema 1 with model and relations", _REPAIR)
-    if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
-        raise FileError(path, "a model that is no text, or relations that are no object", _REPAIR)
-    counts = {name: _counts(path, name, one) for name, one in value["relations"].items()}
-    return Reliabilities(value["model"], MappingProxyType(counts))
+    model, relations = read_measured(path, _REPAIR)
+    counts = {name: _counts(path, name, one) for name, one in relations.items()}
+    return Reliabilities(model, MappingProxyType(counts))
 
 
 def _counts(path: str | Path, name: str, value: Any) -> Counts:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of what was measured of a model, relation by relation: one form for all that `spatial-vlm calibrate` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import FileError
+
+_LARGEST_FILE = 1 << 20  # bytes
+_NAMES = {"schema", "model", "relations"}
+
+
+def read_measured(path: str | Path, repair: str) -> tuple[str, dict[str, Any]]:
+    """The model's name, for people, and what was measured by relation; "measured" is for people, and is not read.
+
+    Args:
+        path: of a file {"schema": 1, "model": "…", "relations": {…}}.
+        repair: how to get a good one.
+
+    Raises:
+        FileError: the file is missing, too large, or not of that form.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_LARGEST_FILE + 1)
+        if len(text) > _LARGEST_FILE:
+            raise FileError(path, f"more than {_LARGEST_FILE} bytes", repair)
+        value: Any = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(path, f"{type(error).__name__}: {error}", repair) from error
+    if not isinstance(value, dict) or set(value) - {"measured"} != _NAMES or value["schema"] != 1:
+        raise FileError(path, "no object of schema 1 with model and relations", repair)
+    if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
+        raise FileError(path, "a model that is no text, or relations that are no object", repair)
+    return value["model"], value["relations"]
