@@ -87,14 +87,13 @@ class HardwareDouble(Node):
     Attributes:
         joints: read them under `lock`.
         moved: time.monotonic() of the last cycle in which a joint moved; 0 = none has.
-        late: seconds by which the loop has been behind at most, as on a machine that stood still; cycles are made up.
     """
 
     def __init__(self, joints: dict[str, float], context: Context | None = None) -> None:
         super().__init__("joint_state_broadcaster", context=context)
         self.joints = {name: Joint(at, at) for name, at in joints.items()}
         self.lock = threading.RLock()
-        self.moved, self._moved, self.late = 0.0, -math.inf, 0.0
+        self.moved, self._moved = 0.0, -math.inf
         self.silent = False  # publishes no joint states
         self._controllers: list[Controlled] = []
         self._states = self.create_publisher(JointState, "joint_states", 10)
@@ -145,7 +144,6 @@ class HardwareDouble(Node):
         begun = time.monotonic()
         while not self._ended.wait(PERIOD) and self.context.ok():
             with self.lock:
-                self.late = max(self.late, time.monotonic() - begun - self._cycle * PERIOD)
                 while begun + self._cycle * PERIOD <= time.monotonic():
                     self._step()
             self._tell()
