@@ -14,8 +14,8 @@ from spatial_vlm_ros.geometry.segmentation import depth_gap, raised_pixels
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
-SHARED = 0.5
-"""Overlap (IoU) of the surfaces at two points from which it is one surface, and nothing tells its objects apart."""
+BEYOND = 1.25
+"""Times its reach within which a surface must not go on: one that does is larger than was looked at."""
 SURROUNDINGS = 0.1
 """Metres around a point in which the support is looked for, before anything is known of the object's size."""
 
@@ -40,8 +40,9 @@ def with_surfaces(
     """Detections whose pointed ones have the connected surface at their point for a mask, and the box around it.
 
     A pointed detection stays as it is, too small to be measured, where nothing says how far its object reaches: where
-    no support is known, its point lies on the support or on nothing measured, or another point lies on the same
-    surface. Objects that touch and differ in depth by less than a step are one surface, which one point cannot tell.
+    no support is known, its point lies on the support or on nothing measured, the surface goes on beyond
+    `lift.point_reach`, or it meets that at another point. Objects that touch and differ in depth by less than a step
+    are one surface, which one point cannot tell.
 
     Args:
         frame: rectified frame; depth in metres.
@@ -61,7 +62,7 @@ def with_surfaces(
     alone = {
         row: mask
         for row, mask in surfaces.items()
-        if mask.any() and not any(_shared(mask, other) for n, other in surfaces.items() if n != row)
+        if mask.any() and not any((mask & other).any() for n, other in surfaces.items() if n != row)
     }
     return tuple(
         replace(one, mask=alone[row], box_xyxy=box_around(alone[row])) if row in alone else one
@@ -92,8 +93,12 @@ def _surface(
     depth = _depth_near(frame, x, y)
     if depth is None:
         return np.zeros(frame.depth.shape, np.bool_)
-    step = float(depth_gap(depth, depth_config, lift_config))
-    return surface_at(frame.depth, frame.camera.K, (x, y), step=step, reach=lift_config.point_reach, of=raised)
+    step, reach = float(depth_gap(depth, depth_config, lift_config)), lift_config.point_reach
+    within, wider = (
+        surface_at(frame.depth, frame.camera.K, (x, y), step=step, reach=metres, of=raised)
+        for metres in (reach, BEYOND * reach)
+    )
+    return within if np.array_equal(within, wider) else np.zeros_like(within)
 
 
 def _depth_near(frame: RgbdFrame, x: float, y: float) -> float | None:
@@ -101,7 +106,3 @@ def _depth_near(frame: RgbdFrame, x: float, y: float) -> float | None:
     near = frame.depth[max(0, int(y) - NEAREST) : int(y) + NEAREST + 1, max(0, int(x) - NEAREST) : int(x) + NEAREST + 1]
     measured = near[np.isfinite(near)]
     return float(np.median(measured)) if len(measured) else None
-
-
-def _shared(one: Mask, other: Mask) -> bool:
-    return bool(np.count_nonzero(one & other) >= SHARED * np.count_nonzero(one | other))

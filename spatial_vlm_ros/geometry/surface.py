@@ -119,7 +119,7 @@ def visible_surface(
 
     nothing = np.empty((0, 3), np.float32)
     if detection.pointed and detection.mask is None and part.size <= _POINT_PIXELS:
-        why = "it touches another object, lies flat on its support, or no support is seen"
+        why = "it touches another object, is too large, lies flat on its support, or no support is seen"
         return surface(nothing, f"nothing tells how far it reaches from the point that the model put on it: {why}")
     if measured < config.min_pixels or measured < config.min_valid_fraction * wanted:
         return surface(nothing, f"only {measured} of its {wanted} pixels have measured depth")

@@ -79,15 +79,23 @@ def test_an_object_that_a_point_does_not_bound_is_refused_with_the_reason(least:
     assert "nothing tells how far it reaches from the point that the model put on it" in answer.message
 
 
-def test_the_reach_bounds_the_surface() -> None:
+def test_a_surface_that_goes_on_beyond_the_reach_is_not_cut_there() -> None:
     point = centred(DETECTIONS[0])
     (whole,) = surfaces(FRAME, point)
-    support = find_support(FRAME, DETECTIONS, DEPTH, None)
-    (part,) = with_surfaces(FRAME, (point,), support, DEPTH, replace(LIFT, point_reach=0.015))
     assert whole.mask is not None
-    assert part.mask is not None
-    assert 0 < part.mask.sum() < whole.mask.sum()
-    assert not (part.mask & ~whole.mask).any()
+    support = find_support(FRAME, DETECTIONS, DEPTH, None)
+    assert with_surfaces(FRAME, (point,), support, DEPTH, replace(LIFT, point_reach=0.015)) == (point,)
+
+
+def test_two_points_far_apart_on_one_surface_place_none_of_them() -> None:
+    first = centred(DETECTIONS[0])
+    (whole,) = surfaces(FRAME, first)
+    x0, _, x1, _ = whole.box_xyxy
+    _, y0, _, y1 = first.box_xyxy
+    ends = [
+        replace(first, id=name, box_xyxy=(x - 1, y0, x + 1, y1)) for name, x in (("left", x0 + 4), ("right", x1 - 4))
+    ]
+    assert surfaces(FRAME, *ends) == tuple(ends)
 
 
 def test_a_mask_of_another_detection_is_not_taken() -> None:
