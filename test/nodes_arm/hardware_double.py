@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -184,13 +184,9 @@ class Spun:
         self._stops: list[Callable[[], None]] = []
         self._before: list[Callable[[], None]] = []
 
-    def spin(self, *nodes: Node, threads: int = 1) -> None:
+    def spin(self, *nodes: Node) -> None:
         """Spin nodes together."""
-        executor: Any = (
-            SingleThreadedExecutor(context=self.context)
-            if threads == 1
-            else MultiThreadedExecutor(num_threads=threads, context=self.context)
-        )
+        executor = SingleThreadedExecutor(context=self.context)
         for node in nodes:
             executor.add_node(node)
 

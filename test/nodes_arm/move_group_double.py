@@ -23,6 +23,7 @@ import dataclasses
 import math
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,6 @@ from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from octomap_msgs.msg import OctomapWithPose
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
@@ -83,7 +83,9 @@ class MoveGroupDouble:
         clients = Node("moveit_simple_controller_manager", context=context)
         # execute:70-74: so has the action, in a callback group; rclpy's executors take nodes
         actions = Node("move_group_execute_trajectory", context=context)
-        self.state = RobotState(self.node, ARM_JOINTS)
+        # planning_scene_monitor.cpp:105-119, 245-248, 658-666, 1364: a private node with a thread of its own
+        monitor = Node("move_group_private", context=context)
+        self.state = RobotState(monitor, ARM_JOINTS)
         self.handle = ControllerHandle(clients, controller)
         say = self.node.get_logger().info
         self.execution = ExecutionManager(self.state, {ARM_JOINTS: self.handle}, say)
@@ -96,13 +98,10 @@ class MoveGroupDouble:
         self._plans: dict[bytes, Future] = {}
         self._jobs = Jobs(self.node)
         self.node.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)
-        # planning_scene_monitor.cpp:105-119, 245-248, 658-666: a private node with a thread of its own
-        monitor = Node("move_group_private", context=context)
         monitor.create_service(GetPlanningScene, "get_planning_scene", self._on_get)
-        self.node.create_subscription(  # manager:201-206: a group of its own, ServicesQoS: reliable, 10 deep
-            String, "trajectory_execution_event", self._on_event, QoSProfile(depth=10),
-            callback_group=MutuallyExclusiveCallbackGroup(),
-        )  # fmt: skip
+        # manager:201-206: ServicesQoS: reliable, 10 deep; a group of its own, which is a thread here
+        self._events = ThreadPoolExecutor(max_workers=1)
+        self.node.create_subscription(String, "trajectory_execution_event", self._on_event, QoSProfile(depth=10))
         self._servers = [
             ActionServer(
                 self.node, MoveGroup, "move_action", self._planned,
@@ -112,13 +111,16 @@ class MoveGroupDouble:
         ]  # fmt: skip
         # They end in this order: first what tells that it lives; rclcpp ends all at once when its context is shut down.
         self._spun.spin(monitor)
-        self._spun.spin(self.node, threads=4)  # move_group.cpp:314-329
+        # move_group.cpp:314-329: upstream on several threads. rclpy's executor of several queues a callback again and
+        # again until a thread takes it, and a stop event would wait behind that for seconds.
+        self._spun.spin(self.node)
         self._spun.spin(clients)
         self._spun.spin(actions)
 
     def close(self) -> None:
         """End."""
         self._spun.close()
+        self._events.shutdown()
         forget(self)
 
     @property
@@ -159,7 +161,7 @@ class MoveGroupDouble:
         """manager:343-359."""
         self.node.get_logger().info(f"Received event '{message.data}'")
         if message.data == "stop":
-            self.execution.stop()
+            self._events.submit(self.execution.stop)
         else:
             self.node.get_logger().warning(f"Unknown event type: '{message.data}'")
 
