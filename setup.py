@@ -38,6 +38,7 @@ setup(
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
             "nodes/fastdds_udp.xml",
+            "nodes/fastdds_udp_localhost.xml",
             "perception/model_store/models.json",
         ]
     },

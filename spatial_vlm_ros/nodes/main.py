@@ -24,7 +24,8 @@ _ONE = 1.0  # s within which two signals count as one
 _TURN = 0.02  # s: longest turn of a node that is ending
 _LAST_ANSWERS = 2.0  # s for answering the clients that wait, once the node is told to end
 _IMAGES = "fastdds_images.xml"  # our own profile: shared memory for images
-_UDP = Path(__file__).with_name("fastdds_udp.xml")
+_UDP, _UDP_LOCALHOST = (Path(__file__).with_name(f"fastdds_udp{where}.xml") for where in ("", "_localhost"))
+_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # the second up to Iron
 _ON_THE_WAY = 0.3  # s for a client that has just heard of acceptance to ask for its result
 
@@ -53,9 +54,15 @@ def without_shared_memory() -> None:
     Who is killed within Fast DDS's shared memory may leave a lock there, for which those who publish to it wait some
     seconds: controllers, too. A profile of the user's own stays as it is.
     """
-    chosen = [name for name in _PROFILES if os.environ.get(name)]
-    if all(Path(os.environ[name]).name == _IMAGES for name in chosen):
-        os.environ.update(dict.fromkeys(chosen or _PROFILES, str(_UDP)))
+    if not os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps").startswith("rmw_fastrtps"):
+        return
+    chosen, profile = [name for name in _PROFILES if os.environ.get(name)], _UDP
+    if any(Path(os.environ[name]).name != _IMAGES for name in chosen):
+        return
+    if os.environ.get(_RANGE, "").upper() == "LOCALHOST" and not os.environ.get("ROS_STATIC_PEERS"):
+        # For that range rmw_fastrtps adds shared memory to any profile: ours says the same of discovery without it.
+        profile, os.environ[_RANGE] = _UDP_LOCALHOST, "SYSTEM_DEFAULT"
+    os.environ.update(dict.fromkeys(chosen or _PROFILES, str(profile)))
 
 
 def _run(module: str, name: str, args: list[str] | None = None, alive: str = "", shared_memory: bool = True) -> int:
