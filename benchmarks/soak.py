@@ -70,10 +70,7 @@ class Soak:
         self.done: Counter[str] = Counter()
         self._random = random.Random(SEED)
         self._cancels: list[tuple[float, Goal]] = []
-        profile = qos.services(10 * LARGEST_BURST)  # of one client: rclpy's own 10 lose replies to a burst
-        names = ("goal", "result", "cancel")
-        profiles = {f"{name}_service_qos_profile": profile for name in names}
-        self._client = ActionClient(bench.node, ResolveInstruction, "resolve", **profiles)
+        self._client = ActionClient(bench.node, ResolveInstruction, "resolve", **qos.action_services())
         bench.until(self._client.server_is_ready, "the action")
         for service in (
             "send_goal",

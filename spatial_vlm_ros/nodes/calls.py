@@ -28,6 +28,7 @@ from rclpy.qos import qos_profile_action_status_default
 from unique_identifier_msgs.msg import UUID
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
+from spatial_vlm_ros.nodes import qos
 
 _LOOK = 0.02  # s: how often a waiting thread looks whether it is to give up
 _GONE = 3.0  # s without the server before it counts as gone; graphs of loaded machines flicker
@@ -271,7 +272,7 @@ class Action(Server):
         before: Callable[[bytes], None] | None = None,
     ) -> None:  # fmt: skip
         self._before = before
-        self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group)
+        self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group, **qos.action_services())
         self._form, self._stop_timeout = form, stop_timeout
         self._states: dict[bytes, int] = {}  # of the goals that the server tells of, ours among them
         topic, profile = f"{name}/_action/status", qos_profile_action_status_default

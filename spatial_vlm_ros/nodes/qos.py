@@ -20,9 +20,13 @@ def images(reliability: str = "best_effort") -> QoSProfile:
     return _profile(5, reliability == "reliable")
 
 
-def services(depth: int) -> QoSProfile:
-    """Services that may be asked by many at once: rclpy keeps 10 requests and replies by default."""
-    return _profile(depth, True)
+def action_services() -> dict[str, QoSProfile]:
+    """Services of an action for a server or a client of rclpy, which may be asked by many at once.
+
+    rclpy keeps 10 requests and replies by default. A client hears the replies to all clients, and drops those of others
+    only when it takes them (rmw_fastrtps 9.2.0, rmw_response.cpp): in a burst its own may be pushed out by theirs.
+    """
+    return dict.fromkeys([f"{name}_service_qos_profile" for name in ("goal", "result", "cancel")], _profile(100, True))
 
 
 TRANSFORMS = _profile(100, True)

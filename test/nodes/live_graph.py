@@ -132,7 +132,7 @@ class Graph:
 
         def make(context: Context) -> Node:
             node = rclpy.create_node(name, context=context)
-            made.append(ActionClient(node, ResolveInstruction, "resolve"))
+            made.append(ActionClient(node, ResolveInstruction, "resolve", **qos.action_services()))
             return node
 
         node = self.spin(make)

@@ -18,6 +18,7 @@ from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 
 from spatial_vlm_ros.errors import InputError, StaleInputError
+from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
 from spatial_vlm_ros.types import Status
 
@@ -48,7 +49,7 @@ class Asker:
         self._node, self._action, self._patience = node, action, patience
         self._seen = time.monotonic()  # when the server was last there
         self._goal: Any = None  # the reply to the goal that was sent last
-        self._client = ActionClient(node, ResolveInstruction, action)
+        self._client = ActionClient(node, ResolveInstruction, action, **qos.action_services())
 
     def wait_for_server(self, patience: float) -> None:
         """Wait until the action is offered.

@@ -51,7 +51,6 @@ from spatial_vlm_ros.types import ANSWERS, Status
 NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
 POLL = 0.02  # s: how often a request that waits looks at the time
 DIAGNOSTICS_PERIOD = 1.0  # s
-BURST = 100  # goals, cancellations or results that may come at once: rclpy's own 10 lose some of a burst of 20
 SAID_AGAIN = 5.0  # s between two reports of a message that cannot be taken in
 
 
@@ -162,9 +161,7 @@ class ResolverNode(LifecycleNode):
             goal_callback=self._on_goal,
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
-            goal_service_qos_profile=qos.services(BURST),
-            result_service_qos_profile=qos.services(BURST),
-            cancel_service_qos_profile=qos.services(BURST),
+            **qos.action_services(),
             result_timeout=10 + qos.ODD,
         )
         jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
