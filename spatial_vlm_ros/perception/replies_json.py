@@ -3,11 +3,13 @@
 
     [{"bbox_2d": [x0, y0, x1, y1], "label": "mug", "score": 0.9}]   {"point_2d": [x, y], "label": "mug"}
     [[x0, y0, x1, y1], …]   [x0, y0, x1, y1]   [(x, y), …]   (x, y), (x, y)
+    mug[[x0, y0, x1, y1], …]
     {"objects": [{"x_min": x0, "y_min": y0, "x_max": x1, "y_max": y1}]}   {"points": [{"x": x, "y": y}]}
 
 Qwen2.5-VL and Qwen3-VL write `bbox_2d` and `point_2d`, Gemini `box_2d` and `point`; RoboPoint and RoboRefer tuples;
-Moondream named corners. What is nearly JSON is read as JSON: single quotes, commas before a closing bracket, Python's
-None, True and False. Where a list as a whole still is not JSON its items are read one by one.
+Moondream named corners. InternVL's `<ref>mug</ref><box>[[…]]</box>` has no tags where special tokens are left out of
+the text. What is nearly JSON is read as JSON: single quotes, commas before a closing bracket, Python's None, True and
+False. Where a list as a whole still is not JSON its items are read one by one.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from spatial_vlm_ros.perception.replies_scan import (
@@ -58,6 +61,7 @@ _TOKENS = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _WORDS = {"None": "null", "True": "true", "False": "false"}
+_NAME = re.compile(r"\s*([^\W\d_][^\[\]{}()<>:;,.\n]{0,79})")
 _PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\](){},]', re.DOTALL)
 _WRAPPED = re.compile(r'\{\s*"(?:' + "|".join(WRAPPERS) + r')"\s*:\s*(\[.*\])\s*,?\s*\}', re.DOTALL)
 
@@ -75,6 +79,9 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
     Raises:
         Unreadable: several answers, or no answer.
     """
+    pieces = tuple(pieces)
+    if named := _named_lists(text, pieces):
+        return named
     lists: list[tuple[Item, ...]] = []
     singles: list[Item] = []
     last: ReplyPiece | None = None
@@ -92,6 +99,21 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
     if not lists and not singles:
         raise Unreadable("it holds no list of places")
     return lists[0] if lists else tuple(singles)
+
+
+def _named_lists(text: str, pieces: Sequence[ReplyPiece]) -> tuple[Item, ...]:
+    """Items of a reply that is nothing but lists of places, each directly after its name; none where it is not."""
+    items: list[Item] = []
+    end = 0
+    for piece in pieces:
+        name = _NAME.fullmatch(text, end, piece.start)
+        if name is None or not piece.body.startswith("[[") or not is_numeric(piece.body):
+            return ()
+        label = name.group(1)
+        read = _read(piece)[0]
+        items.extend(replace(item, label=label) if isinstance(item, WrittenPlace) else item for item in read)
+        end = piece.end
+    return () if text[end:].strip(_BETWEEN + ".") else tuple(items)
 
 
 def is_numeric(body: str) -> bool:

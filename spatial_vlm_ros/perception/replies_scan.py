@@ -78,6 +78,11 @@ class ReplyPiece:
     attributes: tuple[tuple[str, str], ...] = field(default=())
 
 
+_ROLE = re.compile(r"^[ \t]*assistant[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_IN_PARTS = re.compile(
+    r"""\{\s*["']thinking["']\s*:.*["']answer["']\s*:\s*(["'])(?P<answer>[^"']*)\1\s*\}""", re.DOTALL
+)
+_CONTINUED = re.compile(r'"(?:bbox_2d|point_2d|box_2d)"\s*:')
 _THOUGHT = re.compile(r"</think>[ \t]*(?:\r?\n|\Z)")
 _OPENING = re.compile(r"[\[{(<]")
 _IN_BRACKETS = re.compile(r'["\[\]{}()]')
@@ -113,7 +118,9 @@ def final_part(text: str) -> tuple[str, CutOff | None]:
     """The reply without the model's thinking aloud, and within its answer tags where it is put in these.
 
     A chat template may open `<think>` itself, so that the reply holds its end only: that counts where it ends a line,
-    which no text inside JSON can. The same words inside a label change nothing.
+    which no text inside JSON can. The same words inside a label change nothing. A prompt that is repeated before
+    "Assistant:" is left out where it holds no number (OpenGVLab/InternVL, issue 953). RoboBrain 2.0's own code makes
+    {'thinking': …, 'answer': …} of a reply. One that goes on where the prompt ended with "[{" gets these back.
 
     Returns:
         The part, and where the answer's tag is not closed, that it was cut off.
@@ -122,6 +129,14 @@ def final_part(text: str) -> tuple[str, CutOff | None]:
         Unreadable: the reply ends while thinking, or thinks or answers twice.
     """
     rest = text.lstrip()
+    roles = list(_ROLE.finditer(rest))
+    if len(roles) == 1 and not any(sign.isdigit() for sign in rest[: roles[0].start()]):
+        rest = rest[roles[0].end() :].lstrip()
+    parts = _IN_PARTS.fullmatch(rest.rstrip())
+    if parts is not None:
+        return parts["answer"], None
+    if _CONTINUED.match(rest):
+        rest = "[{" + rest
     if rest.startswith("<answer>"):
         pass
     elif rest.startswith("<think>"):
