@@ -7,7 +7,6 @@ others. What the calibrations do to an answer is in docs/relation_judge.md.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,38 +15,29 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import ModelError, SpatialVlmError
-from spatial_vlm_ros.evaluation.answering import FolderFrames
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case
+from spatial_vlm_ros.evaluation.labelled_cases import AskingTally, ask_cases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, Status
-
-_FAILURES = 3  # so many in a row and the model is not asked any more: a server that is gone stays gone
-_log = logging.getLogger(__name__)
+from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, RgbdFrame, Status
 
 
 @dataclass
-class JudgeTally:
-    """What one model said. It grows while the model is asked, so that nothing is lost where that ends.
+class JudgeTally(AskingTally):
+    """What one model said.
 
     Attributes:
         said: by relation, its probability and whether the relation holds.
-        none: by relation, how often it had no opinion.
-        frames: names of the frames that were asked about.
-        failed: requests that failed.
-        left_out: cases that were not asked, by reason.
+        none: by relation, how often it had no opinion, or there was no time to ask.
     """
 
     said: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
     none: Counter[str] = field(default_factory=Counter)
-    frames: set[str] = field(default_factory=set)
-    failed: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
 
     def calibrations(self) -> dict[str, JudgeCalibration]:
         """By relation."""
@@ -139,8 +129,6 @@ def ask_relations(
 ) -> None:
     """Ask a model about the pairs of every case that tells the truth about some.
 
-    A request that fails is not counted, and is told in the log.
-
     Args:
         folder: holds the frames.
         cases: of that folder.
@@ -153,30 +141,14 @@ def ask_relations(
         ModelError: three requests in a row failed.
         InputError: the model cannot be asked about relations.
     """
-    frames, in_a_row = FolderFrames(folder), 0
-    for case in cases:
-        there = frames.load(case.frame)
-        if isinstance(there, SpatialVlmError):
-            tally.left_out[str(there)] += 1
-            continue
-        frame, detections = there
-        pairs = labelled_pairs(case, detections, config)
-        if isinstance(pairs, str):
-            tally.left_out[pairs] += 1
-            continue
-        try:
-            told = judge.judge(frame.rgb, [pair.question for pair in pairs], budget_s)
-            probabilities = check_probabilities(told, len(pairs), type(judge).__name__)
-        except ModelError as error:
-            tally.failed, in_a_row = tally.failed + 1, in_a_row + 1
-            if in_a_row == _FAILURES:
-                raise
-            _log.warning("%r on %s is not counted: %s", case.instruction, case.frame, error)
-            continue
-        in_a_row = 0
-        tally.frames.add(case.frame)
+
+    def ask(_: Case, frame: RgbdFrame, __: Sequence[Detection], pairs: tuple[LabelledPair, ...]) -> None:
+        told = judge.judge(frame.rgb, [pair.question for pair in pairs], budget_s)
+        probabilities = check_probabilities(told, len(pairs), type(judge).__name__)
         for pair, p in zip(pairs, probabilities, strict=True):
             if p is None:
                 tally.none[pair.question.relation] += 1
             else:
                 tally.said[pair.question.relation].append((p, pair.holds))
+
+    ask_cases(folder, cases, tally, lambda case, detections: labelled_pairs(case, detections, config), ask)

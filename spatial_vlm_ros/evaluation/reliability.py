@@ -6,16 +6,14 @@ What the counts do to an answer is in docs/second_opinion.md.
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.errors import ModelError, SpatialVlmError
-from spatial_vlm_ros.evaluation.answering import FolderFrames
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case
+from spatial_vlm_ros.evaluation.labelled_cases import AskingTally, ask_cases
 from spatial_vlm_ros.evaluation.score import heuristic_kind
 from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig
 from spatial_vlm_ros.perception.labels import label_match
@@ -23,33 +21,25 @@ from spatial_vlm_ros.perception.referring import Referrer, named
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.spatial.second_opinion import NAME, Counts, Reliabilities, names_one, relations_of, words_for
-from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, Status
+from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, RgbdFrame, Status
 from spatial_vlm_ros.types.proportions import Share, wilson
 
 OpinionCounts = dict[str, dict[str, int]]
 """Counts "right", "wrong" and "none" by key: what a file of reliabilities holds."""
 OUTCOMES = ("right", "wrong", "none")
-_FAILURES = 3  # so many in a row and the model is not asked any more: a server that is gone stays gone
-_log = logging.getLogger(__name__)
 
 
 @dataclass
-class OpinionTally:
-    """What was counted of one model. It grows while the model is asked, so that nothing is lost where that ends.
+class OpinionTally(AskingTally):
+    """What was counted of one model.
 
     Attributes:
         counts: by key of the phrase, see `second_opinion.relations_of`.
         kinds: the same of cases of the kinds "usual" and "counter-heuristic", by "key, kind".
-        frames: names of the frames that were asked about.
-        failed: requests that failed; a failure is no opinion, and is not counted.
-        left_out: cases that were not asked, by reason.
     """
 
     counts: OpinionCounts = field(default_factory=dict)
     kinds: OpinionCounts = field(default_factory=dict)
-    frames: set[str] = field(default_factory=set)
-    failed: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
 
     def count(
         self, key: str, found: Sequence[NamedObject], detections: Sequence[Detection], ids: Collection[str],
@@ -173,8 +163,6 @@ def ask_phrases(
 ) -> None:
     """Ask a model for the phrase of every case that can be counted.
 
-    A request that fails is not counted, and is told in the log.
-
     Args:
         folder: holds the frames.
         cases: of that folder.
@@ -186,25 +174,9 @@ def ask_phrases(
         ModelError: three requests in a row failed.
         InputError: the model cannot be asked for a whole phrase.
     """
-    frames, in_a_row = FolderFrames(folder), 0
-    for case in cases:
-        there = frames.load(case.frame)
-        if isinstance(there, SpatialVlmError):
-            tally.left_out[str(there)] += 1
-            continue
-        frame, detections = there
-        asked = labelled_phrase(case, detections, config)
-        if isinstance(asked, str):
-            tally.left_out[asked] += 1
-            continue
-        try:
-            found = referrer.refer(frame.rgb, asked.words)
-            tally.count(asked.key, found, detections, asked.ids, config.second_opinion.overlap, case.kind)
-        except ModelError as error:
-            tally.failed, in_a_row = tally.failed + 1, in_a_row + 1
-            if in_a_row == _FAILURES:
-                raise
-            _log.warning("%r on %s is not counted: %s", asked.words, case.frame, error)
-        else:
-            in_a_row = 0
-            tally.frames.add(case.frame)
+
+    def ask(case: Case, frame: RgbdFrame, detections: Sequence[Detection], asked: LabelledPhrase) -> None:
+        found = referrer.refer(frame.rgb, asked.words)
+        tally.count(asked.key, found, detections, asked.ids, config.second_opinion.overlap, case.kind)
+
+    ask_cases(folder, cases, tally, lambda case, detections: labelled_phrase(case, detections, config), ask)
