@@ -84,6 +84,9 @@ def _loader(name: str) -> Callable[..., Any]:
         raise ModelError(name, f"it cannot be imported: {_words(error)}", repair) from error
 
 
+_SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 def _check_options(name: str, loader: Callable[..., Any], options: Mapping[str, str]) -> None:
     try:
         signature = inspect.signature(loader)
@@ -93,8 +96,13 @@ def _check_options(name: str, loader: Callable[..., Any], options: Mapping[str, 
         signature.bind(**options)
     except TypeError as error:
         given = " ".join(f"{option}={value}" for option, value in options.items()) or "none"
-        repair = f"correct the options ({error})"
-        raise InputError(f"options of grounder {name!r}", given, f"those of {signature}", repair) from error
+        own = {one.name: one.default is one.empty for one in signature.parameters.values() if one.kind not in _SEVERAL}
+        missing = [option for option, needed in own.items() if needed and option not in options]
+        unknown = [option for option in options if option not in own]
+        needs, no = " ".join(f"{option}=…" for option in missing), " and ".join(unknown)
+        repair = f"give {needs}" if missing else f"leave {no} out, or correct the name"
+        expected = ", ".join(f"{option} (needed)" if needed else option for option, needed in own.items()) or "none"
+        raise InputError(f"options of grounder {name!r}", given, expected, repair) from error
 
 
 def _words(error: Exception) -> str:
