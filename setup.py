@@ -47,7 +47,15 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
         *(
             (f"share/{PACKAGE}/{folder}", files(folder))
-            for folder in ("launch", "config", "config/cameras", "models/compact", "worlds", "worlds/meshes")
+            for folder in (
+                "launch",
+                "config",
+                "config/cameras",
+                "models/compact",
+                "models/relation_judge",
+                "worlds",
+                "worlds/meshes",
+            )
         ),
         # `ros2 run` and `ros2 launch` look for nodes here; as console scripts pip would put them on everybody's path.
         (f"lib/{PACKAGE}", files("executables")),

@@ -41,7 +41,8 @@ def _name(obj: Detection, objects: Sequence[Detection]) -> str | None:
     return None
 
 
-def _median_depth(obj: Detection, frame: RgbdFrame) -> float:
+def median_depth(obj: Detection, frame: RgbdFrame) -> float:
+    """Of its mask, or of its box without one; metres."""
     x0, y0, x1, y1 = (int(c) for c in obj.box_xyxy)
     depth = frame.depth[y0:y1, x0:x1]
     return float(np.nanmedian(depth if obj.mask is None else depth[obj.mask[y0:y1, x0:x1]]))
@@ -56,7 +57,7 @@ def questions(frame: RgbdFrame, objects: Sequence[Detection]) -> Iterator[tuple[
                 continue
             a, b = obj.box_xyxy, anchor.box_xyxy
             aside = (a[0] + a[2] - b[0] - b[2]) / 2
-            deeper = _median_depth(obj, frame) - _median_depth(anchor, frame)
+            deeper = median_depth(obj, frame) - median_depth(anchor, frame)
             overlap = min(a[2], b[2]) > max(a[0], b[0])
             for relation, value, clear in (
                 ("to the left of", -aside, CLEAR_PIXELS),

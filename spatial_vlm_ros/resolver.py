@@ -105,6 +105,7 @@ class Resolver:
         self.grounder, self._reader = grounder, reader
         self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
         self._calibrations: JudgeCalibrations | None = None  # likewise
+        self._small_judge: RelationJudge | None = None
         self._latest: tuple[Scene, Layout] | None = None
 
     def resolve(
@@ -243,8 +244,10 @@ class Resolver:
             for relation, target, anchor in (one.key for one in asked)
         )
         name = type(judge).__name__
+        frame = scorer.layout.scene.frame
         try:
-            told = judge.judge(scorer.layout.scene.frame.rgb, questions, config.budget_s)
+            check_domain(judge, self.config.domain_gate, frame.domain)
+            told = judge.judge(frame.rgb, questions, config.budget_s)
             said = check_probabilities(told, len(asked), name)
         except (CancelledError, InputError):  # the last: a worker whose backend cannot be asked
             raise
@@ -253,6 +256,19 @@ class Resolver:
             _log.warning("relations are not judged by a model: %s", words)
             return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
         return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
+
+    def small_judge(self) -> RelationJudge:
+        """The shipped judge of relations, loaded when it is first wanted.
+
+        Raises:
+            DependencyError: onnxruntime is not installed.
+            ModelError: none is shipped with this installation.
+        """
+        if self._small_judge is None:
+            from spatial_vlm_ros.perception.backends.relation_judge import load
+
+            self._small_judge = load()
+        return self._small_judge
 
     def sentence_reader(self) -> SentenceReader | None:
         """Who reads what the grammar does not understand; None = nobody.
@@ -436,6 +452,8 @@ class ObservedFrame:
     def _who_judges(self) -> RelationJudge | None:
         if self._resolver.config.judge.mode == "off":
             return None
+        if self._resolver.config.judge.by == "relation-judge":
+            return self._resolver.small_judge()
         self._check_domain()
         grounder = self._resolver.grounder
         judge = judge_of(grounder)

@@ -183,10 +183,14 @@ class JudgeConfig(Bounded):
 
     mode: str = option(
         "off",
-        "whether the grounder's model is asked about relations that decide between candidates, and its answers are "
-        "reported, or weighed with the measurement",
+        "whether a model is asked about relations that decide between candidates, and its answers are reported, or "
+        "weighed with the measurement",
         choices=("off", "report", "fuse"),
     )
+    by: str = option(
+        "grounder", "who is asked: the grounder's model, or the small judge that is shipped, for simulated images",
+        choices=("grounder", "relation-judge"),
+    )  # fmt: skip
     calibration: str = option(
         "", "JSON file of how its probabilities follow the truth, by relation; empty = its answers are reported"
     )

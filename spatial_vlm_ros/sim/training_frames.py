@@ -95,9 +95,9 @@ def training_frames(
     """
     rng = np.random.default_rng((seed, 17))
     camera = camera_of(*size)
-    with _world(rng, frozenset(without)) as world:
+    with training_world(rng, frozenset(without)) as world:
         for _ in range(views):
-            frame = _frame(seed, world.render(camera, _view(rng)))
+            frame = _frame(seed, world.render(camera, training_view(rng)))
             if frame.objects:
                 yield frame
 
@@ -127,7 +127,8 @@ def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
 # ------------------------------------------------------------------------------------------------ worlds
 
 
-def _world(rng: np.random.Generator, without: frozenset[Pair]) -> PhysicsWorld:
+def training_world(rng: np.random.Generator, without: frozenset[Pair] = frozenset()) -> PhysicsWorld:
+    """A random world, settled; raises as `training_frames`."""
     scenery = _varied(rng, random_scenery(rng))
     placer = Placer(rng, scenery, random_view(rng))
     numbers = Counter[str]()
@@ -180,7 +181,7 @@ def _dimmed(light: Light, factor: float) -> Light:
     return dataclasses.replace(light, brightness=(r, g, b))
 
 
-def _view(rng: np.random.Generator) -> Transform:
+def training_view(rng: np.random.Generator) -> Transform:
     """A camera round the table, a little tilted; some from where a robot's camera is."""
     if rng.random() < _OWN_VIEW:
         return random_view(rng)

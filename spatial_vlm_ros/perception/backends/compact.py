@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnfamiliarImageError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.lexicon import NOT
+from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
 
 NAME = "compact"
-SHIPPED = Path("models") / "compact"
-"""Where the shipped model is: below the checkout, or below share/spatial_vlm_ros of what is installed."""
 _OUTPUTS = ("heat", "box", "kernel", "prototypes")
 _FEATURES = "features"  # a further output, which models do not have that were exported before it was
 _MOST_PHRASES, _MOST_THREADS = 64, 256
@@ -206,17 +203,8 @@ def load(
 
 
 def shipped() -> Path:
-    """The folder of the shipped model: the checkout's, else that of an overlay, else that of this environment.
-
-    Raises:
-        ModelError: none of them has it.
-    """
-    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
-    tried = [Path(__file__).resolve().parents[3], *(Path(p) / "share" / "spatial_vlm_ros" for p in prefixes)]
-    for place in tried:
-        if (place / SHIPPED / ONNX_FILE).is_file():
-            return place / SHIPPED
-    raise ModelError(NAME, "no model is shipped with this installation", "name one: model=FOLDER")
+    """The folder of the shipped model; raises as `shipped_model`."""
+    return shipped_model(NAME)
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:

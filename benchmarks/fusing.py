@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What it is worth to weigh the small judge's verdicts with the measurement, on good depth and on bad.
+
+The questions of `benchmarks.simulator` about settled tabletops, each answered by measurement alone and with
+`judge.mode: fuse`, on the same frames: depth of a stereo camera, four times its noise, 30 % of it lost in holes, none
+on the target, none on the anchor. Calibrations are those of models/relation_judge. A rival is better where it answers
+more and is wrong no more often: right, wrong and refused are counted, and the area under the curve of risk (wrong, of
+those answered) over coverage, by falling confidence.
+
+    python -m benchmarks.fusing --seeds 200
+    python -m benchmarks.fusing --frames DIR    the cases of a frame folder, taken for simulated images
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.harness import Claim, finish, table
+from benchmarks.simulator import Question, questions
+from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.evaluation.frame_folder import load_cases
+from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception.backends.relation_judge import NAME
+from spatial_vlm_ros.perception.backends.shipped import shipped_model
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.resolver import understood
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.physics import PhysicsRendering
+from spatial_vlm_ros.sim.sensor import STEREO, noisy
+from spatial_vlm_ros.sim.settled import settled_tabletop
+from spatial_vlm_ros.types.proportions import wilson
+
+FIRST_SEED = 4_950_000
+HOLES = 0.3
+_NOISIER = replace(STEREO, floor=4 * STEREO.floor, quadratic=4 * STEREO.quadratic)
+
+
+@dataclass(frozen=True)
+class FusedOutcome:
+    """What came of a question on one kind of depth.
+
+    Args:
+        depth: kind of depth.
+        rival: "measurement" or "fused".
+        question: that was asked, by seed and words.
+        outcome: "right", "wrong", "needlessly refused" or "rightly refused".
+        confidence: of the answer.
+        answerable: whether the question has an answer.
+    """
+
+    depth: str
+    rival: str
+    question: str
+    outcome: str
+    confidence: float
+    answerable: bool
+
+
+def rivals() -> dict[str, ResolverConfig]:
+    """Measurement alone, and fused."""
+    path = str(shipped_model(NAME) / "calibration.json")
+    judge = {"mode": "fuse", "by": "relation-judge", "calibration": path}
+    simulated = {"domain_gate": {"images": "simulated"}}
+    return {"measurement": config_from(simulated), "fused": config_from({"judge": judge, **simulated})}
+
+
+def depths(seen: PhysicsRendering, question: Question, seed: int) -> Iterator[tuple[str, RgbdFrame]]:
+    """The frame with each kind of depth."""
+    good = noisy(seen.frame, np.random.default_rng(seed), STEREO, seen.shiny)
+    yield "stereo", good
+    yield "four times the noise", noisy(seen.frame, np.random.default_rng(seed), _NOISIER, seen.shiny)
+    yield "30 % in holes", _without(good, _holes(good.depth.shape, np.random.default_rng(seed)))
+    if question.id is not None:
+        yield "none on the target", _without(good, seen.masks[question.id])
+    if question.anchor is not None:
+        yield "none on the anchor", _without(good, seen.masks[question.anchor])
+
+
+def _without(frame: RgbdFrame, mask: np.ndarray) -> RgbdFrame:
+    return replace(frame, depth=np.where(mask, np.nan, frame.depth).astype(frame.depth.dtype))
+
+
+def _holes(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Discs that cover HOLES of an image."""
+    lost = np.zeros(shape, np.uint8)
+    while lost.mean() < HOLES:
+        middle = int(rng.integers(shape[1])), int(rng.integers(shape[0]))
+        cv2.circle(lost, middle, int(rng.integers(4, 30)), 1, -1)
+    return lost.astype(bool)
+
+
+def one_seed(seed: int) -> list[FusedOutcome]:
+    """All questions of one world, on each kind of depth, by each rival."""
+    found = []
+    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    with settled_tabletop(seed) as world:
+        seen = world.render(VGA)
+        for question in questions(world, seen):
+            if question.anchor is None:
+                continue
+            for depth, frame in depths(seen, question, seed):
+                for name, resolver in resolvers.items():
+                    answer = resolver.resolve(frame, question.words, seen.detections)
+                    given = answer.target.id if answer.status is Status.OK and answer.target else None
+                    words, outcome = f"{seed} {question.words}", _outcome(question.id, given)
+                    answerable = question.id is not None
+                    found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, answerable))
+    return found
+
+
+def folder(root: Path) -> list[FusedOutcome]:
+    """All cases of a frame folder, likewise; the anchor is what the first relation's words name."""
+    found = []
+    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    for number, case in enumerate(load_cases(root)):
+        expect = case.expect
+        if expect is None:
+            continue
+        seen, detections = load_frame(root / case.frame)
+        frame = replace(seen, domain="simulated")
+        rng = np.random.default_rng(number)
+        kinds = {"as recorded": frame, "30 % in holes": _without(frame, _holes(frame.depth.shape, rng))}
+        anchors = _anchors(case.instruction, detections)
+        if anchors is not None:
+            kinds["none on the anchor"] = _without(frame, anchors)
+        id_ = expect.id if expect.status is Status.OK else None
+        for depth, shown in kinds.items():
+            for name, resolver in resolvers.items():
+                answer = resolver.resolve(shown, case.instruction, detections)
+                given = answer.target.id if answer.status is Status.OK and answer.target else None
+                given = id_ if given in expect.id_also else given
+                outcome = _outcome(id_, given)
+                words = f"{number} {case.instruction}"
+                found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, id_ is not None))
+    return found
+
+
+def _anchors(words: str, detections: Sequence[Detection]) -> np.ndarray | None:
+    """The masks of all objects that the anchor of the first relation may name."""
+    try:
+        relations = understood(words)[0].target.relations
+    except SpatialVlmError:
+        return None
+    if not relations:
+        return None
+    fits = label_match(relations[0].anchors[:1], detections)[0] >= ResolverConfig().decision.found
+    masks = [one.mask for one, fit in zip(detections, fits, strict=True) if fit and one.mask is not None]
+    return np.any(masks, axis=0) if masks else None
+
+
+def _outcome(id_: str | None, given: str | None) -> str:
+    if given is None:
+        return "rightly refused" if id_ is None else "needlessly refused"
+    return "right" if given == id_ else "wrong"
+
+
+def area(outcomes: Sequence[FusedOutcome]) -> float:
+    """Mean risk over coverage, answers taken by falling confidence; source: El-Yaniv and Wiener, JMLR 2010."""
+    answered = sorted((one for one in outcomes if one.outcome in ("right", "wrong")), key=lambda one: -one.confidence)
+    wrong = np.cumsum([one.outcome == "wrong" for one in answered])
+    return float(np.mean(wrong / np.arange(1, len(answered) + 1))) if answered else 0.0
+
+
+def main() -> int:
+    """Measure and write benchmarks/results/fusing.json."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--frames", type=Path)
+    given, sys.argv[1:] = parser.parse_known_args()
+    seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
+    if given.frames:
+        outcomes = folder(given.frames)
+    else:
+        with ProcessPoolExecutor(given.processes) as pool:
+            outcomes = [one for found in pool.map(one_seed, seeds) for one in found]
+    groups: dict[tuple[str, str], list[FusedOutcome]] = defaultdict(list)
+    for one in outcomes:
+        groups[one.depth, one.rival].append(one)
+    rows, figures, more = [], {}, 0
+    for (depth, rival), group in groups.items():
+        answerable = [one for one in group if one.answerable]
+        right, wrong = (
+            wilson(sum(one.outcome == name for one in group), len(of))
+            for name, of in (("right", answerable), ("wrong", group))
+        )
+        figures[f"{depth}, {rival}"] = {"right": asdict(right), "wrong": asdict(wrong), "area": area(group)}
+        rows.append((depth, rival, f"{right.k}/{right.n}", f"{right.low:.1%} to {right.high:.1%}",
+                     f"{wrong.k}/{wrong.n}", f"{wrong.low:.1%} to {wrong.high:.1%}", f"{area(group):.4f}"))  # fmt: skip
+        if rival == "fused":
+            before = {one.question: one.outcome for one in groups[depth, "measurement"]}
+            more += sum(one.outcome == "wrong" and before[one.question] != "wrong" for one in group)
+    header = ("depth", "by", "right", "", "wrong", "", "area")
+    source = f"cases of {given.frames.name}" if given.frames else "relations on settled tabletops"
+    table(source, header, rows)
+    claim = Claim("answers that fusing made wrong", more, 0, "answers")
+    seeds_of = {} if given.frames else {"first_seed": FIRST_SEED, "seeds": given.seeds}
+    return finish("fusing", {"source": source, **seeds_of, "figures": figures}, [claim])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

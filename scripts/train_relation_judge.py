@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the small judge of relations: images from the simulator, a network learnt from them, exported to ONNX.
+
+    python -m scripts.train_relation_judge --data build/judge --out models/relation_judge
+
+Images are rendered into DATA, shard by shard, and those that are there are not rendered again. docs/relation_judge.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from spatial_vlm_ros.sim.relation_pairs import RelationView, relation_views
+
+SIZE = (320, 240)
+VIEWS = 6
+WORLDS_OF_A_SHARD = 20
+SEEDS = 4_000_000  # of the first world; no other model and no benchmark uses worlds from here on
+
+
+def main() -> int:
+    """Render, train, export."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of rendered images")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--worlds", type=int, default=1200, help="training worlds, 6 views each")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--processes", type=int, default=4, help="that render")
+    options = parser.parse_args()
+    options.data.mkdir(parents=True, exist_ok=True)
+    shards = range(-(-options.worlds // WORLDS_OF_A_SHARD))
+    begun = time.monotonic()
+    with ProcessPoolExecutor(options.processes) as pool:
+        for number, _ in enumerate(pool.map(partial(_render, options.data), shards), 1):
+            _say(f"shard {number} of {len(shards)}, {time.monotonic() - begun:.0f} s")
+    views = [view for shard in shards for view in _read(_path(options.data, shard))]
+    _say(f"{len(views)} images, {sum(len(view.boxes) for view in views)} pairs")
+
+    from spatial_vlm_ros.vlm.relation_judge.network import export
+    from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, trained
+
+    begun = time.monotonic()
+    network = trained(
+        views, JudgeTraining(steps=options.steps),
+        lambda step, loss: _say(f"step {step}: loss {loss:.4f}, {time.monotonic() - begun:.0f} s"),
+    )  # fmt: skip
+    export(network, options.out / "model.onnx")
+    return 0
+
+
+def _path(data: Path, shard: int) -> Path:
+    return data / f"pairs_{shard:05d}.npz"
+
+
+def _render(data: Path, shard: int) -> None:
+    """One shard; a file that is there is whole."""
+    path = _path(data, shard)
+    if path.exists():
+        return
+    first = SEEDS + shard * WORLDS_OF_A_SHARD
+    views = [view for seed in range(first, first + WORLDS_OF_A_SHARD) for view in relation_views(seed, VIEWS, SIZE)]
+    part = path.with_suffix(".part.npz")
+    np.savez(
+        part,
+        rgb=np.stack([view.rgb for view in views]),
+        ends=np.cumsum([len(view.boxes) for view in views]),
+        boxes=np.concatenate([view.boxes for view in views]),
+        holds=np.concatenate([view.holds for view in views]),
+    )
+    part.replace(path)
+
+
+def _read(path: Path) -> list[RelationView]:
+    with np.load(path, allow_pickle=False) as shard:
+        rgb, boxes, holds = shard["rgb"], shard["boxes"], shard["holds"]
+        begins = [0, *shard["ends"].tolist()]
+    return [
+        RelationView(image, boxes[begin:end], holds[begin:end])
+        for image, begin, end in zip(rgb, begins, begins[1:], strict=False)
+    ]
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

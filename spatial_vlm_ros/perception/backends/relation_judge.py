@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own small judge of relations through ONNX Runtime: no depth, no words, no torch. docs/relation_judge.md."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
+from spatial_vlm_ros.perception.backends.shipped import shipped_model
+from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.types import ModelDomain, Rgb
+from spatial_vlm_ros.vlm.relation_judge.crops import Floats, crop, holds, mirrored, stacked, unmirrored
+
+NAME = "relation_judge"
+Floats64 = npt.NDArray[np.float64]
+_MOST = 16  # pairs that are judged at once
+_INPUTS, _OUTPUT = ("planes", "told"), "log_odds"
+
+
+class SmallRelationJudge:
+    """Judges relations by a network that sees the image around two boxes; see RelationJudge.
+
+    It looks at the mirrored image, too: where the two say the contrary, it has no opinion.
+
+    Args:
+        graph: as `scripts.train_relation_judge` exports it.
+    """
+
+    domain: ModelDomain = "simulated"
+    name = NAME
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        self._graph = graph
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        """See RelationJudge.judge.
+
+        Raises:
+            ModelError: ONNX Runtime failed.
+        """
+        end = time.monotonic() + budget_s
+        pairs = list(dict.fromkeys((one.target, one.anchor) for one in questions))
+        known: dict[tuple[object, object], tuple[Floats64, Floats64]] = {}
+        for first in range(0, len(pairs), _MOST):
+            if time.monotonic() >= end:
+                break
+            some = pairs[first : first + _MOST]
+            planes, told = stacked([crop(rgb, *pair) for pair in some])
+            both = [self._probabilities(planes, told), unmirrored(self._probabilities(*mirrored(planes, told)))]
+            known.update(zip(some, zip(*both, strict=True), strict=True))
+        return tuple(self._said(known.get((one.target, one.anchor)), one.relation) for one in questions)
+
+    def _probabilities(self, planes: Floats, told: Floats) -> Floats64:
+        odds = self._graph.run(planes=planes, told=told)[_OUTPUT].astype(np.float64)
+        return 1.0 / (1.0 + np.exp(-odds))
+
+    @staticmethod
+    def _said(seen: tuple[Floats64, Floats64] | None, relation: str) -> float | None:
+        if seen is None:
+            return None
+        straight, turned = (holds(p, relation) for p in seen)
+        return (straight + turned) / 2 if (straight > 0.5) == (turned > 0.5) else None
+
+
+def load(model: str = "", threads: int = 1) -> SmallRelationJudge:
+    """The small judge.
+
+    Args:
+        model: folder with model.onnx; "" = the one that is shipped.
+        threads: of the CPU; 0 = all cores.
+
+    Raises:
+        DependencyError: onnxruntime is not installed.
+        ModelError: none is shipped, or the file is no such network.
+    """
+    folder = Path(model).expanduser() if model else shipped_model(NAME)
+    graph = OnnxGraph(folder / "model.onnx", _INPUTS, (_OUTPUT,), OnnxDevice("cpu", threads))
+    return SmallRelationJudge(graph)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images with pairs of objects of which it is known what relations hold, seen from the camera: for the small judge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.sim.cameras import camera_of
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.relation_truth import margin
+from spatial_vlm_ros.sim.training_frames import training_view, training_world
+from spatial_vlm_ros.sim.truth import TrueObject
+from spatial_vlm_ros.types import Rgb, Transform
+from spatial_vlm_ros.vlm.relation_judge.crops import OUTPUTS
+
+_CLEAR = 0.02  # metres from the border of a relation, within which it is neither true nor false
+_CONTACT = 0.002  # the same of contact
+_VISIBLE = 0.3  # of an object, for its relations to be asked about
+_MOST = 24  # pairs of a view; those that touch come first
+
+
+@dataclass(frozen=True, eq=False)
+class RelationView:
+    """One image, and what is true of pairs in it.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        boxes: (P, 2, 4) boxes of target and anchor, pixels.
+        holds: (P, len(OUTPUTS)) 1 = holds, 0 = does not, NaN = neither is clear.
+    """
+
+    rgb: Rgb
+    boxes: npt.NDArray[np.float32]
+    holds: npt.NDArray[np.float32]
+
+
+def relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
+    """Views of one random world; those without two objects are left out.
+
+    Args:
+        seed: the only source of chance.
+        views: number of images.
+        size: width and height, pixels.
+
+    Raises:
+        ModelError: MuJoCo is not installed, or nothing can be drawn.
+    """
+    rng = np.random.default_rng((seed, 23))
+    camera = camera_of(*size)
+    with training_world(rng) as world:
+        for _ in range(views):
+            pose = training_view(rng)
+            seen = relation_view(world.render(camera, pose), world.truth, pose, rng)
+            if seen is not None:
+                yield seen
+
+
+def relation_view(
+    seen: PhysicsRendering, truth: Mapping[str, TrueObject], pose: Transform, rng: np.random.Generator
+) -> RelationView | None:
+    """What is true of the pairs in a view; None where it shows fewer than two objects.
+
+    Args:
+        seen: from that pose.
+        truth: of the objects, by id.
+        pose: base_T_camera.
+        rng: chooses among pairs, where there are many.
+    """
+    shown = [d for d in seen.detections if seen.visible_fraction[d.id] >= _VISIBLE and d.id in truth]
+    pairs = [(t, a) for t in shown for a in shown if t is not a]
+    if not pairs:
+        return None
+    holds = np.array([_holds(truth[t.id], truth[a.id], pose.translation) for t, a in pairs], np.float32)
+    touching = (holds[:, OUTPUTS.index("on") :] == 1.0).any(axis=1)
+    rows = np.lexsort((rng.random(len(pairs)), ~touching))[:_MOST]
+    boxes = np.array([(pairs[n][0].box_xyxy, pairs[n][1].box_xyxy) for n in rows], np.float32)
+    return RelationView(seen.frame.rgb, boxes, holds[rows])
+
+
+def world_pairs(world: PhysicsWorld, size: tuple[int, int], seed: int) -> RelationView | None:
+    """What a world's own camera sees: for tests."""
+    seen = world.render(camera_of(*size))
+    return relation_view(seen, world.truth, world.base_T_camera, np.random.default_rng(seed))
+
+
+def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64]) -> list[float]:
+    margins = {
+        **{name: (margin(name, target, anchor, eye), _CLEAR) for name in ("right of", "behind", "in front of")},
+        "on": (margin("on", target, anchor, eye), _CONTACT),
+        "under": (margin("on", anchor, target, eye), _CONTACT),
+        "inside": (margin("in", target, anchor, eye), _CONTACT),
+    }
+    return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in OUTPUTS)]
