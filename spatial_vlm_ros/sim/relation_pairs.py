@@ -16,8 +16,9 @@ from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.training_frames import training_view, training_world
 from spatial_vlm_ros.sim.truth import TrueObject
 from spatial_vlm_ros.types import Rgb, Transform
-from spatial_vlm_ros.vlm.relation_judge.crops import OUTPUTS
 
+PAIR_RELATIONS = ("right of", "behind", "in front of", "on", "under", "inside")
+"""What is told of each pair, in the order of the small judge's outputs."""
 _CLEAR = 0.02  # metres from the border of a relation, within which it is neither true nor false
 _CONTACT = 0.002  # the same of contact
 _VISIBLE = 0.3  # of an object, for its relations to be asked about
@@ -31,7 +32,7 @@ class RelationView:
     Args:
         rgb: (H, W, 3) uint8.
         boxes: (P, 2, 4) boxes of target and anchor, pixels.
-        holds: (P, len(OUTPUTS)) 1 = holds, 0 = does not, NaN = neither is clear.
+        holds: (P, len(PAIR_RELATIONS)) 1 = holds, 0 = does not, NaN = neither is clear.
     """
 
     rgb: Rgb
@@ -76,7 +77,7 @@ def relation_view(
     if not pairs:
         return None
     holds = np.array([_holds(truth[t.id], truth[a.id], pose.translation) for t, a in pairs], np.float32)
-    touching = (holds[:, OUTPUTS.index("on") :] == 1.0).any(axis=1)
+    touching = (holds[:, PAIR_RELATIONS.index("on") :] == 1.0).any(axis=1)
     rows = np.lexsort((rng.random(len(pairs)), ~touching))[:_MOST]
     boxes = np.array([(pairs[n][0].box_xyxy, pairs[n][1].box_xyxy) for n in rows], np.float32)
     return RelationView(seen.frame.rgb, boxes, holds[rows])
@@ -95,4 +96,4 @@ def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64])
         "under": (margin("on", anchor, target, eye), _CONTACT),
         "inside": (margin("in", target, anchor, eye), _CONTACT),
     }
-    return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in OUTPUTS)]
+    return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in PAIR_RELATIONS)]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,32 @@ import torch
 from torch.nn import functional as F
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.relation_pairs import RelationView
+from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.relation_judge.crops import OUTPUTS, Floats, crop, mirrored, stacked
 from spatial_vlm_ros.vlm.relation_judge.network import RelationNet
 
 _JITTER = 0.06  # of a box's sides, by which detectors are off
 _NO_LABEL = -1.0
 _CLIP = 5.0  # norm of the gradient
+
+
+class PairsOfImage(Protocol):
+    """An image and what is true of pairs in it, such as `sim.relation_pairs.RelationView`."""
+
+    @property
+    def rgb(self) -> Rgb:
+        """(H, W, 3) uint8."""
+        ...
+
+    @property
+    def boxes(self) -> Floats:
+        """(P, 2, 4) boxes of target and anchor, pixels."""
+        ...
+
+    @property
+    def holds(self) -> Floats:
+        """(P, len(OUTPUTS)) 1 = holds, 0 = does not, NaN = neither is clear."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +70,7 @@ class JudgeTraining:
 
 
 def trained(
-    views: Sequence[RelationView], settings: JudgeTraining, told: Callable[[int, float], None] = lambda *_: None
+    views: Sequence[PairsOfImage], settings: JudgeTraining, told: Callable[[int, float], None] = lambda *_: None
 ) -> RelationNet:
     """A network that has learnt from views.
 
@@ -86,7 +106,7 @@ def trained(
 
 
 def _batches(
-    views: Sequence[RelationView], settings: JudgeTraining
+    views: Sequence[PairsOfImage], settings: JudgeTraining
 ) -> Iterator[tuple[Floats, Floats, npt.NDArray[np.float32]]]:
     """So many batches; the next is made while one is learnt from."""
     rng = np.random.default_rng(settings.seed)

@@ -14,7 +14,7 @@ pytest.importorskip("onnxscript")
 
 from spatial_vlm_ros.errors import InputError  # noqa: E402
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph  # noqa: E402
-from spatial_vlm_ros.sim.relation_pairs import RelationView, relation_views  # noqa: E402
+from spatial_vlm_ros.sim.relation_pairs import PAIR_RELATIONS, RelationView, relation_views  # noqa: E402
 from spatial_vlm_ros.vlm.relation_judge.crops import OUTPUTS, crop, stacked  # noqa: E402
 from spatial_vlm_ros.vlm.relation_judge.network import RelationNet, export  # noqa: E402
 from spatial_vlm_ros.vlm.relation_judge.training import JudgeTraining, trained  # noqa: E402
@@ -38,6 +38,10 @@ def test_truth_of_a_pair_and_of_its_reverse_belong_together(views: list[Relation
             assert np.array_equal(row[on], other[under], equal_nan=True)
             assert not (row[right] == 1.0 and other[right] == 1.0)
     assert pairs > 10
+
+
+def test_the_simulator_tells_what_the_network_says() -> None:
+    assert PAIR_RELATIONS == OUTPUTS
 
 
 def test_the_same_seed_gives_the_same_pairs(views: list[RelationView]) -> None:
