@@ -37,6 +37,7 @@ from spatial_vlm_ros.perception.judging import (
     cannot_judge,
     check_probabilities,
     judge_of,
+    tells_likelihoods,
 )
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
@@ -233,6 +234,8 @@ class Resolver:
             FileError: the calibration cannot be read. CancelledError, InputError: as the model raises them.
         """
         config = self.config.judge
+        if config.mode == "auto" and not tells_likelihoods(judge):  # of a worker it is known once it is loaded
+            return choice
         if self._calibrations is None:
             self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
         asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations)
@@ -450,13 +453,15 @@ class ObservedFrame:
         return referrer_of(self._resolver.grounder)
 
     def _who_judges(self) -> RelationJudge | None:
-        if self._resolver.config.judge.mode == "off":
+        config, grounder = self._resolver.config.judge, self._resolver.grounder
+        if config.mode == "off":
             return None
-        if self._resolver.config.judge.by == "relation-judge":
+        if config.by == "relation-judge":
             return self._resolver.small_judge()
-        self._check_domain()
-        grounder = self._resolver.grounder
         judge = judge_of(grounder)
+        if config.mode == "auto" and (judge is None or self._given is not None):
+            return None
+        self._check_domain()
         if judge is None:
             raise cannot_judge("no grounder" if grounder is None else type(grounder).__name__)
         return judge

@@ -182,10 +182,11 @@ class JudgeConfig(Bounded):
     """When a model is asked about single relations, and what its answers count for."""
 
     mode: str = option(
-        "off",
+        "auto",
         "whether a model is asked about relations that decide between candidates, and its answers are reported, or "
-        "weighed with the measurement",
-        choices=("off", "report", "fuse"),
+        "weighed with the measurement; auto = report where the grounder is a model on this machine that tells "
+        "likelihoods, else off",
+        choices=("auto", "off", "report", "fuse"),
     )
     by: str = option(
         "grounder", "who is asked: the grounder's model, or the small judge that is shipped, for simulated images",

@@ -101,6 +101,7 @@ class AskedJudge:
 
     def __init__(self, model: ChoosingModel) -> None:
         self._model = model
+        self.tells_likelihoods = hasattr(model, "scores")
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         """See RelationJudge.
@@ -150,6 +151,11 @@ def judge_of(grounder: Any) -> RelationJudge | None:
         return cast(RelationJudge, grounder)
     asked = getattr(grounder, "scorer", grounder)
     return AskedJudge(asked) if callable(getattr(asked, "answer", None)) else None
+
+
+def tells_likelihoods(judge: RelationJudge | None) -> bool:
+    """Whether a judge tells how likely a relation is, not only which choice it takes, as models behind servers do."""
+    return judge is not None and bool(getattr(judge, "tells_likelihoods", True))
 
 
 def cannot_judge(name: str) -> InputError:

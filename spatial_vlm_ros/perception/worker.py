@@ -82,6 +82,7 @@ class WorkerGrounder:
         self._busy, self._closed, self._cancelled = False, False, ""
         self._process: WorkerProcess | None = None
         self._ready, self._refers, self._judges = False, False, False
+        self.tells_likelihoods = False  # of relations; known once it is loaded
         self.domain: ModelDomain = "unknown"
         self._numbers = itertools.count(1)
         self._late: int | None = None  # number of a request that was given up, and whose answer is still to come
@@ -243,6 +244,7 @@ class WorkerGrounder:
             if not isinstance(reply, Ready):
                 raise WireError("it answered before it was asked")
             self._ready, self._refers, self._judges, self.domain = True, reply.refers, reply.judges, reply.domain
+            self.tells_likelihoods = reply.likelihoods
         return self._process
 
     def _frame(self, process: WorkerProcess, deadline: float) -> tuple[FromWorker, Body]:

@@ -21,7 +21,13 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.judging import RelationJudge, cannot_judge, check_probabilities, judge_of
+from spatial_vlm_ros.perception.judging import (
+    RelationJudge,
+    cannot_judge,
+    check_probabilities,
+    judge_of,
+    tells_likelihoods,
+)
 from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
@@ -88,7 +94,7 @@ def _serve(channel: Channel) -> None:
                 traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        _send(channel, Ready(refers, judge is not None, domain_of(grounder)))
+        _send(channel, Ready(refers, judge is not None, tells_likelihoods(judge), domain_of(grounder)))
         while True:
             ask, body = _next(channel)
             if not isinstance(ask, (Ask, Refer, JudgeRequest)):

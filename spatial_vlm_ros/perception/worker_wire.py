@@ -60,11 +60,13 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     Args:
         refers: whether it takes whole phrases, too.
         judges: whether it can be asked about relations.
+        likelihoods: whether it then tells how likely each is; see judging.tells_likelihoods.
         domain: what it declares that it was trained on.
     """
 
     refers: bool = False
     judges: bool = False
+    likelihoods: bool = False
     domain: ModelDomain = "unknown"
 
 

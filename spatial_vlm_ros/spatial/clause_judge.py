@@ -186,7 +186,8 @@ class ClauseQuestion:
 def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> list[ClauseQuestion]:
     """Relations of the likeliest candidates, one by one, as far as a model can be asked about them.
 
-    None where its answers could change nothing: of refusals that are for the geometry alone to say.
+    None where its answers could change nothing: of refusals that are for the geometry alone to say. With judge.mode
+    auto, none either where only one object has the name and measurement says that it is meant.
 
     Args:
         choice: of the geometry.
@@ -199,6 +200,8 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
     config = scorer.config.decision
     upright = is_upright(scorer.layout)
     rows = [int(r) for r in np.argsort(-choice.probability, kind="stable") if choice.belief.fit[r] >= config.found]
+    if scorer.config.judge.mode == "auto" and len(rows) == 1 and choice.status is Status.OK:
+        return []
     found = (
         ClauseQuestion(key, row, float(clause.likelihood[key[1]]), clause.negated)
         for row in rows[:MOST_CANDIDATES]
@@ -250,7 +253,7 @@ def with_judgements(
     ratio = {one.key: of.ratio(p) for one, p, of in known if p is not None and of is not None}
     target = choice.query.target
     if scorer.config.judge.mode != "fuse":
-        return _with(choice, told, "reported", "judge.mode is report")
+        return _with(choice, told, "reported", "judge.mode is not fuse")
     if not ratio:
         return _with(choice, told, "reported", "judge.calibration has none of these relations, or it has no opinion")
     if target.count not in (None, 1) or target.choice is not None:

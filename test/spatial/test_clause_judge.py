@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from spatial_vlm_ros.errors import FileError, ModelError
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import Box, RelationQuestion
+from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.clause_judge import (
     JudgeCalibration,
@@ -27,7 +29,7 @@ from spatial_vlm_ros.spatial.clause_judge import (
     fitted,
     load_calibrations,
 )
-from spatial_vlm_ros.types import ClauseState, JudgeReport, Resolution, Rgb, Status
+from spatial_vlm_ros.types import ClauseState, JudgeReport, NounPhrase, Resolution, Rgb, Status
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -486,3 +488,53 @@ def test_no_pose_comes_out_but_the_geometrys_or_one_that_it_left_open(
         if report_of(answer).effect in ("confirmed", "settled"):
             said = {one.target_id: one.model_p for one in report_of(answer).relations}
             assert (said[answer.target.id] or 0.0) >= 0.5
+
+
+# ------------------------------------------------------------------------------------------------ who is asked unbidden
+
+
+class Finder(Judge):
+    """A grounder that can be asked about relations, too."""
+
+    def __init__(self, seen: Rendering, says: Says, likelihoods: bool = True) -> None:
+        super().__init__(seen, says)
+        self._detections, self.tells_likelihoods = tuple(seen.detections), likelihoods
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        assert rgb.ndim == 3
+        return Grounding(self._detections, label_match(phrases, self._detections))
+
+
+def found_by(finder: Finder, seen: Rendering, words: str, **config: Any) -> Resolution:
+    return Resolver(config_from(config), finder).resolve(seen.frame, words)
+
+
+def test_a_grounder_that_tells_likelihoods_is_asked_and_reported_by_default(two_sides: Rendering) -> None:
+    finder = Finder(two_sides, behind)
+    answer = found_by(finder, two_sides, "the can behind the cup")
+    assert set(finder.asked) == {("behind", "far", "cup"), ("behind", "near", "cup")}
+    assert report_of(answer).effect == "reported"
+    alone = found_by(Finder(two_sides, behind), two_sides, "the can behind the cup", judge={"mode": "off"})
+    assert answer.target is not None
+    assert alone.target is not None
+    assert (answer.target.id, answer.confidence) == (alone.target.id, alone.confidence)
+
+
+def test_a_model_that_only_names_a_choice_is_not_asked_by_default(two_sides: Rendering) -> None:
+    finder = Finder(two_sides, behind, likelihoods=False)
+    answer = found_by(finder, two_sides, "the can behind the cup")
+    assert (finder.asked, answer.judge) == ([], None)
+    assert found_by(finder, two_sides, "the can behind the cup", judge={"mode": "report"}).judge is not None
+
+
+def test_by_default_nobody_is_asked_about_the_only_object_of_a_name(tabletop: Tabletop) -> None:
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("far", 0.02, 0.2))
+    finder = Finder(seen, behind)
+    assert found_by(finder, seen, "the can behind the cup").judge is None
+    assert finder.asked == []
+
+
+def test_by_default_a_grounder_is_not_asked_about_detections_of_somebody_else(two_sides: Rendering) -> None:
+    finder = Finder(two_sides, behind)
+    answer = Resolver(grounder=finder).resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
+    assert (finder.asked, answer.judge) == ([], None)
