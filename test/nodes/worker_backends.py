@@ -48,6 +48,16 @@ class JudgingChicks(Chicks):
         return "behind" if target < anchor else "in front"
 
 
+class ScoringChicks(Chicks):
+    """The same, and asks the model of a folder about relations, by likelihood."""
+
+    def __init__(self, model: str, template: str = "") -> None:
+        from spatial_vlm_ros.perception.backends.scoring import load
+
+        super().__init__()
+        self.scorer = load(model=model, device="cpu", dtype="float32", template=template)
+
+
 class Failing:
     """Has no idea."""
 
