@@ -72,6 +72,7 @@ ALONE = {
     "detection_forms": Part(("--seeds", "1")),
     "relation_judge": Part(("--seeds", "1"), ("mujoco", "onnxruntime")),
     "fusing": Part(("--seeds", "1", "--processes", "1"), ("mujoco", "onnxruntime")),
+    "judging_cost": Part(("--tiny", "--repetitions", "1"), ("torch", "transformers", "onnxruntime"), slow=True),
     "freshness": Part(("--trials", "1")),
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),
