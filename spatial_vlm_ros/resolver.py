@@ -32,9 +32,9 @@ from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.judging import (
     CHOICES,
+    CannotJudgeError,
     RelationJudge,
     RelationQuestion,
-    cannot_judge,
     check_probabilities,
     judge_of,
     tells_likelihoods,
@@ -231,7 +231,8 @@ class Resolver:
         """The choice after a model was asked about relations of its candidates. A model that fails changes nothing.
 
         Raises:
-            FileError: the calibration cannot be read. CancelledError, InputError: as the model raises them.
+            FileError: the calibration cannot be read. CannotJudgeError: the backend of a worker cannot be asked.
+            CancelledError: somebody asked for it.
         """
         config = self.config.judge
         if config.mode == "auto" and not tells_likelihoods(judge):  # of a worker it is known once it is loaded
@@ -239,20 +240,21 @@ class Resolver:
         if self._calibrations is None:
             self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
         asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations)
-        if not asked:
+        if not asked.questions:
             return choice
         objects = scorer.layout.scene.objects
         questions = tuple(
             RelationQuestion(relation, objects[target].detection.box_xyxy, objects[anchor].detection.box_xyxy)
-            for relation, target, anchor in (one.key for one in asked)
+            for relation, target, anchor in (one.key for one in asked.questions)
         )
-        name = type(judge).__name__
-        frame = scorer.layout.scene.frame
+        name, frame = type(judge).__name__, scorer.layout.scene.frame
+        model = judge if config.by == "relation-judge" else self.grounder
         try:
-            check_domain(judge, self.config.domain_gate, frame.domain)
+            check_domain(model, self.config.domain_gate, frame.domain)
             told = judge.judge(frame.rgb, questions, config.budget_s)
-            said = check_probabilities(told, len(asked), name)
-        except (CancelledError, InputError):  # the last: a worker whose backend cannot be asked
+            check_domain(model, self.config.domain_gate, frame.domain)  # a worker has told by now what it loaded
+            said = check_probabilities(told, len(questions), name)
+        except (CancelledError, CannotJudgeError):  # the last: a worker whose backend cannot be asked
             raise
         except Exception as error:  # as of a grounder, but here the geometry has answered
             words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
@@ -461,9 +463,8 @@ class ObservedFrame:
         judge = judge_of(grounder)
         if config.mode == "auto" and (judge is None or self._given is not None):
             return None
-        self._check_domain()
         if judge is None:
-            raise cannot_judge("no grounder" if grounder is None else type(grounder).__name__)
+            raise CannotJudgeError("no grounder" if grounder is None else type(grounder).__name__)
         return judge
 
     def _check_domain(self) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.reliability import OpinionTally
     from spatial_vlm_ros.parameters import SecondOpinionConfig
 
-_SHARE = 0.8  # of a request's time, after which a model is asked about no further relation
 _START_S = 600.0  # a model may take this long to load: a person waits, and can end it
 
 
@@ -64,7 +63,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     try:
         with WorkerGrounder(grounder, options, timeout, _START_S) as model:
             if isinstance(tally, JudgeTally):
-                ask_relations(frames, watched, model, config, tally, _SHARE * timeout)
+                ask_relations(frames, watched, model, config, tally, timeout)
             else:
                 ask_phrases(frames, watched, model, config, tally)
     finally:

@@ -158,12 +158,14 @@ def tells_likelihoods(judge: RelationJudge | None) -> bool:
     return judge is not None and bool(getattr(judge, "tells_likelihoods", True))
 
 
-def cannot_judge(name: str) -> InputError:
-    """The error of relations that nobody can judge."""
-    return InputError(
-        "judge.mode", f"{name}, which cannot be asked about relations", "a grounder with `judge` or `answer`",
-        "choose a backend that answers questions (qwen-vl, server), or set judge.mode to off",
-    )  # fmt: skip
+class CannotJudgeError(InputError):
+    """Relations are to be judged, and nobody can; `name` is who cannot."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "judge.mode", f"{name}, which cannot be asked about relations", "a grounder with `judge` or `answer`",
+            "choose a backend that answers questions (qwen-vl, server), or set judge.mode to off",
+        )  # fmt: skip
 
 
 def check_probabilities(found: Sequence[float | None], n: int, model: str) -> tuple[float | None, ...]:

@@ -14,7 +14,7 @@ from types import MappingProxyType, TracebackType
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
 from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.judging import RelationQuestion, cannot_judge
+from spatial_vlm_ros.perception.judging import CannotJudgeError, RelationQuestion
 from spatial_vlm_ros.perception.referring import cannot_refer
 from spatial_vlm_ros.perception.worker_process import GRACE_S, WorkerProcess
 from spatial_vlm_ros.perception.worker_wire import (
@@ -42,6 +42,7 @@ from spatial_vlm_ros.types import ModelDomain, NounPhrase, Rgb
 
 _SLICE_S = 0.02  # a cancellation and a death are noticed within this time
 _FAILURES = 3  # so many in a row and the process is replaced: after some errors a GPU's context stays broken
+_SHARE = 0.8  # of timeout_s, after which no further question about a relation is asked
 _NEXT = "the next request starts it anew"
 
 
@@ -185,11 +186,13 @@ class WorkerGrounder:
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         """Ask the backend about relations; see RelationJudge.judge. It has timeout_s of its own, as `ground` has.
 
+        No further question is asked after 0.8 timeout_s, so that what was said until then is not lost.
+
         Raises:
             InputError: the backend cannot be asked, `rgb` is no image, `questions` are none, or see `start`.
             ModelError, ModelTimeoutError, CancelledError: as of `ground`.
         """
-        header, body = judge(next(self._numbers), rgb, questions, budget_s)
+        header, body = judge(next(self._numbers), rgb, questions, min(budget_s, _SHARE * self.timeout_s))
         with self._own_turn():
             reply, data = self._answered(header, body)
             if not isinstance(reply, Judged):
@@ -206,12 +209,12 @@ class WorkerGrounder:
         if isinstance(header, Refer) and not self._refers:
             raise cannot_refer(self.name)
         if isinstance(header, JudgeRequest) and not self._judges:
-            raise cannot_judge(self.name)
+            raise CannotJudgeError(self.name)
         deadline = time.monotonic() + self.timeout_s
         if self._late is not None:
             self._reply(process, self._late, deadline)
-        self._late = header.number
         process.post(header, body)
+        self._late = header.number
         reply, data = self._reply(process, header.number, deadline)
         if not isinstance(reply, Failed):
             return reply, data

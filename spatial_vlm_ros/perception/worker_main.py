@@ -22,8 +22,8 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import (
+    CannotJudgeError,
     RelationJudge,
-    cannot_judge,
     check_probabilities,
     judge_of,
     tells_likelihoods,
@@ -111,7 +111,7 @@ def _answer(
     try:
         if isinstance(ask, JudgeRequest):
             if judge is None:
-                raise cannot_judge(type(grounder).__name__)
+                raise CannotJudgeError(type(grounder).__name__)
             told = judge.judge(rgb, ask.questions, ask.budget_s)
             name = type(grounder).__name__
             channel.post(Judged(ask.number, check_probabilities(told, len(ask.questions), name)))

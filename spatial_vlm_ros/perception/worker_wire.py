@@ -301,7 +301,12 @@ def judge(
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"
         raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
     body = _image(rgb)
-    return JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s), body
+    header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s)
+    try:
+        msgspec.msgpack.encode(header)
+    except (UnicodeEncodeError, TypeError, OverflowError) as error:
+        raise InputError("questions", str(error), "relations and boxes of plain numbers", "use float") from error
+    return header, body
 
 
 def _image(rgb: Rgb) -> list[memoryview | bytes]:

@@ -25,7 +25,15 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import state_of
 from spatial_vlm_ros.spatial.measured_file import read_measured
-from spatial_vlm_ros.spatial.model_evidence import ModelEvidence, PairKey, is_upright, pair_of
+from spatial_vlm_ros.spatial.model_evidence import (
+    Box,
+    ModelEvidence,
+    PairKey,
+    height_in_image,
+    is_upright,
+    pair_of,
+    shows_side,
+)
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
@@ -79,10 +87,15 @@ class JudgeCalibration:
         return min(max(1.0 / (1.0 + math.exp(-odds)), unknown), 1.0 - unknown)
 
     def ratio(self, p: float) -> float:
-        """How much likelier the model has `p` where the relation holds than where it does not."""
+        """How much likelier the model has `p` where the relation holds than where it does not.
+
+        1 where that says the contrary of `probability`: of what is seldom true a small probability speaks for it, and
+        still it is not likely.
+        """
         share = (self.positive + 1.0) / (self.n + 2.0)
         known = self.probability(p)
-        return known / (1.0 - known) * (1.0 - share) / share
+        ratio = known / (1.0 - known) * (1.0 - share) / share
+        return ratio if (ratio > 1.0) == (known > 0.5) else 1.0
 
 
 @dataclass(frozen=True)
@@ -91,20 +104,20 @@ class JudgeCalibrations:
 
     Args:
         model: what was measured, for people.
-        by_relation: canonical relation → its calibration.
+        by_relation: what `height_in_image` gives → its calibration.
     """
 
     model: str = ""
     by_relation: Mapping[str, JudgeCalibration] = field(default_factory=lambda: MappingProxyType({}))
 
-    def of(self, relation: str) -> JudgeCalibration | None:
-        """That of a relation of which the model was measured to know something."""
-        known = self.by_relation.get(relation)
+    def of(self, name: str) -> JudgeCalibration | None:
+        """That of relations of which the model was measured to know something."""
+        known = self.by_relation.get(name)
         return known if known is not None and known.informs else None
 
 
 def load_calibrations(path: str | Path) -> JudgeCalibrations:
-    """Read {"schema": 1, "model": "…", "relations": {"behind": {"slope", "error", "offset", "n", "positive"}}}.
+    """Read {"schema": 1, "model": "…", "relations": {"left of": {"slope", "error", "offset", "n", "positive"}}}.
 
     What else it says, as `spatial-vlm calibrate --judge` writes it, is for people.
 
@@ -172,18 +185,32 @@ class ClauseQuestion:
 
     Args:
         key: canonical relation, rows of target and anchor.
-        candidate: row of the candidate for whose sake it is asked.
-        likelihood: probability by the measurement that what was said holds, negation included.
-        negated: whether it was said that it does not hold.
+        name: by which it is calibrated; see `height_in_image`.
+        likelihood: probability by the measurement that it holds.
+        said_for: rows of the candidates for whose sake it is asked, each with whether it was said not to hold.
     """
 
     key: PairKey
-    candidate: int
+    name: str
     likelihood: float
-    negated: bool
+    said_for: frozenset[tuple[int, bool]]
 
 
-def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> list[ClauseQuestion]:
+@dataclass(frozen=True)
+class AskedRelations:
+    """What a model is asked.
+
+    Args:
+        questions: one for each relation of two objects.
+        whole: whether no relation was left out, of any candidate that measurement leaves open, that a model could be
+            asked about.
+    """
+
+    questions: tuple[ClauseQuestion, ...] = ()
+    whole: bool = True
+
+
+def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> AskedRelations:
     """Relations of the likeliest candidates, one by one, as far as a model can be asked about them.
 
     None where its answers could change nothing: of refusals that are for the geometry alone to say. With judge.mode
@@ -196,19 +223,38 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
         most: how many, at most.
     """
     if choice.status is not Status.OK and choice.status not in _OPEN:
-        return []
+        return AskedRelations()
     config = scorer.config.decision
-    upright = is_upright(scorer.layout)
     rows = [int(r) for r in np.argsort(-choice.probability, kind="stable") if choice.belief.fit[r] >= config.found]
     if scorer.config.judge.mode == "auto" and len(rows) == 1 and choice.status is Status.OK:
-        return []
-    found = (
-        ClauseQuestion(key, row, float(clause.likelihood[key[1]]), clause.negated)
-        for row in rows[:MOST_CANDIDATES]
-        for key, clause in _relations(choice.by_row[row], row, scorer)
-        if key[0] in askable and (upright or not RELATIONS[key[0]].framed)
-    )
-    return list({one.key: one for one in found}.values())[:most]
+        return AskedRelations()
+    found: dict[PairKey, ClauseQuestion] = {}
+    whole = True
+    for n, row in enumerate(rows):
+        for key, clause in _relations(choice.by_row[row], row, scorer):
+            if key[0] not in askable:
+                continue
+            before = found.get(key)
+            if before is None and (n >= MOST_CANDIDATES or len(found) >= most or not _is_shown(key, scorer)):
+                whole = whole and ClauseState.FAILS in _states(choice, row, scorer)
+                continue
+            holds = float(clause.likelihood[key[1]])
+            said_for = {(row, clause.negated), *(before.said_for if before else ())}
+            name = height_in_image(key[0], *_boxes(key, scorer))
+            found[key] = ClauseQuestion(key, name, 1.0 - holds if clause.negated else holds, frozenset(said_for))
+    return AskedRelations(tuple(found.values()), whole)
+
+
+def _boxes(key: PairKey, scorer: PhraseScorer) -> tuple[Box, Box]:
+    target, anchor = (scorer.layout.scene.objects[row].detection.box_xyxy for row in key[1:])
+    return target, anchor
+
+
+def _is_shown(key: PairKey, scorer: PhraseScorer) -> bool:
+    """Whether the image shows a relation as measurement means it."""
+    scene = scorer.layout.scene
+    up, camera = scene.up, scene.frame.camera
+    return not RELATIONS[key[0]].framed or (is_upright(up) and shows_side(key[0], *_boxes(key, scorer), camera, up))
 
 
 def _relations(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:
@@ -229,7 +275,7 @@ def with_judgements(
     choice: ResolvedChoice,
     scorer: PhraseScorer,
     queries: Sequence[SpatialQuery],
-    asked: Sequence[ClauseQuestion],
+    asked: AskedRelations,
     said: Sequence[float | None],
     calibrations: JudgeCalibrations,
 ) -> ResolvedChoice:
@@ -238,7 +284,7 @@ def with_judgements(
     An answer that the model's evidence leaves unclear, or turns to another object or reading, is for a person to
     decide. What measurement left open becomes an answer where the evidence settles it: never an object of which
     measurement says that a relation fails, never against one that clearly fits, and only with an opinion on each
-    relation that was asked about.
+    relation of each candidate that measurement leaves open.
 
     Args:
         choice: of the geometry, about a single object.
@@ -248,8 +294,8 @@ def with_judgements(
         said: the model's probability of each; None = no opinion.
         calibrations: measured ones of that model.
     """
-    told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked, said, strict=True))
-    known = [(one, p, calibrations.of(one.key[0])) for one, p in zip(asked, said, strict=True)]
+    told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked.questions, said, strict=True))
+    known = [(one, p, calibrations.of(one.name)) for one, p in zip(asked.questions, said, strict=True)]
     ratio = {one.key: of.ratio(p) for one, p, of in known if p is not None and of is not None}
     target = choice.query.target
     if scorer.config.judge.mode != "fuse":
@@ -259,15 +305,35 @@ def with_judgements(
     if target.count not in (None, 1) or target.choice is not None:
         return _with(choice, told, "reported", "it is weighed for single objects only")
     again = decide(queries, scorer.with_evidence(ModelEvidence(MappingProxyType(ratio))))
-    denied = {
-        one.candidate
-        for one, p, of in known
-        if p is not None and of is not None and (of.probability(p) > 0.5) is one.negated
-    }
+    verdicts = _Verdicts(
+        denied=frozenset(
+            row
+            for one, p, of in known
+            for row, negated in one.said_for
+            if p is not None and of is not None and (of.probability(p) > 0.5) is negated
+        ),
+        unknown=frozenset(row for one, _, _ in known if one.key not in ratio for row, _ in one.said_for),
+        whole=asked.whole and len(ratio) == len(asked.questions),
+    )
     if choice.status is Status.OK:
-        return _checked(choice, again, scorer, told, denied)
-    reason = _unsettled(choice, again, scorer, denied, whole=len(ratio) == len(asked))
+        return _checked(choice, again, scorer, told, verdicts)
+    reason = _unsettled(choice, again, scorer, verdicts)
     return _with(choice, told, "reported", reason) if reason else _with(again, told, "settled", "its answers settle it")
+
+
+@dataclass(frozen=True)
+class _Verdicts:
+    """What came of asking.
+
+    Args:
+        denied: rows of candidates of which the model denies what was said.
+        unknown: rows of candidates of which something was asked and has no weight.
+        whole: whether nothing was left out, and all that was asked has weight.
+    """
+
+    denied: frozenset[int]
+    unknown: frozenset[int]
+    whole: bool
 
 
 def _with(choice: ResolvedChoice, told: tuple[JudgedRelation, ...], effect: JudgeEffect, reason: str) -> ResolvedChoice:
@@ -279,12 +345,12 @@ def _told(
 ) -> JudgedRelation:
     objects = scorer.layout.scene.objects
     relation, target, anchor = one.key
-    known = calibrations.by_relation.get(relation)
+    known = calibrations.by_relation.get(one.name)
     return JudgedRelation(
         relation=relation,
         target_id=objects[target].id,
         anchor_id=objects[anchor].id,
-        likelihood=round(1.0 - one.likelihood if one.negated else one.likelihood, 6),
+        likelihood=round(one.likelihood, 6),
         raw_p=None if p is None else round(p, 6),
         model_p=None if p is None or known is None else round(known.probability(p), 6),
     )
@@ -295,7 +361,7 @@ def _checked(
     again: ResolvedChoice,
     scorer: PhraseScorer,
     told: tuple[JudgedRelation, ...],
-    denied: set[int],
+    verdicts: _Verdicts,
 ) -> ResolvedChoice:
     """An answer of the geometry, after the model's evidence."""
     if again.status is Status.OK and again.query == choice.query:
@@ -303,7 +369,9 @@ def _checked(
             rivals = choice.chosen, again.chosen
             differs = dataclasses.replace(choice, status=Status.DISAGREEMENT, rivals=rivals, sure=1.0 - again.sure)
             return _with(differs, told, "disagreed", "with its answers another object is meant")
-        if choice.chosen not in denied:
+        if choice.chosen not in verdicts.denied:
+            if choice.chosen in verdicts.unknown:
+                return _with(again, told, "reported", "it has no opinion that counts on a relation of what is meant")
             return _with(again, told, "confirmed", "with its answers the same object is meant")
         before, after = (_pairs(one, one.chosen, scorer) for one in (choice, again))
         if before == after:  # else it is meant by another anchor, of which the model was not asked
@@ -315,18 +383,16 @@ def _checked(
     return _with(unsure, told, "doubted", "with its answers it is not clear what is meant")
 
 
-def _unsettled(
-    choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, denied: set[int], *, whole: bool
-) -> str:
+def _unsettled(choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, verdicts: _Verdicts) -> str:
     """Why the model's evidence does not settle what measurement left open; empty where it does."""
     if again.status is not Status.OK or again.query != choice.query:
         return "with its answers it is still not clear what is meant"
     if choice.doubt is not None or choice.frames or choice.phrase is not None:
         return "what was meant is for the person to say"
-    if not whole:
-        return "it has no opinion on some of these relations, or was not measured on them"
+    if not verdicts.whole:
+        return "it has no opinion that counts on some of the relations that decide"
     states = {row: _states(choice, row, scorer) for row in {choice.chosen, *choice.rivals, again.chosen}}
-    if again.chosen in denied or ClauseState.FAILS in states[again.chosen]:
+    if again.chosen in verdicts.denied or ClauseState.FAILS in states[again.chosen]:
         return "measurement or the model itself denies a relation of what its answers choose"
     if again.chosen not in (choice.chosen, *choice.rivals):
         return "its answers choose none of the objects between which it is unclear"

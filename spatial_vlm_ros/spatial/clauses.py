@@ -218,7 +218,7 @@ def by_direct_contact(asked: Asked, out: _Blank) -> Array | None:
     contact, foot = asked.config.relation.contact, layout.bottom[rows, None]
     walled = (layout.top[others] > foot + contact) & (layout.bottom[others] < foot + contact)
     third = layout.mean_side[others] < layout.mean_side[out.anchors[rows, 0], None]
-    among = np.where(walled & third & (others != rows[:, None]), sure, 0.0).max(axis=1)
+    among = np.where(walled & third & (others != rows[:, None]), sure, 0.0).max(axis=1, initial=0.0)
     direct = np.maximum(1.0 - among, FLOOR)
     contrast = np.ones(len(layout))
     contrast[rows] = direct / direct.max()

@@ -10,14 +10,19 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.spatial.belief import ClauseBelief
-from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.likelihood import FLOOR
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.types import FrameOfReference, RelationClause
+from spatial_vlm_ros.types import FrameOfReference, PinholeCamera, RelationClause
+
+Box = tuple[float, float, float, float]
 
 PairKey = tuple[str, int, int]
 """Canonical relation, row of the target, row of the anchor."""
 _UPRIGHT = 0.866  # cosine of 30 degrees between up in the image and its upper edge
+_CLEARLY = 2.0  # of the sideways gap over what the slant of "up" makes of it
+OF_DEPTH, OF_SIDES = ("behind", "in front of"), ("left of", "right of")
+"""Relations along the line of sight, and across it."""
 _FLAT = 0.26  # part of "up" that lies in the image plane, below which the camera looks straight down or up
 
 
@@ -84,8 +89,57 @@ def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKe
     return clause.relation, row, int(belief.anchors[row, 0])
 
 
-def is_upright(layout: Layout) -> bool:
-    """Whether left and right, far and near in the image are those of somebody who stands where the camera is."""
-    across, down, _ = layout.scene.up
+def height_in_image(relation: str, target: Box, anchor: Box) -> str:
+    """What a model's probability is calibrated by: the relation, and of depth which of the two is higher in the image.
+
+    Who takes higher for farther says of all pairs of one kind the same, and so nothing: such a model is not calibrated
+    as one that knows something, however many pairs follow the rule.
+
+    Args:
+        relation: canonical.
+        target: left, top, right, bottom, pixels.
+        anchor: likewise.
+
+    Returns:
+        For example "left of", "behind, higher", "behind, lower".
+    """
+    if relation not in OF_DEPTH:
+        return relation
+    return f"{relation}, {'higher' if target[1] + target[3] < anchor[1] + anchor[3] else 'lower'}"
+
+
+def is_upright(up: Array) -> bool:
+    """Whether left and right, far and near in the image are about those of somebody who stands where the camera is.
+
+    Args:
+        up: (3,) unit vector in the camera's optical frame.
+    """
+    across, down, _ = up
     flat = float(np.hypot(across, down))
     return flat >= _FLAT and -down / flat >= _UPRIGHT
+
+
+def shows_side(relation: str, target: Box, anchor: Box, camera: PinholeCamera, up: Array) -> bool:
+    """Whether the side on which the image shows a target is that on which it is, seen from the camera; else True.
+
+    Sides are told from the plane through the camera, the anchor and "up". It cuts the image in a line through the
+    anchor, which is slanted where the camera is tilted. Of what is not clearly on the same side of that line and of an
+    upright one the image shows another side than measurement means.
+
+    Args:
+        relation: canonical; others than sides always show.
+        target: left, top, right, bottom, pixels.
+        anchor: likewise.
+        camera: of the image.
+        up: (3,) unit vector in its optical frame.
+    """
+    if relation not in OF_SIDES:
+        return True
+    (u, v), (target_u, target_v) = (((b[0] + b[2]) / 2, (b[1] + b[3]) / 2) for b in (anchor, target))
+    fx, fy, cx, cy = (float(camera.K[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    along = fx * (up[0] - (u - cx) / fx * up[2])
+    upward = -fy * (up[1] - (v - cy) / fy * up[2])
+    if upward <= 0.0:
+        return False
+    heights = (anchor[3] - anchor[1] + target[3] - target[1]) / 4
+    return abs(target_u - u) > _CLEARLY * abs(along) / upward * (abs(target_v - v) + heights)

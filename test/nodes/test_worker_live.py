@@ -61,7 +61,8 @@ def test_a_grounder_answers_without_a_detections_topic(graph: Graph) -> None:
 
 
 def test_a_model_is_asked_about_relations_and_what_it_says_is_weighed(graph: Graph, tmp_path: Path) -> None:
-    known = {"behind": {"slope": 0.3, "error": 0.01, "offset": 0.0, "n": 400, "positive": 200}}
+    measured = {"slope": 0.3, "error": 0.01, "offset": 0.0, "n": 400, "positive": 200}
+    known = {f"behind, {where}": measured for where in ("higher", "lower")}
     (tmp_path / "judge.json").write_text(json.dumps({"schema": 1, "model": "a test", "relations": known}))
     weigh = {"judge.mode": "fuse", "judge.calibration": str(tmp_path / "judge.json")}
     start(graph, "worker_backends:JudgingChicks", **weigh)

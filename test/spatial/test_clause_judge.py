@@ -29,6 +29,7 @@ from spatial_vlm_ros.spatial.clause_judge import (
     fitted,
     load_calibrations,
 )
+from spatial_vlm_ros.spatial.model_evidence import OF_DEPTH
 from spatial_vlm_ros.types import ClauseState, JudgeReport, NounPhrase, Resolution, Rgb, Status
 
 if TYPE_CHECKING:
@@ -59,9 +60,14 @@ class Judge:
         return self._ids[box]
 
 
+def calibrated(relation: str) -> tuple[str, ...]:
+    """Names of a relation's calibrations: of depth one where the target is higher in the image, and one where not."""
+    return (f"{relation}, higher", f"{relation}, lower") if relation in OF_DEPTH else (relation,)
+
+
 def written(folder: Path, relations: Mapping[str, JudgeCalibration]) -> str:
     path = folder / "judge.json"
-    known = {name: dataclasses.asdict(one) for name, one in relations.items()}
+    known = {name: dataclasses.asdict(one) for relation, one in relations.items() for name in calibrated(relation)}
     path.write_text(json.dumps({"schema": 1, "model": "test", "relations": known}))
     return str(path)
 
@@ -129,7 +135,8 @@ def test_a_ratio_is_bayes_rule_by_hand() -> None:
     assert GOOD.ratio(0.9) == pytest.approx(9.0)
     rare = JudgeCalibration(1.0, 0.05, 0.0, 98, 9)  # (9 + 1) / (98 + 2): held in a tenth of the cases
     assert rare.ratio(0.1) == pytest.approx(1.0)
-    assert rare.ratio(0.5) == pytest.approx(9.0)
+    assert rare.ratio(0.75) == pytest.approx(27.0)
+    assert rare.ratio(0.3) == 1.0  # it speaks for what is still not likely: no evidence
 
 
 def test_a_fit_finds_the_line_that_made_the_labels() -> None:

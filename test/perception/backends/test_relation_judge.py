@@ -115,7 +115,9 @@ def test_of_other_images_it_says_nothing_and_the_geometrys_answer_stands(two_sid
 def test_it_is_weighed_as_it_was_measured(two_sides: Rendering, tmp_path: Path) -> None:
     known = {"slope": 1.0, "error": 0.05, "offset": 0.0, "n": 400, "positive": 200}
     path = tmp_path / "judge.json"
-    path.write_text(json.dumps({"schema": 1, "model": "small", "relations": {"behind": known}}))
+    path.write_text(
+        json.dumps({"schema": 1, "model": "small", "relations": {"behind, higher": known, "behind, lower": known}})
+    )
     frame = dataclasses.replace(two_sides.frame, domain="simulated")
     alone = Resolver().resolve(frame, WORDS, two_sides.detections)
     both = resolver("fuse", calibration=str(path)).resolve(frame, WORDS, two_sides.detections)
