@@ -18,7 +18,7 @@ from spatial_vlm_ros.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig, Settings
-    from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
+    from spatial_vlm_ros.types import Detection, Resolution, Rgb, RgbdFrame, Scene
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
 
@@ -185,11 +185,19 @@ def write_image(
     Raises:
         InputError, FileError: no image format, or a place that cannot be written.
     """
-    import cv2
-
     from spatial_vlm_ros.output.annotated_image import draw
 
-    image = draw(frame, detections, resolution, config, scene)
+    save_image(path, draw(frame, detections, resolution, config, scene))
+
+
+def save_image(path: Path, image: Rgb) -> None:
+    """An image as a file; folders above it are made.
+
+    Raises:
+        InputError, FileError: no image format, or a place that cannot be written.
+    """
+    import cv2
+
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")

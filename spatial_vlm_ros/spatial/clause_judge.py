@@ -183,7 +183,13 @@ class ClauseQuestion:
     negated: bool
 
 
-def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> list[ClauseQuestion]:
+def asked_of(
+    choice: ResolvedChoice,
+    scorer: PhraseScorer,
+    askable: Sequence[str],
+    most: int,
+    candidates: int = MOST_CANDIDATES,
+) -> list[ClauseQuestion]:
     """Relations of the likeliest candidates, one by one, as far as a model can be asked about them.
 
     None where its answers could change nothing: of refusals that are for the geometry alone to say.
@@ -193,6 +199,7 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
         scorer: the scene.
         askable: relations that a model can be asked about.
         most: how many, at most.
+        candidates: of how many candidates, at most.
     """
     if choice.status is not Status.OK and choice.status not in _OPEN:
         return []
@@ -201,22 +208,22 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
     rows = [int(r) for r in np.argsort(-choice.probability, kind="stable") if choice.belief.fit[r] >= config.found]
     found = (
         ClauseQuestion(key, row, float(clause.likelihood[key[1]]), clause.negated)
-        for row in rows[:MOST_CANDIDATES]
-        for key, clause in _relations(choice.by_row[row], row, scorer)
+        for row in rows[:candidates]
+        for key, clause in relations_at(choice.by_row[row], row, scorer)
         if key[0] in askable and (upright or not RELATIONS[key[0]].framed)
     )
     return list({one.key: one for one in found}.values())[:most]
 
 
-def _relations(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:
-    """The clauses of a phrase at one row, then those of the anchors chosen there."""
+def relations_at(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:
+    """The clauses of a phrase at one row, then those of the anchors chosen there; those of single pairs alone."""
     for clause in belief.clauses:
         key = pair_of(clause, row, scorer.default_frame)
         if key is not None:
             yield key, clause
         for inner, anchor in zip(clause.inner, clause.anchors[row], strict=False):
             if anchor >= 0:
-                yield from _relations(inner, int(anchor), scorer)
+                yield from relations_at(inner, int(anchor), scorer)
 
 
 # ------------------------------------------------------------------------------------------------ the rule
@@ -247,15 +254,15 @@ def with_judgements(
     """
     told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked, said, strict=True))
     known = [(one, p, calibrations.of(one.key[0])) for one, p in zip(asked, said, strict=True)]
-    ratio = {one.key: of.ratio(p) for one, p, of in known if p is not None and of is not None}
+    evidence = evidence_of([one.key for one in asked], said, calibrations)
     target = choice.query.target
     if scorer.config.judge.mode != "fuse":
         return _with(choice, told, "reported", "judge.mode is report")
-    if not ratio:
+    if not evidence.ratio:
         return _with(choice, told, "reported", "judge.calibration has none of these relations, or it has no opinion")
     if target.count not in (None, 1) or target.choice is not None:
         return _with(choice, told, "reported", "it is weighed for single objects only")
-    again = decide(queries, scorer.with_evidence(ModelEvidence(MappingProxyType(ratio))))
+    again = decide(queries, scorer.with_evidence(evidence))
     denied = {
         one.candidate
         for one, p, of in known
@@ -263,8 +270,22 @@ def with_judgements(
     }
     if choice.status is Status.OK:
         return _checked(choice, again, scorer, told, denied)
-    reason = _unsettled(choice, again, scorer, denied, whole=len(ratio) == len(asked))
+    reason = _unsettled(choice, again, scorer, denied, whole=len(evidence.ratio) == len(asked))
     return _with(choice, told, "reported", reason) if reason else _with(again, told, "settled", "its answers settle it")
+
+
+def evidence_of(
+    keys: Sequence[PairKey], said: Sequence[float | None], calibrations: JudgeCalibrations
+) -> ModelEvidence:
+    """What a model's answers count for: a ratio for each relation that it has an opinion on and was measured on.
+
+    Args:
+        keys: relations that it was asked about.
+        said: its probability of each; None = no opinion.
+        calibrations: measured ones of that model.
+    """
+    known = [(key, p, calibrations.of(key[0])) for key, p in zip(keys, said, strict=True)]
+    return ModelEvidence(MappingProxyType({key: of.ratio(p) for key, p, of in known if p is not None and of}))
 
 
 def _with(choice: ResolvedChoice, told: tuple[JudgedRelation, ...], effect: JudgeEffect, reason: str) -> ResolvedChoice:
@@ -333,7 +354,7 @@ def _unsettled(
 
 
 def _pairs(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> set[PairKey]:
-    return {key for key, _ in _relations(choice.by_row[row], row, scorer)}
+    return {key for key, _ in relations_at(choice.by_row[row], row, scorer)}
 
 
 def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[ClauseState]:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The texts of a comparison, the same at a terminal and on its image."""
+
+from __future__ import annotations
+
+from spatial_vlm_ros.types import ComparedRelation, ComparedRow, RelationOpinion, Status
+
+LEGEND = (
+    'Numbers: probability that the relation holds; in brackets after calibration. "contradicts": its choices differ '
+    "with their order or in the mirrored image. ?: no opinion."
+)
+
+
+def heading(relation: ComparedRelation) -> str:
+    """A relation as a question: "bonnet behind cup?"."""
+    denied = " (said: not)" if relation.negated else ""
+    return f"{relation.target_id} {relation.relation} {relation.anchor_id}?{denied}"
+
+
+def name_of_row(row: ComparedRow) -> str:
+    """Who says it: "measurement", "qwen alone", "qwen with attention=1.2", "measurement and qwen"."""
+    if row.by == "remedy":
+        return f"{row.name} with {row.options}"
+    if row.by == "fused":
+        return f"measurement and {row.name}"
+    return row.name if row.by == "measurement" else f"{row.name} alone"
+
+
+def reason_of(row: ComparedRow) -> str:
+    """What became of the answer, and why."""
+    return row.reason if row.effect is None else f"{row.effect}, {row.reason}"
+
+
+def opinion_words(opinion: RelationOpinion) -> str:
+    """A probability, its calibrated value in brackets, or why there is none."""
+    if opinion.p is None:
+        return "contradicts" if opinion.consistent is False else "?"
+    raw = _share(opinion.p)
+    return raw if opinion.calibrated is None else f"{raw} ({_share(opinion.calibrated)})"
+
+
+def says(row: ComparedRow) -> str:
+    """The object that it chooses, and whether measurement chooses that, too; else its refusal."""
+    if row.chosen_id is None:
+        refused = row.status.value if row.status is not None and row.status is not Status.OK else ""
+        return refused or ("not asked" if not row.opinions else "no choice")
+    return row.chosen_id + {True: " (as measured)", False: " (not as measured)", None: ""}[row.agrees]
+
+
+def verdict_words(row: ComparedRow) -> str:
+    """Whether the choice is the labelled object."""
+    return {True: "right", False: "wrong", None: "none"}[row.right]
+
+
+def _share(p: float) -> str:
+    """Two digits, never 0 or 1 where it is neither."""
+    if 0.0 < p < 0.01:
+        return "<0.01"
+    return ">0.99" if 0.99 < p < 1.0 else f"{p:.2f}"
