@@ -2,8 +2,8 @@
 """Make the frame and the image that docs/compare.md shows: a small judge errs, and measurement does not.
 
 The nearer chick stands on two boxes and is higher in the image than the farther one; the cup stands on a box. The
-scene was searched for: of 150 random ones in which the chick in front stands on boxes or a stool, the one in which the
-shipped judge is surest of it. Needs the extras `sim` and `onnx`.
+scene was searched for: of 150 random ones in which the chick in front stands on boxes or a stool, it is one in which
+the shipped judge errs. Needs the extras `sim` and `compact`.
 
     python -m scripts.draw_comparison --frames build/compare    # for `spatial-vlm compare build/compare/behind`
     python -m scripts.draw_comparison                            # docs/images/compare_behind.jpg, too

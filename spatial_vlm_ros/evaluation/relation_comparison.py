@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -173,6 +173,7 @@ class _Asking:
         self._config, self._plan, self._expected = config, plan, expected
         all_of_them = asked_of(self._choice, self._scorer, tuple(CHOICES), _ALL, _ALL)
         self._more = len(all_of_them) - plan.most
+        self._askable = {one.key for one in all_of_them}
         self.asked = all_of_them[: plan.most]
         self._ids = [obj.id for obj in self._scorer.layout.scene.objects]
 
@@ -211,14 +212,17 @@ class _Asking:
         )
 
     def unasked(self) -> tuple[str, ...]:
-        """Parts of the sentence that no model is asked about."""
-        parts = []
-        for clause in self._choice.belief.clauses:
-            row = max(self._choice.chosen, 0)
-            key = pair_of(clause, row, self._scorer.default_frame) if len(clause.anchors) else None
-            if key is None or key[0] not in CHOICES:
-                parts.append(("not " if clause.negated else "") + clause.name)
-        return tuple(parts)
+        """Parts of the sentence that no model is asked about, those of the anchors' own phrases included."""
+        row = self._choice.chosen
+        return () if row < 0 else tuple(dict.fromkeys(self._unasked(self._choice.by_row[row], row)))
+
+    def _unasked(self, belief: PhraseBelief, row: int) -> Iterator[str]:
+        for clause in belief.clauses:
+            if pair_of(clause, row, self._scorer.default_frame) not in self._askable:
+                yield ("not " if clause.negated else "") + clause.name
+            for inner, anchor in zip(clause.inner, clause.anchors[row], strict=False):
+                if anchor >= 0:
+                    yield from self._unasked(inner, int(anchor))
 
     def left_out(self) -> str:
         """Why nothing, or not everything, is compared."""

@@ -95,7 +95,8 @@ class _Photograph:
         self, canvas: Rgb, scale: float, answered: Answered, compared: RelationComparison, colours: tuple[Colour, ...]
     ) -> None:
         self._canvas, self._scale, self._compared, self._colours = canvas, scale, compared, colours
-        self._box_of = {one.id: one.box_xyxy for one in answered.detections}
+        lifted = () if answered.scene is None else (obj.detection for obj in answered.scene.objects)
+        self._box_of = {one.id: one.box_xyxy for one in (*answered.detections, *lifted)}  # a lifted one is rectified
         self._labels = Labels(_SIZE - 1)
 
     def draw(self) -> None:
@@ -202,7 +203,7 @@ def _below(compared: RelationComparison) -> Iterator[str]:
         texts.append(f"Models are not asked about: {', '.join(compared.unasked)}.")
     more = len(compared.relations) - _MOST_RELATIONS
     if more > 0:
-        texts.append(f"{more} more relations are not shown.")
+        texts.append(f"Relations that are not shown: {more}.")
     if compared.relations:
         texts.append(LEGEND)
     for text in texts:

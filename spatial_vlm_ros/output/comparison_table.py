@@ -18,7 +18,8 @@ from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import RelationComparison
 
-_MOST_COLUMNS = 6  # relations that a terminal shows; --json has all
+_MOST_COLUMNS = 6  # relations that a terminal shows, fewer where it is narrow; --json has all
+_NAME, _CELL, _REST = 36, 13, 46  # columns of letters: most of a row's name, of a relation, and of what follows
 
 
 def comparison(compared: RelationComparison) -> None:
@@ -31,7 +32,7 @@ def comparison(compared: RelationComparison) -> None:
     if compared.reason:
         console.print(f"  {compared.reason}", style="yellow")
     if compared.relations:
-        console.print(_table(compared))
+        console.print(table_of(compared, console.width))
     for row in compared.rows:
         if row.reason and compared.relations:
             console.print(f"  {name_of_row(row)}: {reason_of(row)}", style="yellow" if row.failed else None)
@@ -41,11 +42,14 @@ def comparison(compared: RelationComparison) -> None:
         console.print(f"  {LEGEND}")
 
 
-def _table(compared: RelationComparison) -> Table:
-    shown = compared.relations[:_MOST_COLUMNS]
+def table_of(compared: RelationComparison, width: int) -> Table:
+    """One line for each row, and as many relations as a terminal of `width` letters has room for, at least two."""
+    names = min(max(len(name_of_row(row)) for row in compared.rows), _NAME)
+    room = (width - names - _REST) // _CELL
+    shown = compared.relations[: min(max(room, 2), _MOST_COLUMNS)]
     more = len(compared.relations) - len(shown)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", min_width=names, max_width=_NAME)
     for relation in shown:
         table.add_column(heading(relation), justify="right")
     for column in ("chooses", *(["truth"] if compared.expected_ids is not None else []), "questions", "ms"):
@@ -57,5 +61,5 @@ def _table(compared: RelationComparison) -> Table:
         table.add_row(name_of_row(row), *cells, says(row), *truth, str(row.questions) if asked else "",
                       f"{row.ms:.0f}" if asked else "")  # fmt: skip
     if more:
-        table.caption = f"and {more} more relations: --json has all of them"
+        table.caption = f"relations that are not shown: {more}; --json has all"
     return table

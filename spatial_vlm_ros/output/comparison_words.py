@@ -6,8 +6,8 @@ from __future__ import annotations
 from spatial_vlm_ros.types import ComparedRelation, ComparedRow, RelationOpinion, Status
 
 LEGEND = (
-    'Numbers: probability that the relation holds; in brackets after calibration. "contradicts": its choices differ '
-    "with their order or in the mirrored image. ?: no opinion."
+    "Numbers: probability that the relation holds, in brackets calibrated. contradicts: its choice changes with the "
+    "order or in the mirrored image. ?: unknown."
 )
 
 
@@ -48,7 +48,9 @@ def says(row: ComparedRow) -> str:
 
 
 def verdict_words(row: ComparedRow) -> str:
-    """Whether the choice is the labelled object."""
+    """Whether the choice is the labelled object; empty of what was not asked."""
+    if not row.opinions:
+        return ""
     return {True: "right", False: "wrong", None: "none"}[row.right]
 
 

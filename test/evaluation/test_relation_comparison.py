@@ -191,6 +191,8 @@ def test_relations_of_anchors_count_for_every_candidate(tabletop: Tabletop) -> N
 def test_parts_of_the_sentence_that_no_model_is_asked_about_are_told(usual: Rendering) -> None:
     comparison = compared(usual, "the nearest can in front of the cup").comparison
     assert comparison.unasked == ("nearest",)
+    assert compared(usual, "the can behind the leftmost cup").comparison.unasked == ("leftmost",)
+    assert compared(usual).comparison.unasked == ()
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.comparison_image import WIDTH, draw_comparison
 from spatial_vlm_ros.output.comparison_table import comparison as print_table
+from spatial_vlm_ros.output.comparison_table import table_of
 from spatial_vlm_ros.output.comparison_words import name_of_row, opinion_words, says, verdict_words
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -129,6 +132,21 @@ def test_words_of_cells() -> None:
         "bonnet", "ribbon (not as measured)", "bonnet (as measured)", "LOW_CONFIDENCE", "not asked",
     ]  # fmt: skip
     assert [verdict_words(row) for row in (MEASURED, MODEL, FUSED)] == ["right", "wrong", "none"]
+    assert verdict_words(ComparedRow("model", "m", failed=True)) == ""
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, 2), (120, 4), (160, 6)])
+def test_a_narrow_terminal_shows_fewer_relations_and_says_so(columns: int, shown: int) -> None:
+    many = dataclasses.replace(
+        COMPARISON, relations=RELATIONS * 4, rows=(MEASURED, dataclasses.replace(MODEL, opinions=MODEL.opinions * 4))
+    )
+    console = Console(width=columns, record=True, file=io.StringIO())
+    console.print(table_of(many, columns))
+    text = console.export_text()
+    assert text.count("0.10 (0.20)") == shown // 2
+    assert f"not shown: {8 - shown};" in text
+    assert "qwen alone" in text
+    assert max(map(len, text.splitlines())) <= columns
 
 
 def test_what_a_terminal_would_obey_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
