@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -114,6 +114,60 @@ frame_option = click.option(
     type=click.Choice(FRAMES_OF_REFERENCE),
     help="Whose left and behind, where the words do not say. Default: viewer (the camera).",
 )
+
+
+_FRAME_FILES = (
+    click.option("--rgb", type=FILE, help="Colour image, 8 bit."),
+    click.option(
+        "--depth", type=FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres."
+    ),
+    click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON."),
+    click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, where it is not registered."),
+    click.option("--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera, JSON 4×4."),
+    click.option("--base-t-camera", type=FILE, help="Pose of the camera in the robot's base, JSON 4×4."),
+    click.option(
+        "--camera-t-speaker", type=FILE, help="Place of the person who speaks, seen from the camera, JSON 4×4."
+    ),
+    click.option("--detections", type=FILE, help="Detections of the colour image as JSON."),
+    click.option("--grounder", help="Backend that finds the things, where no detections are given."),
+    click.option("--grounder-options", help="Its options: name=value, separated by spaces."),
+)
+
+
+def frame_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of one frame as single files, and of who finds the objects in it."""
+    for option in reversed(_FRAME_FILES):
+        command = option(command)
+    return command
+
+
+def check_frame_files(files: Mapping[str, Any]) -> None:
+    """Raises click.UsageError where a file is not named that every frame needs."""
+    missing = [f"--{name.replace('_', '-')}" for name in ("rgb", "depth", "camera_info") if files[name] is None]
+    if missing:
+        raise click.UsageError(f"missing {', '.join(missing)}")
+
+
+def read_frame_files(files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+    """The frame of `frame_file_options`, and its detections where a file of them is named.
+
+    Raises:
+        SpatialVlmError: a file is missing or damaged, or does not fit the others.
+    """
+    from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
+
+    frame = read_frame(
+        files["rgb"],
+        files["depth"],
+        files["camera_info"],
+        base_T_camera=files["base_t_camera"],
+        camera_T_speaker=files["camera_t_speaker"],
+        depth_camera_info=files["depth_camera_info"],
+        rgb_T_depth=files["rgb_t_depth"],
+    )
+    if files["detections"] is None:
+        return frame, None
+    return frame, read_detections(files["detections"], (frame.camera.width, frame.camera.height))
 
 
 def read_settings(path: Path | None) -> Settings:

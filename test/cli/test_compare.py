@@ -83,6 +83,18 @@ def test_detections_may_come_from_a_file_or_a_grounder(frame: Path, tmp_path: Pa
     assert told(frame, WORDS, "--judge", HIGHER, *grounder)["rows"][0]["chosen_id"] == "bonnet"
 
 
+def test_a_frame_may_be_given_as_files(frame: Path) -> None:
+    files = ("--rgb", frame / "rgb.png", "--depth", frame / "depth.png", "--camera-info", frame / "camera_info.json")
+    made = told(WORDS, "--judge", HIGHER, *files, "--detections", frame / "detections.json")
+    assert (made["frame"], made["expected_ids"], made["rows"][0]["chosen_id"]) == ("", None, "bonnet")
+    assert all(row["right"] is None for row in made["rows"])
+    assert "either --detections or --grounder" in run(WORDS, *files).output
+    assert "FRAME holds its files; leave --rgb" in run(frame, WORDS, *files).output
+    assert "missing --rgb" in run(WORDS).output
+    assert "give the WORDS after FRAME" in run(frame).output
+    assert "WORDS in quotes" in run(frame, "the", "chick").output
+
+
 def test_an_image_is_written(frame: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "compared.png"
     assert run(frame, WORDS, "--judge", HIGHER, "--image", out).exit_code == 0
