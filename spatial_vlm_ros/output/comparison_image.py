@@ -14,6 +14,7 @@ from spatial_vlm_ros.output.comparison_words import (
     LEGEND,
     heading,
     name_of_row,
+    names_of,
     opinion_words,
     reason_of,
     says,
@@ -97,7 +98,7 @@ class _Photograph:
         self._canvas, self._scale, self._compared, self._colours = canvas, scale, compared, colours
         lifted = () if answered.scene is None else (obj.detection for obj in answered.scene.objects)
         self._box_of = {one.id: one.box_xyxy for one in (*answered.detections, *lifted)}  # a lifted one is rectified
-        self._labels = Labels(_SIZE - 1)
+        self._labels, self._names = Labels(_SIZE - 1), names_of(compared)
 
     def draw(self) -> None:
         """All objects of the sentence; labels last."""
@@ -119,7 +120,9 @@ class _Photograph:
         away = "no depth" if obj.distance_m is None else f"{obj.distance_m:.2f} m"
         said = f"  chosen by {', '.join(str(n + 1) for n in by)}" if by else ""
         colour = self._colours[by[0]] if by else drawing.FAINT
-        self._labels.ask(f"{obj.id} {away}{said}", around, colour, 0.0 if by else 1.0 if candidate else 2.0)
+        self._labels.ask(
+            f"{self._names[obj.id]} {away}{said}", around, colour, 0.0 if by else 1.0 if candidate else 2.0
+        )
         (self._labels.clear if by else self._labels.seen).append(around)
 
     def _ring(self, box: np.ndarray, ring: int, colour: Colour) -> Rectangle:
@@ -137,12 +140,12 @@ class _Photograph:
 
 def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
     """The words below: the sentence, one line for each row, and the reasons."""
-    step = lettering.line_height(_SIZE)
+    step, names = lettering.line_height(_SIZE), names_of(compared)
     shown = compared.relations[:_MOST_RELATIONS]
     truth = _TRUTH if compared.expected_ids is not None else 0
     room = WIDTH - 2 * _EDGE - _NUMBER - _SAMPLE - _NAME - _CHOOSES - truth
     across = room // max(len(shown), 1)
-    heads = [lettering.wrapped(heading(one), _SIZE - 1, across - 12) for one in shown]
+    heads = [lettering.wrapped(heading(one, names), _SIZE - 1, across - 12) for one in shown]
     lines = list(_below(compared))
     high = max([len(head) for head in heads] or [0])
     height = 2 * _EDGE + step * (4 + high + len(lines)) + _ROW * len(compared.rows)
@@ -162,7 +165,7 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
     y += max(high, 1) * step + 6
     for number, (row, colour) in enumerate(zip(compared.rows, colours, strict=True)):
         panel[y - round(0.35 * _SIZE) - _ROW // 2] = drawing.LINE
-        _row(panel, row, colour, number, y, across, room, truth)
+        _row(panel, row, says(row, names), colour, number, y, (across, room, truth))
         y += _ROW
     y += 4
     for text in lines:
@@ -171,9 +174,21 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
     return panel[: y - step + _EDGE + 4]
 
 
-def _row(panel: Rgb, row: ComparedRow, colour: Colour, number: int, y: int, across: int, room: int, truth: int) -> None:
-    """One line: its number, its ring, who, what of each relation, and the choice."""
-    x = _EDGE
+def _row(
+    panel: Rgb, row: ComparedRow, choice: str, colour: Colour, number: int, y: int, widths: tuple[int, int, int]
+) -> None:
+    """One line: its number, its ring, who, what of each relation, and the choice.
+
+    Args:
+        panel: changed.
+        row: that is told.
+        choice: in words.
+        colour: of its ring.
+        number: from 0.
+        y: where its letters stand.
+        widths: of a relation, of all relations, and of the truth, pixels.
+    """
+    x, (across, room, truth) = _EDGE, widths
     lettering.write(panel, f"{number + 1}", (x, y), _SIZE, drawing.INK)
     x += _NUMBER
     middle = (x + _SAMPLE // 3, y - round(0.35 * _SIZE))
@@ -186,7 +201,7 @@ def _row(panel: Rgb, row: ComparedRow, colour: Colour, number: int, y: int, acro
         words = lettering.shortened(opinion_words(opinion), _SIZE, across - 12)
         lettering.write(panel, words, (x + column * across, y), _SIZE, drawing.INK)
     x += room
-    lettering.write(panel, lettering.shortened(says(row), _SIZE, _CHOOSES - 12), (x, y), _SIZE, drawing.INK)
+    lettering.write(panel, lettering.shortened(choice, _SIZE, _CHOOSES - 12), (x, y), _SIZE, drawing.INK)
     if truth:
         strong = row.right is not None
         shade = {True: drawing.GREEN, False: drawing.VERMILLION, None: drawing.FAINT}[row.right]

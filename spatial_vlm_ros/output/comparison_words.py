@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from spatial_vlm_ros.types import ComparedRelation, ComparedRow, RelationOpinion, Status
+from collections import Counter
+from collections.abc import Mapping
+
+from spatial_vlm_ros.types import ComparedRelation, ComparedRow, RelationComparison, RelationOpinion, Status
 
 LEGEND = (
     "Numbers: probability that the relation holds, in brackets calibrated. contradicts: its choice changes with the "
@@ -11,10 +14,20 @@ LEGEND = (
 )
 
 
-def heading(relation: ComparedRelation) -> str:
-    """A relation as a question: "bonnet behind cup?"."""
+def names_of(compared: RelationComparison) -> dict[str, str]:
+    """Id → name of each object: its label, with the id where other objects have that label, too."""
+    labels = Counter(obj.label for obj in compared.objects)
+    return {
+        obj.id: obj.label if labels[obj.label] == 1 or obj.label == obj.id else f"{obj.label} {obj.id}"
+        for obj in compared.objects
+    }
+
+
+def heading(relation: ComparedRelation, names: Mapping[str, str]) -> str:
+    """A relation as a question: "chick d1 behind cup?"."""
     denied = " (said: not)" if relation.negated else ""
-    return f"{relation.target_id} {relation.relation} {relation.anchor_id}?{denied}"
+    target, anchor = (names.get(id_, id_) for id_ in (relation.target_id, relation.anchor_id))
+    return f"{target} {relation.relation} {anchor}?{denied}"
 
 
 def name_of_row(row: ComparedRow) -> str:
@@ -39,12 +52,15 @@ def opinion_words(opinion: RelationOpinion) -> str:
     return raw if opinion.calibrated is None else f"{raw} ({_share(opinion.calibrated)})"
 
 
-def says(row: ComparedRow) -> str:
+def says(row: ComparedRow, names: Mapping[str, str]) -> str:
     """The object that it chooses, and whether measurement chooses that, too; else its refusal."""
     if row.chosen_id is None:
         refused = row.status.value if row.status is not None and row.status is not Status.OK else ""
         return refused or ("not asked" if not row.opinions else "no choice")
-    return row.chosen_id + {True: " (as measured)", False: " (not as measured)", None: ""}[row.agrees]
+    return (
+        names.get(row.chosen_id, row.chosen_id)
+        + {True: " (as measured)", False: " (not as measured)", None: ""}[row.agrees]
+    )
 
 
 def verdict_words(row: ComparedRow) -> str:

@@ -50,7 +50,7 @@ def test_with_nothing_but_a_frame_and_words_the_shipped_judge_is_compared(frame:
     lines = [line for line in done.stdout.splitlines() if "(as measured)" in line]
     assert [line.split("  ")[0] for line in lines] == ["relation-judge alone", "measurement and relation-judge"]
     assert all("right" in line for line in lines)
-    assert "bonnet behind cup?" in done.stdout
+    assert "chick bonnet behind cup?" in done.stdout
     assert "chick bonnet  1." in done.stdout
     assert "loading relation-judge" in done.stderr
 

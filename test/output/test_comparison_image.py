@@ -14,7 +14,7 @@ from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.comparison_image import WIDTH, draw_comparison
 from spatial_vlm_ros.output.comparison_table import comparison as print_table
 from spatial_vlm_ros.output.comparison_table import table_of
-from spatial_vlm_ros.output.comparison_words import name_of_row, opinion_words, says, verdict_words
+from spatial_vlm_ros.output.comparison_words import heading, name_of_row, names_of, opinion_words, says, verdict_words
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import (
@@ -122,14 +122,18 @@ def test_without_relations_only_measurement_is_told() -> None:
 
 
 def test_words_of_cells() -> None:
+    names = names_of(COMPARISON)
+    assert names == {"bonnet": "chick bonnet", "ribbon": "chick ribbon", "cup": "cup"}
+    assert heading(RELATIONS[0], names) == "chick bonnet behind cup?"
+    assert heading(dataclasses.replace(RELATIONS[0], negated=True), {}) == "bonnet behind cup? (said: not)"
     assert [name_of_row(row) for row in (MEASURED, MODEL, REMEDY, FUSED)] == [
         "measurement", "qwen alone", "qwen with attention=1.2", "measurement and qwen",
     ]  # fmt: skip
     assert [opinion_words(one) for one in (*MODEL.opinions, RelationOpinion(None), RelationOpinion(0.999))] == [
         "0.10 (0.20)", "contradicts", "?", ">0.99",
     ]  # fmt: skip
-    assert [says(row) for row in (MEASURED, MODEL, REMEDY, FUSED, ComparedRow("model", "m"))] == [
-        "bonnet", "ribbon (not as measured)", "bonnet (as measured)", "LOW_CONFIDENCE", "not asked",
+    assert [says(row, names) for row in (MEASURED, MODEL, REMEDY, FUSED, ComparedRow("model", "m"))] == [
+        "chick bonnet", "chick ribbon (not as measured)", "chick bonnet (as measured)", "LOW_CONFIDENCE", "not asked",
     ]  # fmt: skip
     assert [verdict_words(row) for row in (MEASURED, MODEL, FUSED)] == ["right", "wrong", "none"]
     assert verdict_words(ComparedRow("model", "m", failed=True)) == ""
