@@ -170,7 +170,7 @@ def files() -> dict[str, str]:
         "docs/faults.md": faults_page(),
         "spatial_vlm_ros/language/grammar.json": grammar_table(),
     }
-    for name in ("query", "resolution"):
+    for name in ("query", "resolution", "comparison"):
         schema = json_schema(name)
         text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
         made[f"docs/schema/{name}.v{schema['version']}.json"] = text

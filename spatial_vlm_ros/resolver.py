@@ -45,10 +45,24 @@ from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
-from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations, asked_of, load_calibrations, with_judgements
+from spatial_vlm_ros.spatial.clause_judge import (
+    MOST_CANDIDATES,
+    JudgeCalibrations,
+    asked_of,
+    load_calibrations,
+    with_judgements,
+)
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
-from spatial_vlm_ros.spatial.dialogue import after, asked_again, called, choose, question_turn, stays_open
+from spatial_vlm_ros.spatial.dialogue import (
+    DialogueChoice,
+    after,
+    asked_again,
+    called,
+    choose,
+    question_turn,
+    stays_open,
+)
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
@@ -86,6 +100,22 @@ class Answered(NamedTuple):
     detections: tuple[Detection, ...]
     scene: Scene | None
     dialogue: Dialogue | None = None
+
+
+class MeasuredSentence(NamedTuple):
+    """What measurement alone decides about a sentence, for whoever wants to ask models about it.
+
+    Args:
+        choice: of the geometry.
+        scorer: the scene.
+        queries: the readings that were decided.
+        answered: the answer, and what it rests on.
+    """
+
+    choice: ResolvedChoice
+    scorer: PhraseScorer
+    queries: tuple[SpatialQuery, ...]
+    answered: Answered
 
 
 class Resolver:
@@ -226,9 +256,17 @@ class Resolver:
         return cross_check(choice, scorer, row, self._reliabilities)
 
     def judged(
-        self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge
-    ) -> ResolvedChoice:
+        self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge,
+        candidates: int = MOST_CANDIDATES,
+    ) -> ResolvedChoice:  # fmt: skip
         """The choice after a model was asked about relations of its candidates. A model that fails changes nothing.
+
+        Args:
+            choice: of the geometry.
+            scorer: the scene.
+            queries: the readings that were decided.
+            judge: the model.
+            candidates: of how many candidates it is asked, at most.
 
         Raises:
             FileError: the calibration cannot be read. CannotJudgeError: the backend of a worker cannot be asked.
@@ -239,7 +277,7 @@ class Resolver:
             return choice
         if self._calibrations is None:
             self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
-        asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations)
+        asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations, candidates)
         if not asked.questions:
             return choice
         objects = scorer.layout.scene.objects
@@ -247,7 +285,7 @@ class Resolver:
             RelationQuestion(relation, objects[target].detection.box_xyxy, objects[anchor].detection.box_xyxy)
             for relation, target, anchor in (one.key for one in asked.questions)
         )
-        name, frame = type(judge).__name__, scorer.layout.scene.frame
+        name, frame = str(getattr(judge, "name", type(judge).__name__)), scorer.layout.scene.frame
         model = judge if config.by == "relation-judge" else self.grounder
         try:
             check_domain(model, self.config.domain_gate, frame.domain)
@@ -353,6 +391,30 @@ class ObservedFrame:
         )
         return answered._replace(resolution=resolution)
 
+    def measured(self, instruction: str, frame_of_reference: FrameOfReference | str | None = None) -> MeasuredSentence:
+        """What measurement alone decides about an instruction, whatever models the configuration names.
+
+        Args:
+            instruction: as in `Resolver.resolve`; no question about space.
+            frame_of_reference: as in `Resolver.resolve`.
+
+        Raises:
+            InputError: it is a question about space.
+            SpatialVlmError: as it would be a refusal of `ask`: words, frame, detections or grounder are wrong.
+        """
+        frame, turn = _frame(frame_of_reference), self._taken(instruction, None)
+        if turn.queries[0].question is not None:
+            expected = "a phrase or an order that means an object"
+            raise InputError("instruction", f"a question: {instruction!r}", expected, "name the object instead")
+        phrases = phrases_of(turn.queries)
+        grounding = self._ground(phrases)
+        scene = self._lift(phrases, grounding)
+        scorer = self._resolver.scorer_of(scene, phrases, _of_objects(grounding, scene), frame)
+        choice, scorer, attempt = choose(turn, scorer)
+        resolution, dialogue, _ = self._worded(turn, DialogueChoice(choice, scorer, attempt))
+        answered = Answered(_with_unread(resolution, grounding.unread), grounding.detections, scene, dialogue)
+        return MeasuredSentence(choice, scorer, called(attempt, scorer), answered)
+
     def _before(
         self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: _Stopwatch
     ) -> Dialogue | None:
@@ -426,8 +488,7 @@ class ObservedFrame:
         watch: _Stopwatch,
     ) -> tuple[Resolution, Dialogue | None, bool]:
         """The answer to an order, the dialogue after it, and whether nothing is called what its words name."""
-        decided = choose(turn, scorer)
-        choice, scorer, attempt = decided
+        choice, scorer, attempt = choose(turn, scorer)
         if judge is not None and turn.before is None and attempt.doubt is None:  # else a person decides, or has
             watch.lap("relate")
             choice = self._resolver.judged(choice, scorer, called(attempt, scorer), judge)
@@ -436,10 +497,16 @@ class ObservedFrame:
             watch.lap("relate")
             choice = self._resolver.cross_checked(choice, scorer, referrer)
             watch.lap("refer")
-        choice = with_avoided(with_place(choice, scorer), scorer)
+        return self._worded(turn, DialogueChoice(choice, scorer, attempt))
+
+    @staticmethod
+    def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:
+        """A decision with its place and in words; see `_decided`."""
+        scorer = decided.scorer
+        choice = with_avoided(with_place(decided.choice, scorer), scorer)
         asked = question_of(choice, scorer, turn.unnamed)
         resolution = _without_robot(resolution_of(choice, scorer, turn.said, asked), scorer.layout.scene)
-        return resolution, after(turn, decided._replace(choice=choice), asked, resolution), attempt.unknown
+        return resolution, after(turn, decided._replace(choice=choice), asked, resolution), decided.attempt.unknown
 
     def _refused(self, words: str, error: Exception, before: Dialogue | None) -> Answered:
         """The refusal for an error; the dialogue stays what it was."""

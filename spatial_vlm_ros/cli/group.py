@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +18,7 @@ from spatial_vlm_ros.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig, Settings
-    from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene
+    from spatial_vlm_ros.types import Detection, Resolution, Rgb, RgbdFrame, Scene
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
 
@@ -116,6 +116,60 @@ frame_option = click.option(
 )
 
 
+_FRAME_FILES = (
+    click.option("--rgb", type=FILE, help="Colour image, 8 bit."),
+    click.option(
+        "--depth", type=FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres."
+    ),
+    click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON."),
+    click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, where it is not registered."),
+    click.option("--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera, JSON 4×4."),
+    click.option("--base-t-camera", type=FILE, help="Pose of the camera in the robot's base, JSON 4×4."),
+    click.option(
+        "--camera-t-speaker", type=FILE, help="Place of the person who speaks, seen from the camera, JSON 4×4."
+    ),
+    click.option("--detections", type=FILE, help="Detections of the colour image as JSON."),
+    click.option("--grounder", help="Backend that finds the things, where no detections are given."),
+    click.option("--grounder-options", help="Its options: name=value, separated by spaces."),
+)
+
+
+def frame_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of one frame as single files, and of who finds the objects in it."""
+    for option in reversed(_FRAME_FILES):
+        command = option(command)
+    return command
+
+
+def check_frame_files(files: Mapping[str, Any]) -> None:
+    """Raises click.UsageError where a file is not named that every frame needs."""
+    missing = [f"--{name.replace('_', '-')}" for name in ("rgb", "depth", "camera_info") if files[name] is None]
+    if missing:
+        raise click.UsageError(f"missing {', '.join(missing)}")
+
+
+def read_frame_files(files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+    """The frame of `frame_file_options`, and its detections where a file of them is named.
+
+    Raises:
+        SpatialVlmError: a file is missing or damaged, or does not fit the others.
+    """
+    from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
+
+    frame = read_frame(
+        files["rgb"],
+        files["depth"],
+        files["camera_info"],
+        base_T_camera=files["base_t_camera"],
+        camera_T_speaker=files["camera_t_speaker"],
+        depth_camera_info=files["depth_camera_info"],
+        rgb_T_depth=files["rgb_t_depth"],
+    )
+    if files["detections"] is None:
+        return frame, None
+    return frame, read_detections(files["detections"], (frame.camera.width, frame.camera.height))
+
+
 def read_settings(path: Path | None) -> Settings:
     """Parameters from a ROS parameter file, or the defaults."""
     from spatial_vlm_ros.parameters import Settings, settings_from
@@ -185,11 +239,19 @@ def write_image(
     Raises:
         InputError, FileError: no image format, or a place that cannot be written.
     """
-    import cv2
-
     from spatial_vlm_ros.output.annotated_image import draw
 
-    image = draw(frame, detections, resolution, config, scene)
+    save_image(path, draw(frame, detections, resolution, config, scene))
+
+
+def save_image(path: Path, image: Rgb) -> None:
+    """An image as a file; folders above it are made.
+
+    Raises:
+        InputError, FileError: no image format, or a place that cannot be written.
+    """
+    import cv2
+
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")

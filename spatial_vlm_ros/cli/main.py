@@ -11,8 +11,8 @@ from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.group import ANSWERED, Group
 
 VERBS = (
-    "ask", "audit", "calibrate", "doctor", "evaluate", "fault", "models", "parse", "pick", "probe", "record", "replay",
-    "resolve", "schema", "train", "up",
+    "ask", "audit", "calibrate", "compare", "doctor", "evaluate", "fault", "models", "parse", "pick", "probe", "record",
+    "replay", "resolve", "schema", "train", "up",
 )  # fmt: skip
 """The commands: `cli/VERB.py` holds each, and is imported when it is called."""
 
@@ -34,6 +34,7 @@ def main() -> None:
       spatial-vlm evaluate --frames recordings/
       spatial-vlm calibrate recordings/ --grounder florence-2 --grounder-options "model=/models/Florence-2-base" \\
           --out reliability.json
+      spatial-vlm compare recordings/f1 "the chick behind the cup" --judge relation-judge --image compared.png
       spatial-vlm replay run1 "the can behind the cup"
       spatial-vlm up sim
       spatial-vlm ask "grab me the chick behind the cup"

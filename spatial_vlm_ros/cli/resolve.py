@@ -11,18 +11,20 @@ import click
 
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
-    FILE,
     FOLDER,
     IMAGES,
     REFUSED,
     SCENES,
     any_domain_option,
+    check_frame_files,
     config_option,
+    frame_file_options,
     frame_option,
     gated,
     image_domain_option,
     json_option,
     print_resolution,
+    read_frame_files,
     read_settings,
     say,
     slug,
@@ -34,21 +36,12 @@ from spatial_vlm_ros.errors import SpatialVlmError
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig
     from spatial_vlm_ros.resolver import Answered, Resolver
-    from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
+    from spatial_vlm_ros.types import FrameOfReference, Resolution, RgbdFrame
 
 
 @click.command()
 @click.argument("instruction", required=False)
-@click.option("--rgb", type=FILE, help="Colour image, 8 bit.")
-@click.option("--depth", type=FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres.")
-@click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON.")
-@click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, where it is not registered.")
-@click.option("--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera, JSON 4×4.")
-@click.option("--base-t-camera", type=FILE, help="Pose of the camera in the robot's base, JSON 4×4.")
-@click.option("--camera-t-speaker", type=FILE, help="Place of the person who speaks, seen from the camera, JSON 4×4.")
-@click.option("--detections", type=FILE, help="Detections of the colour image as JSON.")
-@click.option("--grounder", help="Backend that finds the things, where no detections are given.")
-@click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
+@frame_file_options
 @image_domain_option
 @any_domain_option
 @click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
@@ -110,9 +103,7 @@ def _resolve_files(
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.resolver import Resolver, refusal
 
-    missing = [f"--{name.replace('_', '-')}" for name in ("rgb", "depth", "camera_info") if files[name] is None]
-    if missing:
-        raise click.UsageError(f"missing {', '.join(missing)}")
+    check_frame_files(files)
     if (files["detections"] is None) == (files["grounder"] is None):
         raise click.UsageError("give either --detections or --grounder")
     if files["grounder_options"] is not None and files["grounder"] is None:
@@ -120,7 +111,7 @@ def _resolve_files(
     try:
         options = parse_options(files["grounder_options"] or "")
         grounder = load_grounder(files["grounder"], options) if files["grounder"] is not None else None
-        frame, detections = _read(files)
+        frame, detections = read_frame_files(files)
     except SpatialVlmError as error:
         return refusal(instruction, error), None
     answered = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
@@ -142,23 +133,6 @@ def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: Reso
     frame, answered = made
     content = content_from(frame, answered.detections, resolution, config, answered.scene)
     scene_3d.show(scene_3d.mesh_of(frame, content), f"{resolution.status.value}: {resolution.instruction}")
-
-
-def _read(files: dict[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    from spatial_vlm_ros.evaluation.frame_folder import read_detections, read_frame
-
-    frame = read_frame(
-        files["rgb"],
-        files["depth"],
-        files["camera_info"],
-        base_T_camera=files["base_t_camera"],
-        camera_T_speaker=files["camera_t_speaker"],
-        depth_camera_info=files["depth_camera_info"],
-        rgb_T_depth=files["rgb_t_depth"],
-    )
-    if files["detections"] is None:
-        return frame, None
-    return frame, read_detections(files["detections"], (frame.camera.width, frame.camera.height))
 
 
 def _resolve_frames(

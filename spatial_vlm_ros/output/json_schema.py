@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON of queries and resolutions, and its schema: both made from the dataclasses in `types/`, from nothing else.
+"""JSON of queries, resolutions and comparisons, and its schema: made from the dataclasses in `types/` alone.
 
 Writing needs the standard library alone, so that a node can do it on every robot; reading and schemas need msgspec.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
-from spatial_vlm_ros.types import Ordinal, Resolution, SpatialQuery
+from spatial_vlm_ros.types import Ordinal, RelationComparison, Resolution, SpatialQuery
 
 VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -28,6 +28,11 @@ def query_json(query: SpatialQuery) -> dict[str, Any]:
 def resolution_json(resolution: Resolution) -> dict[str, Any]:
     """A resolution as a JSON object. `ms` and `timings_ms` are the only fields that differ between equal runs."""
     return _as_json(resolution)
+
+
+def comparison_json(comparison: RelationComparison) -> dict[str, Any]:
+    """A comparison as a JSON object. `ms` and `load_ms` are the only fields that differ between equal runs."""
+    return _as_json(comparison)
 
 
 def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
@@ -74,20 +79,21 @@ def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """JSON Schema (2020-12) of "query" or "resolution".
+    """JSON Schema (2020-12) of "query", "resolution" or "comparison".
 
     Raises:
         InputError: another name.
     """
     import msgspec
 
-    types = {"query": SpatialQuery, "resolution": Resolution}
+    types = {"query": SpatialQuery, "resolution": Resolution, "comparison": RelationComparison}
     if name not in types:
         raise InputError("schema", name, " or ".join(types), "correct the name")
     schema = msgspec.json.schema(types[name])
-    ordinal = schema["$defs"]["Ordinal"]
-    ordinal["properties"]["from"] = ordinal["properties"].pop("from_")
-    ordinal["required"] = ["from" if field == "from_" else field for field in ordinal["required"]]
+    ordinal = schema["$defs"].get("Ordinal")
+    if ordinal is not None:
+        ordinal["properties"]["from"] = ordinal["properties"].pop("from_")
+        ordinal["required"] = ["from" if field == "from_" else field for field in ordinal["required"]]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "version": VERSION, **schema}
 
 

@@ -210,7 +210,13 @@ class AskedRelations:
     whole: bool = True
 
 
-def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> AskedRelations:
+def asked_of(
+    choice: ResolvedChoice,
+    scorer: PhraseScorer,
+    askable: Sequence[str],
+    most: int,
+    candidates: int = MOST_CANDIDATES,
+) -> AskedRelations:
     """Relations of the likeliest candidates, one by one, as far as a model can be asked about them.
 
     None where its answers could change nothing: of refusals that are for the geometry alone to say. With judge.mode
@@ -221,6 +227,7 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
         scorer: the scene.
         askable: relations that a model can be asked about.
         most: how many, at most.
+        candidates: of how many candidates, at most.
     """
     if choice.status is not Status.OK and choice.status not in _OPEN:
         return AskedRelations()
@@ -231,11 +238,11 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
     found: dict[PairKey, ClauseQuestion] = {}
     whole = True
     for n, row in enumerate(rows):
-        for key, clause in _relations(choice.by_row[row], row, scorer):
+        for key, clause in relations_at(choice.by_row[row], row, scorer):
             if key[0] not in askable:
                 continue
             before = found.get(key)
-            if before is None and (n >= MOST_CANDIDATES or len(found) >= most or not _is_shown(key, scorer)):
+            if before is None and (n >= candidates or len(found) >= most or not _is_shown(key, scorer)):
                 whole = whole and ClauseState.FAILS in _states(choice, row, scorer)
                 continue
             holds = float(clause.likelihood[key[1]])
@@ -257,15 +264,15 @@ def _is_shown(key: PairKey, scorer: PhraseScorer) -> bool:
     return not RELATIONS[key[0]].framed or (is_upright(up) and shows_side(key[0], *_boxes(key, scorer), camera, up))
 
 
-def _relations(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:
-    """The clauses of a phrase at one row, then those of the anchors chosen there."""
+def relations_at(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:
+    """The clauses of a phrase at one row, then those of the anchors chosen there; those of single pairs alone."""
     for clause in belief.clauses:
         key = pair_of(clause, row, scorer.default_frame)
         if key is not None:
             yield key, clause
         for inner, anchor in zip(clause.inner, clause.anchors[row], strict=False):
             if anchor >= 0:
-                yield from _relations(inner, int(anchor), scorer)
+                yield from relations_at(inner, int(anchor), scorer)
 
 
 # ------------------------------------------------------------------------------------------------ the rule
@@ -296,15 +303,15 @@ def with_judgements(
     """
     told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked.questions, said, strict=True))
     known = [(one, p, calibrations.of(one.name)) for one, p in zip(asked.questions, said, strict=True)]
-    ratio = {one.key: of.ratio(p) for one, p, of in known if p is not None and of is not None}
+    evidence = evidence_of(asked.questions, said, calibrations)
     target = choice.query.target
     if scorer.config.judge.mode != "fuse":
         return _with(choice, told, "reported", "judge.mode is not fuse")
-    if not ratio:
+    if not evidence.ratio:
         return _with(choice, told, "reported", "judge.calibration has none of these relations, or it has no opinion")
     if target.count not in (None, 1) or target.choice is not None:
         return _with(choice, told, "reported", "it is weighed for single objects only")
-    again = decide(queries, scorer.with_evidence(ModelEvidence(MappingProxyType(ratio))))
+    again = decide(queries, scorer.with_evidence(evidence))
     verdicts = _Verdicts(
         denied=frozenset(
             row
@@ -312,13 +319,27 @@ def with_judgements(
             for row, negated in one.said_for
             if p is not None and of is not None and (of.probability(p) > 0.5) is negated
         ),
-        unknown=frozenset(row for one, _, _ in known if one.key not in ratio for row, _ in one.said_for),
-        whole=asked.whole and len(ratio) == len(asked.questions),
+        unknown=frozenset(row for one, _, _ in known if one.key not in evidence.ratio for row, _ in one.said_for),
+        whole=asked.whole and len(evidence.ratio) == len(asked.questions),
     )
     if choice.status is Status.OK:
         return _checked(choice, again, scorer, told, verdicts)
     reason = _unsettled(choice, again, scorer, verdicts)
     return _with(choice, told, "reported", reason) if reason else _with(again, told, "settled", "its answers settle it")
+
+
+def evidence_of(
+    asked: Sequence[ClauseQuestion], said: Sequence[float | None], calibrations: JudgeCalibrations
+) -> ModelEvidence:
+    """What a model's answers count for: a ratio for each relation that it has an opinion on and was measured on.
+
+    Args:
+        asked: relations that it was asked about.
+        said: its probability of each; None = no opinion.
+        calibrations: measured ones of that model.
+    """
+    known = [(one.key, p, calibrations.of(one.name)) for one, p in zip(asked, said, strict=True)]
+    return ModelEvidence(MappingProxyType({key: of.ratio(p) for key, p, of in known if p is not None and of}))
 
 
 @dataclass(frozen=True)
@@ -402,7 +423,7 @@ def _unsettled(choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScor
 
 
 def _pairs(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> set[PairKey]:
-    return {key for key, _ in _relations(choice.by_row[row], row, scorer)}
+    return {key for key, _ in relations_at(choice.by_row[row], row, scorer)}
 
 
 def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[ClauseState]:

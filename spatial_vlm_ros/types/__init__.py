@@ -29,6 +29,14 @@ from spatial_vlm_ros.types.query import (
     Step,
 )
 from spatial_vlm_ros.types.relation import Relation
+from spatial_vlm_ros.types.relation_comparison import (
+    ComparedBy,
+    ComparedObject,
+    ComparedRelation,
+    ComparedRow,
+    RelationComparison,
+    RelationOpinion,
+)
 from spatial_vlm_ros.types.resolution import (
     AnswerObject,
     AvoidedObject,
@@ -66,6 +74,10 @@ __all__ = [
     "Candidate",
     "ClauseMeasurement",
     "ClauseState",
+    "ComparedBy",
+    "ComparedObject",
+    "ComparedRelation",
+    "ComparedRow",
     "Depth",
     "Destination",
     "Detection",
@@ -95,6 +107,8 @@ __all__ = [
     "Quaternion",
     "Relation",
     "RelationClause",
+    "RelationComparison",
+    "RelationOpinion",
     "Resolution",
     "Rgb",
     "RgbdFrame",

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models of a comparison: as they are written, loaded, and asked while questions and time are counted."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.domain import domain_of
+from spatial_vlm_ros.perception.judging import RelationJudge, RelationQuestion, judge_of
+from spatial_vlm_ros.types import Rgb
+
+SMALL_JUDGE = "relation-judge"
+"""The judge that is shipped, for simulated images; beside it every backend can be named that answers questions."""
+_NAMED = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)  # NAME=…: a backend's own options come after a space
+_SMALL_OPTIONS = ("model", "threads")
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """A model to be compared.
+
+    Args:
+        name: that rows show.
+        backend: SMALL_JUDGE, or as in perception.load_grounder.
+        options: of the backend, as texts.
+        calibration: file of how its probabilities follow the truth; None = it is not fused.
+    """
+
+    name: str
+    backend: str
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    calibration: Path | None = None
+
+    def with_remedy(self, remedy: str) -> ComparedModel:
+        """The same with more options, "attention=1.2"; it is not what the calibration was measured on.
+
+        Raises:
+            InputError: they are not of the form of options.
+        """
+        more = MappingProxyType({**self.options, **parse_options(remedy)})
+        return replace(self, options=more, calibration=None)
+
+
+def models_of(judges: Sequence[str], calibrations: Sequence[str] = ()) -> tuple[ComparedModel, ...]:
+    """Models as one writes them.
+
+    Args:
+        judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
+        calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
+
+    Raises:
+        InputError: a name comes twice, a calibration is of none of the judges, or options are not of their form.
+    """
+    models: dict[str, ComparedModel] = {}
+    for text in judges:
+        model = _model(text)
+        if model.name in models:
+            repair = 'give each a name of its own: "small=relation-judge"'
+            raise InputError("--judge", f"{model.name!r} twice", "each name once", repair)
+        models[model.name] = model
+    for text in calibrations:
+        named = _NAMED.fullmatch(text)
+        name, path = (named[1], named[2]) if named and named[1] in models else (None, text)
+        if name is None and len(models) > 1:
+            known = ", ".join(models)
+            raise InputError("--calibration", repr(text), f"NAME=FILE, NAME one of {known}", "say whose it is")
+        name = name or next(iter(models))
+        models[name] = replace(models[name], calibration=Path(path))
+    return tuple(models.values())
+
+
+def _model(text: str) -> ComparedModel:
+    named = _NAMED.fullmatch(text.strip())
+    name, rest = (named[1], named[2].strip()) if named else ("", text.strip())
+    backend, _, options = rest.partition(" ")
+    if not backend:
+        repair = 'write "relation-judge", or "qwen=qwen-vl model=FOLDER"'
+        raise InputError("--judge", repr(text), "BACKEND OPTIONS or NAME=BACKEND OPTIONS", repair)
+    given = parse_options(options)
+    shipped = backend == SMALL_JUDGE and not given.get("model")
+    return ComparedModel(name or backend, backend, MappingProxyType(given), _shipped_calibration() if shipped else None)
+
+
+def _shipped_calibration() -> Path:
+    """Raises ModelError where no judge is shipped with this installation."""
+    from spatial_vlm_ros.perception.backends.relation_judge import NAME
+    from spatial_vlm_ros.perception.backends.shipped import shipped_model
+
+    return shipped_model(NAME) / "calibration.json"
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
+def load_model(model: ComparedModel) -> CountingJudge:
+    """A model, ready to be asked about relations.
+
+    Raises:
+        InputError, ModelError, FileError, DependencyError: as the backend's loader.
+        InputError: the backend cannot be asked about relations; names what can.
+    """
+    started = time.perf_counter()
+    if model.backend == SMALL_JUDGE:
+        backend: Any = _small_judge(model.options)
+    else:
+        backend = load_grounder(model.backend, model.options)
+    asked: list[str] = []
+    judge = judge_of(_counted(backend, asked))
+    if judge is None:
+        raise InputError(
+            "--judge", f"{model.backend!r}, which cannot be asked about relations",
+            "a backend with `judge` or `answer`",
+            "choose relation-judge (simulated images), qwen-vl, server, or a backend of your own",
+        )  # fmt: skip
+    made = CountingJudge(model.name, judge, asked)
+    made.domain = domain_of(backend)  # of what is behind the questions
+    made.load_ms = _ms_since(started)
+    return made
+
+
+def _small_judge(options: Mapping[str, str]) -> RelationJudge:
+    from spatial_vlm_ros.perception.backends.relation_judge import load
+
+    unknown, threads = [name for name in options if name not in _SMALL_OPTIONS], options.get("threads", "1")
+    if unknown or not threads.isdecimal():
+        got = " ".join(f"{name}={value}" for name, value in options.items())
+        raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
+    return load(options.get("model", ""), int(threads))
+
+
+class _CountedModel:
+    """Anything that is asked questions with choices, itself or through its `scorer`; they are noted in `asked`."""
+
+    def __init__(self, inner: Any, asked: list[str]) -> None:
+        self._inner, self._asked = inner, asked
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name == "scorer":
+            return _counted(found, self._asked)
+        if name not in ("answer", "scores"):
+            return found
+
+        def noted(*given: Any, **named: Any) -> Any:
+            self._asked.append(name)
+            return found(*given, **named)
+
+        return noted
+
+
+def _counted(inner: Any, asked: list[str]) -> Any:
+    """It counts under the name of what it counts for, which errors tell."""
+    return type(type(inner).__name__, (_CountedModel,), {})(inner, asked)
+
+
+class CountingJudge:
+    """A judge of relations that counts its questions and its time; see RelationJudge.
+
+    Args:
+        name: of the model.
+        judge: that is asked.
+        asked: grows by one with each question with choices that the model behind it is asked.
+
+    Attributes:
+        domain: what the backend declares that it was trained on.
+        questions: that it was asked.
+        ms: that asking took, milliseconds.
+        late: whether its budget was used up, so that some questions may not have been asked.
+        load_ms: that loading took, milliseconds.
+    """
+
+    def __init__(self, name: str, judge: RelationJudge, asked: Sequence[str] = ()) -> None:
+        self.name, self.domain, self._judge, self._asked = name, domain_of(judge), judge, asked
+        self.questions, self.ms, self.late, self.load_ms = 0, 0.0, False, 0.0
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        """See RelationJudge.judge."""
+        started = time.perf_counter()
+        try:
+            return self._judge.judge(rgb, questions, budget_s)
+        finally:
+            self.ms = _ms_since(started)
+            self.late = self.ms >= 1e3 * budget_s
+            self.questions = len(self._asked) or len(questions)
+
+
+def _ms_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1e3, 3)

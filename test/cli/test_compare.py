@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm compare` as a user meets it: table, JSON, image, exit codes, repairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import jsonschema
+import pytest
+from click.testing import CliRunner, Result
+from frame_files import case, write_cases
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.output.json_schema import json_schema
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+WORDS = "the chick behind the cup"
+HIGHER = "higher=compared_backends:HigherIsFarther"
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated frame with a case that tells what is right."""
+    root = tmp_path_factory.mktemp("recordings")
+    seen, detections = chicks_and_cup_frame()
+    write_cases(root, [case("f1", WORDS, "bonnet")])
+    return write_frame(root / "f1", seen, detections)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["compare", *(str(a) for a in arguments)])
+
+
+def told(*arguments: str | Path) -> dict:
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.stdout)
+    assert list(jsonschema.Draft202012Validator(json_schema("comparison")).iter_errors(made)) == []
+    return made
+
+
+def test_with_nothing_but_a_frame_and_words_the_shipped_judge_is_compared(frame: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    done = run(frame, WORDS)
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.stdout.splitlines() if "(as measured)" in line]
+    assert [line.split("  ")[0] for line in lines] == ["relation-judge alone", "measurement and relation-judge"]
+    assert all("right" in line for line in lines)
+    assert "chick bonnet behind cup?" in done.stdout
+    assert "chick bonnet  1." in done.stdout
+    assert "loading relation-judge" in done.stderr
+
+
+def test_json_has_every_row_with_remedies_and_fused(frame: Path, tmp_path: Path) -> None:
+    known = {"slope": 1.0, "error": 0.05, "offset": 0.0, "n": 400, "positive": 200}
+    file = tmp_path / "judge.json"
+    file.write_text(json.dumps({"schema": 1, "model": "m", "relations": {"behind": known}}))
+    made = told(frame, WORDS, "--judge", HIGHER, "--judge", "compared_backends:TakesTheFirst", "--remedy", "sure=0.7",
+                "--calibration", f"higher={file}")  # fmt: skip
+    assert [(row["by"], row["name"], row["options"]) for row in made["rows"]] == [
+        ("measurement", "measurement", ""), ("model", "higher", ""), ("fused", "higher", ""),
+        ("remedy", "higher", "sure=0.7"), ("model", "compared_backends:TakesTheFirst", ""),
+        ("remedy", "compared_backends:TakesTheFirst", "sure=0.7"),
+    ]  # fmt: skip
+    assert (made["frame"], made["instruction"], made["expected_ids"]) == ("f1", WORDS, ["bonnet"])
+    assert {(one["target_id"], one["anchor_id"]) for one in made["relations"]} == {("bonnet", "cup"), ("ribbon", "cup")}
+    assert [row["right"] for row in made["rows"]] == [True, True, True, True, None, None]
+    assert made["rows"][5]["failed"]
+
+
+def test_detections_may_come_from_a_file_or_a_grounder(frame: Path, tmp_path: Path) -> None:
+    listed = json.loads((frame / "detections.json").read_text())["detections"]
+    swapped = {"bonnet": "ribbon", "ribbon": "bonnet"}
+    other = [{**one, "id": swapped.get(one["id"], one["id"]), "mask": None} for one in listed]
+    file = tmp_path / "detections.json"
+    file.write_text(json.dumps({"detections": other}))
+    assert told(frame, WORDS, "--judge", HIGHER, "--detections", file)["rows"][0]["chosen_id"] == "ribbon"
+    grounder = ("--grounder", "compared_backends:Finds")
+    assert told(frame, WORDS, "--judge", HIGHER, *grounder)["rows"][0]["chosen_id"] == "bonnet"
+
+
+def test_a_frame_may_be_given_as_files(frame: Path) -> None:
+    files = ("--rgb", frame / "rgb.png", "--depth", frame / "depth.png", "--camera-info", frame / "camera_info.json")
+    made = told(WORDS, "--judge", HIGHER, *files, "--detections", frame / "detections.json")
+    assert (made["frame"], made["expected_ids"], made["rows"][0]["chosen_id"]) == ("", None, "bonnet")
+    assert all(row["right"] is None for row in made["rows"])
+    assert "either --detections or --grounder" in run(WORDS, *files).output
+    assert "FRAME holds its files; leave --rgb" in run(frame, WORDS, *files).output
+    assert "missing --rgb" in run(WORDS).output
+    assert "give the WORDS after FRAME" in run(frame).output
+    assert "WORDS in quotes" in run(frame, "the", "chick").output
+
+
+def test_an_image_is_written(frame: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "compared.png"
+    assert run(frame, WORDS, "--judge", HIGHER, "--image", out).exit_code == 0
+    assert cv2.imread(str(out)).shape[1] == 1200
+
+
+def test_a_sentence_without_a_relation_is_drawn_and_exits_with_3(frame: Path, tmp_path: Path) -> None:
+    out = tmp_path / "compared.png"
+    done = run(frame, "the cup", "--image", out)
+    assert done.exit_code == 3
+    assert "states no relation that a model can be asked about" in done.stdout.replace("\n", " ")
+    assert out.is_file()
+
+
+def test_where_every_model_fails_the_exit_code_is_3(frame: Path) -> None:
+    done = run(frame, WORDS, "--judge", "compared_backends:Breaks")
+    assert done.exit_code == 3
+    assert "out of memory" in done.stdout
+
+
+def test_of_photographs_the_table_says_why_the_shipped_judge_is_not_asked(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    seen, detections = chicks_and_cup_frame()
+    folder = write_frame(tmp_path / "real", dataclasses.replace(seen, domain="unknown"), detections)
+    done = run(folder, WORDS)
+    assert done.exit_code == 0
+    assert "not asked" in done.stdout
+    assert "simulated" in done.stdout
+    assert told(folder, WORDS, "--image-domain", "simulated")["rows"][1]["chosen_id"] == "bonnet"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--image", "a.gif"), 2, "--image a.gif: name an image"),
+        (("--grounder", "server", "--detections", "d.json"), 2, "either --detections or --grounder"),
+        (("--grounder-options", "a=b"), 2, "are of a --grounder"),
+        (("--most", "0"), 2, "--most"),
+        (("--judge", "nobody"), 3, "nobody"),
+        (("--judge", "compared_backends:Finds"), 3, "choose relation-judge"),
+        (("--judge", HIGHER, "--calibration", "none.json"), 3, "none.json"),
+        (("--config", "none.yaml"), 3, "none.yaml"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_repair(frame: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = run(frame, WORDS, *arguments)
+    assert done.exit_code == code, done.output
+    assert said in done.output
+
+
+def test_a_folder_that_is_no_frame_or_has_no_detections_is_refused(frame: Path, tmp_path: Path) -> None:
+    assert run(tmp_path, WORDS).exit_code == 3
+    seen, _ = chicks_and_cup_frame()
+    bare = write_frame(tmp_path / "bare", seen)
+    (bare / "detections.json").unlink()
+    done = run(bare, WORDS)
+    assert done.exit_code == 3
+    assert "--grounder NAME" in done.output
+    assert run(frame, "the chick frobs the cup").exit_code == 3

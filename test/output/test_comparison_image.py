@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image of a comparison: rings where rows choose, nothing cut off, any number of rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from spatial_vlm_ros.output import drawing, lettering
+from spatial_vlm_ros.output.comparison_image import WIDTH, draw_comparison
+from spatial_vlm_ros.output.comparison_table import comparison as print_table
+from spatial_vlm_ros.output.comparison_table import table_of
+from spatial_vlm_ros.output.comparison_words import heading, name_of_row, names_of, opinion_words, says, verdict_words
+from spatial_vlm_ros.resolver import Answered, Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import (
+    ComparedObject,
+    ComparedRelation,
+    ComparedRow,
+    RelationComparison,
+    RelationOpinion,
+    Rgb,
+    Status,
+)
+
+WORDS = "the chick behind the cup"
+FRAME, SEEN = chicks_and_cup_frame()
+ANSWERED = Resolver().look_at(FRAME, SEEN).ask(WORDS)
+OBJECTS = (
+    ComparedObject("bonnet", "chick", "candidate", 1.05),
+    ComparedObject("ribbon", "chick", "candidate", 0.7),
+    ComparedObject("cup", "cup", "anchor", None),
+)
+RELATIONS = (
+    ComparedRelation("behind", "bonnet", "cup", negated=False),
+    ComparedRelation("behind", "ribbon", "cup", negated=False),
+)
+MEASURED = ComparedRow(
+    "measurement", "measurement", "", (RelationOpinion(1.0), RelationOpinion(0.0)), "bonnet", 1.0, Status.OK, right=True
+)
+MODEL = ComparedRow(
+    "model", "qwen", "", (RelationOpinion(0.1, 0.2, True), RelationOpinion(None, None, False)), "ribbon", 0.9,
+    agrees=False, right=False, questions=4, ms=12.0,
+)  # fmt: skip
+REMEDY = dataclasses.replace(MODEL, by="remedy", options="attention=1.2", chosen_id="bonnet", agrees=True, right=True)
+FUSED = ComparedRow(
+    "fused", "qwen", "", MEASURED.opinions, None, None, Status.LOW_CONFIDENCE, "doubted", "it leaves it unclear"
+)
+COMPARISON = RelationComparison("f1", WORDS, OBJECTS, RELATIONS, (MEASURED, MODEL, FUSED), expected_ids=("bonnet",))
+
+
+def drawn(comparison: RelationComparison = COMPARISON, answered: Answered = ANSWERED) -> Rgb:
+    return draw_comparison(FRAME, answered, comparison)
+
+
+def ringed(image: Rgb, id_: str, colour: tuple[int, int, int]) -> bool:
+    """Whether a colour is found around the box of an object, on the photograph."""
+    x0, y0, x1, y1 = next(d.box_xyxy for d in SEEN if d.id == id_)
+    scale = 740 / FRAME.camera.width
+    part = image[int((y0 - 25) * scale) : int((y1 + 25) * scale), int((x0 - 25) * scale) : int((x1 + 25) * scale)]
+    return int((part == colour).all(axis=2).sum()) > 40
+
+
+def test_what_a_row_chooses_has_a_ring_in_its_colour() -> None:
+    image = drawn()
+    assert image.shape[1] == WIDTH
+    assert ringed(image, "bonnet", drawing.GREEN)
+    assert ringed(image, "ribbon", drawing.VERMILLION)
+    assert not ringed(image, "ribbon", drawing.GREEN)
+    both = drawn(dataclasses.replace(COMPARISON, rows=(MEASURED, MODEL, REMEDY)))
+    assert ringed(both, "bonnet", drawing.ORANGE)
+    assert ringed(both, "bonnet", drawing.GREEN)
+
+
+def test_the_photograph_is_not_changed() -> None:
+    before = FRAME.rgb.copy()
+    drawn()
+    assert np.array_equal(FRAME.rgb, before)
+
+
+def test_every_row_and_reason_takes_its_lines() -> None:
+    heights = [drawn(dataclasses.replace(COMPARISON, rows=COMPARISON.rows[:n])).shape[0] for n in (1, 2, 3)]
+    assert heights[1] - heights[0] == 28
+    assert heights[2] - heights[1] == 28 + lettering.line_height(15)  # FUSED has a reason
+
+
+def test_the_last_line_is_whole_and_nothing_reaches_the_right_border() -> None:
+    long = dataclasses.replace(
+        MODEL, name="a model with a very long name " * 4, chosen_id="ribbon_" * 20, reason="why " * 200
+    )
+    relations = tuple(dataclasses.replace(RELATIONS[0], target_id="chick_" * 12) for _ in range(9))
+    row = dataclasses.replace(long, opinions=MODEL.opinions * 4 + MODEL.opinions[:1])
+    image = drawn(dataclasses.replace(COMPARISON, relations=relations, rows=(MEASURED, row), instruction="the " * 200))
+    table = image[556:]
+    assert (table[-5:] == drawing.PAPER).all()
+    assert (table[40:, -6:] != drawing.PAPER).any(axis=2).sum() <= 6 * 4  # lines between rows alone
+
+
+@pytest.mark.parametrize("shape", [(640, 480), (480, 1280), (60, 80)])
+def test_photographs_of_any_shape_are_shown_whole(shape: tuple[int, int]) -> None:
+    rgb = np.full((*shape, 3), 90, np.uint8)
+    frame = dataclasses.replace(
+        FRAME, rgb=rgb, depth=np.full(shape, np.nan, np.float32),
+        camera=dataclasses.replace(FRAME.camera, width=shape[1], height=shape[0]),
+    )  # fmt: skip
+    answered = ANSWERED._replace(scene=None, detections=())
+    image = draw_comparison(
+        frame, answered, dataclasses.replace(COMPARISON, objects=(), relations=(), rows=(MEASURED,))
+    )
+    assert image.shape[1] == WIDTH
+    scale = min(740 / shape[1], 600 / shape[0])
+    assert (image[: round(shape[0] * scale) - 1, : round(shape[1] * scale) - 1] == 90).all()
+
+
+def test_without_relations_only_measurement_is_told() -> None:
+    nothing = dataclasses.replace(COMPARISON, relations=(), rows=(MEASURED,), reason="no relation", objects=OBJECTS[:1])
+    assert drawn(nothing).shape[0] < drawn().shape[0]
+
+
+def test_words_of_cells() -> None:
+    names = names_of(COMPARISON)
+    assert names == {"bonnet": "chick bonnet", "ribbon": "chick ribbon", "cup": "cup"}
+    assert heading(RELATIONS[0], names) == "chick bonnet behind cup?"
+    assert heading(dataclasses.replace(RELATIONS[0], negated=True), {}) == "bonnet behind cup? (said: not)"
+    assert [name_of_row(row) for row in (MEASURED, MODEL, REMEDY, FUSED)] == [
+        "measurement", "qwen alone", "qwen with attention=1.2", "measurement and qwen",
+    ]  # fmt: skip
+    assert [opinion_words(one) for one in (*MODEL.opinions, RelationOpinion(None), RelationOpinion(0.999))] == [
+        "0.10 (0.20)", "contradicts", "?", ">0.99",
+    ]  # fmt: skip
+    assert [says(row, names) for row in (MEASURED, MODEL, REMEDY, FUSED, ComparedRow("model", "m"))] == [
+        "chick bonnet", "chick ribbon (not as measured)", "chick bonnet (as measured)", "LOW_CONFIDENCE", "not asked",
+    ]  # fmt: skip
+    assert [verdict_words(row) for row in (MEASURED, MODEL, FUSED)] == ["right", "wrong", "none"]
+    assert verdict_words(ComparedRow("model", "m", failed=True)) == ""
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, 2), (120, 4), (160, 6)])
+def test_a_narrow_terminal_shows_fewer_relations_and_says_so(columns: int, shown: int) -> None:
+    many = dataclasses.replace(
+        COMPARISON, relations=RELATIONS * 4, rows=(MEASURED, dataclasses.replace(MODEL, opinions=MODEL.opinions * 4))
+    )
+    console = Console(width=columns, record=True, file=io.StringIO())
+    console.print(table_of(many, columns))
+    text = console.export_text()
+    assert text.count("0.10 (0.20)") == shown // 2
+    assert f"not shown: {8 - shown};" in text
+    assert "qwen alone" in text
+    assert max(map(len, text.splitlines())) <= columns
+
+
+def test_what_a_terminal_would_obey_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = dataclasses.replace(OBJECTS[0], id="bon\x1b[2Jnet", label="chick\nx")
+    print_table(dataclasses.replace(COMPARISON, objects=(evil,), instruction="the \x1b]0;x chick"))
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "measurement" in printed
