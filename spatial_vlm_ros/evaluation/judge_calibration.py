@@ -3,10 +3,14 @@
 
 A case that expects one of several objects of a name says that its relation holds of that object, and of none of the
 others. What the calibrations do to an answer is in docs/relation_judge.md.
+
+A model that takes what is higher in the image for farther is right on most pairs of a bare table. Only pairs on which
+this rule is wrong tell such a model from one that sees depth; how many there are is counted, too.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +22,7 @@ import numpy as np
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.evaluation.labelled_cases import AskingTally, ask_cases
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.labels import label_match
@@ -26,26 +31,9 @@ from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, RgbdFrame, Status
 
-
-@dataclass
-class JudgeTally(AskingTally):
-    """What one model said.
-
-    Attributes:
-        said: by relation, its probability and whether the relation holds.
-        none: by relation, how often it had no opinion, or there was no time to ask.
-    """
-
-    said: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
-    none: Counter[str] = field(default_factory=Counter)
-
-    def calibrations(self) -> dict[str, JudgeCalibration]:
-        """By relation."""
-        made = {}
-        for relation, said in sorted(self.said.items()):
-            p, holds = zip(*said, strict=True)
-            made[relation] = fitted(np.array(p), np.array(holds))
-        return made
+ENOUGH_CONTRARY = 1 / 3
+"""Least share of pairs that contradict the rule. At a share s, a model that follows the rule is right on 1 - s of the
+pairs, and its calibrated verdicts multiply odds by (1 - s) / s: by 2 at this share, by 9 at 10 %."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +43,76 @@ class LabelledPair:
     question: RelationQuestion
     holds: bool
 
+    @property
+    def contrary(self) -> bool:
+        """Whether "higher in the image is farther" has it otherwise."""
+        return is_contrary(self.question.relation, self.question.target, self.question.anchor, self.holds)
+
+
+@dataclass
+class JudgeTally(AskingTally):
+    """What one model said.
+
+    Attributes:
+        said: by relation, its probability and whether the relation holds.
+        contrary: the same of the pairs that contradict "higher in the image is farther" alone.
+        none: by relation, how often it had no opinion, though there was time.
+        late: by relation, how often there was no answer after the time was used up: no opinion, or not asked any more.
+    """
+
+    said: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
+    contrary: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
+    none: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
+
+    def add(self, pair: LabelledPair, p: float | None, in_time: bool) -> None:
+        """Count what was said of a pair; `in_time`: the model was not stopped by the end of its time."""
+        relation = pair.question.relation
+        if p is None:
+            (self.none if in_time else self.late)[relation] += 1
+            return
+        self.said[relation].append((p, pair.holds))
+        if pair.contrary:
+            self.contrary[relation].append((p, pair.holds))
+
+    def calibrations(self) -> dict[str, JudgeCalibration]:
+        """By relation."""
+        made = {}
+        for relation, said in sorted(self.said.items()):
+            p, holds = zip(*said, strict=True)
+            made[relation] = fitted(np.array(p), np.array(holds))
+        return made
+
+    def contrary_counts(self) -> dict[str, ContraryCount]:
+        """Of the relations of depth that were asked about."""
+        counts = {}
+        for relation in DEPTH_RELATIONS:
+            if relation in self.said:
+                of = self.contrary.get(relation, [])
+                right = sum((p > 0.5) is holds for p, holds in of)
+                counts[relation] = ContraryCount(len(self.said[relation]), len(of), right)
+        return counts
+
+
+@dataclass(frozen=True)
+class ContraryCount:
+    """Pairs of one relation that contradict "higher in the image is farther".
+
+    Args:
+        n: all pairs.
+        contrary: those that contradict it.
+        right: of these, on how many the model is right.
+    """
+
+    n: int
+    contrary: int
+    right: int
+
+    @property
+    def few(self) -> bool:
+        """Whether a model that follows the rule would look reliable on these pairs."""
+        return self.contrary < ENOUGH_CONTRARY * self.n
+
 
 def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> dict[str, Any]:
     """What `judge.calibration` names.
@@ -62,10 +120,14 @@ def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> di
     Args:
         model: what was measured, for people.
         tally: of it.
-        measured: how it was measured, for people.
+        measured: how it was measured, for people; what the tally counts beside the calibrations is added to it.
     """
+    counted = {
+        "no_opinion": dict(tally.none), "no_time": dict(tally.late),
+        "contrary": {name: asdict(one) for name, one in tally.contrary_counts().items()},
+    }  # fmt: skip
     relations = {name: asdict(one) for name, one in tally.calibrations().items()}
-    return {"schema": 1, "model": model, "measured": dict(measured), "relations": relations}
+    return {"schema": 1, "model": model, "measured": {**measured, **counted}, "relations": relations}
 
 
 def labelled_pairs(
@@ -143,12 +205,10 @@ def ask_relations(
     """
 
     def ask(_: Case, frame: RgbdFrame, __: Sequence[Detection], pairs: tuple[LabelledPair, ...]) -> None:
+        end = time.monotonic() + budget_s
         told = judge.judge(frame.rgb, [pair.question for pair in pairs], budget_s)
-        probabilities = check_probabilities(told, len(pairs), type(judge).__name__)
-        for pair, p in zip(pairs, probabilities, strict=True):
-            if p is None:
-                tally.none[pair.question.relation] += 1
-            else:
-                tally.said[pair.question.relation].append((p, pair.holds))
+        in_time = time.monotonic() < end
+        for pair, p in zip(pairs, check_probabilities(told, len(pairs), type(judge).__name__), strict=True):
+            tally.add(pair, p, in_time)
 
     ask_cases(folder, cases, tally, lambda case, detections: labelled_pairs(case, detections, config), ask)
