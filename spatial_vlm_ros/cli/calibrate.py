@@ -41,7 +41,8 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     failed requests in a row it is not asked any more: the file has what was counted before, and the exit code is 3.
 
     With --judge it is asked about the relation of each such case instead: of the object that is expected, for which it
-    holds, and of the others of its name.
+    holds, and of the others of its name. A warning says where too few of these pairs contradict "higher in the image is
+    farther": a model that only follows this rule looks reliable there.
 
     \b
     Examples:
@@ -67,7 +68,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
             else:
                 ask_phrases(frames, watched, model, config, tally)
     finally:
-        if isinstance(tally, JudgeTally) and (tally.said or tally.none):
+        if isinstance(tally, JudgeTally) and (tally.said or tally.none or tally.late):
             _report_judge(name, tally, out, as_json)
         elif isinstance(tally, OpinionTally) and tally.counts:
             _report(name, tally, config.second_opinion, out, as_json)
@@ -113,7 +114,6 @@ def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool) -> Non
 
     measured = {
         "date": _today(), "frames": len(tally.frames), "failed": tally.failed, "left_out": dict(tally.left_out),
-        "no_opinion": dict(tally.none),
     }  # fmt: skip
     result = judge_json(name, tally, measured)
     print_json(result) if as_json else terminal.judge_calibration(name, tally)

@@ -3,10 +3,14 @@
 
 A case that expects one of several objects of a name says that its relation holds of that object, and of none of the
 others. What the calibrations do to an answer is in docs/relation_judge.md.
+
+A model that takes what is higher in the image for farther is right on most pairs of a bare table. Only pairs on which
+this rule is wrong tell such a model from one that sees depth; how many there are is counted, too.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,38 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import Case
 from spatial_vlm_ros.evaluation.labelled_cases import AskingTally, ask_cases
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, in_image, is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.resolver import understood
+from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
+from spatial_vlm_ros.spatial.model_evidence import is_shown
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import Detection, FrameOfReference, NounPhrase, RgbdFrame, Status
 
-
-@dataclass
-class JudgeTally(AskingTally):
-    """What one model said.
-
-    Attributes:
-        said: by relation, its probability and whether the relation holds.
-        none: by relation, how often it had no opinion, or there was no time to ask.
-    """
-
-    said: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
-    none: Counter[str] = field(default_factory=Counter)
-
-    def calibrations(self) -> dict[str, JudgeCalibration]:
-        """By relation."""
-        made = {}
-        for relation, said in sorted(self.said.items()):
-            p, holds = zip(*said, strict=True)
-            made[relation] = fitted(np.array(p), np.array(holds))
-        return made
+ENOUGH_CONTRARY = 20
+"""Least number of pairs that contradict the rule: of fewer, a slope is seldom known to within its own size."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +44,80 @@ class LabelledPair:
     question: RelationQuestion
     holds: bool
 
+    @property
+    def contrary(self) -> bool:
+        """Whether "higher in the image is farther" has it otherwise."""
+        return is_contrary(self.question.relation, self.question.target, self.question.anchor, self.holds)
+
+
+@dataclass
+class JudgeTally(AskingTally):
+    """What one model said.
+
+    Attributes:
+        said: by what `in_image` gives, its probability and whether the relation holds.
+        contrary: by relation, the same of the pairs that contradict "higher in the image is farther" alone.
+        none: as `said`, how often it had no opinion, though there was time.
+        late: as `said`, how often there was no answer after the time was used up: no opinion, or not asked any more.
+        asked: frames and pairs that were asked about; each counts once, in however many words it is said.
+    """
+
+    said: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
+    contrary: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
+    none: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
+    asked: set[tuple[str, RelationQuestion]] = field(default_factory=set)
+
+    def add(self, pair: LabelledPair, p: float | None, in_time: bool) -> None:
+        """Count what was said of a pair; `in_time`: the model was not stopped by the end of its time."""
+        question = pair.question
+        name = in_image(question.relation, question.target, question.anchor)
+        if p is None:
+            (self.none if in_time else self.late)[name] += 1
+            return
+        self.said[name].append((p, pair.holds))
+        if pair.contrary:
+            self.contrary[question.relation].append((p, pair.holds))
+
+    def calibrations(self) -> dict[str, JudgeCalibration]:
+        """By what `in_image` gives."""
+        made = {}
+        for name, said in sorted(self.said.items()):
+            p, holds = zip(*said, strict=True)
+            made[name] = fitted(np.array(p), np.array(holds))
+        return made
+
+    def contrary_counts(self) -> dict[str, ContraryCount]:
+        """Of the relations of depth that were asked about."""
+        counts = {}
+        for relation in DEPTH_RELATIONS:
+            n = sum(len(said) for name, said in self.said.items() if name.startswith(f"{relation},"))
+            if n:
+                of = self.contrary.get(relation, [])
+                right = sum((p > 0.5) is holds for p, holds in of)
+                counts[relation] = ContraryCount(n, len(of), right)
+        return counts
+
+
+@dataclass(frozen=True)
+class ContraryCount:
+    """Pairs of one relation that contradict "higher in the image is farther".
+
+    Args:
+        n: all pairs.
+        contrary: those that contradict it.
+        right: of these, on how many the model is right.
+    """
+
+    n: int
+    contrary: int
+    right: int
+
+    @property
+    def few(self) -> bool:
+        """Whether these pairs hardly tell what a model knows beyond the rule."""
+        return self.contrary < ENOUGH_CONTRARY
+
 
 def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> dict[str, Any]:
     """What `judge.calibration` names.
@@ -62,10 +125,14 @@ def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> di
     Args:
         model: what was measured, for people.
         tally: of it.
-        measured: how it was measured, for people.
+        measured: how it was measured, for people; what the tally counts beside the calibrations is added to it.
     """
+    counted = {
+        "no_opinion": dict(tally.none), "no_time": dict(tally.late),
+        "contrary": {name: asdict(one) for name, one in tally.contrary_counts().items()},
+    }  # fmt: skip
     relations = {name: asdict(one) for name, one in tally.calibrations().items()}
-    return {"schema": 1, "model": model, "measured": dict(measured), "relations": relations}
+    return {"schema": 1, "model": model, "measured": {**measured, **counted}, "relations": relations}
 
 
 def labelled_pairs(
@@ -141,14 +208,32 @@ def ask_relations(
         ModelError: three requests in a row failed.
         InputError: the model cannot be asked about relations.
     """
+    resolver = Resolver(config)
 
-    def ask(_: Case, frame: RgbdFrame, __: Sequence[Detection], pairs: tuple[LabelledPair, ...]) -> None:
+    def pairs_of(case: Case, frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[LabelledPair, ...] | str:
+        pairs = labelled_pairs(case, detections, config)
+        if isinstance(pairs, str):
+            return pairs
+        new = tuple(pair for pair in pairs if (case.frame, pair.question) not in tally.asked)
+        if not new:
+            return "its pairs were asked about before"
+        try:
+            up = resolver.observe(frame, detections).up
+        except SpatialVlmError as error:
+            return str(error)
+        shown = tuple(pair for pair in new if _shows(frame, up, pair.question))
+        return shown or "the image does not show its relation as measurement means it: the camera is tilted"
+
+    def ask(case: Case, frame: RgbdFrame, _: Sequence[Detection], pairs: tuple[LabelledPair, ...]) -> None:
+        end = time.monotonic() + budget_s
         told = judge.judge(frame.rgb, [pair.question for pair in pairs], budget_s)
-        probabilities = check_probabilities(told, len(pairs), type(judge).__name__)
-        for pair, p in zip(pairs, probabilities, strict=True):
-            if p is None:
-                tally.none[pair.question.relation] += 1
-            else:
-                tally.said[pair.question.relation].append((p, pair.holds))
+        in_time = time.monotonic() < end
+        for pair, p in zip(pairs, check_probabilities(told, len(pairs), type(judge).__name__), strict=True):
+            tally.add(pair, p, in_time)
+            tally.asked.add((case.frame, pair.question))
 
-    ask_cases(folder, cases, tally, lambda case, detections: labelled_pairs(case, detections, config), ask)
+    ask_cases(folder, cases, tally, pairs_of, ask)
+
+
+def _shows(frame: RgbdFrame, up: npt.NDArray[np.float64], asked: RelationQuestion) -> bool:
+    return is_shown(asked.relation, asked.target, asked.anchor, frame.camera, up)

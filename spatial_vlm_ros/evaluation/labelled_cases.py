@@ -39,7 +39,7 @@ def ask_cases(
     folder: str | Path,
     cases: Iterable[Case],
     tally: AskingTally,
-    of_case: Callable[[Case, Sequence[Detection]], Asked | str],
+    of_case: Callable[[Case, RgbdFrame, Sequence[Detection]], Asked | str],
     ask: Callable[[Case, RgbdFrame, Sequence[Detection], Asked], None],
 ) -> None:
     """Ask about every case that tells what is right. A request that fails is told in the log.
@@ -48,7 +48,7 @@ def ask_cases(
         folder: holds the frames.
         cases: of that folder.
         tally: how it went is added to it, also where an error ends the asking.
-        of_case: what to ask about a case with these detections, or why it tells nothing, in words.
+        of_case: what to ask about a case with this frame and these detections, or why it tells nothing, in words.
         ask: asks, and counts the answer.
 
     Raises:
@@ -61,7 +61,7 @@ def ask_cases(
             tally.left_out[str(there)] += 1
             continue
         frame, detections = there
-        asked = of_case(case, detections)
+        asked = of_case(case, frame, detections)
         if isinstance(asked, str):
             tally.left_out[asked] += 1
             continue

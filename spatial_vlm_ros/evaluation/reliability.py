@@ -179,4 +179,4 @@ def ask_phrases(
         found = referrer.refer(frame.rgb, asked.words)
         tally.count(asked.key, found, detections, asked.ids, config.second_opinion.overlap, case.kind)
 
-    ask_cases(folder, cases, tally, lambda case, detections: labelled_phrase(case, detections, config), ask)
+    ask_cases(folder, cases, tally, lambda case, _, detections: labelled_phrase(case, detections, config), ask)

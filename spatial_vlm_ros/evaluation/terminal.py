@@ -146,22 +146,34 @@ def reliability(name: str, tally: OpinionTally, config: SecondOpinionConfig) -> 
 def judge_calibration(name: str, tally: JudgeTally) -> None:
     """How a model's probabilities follow the truth by relation, what its answers may do, and what was not asked."""
     console, table = new_console(), Table(box=None, pad_edge=False)
-    heads = ("relation", "pairs", "hold", "no opinion", "right at 0.5, 95 %", "slope", "offset", "its answers")
+    heads = ("relation", "pairs", "hold", "no opinion", "no time", "right at 0.5, 95 %", "slope", "offset",
+             "its answers")  # fmt: skip
     for column in heads:
         table.add_column(column, justify="left" if column in (heads[0], heads[-1]) else "right")
     known = tally.calibrations()
-    for relation in sorted({*known, *tally.none}):
-        none = str(tally.none[relation])
+    for relation in sorted({*known, *tally.none, *tally.late}):
+        none = (str(tally.none[relation]), str(tally.late[relation]))
         if relation not in known:
-            table.add_row(relation, "0", "0", none, "", "", "", "reported only")
+            table.add_row(relation, "0", "0", *none, "", "", "", "reported only")
             continue
         one = known[relation]
         right = wilson(sum((p > 0.5) is holds for p, holds in tally.said[relation]), one.n)
-        row = (str(one.n), str(one.positive), none, f"{right.low:.1%} to {right.high:.1%}")
+        row = (str(one.n), str(one.positive), *none, f"{right.low:.1%} to {right.high:.1%}")
         weight = "weighed" if one.informs else "reported only"
         table.add_row(relation, *row, f"{one.slope:.2f}", f"{one.offset:+.2f}", weight)
     console.print(table)
     console.print(printable(f"{name}: {len(tally.frames)} frames, {tally.failed} requests failed"))
+    for relation, count in tally.contrary_counts().items():
+        console.print(
+            f'{relation}: {count.contrary} of {count.n} pairs contradict "higher in the image is farther"; '
+            f"the model is right on {count.right} of them"
+        )
+        if count.few:
+            console.print(
+                f"Too few of the pairs of {relation!r} contradict that rule to tell what the model knows beyond it. "
+                "Add cases in which the farther object is lower in the image, docs/relation_judge.md",
+                style="yellow",
+            )
     for reason, n in tally.left_out.most_common():
         console.print(printable(f"{n} cases not asked: {reason}"), style="yellow")
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.geometry.image_height import in_image
 from spatial_vlm_ros.spatial import wording
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
@@ -29,13 +30,10 @@ from spatial_vlm_ros.spatial.model_evidence import (
     Box,
     ModelEvidence,
     PairKey,
-    height_in_image,
-    is_upright,
+    is_shown,
     pair_of,
-    shows_side,
 )
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
 
 MOST_CANDIDATES = 4
@@ -104,7 +102,7 @@ class JudgeCalibrations:
 
     Args:
         model: what was measured, for people.
-        by_relation: what `height_in_image` gives → its calibration.
+        by_relation: what `in_image` gives → its calibration.
     """
 
     model: str = ""
@@ -185,7 +183,7 @@ class ClauseQuestion:
 
     Args:
         key: canonical relation, rows of target and anchor.
-        name: by which it is calibrated; see `height_in_image`.
+        name: by which it is calibrated; see `in_image`.
         likelihood: probability by the measurement that it holds.
         said_for: rows of the candidates for whose sake it is asked, each with whether it was said not to hold.
     """
@@ -236,18 +234,22 @@ def asked_of(
     if scorer.config.judge.mode == "auto" and len(rows) == 1 and choice.status is Status.OK:
         return AskedRelations()
     found: dict[PairKey, ClauseQuestion] = {}
-    whole = True
+    whole, scene = True, scorer.layout.scene
+
+    def shown(key: PairKey) -> bool:
+        return is_shown(key[0], *_boxes(key, scorer), scene.frame.camera, scene.up)
+
     for n, row in enumerate(rows):
         for key, clause in relations_at(choice.by_row[row], row, scorer):
             if key[0] not in askable:
                 continue
             before = found.get(key)
-            if before is None and (n >= candidates or len(found) >= most or not _is_shown(key, scorer)):
+            if before is None and (n >= candidates or len(found) >= most or not shown(key)):
                 whole = whole and ClauseState.FAILS in _states(choice, row, scorer)
                 continue
             holds = float(clause.likelihood[key[1]])
             said_for = {(row, clause.negated), *(before.said_for if before else ())}
-            name = height_in_image(key[0], *_boxes(key, scorer))
+            name = in_image(key[0], *_boxes(key, scorer))
             found[key] = ClauseQuestion(key, name, 1.0 - holds if clause.negated else holds, frozenset(said_for))
     return AskedRelations(tuple(found.values()), whole)
 
@@ -255,13 +257,6 @@ def asked_of(
 def _boxes(key: PairKey, scorer: PhraseScorer) -> tuple[Box, Box]:
     target, anchor = (scorer.layout.scene.objects[row].detection.box_xyxy for row in key[1:])
     return target, anchor
-
-
-def _is_shown(key: PairKey, scorer: PhraseScorer) -> bool:
-    """Whether the image shows a relation as measurement means it."""
-    scene = scorer.layout.scene
-    up, camera = scene.up, scene.frame.camera
-    return not RELATIONS[key[0]].framed or (is_upright(up) and shows_side(key[0], *_boxes(key, scorer), camera, up))
 
 
 def relations_at(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:

@@ -21,8 +21,8 @@ PairKey = tuple[str, int, int]
 """Canonical relation, row of the target, row of the anchor."""
 _UPRIGHT = 0.866  # cosine of 30 degrees between up in the image and its upper edge
 _CLEARLY = 2.0  # of the sideways gap over what the slant of "up" makes of it
-OF_DEPTH, OF_SIDES = ("behind", "in front of"), ("left of", "right of")
-"""Relations along the line of sight, and across it."""
+OF_SIDES = ("left of", "right of")
+"""Relations across the line of sight."""
 _FLAT = 0.26  # part of "up" that lies in the image plane, below which the camera looks straight down or up
 
 
@@ -89,23 +89,9 @@ def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKe
     return clause.relation, row, int(belief.anchors[row, 0])
 
 
-def height_in_image(relation: str, target: Box, anchor: Box) -> str:
-    """What a model's probability is calibrated by: the relation, and of depth which of the two is higher in the image.
-
-    Who takes higher for farther says of all pairs of one kind the same, and so nothing: such a model is not calibrated
-    as one that knows something, however many pairs follow the rule.
-
-    Args:
-        relation: canonical.
-        target: left, top, right, bottom, pixels.
-        anchor: likewise.
-
-    Returns:
-        For example "left of", "behind, higher", "behind, lower".
-    """
-    if relation not in OF_DEPTH:
-        return relation
-    return f"{relation}, {'higher' if target[1] + target[3] < anchor[1] + anchor[3] else 'lower'}"
+def is_shown(relation: str, target: Box, anchor: Box, camera: PinholeCamera, up: Array) -> bool:
+    """Whether an image shows a relation as measurement means it; see `is_upright` and `shows_side`."""
+    return not RELATIONS[relation].framed or (is_upright(up) and shows_side(relation, target, anchor, camera, up))
 
 
 def is_upright(up: Array) -> bool:

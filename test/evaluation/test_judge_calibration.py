@@ -3,24 +3,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases
-from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations, judge_json, labelled_pairs
-from spatial_vlm_ros.parameters import ResolverConfig, config_from
+from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations, labelled_pairs
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.judging import Box, RelationQuestion
 from spatial_vlm_ros.perception.worker import WorkerGrounder
-from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import Rgb, Status
+from spatial_vlm_ros.types import Rgb
 
 FRAME, SEEN = chicks_and_cup_frame()
 BOX_OF = {d.id: d.box_xyxy for d in SEEN}
@@ -40,12 +37,9 @@ class Judge:
         return tuple(self._says(one.relation, one.target, one.anchor) for one in questions)
 
 
-HIGHER = Judge(lambda _, target, anchor: 0.99 if target[3] < anchor[3] else 0.01)
-"""A model that takes higher in the image for farther, whatever is there."""
-
-
 def cases_of(folder: Path, *lines: dict[str, Any]) -> tuple[Case, ...]:
-    write_frame(folder / "f0", FRAME, SEEN)
+    for name in {str(line["frame"]) for line in lines}:
+        write_frame(folder / name, FRAME, SEEN)
     write_cases(folder, lines)
     return load_cases(folder)
 
@@ -85,8 +79,8 @@ def test_what_a_model_says_is_kept_with_the_truth(tmp_path: Path) -> None:
     judge, tally = Judge(lambda _, target, __: 0.9 if target == BOX_OF["bonnet"] else None), JudgeTally()
     cases = cases_of(tmp_path, case("f0", BEHIND, "bonnet"), case("f0", "the chick", "bonnet"))
     ask_relations(tmp_path, cases, judge, CONFIG, tally, 9.0)
-    assert dict(tally.said) == {"behind": [(0.9, True)]}
-    assert tally.none == {"behind": 1}
+    assert dict(tally.said) == {"behind, higher": [(0.9, True)]}
+    assert tally.none == {"behind, lower": 1}
     assert tally.frames == {"f0"}
     assert sum(tally.left_out.values()) == 1
 
@@ -99,24 +93,10 @@ def test_three_failures_in_a_row_end_it_and_lose_nothing(tmp_path: Path) -> None
             raise error
         return 0.5
 
-    cases, tally = cases_of(tmp_path, *[case("f0", BEHIND, "bonnet")] * 6), JudgeTally()
+    cases, tally = cases_of(tmp_path, *[case(f"f{k}", BEHIND, "bonnet") for k in range(6)]), JudgeTally()
     with pytest.raises(ModelError):
         ask_relations(tmp_path, cases, Judge(says), CONFIG, tally, 9.0)
-    assert (len(tally.said["behind"]), tally.failed) == (2, 3)
-
-
-def test_a_rule_of_thumb_is_found_out_where_labels_show_the_contrary(tmp_path: Path) -> None:
-    """Where half of the pairs contradict it, its slope is near 0, and it changes no answer; else it looks reliable."""
-    rng, mixed, usual = np.random.default_rng(0), JudgeTally(), JudgeTally()
-    mixed.said["behind"] = [(0.99 if rng.random() < 0.5 else 0.01, bool(rng.random() < 0.5)) for _ in range(400)]
-    usual.said["behind"] = [(0.99, True), (0.01, False)] * 200  # tables on which it is always right
-    assert 0.5 < mixed.calibrations()["behind"].ratio(0.99) < 2.0
-    assert usual.calibrations()["behind"].ratio(0.99) > 50.0
-    (tmp_path / "judge.json").write_text(json.dumps(judge_json("a test", mixed, {"frames": 1})))
-    config = config_from({"judge": {"mode": "fuse", "calibration": str(tmp_path / "judge.json")}})
-    contrary = Judge(lambda *asked: 1.0 - (HIGHER.judge(FRAME.rgb, [RelationQuestion(*asked)], 1.0)[0] or 0.0))
-    answer = Resolver(config, contrary).resolve(FRAME, BEHIND, SEEN)  # type: ignore[arg-type]
-    assert (answer.status, answer.target and answer.target.id) == (Status.OK, "bonnet")
+    assert (sum(len(of) for of in tally.said.values()), tally.failed) == (2, 3)
 
 
 def test_a_model_that_cannot_be_asked_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatial_vlm_ros.errors import FileError, ModelError
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.grounder import Grounding
@@ -29,7 +30,6 @@ from spatial_vlm_ros.spatial.clause_judge import (
     fitted,
     load_calibrations,
 )
-from spatial_vlm_ros.spatial.model_evidence import OF_DEPTH
 from spatial_vlm_ros.types import ClauseState, JudgeReport, NounPhrase, Resolution, Rgb, Status
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Judge:
 
 def calibrated(relation: str) -> tuple[str, ...]:
     """Names of a relation's calibrations: of depth one where the target is higher in the image, and one where not."""
-    return (f"{relation}, higher", f"{relation}, lower") if relation in OF_DEPTH else (relation,)
+    return (f"{relation}, higher", f"{relation}, lower") if relation in DEPTH_RELATIONS else (relation,)
 
 
 def written(folder: Path, relations: Mapping[str, JudgeCalibration]) -> str:

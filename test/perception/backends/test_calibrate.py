@@ -22,6 +22,7 @@ from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 FRAME, SEEN = chicks_and_cup_frame()
 BOX_OF = {d.id: d.box_xyxy for d in SEEN}
 BEHIND, BEFORE = "the chick behind the cup", "the chick in front of the cup"
+LEFT = "the chick left of the cup"
 SERVED = "model=tiny url={} convention=absolute probe=no retries=0"
 EMPTY = {"right": 0, "wrong": 0, "none": 0}
 
@@ -224,18 +225,21 @@ def test_a_model_that_learnt_one_phrase_rightly_and_one_wrongly_is_counted_so(tm
 
 
 def looks(handler: Handler) -> None:
-    """Finds everything; asked where A is, it looks at the marks: red is behind where it ends higher than blue."""
+    """Finds everything; asked where A is, it looks at the marks."""
     received = handler.server.contract.received[-1]
     if "answer" not in received.answer_schema["properties"]:
         finds(*(("chick" if id_ in ("bonnet", "ribbon") else id_, box) for id_, box in BOX_OF.items()))(handler)
         return
     marks = ((received.image == colour).all(axis=2) for colour in ((230, 30, 30), (30, 60, 230)))
-    target, anchor = (int(np.nonzero(mark)[0].max()) for mark in marks)
-    says(json.dumps({"answer": "behind" if target < anchor else "in front"}))(handler)
+    target, anchor = (float(np.nonzero(mark)[1].mean()) for mark in marks)
+    says(json.dumps({"answer": "left" if target < anchor else "right"}))(handler)
 
 
 def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: Path) -> None:
-    folder, out = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 10), tmp_path / "judge.json"
+    folder, out = (
+        recordings(tmp_path / "recordings", [case(f"f{k}", LEFT, "ribbon") for k in range(10)], 10),
+        tmp_path / "judge.json",
+    )
     parameters = tmp_path / "parameters.yaml"
     judge = {"mode": "fuse", "calibration": str(out)}
     parameters.write_text(json.dumps({"/**": {"ros__parameters": {"judge": judge}}}))
@@ -244,11 +248,11 @@ def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: 
         done = run("calibrate", folder, *options, "--out", out, "--judge")
         assert done.exit_code == 0, done.output
         assert "weighed" in done.output
-        known = json.loads(out.read_text())["relations"]["behind"]
+        known = json.loads(out.read_text())["relations"]["left of"]
         assert (known["n"], known["positive"]) == (20, 10)
         assert known["slope"] > 0.0
         answered = run(
-            "resolve", BEHIND, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
+            "resolve", LEFT, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
             folder / "f0/camera_info.json", *options, "--config", parameters, "--json",
         )  # fmt: skip
     assert answered.exit_code == 0, answered.output
