@@ -70,7 +70,8 @@ def rows_of(comparison: RelationComparison) -> dict[tuple[str, str], ComparedRow
     return {(row.by, row.name): row for row in comparison.rows}
 
 
-def calibration(path: Path, **known: dict[str, float]) -> str:
+def calibration(path: Path, behind: dict[str, float]) -> str:
+    known = {f"behind, {where}": behind for where in ("higher", "lower")}
     path.write_text(json.dumps({"schema": 1, "model": "m", "relations": known}))
     return str(path)
 
@@ -96,15 +97,18 @@ def test_a_model_that_takes_higher_for_farther_is_shown_wrong_and_measurement_ri
 def test_calibrated_on_pairs_with_contrary_ones_its_answers_change_nothing(
     usual: Rendering, contrary: Rendering, tmp_path: Path
 ) -> None:
-    for name, seen in (("usual", usual), ("contrary", contrary)):
+    names = [f"{kind}{n}" for kind in ("usual", "contrary") for n in range(10)]
+    for name in names:
+        seen = usual if "usual" in name else contrary
         write_frame(tmp_path / name, seen.frame, seen.detections)
-    write_cases(tmp_path, [case(name, BEHIND, "far") for name in ("usual", "contrary")] * 20)
+    write_cases(tmp_path, [case(name, BEHIND, "far") for name in names])
     tally = JudgeTally()
     ask_relations(tmp_path, load_cases(tmp_path), HigherIsFarther(), ResolverConfig(), tally, 5.0)
-    assert len(tally.said["behind"]) == 80
+    assert [len(tally.said[f"behind, {where}"]) for where in ("higher", "lower")] == [20, 20]
     file = tmp_path / "judge.json"
     file.write_text(json.dumps(judge_json("higher", tally, {})))
-    assert load_calibrations(file).of("behind") is None
+    known = load_calibrations(file)
+    assert known.of("behind, higher") is known.of("behind, lower") is None
     comparison = compared(contrary, made=plan(HIGHER, calibrations=[str(file)])).comparison
     found = rows_of(comparison)
     measured, fused = found["measurement", "measurement"], found["fused", "higher"]
