@@ -191,6 +191,12 @@ class JudgeConfig(Bounded):
         "grounder", "who is asked: the grounder's model, or the small judge that is shipped, for simulated images",
         choices=("grounder", "relation-judge"),
     )  # fmt: skip
+    marks: str = option(
+        "boxes",
+        "how the grounder's model is told which objects are meant: boxes drawn into the image, or into a crop around "
+        "both, or written into the question as the model writes boxes; auto: what it understands best in drawn scenes",
+        choices=("boxes", "crop", "text", "auto"),
+    )
     calibration: str = option(
         "", "JSON file of how its probabilities follow the truth, by relation; empty = its answers are reported"
     )

@@ -21,7 +21,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.judging import RelationJudge, cannot_judge, check_probabilities, judge_of
+from spatial_vlm_ros.perception.judging import RelationJudge, cannot_judge, check_probabilities, judge_of, with_marks
 from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
@@ -106,7 +106,7 @@ def _answer(
         if isinstance(ask, JudgeRequest):
             if judge is None:
                 raise cannot_judge(type(grounder).__name__)
-            told = judge.judge(rgb, ask.questions, ask.budget_s)
+            told = with_marks(judge, ask.marks).judge(rgb, ask.questions, ask.budget_s)
             name = type(grounder).__name__
             channel.post(Judged(ask.number, check_probabilities(told, len(ask.questions), name)))
         elif isinstance(ask, Refer):

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.padding import padded
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, parts_of
 
@@ -30,6 +31,8 @@ class CandidateScorer:
         lead: put before each candidate, for tokenizers that mind a space there.
         answering: gives, for the (1, N) `input_ids` of a prompt, what its run is to be within, as `one_row` of
             remedies.attention_scaling does; None = nothing.
+        square: whether images are padded to a square before, as those were that the model learnt from; they always are
+            where its processor would cut their sides off.
 
     Raises:
         ModelError: a model of another class.
@@ -43,6 +46,7 @@ class CandidateScorer:
         template: str = "",
         lead: str = "",
         answering: Callable[[Tensor], AbstractContextManager[Any]] | None = None,
+        square: bool = False,
     ) -> None:
         if template and "{question}" not in template:
             raise InputError("template", repr(template), "one with {question}", "say where the question goes")
@@ -51,6 +55,7 @@ class CandidateScorer:
         self.parts: Parts = parts_of(model)
         self.model, self.processor, self.template, self.lead = model, processor, template, lead
         self._answering = answering
+        self._square = square or cuts_sides(processor.image_processor)
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """The most likely candidate; of equal ones the first.
@@ -81,13 +86,27 @@ class CandidateScorer:
         """What the processor makes of a question, on the model's device: up to where the answer starts."""
         words = f"{question} Answer with one of: {', '.join(choices)}."
         text = self.template.replace("{question}", words) if self.template else self._chat(words)
-        given = self.processor(images=[Image.fromarray(rgb)], text=[text], return_tensors="pt")
+        image = Image.fromarray(padded(rgb) if self._square else rgb)
+        given = self.processor(images=[image], text=[text], return_tensors="pt")
         own = next(self.model.parameters())
         return {
             name: value.to(own.device, own.dtype) if value.is_floating_point() else value.to(own.device)
             for name, value in given.items()
             if name != "labels"  # of PaliGemma's, for a loss over all tokens of a prompt; only the last is looked at
         }
+
+    def seen_size(self, rgb: Rgb) -> tuple[int, int]:
+        """(width, height) of an image as the processor resizes it, pixels, of models whose images have patches (Qwen).
+
+        Raises:
+            InputError: the processor tells no grid of patches.
+        """
+        images = self.processor.image_processor
+        told = images(images=[Image.fromarray(rgb)], return_tensors="pt").get("image_grid_thw")
+        if told is None:
+            raise InputError("processor", "one that tells no grid", "the size of the resized image", "use drawn marks")
+        _, down, across = (int(n) * int(images.patch_size) for n in told[0])
+        return across, down
 
     def grid(self, rgb: Rgb, question: str, choices: Sequence[str]) -> tuple[int, int]:
         """Rows and columns of the image tokens of a question."""
@@ -133,3 +152,10 @@ class CandidateScorer:
         if not given["input_ids"].numel():
             raise InputError("candidate", repr(choice), "one with tokens", "name it in words")
         return given["input_ids"].to(device)
+
+
+def cuts_sides(image_processor: Any) -> bool:
+    """Whether an image processor cuts the sides of an image that is not square off, as CLIP's does."""
+    size = getattr(image_processor, "size", None)
+    fits = size is not None and dict(size).get("shortest_edge") is not None
+    return bool(getattr(image_processor, "do_center_crop", False)) and fits

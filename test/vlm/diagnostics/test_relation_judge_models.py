@@ -11,7 +11,8 @@ pytest.importorskip("transformers")
 import torch
 from small_scorers import PALIGEMMA_WARNS, small_scorer
 
-from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, AskedJudge, RelationQuestion, marked
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion
+from spatial_vlm_ros.perception.relation_marks import QUESTION, marked
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled, one_row
