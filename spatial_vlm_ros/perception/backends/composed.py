@@ -6,7 +6,95 @@ The three are chosen independently; what is left out is left to the first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.domain import domain_of
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.referring import Referrer
+from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.types import NounPhrase, Rgb
+
 NAME = "composed"
 
 # what answers questions about relations: see perception.judging.judge_of
 _QUESTIONS = ("judge", "scorer", "answer", "box_text")
+
+
+class ComposedGrounder:
+    """A grounder with the second opinion of another model. Whatever else the grounder can do, this can do as well.
+
+    Questions about relations are for the grounder, or for the other model where the grounder answers none.
+
+    Args:
+        grounder: that finds the objects.
+        second_opinion: that is asked for the whole phrase.
+    """
+
+    def __init__(self, grounder: Grounder, second_opinion: Referrer) -> None:
+        self.grounder, self.second_opinion = grounder, second_opinion
+        self.domain = domain_of(grounder)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """As the grounder; see Grounder.ground."""
+        return self.grounder.ground(rgb, phrases)
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
+        """As the model of the second opinion; see Referrer.refer."""
+        return self.second_opinion.refer(rgb, words)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("grounder", "second_opinion"):  # not yet made
+            raise AttributeError(name)
+        first = self.grounder
+        if name in _QUESTIONS and not any(hasattr(first, other) for other in _QUESTIONS):
+            return getattr(self.second_opinion, name)
+        return getattr(first, name)
+
+
+def load(
+    *,
+    grounder: str,
+    options: str = "",
+    masks: str = "",
+    masks_options: str = "",
+    second_opinion: str = "",
+    second_opinion_options: str = "",
+) -> Grounder:
+    """Load the backends.
+
+    Args:
+        grounder: name of the backend that finds the objects.
+        options: of that backend, "name=value name=value".
+        masks: "" or "sam2": gives masks to boxes that have none.
+        masks_options: of SAM 2: model=… and the settings of onboard.RuntimeSettings.
+        second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, where it can be.
+        second_opinion_options: of that backend.
+
+    Raises:
+        InputError: options without the backend that they are of, or a second opinion that cannot be asked for.
+        UnknownNameError, DependencyError, ModelError: as `load_grounder` of each.
+    """
+    for name, backend, given in (
+        ("masks_options", masks, masks_options),
+        ("second_opinion_options", second_opinion, second_opinion_options),
+    ):
+        if given and not backend:
+            kind = name.removesuffix("_options")
+            raise InputError(f"option {name}", repr(given), f"none without {kind}", f"name {kind}, or leave it out")
+    found = load_grounder(grounder, parse_options(options))
+    if masks:
+        from spatial_vlm_ros.perception.backends.sam2 import with_masks
+
+        chosen = parse_options(masks_options)
+        found = with_masks(found, masks, chosen.pop("model", ""), **chosen)
+    if not second_opinion:
+        return found
+    asked = load_grounder(second_opinion, parse_options(second_opinion_options))
+    if not callable(getattr(asked, "refer", None)):
+        expected = "a backend that can be asked for a whole phrase"
+        repair = "name server, vlm, qwen-vl or florence-2"
+        raise InputError("option second_opinion", repr(second_opinion), expected, repair)
+    return ComposedGrounder(found, asked)  # type: ignore[arg-type]

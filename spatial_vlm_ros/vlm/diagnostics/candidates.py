@@ -87,12 +87,12 @@ class CandidateScorer:
         words = f"{question} Answer with one of: {', '.join(choices)}."
         text = self.template.replace("{question}", words) if self.template else self._chat(words)
         image = Image.fromarray(padded(rgb) if self._square else rgb)
-        given = self.processor(images=[image], text=[text], return_tensors="pt")
+        given = self.processor(images=[image], text=[text])
+        given.pop("labels", None)  # of PaliGemma's, for a loss over all tokens of a prompt; only the last is looked at
         own = next(self.model.parameters())
         return {
             name: value.to(own.device, own.dtype) if value.is_floating_point() else value.to(own.device)
-            for name, value in given.items()
-            if name != "labels"  # of PaliGemma's, for a loss over all tokens of a prompt; only the last is looked at
+            for name, value in given.convert_to_tensors("pt").items()
         }
 
     def seen_size(self, rgb: Rgb) -> tuple[int, int]:
