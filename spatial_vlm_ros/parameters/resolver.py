@@ -203,6 +203,12 @@ class JudgeConfig(Bounded):
     most_relations: int = parameter(8, "", 1, 100, "relations asked about in one request, each in 2 or 3 questions")
     budget_s: float = parameter(5.0, "s", 0.1, 600.0, "time after which the model is asked about no further relation")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.by == "relation-judge" and self.marks != "boxes":
+            repair = "leave judge.marks out: the small judge is shown where the objects are"
+            raise InputError("parameter judge.marks", f"{self.marks} beside judge.by relation-judge", "boxes", repair)
+
 
 @dataclass(frozen=True)
 class LanguageConfig(Bounded):

@@ -104,6 +104,7 @@ class AskedJudge:
 
     Args:
         model: with `scores(rgb, question, choices)`, mean log-likelihoods, where it has them; else its choice counts.
+            `batch` questions at once with `scores_of`, where it has that.
         box_text: writes a box as the model does; None = not known.
 
     Attributes:
@@ -167,7 +168,7 @@ class AskedJudge:
         return made
 
     def _choice(self, question: MarkedQuestion, choices: Sequence[str]) -> str:
-        shares = self._shares(question, choices)
+        shares = self._share(question, choices)
         return max(shares, key=shares.__getitem__)
 
     def _judged(self, rgb: Rgb, question: RelationQuestion, form: MarkForm, end: float) -> float | None:
@@ -177,17 +178,33 @@ class AskedJudge:
         if choices is _SIDES:
             mirrored = form(*mirror(rgb, question.target, question.anchor))
             asked.append((mirrored, choices, dict(zip(choices, choices[::-1], strict=True))))
-        shares = []
-        for put, order, meaning in asked:
+        shares: list[dict[str, float]] = []
+        while len(shares) < len(asked):
             if time.monotonic() >= end:
                 return None
-            shares.append({meaning[one]: share for one, share in self._shares(put, order).items()})
-            if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
-                return None
+            part = asked[len(shares) : len(shares) + self._at_once()]
+            found = self._shares([(put, order) for put, order, _ in part])
+            for (_, _, meaning), share_of in zip(part, found, strict=True):
+                shares.append({meaning[one]: share for one, share in share_of.items()})
+                if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
+                    return None
         return float(np.mean([share[holds] for share in shares]))
 
-    def _shares(self, question: MarkedQuestion, choices: Sequence[str]) -> dict[str, float]:
-        """Probability of each choice."""
+    def _at_once(self) -> int:
+        """Questions that the model takes at once."""
+        return int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
+
+    def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
+        """Probability of each choice of each question."""
+        if len(asked) == 1:
+            return [self._share(*asked[0])]
+        found = cast(Any, self._model).scores_of(
+            [(question.image, question.text, choices) for question, choices in asked]
+        )
+        return [self._normed(scores, choices) for scores, (_, choices) in zip(found, asked, strict=True)]
+
+    def _share(self, question: MarkedQuestion, choices: Sequence[str]) -> dict[str, float]:
+        """Probability of each choice of one question."""
         scores = getattr(self._model, "scores", None)
         if scores is None:
             said = self._model.answer(question.image, question.text, choices)
@@ -195,7 +212,11 @@ class AskedJudge:
                 repair = "use a model that keeps to the choices that it is given"
                 raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
             return {one: _SURE if one == said else (1.0 - _SURE) / (len(choices) - 1) for one in choices}
-        values = np.array(scores(question.image, question.text, choices), np.float64)
+        return self._normed(scores(question.image, question.text, choices), choices)
+
+    def _normed(self, scores: Sequence[float], choices: Sequence[str]) -> dict[str, float]:
+        """Likelihoods as shares of their sum."""
+        values = np.array(scores, np.float64)
         if values.shape != (len(choices),) or not np.isfinite(values).all():
             reason = f"its likelihoods of {len(choices)} choices are {values.tolist()}"
             raise ModelError(type(self._model).__name__, reason, "use another number format, or fix the backend")

@@ -103,6 +103,7 @@ class QuestionedModel(WordModel):
             _template(self._processor, self.family),
             answering=None if self._answering is nullcontext else self._answering,
             square=self.convention.unit == "square",
+            batch=self.runner.settings.batch,
         )
 
     def box_text(self, rgb: Rgb, box: Box) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,3 +189,87 @@ def test_logits_that_are_no_numbers_are_an_error_of_the_model(kind: str) -> None
     if kind != "paligemma":
         with pytest.raises(ModelError, match="no numbers"):
             AskedJudge(scaled(scorer, ScalingVis(2.0))).judge(IMAGE, [RelationQuestion("on", LEFT, RIGHT)], 60.0)
+
+
+# ------------------------------------------------------------------------------------------------ several at once
+
+
+def batched(scorer: CandidateScorer, batch: int) -> CandidateScorer:
+    return CandidateScorer(scorer.model, scorer.processor, scorer.template, batch=batch)
+
+
+@pytest.mark.filterwarnings(PALIGEMMA_WARNS)
+@pytest.mark.parametrize("kind", [*DECODERS, "paligemma"])
+def test_several_questions_at_once_have_the_likelihoods_of_one_by_one(kind: str) -> None:
+    """Images of two shapes, prompts of two lengths, choices of several tokens: what is unlike goes apart."""
+    scorer = small_scorer(kind, ITEMS)
+    wide = np.random.default_rng(4).integers(0, 256, (48, 96, 3), np.uint8)
+    depth, contact = CHOICES["behind"][0], CHOICES["on"][0]
+    asked = [
+        (image, QUESTION, order)
+        for image in (marked(IMAGE, LEFT, RIGHT), marked(wide, LEFT, RIGHT), IMAGE[:, ::-1].copy())
+        for choices in (SIDES, depth, contact)
+        for order in (choices, choices[::-1])
+    ]
+    runs: list[int] = []
+    hook = scorer.parts.vision.register_forward_hook(lambda *_: runs.append(1))
+    together = batched(scorer, 3).scores_of(asked)
+    several = len(runs)
+    alone = [scorer.scores(*one) for one in asked]
+    hook.remove()
+    assert len(runs) - several == len(asked)
+    assert several <= len(asked) / 2
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, abs=2e-5)
+
+
+@pytest.mark.filterwarnings(PALIGEMMA_WARNS)
+@pytest.mark.parametrize("kind", [*DECODERS, "paligemma"])
+def test_a_judge_with_batches_says_the_same(kind: str) -> None:
+    scorer = small_scorer(kind, ITEMS)
+    questions = [RelationQuestion(relation, *boxes) for relation in CHOICES for boxes in ((LEFT, RIGHT), (RIGHT, LEFT))]
+    alone = AskedJudge(scorer).judge(IMAGE, questions, 120.0)
+    for batch in (2, 8):
+        found = AskedJudge(batched(scorer, batch)).judge(IMAGE, questions, 120.0)
+        assert [p is None for p in found] == [p is None for p in alone]
+        assert [p for p in found if p is not None] == pytest.approx([p for p in alone if p is not None], abs=1e-4)
+
+
+def test_the_budget_is_looked_at_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, now = batched(small_scorer("llava", ITEMS), 2), iter(range(100))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
+    seen: list[int] = []
+    monkeypatch.setattr(scorer, "scores_of", lambda asked: seen.append(len(asked)) or [[0.0, -1.0], [-1.0, 0.0]])
+    monkeypatch.setattr(scorer, "scores", lambda *_: seen.append(1) or [-1.0, 0.0])
+    questions = [RelationQuestion("left of", LEFT, RIGHT)] * 3
+    first, *others = AskedJudge(scorer).judge(IMAGE, questions, 2.5)
+    assert first is not None
+    assert others == [None, None]
+    assert seen == [2, 1]  # at 1 s both orders, at 2 s the mirrored image; after that nothing
+
+
+def test_where_memory_does_not_suffice_for_several_they_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = batched(small_scorer("llava", ITEMS), 4)
+    asked = [(IMAGE, QUESTION, SIDES), (IMAGE, QUESTION, SIDES[::-1])]
+    expected, run, rows = scorer.scores_of(asked), scorer._run, list[int]()
+
+    def short_of_memory(inputs: Any) -> Any:
+        rows.append(len(inputs["input_ids"]))
+        if rows[-1] > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return run(inputs)
+
+    monkeypatch.setattr(scorer, "_run", short_of_memory)
+    for one, other in zip(scorer.scores_of(asked), expected, strict=True):
+        assert one == pytest.approx(other, abs=2e-5)
+    scorer.scores_of(asked)
+    assert rows == [2, 1, 1, 1, 1]  # and stay so
+
+
+def test_scaled_attention_goes_one_by_one_whatever_the_batch() -> None:
+    scorer = small_scorer("qwen3_vl", ITEMS)
+    answering = lambda ids: one_row(scorer.parts, ids, ScalingVis(2.0))  # noqa: E731
+    several = CandidateScorer(scorer.model, scorer.processor, answering=answering, batch=4)
+    asked = [(IMAGE, QUESTION, SIDES), (IMAGE, QUESTION, SIDES[::-1])]
+    one_by_one = [scaled(scorer, ScalingVis(2.0)).scores(*one) for one in asked]
+    assert several.scores_of(asked) == one_by_one
