@@ -116,6 +116,7 @@ class AskedJudge:
     def __init__(self, model: ChoosingModel, box_text: BoxText | None = None) -> None:
         self._model, self._box_text = model, box_text
         self._probe: MarkProbe | None = None
+        self._chosen = ""
 
     def judge(
         self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
@@ -148,13 +149,12 @@ class AskedJudge:
             return forms[marks]
         if self._probe is None:
             self._probe = MarkProbe(self._understood(forms))
-        before = time.monotonic()
-        if not self._probe.run(self._choice, lambda: time.monotonic() < end):
-            return None
-        chosen = self._probe.chosen(name)
-        if time.monotonic() - before > 0.1:  # else it was known before
-            _log.info("%s is asked about relations with marks as %s: right in %s", name, chosen, self._probe.right)
-        return forms[chosen]
+        if not self._chosen:
+            if not self._probe.run(self._choice, lambda: time.monotonic() < end):
+                return None
+            self._chosen = self._probe.chosen(name)
+            _log.warning("%s is asked about relations with marks as %s: right in %s", name, self._chosen, self._probe)
+        return forms[self._chosen]
 
     def _understood(self, forms: Mapping[str, MarkForm]) -> dict[str, MarkForm]:
         """The forms that can be made for this model at all."""
@@ -264,7 +264,7 @@ def cannot_judge(name: str) -> InputError:
     """The error of relations that nobody can judge."""
     return InputError(
         "judge.mode", f"{name}, which cannot be asked about relations", "a grounder with `judge` or `answer`",
-        "choose a backend that answers questions (qwen-vl, server), or set judge.mode to off",
+        "choose a backend that answers questions (qwen-vl, vlm, server), or set judge.mode to off",
     )  # fmt: skip
 
 

@@ -80,6 +80,10 @@ class MarkProbe:
             del self._waiting[0]
         return True
 
+    def __str__(self) -> str:
+        counts = ", ".join(f"{name} {n}" for name, n in self.right.items())
+        return f"{counts} of {SCENES_OF_A_FORM} drawn scenes"
+
     def chosen(self, model: str) -> str:
         """The form with the most right answers; only after `run` is through.
 
@@ -89,11 +93,7 @@ class MarkProbe:
         best = max(self._forms, key=self.right.__getitem__)
         if self.right[best] >= (needed := least_right(len(self._forms))):
             return best
-        counts = ", ".join(f"{name} {n}" for name, n in self.right.items())
-        reason = (
-            f"it does not understand which objects are meant: right in {counts} of {SCENES_OF_A_FORM} drawn scenes "
-            f"each, {needed} needed"
-        )
+        reason = f"it does not understand which objects are meant: right in {self} each, {needed} needed"
         raise MarksError(model, reason, "use another model, or set judge.mode to off")
 
 

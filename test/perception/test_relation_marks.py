@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -187,7 +186,6 @@ def test_the_form_that_a_model_understands_is_chosen(
     probe = MarkProbe(forms_of(thousandths))
     assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
     assert probe.chosen("m") == chosen
-    caplog.set_level(logging.INFO)
     judge = AskedJudge(model, thousandths)
     (left, right) = judge.judge(IMAGE, [question(), question(RIGHT, LEFT)], 600.0, marks="auto")
     assert left is not None
@@ -197,6 +195,7 @@ def test_the_form_that_a_model_understands_is_chosen(
     before = model.asked
     judge.judge(IMAGE, [question()], 600.0, marks="auto")
     assert model.asked == before + 3  # the probe was once
+    assert caplog.text.count(f"with marks as {chosen}: right in boxes") == 1
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 NAME = "vlm"
 
 _QWEN = {
+    "qwen2_vl": "Qwen2VLProcessor",
     "qwen2_5_vl": "Qwen2_5_VLProcessor",
     "qwen3_vl": "Qwen3VLProcessor",
     "qwen3_vl_moe": "Qwen3VLProcessor",

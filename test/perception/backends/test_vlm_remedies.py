@@ -121,13 +121,15 @@ def test_another_model_of_the_class_has_to_be_stated(llava: Path, tmp_path: Path
 # ------------------------------------------------------------------------------------------------ remedies
 
 
-def by_hand(folder: Path, put: Put, rgb: Any = CUP_LEFT) -> list[float]:
+def by_hand(folder: Path, put: Put, square: bool = True) -> list[float]:
     """Likelihoods of "left" and "right" from the class alone, with something put on it."""
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
-    processor = transformers.AutoProcessor.from_pretrained(folder)
-    template = "" if processor.chat_template else "<image>answer en {question}"
+    if "Qwen" in type(model).__name__:
+        processor = qwen_vl.without_videos(transformers.Qwen2VLProcessor).from_pretrained(folder)
+    else:
+        processor = transformers.AutoProcessor.from_pretrained(folder)
     put(parts_of(model))
-    return CandidateScorer(model, processor, template, square=True).scores(rgb, QUESTION, SIDES)
+    return CandidateScorer(model, processor, square=square).scores(CUP_LEFT, QUESTION, SIDES)
 
 
 def likelihoods(grounder: Any) -> list[float]:
@@ -276,6 +278,19 @@ def test_it_says_with_remedies_what_qwen_vl_says_with_them(kind: str, tmp_path: 
         assert written(general) == written(own)
         assert likelihoods(general) == likelihoods(own)
         assert type(general) is type(own)
+
+
+def test_a_model_of_no_family_takes_remedies_and_judges_where_its_class_is_known(tmp_path: Path) -> None:
+    folder = tiny_vlms.qwen_folder(
+        tmp_path / "Qwen2-VL-2B", "qwen2_vl", [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0
+    )
+    stated = {"prompt": "Find {}.", "convention": "thousand"}
+    with pytest.raises(InputError, match="state family"):
+        loaded(folder, attention="2")
+    plain, scaled = (likelihoods(loaded(folder, **stated, **more)) for more in ({}, {"attention": "2"}))
+    assert plain == pytest.approx(by_hand(folder, lambda _: None, square=False), abs=1e-4)
+    assert plain != pytest.approx(scaled, abs=1e-5)
+    assert loaded(folder, **stated).box_text(CUP_LEFT, BOXES[0]) == "[100, 300, 400, 800]"
 
 
 # ------------------------------------------------------------------------------------- classes that are not known
