@@ -60,9 +60,10 @@ class RemedyOptions:
 
         Raises:
             UnknownNameError, DependencyError, ModelError: as `Runner`.
-            InputError: as `Runner`; or `compile`, or a batch, that does not go with a remedy.
+            InputError: as `Runner`; `compile`, or a batch, that does not go with a remedy; or a wrong allow_untrained.
         """
         run = settings(preset, **given)
+        option("allow_untrained", self.allow_untrained, yes_or_no)
         if run.compile and self.asked_for():
             raise InputError("option compile", "yes together with a remedy", "no", "leave compile or the remedy out")
         return Runner(name, _one_by_one(run, given.get("batch", "")) if self.attention else run, language=True)

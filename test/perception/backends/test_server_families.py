@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.server_http import ServerTimeoutError
 from spatial_vlm_ros.perception.probing_backends import ConventionError, probe_grounder
+from spatial_vlm_ros.perception.relation_marks import MarksError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -216,6 +217,27 @@ def test_masks_are_cut_for_boxes_too(tmp_path: Path) -> None:
         (one,) = grounder.ground(rgb, [CAT]).detections
     assert one.mask is not None
     assert (one.mask & truth[0]).sum() / (one.mask | truth[0]).sum() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "[42, 14, 63, 42]"),  # of 84 x 56, which is sent
+        ("Qwen/Qwen3-VL-8B-Instruct", "[500, 250, 750, 750]"),
+        ("llava-hf/llava-1.5-7b-hf", "[0.50, 0.33, 0.75, 0.67]"),  # 16 rows above the image of 64 in a square of 96
+        ("OpenGVLab/InternVL3-8B-hf", "<box>[[500, 250, 750, 750]]</box>"),
+    ],
+)
+def test_a_box_in_a_question_is_written_as_the_model_writes_it(model: str, written: str) -> None:
+    rgb, _ = shapes()
+    with serving(says("A")) as server:
+        assert client(server.url, model=model).box_text(rgb, (48.0, 16.0, 72.0, 48.0)) == written
+
+
+def test_a_model_that_points_takes_no_box_in_a_question() -> None:
+    rgb, _ = shapes()
+    with serving(says("A")) as server, pytest.raises(MarksError, match="molmo write points"):
+        client(server.url, model="allenai/Molmo-7B-D-0924", masks="none").box_text(rgb, (0.0, 0.0, 9.0, 9.0))
 
 
 @pytest.mark.parametrize("family", [*BOXES, *POINTS])

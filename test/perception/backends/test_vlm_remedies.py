@@ -325,6 +325,8 @@ def test_without_remedies_it_loads_and_is_no_judge(internvl: Path) -> None:
 
 
 def test_compiling_and_batches_do_not_go_with_remedies() -> None:
+    with pytest.raises(InputError, match="allow_untrained"):
+        vlm.load(model="nowhere", allow_untrained="perhaps")
     with pytest.raises(InputError, match="option compile"):
         vlm.load(model="nowhere", preset="cpu", compile="yes", norm_dose="0.5")
     with pytest.raises(InputError, match="1 together with attention"):
