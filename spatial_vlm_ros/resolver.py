@@ -38,6 +38,7 @@ from spatial_vlm_ros.perception.judging import (
     check_probabilities,
     judge_of,
     tells_likelihoods,
+    with_marks,
 )
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
@@ -137,6 +138,7 @@ class Resolver:
         self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
         self._calibrations: JudgeCalibrations | None = None  # likewise
         self._small_judge: RelationJudge | None = None
+        self._grounder_judge: RelationJudge | None = None
         self._latest: tuple[Scene, Layout] | None = None
 
     def resolve(
@@ -299,6 +301,20 @@ class Resolver:
             _log.warning("relations are not judged by a model: %s", words)
             return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
         return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
+
+    def grounder_judge(self) -> RelationJudge:
+        """The grounder's model as judge, with the marks of `judge.marks`; kept, because it may have probed the model.
+
+        Raises:
+            CannotJudgeError: it cannot be asked about relations.
+            InputError: not with these marks.
+        """
+        if self._grounder_judge is None:
+            judge = judge_of(self.grounder)
+            if judge is None:
+                raise CannotJudgeError("no grounder" if self.grounder is None else type(self.grounder).__name__)
+            self._grounder_judge = with_marks(judge, self.config.judge.marks)
+        return self._grounder_judge
 
     def small_judge(self) -> RelationJudge:
         """The shipped judge of relations, loaded when it is first wanted.
@@ -527,12 +543,9 @@ class ObservedFrame:
             return None
         if config.by == "relation-judge":
             return self._resolver.small_judge()
-        judge = judge_of(grounder)
-        if config.mode == "auto" and (judge is None or self._given is not None):
+        if config.mode == "auto" and (judge_of(grounder) is None or self._given is not None):
             return None
-        if judge is None:
-            raise CannotJudgeError("no grounder" if grounder is None else type(grounder).__name__)
-        return judge
+        return self._resolver.grounder_judge()
 
     def _check_domain(self) -> None:
         """Raises DomainMismatchError where the grounder may not be asked about this frame."""

@@ -56,6 +56,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     from spatial_vlm_ros.evaluation.reliability import OpinionTally, ask_phrases
     from spatial_vlm_ros.output import terminal as bars
     from spatial_vlm_ros.perception import parse_options
+    from spatial_vlm_ros.perception.judging import with_marks
     from spatial_vlm_ros.perception.worker import WorkerGrounder
 
     options, cases, config = parse_options(grounder_options), load_cases(frames), read_settings(config_file).resolver
@@ -64,12 +65,12 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     try:
         with WorkerGrounder(grounder, options, timeout, _START_S) as model:
             if isinstance(tally, JudgeTally):
-                ask_relations(frames, watched, model, config, tally, timeout)
+                ask_relations(frames, watched, with_marks(model, config.judge.marks), config, tally, timeout)
             else:
                 ask_phrases(frames, watched, model, config, tally)
     finally:
         if isinstance(tally, JudgeTally) and (tally.said or tally.none or tally.late):
-            _report_judge(name, tally, out, as_json)
+            _report_judge(name, tally, out, as_json, config.judge.marks)
         elif isinstance(tally, OpinionTally) and tally.counts:
             _report(name, tally, config.second_opinion, out, as_json)
     if not tally.frames:
@@ -107,13 +108,14 @@ def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Pa
     write_text(out, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
 
 
-def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool) -> None:
+def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks: str) -> None:
     """The same of relations."""
     from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.judge_calibration import judge_json
 
     measured = {
         "date": _today(), "frames": len(tally.frames), "failed": tally.failed, "left_out": dict(tally.left_out),
+        "marks": marks,
     }  # fmt: skip
     result = judge_json(name, tally, measured)
     print_json(result) if as_json else terminal.judge_calibration(name, tally)

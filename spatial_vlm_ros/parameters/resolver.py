@@ -192,11 +192,23 @@ class JudgeConfig(Bounded):
         "grounder", "who is asked: the grounder's model, or the small judge that is shipped, for simulated images",
         choices=("grounder", "relation-judge"),
     )  # fmt: skip
+    marks: str = option(
+        "boxes",
+        "how the grounder's model is told which objects are meant: boxes drawn into the image, or into a crop around "
+        "both, or written into the question as the model writes boxes; auto: what it understands best in drawn scenes",
+        choices=("boxes", "crop", "text", "auto"),
+    )
     calibration: str = option(
         "", "JSON file of how its probabilities follow the truth, by relation; empty = its answers are reported"
     )
     most_relations: int = parameter(8, "", 1, 100, "relations asked about in one request, each in 2 or 3 questions")
     budget_s: float = parameter(5.0, "s", 0.1, 600.0, "time after which the model is asked about no further relation")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.by == "relation-judge" and self.marks != "boxes":
+            repair = "leave judge.marks out: the small judge is shown where the objects are"
+            raise InputError("parameter judge.marks", f"{self.marks} beside judge.by relation-judge", "boxes", repair)
 
 
 @dataclass(frozen=True)

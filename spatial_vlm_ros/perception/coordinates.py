@@ -16,13 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.geometry.padding import padding
 
-Unit = Literal["pixel", "resized", "fraction", "thousand", "percent", "bin"]
+Unit = Literal["pixel", "resized", "fraction", "square", "thousand", "percent", "bin"]
 Order = Literal["xy", "yx"]
 
-_SPANS: Mapping[Unit, float] = MappingProxyType({"fraction": 1.0, "thousand": 1000.0, "percent": 100.0})
-_STEPS: Mapping[Unit, float] = MappingProxyType({"pixel": 1.0, "resized": 1.0, "thousand": 1.0, "percent": 0.1})
+_SPANS: Mapping[Unit, float] = MappingProxyType({"fraction": 1.0, "square": 1.0, "thousand": 1000.0, "percent": 100.0})
+_STEPS: Mapping[Unit, float] = MappingProxyType(
+    {"pixel": 1.0, "resized": 1.0, "square": 0.01, "thousand": 1.0, "percent": 0.1}
+)
 """Smallest difference that models write in a unit; what rounding can push a border value outside by."""
+FRACTIONS: tuple[Unit, ...] = ("fraction", "square")
+"""Units whose values lie in 0..1."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,9 @@ class Convention:
     Args:
         name: as messages call it.
         unit: "pixel" of the image as given; "resized": pixel of the image as the model's processor resized it;
-            "fraction" of width and height; "thousand": thousandths of them; "percent" of them; "bin": number of one
-            of `bins` equal strips.
+            "fraction" of width and height; "square": fraction of the side of the square that the image was padded to,
+            the image in its middle (see geometry.padding); "thousand": thousandths of width and height; "percent" of
+            them; "bin": number of one of `bins` equal strips.
         order: "xy": x first; "yx": y first.
         bins: number of strips; 0 for all other units.
 
@@ -63,6 +69,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
             Convention("absolute", "pixel"),
             Convention("resized-absolute", "resized"),
             Convention("fraction", "fraction"),
+            Convention("square-fraction", "square"),
             Convention("thousand", "thousand"),
             Convention("thousand-yx", "thousand", "yx"),
             Convention("percent", "percent"),
@@ -72,7 +79,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
     }
 )
 """Those in use: resized-absolute: Qwen2.5-VL; thousand: Qwen3-VL, InternVL3, Molmo2; thousand-yx: Gemini; percent:
-Molmo; fraction: RoboPoint, RoboRefer; bins-1000: Florence-2; bins-1024-yx: PaliGemma."""
+Molmo; fraction: RoboPoint, RoboRefer; square-fraction: LLaVA-1.5; bins-1000: Florence-2; bins-1024-yx: PaliGemma."""
 
 
 def to_pixels(
@@ -86,7 +93,7 @@ def to_pixels(
 
     A bin stands for its middle, (n + 0.5) / bins of the side, as Florence-2's own processor has it. Values up to one
     pixel, or one step of the unit where that is more, outside the image are rounding and are clipped to it; a bin
-    that does not exist never is.
+    that does not exist never is. The padding of a square is outside the image.
 
     Args:
         values: (N, 2) points or (N, 4) boxes, float64, in the convention's unit and order.
@@ -105,8 +112,7 @@ def to_pixels(
     """
     numbers = _numbers(values)
     sides, limits, slack = _scale(convention, size, resized, numbers.shape[1] // 2)
-    if convention.order == "yx":
-        numbers = _swapped(numbers)
+    numbers = _of_image(numbers, convention, sides)
     if convention.unit != "bin":
         slack = np.maximum(slack, beyond * limits)
     outside = ~((numbers >= -slack) & (numbers <= limits + slack)).all(axis=1)
@@ -132,13 +138,43 @@ def share_inside(
         ShapeError, InputError: as `to_pixels`.
     """
     numbers = _numbers([box])
-    _, limits, _ = _scale(convention, size, resized, 2)
-    corners = (_swapped(numbers) if convention.order == "yx" else numbers)[0]
+    image, limits, _ = _scale(convention, size, resized, 2)
+    corners = _of_image(numbers, convention, image)[0]
     sides = corners[2:] - corners[:2]
     if (sides <= 0.0).any():
         return 0.0
     clipped = np.clip(corners, 0.0, limits)
     return float(np.prod((clipped[2:] - clipped[:2]) / sides))
+
+
+def from_pixels(
+    places: npt.ArrayLike, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
+) -> npt.NDArray[np.float64]:
+    """Places as a model writes them: the inverse of `to_pixels`. Pixels, thousandths and bins are whole numbers.
+
+    Args:
+        places: (N, 2) x, y or (N, 4) x, y, x, y, pixels of the image as given; clipped to it.
+        convention: of the result.
+        size: (width, height) of the image, pixels.
+        resized: (width, height) that the model's processor made of it, for the unit "resized".
+
+    Returns:
+        (N, 2) or (N, 4) float64, in the convention's unit and order; fractions are not rounded.
+
+    Raises:
+        ShapeError, InputError: as `to_pixels`; a place outside the image is none of them.
+    """
+    pixels = _numbers(places)
+    sides, limits, _ = _scale(convention, size, resized, pixels.shape[1] // 2)
+    inside = np.clip(pixels, 0.0, sides)
+    if convention.unit == "bin":
+        numbers = np.minimum(np.floor(inside / sides * convention.bins), limits)
+    elif convention.unit == "square":
+        numbers = (inside + _padding_before(sides)) / sides.max()
+    else:
+        numbers = inside * (limits / sides)
+        numbers = np.rint(numbers) if convention.unit in ("pixel", "resized", "thousand") else numbers
+    return _swapped(numbers) if convention.order == "yx" else numbers
 
 
 def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, int] | None = None) -> tuple[str, ...]:
@@ -169,15 +205,14 @@ def looks_like_fractions(values: npt.ArrayLike) -> bool:
 def _could_be(
     numbers: npt.NDArray[np.float64], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
 ) -> bool:
-    if looks_like_fractions(numbers) and convention.unit != "fraction":
+    if looks_like_fractions(numbers) and convention.unit not in FRACTIONS:
         return False
     if convention.unit == "bin" and (numbers != np.round(numbers)).any():
         return False
     if len(numbers) == 4 and (numbers[:2] >= numbers[2:]).any():
         return False
-    if convention.order == "yx":
-        numbers = _swapped(numbers[None])[0]
-    _, limits, slack = _scale(convention, size, resized, len(numbers) // 2)
+    sides, limits, slack = _scale(convention, size, resized, len(numbers) // 2)
+    numbers = _of_image(numbers[None], convention, sides)[0]
     return bool(((numbers >= -slack) & (numbers <= limits + slack)).all())
 
 
@@ -197,7 +232,30 @@ def _scale(
         limits = _sides(resized, "resized picture size", corners)
     else:
         limits = np.full_like(sides, _SPANS[convention.unit])
-    return sides, limits, np.maximum(limits / sides, _STEPS.get(convention.unit, 0.0))
+    step = _STEPS.get(convention.unit, 0.0) * (sides.max() / sides if convention.unit == "square" else 1.0)
+    return sides, limits, np.maximum(limits / sides, step)
+
+
+def _of_image(
+    numbers: npt.NDArray[np.float64], convention: Convention, sides: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Values with x first; fractions of a padded square as fractions of the image in it, below 0 and above 1 beside it.
+
+    Args:
+        numbers: (N, 2) or (N, 4) as written.
+        convention: of them.
+        sides: (2,) or (4,) of the image, pixels.
+    """
+    if convention.order == "yx":
+        numbers = _swapped(numbers)
+    if convention.unit == "square":
+        return np.asarray((numbers * sides.max() - _padding_before(sides)) / sides)
+    return numbers
+
+
+def _padding_before(sides: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Pixels of padding left of and above the image, as often as `sides` has them."""
+    return np.tile(np.array(padding((int(sides[0]), int(sides[1]))), np.float64), len(sides) // 2)
 
 
 def _sides(size: tuple[int, int], what: str, corners: int) -> npt.NDArray[np.float64]:

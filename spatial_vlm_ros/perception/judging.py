@@ -1,26 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """The third question that a model may be asked: does a relation hold between two objects that are marked?
 
-Knows boxes, images and words of a choice; what an answer counts for is in `spatial.clause_judge`. Labels and words of
-the instruction never reach the model: they may hold instructions of their own.
+Knows boxes, images and words of a choice; how the model is told which objects are meant is in `relation_marks`, what an
+answer counts for in `spatial.clause_judge`. Labels and words of the instruction never reach the model: they may hold
+instructions of their own.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
-import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.types import Rgb
-
-Box = tuple[float, float, float, float]
+from spatial_vlm_ros.perception.domain import domain_of
+from spatial_vlm_ros.perception.mark_probe import MarkProbe
+from spatial_vlm_ros.perception.relation_marks import (
+    AUTO,
+    BOXES,
+    Box,
+    BoxText,
+    MarkedQuestion,
+    MarkForm,
+    MarksError,
+    forms_of,
+    mirror,
+)
+from spatial_vlm_ros.types import ModelDomain, Rgb
 
 _SIDES = ("left", "right")
 _DEPTH = ("behind", "in front")
@@ -38,12 +49,8 @@ CHOICES: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
 )
 """Relation → what a model chooses among, and the choice that says that it holds. Sides and depth are the viewer's."""
 MOST_QUESTIONS = 1000
-QUESTION = (
-    "A red box marked A is drawn around one object, and a blue box marked B around another one. "
-    "Seen from the camera, where is object A relative to object B?"
-)
 _SURE = 1.0 - 1e-6  # of a model that names its choice and no probability
-_RED, _BLUE = (230, 30, 30), (30, 60, 230)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,54 +97,127 @@ class ChoosingModel(Protocol):
 
 
 class AskedJudge:
-    """Judges by closed questions about an image in which the two objects are marked.
+    """Judges by closed questions about an image and two objects in it.
 
     Each is asked with its choices in both orders; where left and right are the choices, the mirrored image is asked
     about, too. A model whose choice does not follow contradicts itself.
 
     Args:
         model: with `scores(rgb, question, choices)`, mean log-likelihoods, where it has them; else its choice counts.
+            `batch` questions at once with `scores_of`, where it has that.
+        box_text: writes a box as the model does; None = not known.
+
+    Attributes:
+        takes_marks: that `judge` takes `marks`.
     """
 
-    def __init__(self, model: ChoosingModel) -> None:
-        self._model = model
-        self.tells_likelihoods = hasattr(model, "scores")
+    takes_marks = True
 
-    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+    def __init__(self, model: ChoosingModel, box_text: BoxText | None = None) -> None:
+        self._model, self._box_text = model, box_text
+        self.tells_likelihoods = hasattr(model, "scores")
+        self._probe: MarkProbe | None = None
+        self._chosen = ""
+
+    def judge(
+        self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
+    ) -> tuple[float | None, ...]:
         """See RelationJudge.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            questions: relations and boxes.
+            budget_s: seconds after which no further question is asked.
+            marks: a form of `relation_marks`, or "auto": the one that the model understands best. That is found out
+                within the budget of the first questions, and goes on with the next ones where it was too short; until
+                it is known there is no opinion.
 
         Raises:
             ModelError: the model failed, or its likelihoods are no numbers.
+            MarksError: the model cannot be asked with these marks, or with any.
         """
         end = time.monotonic() + budget_s
-        return tuple(self._judged(rgb, one, end) for one in questions)
+        form = self._form(marks, end)
+        return tuple(None if form is None else self._judged(rgb, one, form, end) for one in questions)
 
-    def _judged(self, rgb: Rgb, question: RelationQuestion, end: float) -> float | None:
+    def _form(self, marks: str, end: float) -> MarkForm | None:
+        """How objects are marked; None where it is not yet known."""
+        name, forms = type(self._model).__name__, forms_of(self._box_text)
+        if marks != AUTO:
+            if marks not in forms:
+                reason = f"it cannot be asked with marks as {marks}: how it writes boxes is not known"
+                raise MarksError(name, reason, f"set judge.marks to one of {', '.join(forms)}")
+            return forms[marks]
+        if self._probe is None:
+            self._probe = MarkProbe(self._understood(forms))
+        if not self._chosen:
+            if not self._probe.run(self._choice, lambda: time.monotonic() < end):
+                return None
+            self._chosen = self._probe.chosen(name)
+            _log.warning("%s is asked about relations with marks as %s: right in %s", name, self._chosen, self._probe)
+        return forms[self._chosen]
+
+    def _understood(self, forms: Mapping[str, MarkForm]) -> dict[str, MarkForm]:
+        """The forms that can be made for this model at all."""
+        blank, box, made = np.zeros((32, 32, 3), np.uint8), (4.0, 4.0, 20.0, 20.0), dict[str, MarkForm]()
+        for name, form in forms.items():
+            try:
+                form(blank, box, box)
+            except MarksError:
+                continue
+            made[name] = form
+        return made
+
+    def _choice(self, question: MarkedQuestion, choices: Sequence[str]) -> str:
+        shares = self._share(question, choices)
+        return max(shares, key=shares.__getitem__)
+
+    def _judged(self, rgb: Rgb, question: RelationQuestion, form: MarkForm, end: float) -> float | None:
         choices, holds = CHOICES[question.relation]
-        image, orders = marked(rgb, question.target, question.anchor), (choices, choices[::-1])
-        asked = [(image, order, {one: one for one in choices}) for order in orders]
+        shown, orders = form(rgb, question.target, question.anchor), (choices, choices[::-1])
+        asked = [(shown, order, {one: one for one in choices}) for order in orders]
         if choices is _SIDES:
-            mirrored = marked(*mirror(rgb, question.target, question.anchor))
+            mirrored = form(*mirror(rgb, question.target, question.anchor))
             asked.append((mirrored, choices, dict(zip(choices, choices[::-1], strict=True))))
-        shares = []
-        for shown, order, meaning in asked:
+        shares: list[dict[str, float]] = []
+        while len(shares) < len(asked):
             if time.monotonic() >= end:
                 return None
-            shares.append({meaning[one]: share for one, share in self._shares(shown, order).items()})
-            if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
-                return None
+            part = asked[len(shares) : len(shares) + self._at_once()]
+            found = self._shares([(put, order) for put, order, _ in part])
+            for (_, _, meaning), share_of in zip(part, found, strict=True):
+                shares.append({meaning[one]: share for one, share in share_of.items()})
+                if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
+                    return None
         return float(np.mean([share[holds] for share in shares]))
 
-    def _shares(self, image: Rgb, choices: Sequence[str]) -> dict[str, float]:
-        """Probability of each choice."""
+    def _at_once(self) -> int:
+        """Questions that the model takes at once."""
+        return int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
+
+    def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
+        """Probability of each choice of each question."""
+        if len(asked) == 1:
+            return [self._share(*asked[0])]
+        found = cast(Any, self._model).scores_of(
+            [(question.image, question.text, choices) for question, choices in asked]
+        )
+        return [self._normed(scores, choices) for scores, (_, choices) in zip(found, asked, strict=True)]
+
+    def _share(self, question: MarkedQuestion, choices: Sequence[str]) -> dict[str, float]:
+        """Probability of each choice of one question."""
         scores = getattr(self._model, "scores", None)
         if scores is None:
-            said = self._model.answer(image, QUESTION, choices)
+            said = self._model.answer(question.image, question.text, choices)
             if said not in choices:
                 repair = "use a model that keeps to the choices that it is given"
                 raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
             return {one: _SURE if one == said else (1.0 - _SURE) / (len(choices) - 1) for one in choices}
-        values = np.array(scores(image, QUESTION, choices), np.float64)
+        return self._normed(scores(question.image, question.text, choices), choices)
+
+    def _normed(self, scores: Sequence[float], choices: Sequence[str]) -> dict[str, float]:
+        """Likelihoods as shares of their sum."""
+        values = np.array(scores, np.float64)
         if values.shape != (len(choices),) or not np.isfinite(values).all():
             reason = f"its likelihoods of {len(choices)} choices are {values.tolist()}"
             raise ModelError(type(self._model).__name__, reason, "use another number format, or fix the backend")
@@ -150,7 +230,45 @@ def judge_of(grounder: Any) -> RelationJudge | None:
     if callable(getattr(grounder, "judge", None)):
         return cast(RelationJudge, grounder)
     asked = getattr(grounder, "scorer", grounder)
-    return AskedJudge(asked) if callable(getattr(asked, "answer", None)) else None
+    if not callable(getattr(asked, "answer", None)):
+        return None
+    return AskedJudge(asked, getattr(grounder, "box_text", None))
+
+
+class MarkedJudge:
+    """A judge that is told which marks to use, for those who do not know of marks; see `with_marks`."""
+
+    def __init__(self, judge: Any, marks: str) -> None:
+        self._judge, self._marks = judge, marks
+
+    @property
+    def domain(self) -> ModelDomain:
+        """What the model was trained on; of a worker it is known once it is loaded."""
+        return domain_of(self._judge)
+
+    @property
+    def tells_likelihoods(self) -> bool:
+        """See `tells_likelihoods`."""
+        return tells_likelihoods(self._judge)
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        """See RelationJudge and AskedJudge.judge."""
+        found: tuple[float | None, ...] = self._judge.judge(rgb, questions, budget_s, marks=self._marks)
+        return found
+
+
+def with_marks(judge: RelationJudge, marks: str) -> RelationJudge:
+    """The judge with marks of a form; as it is where they are the default.
+
+    Raises:
+        InputError: a judge that marks objects in a way of its own.
+    """
+    if marks == BOXES:
+        return judge
+    if not getattr(judge, "takes_marks", False):
+        got = f"{marks}, for {type(judge).__name__}, which marks objects in a way of its own"
+        raise InputError("judge.marks", got, f"{BOXES}, the default", "leave judge.marks out")
+    return MarkedJudge(judge, marks)
 
 
 def tells_likelihoods(judge: RelationJudge | None) -> bool:
@@ -164,7 +282,7 @@ class CannotJudgeError(InputError):
     def __init__(self, name: str) -> None:
         super().__init__(
             "judge.mode", f"{name}, which cannot be asked about relations", "a grounder with `judge` or `answer`",
-            "choose a backend that answers questions (qwen-vl, server), or set judge.mode to off",
+            "choose a backend that answers questions (qwen-vl, vlm, server), or set judge.mode to off",
         )  # fmt: skip
 
 
@@ -178,28 +296,3 @@ def check_probabilities(found: Sequence[float | None], n: int, model: str) -> tu
     if not good or not all(p is None or (isinstance(p, (int, float, np.floating)) and 0.0 <= p <= 1.0) for p in found):
         raise ModelError(model, f"it judged {n} relations with {str(found)[:80]}", "fix the backend")
     return tuple(None if p is None else float(p) for p in found)
-
-
-def mirror(rgb: Rgb, *boxes: Box) -> tuple[Any, ...]:
-    """The image with left and right exchanged, and boxes in it."""
-    width = float(rgb.shape[1])
-    return np.ascontiguousarray(rgb[:, ::-1]), *((width - x1, y0, width - x0, y1) for x0, y0, x1, y1 in boxes)
-
-
-def marked(rgb: Rgb, target: Box, anchor: Box) -> Rgb:
-    """A copy of an image with a red box marked A around the target and a blue one marked B around the anchor.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        target: left, top, right, bottom, pixels.
-        anchor: likewise.
-    """
-    image = np.ascontiguousarray(rgb).copy()
-    scale = math.hypot(*rgb.shape[:2]) / 800.0  # 640 x 480
-    thick = max(1, round(2 * scale))
-    for box, colour, letter in ((anchor, _BLUE, "B"), (target, _RED, "A")):
-        x0, y0, x1, y1 = (round(v) for v in box)
-        cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, thick)
-        at = (x0 + 2 * thick, max(y0 - 2 * thick, round(18 * scale)))
-        cv2.putText(image, letter, at, cv2.FONT_HERSHEY_SIMPLEX, 0.7 * scale, colour, thick, cv2.LINE_AA)
-    return image

@@ -65,7 +65,7 @@ def answerer_of(name: str, backend: Any) -> Answerer:
     """
     asked = getattr(backend, "scorer", backend)
     if not callable(getattr(asked, "answer", None)):
-        expected = "qwen-vl, server, a folder of a model, or an own backend with answer(rgb, question, choices)"
+        expected = "qwen-vl, vlm, server, a folder of a model, or an own backend with answer(rgb, question, choices)"
         raise InputError(f"grounder {name!r}", "one that answers no questions", expected, "ask another one")
     return cast("Answerer", asked)
 

@@ -13,7 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.coordinates import Convention, fitting, looks_like_fractions, share_inside, to_pixels
+from spatial_vlm_ros.perception.coordinates import (
+    FRACTIONS,
+    Convention,
+    fitting,
+    looks_like_fractions,
+    share_inside,
+    to_pixels,
+)
 from spatial_vlm_ros.perception.replies_json import read_spans
 from spatial_vlm_ros.perception.replies_none import contradicted, denies, says_none
 from spatial_vlm_ros.perception.replies_scan import (
@@ -124,7 +131,7 @@ def parse_reply(
             more than `most`, or it gives several answers.
         InputError: `size` or `resized` cannot be a size.
     """
-    to_pixels([[0.0, 0.0]], convention, size, resized)  # wrong sizes are the caller's fault, not the reply's
+    to_pixels([[0.5, 0.5]], convention, size, resized)  # wrong sizes are the caller's fault, not the reply's
     if not isinstance(text, str):
         raise ReplyError(model, f"it is {type(text).__name__}, not a text", "")
     try:
@@ -280,7 +287,7 @@ def _pixels(
 ) -> tuple[float, ...]:
     if convention.unit == "bin" and any(not value.is_integer() for value in values):
         raise Misfit(f"{_shown(values)} are not numbers of bins{_hint(values, size, resized)}", _CHECK)
-    if convention.unit != "fraction" and looks_like_fractions(values):
+    if convention.unit not in FRACTIONS and looks_like_fractions(values):
         reason = f"{_shown(values)} look like fractions of the picture, and the convention is {convention.name!r}"
         raise Misfit(reason, _CHECK)
     try:

@@ -16,6 +16,7 @@ from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import CannotJudgeError, RelationQuestion
 from spatial_vlm_ros.perception.referring import cannot_refer
+from spatial_vlm_ros.perception.relation_marks import BOXES, MarksError
 from spatial_vlm_ros.perception.worker_process import GRACE_S, WorkerProcess
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
@@ -183,8 +184,10 @@ class WorkerGrounder:
             self._failures = 0
             return references
 
-    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
-        """Ask the backend about relations; see RelationJudge.judge. It has timeout_s of its own, as `ground` has.
+    def judge(
+        self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
+    ) -> tuple[float | None, ...]:
+        """Ask the backend about relations; see AskedJudge.judge. It has timeout_s of its own, as `ground` has.
 
         No further question is asked after 0.8 timeout_s, so that what was said until then is not lost.
 
@@ -192,7 +195,7 @@ class WorkerGrounder:
             InputError: the backend cannot be asked, `rgb` is no image, `questions` are none, or see `start`.
             ModelError, ModelTimeoutError, CancelledError: as of `ground`.
         """
-        header, body = judge(next(self._numbers), rgb, questions, min(budget_s, _SHARE * self.timeout_s))
+        header, body = judge(next(self._numbers), rgb, questions, min(budget_s, _SHARE * self.timeout_s), marks)
         with self._own_turn():
             reply, data = self._answered(header, body)
             if not isinstance(reply, Judged):
@@ -219,7 +222,7 @@ class WorkerGrounder:
         if not isinstance(reply, Failed):
             return reply, data
         error = error_of(reply, self.name)
-        self._failures += not isinstance(error, UnfamiliarImageError)  # which says nothing against the process
+        self._failures += not isinstance(error, (UnfamiliarImageError, MarksError))  # which say nothing against it
         if self._failures >= _FAILURES:
             self._end()
         raise error

@@ -27,6 +27,7 @@ from spatial_vlm_ros.perception.judging import (
     check_probabilities,
     judge_of,
     tells_likelihoods,
+    with_marks,
 )
 from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.perception.worker_wire import (
@@ -112,7 +113,7 @@ def _answer(
         if isinstance(ask, JudgeRequest):
             if judge is None:
                 raise CannotJudgeError(type(grounder).__name__)
-            told = judge.judge(rgb, ask.questions, ask.budget_s)
+            told = with_marks(judge, ask.marks).judge(rgb, ask.questions, ask.budget_s)
             name = type(grounder).__name__
             channel.post(Judged(ask.number, check_probabilities(told, len(ask.questions), name)))
         elif isinstance(ask, Refer):

@@ -31,6 +31,7 @@ from spatial_vlm_ros.perception import replies
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.referring import MOST_FOUND
+from spatial_vlm_ros.perception.relation_marks import BOXES, MarksError
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 LONGEST_HEADER = 1 << 24  # bytes; 5,000 detections take about 1 MB
@@ -96,6 +97,7 @@ class JudgeRequest(msgspec.Struct, tag=True, frozen=True):
     width: Count
     questions: tuple[RelationQuestion, ...]
     budget_s: float
+    marks: str = BOXES
 
 
 class WireDetection(msgspec.Struct, frozen=True):
@@ -144,7 +146,7 @@ class Judged(msgspec.Struct, tag=True, frozen=True):
     probabilities: tuple[float | None, ...]
 
 
-FailureKind = Literal["model", "timeout", "input", "unfamiliar"]
+FailureKind = Literal["model", "timeout", "input", "unfamiliar", "marks"]
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
@@ -289,7 +291,7 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
 
 
 def judge(
-    number: int, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float
+    number: int, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
 ) -> tuple[JudgeRequest, list[memoryview | bytes]]:
     """Header and body of a request for relations.
 
@@ -301,7 +303,7 @@ def judge(
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"
         raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
     body = _image(rgb)
-    header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s)
+    header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s, marks)
     try:
         msgspec.msgpack.encode(header)
     except (UnicodeEncodeError, TypeError, OverflowError) as error:
@@ -458,6 +460,7 @@ def failed(number: int, error: Exception) -> Failed:
         kind, words = "unfamiliar", [error.model, repr(error.distance), repr(error.limit)]
     elif isinstance(error, ModelError):
         kind = "timeout" if isinstance(error, ModelTimeoutError) else "model"
+        kind = "marks" if isinstance(error, MarksError) else kind
         words = [error.model, error.reason, error.repair]
     elif isinstance(error, DependencyError):
         words = ["", f"the package {error.package!r} is not installed", error.repair]
@@ -483,8 +486,8 @@ def error_of(header: Failed, name: str) -> SpatialVlmError:
             return UnfamiliarImageError(header.words[0] or name, float(header.words[1]), float(header.words[2]))
         except ValueError as error:
             raise WireError(f"an unfamiliar image with {header.words}") from error
-    kind = ModelTimeoutError if header.kind == "timeout" else ModelError
-    return kind(header.words[0] or name, *header.words[1:])
+    kinds: dict[str, type[ModelError]] = {"timeout": ModelTimeoutError, "marks": MarksError}
+    return kinds.get(header.kind, ModelError)(header.words[0] or name, *header.words[1:])
 
 
 def _plain(text: object) -> str:

@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.geometry.padding import CLIP_MEAN, padded, padding
 from spatial_vlm_ros.perception.coordinates import (
     CONVENTIONS,
     Convention,
     fitting,
+    from_pixels,
     looks_like_fractions,
+    share_inside,
     to_pixels,
 )
 
@@ -26,6 +29,7 @@ SIZE, RESIZED = (640, 480), (320, 120)
         ("absolute", (160, 120, 320, 240), (160, 120, 320, 240)),
         ("resized-absolute", (80, 30, 160, 60), (160, 120, 320, 240)),
         ("fraction", (0.25, 0.25, 0.5, 0.5), (160, 120, 320, 240)),
+        ("square-fraction", (0.25, 0.3125, 0.5, 0.5), (160, 120, 320, 240)),  # 80 pixels of padding above 480
         ("thousand", (250, 250, 500, 500), (160, 120, 320, 240)),
         ("thousand-yx", (250, 500, 750, 1000), (320, 120, 640, 360)),
         ("percent", (25, 25, 50, 50), (160, 120, 320, 240)),
@@ -48,7 +52,7 @@ def test_values_of_every_convention_are_pixels(
 
 def test_names_are_keys() -> None:
     assert all(name == convention.name for name, convention in CONVENTIONS.items())
-    assert len(CONVENTIONS) == 8
+    assert len(CONVENTIONS) == 9
 
 
 def test_no_places_are_no_pixels() -> None:
@@ -61,6 +65,7 @@ def test_no_places_are_no_pixels() -> None:
         ("absolute", (-1, 481), (641.5, 0)),
         ("resized-absolute", (321, -1), (322, 0)),
         ("fraction", (1.0015, -0.002), (1.003, 0)),
+        ("square-fraction", (1.009, 0.12), (0.5, 0.11)),  # the image begins at 0.125 of the square
         ("thousand", (1001.5, -2), (1003, 0)),
         ("percent", (100.15, -0.2), (100.5, 0)),
         ("bins-1000", (999, 0), (1000, 0)),
@@ -89,6 +94,9 @@ def test_every_place_in_the_image_stays_in_it(name: str, x: float, y: float, wid
     sides: Any = {"pixel": (width, height), "resized": (7, 9), "fraction": (1, 1), "percent": (100, 100)}
     span = sides.get(convention.unit, (convention.bins - 1 or 1000,) * 2 if convention.bins else (1000, 1000))
     place = (x * span[0], y * span[1])
+    if convention.unit == "square":
+        side = max(width, height)
+        place = ((x * width + (side - width) // 2) / side, (y * height + (side - height) // 2) / side)
     ((u, v),) = to_pixels([place if convention.order == "xy" else place[::-1]], convention, (width, height), (7, 9))
     assert 0 <= u <= width
     assert 0 <= v <= height
@@ -132,7 +140,8 @@ def test_the_hint_names_what_would_fit() -> None:
 
 
 def test_fitting_lists_conventions_by_range_and_corners() -> None:
-    assert fitting((0.1, 0.2, 0.5, 0.6), SIZE) == ("fraction",)
+    assert fitting((0.1, 0.2, 0.5, 0.6), SIZE) == ("fraction", "square-fraction")
+    assert fitting((0.1, 0.05, 0.5, 0.6), SIZE) == ("fraction",)
     assert fitting((12.5, 30.0), SIZE) == ("absolute", "thousand", "thousand-yx", "percent")
     assert fitting((700, 20, 900, 400), SIZE) == ("thousand", "thousand-yx", "bins-1000", "bins-1024-yx")
     assert fitting((300, 20, 310, 100), SIZE, RESIZED)[:2] == ("absolute", "resized-absolute")
@@ -161,3 +170,66 @@ def test_fractions_are_told_by_their_range_and_decimals() -> None:
 def test_a_convention_that_is_none_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Convention(**{"name": "mine", "unit": "pixel", **change})
+
+
+# ------------------------------------------------------------------------------------------------ padded squares
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (7, 4), (5, 8), (9, 9)], ids=str)
+def test_fractions_of_a_padded_square_are_where_its_pixels_show_the_object(size: tuple[int, int]) -> None:
+    """An object is painted, the image padded, and the object looked for in the square, as a model sees it."""
+    width, height = size
+    box = (width // 4, height // 4, width // 4 + 2, height // 4 + 1)
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[box[1] : box[3], box[0] : box[2]] = 255
+    square = padded(rgb)
+    assert square.shape == (max(size), max(size), 3)
+    rows, columns = np.nonzero((square == 255).all(axis=-1))
+    seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / max(size)
+    assert to_pixels([seen], CONVENTIONS["square-fraction"], size)[0] == pytest.approx(box)
+
+
+def test_padding_is_split_as_llava_splits_it() -> None:
+    assert padding((640, 480)) == (0, 80)
+    assert padding((4, 7)) == (1, 0)  # three columns lack: one before the image, two behind it
+    assert padded(np.zeros((4, 4, 3), np.uint8)).shape == (4, 4, 3)
+    assert tuple(padded(np.zeros((2, 4, 3), np.uint8))[0, 0]) == CLIP_MEAN
+
+
+def test_a_box_that_reaches_into_the_padding_is_inside_by_its_share() -> None:
+    square = CONVENTIONS["square-fraction"]
+    assert share_inside((0.25, 0.0, 0.5, 0.25), square, SIZE) == pytest.approx(0.5)
+    assert share_inside((0.25, 0.0, 0.5, 0.1), square, SIZE) == 0.0
+    assert to_pixels([(0.25, 0.05, 0.5, 0.5)], square, SIZE, beyond=0.1)[0] == pytest.approx((160, 0, 320, 240))
+    assert "square-fraction" not in fitting((0.3, 0.05), SIZE)
+    assert "square-fraction" in fitting((0.3, 0.2), SIZE)
+
+
+@given(
+    name=st.sampled_from(sorted(CONVENTIONS)),
+    corner=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    width=st.integers(1, 5000),
+    height=st.integers(1, 5000),
+)
+def test_what_is_written_is_read_back_within_one_step(
+    name: str, corner: tuple[float, float], width: int, height: int
+) -> None:
+    convention, size = CONVENTIONS[name], (width, height)
+    point = (corner[0] * width, corner[1] * height)
+    written = from_pixels([point], convention, size, (7, 9))
+    ((u, v),) = to_pixels(written, convention, size, (7, 9))
+    step = {"pixel": (0.5, 0.5), "resized": (width / 14, height / 18), "thousand": (width / 2000, height / 2000)}
+    allowed = step.get(convention.unit, (1e-9 * width, 1e-9 * height))
+    if convention.bins:
+        allowed = width / convention.bins, height / convention.bins
+    assert abs(u - point[0]) <= allowed[0] + 1e-6
+    assert abs(v - point[1]) <= allowed[1] + 1e-6
+
+
+def test_places_are_written_in_the_order_of_the_convention_and_clipped() -> None:
+    box = (160.0, 120.0, 700.0, 240.0)
+    assert from_pixels([box], CONVENTIONS["thousand-yx"], SIZE)[0].tolist() == [250.0, 250.0, 500.0, 1000.0]
+    assert from_pixels([box], CONVENTIONS["bins-1024-yx"], SIZE)[0].tolist() == [256.0, 256.0, 512.0, 1023.0]
+    assert from_pixels([box], CONVENTIONS["square-fraction"], SIZE)[0].tolist() == [0.25, 0.3125, 1.0, 0.5]
+    with pytest.raises(InputError, match="resized picture size"):
+        from_pixels([box], CONVENTIONS["resized-absolute"], SIZE)

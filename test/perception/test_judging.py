@@ -17,14 +17,12 @@ import worker_models
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.perception.judging import (
     CHOICES,
-    QUESTION,
     AskedJudge,
     RelationQuestion,
     check_probabilities,
     judge_of,
-    marked,
-    mirror,
 )
+from spatial_vlm_ros.perception.relation_marks import QUESTION, marked, mirror
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.types import Rgb
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.replies import SLOWEST_MS, soak
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, FRACTIONS
 from spatial_vlm_ros.perception.replies import (
     LONGEST_LABEL,
     NamedObject,
@@ -171,6 +171,8 @@ def test_what_is_written_in_a_convention_is_read_back(name: str, corners: list[i
         convention.unit, (convention.bins - 1, convention.bins - 1) if convention.bins else (1000, 1000)
     )
     values = [x0 * w / 1000, y0 * h / 1000, x1 * w / 1000, y1 * h / 1000]
+    if convention.unit == "square":  # 1000 x 500 pixels, 250 of padding above
+        values = [x0 / 1000, 0.25 + y0 / 2000, x1 / 1000, 0.25 + y1 / 2000]
     if convention.bins:
         values = [round(value) for value in values]
     if convention.order == "yx":
@@ -183,7 +185,7 @@ def test_what_is_written_in_a_convention_is_read_back(name: str, corners: list[i
         "box": f"<ref>mug</ref><box>[[{numbers}]]</box>",
         "bare": f"[{numbers}]",
     }[form]
-    if convention.unit != "fraction" and max(values) <= 1:
+    if convention.unit not in FRACTIONS and max(values) <= 1:
         return  # smaller than a step of the unit: refused as fractions, or no area
     (found,) = read(text, name)
     assert found.box_xyxy == pytest.approx((x0, y0 / 2, x1, y1 / 2), abs=1.0)

@@ -152,3 +152,10 @@ class Judging(Obedient):
         assert rgb.ndim == 3
         assert budget_s == 5.0
         return tuple({"left of": 0.25, "behind": None, "under": 7.0}.get(one.relation, 1.0) for one in questions)
+
+
+class Blind(Obedient):
+    """Answers questions, and always with the first choice."""
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
+        return choices[0]

@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.errors import FileError, ModelError
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.judging import Box, RelationQuestion
+from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.clause_judge import (
     JudgeCalibration,
@@ -456,6 +457,44 @@ def test_a_judge_that_fails_leaves_the_answer_of_the_geometry(
     assert (answer.status, answer.target) == (Status.OK, alone.target)
     assert report_of(answer).reason.startswith("it failed: ")
     assert "relations are not judged by a model" in caplog.text
+
+
+class FirstChoice:
+    """A model that answers questions, and always with the first choice."""
+
+    asked = 0
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
+        self.asked += 1
+        return choices[0]
+
+
+def test_a_model_that_does_not_understand_marks_costs_an_answer_nothing(
+    two_sides: Rendering, tabletop: Tabletop
+) -> None:
+    model = FirstChoice()
+    config = config_from({"judge": {"mode": "fuse", "marks": "auto", "budget_s": 600.0}})
+    resolver, alone = Resolver(config, model), tabletop.ask(two_sides, "the can behind the cup")  # type: ignore[arg-type]
+    for _ in range(3):
+        answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
+        assert (answer.status, answer.target) == (Status.OK, alone.target)
+        assert "does not understand which objects are meant: right in boxes 8, crop 8 of 16" in report_of(answer).reason
+        assert model.asked == 32  # found out once
+
+
+@pytest.mark.parametrize("judge", [{"marks": "arrows"}, {"marks": "auto", "by": "relation-judge"}])
+def test_marks_that_cannot_be_are_refused(judge: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="marks"):
+        config_from({"judge": judge})
+
+
+def test_a_judge_with_marks_of_its_own_is_asked_with_the_default_alone(two_sides: Rendering) -> None:
+    config = config_from({"judge": {"mode": "report", "marks": "text"}})
+    answer = Resolver(config, Failing(())).resolve(  # type: ignore[arg-type]
+        two_sides.frame, "the can behind the cup", two_sides.detections
+    )
+    assert answer.target is None
+    assert "judge.marks: got text, for Failing" in answer.message
 
 
 def test_a_grounder_that_cannot_be_asked_is_refused_with_what_can(two_sides: Rendering) -> None:

@@ -19,7 +19,8 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 NAME = "composed"
 
-_QUESTIONS = ("judge", "scorer", "answer")  # what answers questions about relations: see perception.judging.judge_of
+# what answers questions about relations: see perception.judging.judge_of
+_QUESTIONS = ("judge", "scorer", "answer", "box_text")
 
 
 class ComposedGrounder:

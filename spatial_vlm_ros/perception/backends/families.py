@@ -42,6 +42,7 @@ class ModelFamily:
         in_process: backends of this package that load it; none = its code is not in transformers.
         why_not: why no backend, or no server, can ask it; a sentence.
         chat: whether it can be asked over chat completions.
+        question: prompt for a question about the image, with {} for it, of models whose processor has no chat template.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelFamily:
     in_process: tuple[str, ...] = ()
     why_not: str = ""
     chat: bool = True
+    question: str = ""
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -161,8 +163,17 @@ _ROWS: tuple[ModelFamily, ...] = (
             "google-research/big_vision big_vision/configs/proj/paligemma/README.md:99 (1024 location tokens)",
             "google-research/big_vision big_vision/evaluators/proj/paligemma/transfers/segmentation.py:86, 102 and 110 "
             "(y1, x1, y2, x2)",
+            "ai.google.dev/gemma/docs/paligemma/prompt-system-instructions (questions: answer {lang} {question})",
         ),
-        ("paligemma",), in_process=("vlm",),
+        ("paligemma",), in_process=("vlm",), question="answer en {}",
+    ),
+    ModelFamily(
+        "llava-1.5", r"(?<![a-z])llava[-_ ]?v?1\.5", "box", _REGION + "{}.", _REGION + "{}.", "square-fraction",
+        (
+            "github.com/haotian-liu/LLaVA/issues/623 (prompt and reply), issues/606 (fractions of the padded square)",
+            "haotian-liu/LLaVA scripts/v1_5/finetune.sh:15 and llava/mm_utils.py:152 (images are padded to a square)",
+        ),
+        finds_all=False, in_process=("vlm",),
     ),
     ModelFamily(
         "internvl", r"intern[-_ ]?vl(?!a)", "box", _REGION + "<ref>{}</ref>", _REGION + "<ref>{}</ref>", "thousand",

@@ -9,25 +9,21 @@ A reply is data: it is parsed strictly, never evaluated, and none of it is put i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import FAMILIES as ROWS
-from spatial_vlm_ros.perception.backends.onboard import Runner, RuntimeSettings, option, settings, yes_or_no
 from spatial_vlm_ros.perception.backends.placement import on_device
 from spatial_vlm_ros.perception.backends.prompts import token_limit
+from spatial_vlm_ros.perception.backends.remedied import RemedyOptions, check_chat_template, finished
 from spatial_vlm_ros.perception.backends.word_model import WordModel, conversation
-from spatial_vlm_ros.perception.probing_backends import check_convention
 
 if TYPE_CHECKING:
     import torch
-
-    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 NAME = "qwen-vl"
 
@@ -63,7 +59,7 @@ def load(
     attention: str = "",
     allow_untrained: str = "no",
     **given: str,
-) -> QwenVl:
+) -> WordModel:
     """Load a Qwen2.5-VL or Qwen3-VL model, with the remedies that it was trained with and those asked for on it.
 
     Args:
@@ -90,79 +86,21 @@ def load(
         ConventionError: the model writes places in another way.
     """
     limit = token_limit(max_new_tokens)
-    run = settings(preset, **given)
-    if run.compile and (norm_dose or positions or attention):
-        raise InputError("option compile", "yes together with a remedy", "no", "leave compile or the remedy out")
-    runner = Runner(NAME, _one_by_one(run, given.get("batch", "")) if attention else run, language=True)
-    loading.transformers_class("AttentionMaskInterface", model=NAME)  # what remedies need, or how to get it
-    from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, read_attention, treat
-
-    requested = RequestedRemedies(
-        option("norm_dose", norm_dose, float) if norm_dose else None,
-        positions or None,
-        read_attention(attention, loading.model_name(model)) if attention else None,
-        option("allow_untrained", allow_untrained, yes_or_no),
-    )
+    remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
+    runner, requested = remedies.runner(NAME, preset, given), remedies.requested(NAME, model)
     folder = loading.model_folder(model, model=NAME)
     kind = str(loading.read_json(folder / "config.json", NAME).get("model_type"))
     if kind not in FAMILIES:
         raise UnknownNameError("model_type of a Qwen-VL model", kind, FAMILIES)
-    family = FAMILIES[kind]
-    weights = runner.load(family.model_class, model)
-    base = loading.transformers_class(family.processor_class, model=NAME)
+    weights = runner.load(FAMILIES[kind].model_class, model)
+    base = loading.transformers_class(FAMILIES[kind].processor_class, model=NAME)
     processor = loading.processor(model, model=NAME, cls=without_videos(base))
-    applied = treat(weights, requested, folder, processor.tokenizer)
-    answering = applied.answering if attention else nullcontext
-    grounder = QwenVl(weights, processor, family.convention, runner, limit, answering)
-    if runner.settings.warm_up:
-        grounder.warm_up()
-    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
-        grounder.probed = check_convention(NAME, grounder)
-    return grounder
-
-
-class QwenVl(WordModel):
-    """A grounder that asks a Qwen vision-language model; see WordModel.
-
-    Args:
-        model: Qwen2_5_VLForConditionalGeneration or Qwen3VLForConditionalGeneration, on the runner's device; its
-            generation settings are replaced.
-        processor: the processor that belongs to it.
-        convention: key of CONVENTIONS in which it answers.
-        runner: memory and time.
-        max_new_tokens: longest reply, tokens.
-        answering: gives, for the (B, N) `input_ids` of the prompts, what each call of `generate` is to be within.
-
-    Attributes:
-        probed: whether a probe has confirmed the convention.
-
-    Raises:
-        ModelError: the processor has no chat template, or the model no end-of-reply token.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        processor: Any,
-        convention: str,
-        runner: Runner,
-        max_new_tokens: int = 1024,
-        answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
-    ) -> None:
-        if not processor.chat_template:
-            raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
-        family = next(row for row in ROWS.values() if "qwen-vl" in row.in_process and row.convention == convention)
-        prepare = QwenPrompts(processor, runner.device)
-        super().__init__(NAME, model, processor, family, convention, prepare, runner, max_new_tokens, answering)
-
-    @property
-    def scorer(self) -> CandidateScorer:
-        """Asks the same model questions with candidates, by likelihood; see questioning.answerer_of."""
-        from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-
-        return CandidateScorer(
-            self._model, self._processor, answering=None if self._answering is nullcontext else self._answering
-        )
+    check_chat_template(NAME, processor)
+    row = next(row for row in ROWS.values() if kind in row.model_types)
+    prepare = QwenPrompts(processor, runner.device)
+    return finished(
+        NAME, weights, processor, row, prepare, runner, limit, folder=folder, requested=requested, probe=probe
+    )
 
 
 class QwenPrompts:
@@ -192,18 +130,6 @@ class QwenPrompts:
         )
         _, down, across = (int(n) * int(images.patch_size) for n in inputs["image_grid_thw"][0])
         return inputs, (across, down)
-
-
-def _one_by_one(run: RuntimeSettings, batch: str) -> RuntimeSettings:
-    """The settings with a batch of 1, for attention is scaled for one prompt at a time.
-
-    Raises:
-        InputError: the option `batch` asks for more; that of a preset is lowered without a word.
-    """
-    if batch and run.batch > 1:
-        repair = "leave batch out: attention is scaled for one question at a time"
-        raise InputError("option batch", batch, "1 together with attention", repair)
-    return replace(run, batch=1)
 
 
 def _areas(own: Mapping[str, int], size: tuple[int, int], longest_px: int) -> dict[str, int]:

@@ -40,10 +40,12 @@ from spatial_vlm_ros.perception.backends.prompts import SAME_BOX, SAME_POINT, de
 from spatial_vlm_ros.perception.backends.server_http import Client, ServerDownError
 from spatial_vlm_ros.perception.backends.server_options import DEFAULT_URL, chosen, number, server_client
 from spatial_vlm_ros.perception.backends.server_wire import Deadline
+from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.probing_backends import check_convention
+from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyReading, ended_at_limit, parse_reply
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -175,6 +177,16 @@ class ServerGrounder:
         sent = chat.image(rgb, self._asking)
         return chat.named(
             self._said(chat.answer_request(question, choices, sent, self._asking)).text, choices, self.name
+        )
+
+    def box_text(self, rgb: Rgb, box: Box) -> str:
+        """A box as the model writes it, for a question about it; see relation_marks.
+
+        Raises:
+            MarksError: its family writes points, or in a form that no question takes.
+        """
+        return family_box_text(
+            self.name, self._asking.family, self.convention, rgb, box, lambda seen: chat.image(seen, self._asking).size
         )
 
     def _ground_each(

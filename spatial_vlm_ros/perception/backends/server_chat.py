@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
+from spatial_vlm_ros.geometry.padding import padded
 from spatial_vlm_ros.perception.backends.families import ModelFamily
-from spatial_vlm_ros.perception.coordinates import Convention
+from spatial_vlm_ros.perception.coordinates import FRACTIONS, Convention
 from spatial_vlm_ros.types import Rgb
 
 ImageFormat = Literal["jpeg", "png"]
@@ -108,7 +109,7 @@ class ChatReply:
 
 
 def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
-    """Encode an image, reduced where it is larger than asked for.
+    """Encode an image, padded to a square where the model's places are fractions of one, reduced where it is larger.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -120,6 +121,8 @@ def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{rgb.shape} {rgb.dtype}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
         raise ShapeError("rgb", "(H, W, 3) uint8", got)
+    if asking.convention.unit == "square":
+        rgb = padded(rgb)
     height, width = rgb.shape[:2]
     scale = min(1.0, asking.longest_side / max(height, width))
     size = (_side(width * scale, asking), _side(height * scale, asking))
@@ -267,6 +270,7 @@ def _unit(convention: Convention, size: tuple[int, int]) -> str:
     width, height = size
     words = {
         "fraction": "coordinates are fractions of the picture's width and height, 0 to 1",
+        "square": "coordinates are fractions of the picture's width and height, 0 to 1",  # it is sent as a square
         "thousand": "coordinates are thousandths of the picture's width and height, whole numbers from 0 to 1000",
         "percent": "coordinates are percent of the picture's width and height, 0 to 100",
         "bin": f"the picture is cut into {convention.bins} equal strips each way, numbered from 0, and coordinates are "
@@ -278,7 +282,7 @@ def _unit(convention: Convention, size: tuple[int, int]) -> str:
 
 def _schema(labels: Sequence[str], box: str, convention: Convention) -> dict[str, Any]:
     """What an answer looks like; the root is an object, as OpenAI's strict mode wants it. Bounds are checked here."""
-    number = "number" if convention.unit in ("fraction", "percent") else "integer"
+    number = "number" if convention.unit in (*FRACTIONS, "percent") else "integer"
     corners = {"type": "array", "items": {"type": number}, "minItems": 4, "maxItems": 4}
     obj = _object({"label": {"type": "string", "enum": list(labels)}, box: corners})
     return _object({_PLACES: {"type": "array", "items": obj, "maxItems": MOST_PLACES}})

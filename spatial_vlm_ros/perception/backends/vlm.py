@@ -3,6 +3,7 @@
 
 The class comes from the folder's config by transformers' AutoModelForImageTextToText; code that lies in a folder is
 never run. How a model is asked, and how its replies are read, comes from the row of its family or from options.
+Remedies and questions by likelihood: `remedied`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,26 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.geometry.padding import padded
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import AUTO_CLASS, FAMILIES, ModelFamily
 from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
-from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
 from spatial_vlm_ros.perception.backends.placement import LANGUAGE_OPTIONS, on_device
 from spatial_vlm_ros.perception.backends.point_objects import mask_model_of
 from spatial_vlm_ros.perception.backends.prompts import token_limit
 from spatial_vlm_ros.perception.backends.qwen_vl import QwenPrompts, without_videos
+from spatial_vlm_ros.perception.backends.remedied import (
+    RemedyOptions,
+    check_chat_template,
+    finished,
+    has_parts,
+    refuse_remedies,
+)
 from spatial_vlm_ros.perception.backends.word_model import PreparePrompts, WordModel, conversation
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
-from spatial_vlm_ros.perception.probing_backends import check_convention
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 NAME = "vlm"
 
 _QWEN = {
+    "qwen2_vl": "Qwen2VLProcessor",
     "qwen2_5_vl": "Qwen2_5_VLProcessor",
     "qwen3_vl": "Qwen3VLProcessor",
     "qwen3_vl_moe": "Qwen3VLProcessor",
@@ -52,9 +62,13 @@ def load(
     max_new_tokens: str = "1024",
     preset: str = "auto",
     probe: str = "",
+    norm_dose: str = "",
+    positions: str = "",
+    attention: str = "",
+    allow_untrained: str = "no",
     **given: str,
 ) -> WordModel:
-    """Load a vision-language model from a folder.
+    """Load a vision-language model from a folder, with the remedies that it was trained with and those asked for on it.
 
     Args:
         model: folder with config, safetensors weights and processor, or a hub id.
@@ -69,20 +83,27 @@ def load(
         preset: see onboard.PRESETS.
         probe: "yes" or "no": whether shapes at known places are asked for, to refuse a model that writes places in
             another way; as warm_up where it is left out.
-        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once.
+        norm_dose: as of qwen_vl.load; of a class that vlm/parts.py knows, as the other remedies.
+        positions: likewise.
+        attention: likewise.
+        allow_untrained: likewise.
+        **given: fields of onboard.RuntimeSettings; `batch` phrases are asked at once. `compile` goes with no remedy.
 
     Raises:
-        InputError: an option is out of its range, the family is not known and prompt and convention are not stated, or
-            it writes points and no masks are asked for.
-        UnknownNameError: no such family, convention, preset, setting or model.
+        InputError: an option is out of its range or does not fit another or the model, the class cannot take a remedy
+            that is asked for, the family is not known and prompt and convention are not stated, or it writes points
+            and no masks are asked for.
+        UnknownNameError: no such family, convention, preset, setting, position scheme or model.
         FileError: a file cannot be read.
         DependencyError: torch or transformers is missing.
         ModelError: the family is one for a server or another backend, the installed transformers has no code for it,
-            the files are incomplete or damaged, or the model does not run here.
+            the files are incomplete or damaged, the model does not run here, or the checkpoint was trained with a
+            remedy that cannot be put on, or without one that is asked for.
         ConventionError: the model writes places in another way.
     """
     limit = token_limit(max_new_tokens)
-    runner = Runner(NAME, settings(preset, **given), language=True)
+    remedies = RemedyOptions(norm_dose, positions, attention, allow_untrained)
+    runner = remedies.runner(NAME, preset, given)
     folder = loading.model_folder(model, model=NAME)
     config = loading.read_json(folder / "config.json", NAME)
     kind = str(config.get("model_type"))
@@ -92,7 +113,11 @@ def load(
             "option prompt", "nothing", "a text with {}", f"state prompt, or family: {', '.join(FAMILIES)}"
         )
     _check_loadable(row, folder.name)
-    runner.check_class(_class_of(kind, folder.name, brings_code="auto_map" in config))
+    cls = _class_of(kind, folder.name, brings_code="auto_map" in config)
+    runner.check_class(cls)
+    if not has_parts(kind):
+        refuse_remedies(NAME, config, cls.__name__, remedies)
+    requested = remedies.requested(NAME, model) if has_parts(kind) else None
     warn_of_one(row, model)
     shared = {name: value for name, value in given.items() if name not in LANGUAGE_OPTIONS}
     maker = mask_model_of(masks, masks_model, row, preset=preset, **shared)
@@ -100,23 +125,27 @@ def load(
     prepare = _preparation(processor, kind, row, runner.device)
     weights = runner.load(AUTO_CLASS, model)
     loading.check_tokens(processor.tokenizer, _TOKENS.get(kind, ()), weights, model=NAME)
-    grounder = WordModel(NAME, weights, processor, row, row.convention, prepare, runner, limit, masks=maker)
-    if runner.settings.warm_up:
-        grounder.warm_up()
-    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
-        grounder.probed = check_convention(NAME, grounder)
-    return grounder
+    return finished(
+        NAME, weights, processor, row, prepare, runner, limit,
+        folder=folder, requested=requested, probe=probe, masks=maker,
+    )  # fmt: skip
 
 
 class ChatPrompts:
-    """Makes inputs by a processor's chat template; a PreparePrompts."""
+    """Makes inputs by a processor's chat template; a PreparePrompts.
 
-    def __init__(self, processor: Any, device: torch.device) -> None:
-        self._processor, self._images = processor, on_device(processor.image_processor, device)
+    Args:
+        processor: of the model.
+        device: where the model runs.
+        square: whether images are padded to a square before.
+    """
+
+    def __init__(self, processor: Any, device: torch.device, square: bool = False) -> None:
+        self._processor, self._images, self._square = processor, on_device(processor.image_processor, device), square
 
     def __call__(self, image: Any, prompts: Sequence[str], longest_px: int) -> tuple[Any, tuple[int, int]]:
         """See PreparePrompts."""
-        shown = reduced(image, longest_px)
+        shown = reduced(_squared(image) if self._square else image, longest_px)
         inputs = self._processor.apply_chat_template(
             [conversation(shown, prompt) for prompt in prompts],
             add_generation_prompt=True,
@@ -198,8 +227,11 @@ def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.devi
 
     Raises:
         ModelError: its processor has no chat template.
-        InputError: the convention is of a resized image, and the processor does not tell its size.
+        InputError: the convention is of a resized image, and the processor does not tell its size; or the processor
+            cuts the sides of images off, and the convention is of whole images.
     """
+    from spatial_vlm_ros.vlm.diagnostics.candidates import cuts_sides
+
     if kind in _QWEN:
         prepare: PreparePrompts = QwenPrompts(processor, device)
     elif CONVENTIONS[row.convention].unit == "resized":
@@ -208,10 +240,21 @@ def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.devi
     elif kind == "paligemma":
         return TaskPrompts(processor, device)
     else:
-        prepare = ChatPrompts(processor, device)
-    if not processor.chat_template:
-        raise ModelError(NAME, "its processor has no chat template", "give the model's whole folder")
+        square = CONVENTIONS[row.convention].unit == "square"
+        if not square and cuts_sides(processor.image_processor):
+            got = f"{row.convention}, with a processor that cuts the sides of an image off"
+            repair = "state the convention square-fraction, if the model was trained on padded images"
+            raise InputError("option convention", got, "the whole image in a square", repair)
+        prepare = ChatPrompts(processor, device, square)
+    check_chat_template(NAME, processor)
     return prepare
+
+
+def _squared(image: Any) -> Any:
+    """A PIL image padded to a square."""
+    from PIL import Image
+
+    return Image.fromarray(padded(np.asarray(image.convert("RGB"))))
 
 
 def _internvl_without_videos(base: Any) -> Any:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.padding import padded
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, parts_of
 
@@ -30,6 +31,9 @@ class CandidateScorer:
         lead: put before each candidate, for tokenizers that mind a space there.
         answering: gives, for the (1, N) `input_ids` of a prompt, what its run is to be within, as `one_row` of
             remedies.attention_scaling does; None = nothing.
+        square: whether images are padded to a square before, as those were that the model learnt from; they always are
+            where its processor would cut their sides off.
+        batch: questions that go through the model at once; see `scores_of`.
 
     Raises:
         ModelError: a model of another class.
@@ -43,6 +47,8 @@ class CandidateScorer:
         template: str = "",
         lead: str = "",
         answering: Callable[[Tensor], AbstractContextManager[Any]] | None = None,
+        square: bool = False,
+        batch: int = 1,
     ) -> None:
         if template and "{question}" not in template:
             raise InputError("template", repr(template), "one with {question}", "say where the question goes")
@@ -50,7 +56,8 @@ class CandidateScorer:
             raise InputError("processor", "no chat template", "one with it", "give a template")
         self.parts: Parts = parts_of(model)
         self.model, self.processor, self.template, self.lead = model, processor, template, lead
-        self._answering = answering
+        self._answering, self.batch = answering, batch
+        self._square = square or cuts_sides(processor.image_processor)
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """The most likely candidate; of equal ones the first.
@@ -69,35 +76,93 @@ class CandidateScorer:
 
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
         """Mean log-likelihood per token of each candidate; see `answer`."""
-        if not choices:
+        return self.scores_of([(rgb, question, choices)])[0]
+
+    def scores_of(self, asked: Sequence[tuple[Rgb, str, Sequence[str]]]) -> list[list[float]]:
+        """`scores` of several questions.
+
+        Up to `batch` of them go through the model at once where their prompts and images have equal sizes, as those
+        have that differ in the order of the candidates alone: then nothing is padded, and positions are those of one by
+        one. Others, and all where attention is scaled or memory did not suffice for several, go one by one.
+
+        Args:
+            asked: image, question and candidates of each.
+
+        Raises:
+            InputError, ModelError: as `answer`.
+        """
+        if not all(choices for _, _, choices in asked):
             raise InputError("candidates", "none", "one or more", "name each answer")
-        inputs = self.inputs(rgb, question, choices)
-        answers = [self._tokens(choice, inputs["input_ids"].device) for choice in choices]
-        with torch.no_grad():
-            first, cache = self._run(inputs)
-            return [self._likelihood(first, cache, answer) for answer in answers]
+        prepared = [self.inputs(*one) for one in asked]
+        found = list[list[float]]([] for _ in asked)
+        for rows in self._batches(prepared):
+            together = {name: torch.cat([prepared[row][name] for row in rows]) for name in prepared[rows[0]]}
+            named = dict.fromkeys(choice for row in rows for choice in asked[row][2])
+            answers = {choice: self._tokens(choice, together["input_ids"].device) for choice in named}
+            told = self._told(together, answers)
+            if told is None:
+                self.batch = 1
+                return self.scores_of(asked)
+            for place, row in enumerate(rows):
+                found[row] = [told[choice][place] for choice in asked[row][2]]
+        return found
+
+    def _told(self, together: dict[str, Any], answers: Mapping[str, Tensor]) -> dict[str, list[float]] | None:
+        """Likelihoods of each answer behind each prompt; None where memory does not suffice for several prompts."""
+        try:
+            with torch.no_grad():
+                first, cache = self._run(together)
+                return {choice: self._likelihoods(first, cache, answer) for choice, answer in answers.items()}
+        except torch.cuda.OutOfMemoryError:
+            if len(together["input_ids"]) == 1:
+                raise
+            return None
+
+    def _batches(self, prepared: Sequence[dict[str, Any]]) -> list[list[int]]:
+        """Numbers of questions that go through the model at once."""
+        alike: dict[object, list[int]] = {}
+        for number, inputs in enumerate(prepared):
+            sizes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
+            grid = tuple(inputs["image_grid_thw"].flatten().tolist()) if "image_grid_thw" in inputs else ()
+            alike.setdefault((sizes, grid) if self._answering is None else number, []).append(number)
+        most = self.batch
+        return [rows[k : k + most] for rows in alike.values() for k in range(0, len(rows), most)]
 
     def inputs(self, rgb: Rgb, question: str, choices: Sequence[str]) -> dict[str, Any]:
         """What the processor makes of a question, on the model's device: up to where the answer starts."""
         words = f"{question} Answer with one of: {', '.join(choices)}."
         text = self.template.replace("{question}", words) if self.template else self._chat(words)
-        given = self.processor(images=[Image.fromarray(rgb)], text=[text], return_tensors="pt")
+        image = Image.fromarray(padded(rgb) if self._square else rgb)
+        given = self.processor(images=[image], text=[text])
+        given.pop("labels", None)  # of PaliGemma's, for a loss over all tokens of a prompt; only the last is looked at
         own = next(self.model.parameters())
         return {
             name: value.to(own.device, own.dtype) if value.is_floating_point() else value.to(own.device)
-            for name, value in given.items()
-            if name != "labels"  # of PaliGemma's, for a loss over all tokens of a prompt; only the last is looked at
+            for name, value in given.convert_to_tensors("pt").items()
         }
+
+    def seen_size(self, rgb: Rgb) -> tuple[int, int]:
+        """(width, height) of an image as the processor resizes it, pixels, of models whose images have patches (Qwen).
+
+        Raises:
+            InputError: the processor tells no grid of patches.
+        """
+        images = self.processor.image_processor
+        told = images(images=[Image.fromarray(rgb)], return_tensors="pt").get("image_grid_thw")
+        if told is None:
+            raise InputError("processor", "one that tells no grid", "the size of the resized image", "use drawn marks")
+        _, down, across = (int(n) * int(images.patch_size) for n in told[0])
+        return across, down
 
     def grid(self, rgb: Rgb, question: str, choices: Sequence[str]) -> tuple[int, int]:
         """Rows and columns of the image tokens of a question."""
         return grids_of(self.parts, self.inputs(rgb, question, choices))[0]
 
     def _run(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
-        """(1, V) logits behind the prompt, and its cache."""
+        """(B, V) logits behind the prompts, and their cache; B is 1 where attention is scaled."""
         if self._answering is None:
             whole = self.model(**inputs, use_cache=True, logits_to_keep=1)
-            return whole.logits[0, -1:], whole.past_key_values
+            return whole.logits[:, -1], whole.past_key_values
         with self._answering(inputs["input_ids"]):
             one = self.model.generate(
                 **inputs, max_new_tokens=1, do_sample=False, num_beams=1, use_cache=True, output_logits=True,
@@ -110,22 +175,24 @@ class CandidateScorer:
         messages = [{"role": "user", "content": content}]
         return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
-    def _likelihood(self, first: Tensor, cache: Any, answer: Tensor) -> float:
-        """Of an answer behind a prompt that was run; the cache is as it was, afterwards.
+    def _likelihoods(self, first: Tensor, cache: Any, answer: Tensor) -> list[float]:
+        """Of an answer behind each prompt that was run; the cache is as it was, afterwards.
 
         Args:
-            first: (1, V) logits behind the prompt.
-            cache: keys and values of the prompt.
+            first: (B, V) logits behind the prompts.
+            cache: keys and values of the prompts.
             answer: (1, M) tokens.
         """
-        logits, more = first, answer.shape[1] - 1
+        logits, more = first[:, None], answer.shape[1] - 1
+        rows = answer.expand(len(first), -1)
         if more:
-            # Without a mask, which one prompt without padding does not need, each class counts on from its cache.
-            told = self.model(input_ids=answer[:, :-1], past_key_values=cache, use_cache=True).logits[0]
+            # Without a mask, which prompts without padding do not need, each class counts on from its cache.
+            told = self.model(input_ids=rows[:, :-1], past_key_values=cache, use_cache=True).logits
             cache.crop(-more)
-            logits = torch.cat([first, told])
+            logits = torch.cat([logits, told], dim=1)
         values = finite(type(self.model).__name__, logits.float())
-        return float(values.log_softmax(-1).gather(1, answer[0][:, None]).mean())
+        means: list[float] = values.log_softmax(-1).gather(2, rows[:, :, None]).mean(dim=(1, 2)).tolist()
+        return means
 
     def _tokens(self, choice: str, device: torch.device) -> Tensor:
         """(1, M) of a candidate; raises InputError where there are none."""
@@ -133,3 +200,10 @@ class CandidateScorer:
         if not given["input_ids"].numel():
             raise InputError("candidate", repr(choice), "one with tokens", "name it in words")
         return given["input_ids"].to(device)
+
+
+def cuts_sides(image_processor: Any) -> bool:
+    """Whether an image processor cuts the sides of an image that is not square off, as CLIP's does."""
+    size = getattr(image_processor, "size", None)
+    fits = size is not None and dict(size).get("shortest_edge") is not None
+    return bool(getattr(image_processor, "do_center_crop", False)) and fits

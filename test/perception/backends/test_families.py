@@ -55,6 +55,10 @@ def test_a_row_is_whole_or_says_what_it_lacks(name: str) -> None:
         ("google/gemma-3n-E4B-it", None),
         ("vikhyatk/moondream2", "moondream"),
         ("microsoft/Florence-2-base", "florence-2"),
+        ("llava-hf/llava-1.5-7b-hf", "llava-1.5"),
+        ("liuhaotian/llava-v1.5-13b", "llava-1.5"),
+        ("llava-hf/llava-v1.6-mistral-7b-hf", None),
+        ("llava-hf/bakLlava-v1-hf", None),
         ("my-model", None),
     ],
 )
@@ -107,6 +111,7 @@ PROMPTS = {
         "overall format being: <think> reasoning process here </think><answer><point>[[x1, y1], [x2, y2], ...]</point>"
         "</answer>",
     ),
+    "llava-1.5": ("Please provide the bounding box coordinate of the region this sentence describes: red cup.",),
     "cosmos-reason2": ("Locate the bounding box of red cup. Return a json.",),
     "florence-2": ("<OPEN_VOCABULARY_DETECTION>red cup", "<CAPTION_TO_PHRASE_GROUNDING>red cup"),
 }
@@ -158,6 +163,8 @@ REPLIES: list[tuple[str, str, tuple[int, int] | None, list[Place]]] = [
     ("paligemma", "<loc0000><loc0512><loc1023><loc1023> cat", None, [(320.3125, 0.234375, 639.6875, 479.765625)]),
     # OpenGVLab/InternVL streamlit_demo/app.py:195 and 213: form and scale; numbers of our own.
     ("internvl", "<ref>the middle leopard</ref><box>[[250, 100, 500, 900]]</box>", None, [(160.0, 48.0, 320.0, 432.0)]),
+    # haotian-liu/LLaVA issue 623, on an image of our size: 0.36 of a square of 640 is 230.4, with 80 of padding above.
+    ("llava-1.5", "[0.61, 0.36, 0.92, 0.83]", None, [(390.4, 150.4, 588.8, 451.2)]),
     # FlagOpen/RoboBrain2.0 inference.py:182: form and scale; numbers of our own.
     ("robobrain2", "[160, 48, 320, 432]", (640, 480), [(160.0, 48.0, 320.0, 432.0)]),
     # pickxiguapi/Embodied-R1 inference_example.py:51: form; where2place.py:69: pixels; numbers of our own.

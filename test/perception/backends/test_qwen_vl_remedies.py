@@ -26,7 +26,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError  # noqa: E402
 from spatial_vlm_ros.perception.backends import qwen_vl  # noqa: E402
 from spatial_vlm_ros.perception.backends.families import EVERY, FAMILIES, ONE  # noqa: E402
-from spatial_vlm_ros.perception.backends.qwen_vl import QwenVl  # noqa: E402
+from spatial_vlm_ros.perception.backends.word_model import WordModel  # noqa: E402
 from spatial_vlm_ros.types import NounPhrase  # noqa: E402
 from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
 from spatial_vlm_ros.vlm.remedies import norms  # noqa: E402
@@ -125,7 +125,7 @@ def published() -> norms.PublishedNorm:
     return norm
 
 
-def load(folder: Path, **options: str) -> QwenVl:
+def load(folder: Path, **options: str) -> WordModel:
     return qwen_vl.load(**{"model": str(folder), "device": "cpu", "max_new_tokens": str(TOKENS), **options})
 
 
@@ -146,7 +146,7 @@ def noted(folder: Path, marks: dict[str, Any] | None) -> Path:
 Answers = list[tuple[str, float | None]]
 
 
-def answers(grounder: QwenVl) -> Answers:
+def answers(grounder: WordModel) -> Answers:
     """What it writes of both images, and its score where that can be read."""
     results: Answers = []
     for rgb in (CUP_LEFT, CUP_RIGHT):

@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.server_http import ServerTimeoutError
 from spatial_vlm_ros.perception.probing_backends import ConventionError, probe_grounder
+from spatial_vlm_ros.perception.relation_marks import MarksError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -81,7 +82,12 @@ def embodied(point: Values, label: str, sent: Size) -> str:
     return f"<think>the {label}, 1 of 2</think><answer><point>[[{x}, {y}], [{a}, {b}]]</point></answer>"
 
 
+def llava(box: Values, label: str, sent: Size) -> str:  # noqa: ARG001 - of the square that is sent, with no name
+    return "[" + ", ".join(f"{v:.2f}" for v in box) + "]"
+
+
 BOXES: dict[str, tuple[str, Write]] = {
+    "llava-1.5": ("llava-hf/llava-1.5-7b-hf", llava),
     "paligemma": ("google/paligemma2-3b-mix-448", paligemma),
     "internvl": ("OpenGVLab/InternVL3-8B-hf", internvl),
     "robobrain2": ("BAAI/RoboBrain2.0-7B", robobrain),
@@ -110,7 +116,11 @@ def test_boxes_of_a_family_become_detections(family: str) -> None:
     model, write = BOXES[family]
     row, (rgb, _) = FAMILIES[family], shapes()
     sent = RESIZED if row.multiple == 28 else (WIDTH, HEIGHT)
-    cat, can = write(of_shapes(LEFT), "cat", sent), write(of_shapes(RIGHT), "soup can", sent)
+    places = [of_shapes(LEFT), of_shapes(RIGHT)]
+    if row.convention == "square-fraction":  # the image comes padded above and below
+        above, sent = (WIDTH - HEIGHT) // 2, (WIDTH, WIDTH)
+        places = [tuple((v + above * (k % 2)) / WIDTH for k, v in enumerate(box)) for box in (LEFT, RIGHT)]
+    cat, can = write(places[0], "cat", sent), write(places[1], "soup can", sent)
     with serving(says(cat), says(can), says(cat)) as server:
         grounder = client(server.url, model=model)
         grounding = grounder.ground(rgb, [CAT, CAN, NounPhrase("cat", ("red",))])
@@ -209,13 +219,34 @@ def test_masks_are_cut_for_boxes_too(tmp_path: Path) -> None:
     assert (one.mask & truth[0]).sum() / (one.mask | truth[0]).sum() > 0.8
 
 
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "[42, 14, 63, 42]"),  # of 84 x 56, which is sent
+        ("Qwen/Qwen3-VL-8B-Instruct", "[500, 250, 750, 750]"),
+        ("llava-hf/llava-1.5-7b-hf", "[0.50, 0.33, 0.75, 0.67]"),  # 16 rows above the image of 64 in a square of 96
+        ("OpenGVLab/InternVL3-8B-hf", "<box>[[500, 250, 750, 750]]</box>"),
+    ],
+)
+def test_a_box_in_a_question_is_written_as_the_model_writes_it(model: str, written: str) -> None:
+    rgb, _ = shapes()
+    with serving(says("A")) as server:
+        assert client(server.url, model=model).box_text(rgb, (48.0, 16.0, 72.0, 48.0)) == written
+
+
+def test_a_model_that_points_takes_no_box_in_a_question() -> None:
+    rgb, _ = shapes()
+    with serving(says("A")) as server, pytest.raises(MarksError, match="molmo write points"):
+        client(server.url, model="allenai/Molmo-7B-D-0924", masks="none").box_text(rgb, (0.0, 0.0, 9.0, 9.0))
+
+
 @pytest.mark.parametrize("family", [*BOXES, *POINTS])
 def test_a_model_that_writes_as_its_family_does_is_confirmed_by_the_probe(family: str) -> None:
     model, write = (BOXES | POINTS)[family]
 
     def sees(handler: Handler) -> None:
         rgb = handler.server.contract.received[-1].image.astype(int)
-        rows, columns = (np.flatnonzero((np.abs(rgb - rgb[0, 0]) > 60).any(axis=2).any(axis=n)) for n in (1, 0))
+        rows, columns = (np.flatnonzero((np.ptp(rgb, axis=2) > 60).any(axis=n)) for n in (1, 0))  # what is no grey
         height, width = rgb.shape[:2]
         box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
         place = box if family in BOXES else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)

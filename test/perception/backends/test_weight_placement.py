@@ -31,9 +31,9 @@ from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino
 from spatial_vlm_ros.perception.backends.loading import check_tokens
 from spatial_vlm_ros.perception.backends.onboard import Runner, settings
 from spatial_vlm_ros.perception.backends.placement import WeightPlacement, on_device, share_or_size
-from spatial_vlm_ros.perception.backends.qwen_vl import QwenVl
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
 from spatial_vlm_ros.perception.backends.weights import check_room, free_memory, weight_bytes
+from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -64,11 +64,11 @@ def detect(folder: Path, **options: str) -> GroundingDino:
     return grounder
 
 
-def talk(folder: Path, **options: str) -> QwenVl:
+def talk(folder: Path, **options: str) -> WordModel:
     return qwen_vl.load(model=str(folder), max_new_tokens="12", probe="no", **options)
 
 
-def replies(grounder: QwenVl) -> list[str]:
+def replies(grounder: WordModel) -> list[str]:
     """Of two prompts of different length in one batch."""
     prompts = ["Where is the cup?", "cup?"]
     return [reply.text for reply, _ in grounder.runner.over(prompts, grounder._forward(RGB))]
@@ -259,7 +259,9 @@ def test_a_quantized_model_still_answers(qwen: Path, name: str, layer: str) -> N
     if name == "bnb-4bit":
         return  # its kernel for CPUs wants more columns than a tiny model has
     plain = talk(qwen, preset="cpu", dtype="bfloat16")
-    grounder = QwenVl(loaded.eval(), plain._processor, "resized-absolute", plain.runner, 12)
+    grounder = WordModel(
+        plain.name, loaded.eval(), plain._processor, plain.family, "resized-absolute", plain._prepare, plain.runner, 12
+    )
     assert all(replies(grounder))
 
 

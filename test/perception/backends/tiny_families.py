@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from tiny_vlms import IGNORED, SEED, Lesson, _padded, _pieces, _saved, _teach, _tokenizer
@@ -14,10 +15,14 @@ from transformers import (
     GenerationConfig,
     InternVLConfig,
     InternVLForConditionalGeneration,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -135,6 +140,94 @@ def _internvl_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], toke
     input_ids = _padded(rows, tokenizer.pad_token_id)
     lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": _padded(labels, IGNORED), **seen}
+
+
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}USER: "
+    "{% for part in message.content %}{% if part.type == 'image' %}<image>\n{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %} {% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def llava_folder(
+    folder: Path,
+    lessons: Sequence[Lesson],
+    encoder: str = "clip",
+    steps: int = 1500,
+    prepare: Callable[[Any], None] = lambda _: None,
+    known: Sequence[Lesson] = (),
+) -> Path:
+    """Save a tiny LLaVA that learnt the lessons on images padded to squares.
+
+    Args:
+        folder: new folder.
+        lessons: what it learns.
+        encoder: of spatial_vlm_ros.vlm.remedies.encoders; CLIP's processor cuts the sides of images off, as published.
+        steps: of training; 0 leaves it random.
+        prepare: called with the model before it learns.
+        known: their words are in the tokenizer, and are not learnt.
+    """
+    from spatial_vlm_ros.vlm.remedies.encoders import vision_config, with_encoder
+
+    torch.manual_seed(SEED)
+    roles = {
+        **{"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
+        "extra_special_tokens": {"image_token": "<image>"},
+    }
+    tokenizer = _tokenizer(
+        ("<pad>", "<s>", "</s>", "<image>"), _pieces([*lessons, _LLAVA_WORDS, *([known] if known else [])]), roles
+    )
+    if encoder in ("clip", "aimv2"):
+        images: Any = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    else:
+        images = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    vision = vision_config(encoder, 32, 2, 2, SIDE, 14)
+    config = with_encoder(
+        LlavaConfig(
+            vision_config=vision_config("clip", 32, 2, 2, SIDE, 14),
+            text_config={"model_type": "llama", **TEXT, "vocab_size": len(tokenizer)},
+            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        ),
+        vision,
+    )
+    model = LlavaForConditionalGeneration(config)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends, bos_token_id=tokenizer.bos_token_id, do_sample=True)
+    LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=int(encoder == "clip"),
+        chat_template=LLAVA_TEMPLATE,
+    ).save_pretrained(folder)
+    prepare(model)
+    if steps:
+        _teach(model, lambda: _llava_batch(tokenizer, images, lessons), steps)
+    return _saved(model, folder, False)
+
+
+_LLAVA_WORDS = Lesson(np.zeros((1, 1, 3), np.uint8), "USER ASSISTANT", "")
+
+
+def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
+    """Squares and conversations, written without the code under test."""
+    squares, rows, labels = [], [], []
+    for lesson in lessons:
+        height, width = lesson.rgb.shape[:2]
+        above, before = (max(width - height, 0) // 2, max(height - width, 0) // 2)
+        square = Image.new("RGB", (max(height, width),) * 2, (122, 116, 104))
+        square.paste(Image.fromarray(lesson.rgb), (before, above))
+        squares.append(square)
+        asked = "USER: " + "<image>" * (SIDE // 14) ** 2 + f"\n{lesson.question} ASSISTANT:"
+        prompt, answer = tokenizer.encode(asked), tokenizer.encode(lesson.reply + "</s>")
+        rows.append(prompt + answer)
+        labels.append([IGNORED] * len(prompt) + answer)
+    input_ids = _padded(rows, tokenizer.pad_token_id)
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
+    seen = images(images=squares, return_tensors="pt")
     return {"input_ids": input_ids, "attention_mask": mask, "labels": _padded(labels, IGNORED), **seen}
 
 

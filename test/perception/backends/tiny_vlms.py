@@ -27,6 +27,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
@@ -86,7 +88,7 @@ def qwen_folder(
 
     Args:
         folder: new folder.
-        kind: "qwen2_5_vl" or "qwen3_vl".
+        kind: "qwen2_vl", "qwen2_5_vl" or "qwen3_vl".
         lessons: what it learns.
         steps: of training; 0 leaves it random.
         spoil: one of its weights becomes NaN.
@@ -95,10 +97,10 @@ def qwen_folder(
     torch.manual_seed(SEED)
     tokenizer = _tokenizer(QWEN_TOKENS, _pieces(lessons), {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
     tokenizer.chat_template = QWEN_TEMPLATE
-    patch = 14 if kind == "qwen2_5_vl" else 16
+    patch = 16 if kind == "qwen3_vl" else 14
     edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
-    model = _qwen2_5(tokenizer) if kind == "qwen2_5_vl" else _qwen3(tokenizer)
+    model = {"qwen2_vl": _qwen2, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3}[kind](tokenizer)
     model.generation_config = GenerationConfig(
         eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
         pad_token_id=tokenizer.pad_token_id,
@@ -112,6 +114,20 @@ def qwen_folder(
     if steps:
         _teach(model, lambda: _qwen_batch(tokenizer, images, lessons), steps)
     return _saved(model, folder, spoil)
+
+
+def _qwen2(tokenizer: Any) -> Any:
+    config = Qwen2VLConfig(
+        text_config={
+            **_text(tokenizer),
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
+        },
+        vision_config={
+            **{"depth": 2, "embed_dim": 32, "mlp_ratio": 2, "num_heads": 2, "patch_size": 14, "hidden_size": 64},
+        },
+        **_tokens(tokenizer),
+    )
+    return Qwen2VLForConditionalGeneration(config)
 
 
 def _qwen2_5(tokenizer: Any) -> Any:

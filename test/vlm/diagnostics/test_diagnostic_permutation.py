@@ -178,12 +178,16 @@ def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> No
     handle = answers.model.register_forward_pre_hook(
         lambda _m, _given, named: lengths.append(named["input_ids"].shape[1]), with_kwargs=True
     )
-    choices = ("left above", "left", "left above")
-    first, alone, again = answers.scores(plain.rgb, plain.question, choices)
+    choices = ("left above", "left", "above left")
+    found = answers.scores(plain.rgb, plain.question, choices)
     handle.remove()
     assert len(lengths) == 3  # the prompt, and two candidates of several tokens
     assert max(lengths[1:]) < 3 < lengths[0]
-    assert first == again != alone
+    for score, choice in zip(found, choices, strict=True):  # each behind a prompt that no other candidate followed
+        with torch.no_grad():
+            first, cache = answers._run(answers.inputs(plain.rgb, plain.question, choices))
+            tokens = answers._tokens(choice, first.device)
+            assert answers._likelihoods(first, cache, tokens) == [score]
 
 
 @pytest.mark.parametrize("kind", PROBED)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images padded to a square, the image in its middle, as LLaVA-1.5 pads them (its llava/mm_utils.py:152)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spatial_vlm_ros.types import Rgb
+
+CLIP_MEAN = (122, 116, 104)
+"""Colour of the padding: mean of the images that CLIP learnt from (haotian-liu/LLaVA llava/conversation.py:114)."""
+
+
+def padding(size: tuple[int, int]) -> tuple[int, int]:
+    """Pixels left of an image and above it when it is padded to a square: half of what lacks, rounded down.
+
+    Args:
+        size: (width, height), pixels.
+    """
+    side = max(size)
+    return (side - size[0]) // 2, (side - size[1]) // 2
+
+
+def padded(rgb: Rgb, colour: tuple[int, int, int] = CLIP_MEAN) -> Rgb:
+    """The image in the middle of a square of one colour; a square image as it is.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        colour: of the padding.
+
+    Returns:
+        (S, S, 3) uint8 with S = max(H, W).
+    """
+    height, width = rgb.shape[:2]
+    if height == width:
+        return rgb
+    left, top = padding((width, height))
+    square = np.full((max(height, width),) * 2 + (3,), colour, np.uint8)
+    square[top : top + height, left : left + width] = rgb
+    return square

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the backends "vlm" and "qwen-vl" share: a model that answers in words, with remedies, as grounder and as judge.
+
+Remedies and questions by likelihood need a class that vlm/parts.py knows. A model of another class answers in words
+alone: a remedy that is asked for on it, or that its checkpoint was trained with, is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends.families import ModelFamily
+from spatial_vlm_ros.perception.backends.onboard import Runner, RuntimeSettings, option, settings, yes_or_no
+from spatial_vlm_ros.perception.backends.word_model import WordModel
+from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
+from spatial_vlm_ros.perception.probing_backends import check_convention
+from spatial_vlm_ros.perception.relation_marks import Box
+from spatial_vlm_ros.types import Rgb
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+    from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies
+
+_KNOWN_CLASSES = "leave it out, or use a model of one of the classes {}"
+
+
+@dataclass(frozen=True)
+class RemedyOptions:
+    """Options of remedies as texts; empty ones ask for nothing.
+
+    Args:
+        norm_dose: 0 to 1.
+        positions: name of a position scheme.
+        attention: a factor, or the path of a calibration.
+        allow_untrained: "yes" or "no".
+    """
+
+    norm_dose: str = ""
+    positions: str = ""
+    attention: str = ""
+    allow_untrained: str = "no"
+
+    def asked_for(self) -> tuple[str, ...]:
+        """Names of the options that ask for a remedy."""
+        return tuple(name for name, text in asdict(self).items() if text and name != "allow_untrained")
+
+    def runner(self, name: str, preset: str, given: Mapping[str, str]) -> Runner:
+        """Memory and time of a model; with scaled attention for one prompt at a time.
+
+        Args:
+            name: of the backend.
+            preset: see onboard.PRESETS.
+            given: fields of onboard.RuntimeSettings.
+
+        Raises:
+            UnknownNameError, DependencyError, ModelError: as `Runner`.
+            InputError: as `Runner`; `compile`, or a batch, that does not go with a remedy; or a wrong allow_untrained.
+        """
+        run = settings(preset, **given)
+        option("allow_untrained", self.allow_untrained, yes_or_no)
+        if run.compile and self.asked_for():
+            raise InputError("option compile", "yes together with a remedy", "no", "leave compile or the remedy out")
+        return Runner(name, _one_by_one(run, given.get("batch", "")) if self.attention else run, language=True)
+
+    def requested(self, name: str, model: str) -> RequestedRemedies:
+        """The same as values.
+
+        Args:
+            name: of the backend.
+            model: folder or id, which a calibration has to be of.
+
+        Raises:
+            DependencyError, ModelError: torch or transformers is missing, or too old for remedies.
+            InputError, UnknownNameError, FileError: an option is wrong; as of RequestedRemedies and read_attention.
+        """
+        loading.transformers_class("AttentionMaskInterface", model=name)  # what remedies need, or how to get it
+        from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, read_attention
+
+        return RequestedRemedies(
+            option("norm_dose", self.norm_dose, float) if self.norm_dose else None,
+            self.positions or None,
+            read_attention(self.attention, loading.model_name(model)) if self.attention else None,
+            option("allow_untrained", self.allow_untrained, yes_or_no),
+        )
+
+
+class QuestionedModel(WordModel):
+    """A WordModel of a class that vlm/parts.py knows; it can also be asked questions with candidates."""
+
+    @property
+    def scorer(self) -> CandidateScorer:
+        """Asks the same model, by likelihood and with its remedies; see questioning.answerer_of."""
+        from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+
+        return CandidateScorer(
+            self._model,
+            self._processor,
+            _template(self._processor, self.family),
+            answering=None if self._answering is nullcontext else self._answering,
+            square=self.convention.unit == "square",
+            batch=self.runner.settings.batch,
+        )
+
+    def box_text(self, rgb: Rgb, box: Box) -> str:
+        """A box as the model writes it, for a question about it; see relation_marks.
+
+        Raises:
+            MarksError: its family writes points, or in a form that no question takes.
+        """
+        return family_box_text(self.name, self.family, self.convention, rgb, box, self.scorer.seen_size)
+
+
+def has_parts(kind: str) -> bool:
+    """Whether remedies and questions by likelihood can be had of a `model_type`; needs torch."""
+    from spatial_vlm_ros.vlm.parts import ARCHITECTURES
+
+    return kind in ARCHITECTURES
+
+
+def refuse_remedies(name: str, config: Mapping[str, Any], cls: str, options: RemedyOptions) -> None:
+    """Refuse remedies on a model whose parts are not known.
+
+    Args:
+        name: of the backend.
+        config: of the model's config.json.
+        cls: its class in transformers.
+        options: what is asked for.
+
+    Raises:
+        InputError: a remedy is asked for.
+        ModelError: the checkpoint is marked as trained with one.
+    """
+    from spatial_vlm_ros.vlm.parts import ARCHITECTURES
+    from spatial_vlm_ros.vlm.remedies.marking import FIELD
+
+    repair = _KNOWN_CLASSES.format(", ".join(ARCHITECTURES))
+    for option_name in options.asked_for():
+        got = f"{getattr(options, option_name)} for a model of class {cls}, which cannot take it"
+        raise InputError(f"option {option_name}", got, "no remedy for this class", repair)
+    marks = config.get(FIELD)
+    if marks:
+        named = ", ".join(marks) if isinstance(marks, Mapping) else repr(marks)
+        reason = f"it was trained with {named}, which cannot be put on its class {cls}: its parts are not named"
+        raise ModelError(name, reason, "name its parts in vlm/parts.py, or load a checkpoint trained without")
+
+
+def finished(
+    name: str,
+    weights: Any,
+    processor: Any,
+    row: ModelFamily,
+    prepare: Any,
+    runner: Runner,
+    limit: int,
+    *,
+    folder: Path,
+    requested: RequestedRemedies | None,
+    probe: str = "",
+    masks: Any = None,
+) -> WordModel:
+    """The grounder, with remedies on its model, warmed up and probed as the options say.
+
+    Args:
+        name: of the backend.
+        weights: the model.
+        processor: the processor that belongs to it.
+        row: how it is asked.
+        prepare: a PreparePrompts.
+        runner: memory and time.
+        limit: longest reply, tokens.
+        folder: of the checkpoint.
+        requested: what is asked for; None = of a class whose parts are not known.
+        probe: option; "" = as warm_up.
+        masks: as of WordModel.
+
+    Raises:
+        ModelError: remedies cannot be put on, or the model does not run here.
+        InputError: a scheme that does not fit the model, or a wrong option.
+        ConventionError: the model writes places in another way.
+    """
+    answering: Callable[[Any], AbstractContextManager[Any]] = nullcontext
+    made: type[WordModel] = WordModel
+    if requested is not None:
+        from spatial_vlm_ros.vlm.remedies.requested import treat
+
+        applied = treat(weights, requested, folder, processor.tokenizer)
+        answering = nullcontext if requested.attention is None else applied.answering
+        made = QuestionedModel if processor.chat_template or row.question else WordModel
+    grounder = made(
+        name, weights, processor, row, row.convention, prepare, runner, limit, answering=answering, masks=masks
+    )
+    if runner.settings.warm_up:
+        grounder.warm_up()
+    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
+        grounder.probed = check_convention(name, grounder)
+    return grounder
+
+
+def check_chat_template(name: str, processor: Any) -> None:
+    """Refuse a processor without a chat template; raises ModelError."""
+    if not processor.chat_template:
+        raise ModelError(name, "its processor has no chat template", "give the model's whole folder")
+
+
+def _template(processor: Any, row: ModelFamily) -> str:
+    """Template of a question for a processor without a chat template; else empty."""
+    return "" if processor.chat_template else processor.image_token + row.question.replace("{}", "{question}")
+
+
+def _one_by_one(run: RuntimeSettings, batch: str) -> RuntimeSettings:
+    """The settings with a batch of 1, for attention is scaled for one prompt at a time.
+
+    Raises:
+        InputError: the option `batch` asks for more; that of a preset is lowered without a word.
+    """
+    if batch and run.batch > 1:
+        repair = "leave batch out: attention is scaled for one question at a time"
+        raise InputError("option batch", batch, "1 together with attention", repair)
+    return replace(run, batch=1)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds out in which form a model understands which two objects are meant: `judge.marks: auto`.
+
+Drawn scenes of SCENES_OF_A_FORM / 2 arrangements of shapes are asked about twice, with target and anchor exchanged, so
+that a model that does not see who is who is right in half of them, whatever it says of the image. Only left and right
+are asked: they tell whether the marks are understood, not whether depth is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spatial_vlm_ros.perception.relation_marks import Box, MarkedQuestion, MarkForm, MarksError
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
+
+SCENES_OF_A_FORM = 16
+CHANCE = 0.05
+"""Probability at most that a model that guesses passes in any of the forms; divided by their number (Bonferroni)."""
+CHOICES = ("left", "right")
+_RADIUS = 34.0  # pixels
+_COLUMNS = (0.14, 0.38, 0.62, 0.86)  # of SIDE; shapes stand in different ones
+_SEED = 42
+
+Asked = Callable[[MarkedQuestion, Sequence[str]], str]
+"""The choice of a model."""
+
+
+@dataclass(frozen=True, eq=False)
+class MarkScene:
+    """A drawn scene.
+
+    Args:
+        rgb: (SIDE, SIDE, 3) uint8.
+        target: box.
+        anchor: box.
+        choices: in the order in which they are shown.
+        truth: where the target is.
+    """
+
+    rgb: Rgb
+    target: Box
+    anchor: Box
+    choices: tuple[str, ...]
+    truth: str
+
+
+class MarkProbe:
+    """Asks scene by scene, in all forms in turn, as time allows; what was answered is kept.
+
+    Args:
+        forms: to choose among, the first preferred where several are equally good.
+    """
+
+    def __init__(self, forms: Mapping[str, MarkForm]) -> None:
+        self._forms = forms
+        self._waiting = [(name, scene) for scene in mark_scenes() for name in forms]
+        self.right = dict.fromkeys(forms, 0)
+
+    def run(self, ask: Asked, in_time: Callable[[], bool]) -> bool:
+        """Go on with the questions; gives whether all are answered.
+
+        Args:
+            ask: the model.
+            in_time: looked at before each question.
+
+        Raises:
+            ModelError: as the model raises it; the question is asked again the next time.
+        """
+        while self._waiting:
+            if not in_time():
+                return False
+            name, scene = self._waiting[0]
+            said = ask(self._forms[name](scene.rgb, scene.target, scene.anchor), scene.choices)
+            self.right[name] += said == scene.truth
+            del self._waiting[0]
+        return True
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{name} {n}" for name, n in self.right.items())
+        return f"{counts} of {SCENES_OF_A_FORM} drawn scenes"
+
+    def chosen(self, model: str) -> str:
+        """The form with the most right answers; only after `run` is through.
+
+        Raises:
+            MarksError: guessing would do as well in every form.
+        """
+        best = max(self._forms, key=self.right.__getitem__)
+        if self.right[best] >= (needed := least_right(len(self._forms))):
+            return best
+        reason = f"it does not understand which objects are meant: right in {self} each, {needed} needed"
+        raise MarksError(model, reason, "use another model, or set judge.mode to off")
+
+
+def least_right(forms: int) -> int:
+    """Least right answers of SCENES_OF_A_FORM that guessing has with a probability of CHANCE / forms at most."""
+    n = SCENES_OF_A_FORM
+    at_least = [sum(math.comb(n, k) for k in range(right, n + 1)) / 2**n for right in range(n + 1)]
+    return next(right for right, p in enumerate(at_least) if p <= CHANCE / forms)
+
+
+def mark_scenes() -> tuple[MarkScene, ...]:
+    """SCENES_OF_A_FORM scenes: four shapes in four columns each, twice in succession with the roles exchanged."""
+    rng, scenes = np.random.default_rng(_SEED), list[MarkScene]()
+    for number in range(SCENES_OF_A_FORM // 2):
+        kinds, colours = (rng.choice(list(names), 4, replace=False) for names in (SHAPES, COLOURS))
+        rows = rng.uniform(0.25, 0.75, 4)
+        shapes = [
+            Shape(str(kind), str(colour), column * SIDE, float(row) * SIDE, _RADIUS)
+            for kind, colour, column, row in zip(kinds, colours, _COLUMNS, rows, strict=True)
+        ]
+        rgb, choices = draw_shapes(shapes), CHOICES if number % 2 == 0 else CHOICES[::-1]
+        left, right = sorted(int(k) for k in rng.choice(4, 2, replace=False))
+        for target, anchor in ((left, right), (right, left)):
+            truth = CHOICES[0] if target < anchor else CHOICES[1]
+            scenes.append(MarkScene(rgb, _around(shapes[target]), _around(shapes[anchor]), choices, truth))
+    return tuple(scenes)
+
+
+def _around(shape: Shape) -> Box:
+    return (shape.x - shape.radius, shape.y - shape.radius, shape.x + shape.radius, shape.y + shape.radius)

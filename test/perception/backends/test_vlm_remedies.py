@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Remedies, questions and judging on the backend "vlm": LLaVA with each encoder, PaliGemma, Qwen-VL, others without.
+
+What qwen-vl says with each remedy is compared with the reference in test_qwen_vl_remedies.py; here the further classes
+are, and that vlm says the same as qwen-vl.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import tiny_families  # noqa: E402
+import tiny_vlms  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from tiny_vlms import HEIGHT, WIDTH, Lesson, scene  # noqa: E402
+
+from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
+from spatial_vlm_ros.perception.backends import qwen_vl, vlm  # noqa: E402
+from spatial_vlm_ros.perception.backends.composed import ComposedGrounder  # noqa: E402
+from spatial_vlm_ros.perception.backends.families import FAMILIES  # noqa: E402
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of  # noqa: E402
+from spatial_vlm_ros.perception.relation_marks import QUESTION, QUESTION_WITH_BOXES, TEXT  # noqa: E402
+from spatial_vlm_ros.types import NounPhrase  # noqa: E402
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
+from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
+from spatial_vlm_ros.vlm.remedies import features, norms, pin  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.encoders import KINDS as ENCODERS  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
+
+LEFT, RIGHT = (18, 30, 72, 80), (108, 20, 162, 70)
+CUP_LEFT, CUP_RIGHT = scene(*LEFT), scene(*RIGHT)
+CUP = NounPhrase("cup")
+SIDES = CHOICES["left of"][0]
+BOXES = tuple(tuple(float(v) for v in box) for box in (LEFT, RIGHT))
+WORDS = Lesson(CUP_LEFT, QUESTION + QUESTION_WITH_BOXES + " Answer with one of: left, right. answer en", "")
+"""Nothing to learn: its words are in the tokenizer, so that a question is not made of unknown ones."""
+LEARNED = {"scheme": "learned-absolute", "following": "grid", "sections": None, "base": None}
+Put = Callable[[Parts], Any]
+
+
+def squared(box: tuple[int, ...]) -> str:
+    """A box as LLaVA-1.5 writes it: fractions of the square of WIDTH that HEIGHT is padded to."""
+    above = (WIDTH - HEIGHT) / 2
+    return "[" + ", ".join(f"{(v + above * (k % 2)) / WIDTH:.2f}" for k, v in enumerate(box)) + "]"
+
+
+def llava_lessons() -> list[Lesson]:
+    prompt = FAMILIES["llava-1.5"].every.format("cup")
+    return [Lesson(CUP_LEFT, prompt, squared(LEFT)), Lesson(CUP_RIGHT, prompt, squared(RIGHT))]
+
+
+def loaded(folder: Path, **options: str) -> Any:
+    return vlm.load(model=str(folder), device="cpu", max_new_tokens="40", **options)
+
+
+def written(grounder: Any) -> list[str]:
+    return [grounder.written(rgb, "cup")[0] for rgb in (CUP_LEFT, CUP_RIGHT)]
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return llava_of(tmp_path_factory.mktemp("models"))
+
+
+def llava_of(folder: Path, encoder: str = "clip", prepare: Callable[[Any], None] = lambda _: None) -> Path:
+    return tiny_families.llava_folder(
+        folder / "llava-1.5-7b-hf", llava_lessons(), encoder, prepare=prepare, known=WORDS
+    )
+
+
+@pytest.fixture(scope="module")
+def paligemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lesson = Lesson(CUP_LEFT, "detect cup", "<loc0300><loc0100><loc0800><loc0400> cup")
+    return tiny_families.paligemma_folder(tmp_path_factory.mktemp("models") / "paligemma2-3b", [lesson, WORDS], steps=0)
+
+
+# ------------------------------------------------------------------------------------------------ LLaVA
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_llava_with_each_encoder_finds_boxes_in_pixels_of_the_image(encoder: str, tmp_path: Path) -> None:
+    """CLIP's and AIMv2's processors would cut the sides off, where both cups stand; the image is padded before."""
+    grounder = loaded(llava_of(tmp_path, encoder))
+    for rgb, box in ((CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)):
+        (one,) = grounder.ground(rgb, [CUP]).detections
+        assert one.box_xyxy == pytest.approx(box, abs=0.01 * WIDTH)
+        assert one.label == "cup"
+    (found,) = grounder.refer(CUP_RIGHT, "cup")
+    assert found.box_xyxy == pytest.approx(RIGHT, abs=0.01 * WIDTH)
+
+
+def test_a_processor_that_cuts_sides_off_goes_with_no_convention_of_whole_images(llava: Path) -> None:
+    with pytest.raises(InputError, match=r"fraction, with a processor that cuts.*square-fraction"):
+        loaded(llava, convention="fraction")
+
+
+def test_another_model_of_the_class_has_to_be_stated(llava: Path, tmp_path: Path) -> None:
+    other = tmp_path / "my-model"
+    shutil.copytree(llava, other)
+    with pytest.raises(InputError, match=r"state family: .*llava-1\.5"):
+        loaded(other)
+    assert written(loaded(other, family="llava-1.5")) == written(loaded(llava))
+
+
+# ------------------------------------------------------------------------------------------------ remedies
+
+
+def by_hand(folder: Path, put: Put, square: bool = True) -> list[float]:
+    """Likelihoods of "left" and "right" from the class alone, with something put on it."""
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
+    if "Qwen" in type(model).__name__:
+        processor = qwen_vl.without_videos(transformers.Qwen2VLProcessor).from_pretrained(folder)
+    else:
+        processor = transformers.AutoProcessor.from_pretrained(folder)
+    put(parts_of(model))
+    return CandidateScorer(model, processor, square=square).scores(CUP_LEFT, QUESTION, SIDES)
+
+
+def likelihoods(grounder: Any) -> list[float]:
+    scores: list[float] = grounder.scorer.scores(CUP_LEFT, QUESTION, SIDES)
+    return scores
+
+
+def mean_norm(folder: Path, dose: float) -> norms.MeanNorm:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    table = next(v for k, v in load_file(folder / "model.safetensors").items() if k.endswith("embed_tokens.weight"))
+    words = [n for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids]
+    return norms.MeanNorm(float(table[words].norm(dim=1).mean()), dose)
+
+
+def test_a_dose_on_llava_is_the_mean_norm_put_on_by_hand(llava: Path) -> None:
+    with pytest.raises(ModelError, match="trained without it, not with norm"):
+        loaded(llava, norm_dose="0.5")
+    dosed = likelihoods(loaded(llava, norm_dose="0.5", allow_untrained="yes"))
+    norm = mean_norm(llava, 0.5)
+    assert dosed == pytest.approx(by_hand(llava, lambda p: norms.put_norm(p, norm, allow_untrained=True)), abs=1e-4)
+    assert dosed != pytest.approx(by_hand(llava, lambda _: None), abs=1e-4)
+
+
+def test_a_dose_on_paligemma_is_the_mean_norm_put_on_by_hand(paligemma: Path) -> None:
+    dosed = likelihoods(loaded(paligemma, norm_dose="1", allow_untrained="yes"))
+    parts = parts_of(transformers.AutoModelForImageTextToText.from_pretrained(paligemma))
+    tokenizer = transformers.AutoProcessor.from_pretrained(paligemma).tokenizer
+    mean = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids).mean
+    put = norms.MeanNorm(mean, 1.0)
+    model = parts.model
+    norms.put_norm(parts, put, allow_untrained=True)
+    scorer = CandidateScorer(
+        model.eval(), transformers.AutoProcessor.from_pretrained(paligemma), "<image>answer en {question}"
+    )
+    assert dosed == pytest.approx(scorer.scores(CUP_LEFT, QUESTION, SIDES), abs=1e-4)
+    assert dosed != pytest.approx(likelihoods(loaded(paligemma)), abs=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+def test_scaled_attention_on_llava_is_the_reference_form(llava: Path, alpha: float) -> None:
+    grounder = loaded(llava, attention=str(alpha))
+    plain = loaded(llava).scorer
+    columns = plain.parts.image_columns(plain.inputs(CUP_LEFT, QUESTION, SIDES)["input_ids"])[0]
+    with last_row_scaled(plain.parts, columns, alpha):
+        expected = plain.scores(CUP_LEFT, QUESTION, SIDES)
+    assert likelihoods(grounder) == pytest.approx(expected, abs=1e-4)
+    assert likelihoods(grounder) != pytest.approx(plain.scores(CUP_LEFT, QUESTION, SIDES), abs=1e-4)
+    assert grounder.runner.settings.batch == 1
+
+
+@pytest.mark.parametrize("scheme", ["1d", "axial"])
+def test_positions_on_llava(llava: Path, scheme: str) -> None:
+    given = {} if scheme == "1d" else {"allow_untrained": "yes"}  # its own is 1d
+    moved = likelihoods(loaded(llava, positions=scheme, **given))
+    by = by_hand(llava, lambda parts: install(parts, Positions(scheme), allow_untrained=True).__enter__())
+    assert moved == pytest.approx(by, abs=1e-4)
+
+
+def test_attention_of_paligemma_is_refused(paligemma: Path) -> None:
+    with pytest.raises(ModelError, match="prefix language model"):
+        loaded(paligemma, attention="1.2")
+
+
+def gamma(norm: norms.PublishedNorm) -> norms.PublishedNorm:
+    with torch.no_grad():
+        norm.gamma.copy_(1 + torch.rand(64, generator=torch.Generator().manual_seed(3)))
+    return norm
+
+
+@pytest.fixture(scope="module")
+def remedied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LLaVA that learnt with axial positions, a normaliser and a PIN, marked and saved with them."""
+    norm, insert = gamma(norms.PublishedNorm(64, mean=0.8, largest=1.2)), Pin(16, 32)
+
+    def prepare(model: Any) -> None:
+        parts = parts_of(model)
+        put_pin(parts, insert, allow_untrained=True)
+        norms.put_norm(parts, norm, allow_untrained=True)
+        install(parts, Positions("axial"), allow_untrained=True)
+        mark(model, pin.NAME, {"patches": 16})
+        mark(model, norms.NAME, norms.PUBLISHED)
+        mark_trained(parts, Positions("axial"))
+
+    folder = llava_of(tmp_path_factory.mktemp("remedied"), prepare=prepare)
+    save_learned(folder, {pin.NAME: pin_tensors(insert), norms.NAME: norms.norm_tensors(norm)})
+    return folder
+
+
+def test_a_marked_llava_gets_what_it_was_trained_with(remedied: Path) -> None:
+    grounder = loaded(remedied)
+    for rgb, box in ((CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)):
+        (one,) = grounder.ground(rgb, [CUP]).detections
+        assert one.box_xyxy == pytest.approx(box, abs=0.01 * WIDTH)
+        assert one.score > 0.8
+    asked = likelihoods(grounder)
+    for lost in (norms.NAME, "positions", pin.NAME):
+        config = json.loads((remedied / "config.json").read_text())
+        marks = {name: value for name, value in config[FIELD].items() if name != lost}
+        assert len(marks) == 2
+        other = noted(remedied, remedied.parent / f"llava-1.5-without-{lost}", marks)
+        assert likelihoods(loaded(other)) != pytest.approx(asked, abs=1e-4)
+
+
+def noted(folder: Path, to: Path, marks: object) -> Path:
+    shutil.copytree(folder, to)
+    config = json.loads((to / "config.json").read_text())
+    (to / "config.json").write_text(json.dumps({**config, FIELD: marks}))
+    return to
+
+
+def test_layers_of_the_encoder_come_from_the_mark(llava: Path, tmp_path: Path) -> None:
+    layers = {"layers": [1], "post_layernorm": True}
+    marked = noted(llava, tmp_path / "llava-1.5-layers", {features.NAME: layers})
+    by = by_hand(llava, lambda parts: features.put_layers(parts, [1], allow_untrained=True))
+    assert likelihoods(loaded(marked)) == pytest.approx(by, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("marks", "tensors", "words"),
+    [
+        ({norms.NAME: norms.PUBLISHED}, None, FILE),
+        ({norms.NAME: norms.PUBLISHED}, {"norm.gamma": (7,), "norm.mean": (), "norm.largest": ()}, "64 as the token"),
+        ({"pin": {"patches": 16}}, {"norm.gamma": (64,)}, "holds no tensors of pin"),
+        ({"vision_feature_layers": {"layers": [1, 2], "post_layernorm": True}}, {}, "its projector takes 32 numbers"),
+        ({"positions": LEARNED}, {}, r"trained with positions.*spatial_vlm_positions\.safetensors"),
+        ({"vcd": True}, {}, "'vcd', a remedy that is not known here"),
+        ("norm", {}, "no mapping of names"),
+    ],
+)
+def test_marks_and_weights_that_disagree_are_a_model_error(
+    llava: Path, tmp_path: Path, marks: Any, tensors: dict[str, tuple[int, ...]] | None, words: str
+) -> None:
+    folder = noted(llava, tmp_path / "llava-1.5-other", marks)
+    if tensors:
+        save_file({name: torch.ones(shape) for name, shape in tensors.items()}, folder / FILE)
+    with pytest.raises(ModelError, match=words):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
+def test_it_says_with_remedies_what_qwen_vl_says_with_them(kind: str, tmp_path: Path) -> None:
+    folder = tiny_vlms.qwen_folder(tmp_path / "model", kind, [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0)
+    for options in ({"attention": "0.5"}, {"norm_dose": "0.5", "positions": "axial", "allow_untrained": "yes"}):
+        given = {"model": str(folder), "device": "cpu", "max_new_tokens": "40", **options}
+        general, own = vlm.load(**given), qwen_vl.load(**given)
+        assert written(general) == written(own)
+        assert likelihoods(general) == likelihoods(own)
+        assert type(general) is type(own)
+
+
+def test_a_model_of_no_family_takes_remedies_and_judges_where_its_class_is_known(tmp_path: Path) -> None:
+    folder = tiny_vlms.qwen_folder(
+        tmp_path / "Qwen2-VL-2B", "qwen2_vl", [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0
+    )
+    stated = {"prompt": "Find {}.", "convention": "thousand"}
+    with pytest.raises(InputError, match="state family"):
+        loaded(folder, attention="2")
+    plain, scaled = (likelihoods(loaded(folder, **stated, **more)) for more in ({}, {"attention": "2"}))
+    assert plain == pytest.approx(by_hand(folder, lambda _: None, square=False), abs=1e-4)
+    assert plain != pytest.approx(scaled, abs=1e-5)
+    assert loaded(folder, **stated).box_text(CUP_LEFT, BOXES[0]) == "[100, 300, 400, 800]"
+
+
+# ------------------------------------------------------------------------------------- classes that are not known
+
+
+@pytest.fixture(scope="module")
+def internvl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lesson = Lesson(CUP_LEFT, FAMILIES["internvl"].every.format("cup"), "<ref>cup</ref><box>[[1, 2, 3, 4]]</box>")
+    return tiny_families.internvl_folder(tmp_path_factory.mktemp("models") / "InternVL3-1B-hf", [lesson], steps=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("norm_dose", "0"), ("positions", "axial"), ("attention", "1.2"), ("attention", "no.json")]
+)
+def test_a_remedy_on_a_class_that_is_not_known_is_refused_by_name(internvl: Path, option: str, value: str) -> None:
+    with pytest.raises(InputError, match=rf"option {option}.*InternVLForConditionalGeneration.*llava") as caught:
+        loaded(internvl, **{option: value})
+    assert caught.value.what == f"option {option}"
+
+
+def test_a_marked_checkpoint_of_such_a_class_is_refused(internvl: Path, tmp_path: Path) -> None:
+    marked = noted(internvl, tmp_path / "InternVL3-1B-hf", {"norm": norms.PUBLISHED})
+    with pytest.raises(ModelError, match="trained with norm, which cannot be put on its class InternVL"):
+        loaded(marked)
+
+
+def test_without_remedies_it_loads_and_is_no_judge(internvl: Path) -> None:
+    grounder = loaded(internvl)
+    assert not hasattr(grounder, "scorer")
+    assert judge_of(grounder) is None
+    assert callable(grounder.refer)
+
+
+def test_compiling_and_batches_do_not_go_with_remedies() -> None:
+    with pytest.raises(InputError, match="allow_untrained"):
+        vlm.load(model="nowhere", allow_untrained="perhaps")
+    with pytest.raises(InputError, match="option compile"):
+        vlm.load(model="nowhere", preset="cpu", compile="yes", norm_dose="0.5")
+    with pytest.raises(InputError, match="1 together with attention"):
+        vlm.load(model="nowhere", attention="0.9", batch="2")
+
+
+# ------------------------------------------------------------------------------------------------ as judge
+
+
+def test_each_class_can_judge(llava: Path, paligemma: Path) -> None:
+    questions = [RelationQuestion(relation, *BOXES) for relation in CHOICES]
+    for folder in (llava, paligemma):
+        judge = judge_of(loaded(folder))
+        assert isinstance(judge, AskedJudge)
+        for marks in ("boxes", "crop", TEXT):
+            found = judge.judge(CUP_LEFT, questions, 60.0, marks=marks)
+            assert all(p is None or 0.0 < p < 1.0 for p in found)
+            assert found == judge.judge(CUP_LEFT, questions, 60.0, marks=marks)
+
+
+def test_paligemma_is_asked_as_documented(paligemma: Path) -> None:
+    scorer = loaded(paligemma).scorer
+    ids = scorer.inputs(CUP_LEFT, QUESTION, SIDES)["input_ids"][0]
+    text = scorer.processor.tokenizer.decode(ids)
+    assert text == "<image>" * 16 + f"<bos>answer en {QUESTION} Answer with one of: left, right.\n"
+
+
+def test_boxes_in_words_are_those_that_the_model_writes(llava: Path, paligemma: Path, internvl: Path) -> None:
+    assert loaded(llava).box_text(CUP_LEFT, BOXES[0]) == squared(LEFT)
+    assert loaded(paligemma).box_text(CUP_LEFT, (0.0, 25.0, 90.0, 100.0)) == "<loc0256><loc0000><loc1023><loc0512>"
+    assert not hasattr(loaded(internvl), "box_text")
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
+def test_boxes_in_words_of_qwen_are_in_its_own_units(kind: str, tmp_path: Path) -> None:
+    folder = tiny_vlms.qwen_folder(tmp_path / "model", kind, [WORDS], steps=0)
+    resized = (168, 112) if kind == "qwen2_5_vl" else (1000, 1000)  # of 180 x 100: multiples of 28; thousandths
+    expected = [round(v * s) for v, s in zip(LEFT, np.tile(np.divide(resized, (WIDTH, HEIGHT)), 2), strict=True)]
+    grounder = loaded(folder)
+    assert grounder.box_text(CUP_LEFT, BOXES[0]) == str(expected)
+    both = ComposedGrounder(SimpleNamespace(ground=lambda *_: None), grounder)  # type: ignore[arg-type]
+    judge = judge_of(both)
+    assert isinstance(judge, AskedJudge)
+    assert judge.judge(CUP_LEFT, [RelationQuestion("behind", *BOXES)], 60.0, marks=TEXT)
+
+
+def test_an_image_whose_sides_would_be_cut_off_is_padded_for_questions(llava: Path) -> None:
+    """The cup at the border is outside the middle square; without padding both images would look alike."""
+    scorer = loaded(llava).scorer
+    left, right = (scorer.inputs(scene(*box), QUESTION, SIDES)["pixel_values"] for box in ((0, 30, 30, 70),) * 2)
+    assert torch.equal(left, right)
+    other = scorer.inputs(scene(150, 30, 180, 70), QUESTION, SIDES)["pixel_values"]
+    assert not torch.equal(left, other)

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How objects are marked for a question, and what a probe finds out of the forms."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends.families import FAMILIES
+from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.judging import AskedJudge, RelationQuestion, judge_of, with_marks
+from spatial_vlm_ros.perception.mark_probe import SCENES_OF_A_FORM, MarkProbe, least_right, mark_scenes
+from spatial_vlm_ros.perception.relation_marks import (
+    LEAST_SIDE,
+    QUESTION,
+    Box,
+    MarksError,
+    box_as_text,
+    cropped,
+    drawn,
+    forms_of,
+    marked,
+    told,
+)
+from spatial_vlm_ros.perception.worker import WorkerGrounder
+from spatial_vlm_ros.types import Rgb
+
+IMAGE = np.full((480, 640, 3), 127, np.uint8)
+LEFT, RIGHT = (100.0, 200.0, 160.0, 280.0), (400.0, 220.0, 470.0, 300.0)
+NUMBERS = re.compile(r"\[(\d+), (\d+), (\d+), (\d+)\]")
+
+
+def middles(image: Rgb) -> tuple[float, float] | None:
+    """x of the middle of what is drawn in the red and blue of the marks alone; None where there are none."""
+    found = [np.nonzero((image == colour).all(axis=-1))[1] for colour in ((230, 30, 30), (30, 60, 230))]
+    return None if any(not len(one) for one in found) else (float(found[0].mean()), float(found[1].mean()))
+
+
+class Sees:
+    """A model that understands some forms, and else says what it likes: `otherwise` of the choices."""
+
+    def __init__(
+        self, *, boxes: bool = False, text: bool = False, otherwise: Callable[[Sequence[str]], str] = lambda c: c[0]
+    ) -> None:
+        self.boxes, self.text, self.otherwise, self.asked = boxes, text, otherwise, 0
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+        self.asked += 1
+        if "left" not in choices:
+            return self.otherwise(choices)
+        numbers, marks = NUMBERS.findall(question), middles(rgb)
+        if numbers and self.text:
+            a, b = (float(one[0]) for one in numbers)
+        elif not numbers and self.boxes and marks is not None:
+            a, b = marks
+        else:
+            return self.otherwise(choices)
+        return "left" if a < b else "right"
+
+
+def thousandths(rgb: Rgb, box: Box) -> str:
+    return box_as_text(box, CONVENTIONS["thousand"], (rgb.shape[1], rgb.shape[0]))
+
+
+def question(target: Box = LEFT, anchor: Box = RIGHT, relation: str = "left of") -> RelationQuestion:
+    return RelationQuestion(relation, target, anchor)
+
+
+# ------------------------------------------------------------------------------------------------ forms
+
+
+def test_a_crop_holds_both_objects_with_their_marks_and_is_enlarged() -> None:
+    image = IMAGE.copy()
+    image[210:270, 110:150], image[230:290, 410:460] = (0, 255, 0), (0, 200, 0)
+    put = cropped(image, LEFT, RIGHT)
+    assert put.text == QUESTION
+    assert max(put.image.shape[:2]) >= LEAST_SIDE
+    found = middles(put.image)
+    assert found is not None
+    assert found[0] < put.image.shape[1] / 2 < found[1]
+    assert ((put.image == (0, 255, 0)).all(axis=-1)).any()
+    near = cropped(image, (10.0, 10.0, 30.0, 30.0), (35.0, 12.0, 60.0, 40.0))
+    assert near.image.shape[1] / near.image.shape[0] == pytest.approx(76 / 56, rel=0.02)  # 16 pixels on each side, cut
+    assert not (near.image == (0, 255, 0)).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("box", [(0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)])
+def test_crops_at_the_border_are_images(box: Box) -> None:
+    for target, anchor in ((box, LEFT), (LEFT, box), (box, box)):
+        image = cropped(IMAGE, target, anchor).image
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.size
+
+
+def test_a_large_crop_is_not_enlarged() -> None:
+    assert cropped(IMAGE, (0.0, 0.0, 100.0, 100.0), (500.0, 300.0, 640.0, 480.0)).image.shape == IMAGE.shape
+
+
+def test_boxes_in_words_leave_the_image_alone() -> None:
+    put = told(thousandths)(IMAGE, LEFT, RIGHT)
+    assert put.image is IMAGE
+    assert "Object A is in the box [156, 417, 250, 583], and object B in the box [625, 458, 734, 625]." in put.text
+
+
+def test_drawn_boxes_are_the_default_form() -> None:
+    put = drawn(IMAGE, LEFT, RIGHT)
+    assert np.array_equal(put.image, marked(IMAGE, LEFT, RIGHT))
+    assert list(forms_of(None)) == ["boxes", "crop"]
+    assert list(forms_of(thousandths)) == ["boxes", "crop", "text"]
+
+
+@pytest.mark.parametrize(
+    ("family", "written"),
+    [
+        ("qwen2.5-vl", "[80, 60, 240, 240]"),
+        ("qwen3-vl", "[125, 125, 375, 500]"),
+        ("internvl", "<box>[[125, 125, 375, 500]]</box>"),
+        ("llava-1.5", "[0.12, 0.22, 0.38, 0.50]"),
+        ("paligemma", "<loc0128><loc0128><loc0512><loc0384>"),
+    ],
+)
+def test_boxes_are_written_as_each_family_writes_them(family: str, written: str) -> None:
+    row = FAMILIES[family]
+    box = (80.0, 60.0, 240.0, 240.0)
+    assert family_box_text("m", row, CONVENTIONS[row.convention], IMAGE, box, lambda _: (640, 480)) == written
+
+
+@pytest.mark.parametrize("family", [name for name, row in FAMILIES.items() if row.places == "point"])
+def test_families_that_point_take_no_boxes_in_words(family: str) -> None:
+    row = FAMILIES[family]
+    with pytest.raises(MarksError, match=f"family {family} write points.*judge.marks"):
+        family_box_text("m", row, CONVENTIONS[row.convention], IMAGE, LEFT, lambda _: (640, 480))
+
+
+def test_bins_of_another_number_have_no_form_in_a_question() -> None:
+    with pytest.raises(MarksError, match="bins-1000"):
+        box_as_text(LEFT, CONVENTIONS["bins-1000"], (640, 480))
+
+
+# ------------------------------------------------------------------------------------------------ the probe
+
+
+def test_scenes_come_in_pairs_of_which_a_model_without_marks_has_one_right() -> None:
+    scenes = mark_scenes()
+    assert len(scenes) == SCENES_OF_A_FORM
+    for one, other in zip(scenes[::2], scenes[1::2], strict=True):
+        assert np.array_equal(one.rgb, other.rgb)
+        assert (one.target, one.anchor, one.choices) == (other.anchor, other.target, other.choices)
+        assert {one.truth, other.truth} == {"left", "right"}
+        assert (one.target[0] < one.anchor[0]) == (one.truth == "left")
+    assert {scene.choices for scene in scenes} == {("left", "right"), ("right", "left")}
+    again = mark_scenes()
+    assert all(np.array_equal(a.rgb, b.rgb) and a.target == b.target for a, b in zip(scenes, again, strict=True))
+
+
+@pytest.mark.parametrize("forms", [1, 2, 3])
+def test_guessing_passes_in_one_of_twenty_at_most(forms: int) -> None:
+    needed = least_right(forms)
+    one = sum(math.comb(SCENES_OF_A_FORM, k) for k in range(needed, SCENES_OF_A_FORM + 1)) / 2**SCENES_OF_A_FORM
+    assert forms * one <= 0.05 < forms * (one + math.comb(SCENES_OF_A_FORM, needed - 1) / 2**SCENES_OF_A_FORM)
+    assert needed == {1: 12, 2: 13, 3: 13}[forms]
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen"),
+    [
+        (Sees(boxes=True), "boxes"),
+        (Sees(text=True), "text"),
+        (Sees(boxes=True, text=True), "boxes"),
+    ],
+)
+def test_the_form_that_a_model_understands_is_chosen(
+    model: Sees, chosen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    probe = MarkProbe(forms_of(thousandths))
+    assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
+    assert probe.chosen("m") == chosen
+    judge = AskedJudge(model, thousandths)
+    (left, right) = judge.judge(IMAGE, [question(), question(RIGHT, LEFT)], 600.0, marks="auto")
+    assert left is not None
+    assert right is not None
+    assert left > 0.99
+    assert right < 0.01
+    before = model.asked
+    judge.judge(IMAGE, [question()], 600.0, marks="auto")
+    assert model.asked == before + 3  # the probe was once
+    assert caplog.text.count(f"with marks as {chosen}: right in boxes") == 1
+
+
+@pytest.mark.parametrize(
+    "otherwise", [lambda choices: choices[0], lambda choices: choices[-1], lambda _: "left", lambda _: "right"]
+)
+def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
+    otherwise: Callable[[Sequence[str]], str],
+) -> None:
+    judge = AskedJudge(Sees(otherwise=otherwise), thousandths)
+    with pytest.raises(MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, 13 needed"):
+        judge.judge(IMAGE, [question()], 600.0, marks="auto")
+
+
+def test_a_probe_goes_on_where_time_ran_out() -> None:
+    model, now = Sees(boxes=True), iter(range(10_000))
+    probe = MarkProbe(forms_of(None))
+    for _ in range(50):
+        if probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: next(now) % 3 != 2):
+            break
+    assert model.asked == 2 * SCENES_OF_A_FORM
+    assert probe.chosen("m") == "boxes"
+
+
+def test_until_the_form_is_known_there_is_no_opinion() -> None:
+    model = Sees(boxes=True)
+    judge = AskedJudge(model)
+    assert judge.judge(IMAGE, [question(), question()], 0.0, marks="auto") == (None, None)
+    assert model.asked == 0
+    (found,) = judge.judge(IMAGE, [question()], 600.0, marks="auto")
+    assert found is not None
+
+
+def test_a_form_that_cannot_be_made_is_not_probed() -> None:
+    def none(rgb: Rgb, box: Box) -> str:  # noqa: ARG001
+        raise MarksError("m", "it points", "use others")
+
+    model = Sees(boxes=True)
+    judge = AskedJudge(model, none)
+    judge.judge(IMAGE, [question()], 600.0, marks="auto")
+    assert model.asked == 2 * SCENES_OF_A_FORM + 3
+    with pytest.raises(MarksError, match="it points"):
+        judge.judge(IMAGE, [question()], 600.0, marks="text")
+
+
+# ------------------------------------------------------------------------------------------------ who takes them
+
+
+def test_text_without_a_known_form_is_refused() -> None:
+    with pytest.raises(MarksError, match=r"marks as text: how it writes boxes is not known.*boxes, crop"):
+        AskedJudge(Sees()).judge(IMAGE, [question()], 5.0, marks="text")
+
+
+def test_marks_reach_a_judge_that_takes_them() -> None:
+    judge = judge_of(SimpleNamespace(scorer=Sees(text=True), box_text=thousandths))
+    assert judge is not None
+    assert with_marks(judge, "boxes") is judge
+    assert with_marks(judge, "text").judge(IMAGE, [question()], 5.0) == (pytest.approx(1.0, abs=1e-5),)
+    assert with_marks(judge, "boxes").judge(IMAGE, [question()], 5.0) == (None,)
+
+
+def test_a_judge_with_a_way_of_its_own_takes_the_default_alone() -> None:
+    own: Any = SimpleNamespace(judge=lambda *_: (0.5,))
+    assert with_marks(own, "boxes") is own
+    with pytest.raises(InputError, match=r"judge\.marks: got text, for SimpleNamespace"):
+        with_marks(own, "text")
+
+
+@pytest.mark.parametrize("marks", ["boxes", "crop", "text", "auto"])
+def test_neither_labels_nor_words_of_an_instruction_can_reach_the_model(marks: str) -> None:
+    """A question holds a relation and numbers: what the model reads is made of constants and digits alone."""
+    seen: list[str] = []
+
+    class Notes(Sees):
+        def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
+            seen.append(question)
+            return super().answer(rgb, question, choices)
+
+    AskedJudge(Notes(boxes=True, text=True), thousandths).judge(
+        IMAGE, [question(), question(relation="behind"), question(relation="on")], 600.0, marks=marks
+    )
+    plain = {re.sub(r"\d+", "0", one) for one in seen}
+    known = {QUESTION, re.sub(r"\d+", "0", told(thousandths)(IMAGE, LEFT, RIGHT).text)}
+    assert plain
+    assert plain <= known
+
+
+# ------------------------------------------------------------------------------------------------ in a process
+
+
+@pytest.fixture
+def models_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("models_can_be_imported")
+def test_a_process_keeps_what_the_probe_found_and_its_error_does_not_end_it() -> None:
+    with WorkerGrounder("worker_models:Blind") as grounder:
+        process = None
+        for _ in range(4):  # of a failing model the process would be replaced after the third
+            with pytest.raises(MarksError, match="8 of 16 drawn scenes each, 13 needed"):
+                grounder.judge(IMAGE, [question()], 60.0, "auto")
+            process = process or grounder._process
+            assert grounder._process is process
+        assert grounder.judge(IMAGE, [question(relation="behind")], 5.0) == (None,)
+    with WorkerGrounder("worker_models:Judging") as own, pytest.raises(ModelError, match=r"judge\.marks: got auto"):
+        own.judge(IMAGE, [question()], 5.0, "auto")
