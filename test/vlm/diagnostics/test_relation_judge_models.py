@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -162,6 +163,8 @@ def test_a_choice_of_more_tokens_is_neither_preferred_nor_put_back_for_its_lengt
     assert sorted({len(one) for one in tokens})[::2] == [1, 9]
     scores = scorer.scores(IMAGE, QUESTION, LENGTHS)
     assert scores == pytest.approx([scores[0]] * len(LENGTHS), abs=1e-6)
+    (among,) = scorer.scores_of([(IMAGE, QUESTION, LENGTHS)], among=True)
+    assert among == pytest.approx([-math.log(len(LENGTHS))] * len(LENGTHS), abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, "paligemma"])
@@ -271,7 +274,7 @@ def test_the_budget_is_looked_at_between_batches(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
     seen: list[int] = []
     told = {2: [[0.0, -1.0], [-1.0, 0.0]], 1: [[-1.0, 0.0]]}  # both orders; the mirrored image
-    monkeypatch.setattr(scorer, "scores_of", lambda asked, among: seen.append(len(asked)) or told[len(asked)])
+    monkeypatch.setattr(scorer, "scores_of", lambda asked, **_: seen.append(len(asked)) or told[len(asked)])
     questions = [RelationQuestion("left of", LEFT, RIGHT)] * 3
     first, *others = AskedJudge(scorer).judge(IMAGE, questions, 2.5)
     assert first is not None
