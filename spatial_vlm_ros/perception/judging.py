@@ -103,8 +103,8 @@ class AskedJudge:
     about, too. A model whose choice does not follow contradicts itself.
 
     Args:
-        model: with `scores(rgb, question, choices)`, mean log-likelihoods, where it has them; else its choice counts.
-            `batch` questions at once with `scores_of`, where it has that.
+        model: with `scores_of`, as CandidateScorer has it, `batch` questions at once; else with `scores(rgb, question,
+            choices)`, log-likelihoods; else its choice counts.
         box_text: writes a box as the model does; None = not known.
 
     Attributes:
@@ -169,7 +169,7 @@ class AskedJudge:
         return made
 
     def _choice(self, question: MarkedQuestion, choices: Sequence[str]) -> str:
-        shares = self._share(question, choices)
+        (shares,) = self._shares([(question, choices)])
         return max(shares, key=shares.__getitem__)
 
     def _judged(self, rgb: Rgb, question: RelationQuestion, form: MarkForm, end: float) -> float | None:
@@ -197,11 +197,10 @@ class AskedJudge:
 
     def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
         """Probability of each choice of each question."""
-        if len(asked) == 1:
-            return [self._share(*asked[0])]
-        found = cast(Any, self._model).scores_of(
-            [(question.image, question.text, choices) for question, choices in asked]
-        )
+        several = getattr(self._model, "scores_of", None)
+        if several is None:
+            return [self._share(question, choices) for question, choices in asked]
+        found = several([(question.image, question.text, choices) for question, choices in asked], among=True)
         return [self._normed(scores, choices) for scores, (_, choices) in zip(found, asked, strict=True)]
 
     def _share(self, question: MarkedQuestion, choices: Sequence[str]) -> dict[str, float]:

@@ -78,7 +78,7 @@ class CandidateScorer:
         """Mean log-likelihood per token of each candidate; see `answer`."""
         return self.scores_of([(rgb, question, choices)])[0]
 
-    def scores_of(self, asked: Sequence[tuple[Rgb, str, Sequence[str]]]) -> list[list[float]]:
+    def scores_of(self, asked: Sequence[tuple[Rgb, str, Sequence[str]]], among: bool = False) -> list[list[float]]:
         """`scores` of several questions.
 
         Up to `batch` of them go through the model at once where their prompts and images have equal sizes, as those
@@ -87,6 +87,10 @@ class CandidateScorer:
 
         Args:
             asked: image, question and candidates of each.
+            among: instead of the mean per token, the logarithm of the probability of each candidate among the
+                candidates: that of writing it where at each token only those count with which a candidate goes on. So
+                neither tokens more nor tokens that are certain change it. Where a candidate is the beginning of
+                another one, which it cannot tell apart, means are given.
 
         Raises:
             InputError, ModelError: as `answer`.
@@ -95,36 +99,41 @@ class CandidateScorer:
             raise InputError("candidates", "none", "one or more", "name each answer")
         prepared = [self.inputs(*one) for one in asked]
         found = list[list[float]]([] for _ in asked)
-        for rows in self._batches(prepared):
+        for rows in self._batches(prepared, [frozenset(choices) for _, _, choices in asked]):
             together = {name: torch.cat([prepared[row][name] for row in rows]) for name in prepared[rows[0]]}
-            named = dict.fromkeys(choice for row in rows for choice in asked[row][2])
-            answers = {choice: self._tokens(choice, together["input_ids"].device) for choice in named}
-            told = self._told(together, answers)
+            device = together["input_ids"].device
+            answers = {choice: self._tokens(choice, device) for choice in dict.fromkeys(asked[rows[0]][2])}
+            told = self._told(together, answers, continuations(answers) if among else None)
             if told is None:
                 self.batch = 1
-                return self.scores_of(asked)
+                return self.scores_of(asked, among)
             for place, row in enumerate(rows):
                 found[row] = [told[choice][place] for choice in asked[row][2]]
         return found
 
-    def _told(self, together: dict[str, Any], answers: Mapping[str, Tensor]) -> dict[str, list[float]] | None:
+    def _told(
+        self, together: dict[str, Any], answers: Mapping[str, Tensor], among: Mapping[str, list[list[int]]] | None
+    ) -> dict[str, list[float]] | None:
         """Likelihoods of each answer behind each prompt; None where memory does not suffice for several prompts."""
         try:
             with torch.no_grad():
                 first, cache = self._run(together)
-                return {choice: self._likelihoods(first, cache, answer) for choice, answer in answers.items()}
+                return {
+                    choice: self._likelihoods(first, cache, answer, None if among is None else among[choice])
+                    for choice, answer in answers.items()
+                }
         except torch.cuda.OutOfMemoryError:
             if len(together["input_ids"]) == 1:
                 raise
             return None
 
-    def _batches(self, prepared: Sequence[dict[str, Any]]) -> list[list[int]]:
-        """Numbers of questions that go through the model at once."""
+    def _batches(self, prepared: Sequence[dict[str, Any]], choices: Sequence[frozenset[str]]) -> list[list[int]]:
+        """Numbers of questions that go through the model at once: with the same candidates, in prompts of one size."""
         alike: dict[object, list[int]] = {}
         for number, inputs in enumerate(prepared):
             sizes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
             grid = tuple(inputs["image_grid_thw"].flatten().tolist()) if "image_grid_thw" in inputs else ()
-            alike.setdefault((sizes, grid) if self._answering is None else number, []).append(number)
+            alike.setdefault((choices[number], sizes, grid) if self._answering is None else number, []).append(number)
         most = self.batch
         return [rows[k : k + most] for rows in alike.values() for k in range(0, len(rows), most)]
 
@@ -175,13 +184,16 @@ class CandidateScorer:
         messages = [{"role": "user", "content": content}]
         return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
-    def _likelihoods(self, first: Tensor, cache: Any, answer: Tensor) -> list[float]:
+    def _likelihoods(
+        self, first: Tensor, cache: Any, answer: Tensor, among: Sequence[Sequence[int]] | None = None
+    ) -> list[float]:
         """Of an answer behind each prompt that was run; the cache is as it was, afterwards.
 
         Args:
             first: (B, V) logits behind the prompts.
             cache: keys and values of the prompts.
             answer: (1, M) tokens.
+            among: M lists of the tokens that count at each place; None = all of them, and the mean is given.
         """
         logits, more = first[:, None], answer.shape[1] - 1
         rows = answer.expand(len(first), -1)
@@ -190,9 +202,12 @@ class CandidateScorer:
             told = self.model(input_ids=rows[:, :-1], past_key_values=cache, use_cache=True).logits
             cache.crop(-more)
             logits = torch.cat([logits, told], dim=1)
-        values = finite(type(self.model).__name__, logits.float())
-        means: list[float] = values.log_softmax(-1).gather(2, rows[:, :, None]).mean(dim=(1, 2)).tolist()
-        return means
+        values = finite(type(self.model).__name__, logits.float()).log_softmax(-1)
+        own = values.gather(2, rows[:, :, None])[:, :, 0]
+        if among is None:
+            return [float(mean) for mean in own.mean(dim=1)]
+        possible = torch.stack([values[:, place, list(tokens)].logsumexp(-1) for place, tokens in enumerate(among)], 1)
+        return [float(total) for total in (own - possible).sum(dim=1)]
 
     def _tokens(self, choice: str, device: torch.device) -> Tensor:
         """(1, M) of a candidate; raises InputError where there are none."""
@@ -200,6 +215,27 @@ class CandidateScorer:
         if not given["input_ids"].numel():
             raise InputError("candidate", repr(choice), "one with tokens", "name it in words")
         return given["input_ids"].to(device)
+
+
+def continuations(answers: Mapping[str, Tensor]) -> dict[str, list[list[int]]] | None:
+    """For each answer and place the tokens with which an answer that begins alike goes on.
+
+    Args:
+        answers: (1, M) tokens of each.
+
+    Returns:
+        M lists for each; None where an answer is the beginning of another one.
+    """
+    tokens = {choice: answer[0].tolist() for choice, answer in answers.items()}
+    found: dict[str, list[list[int]]] = {}
+    for choice, own in tokens.items():
+        found[choice] = []
+        for place in range(len(own)):
+            alike = [other for other in tokens.values() if other[:place] == own[:place]]
+            if any(len(other) == place for other in alike):
+                return None
+            found[choice].append(sorted({other[place] for other in alike}))
+    return found if len({tuple(own) for own in tokens.values()}) == len(tokens) else None
 
 
 def cuts_sides(image_processor: Any) -> bool:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion
 from spatial_vlm_ros.perception.relation_marks import QUESTION, marked
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled, one_row
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
@@ -85,17 +86,15 @@ class TwoPasses:
     def __init__(self, scorer: CandidateScorer, settings: AdaptVis | ScalingVis) -> None:
         self.scorer, self.settings, self.factors = scorer, settings, list[float]()
 
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        return choices[int(np.argmax(self.scores(rgb, question, choices)))]
-
-    def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
-        inputs = self.scorer.inputs(rgb, question, choices)
+    def scores_of(self, asked: Sequence[tuple[Rgb, str, Sequence[str]]], among: bool) -> list[list[float]]:
+        assert len(asked) == 1
+        inputs = self.scorer.inputs(*asked[0])
         with torch.no_grad():
             plain = self.scorer.model(**inputs).logits[0, -1].softmax(-1)
         self.factors.append(self.settings.alpha_for(float(plain.max())))
         columns = self.scorer.parts.image_columns(inputs["input_ids"])[0]
         with last_row_scaled(self.scorer.parts, columns, self.factors[-1]):
-            return self.scorer.scores(rgb, question, choices)
+            return self.scorer.scores_of(asked, among)
 
 
 class Follows:
@@ -104,15 +103,13 @@ class Follows:
     def __init__(self, model: CandidateScorer | TwoPasses) -> None:
         self.model, self.asked = model, list[list[float]]()
 
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        return choices[int(np.argmax(self.scores(rgb, question, choices)))]
-
-    def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
-        found = self.model.scores(rgb, question, choices)
+    def scores_of(self, asked: Sequence[tuple[Rgb, str, Sequence[str]]], among: bool) -> list[list[float]]:
+        ((_, _, choices),) = asked
+        (found,) = self.model.scores_of(asked, among)
         self.asked.append(found)
         gaps = np.ptp(found) or 1.0
         first = sorted(choices)[0] if "left" not in choices or len(self.asked) % 3 else sorted(choices)[1]
-        return [value + 2.0 * gaps * (one == first) for value, one in zip(found, choices, strict=True)]
+        return [[value + 2.0 * gaps * (one == first) for value, one in zip(found, choices, strict=True)]]
 
 
 @pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "qwen3_vl"])
@@ -124,15 +121,17 @@ def test_probabilities_of_a_judge_in_one_row_are_those_of_two_passes(kind: str, 
     two = TwoPasses(scorer, settings)
     shown, expected = Follows(scaled(scorer, settings)), Follows(two)
     questions = [RelationQuestion(relation, LEFT, RIGHT) for relation in ("left of", "behind", "on")]
-    one_row_found = AskedJudge(shown).judge(IMAGE, questions, 120.0, marks=marks)
-    two_found = AskedJudge(expected).judge(IMAGE, questions, 120.0, marks=marks)
+    one_row_found = AskedJudge(cast(Any, shown)).judge(IMAGE, questions, 120.0, marks=marks)
+    two_found = AskedJudge(cast(Any, expected)).judge(IMAGE, questions, 120.0, marks=marks)
     assert None not in two_found
     assert one_row_found == pytest.approx(two_found, abs=1e-9)
     assert len(shown.asked) == len(expected.asked) == 7
     for one, other in zip(shown.asked, expected.asked, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
     plain = Follows(scorer)
-    assert AskedJudge(plain).judge(IMAGE, questions, 120.0, marks=marks) != pytest.approx(two_found, abs=1e-6)
+    assert AskedJudge(cast(Any, plain)).judge(IMAGE, questions, 120.0, marks=marks) != pytest.approx(
+        two_found, abs=1e-6
+    )
 
 
 @pytest.mark.filterwarnings(PALIGEMMA_WARNS)
@@ -164,6 +163,41 @@ def test_a_choice_of_more_tokens_is_neither_preferred_nor_put_back_for_its_lengt
     assert sorted({len(one) for one in tokens})[::2] == [1, 9]
     scores = scorer.scores(IMAGE, QUESTION, LENGTHS)
     assert scores == pytest.approx([scores[0]] * len(LENGTHS), abs=1e-6)
+    (among,) = scorer.scores_of([(IMAGE, QUESTION, LENGTHS)], among=True)
+    assert among == pytest.approx([-math.log(len(LENGTHS))] * len(LENGTHS), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*DECODERS, "paligemma"])
+def test_among_choices_neither_more_tokens_nor_certain_ones_count(kind: str) -> None:
+    """By hand: the first tokens differ, so that each choice has the share of its first token, whatever follows it."""
+    item = ProbeItem("a", "a", "relative", "left-right", ItemPrompt(IMAGE, QUESTION, LENGTHS, None), "")
+    scorer = small_scorer(kind, [item])
+    words = scorer.processor.tokenizer
+    begins = [words(one, add_special_tokens=False)["input_ids"][0] for one in LENGTHS]
+    with torch.no_grad():
+        logits = scorer.model(**scorer.inputs(IMAGE, QUESTION, LENGTHS)).logits[0, -1]
+    expected = logits[begins].log_softmax(-1).tolist()
+    (found,) = scorer.scores_of([(IMAGE, QUESTION, LENGTHS)], among=True)
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert sum(np.exp(found)) == pytest.approx(1.0, abs=1e-4)
+    assert scorer.scores(IMAGE, QUESTION, LENGTHS) != pytest.approx(expected, abs=1e-2)
+
+
+def test_choices_that_begin_alike_share_what_their_beginning_has() -> None:
+    def tokens(**given: list[int]) -> dict[str, torch.Tensor]:
+        return {name: torch.tensor([ids]) for name, ids in given.items()}
+
+    assert continuations(tokens(top=[1, 2], under=[3], other=[1, 4, 5])) == {
+        "top": [[1, 3], [2, 4]], "under": [[1, 3]], "other": [[1, 3], [2, 4], [5]],
+    }  # fmt: skip
+    assert continuations(tokens(front=[1, 2], within=[1])) is None
+    assert continuations(tokens(left=[1], same=[1])) is None
+    scorer = small_scorer("llava", ITEMS)
+    choices = ("on top", "on side", "beside")
+    (found,) = scorer.scores_of([(IMAGE, QUESTION, choices)], among=True)
+    assert sum(np.exp(found)) == pytest.approx(1.0, abs=1e-4)
+    within = ("in", "in front")
+    assert scorer.scores_of([(IMAGE, QUESTION, within)], among=True)[0] == scorer.scores(IMAGE, QUESTION, within)
 
 
 def test_a_choice_of_several_tokens_has_the_mean_of_what_each_has_behind_those_before_it() -> None:
@@ -239,8 +273,8 @@ def test_the_budget_is_looked_at_between_batches(monkeypatch: pytest.MonkeyPatch
     scorer, now = batched(small_scorer("llava", ITEMS), 2), iter(range(100))
     monkeypatch.setattr("time.monotonic", lambda: float(next(now)))
     seen: list[int] = []
-    monkeypatch.setattr(scorer, "scores_of", lambda asked: seen.append(len(asked)) or [[0.0, -1.0], [-1.0, 0.0]])
-    monkeypatch.setattr(scorer, "scores", lambda *_: seen.append(1) or [-1.0, 0.0])
+    told = {2: [[0.0, -1.0], [-1.0, 0.0]], 1: [[-1.0, 0.0]]}  # both orders; the mirrored image
+    monkeypatch.setattr(scorer, "scores_of", lambda asked, **_: seen.append(len(asked)) or told[len(asked)])
     questions = [RelationQuestion("left of", LEFT, RIGHT)] * 3
     first, *others = AskedJudge(scorer).judge(IMAGE, questions, 2.5)
     assert first is not None
