@@ -72,14 +72,17 @@ class CandidateScorer:
         if not choices:
             raise InputError("candidates", "none", "one or more", "name each answer")
         inputs = self.inputs(rgb, question, choices)
-        answers = [self._tokens(choice, inputs["input_ids"].device) for choice in choices]
+        answers = [self.tokens(choice, inputs["input_ids"].device) for choice in choices]
         with torch.no_grad():
             first, cache = self._run(inputs)
             return [self._likelihood(first, cache, answer) for answer in answers]
 
     def inputs(self, rgb: Rgb, question: str, choices: Sequence[str]) -> dict[str, Any]:
         """What the processor makes of a question, on the model's device: up to where the answer starts."""
-        words = f"{question} Answer with one of: {', '.join(choices)}."
+        return self.asked(rgb, f"{question} Answer with one of: {', '.join(choices)}.")
+
+    def asked(self, rgb: Rgb, words: str) -> dict[str, Any]:
+        """The same of a question whose words are given whole, without candidates."""
         text = self.template.replace("{question}", words) if self.template else self._chat(words)
         given = self.processor(images=[Image.fromarray(rgb)], text=[text], return_tensors="pt")
         own = next(self.model.parameters())
@@ -127,7 +130,7 @@ class CandidateScorer:
         values = finite(type(self.model).__name__, logits.float())
         return float(values.log_softmax(-1).gather(1, answer[0][:, None]).mean())
 
-    def _tokens(self, choice: str, device: torch.device) -> Tensor:
+    def tokens(self, choice: str, device: torch.device) -> Tensor:
         """(1, M) of a candidate; raises InputError where there are none."""
         given = self.processor.tokenizer(self.lead + choice, add_special_tokens=False, return_tensors="pt")
         if not given["input_ids"].numel():

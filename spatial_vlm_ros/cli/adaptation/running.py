@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run of `spatial-vlm adapt`: frames, training, checkpoint, scores, card; each step goes on where it was left."""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import importlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros import __version__
+from spatial_vlm_ros.cli.adaptation.frames import collected, progress_bars
+from spatial_vlm_ros.cli.adaptation.request import AdaptRequest, begin, finished, put_in_place, write_told
+from spatial_vlm_ros.errors import DependencyError, InputError
+from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.perception.backends.devices import best_device
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from spatial_vlm_ros.vlm.adaptation.frame_store import StoredView
+    from spatial_vlm_ros.vlm.adaptation.loop import AdaptLimits, AdaptRun
+    from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
+
+Parts = Mapping[str, "tuple[StoredView, ...]"]
+_CHANGING = ("rate", "micro", "checkpointing")  # may differ between the parts of one run
+
+
+def run(request: AdaptRequest) -> dict[str, Any] | None:
+    """Do what is left of a run.
+
+    Returns:
+        What adaptation.json holds; None where the minutes were over first.
+
+    Raises:
+        SpatialVlmError: see docs/adapt.md, "Refused".
+    """
+    _need("torch", "transformers", "safetensors")
+    device = best_device(request.device)
+    settings = _settings(request)
+    identity = _identity(request, settings)
+    before = finished(request, identity)
+    if before is not None:
+        return before
+    _check_state(request, identity)
+    begin(request)
+    with progress_bars() as bars:
+        parts = collected(request, bars)
+        trained = (_encoder if settings.method == "cloc" else _model)(request, settings, identity, parts, device, bars)
+    if trained is None:
+        return None
+    told = {
+        "schema": 1,
+        "name": request.out.name,
+        "base": request.base.name,
+        "encoder": request.encoder.name if request.encoder else None,
+        "version": __version__,
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "settings": asdict(settings),
+        "data": {
+            "rendered": request.rendered,
+            "frames": sum(view.source != "rendered" for views in parts.values() for view in views),
+            "views": {name: len(views) for name, views in parts.items()},
+        },
+        **trained,
+        "identity": json.loads(json.dumps(identity)),
+    }
+    from spatial_vlm_ros.evaluation.adaptation_card import card_text
+
+    calibration = told.pop("calibration", None)
+    files = {"README.md": card_text(told)}
+    if calibration is not None:
+        files["calibration.json"] = json.dumps(calibration, indent=2) + "\n"
+    write_told(request.whole, told, files)
+    put_in_place(request)
+    return told
+
+
+def _settings(request: AdaptRequest) -> AdaptSettings:
+    """Checked as far as it can be before anything is loaded."""
+    from spatial_vlm_ros.perception.adapting.bases import base_kind
+    from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings, check_fits
+
+    settings = AdaptSettings(**request.training)
+    if settings.method == "lora":
+        _need("peft")
+    if settings.method != "cloc":
+        check_fits(settings, base_kind(request.base))
+    return settings
+
+
+def _need(*packages: str) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise DependencyError(package, install("adapt"))
+
+
+def _identity(request: AdaptRequest, settings: AdaptSettings) -> dict[str, Any]:
+    from spatial_vlm_ros.perception.adapting.bases import fingerprint
+
+    return {
+        "base": fingerprint(request.base),
+        "encoder": fingerprint(request.encoder) if request.encoder else "",
+        "data": request.data_told(),
+        "settings": {name: value for name, value in asdict(settings).items() if name not in _CHANGING},
+        "template": request.template,
+        "lead": request.lead,
+    }
+
+
+def _check_state(request: AdaptRequest, identity: Mapping[str, Any]) -> None:
+    """Refuse a state of other settings before anything of it is touched; note those of a new one."""
+    from spatial_vlm_ros.vlm.adaptation.loop import check_identity
+
+    place, wanted = request.work / "settings.json", json.dumps(identity, sort_keys=True)
+    if place.exists() and not request.force:
+        check_identity(place.read_text(encoding="utf-8"), wanted, request.work)
+        return
+    if request.work.exists() and any(request.work.iterdir()) and not place.exists():
+        repair = "remove it, or name another --out"
+        raise InputError("--out", f"{request.work}, which holds something else", "a new folder", repair)
+    begin(request)
+    place.write_text(wanted, encoding="utf-8")
+
+
+def _model(
+    request: AdaptRequest, settings: AdaptSettings, identity: Mapping[str, Any], parts: Parts, device: Any,
+    bars: Progress,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Train a vision-language model, write its checkpoint and score it as it will be loaded."""
+    from spatial_vlm_ros.perception.adapting.bases import load_base, load_encoder, training_dtype
+    from spatial_vlm_ros.perception.adapting.relation_lessons import RelationLessons
+    from spatial_vlm_ros.vlm.adaptation.lessons import LocationWords
+    from spatial_vlm_ros.vlm.adaptation.loop import AdaptRun
+    from spatial_vlm_ros.vlm.adaptation.preparing import NewEncoder, prepare
+    from spatial_vlm_ros.vlm.adaptation.saving import save_adapted, save_beside
+    from spatial_vlm_ros.vlm.adaptation.teaching import teacher
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
+
+    dtype = training_dtype(device)
+    model, processor = load_base(request.base, device, dtype)
+    encoder = None if request.encoder is None else NewEncoder(*load_encoder(request.encoder, device, dtype))
+    made = prepare(model, processor, request.base, settings, encoder)
+    scorer = CandidateScorer(made.model, made.processor, request.template, request.lead)
+    words = LocationWords.of(made.parts)
+    lessons = RelationLessons(parts["training"], settings.seed, settings.rates.places, words)
+    running = AdaptRun((made.first, made.second), settings, identity, request.work)
+    if not running.train(teacher(scorer, lessons, settings), _limits(request, running, bars)):
+        return None
+    report = _run_told(running, sum(value.numel() for value in made.trained.values()), device)
+    if settings.method == "pin":
+        save_beside(made, request.base, request.whole)
+    else:
+        save_adapted(made, request.whole, dtype)
+    del scorer, lessons, running, encoder, made, model, processor
+    gc.collect()
+    return {"run": report, **_scored(request, parts, bars)}
+
+
+def _encoder(
+    request: AdaptRequest, settings: AdaptSettings, identity: Mapping[str, Any], parts: Parts, device: Any,
+    bars: Progress,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Train a vision encoder by regions and captions, write its folder and score it."""
+    from spatial_vlm_ros.perception.adapting.bases import load_encoder_of
+    from spatial_vlm_ros.perception.adapting.region_lessons import region_teacher
+    from spatial_vlm_ros.perception.adapting.region_scores import region_scores
+    from spatial_vlm_ros.vlm.adaptation.loop import AdaptRun
+    from spatial_vlm_ros.vlm.adaptation.region_text import seeded_model
+
+    torch: Any = importlib.import_module("torch")
+    vision, images = load_encoder_of(request.base, request.encoder, device, torch.float32)
+    model = seeded_model(vision, images, settings.seed).to(device)
+    running = AdaptRun(model.groups(), settings, identity, request.work)
+    learn = region_teacher(model, images, parts["training"], settings)
+    if not running.train(learn, _limits(request, running, bars)):
+        return None
+    report = _run_told(running, sum(value.numel() for value in model.parameters()), device)
+    model.requires_grad_(False)
+    vision.save_pretrained(request.whole)
+    images.save_pretrained(request.whole)
+    return {"run": report, "scores": region_scores(model, images, parts["test"])}
+
+
+def _limits(request: AdaptRequest, running: AdaptRun, bars: Progress) -> AdaptLimits:
+    from spatial_vlm_ros.vlm.adaptation.loop import AdaptLimits, AdaptProgress
+
+    task = bars.add_task("training", total=running.settings.steps, completed=running.progress.step)
+
+    def told(done: AdaptProgress) -> None:
+        bars.update(task, completed=done.step, description=f"training  loss {done.losses[-1][1]:.4f}")
+
+    return AdaptLimits(request.minutes, request.every, told)
+
+
+def _run_told(running: AdaptRun, parameters: int, device: Any) -> dict[str, Any]:
+    done = running.progress
+    return {
+        "steps": done.step,
+        "seconds": round(done.seconds, 3),
+        "memory": done.memory,
+        "memory_of": "of the GPU" if device.type == "cuda" else "of the process",
+        "device": str(device),
+        "parameters": parameters,
+        "losses": done.losses,
+        "rates": done.rates,
+    }
+
+
+def _scored(request: AdaptRequest, parts: Parts, bars: Progress) -> dict[str, Any]:
+    """Scores and calibration of the checkpoint as it lies in its folder, remedies put on by their marks."""
+    from spatial_vlm_ros.evaluation import adaptation_scores as scoring
+    from spatial_vlm_ros.evaluation.judge_calibration import judge_json
+    from spatial_vlm_ros.perception.backends import scoring as checkpoints
+    from spatial_vlm_ros.perception.judging import AskedJudge
+    from spatial_vlm_ros.vlm.adaptation.lessons import located
+
+    scorer = checkpoints.load(
+        model=str(request.whole), device=request.device, template=request.template, lead=request.lead
+    )
+    judge = AskedJudge(scorer)
+
+    def shown(part: str, doing: str) -> Any:
+        return (view.load() for view in bars.track(parts[part], description=doing))
+
+    tally = scoring.tally_of(scoring.judged(shown("calibration", "calibrating"), judge))
+    measured = {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "frames": len(parts["calibration"]),
+        "failed": 0,
+        "left_out": {},
+        "no_opinion": dict(tally.none),
+    }
+    said = scoring.judged(shown("test", "scoring relations"), judge)
+    found = scoring.overlaps(shown("test", "scoring places"), lambda rgb, name: located(scorer, rgb, name))
+    scores = scoring.scores_of(len(parts["test"]), said, found)
+    return {"scores": scores.as_json(), "calibration": judge_json(request.out.name, tally, measured)}
