@@ -141,7 +141,9 @@ def prepare(
         made.lora = LoraAdapter(parts, settings.rank)
         made.first, made.second = made.lora.parameters(), named
     if settings.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Its name from transformers 5.23 on, and that of before.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
         parts.language.train()
     return made
 
