@@ -49,12 +49,13 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 @click.option("--template", default="", help="Prompt with {question} and the mark of the image, for processors without "
               "chat template, such as PaliGemma's.")  # fmt: skip
 @click.option("--lead", default="", help="Put before each answer, for tokenizers that need a space there.")
+@click.option("--compare", is_flag=True, help="Score BASE on the same held-out frames, too.")
 @click.option("--force", is_flag=True, help="Start anew; replaces what an earlier `adapt` wrote to OUT.")
 @json_option
 def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: int, views: int, encoder: Path | None,
           positions: str | None, norm: str, features: str, steps: int, batch: int, micro: int, rate: float | None,
           rank: int, seed: int, minutes: float, save_every: int, checkpointing: bool, device: str, template: str,
-          lead: str, force: bool, as_json: bool) -> None:  # fmt: skip
+          lead: str, compare: bool, force: bool, as_json: bool) -> None:  # fmt: skip
     """Train a vision-language model on relations and places of objects.
 
     BASE is the folder of a model of the class LLaVA (projector, lora, pin, cloc), PaliGemma (projector, lora, pin) or
@@ -76,7 +77,7 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
     from spatial_vlm_ros.cli.adaptation.running import run
 
     request = AdaptRequest(
-        base, out, data, rendered, views, encoder, template, lead, device, minutes, save_every, force,
+        base, out, data, rendered, views, encoder, template, lead, device, minutes, save_every, compare, force,
         {
             "method": method, "positions": positions, "norm": norm, "features": _layers(features),
             "new_encoder": encoder is not None, "steps": steps, "batch": batch, "seed": seed, "rank": rank,

@@ -47,6 +47,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"| version | spatial_vlm_ros {told['version']} |"
     yield ""
     yield from _regions(told["scores"]) if method == "cloc" else _relations(told["scores"])
+    if "base_scores" in told:
+        yield from ("## The base on the same views", "", *list(_tables(told["base_scores"])))
     yield from _uses(told)
 
 
@@ -55,6 +57,10 @@ def _relations(scores: Mapping[str, Any]) -> Iterator[str]:
     yield f"{scores['views']} views of groups that were neither learnt from nor calibrated on."
     yield "Each pair is asked as the judge asks: choices in both orders, sides in the mirrored image, too."
     yield ""
+    yield from _tables(scores)
+
+
+def _tables(scores: Mapping[str, Any]) -> Iterator[str]:
     yield from _RELATIONS
     for name, one in scores["relations"].items():
         yield _row(name, one)

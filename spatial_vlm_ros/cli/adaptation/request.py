@@ -32,6 +32,7 @@ class AdaptRequest:
         device: to compute on.
         minutes: of wall time.
         every: steps between two states.
+        compare: whether the base is scored, too.
         force: start anew.
         training: fields of `AdaptSettings`.
     """
@@ -47,6 +48,7 @@ class AdaptRequest:
     device: str
     minutes: float
     every: int
+    compare: bool
     force: bool
     training: Mapping[str, Any]
 

@@ -8,8 +8,9 @@ import gc
 import importlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros import __version__
@@ -22,9 +23,11 @@ from spatial_vlm_ros.perception.backends.devices import best_device
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from spatial_vlm_ros.types.labelled_view import LabelledView
     from spatial_vlm_ros.vlm.adaptation.frame_store import StoredView
     from spatial_vlm_ros.vlm.adaptation.loop import AdaptLimits, AdaptRun
     from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
+    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 Parts = Mapping[str, "tuple[StoredView, ...]"]
 _CHANGING = ("rate", "micro", "checkpointing")  # may differ between the parts of one run
@@ -213,21 +216,12 @@ def _run_told(running: AdaptRun, parameters: int, device: Any) -> dict[str, Any]
 
 def _scored(request: AdaptRequest, parts: Parts, bars: Progress) -> dict[str, Any]:
     """Scores and calibration of the checkpoint as it lies in its folder, remedies put on by their marks."""
-    from spatial_vlm_ros.evaluation import adaptation_scores as scoring
+    from spatial_vlm_ros.evaluation.adaptation_scores import judged, tally_of
     from spatial_vlm_ros.evaluation.judge_calibration import judge_json
-    from spatial_vlm_ros.perception.backends import scoring as checkpoints
     from spatial_vlm_ros.perception.judging import AskedJudge
-    from spatial_vlm_ros.vlm.adaptation.lessons import located
 
-    scorer = checkpoints.load(
-        model=str(request.whole), device=request.device, template=request.template, lead=request.lead
-    )
-    judge = AskedJudge(scorer)
-
-    def shown(part: str, doing: str) -> Any:
-        return (view.load() for view in bars.track(parts[part], description=doing))
-
-    tally = scoring.tally_of(scoring.judged(shown("calibration", "calibrating"), judge))
+    scorer = _loaded(request, request.whole)
+    tally = tally_of(judged(_shown(parts["calibration"], "calibrating", bars), AskedJudge(scorer)))
     measured = {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "frames": len(parts["calibration"]),
@@ -235,7 +229,31 @@ def _scored(request: AdaptRequest, parts: Parts, bars: Progress) -> dict[str, An
         "left_out": {},
         "no_opinion": dict(tally.none),
     }
-    said = scoring.judged(shown("test", "scoring relations"), judge)
-    found = scoring.overlaps(shown("test", "scoring places"), lambda rgb, name: located(scorer, rgb, name))
-    scores = scoring.scores_of(len(parts["test"]), said, found)
-    return {"scores": scores.as_json(), "calibration": judge_json(request.out.name, tally, measured)}
+    told = {"scores": _scores(scorer, parts, bars), "calibration": judge_json(request.out.name, tally, measured)}
+    if request.compare:
+        del scorer
+        gc.collect()
+        told["base_scores"] = _scores(_loaded(request, request.base), parts, bars)
+    return told
+
+
+def _loaded(request: AdaptRequest, folder: Path) -> CandidateScorer:
+    from spatial_vlm_ros.perception.backends import scoring
+
+    return scoring.load(model=str(folder), device=request.device, template=request.template, lead=request.lead)
+
+
+def _shown(views: tuple[StoredView, ...], doing: str, bars: Progress) -> Iterator[LabelledView]:
+    return (view.load() for view in bars.track(views, description=doing))
+
+
+def _scores(scorer: CandidateScorer, parts: Parts, bars: Progress) -> dict[str, Any]:
+    """Of the part that is scored on."""
+    from spatial_vlm_ros.evaluation.adaptation_scores import judged, overlaps, scores_of
+    from spatial_vlm_ros.perception.judging import AskedJudge
+    from spatial_vlm_ros.vlm.adaptation.lessons import located
+
+    said = judged(_shown(parts["test"], "scoring relations", bars), AskedJudge(scorer))
+    shown = _shown(parts["test"], "scoring places", bars)
+    found = overlaps(shown, lambda rgb, name: located(scorer, rgb, name))
+    return scores_of(len(parts["test"]), said, found).as_json()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,9 +113,14 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tupl
 
 
 def fingerprint(folder: Path) -> str:
-    """What tells one checkpoint from another without reading its weights: config.json, names and sizes of files."""
-    files = sorted((file.name, file.stat().st_size) for file in loading.weight_files(folder))
-    return json.dumps([loading.read_json(folder / "config.json", str(folder)), files], sort_keys=True)
+    """What tells one checkpoint from another without reading its weights: a hash of config.json and sizes of files.
+
+    Raises:
+        ModelError: no config.json, or an index of weights that cannot be used.
+    """
+    files = sorted((file.name, file.stat().st_size) for file in loading.weight_files(folder) if file.is_file())
+    told = json.dumps([loading.read_json(folder / "config.json", str(folder)), files], sort_keys=True)
+    return f"{folder.name} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def load_encoder_of(base: Path, encoder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -28,11 +28,14 @@ from tiny_bases import base_folder  # noqa: E402
 
 from spatial_vlm_ros.cli.adaptation import running  # noqa: E402
 from spatial_vlm_ros.cli.group import Group  # noqa: E402
+from spatial_vlm_ros.errors import InputError  # noqa: E402
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame  # noqa: E402
 from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations  # noqa: E402
 from spatial_vlm_ros.parameters import ResolverConfig  # noqa: E402
+from spatial_vlm_ros.perception import load_grounder  # noqa: E402
 from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
-from spatial_vlm_ros.perception.judging import AskedJudge  # noqa: E402
+from spatial_vlm_ros.perception.given_detections import GivenDetections  # noqa: E402
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of  # noqa: E402
 from spatial_vlm_ros.spatial.clause_judge import load_calibrations  # noqa: E402
 from spatial_vlm_ros.types.proportions import wilson  # noqa: E402
 from spatial_vlm_ros.vlm.adaptation.frame_store import split_groups  # noqa: E402
@@ -103,6 +106,37 @@ def test_the_calibration_is_of_frames_that_were_not_scored_on(bases: Path, adapt
     file = json.loads((adapted / "calibration.json").read_text())
     assert file["measured"]["no_opinion"] == dict(measured.none)
     assert not set(groups["calibration"]) & set(groups["test"])
+
+
+def finding() -> GivenDetections:
+    return GivenDetections([])
+
+
+def test_the_folder_judges_relations_beside_any_detector(bases: Path, adapted: Path) -> None:
+    options = {"grounder": "test_adapt_command:finding", "judge": str(adapted), "judge_options": "device=cpu"}
+    frame, seen = load_frame(bases / "frames" / "f0")
+    questions = [RelationQuestion(name, seen[0].box_xyxy, seen[1].box_xyxy) for name in CHOICES]
+    composed = judge_of(load_grounder("composed", options))
+    assert composed is not None
+    alone = AskedJudge(scoring.load(model=str(adapted), device="cpu"))
+    assert composed.judge(frame.rgb, questions, 60.0) == alone.judge(frame.rgb, questions, 60.0)
+    with pytest.raises(InputError, match="family"):
+        load_grounder("composed", {**options, "judge_options": "family=llava"})
+    with pytest.raises(InputError, match="judge_options"):
+        load_grounder("composed", {"grounder": "test_adapt_command:finding", "judge_options": "device=cpu"})
+
+
+def test_the_base_is_scored_on_the_same_frames(bases: Path, tmp_path: Path) -> None:
+    made = adapt(bases / "llava", tmp_path / "out", "--method", "pin", "--compare", data=bases / "frames", steps=1)
+    assert made.exit_code == 0, made.output
+    found, card = told(tmp_path / "out"), (tmp_path / "out" / "README.md").read_text()
+    _, _, behind = card.partition("## The base on the same views")
+    groups = split_groups([f"{number:06d}" for number in range(8)], 0)
+    scored = tally(bases / "llava", bases / "frames", [f"f{int(name)}" for name in groups["test"]])
+    for relation in RELATIONS:
+        one = found["base_scores"]["relations"][relation]
+        assert (one["right"]["n"], one["none"]) == (len(scored.said[relation]), scored.none[relation])
+        assert f"| {relation} | {one['right']['k']} / {one['right']['n']} |" in behind
 
 
 def test_a_finished_run_is_left_alone_others_are_refused_and_replaced_by_force(
