@@ -133,7 +133,7 @@ setup(
         "arm": ["pin>=4.0", "coal>=3.0", "ompl>=2.0", "daqp>=0.11", "example-robot-data>=4.3,<4.4"],
         # Detectors and vision-language models on board.
         "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.1", "jinja2>=3.1"],
-        # Training of vision-language models: peft for LoRA alone, mujoco for rendered frames.
+        # `spatial-vlm adapt`: peft for LoRA alone, mujoco for rendered frames.
         "adapt": [
             "torch>=2.5",
             "transformers>=5.0",
