@@ -20,6 +20,8 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 @click.option("--data", type=FOLDER, multiple=True, help="Folder of labelled frames with cases.jsonl; may be repeated.")
 @click.option("--rendered", type=click.IntRange(0), default=0, metavar="N", help="Worlds rendered by the simulator.")
 @click.option("--views", type=click.IntRange(1), default=4, show_default=True, help="Images of a rendered world.")
+@click.option("--scored", type=click.IntRange(1), default=100, show_default=True, help="Held-out images to score on, "
+              "and as many to calibrate on, at most.")  # fmt: skip
 @click.option("--encoder", type=FOLDER, help="Vision encoder in place of the base's: CLIP, SigLIP, SigLIP 2 of a fixed "
               "size, AIMv2, or what --method cloc wrote.")  # fmt: skip
 @click.option("--positions", help="Position scheme of the language model: 1d, axial, mrope-chunked, mrope-interleaved, "
@@ -52,10 +54,10 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 @click.option("--compare", is_flag=True, help="Score BASE on the same held-out frames, too.")
 @click.option("--force", is_flag=True, help="Start anew; replaces what an earlier `adapt` wrote to OUT.")
 @json_option
-def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: int, views: int, encoder: Path | None,
-          positions: str | None, norm: str, features: str, steps: int, batch: int, micro: int, rate: float | None,
-          rank: int, seed: int, minutes: float, save_every: int, checkpointing: bool, device: str, template: str,
-          lead: str, compare: bool, force: bool, as_json: bool) -> None:  # fmt: skip
+def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: int, views: int, scored: int,
+          encoder: Path | None, positions: str | None, norm: str, features: str, steps: int, batch: int, micro: int,
+          rate: float | None, rank: int, seed: int, minutes: float, save_every: int, checkpointing: bool, device: str,
+          template: str, lead: str, compare: bool, force: bool, as_json: bool) -> None:  # fmt: skip
     """Train a vision-language model on relations and places of objects.
 
     BASE is the folder of a model of the class LLaVA (projector, lora, pin, cloc), PaliGemma (projector, lora, pin) or
@@ -77,7 +79,7 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
     from spatial_vlm_ros.cli.adaptation.running import run
 
     request = AdaptRequest(
-        base, out, data, rendered, views, encoder, template, lead, device, minutes, save_every, compare, force,
+        base, out, data, rendered, scored, views, encoder, template, lead, device, minutes, save_every, compare, force,
         {
             "method": method, "positions": positions, "norm": norm, "features": _layers(features),
             "new_encoder": encoder is not None, "steps": steps, "batch": batch, "seed": seed, "rank": rank,

@@ -25,6 +25,7 @@ class AdaptRequest:
         out: folder that is written.
         data: folders of labelled frames.
         rendered: worlds that are rendered.
+        scored: views that are scored on, and as many that are calibrated on, at most.
         views: images of each.
         encoder: folder of an encoder in place of the base's.
         template: prompt, where the processor has no chat template.
@@ -41,6 +42,7 @@ class AdaptRequest:
     out: Path
     data: tuple[Path, ...]
     rendered: int
+    scored: int
     views: int
     encoder: Path | None
     template: str
@@ -67,6 +69,7 @@ class AdaptRequest:
         return {
             "folders": [str(folder) for folder in self.data],
             "rendered": self.rendered,
+            "scored": self.scored,
             "views": self.views,
             "seed": self.training["seed"],
         }

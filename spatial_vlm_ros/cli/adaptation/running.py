@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.adaptation.frames import collected, progress_bars
 from spatial_vlm_ros.cli.adaptation.request import AdaptRequest, begin, finished, put_in_place, write_told
-from spatial_vlm_ros.errors import DependencyError, InputError
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.devices import best_device
 
@@ -49,10 +49,11 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
     before = finished(request, identity)
     if before is not None:
         return before
-    _check_state(request, identity)
-    begin(request)
+    _begin(request, identity)
     with progress_bars() as bars:
-        parts = collected(request, bars)
+        parts = {**collected(request, bars)}
+        for name in ("calibration", "test"):
+            parts[name] = _few(parts[name], request.scored)
         trained = (_encoder if settings.method == "cloc" else _model)(request, settings, identity, parts, device, bars)
     if trained is None:
         return None
@@ -115,19 +116,27 @@ def _identity(request: AdaptRequest, settings: AdaptSettings) -> dict[str, Any]:
     }
 
 
-def _check_state(request: AdaptRequest, identity: Mapping[str, Any]) -> None:
+def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> None:
     """Refuse a state of other settings before anything of it is touched; note those of a new one."""
     from spatial_vlm_ros.vlm.adaptation.loop import check_identity
 
     place, wanted = request.work / "settings.json", json.dumps(identity, sort_keys=True)
-    if place.exists() and not request.force:
-        check_identity(place.read_text(encoding="utf-8"), wanted, request.work)
-        return
     if request.work.exists() and any(request.work.iterdir()) and not place.exists():
         repair = "remove it, or name another --out"
         raise InputError("--out", f"{request.work}, which holds something else", "a new folder", repair)
-    begin(request)
-    place.write_text(wanted, encoding="utf-8")
+    try:
+        if place.exists() and not request.force:
+            check_identity(place.read_text(encoding="utf-8"), wanted, request.work)
+        begin(request)
+        place.write_text(wanted, encoding="utf-8")
+    except OSError as error:
+        raise FileError(place, str(error), "choose a place that can be written") from error
+
+
+def _few(views: tuple[StoredView, ...], most: int) -> tuple[StoredView, ...]:
+    """So many views at most, from all over."""
+    chosen = sorted({number * len(views) // most for number in range(most)}) if len(views) > most else range(len(views))
+    return tuple(views[number] for number in chosen)
 
 
 def _model(

@@ -42,6 +42,8 @@ class LoraAdapter:
             reason = f"LoRA does not fit its language model: {error}"
             raise ModelError(type(parts.model).__name__, reason, "use --method projector") from error
         self._language = parts.language
+        for value in self.parameters().values():  # made in the number format of the weights
+            value.data = value.data.float()
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained, by name."""

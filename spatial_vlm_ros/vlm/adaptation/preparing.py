@@ -109,19 +109,31 @@ def prepare(
     check_fits(settings, parts.kind)
     _refuse_marked(settings, type(model).__name__, marks)
     carried = {name: load_learned(folder, name) for name in (norms.NAME, pin.NAME) if name in marks}
+    if encoder is not None or settings.features:
+        _reshape(model, processor, settings, encoder)
+        parts = parts_of(model)
     treat(model, RequestedRemedies(), folder, processor.tokenizer)
     made = PreparedModel(model, processor, parts, learned=dict(carried))
     if (folder / TABLE_FILE).is_file():
         made.table = LearnedPositions.load(folder)
-    if encoder is not None or settings.features:
-        _reshape(model, processor, settings, encoder)
-        made.parts = parts = parts_of(model)
     if parts.kind == "llava":
         show_whole_images(processor.image_processor, parts.vision.config)
     model.requires_grad_(False)
+    if settings.checkpointing:
+        # Its name from transformers 5.23 on, and that of before.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+        parts.language.train()
     if settings.method == "pin":
         _with_pin(made)
-        return made
+    else:
+        _with_remedies(made, settings)
+    return made
+
+
+def _with_remedies(made: PreparedModel, settings: AdaptSettings) -> None:
+    """Put on what is asked for; it, the projector and LoRA are trained."""
+    model, parts = made.model, made.parts
     fresh: dict[str, nn.Module] = {"projector": parts.projector.float()}
     if settings.features:
         with_norm = isinstance(getattr(parts.vision, "post_layernorm", None), nn.Module)
@@ -140,12 +152,6 @@ def prepare(
     if settings.method == "lora":
         made.lora = LoraAdapter(parts, settings.rank)
         made.first, made.second = made.lora.parameters(), named
-    if settings.checkpointing:
-        # Its name from transformers 5.23 on, and that of before.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
-        parts.language.train()
-    return made
 
 
 def _refuse_marked(settings: AdaptSettings, name: str, marks: Mapping[str, object]) -> None:

@@ -24,7 +24,7 @@ pytest.importorskip("peft")
 from frame_files import case, write_cases  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS  # noqa: E402
-from tiny_bases import base_folder  # noqa: E402
+from tiny_bases import base_folder, frames_folder  # noqa: E402
 
 from spatial_vlm_ros.cli.adaptation import running  # noqa: E402
 from spatial_vlm_ros.cli.group import Group  # noqa: E402
@@ -77,6 +77,7 @@ def test_the_numbers_of_the_card_are_those_of_the_evaluation(bases: Path, adapte
     scored = tally(adapted, bases / "frames", [f"f{int(name)}" for name in groups["test"]])
     found, card = told(adapted), (adapted / "README.md").read_text()
     assert found["data"]["views"] == {name: len(of) for name, of in groups.items()}
+    assert any(scored.said.values()) or any(scored.none.values())
     for relation in RELATIONS:
         said = scored.said[relation]
         right = wilson(sum((p > 0.5) is holds for p, holds in said), len(said))
@@ -158,6 +159,25 @@ def test_a_finished_run_is_left_alone_others_are_refused_and_replaced_by_force(
     assert forced.exit_code == 0, forced.output
     assert (out / "model.safetensors").read_bytes() != before
     assert told(out)["run"]["steps"] == 2
+
+
+def test_a_run_that_was_started_anew_can_be_interrupted_too(bases: Path, tmp_path: Path) -> None:
+    base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
+    assert adapt(base, out, "--method", "pin", "--minutes", 1e-9, data=frames).exit_code == 0
+    for seed in (1, 2):
+        anew = adapt(base, out, "--method", "pin", "--seed", seed, "--minutes", 1e-9, "--force", data=frames)
+        assert anew.exit_code == 0, anew.output
+    done = adapt(base, out, "--method", "pin", "--seed", 2, data=frames)
+    assert done.exit_code == 0, done.output
+    assert told(out)["settings"]["seed"] == 2
+
+
+def test_as_many_views_are_scored_as_was_asked_for(bases: Path, tmp_path: Path) -> None:
+    frames = frames_folder(tmp_path / "frames", 14)
+    done = adapt(bases / "llava", tmp_path / "out", "--method", "pin", "--scored", 1, data=frames, steps=1)
+    assert done.exit_code == 0, done.output
+    assert told(tmp_path / "out")["data"]["views"] == {"training": 10, "calibration": 1, "test": 1}
+    assert told(tmp_path / "out")["scores"]["views"] == 1
 
 
 def test_a_folder_of_something_else_is_never_replaced(bases: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
 from spatial_vlm_ros.perception.judging import QUESTION  # noqa: E402
 from spatial_vlm_ros.vlm.adaptation.lessons import LocationWords, located  # noqa: E402
 from spatial_vlm_ros.vlm.adaptation.loop import AdaptLimits, AdaptRun  # noqa: E402
-from spatial_vlm_ros.vlm.adaptation.preparing import PreparedModel, prepare  # noqa: E402
+from spatial_vlm_ros.vlm.adaptation.preparing import NewEncoder, PreparedModel, prepare  # noqa: E402
 from spatial_vlm_ros.vlm.adaptation.saving import save_adapted, save_beside  # noqa: E402
 from spatial_vlm_ros.vlm.adaptation.settings import METHODS, AdaptSettings, check_fits  # noqa: E402
 from spatial_vlm_ros.vlm.adaptation.teaching import learnt  # noqa: E402
@@ -163,7 +163,45 @@ def test_the_whole_image_is_shown_and_encoders_bring_their_own_preparation(bases
         assert float(pixels.max() - pixels.min()) > 1.0
 
 
-@pytest.mark.parametrize("name", ["norm", "lora"])
+def test_a_remedy_of_the_base_stays_where_the_encoder_is_exchanged(bases: Path, tmp_path: Path) -> None:
+    made, settings = prepared(bases, "norm", steps=2)
+    trained(made, settings, tmp_path)
+    first, second = tmp_path / "first", tmp_path / "second"
+    save_adapted(made, first, torch.float32)
+    encoder = NewEncoder(*load_encoder(bases / "aimv2", CPU, torch.float32))
+    again = AdaptSettings("projector", new_encoder=True, positions="learned-absolute", steps=3, rate=0.02)
+    made = prepare(*load_base(first, CPU, torch.float32), first, again, encoder)
+    trained(made, again, tmp_path / "again")
+    expected = scores(scorer_of(made))
+    save_adapted(made, second, torch.float32)
+    assert scores(scoring.load(model=str(second), device="cpu")) == pytest.approx(expected, abs=1e-5)
+    config = json.loads((second / "config.json").read_text())
+    assert sorted(config[FIELD]) == ["norm", "positions"]
+    del config[FIELD]["norm"]
+    (second / "config.json").write_text(json.dumps(config))
+    assert scores(scoring.load(model=str(second), device="cpu")) != pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["all", "pin"])
+def test_half_precision_weights_stay_as_they_are_and_the_rest_learns(bases: Path, tmp_path: Path, name: str) -> None:
+    base = bases / "llava"
+    encoder = NewEncoder(*load_encoder(bases / "siglip", CPU, torch.bfloat16)) if name == "all" else None
+    settings = AdaptSettings(**{**CASES[name], "steps": 10, "rate": 0.02})
+    made = prepare(*load_base(base, CPU, torch.bfloat16), base, settings, encoder)
+    assert {value.dtype for value in made.trained.values()} == {torch.float32}
+    before = made.parts.layers[0].mlp.up_proj.weight.clone()
+    assert before.dtype is torch.bfloat16
+    losses = trained(made, settings, tmp_path)
+    assert losses[-1] < 0.8 * losses[0]
+    assert torch.equal(made.parts.layers[0].mlp.up_proj.weight, before)
+    if name == "all":
+        save_adapted(made, tmp_path / "whole", torch.bfloat16)
+        assert json.loads((tmp_path / "whole" / "config.json").read_text())["dtype"] == "bfloat16"
+        loaded = scoring.load(model=str(tmp_path / "whole"), device="cpu", dtype="bfloat16")
+        assert np.isfinite(scores(loaded)).all()
+
+
+@pytest.mark.parametrize("name", ["norm", "lora", "pin"])
 def test_neither_the_rows_at_once_nor_checkpointing_change_the_gradient(bases: Path, name: str) -> None:
     found = []
     for micro, checkpointing in ((3, False), (1, False), (2, True)):
@@ -264,6 +302,13 @@ def test_folders_that_are_no_base_or_encoder_are_refused(bases: Path, tmp_path: 
     (bare / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match=r"preprocessor_config\.json"):
         load_encoder(bare, CPU, torch.float32)
+
+
+@pytest.mark.parametrize(("scheme", "said"), [("1d", "axes"), ("axial", "axes"), ("learned-absolute", "any size")])
+def test_schemes_that_take_axes_away_from_qwen_are_refused(tmp_path: Path, scheme: str, said: str) -> None:
+    base = base_folder(tmp_path, "qwen2_5_vl")
+    with pytest.raises(InputError, match=said):
+        prepare(*load_base(base, CPU, torch.float32), base, AdaptSettings("projector", positions=scheme))
 
 
 def test_layers_that_the_encoder_does_not_have_are_refused(bases: Path) -> None:
