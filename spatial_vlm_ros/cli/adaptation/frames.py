@@ -21,12 +21,23 @@ SIZE = (640, 480)
 RENDERED = "rendered"
 
 
-def collected(request: AdaptRequest, bars: Progress) -> dict[str, tuple[StoredView, ...]]:
-    """Render and read what is missing in the store; parts of the views, by name.
+def read_folders(request: AdaptRequest) -> None:
+    """Read the labelled folders into the store, each once.
 
     Raises:
         FileError: a folder cannot be read or written.
-        InputError: a folder without truth, or too few views.
+        InputError: a folder without truth.
+    """
+    for place, source in enumerate(request.data):
+        _read_folder(source, request.work / "frames", f"data_{place:03d}")
+
+
+def collected(request: AdaptRequest, bars: Progress) -> dict[str, tuple[StoredView, ...]]:
+    """Render what is missing in the store; parts of its views, by name, the held-out ones not more than are scored.
+
+    Raises:
+        FileError: the store cannot be read or written.
+        InputError: too few views.
         ModelError: MuJoCo is not installed.
     """
     folder = request.work / "frames"
@@ -36,9 +47,14 @@ def collected(request: AdaptRequest, bars: Progress) -> dict[str, tuple[StoredVi
 
         for number in bars.track(missing, description="rendering"):
             write_group(folder, RENDERED, f"{number:06d}", adaptation_views(number, request.views, SIZE))
-    for place, source in enumerate(request.data):
-        _read_folder(source, folder, f"data_{place:03d}")
-    return read_store(folder, int(request.training["seed"]))
+    parts = read_store(folder, int(request.training["seed"]))
+    return {name: views if name == "training" else _few(views, request.scored) for name, views in parts.items()}
+
+
+def _few(views: tuple[StoredView, ...], most: int) -> tuple[StoredView, ...]:
+    """So many views at most, from all over."""
+    chosen = sorted({number * len(views) // most for number in range(most)}) if len(views) > most else range(len(views))
+    return tuple(views[number] for number in chosen)
 
 
 def _read_folder(source: Path, folder: Path, name: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros import __version__
-from spatial_vlm_ros.cli.adaptation.frames import collected, progress_bars
+from spatial_vlm_ros.cli.adaptation.frames import collected, progress_bars, read_folders
 from spatial_vlm_ros.cli.adaptation.request import AdaptRequest, begin, finished, put_in_place, write_told
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
@@ -50,13 +50,12 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
     if before is not None:
         return before
     _begin(request, identity)
+    read_folders(request)
     with progress_bars() as bars:
-        parts = {**collected(request, bars)}
-        for name in ("calibration", "test"):
-            parts[name] = _few(parts[name], request.scored)
-        trained = (_encoder if settings.method == "cloc" else _model)(request, settings, identity, parts, device, bars)
-    if trained is None:
+        done = (_encoder if settings.method == "cloc" else _model)(request, settings, identity, device, bars)
+    if done is None:
         return None
+    parts, trained = done
     told = {
         "schema": 1,
         "name": request.out.name,
@@ -133,16 +132,9 @@ def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> None:
         raise FileError(place, str(error), "choose a place that can be written") from error
 
 
-def _few(views: tuple[StoredView, ...], most: int) -> tuple[StoredView, ...]:
-    """So many views at most, from all over."""
-    chosen = sorted({number * len(views) // most for number in range(most)}) if len(views) > most else range(len(views))
-    return tuple(views[number] for number in chosen)
-
-
 def _model(
-    request: AdaptRequest, settings: AdaptSettings, identity: Mapping[str, Any], parts: Parts, device: Any,
-    bars: Progress,
-) -> dict[str, Any] | None:  # fmt: skip
+    request: AdaptRequest, settings: AdaptSettings, identity: Mapping[str, Any], device: Any, bars: Progress
+) -> tuple[Parts, dict[str, Any]] | None:
     """Train a vision-language model, write its checkpoint and score it as it will be loaded."""
     from spatial_vlm_ros.perception.adapting.bases import load_base, load_encoder, training_dtype
     from spatial_vlm_ros.perception.adapting.relation_lessons import RelationLessons
@@ -158,7 +150,7 @@ def _model(
     encoder = None if request.encoder is None else NewEncoder(*load_encoder(request.encoder, device, dtype))
     made = prepare(model, processor, request.base, settings, encoder)
     scorer = CandidateScorer(made.model, made.processor, request.template, request.lead)
-    words = LocationWords.of(made.parts)
+    words, parts = LocationWords.of(made.parts), collected(request, bars)  # what cannot be is refused before rendering
     lessons = RelationLessons(parts["training"], settings.seed, settings.rates.places, words)
     running = AdaptRun((made.first, made.second), settings, identity, request.work)
     if not running.train(teacher(scorer, lessons, settings), _limits(request, running, bars)):
@@ -170,13 +162,12 @@ def _model(
         save_adapted(made, request.whole, dtype)
     del scorer, lessons, running, encoder, made, model, processor
     gc.collect()
-    return {"run": report, **_scored(request, parts, bars)}
+    return parts, {"run": report, **_scored(request, parts, bars)}
 
 
 def _encoder(
-    request: AdaptRequest, settings: AdaptSettings, identity: Mapping[str, Any], parts: Parts, device: Any,
-    bars: Progress,
-) -> dict[str, Any] | None:  # fmt: skip
+    request: AdaptRequest, settings: AdaptSettings, identity: Mapping[str, Any], device: Any, bars: Progress
+) -> tuple[Parts, dict[str, Any]] | None:
     """Train a vision encoder by regions and captions, write its folder and score it."""
     from spatial_vlm_ros.perception.adapting.bases import load_encoder_of
     from spatial_vlm_ros.perception.adapting.region_lessons import region_teacher
@@ -187,6 +178,7 @@ def _encoder(
     torch: Any = importlib.import_module("torch")
     vision, images = load_encoder_of(request.base, request.encoder, device, torch.float32)
     model = seeded_model(vision, images, settings.seed).to(device)
+    parts = collected(request, bars)
     running = AdaptRun(model.groups(), settings, identity, request.work)
     learn = region_teacher(model, images, parts["training"], settings)
     if not running.train(learn, _limits(request, running, bars)):
@@ -195,7 +187,7 @@ def _encoder(
     model.requires_grad_(False)
     vision.save_pretrained(request.whole)
     images.save_pretrained(request.whole)
-    return {"run": report, "scores": region_scores(model, images, parts["test"])}
+    return parts, {"run": report, "scores": region_scores(model, images, parts["test"])}
 
 
 def _limits(request: AdaptRequest, running: AdaptRun, bars: Progress) -> AdaptLimits:

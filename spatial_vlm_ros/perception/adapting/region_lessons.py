@@ -16,6 +16,7 @@ from spatial_vlm_ros.perception.adapting.relation_lessons import unique_objects
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.labelled_view import BoxXyxy, LabelledObject, LabelledView
 from spatial_vlm_ros.vlm.adaptation.frame_store import StoredView
+from spatial_vlm_ros.vlm.adaptation.lessons import with_article
 from spatial_vlm_ros.vlm.adaptation.region_text import REGIONS, CaptionedImage, RegionTextModel
 from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
 
@@ -68,7 +69,7 @@ def captioned(view: LabelledView, rng: np.random.Generator) -> CaptionedImage:
 
 def caption_of(obj: LabelledObject) -> str:
     """An object's name as the caption of its region, as in: a red cup."""
-    return f"{'an' if obj.name[:1].lower() in 'aeiou' else 'a'} {obj.name}"
+    return with_article(obj.name)
 
 
 def scaled(box: BoxXyxy, rgb: Rgb) -> BoxXyxy:

@@ -66,7 +66,8 @@ class LocationWords:
 
     def question(self, name: str) -> str:
         """Where an object of this name is."""
-        return f"In the image is a {name}. Where is it? Answer with [x1,y1,x2,y2], numbers from 0 to {self.side}."
+        asked = f"In the image is {with_article(name)}. Where is it?"
+        return f"{asked} Answer with [x1,y1,x2,y2], numbers from 0 to {self.side}."
 
     def words(self, box: BoxXyxy, width: int, height: int) -> str:
         """A box of an image as text; no side of it is shorter than a step."""
@@ -88,6 +89,11 @@ class LocationWords:
         if not (x0 < x1 and y0 < y1):
             return None
         return x0 * width, y0 * height, x1 * width, y1 * height
+
+
+def with_article(name: str) -> str:
+    """A name as a phrase, as in: an orange cup."""
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tuple[dict[str, Tensor], Tensor]:

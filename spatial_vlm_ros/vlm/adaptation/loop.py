@@ -109,7 +109,7 @@ class AdaptRun:
             Whether the run is finished.
 
         Raises:
-            ModelError: a loss or a gradient is no number; the weights before that step are kept.
+            ModelError: a loss or a gradient is no number, or memory ran out; the weights before that step are kept.
             FileError: the state cannot be written.
         """
         end, done, since = time.monotonic() + 60.0 * limits.minutes, self.progress, list[float]()
@@ -133,7 +133,12 @@ class AdaptRun:
         for group, highest in zip(self._optimizer.param_groups, self._highest, strict=True):
             group["lr"] = highest * self.settings.factor(step)
         self._optimizer.zero_grad(set_to_none=True)
-        loss = learn(step)
+        try:
+            loss = learn(step)
+        except torch.OutOfMemoryError as error:
+            self.save()
+            reason = f"the GPU's memory ran out at step {step + 1}; the weights of step {step} are kept"
+            raise ModelError("training", reason, "run the command again with --checkpointing --micro 1") from error
         norm = float(nn.utils.clip_grad_norm_(self._named.values(), CLIPPED)) if math.isfinite(loss) else loss
         if not math.isfinite(loss) or not math.isfinite(norm):
             self.save()

@@ -118,6 +118,7 @@ def prepare(
         made.table = LearnedPositions.load(folder)
     if parts.kind == "llava":
         show_whole_images(processor.image_processor, parts.vision.config)
+        _count_tokens(processor, parts.vision.config)
     model.requires_grad_(False)
     if settings.checkpointing:
         # Its name from transformers 5.23 on, and that of before.
@@ -184,10 +185,14 @@ def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: NewEn
     if encoder is not None:
         model.model.vision_tower = encoder.vision.to(device=like.device, dtype=like.dtype).eval()
         processor.image_processor = encoder.images
-        processor.patch_size = int(encoder.vision.config.patch_size)
-        processor.vision_feature_select_strategy = select_strategy(encoder.vision.config)
-        processor.num_additional_image_tokens = int(processor.vision_feature_select_strategy == "default")
     model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(like.device)
+
+
+def _count_tokens(processor: Any, vision: Any) -> None:
+    """Tell the processor of a LLaVA model how many tokens an image has; old checkpoints leave it out."""
+    processor.patch_size = int(vision.patch_size)
+    processor.vision_feature_select_strategy = select_strategy(vision)
+    processor.num_additional_image_tokens = int(processor.vision_feature_select_strategy == "default")
 
 
 def _with_pin(made: PreparedModel) -> None:

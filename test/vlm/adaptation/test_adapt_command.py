@@ -147,7 +147,7 @@ def test_a_finished_run_is_left_alone_others_are_refused_and_replaced_by_force(
     assert adapt(base, out, "--method", "projector", data=frames, steps=1).exit_code == 0
     before = (out / "model.safetensors").read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(running, "collected", None)  # nothing is read or trained
+        patched.setattr(running, "read_folders", None)  # nothing is read or trained
         again = adapt(base, out, "--method", "projector", "--json", data=frames, steps=1)
     assert again.exit_code == 0
     assert json.loads(again.output.splitlines()[-1])["run"]["steps"] == 1

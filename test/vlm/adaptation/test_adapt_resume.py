@@ -126,6 +126,22 @@ def test_a_loss_that_is_no_number_stops_and_the_last_good_weights_go_on_with_a_l
     assert run.progress.rates == [(0, 0.02), (3, 0.001)]
 
 
+def test_memory_that_runs_out_keeps_the_weights_and_says_what_needs_less(bases: Path, tmp_path: Path) -> None:
+    made, settings = prepared(bases, "norm", steps=4)
+    scorer = scorer_of(made)
+
+    def learn(step: int) -> float:
+        if step == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return learnt(scorer, LESSONS[:1], 1)
+
+    run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
+    with pytest.raises(ModelError, match=r"step 2 are kept.*--checkpointing --micro 1"):
+        run.train(learn, AdaptLimits())
+    made, settings = prepared(bases, "norm", steps=4, checkpointing=True)
+    assert AdaptRun((made.first, made.second), settings, {}, tmp_path).progress.step == 2
+
+
 def test_a_gradient_that_is_no_number_changes_no_weight(bases: Path, tmp_path: Path) -> None:
     made, settings = prepared(bases, "norm")
     run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
