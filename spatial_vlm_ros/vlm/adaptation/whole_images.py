@@ -10,3 +10,5 @@ def show_whole_images(images: Any, vision: Any) -> None:
     """Let an image processor squash the whole image into the encoder's square, where it would cut the sides off."""
     side = int(vision.image_size)
     images.do_resize, images.size, images.do_center_crop = True, {"height": side, "width": side}, False
+    if getattr(images, "do_pad", None):
+        images.do_pad = False

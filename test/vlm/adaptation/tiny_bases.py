@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 from frame_files import case, write_cases, write_frame
 from small_scorers import small_scorer
+from small_vlms import TEXT
 from transformers import (
     Aimv2VisionModel,
+    CLIPVisionConfig,
     CLIPVisionModel,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     SiglipVisionModel,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -47,6 +52,32 @@ def base_folder(folder: Path, kind: str = "llava", seed: int = 0) -> Path:
     """A model with its processor."""
     scorer = small_scorer(kind, question_items(), seed)
     scorer.model.save_pretrained(folder)
+    scorer.processor.save_pretrained(folder)
+    return folder
+
+
+def seeing_folder(folder: Path) -> Path:
+    """A LLaVA model of half a million random weights whose encoder tells 64 patches and their places apart."""
+    import torch
+
+    scorer = small_scorer("llava", question_items())
+    old = scorer.model.config
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=96, patch_size=12
+    )
+    sizes = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256, "num_hidden_layers": 3}
+    text = LlamaConfig(**{**TEXT, **sizes, "vocab_size": old.text_config.vocab_size, "initializer_range": 0.08})
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_id=old.image_token_id, vision_feature_layer=-1
+    )
+    model = LlavaForConditionalGeneration(config)
+    with torch.no_grad():
+        model.model.vision_tower.embeddings.position_embedding.weight.normal_(0, 0.5)
+        model.model.vision_tower.embeddings.patch_embedding.weight.normal_(0, 0.1)
+    model.save_pretrained(folder)
+    scorer.processor.patch_size = 12
+    scorer.processor.image_processor = CLIPImageProcessorPil(size={"height": 96, "width": 96}, do_center_crop=False)
     scorer.processor.save_pretrained(folder)
     return folder
 
