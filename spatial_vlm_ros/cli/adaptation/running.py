@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros import __version__
-from spatial_vlm_ros.cli.adaptation.frames import collected, progress_bars, read_folders
+from spatial_vlm_ros.cli.adaptation.frames import RENDERED, collected, progress_bars, read_folders
 from spatial_vlm_ros.cli.adaptation.request import AdaptRequest, begin, finished, put_in_place, write_told
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
@@ -56,6 +56,7 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
     if done is None:
         return None
     parts, trained = done
+    frames = sum(view.source != RENDERED for views in parts.values() for view in views)
     told = {
         "schema": 1,
         "name": request.out.name,
@@ -63,10 +64,11 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
         "encoder": request.encoder.name if request.encoder else None,
         "version": __version__,
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "domain": "unknown" if frames else "simulated",
         "settings": asdict(settings),
         "data": {
             "rendered": request.rendered,
-            "frames": sum(view.source != "rendered" for views in parts.values() for view in views),
+            "frames": frames,
             "views": {name: len(views) for name, views in parts.items()},
         },
         **trained,

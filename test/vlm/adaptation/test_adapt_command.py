@@ -28,12 +28,13 @@ from tiny_bases import base_folder, frames_folder  # noqa: E402
 
 from spatial_vlm_ros.cli.adaptation import running  # noqa: E402
 from spatial_vlm_ros.cli.group import Group  # noqa: E402
-from spatial_vlm_ros.errors import InputError  # noqa: E402
+from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame  # noqa: E402
 from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations  # noqa: E402
 from spatial_vlm_ros.parameters import ResolverConfig  # noqa: E402
 from spatial_vlm_ros.perception import load_grounder  # noqa: E402
 from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
+from spatial_vlm_ros.perception.domain import domain_of  # noqa: E402
 from spatial_vlm_ros.perception.given_detections import GivenDetections  # noqa: E402
 from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of  # noqa: E402
 from spatial_vlm_ros.spatial.clause_judge import load_calibrations  # noqa: E402
@@ -121,10 +122,23 @@ def test_the_folder_judges_relations_beside_any_detector(bases: Path, adapted: P
     assert composed is not None
     alone = AskedJudge(scoring.load(model=str(adapted), device="cpu"))
     assert composed.judge(frame.rgb, questions, 60.0) == alone.judge(frame.rgb, questions, 60.0)
+    assert domain_of(composed) == "unknown"
     with pytest.raises(InputError, match="family"):
         load_grounder("composed", {**options, "judge_options": "family=llava"})
     with pytest.raises(InputError, match="judge_options"):
         load_grounder("composed", {"grounder": "test_adapt_command:finding", "judge_options": "device=cpu"})
+
+
+def test_a_judge_of_rendered_frames_alone_is_for_simulated_images(adapted: Path, tmp_path: Path) -> None:
+    rendered = shutil.copytree(adapted, tmp_path / "rendered")
+    options = {"grounder": "test_adapt_command:finding", "judge": str(rendered), "judge_options": "device=cpu"}
+    for domain in ("simulated", "nowhere"):
+        (rendered / "adaptation.json").write_text(json.dumps({**told(adapted), "domain": domain}))
+        if domain == "simulated":
+            assert domain_of(load_grounder("composed", options)) == "simulated"
+            continue
+        with pytest.raises(ModelError, match="nowhere"):
+            load_grounder("composed", options)
 
 
 def test_the_base_is_scored_on_the_same_frames(bases: Path, tmp_path: Path) -> None:
@@ -294,6 +308,7 @@ def test_rendered_worlds_need_no_frames(bases: Path, tmp_path: Path) -> None:
         one["right"]["n"] + one["none"] for one in (usual, counter)
     )
     assert "Real images" in card
+    assert found["domain"] == "simulated"
 
 
 # ------------------------------------------------------------------------------------------------ refusals
