@@ -51,11 +51,13 @@ class RelationScore:
 
     Args:
         right: of those with an opinion.
+        held: right, of those with an opinion for which the relation holds: a model that always denies has none.
         none: pairs without one.
         positive: pairs for which the relation holds, those without an opinion included.
     """
 
     right: Share
+    held: Share
     none: int
     positive: int
 
@@ -172,4 +174,7 @@ def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -
 def _score(said: Sequence[JudgedLabel]) -> RelationScore:
     told = [one for one in said if one.p is not None]
     right = wilson(sum(one.right for one in told), len(told))
-    return RelationScore(right, len(said) - len(told), sum(one.holds for one in said))
+    held = [one for one in told if one.holds]
+    return RelationScore(
+        right, wilson(sum(one.right for one in held), len(held)), len(said) - len(told), sum(one.holds for one in said)
+    )

@@ -84,6 +84,8 @@ def test_the_numbers_of_the_card_are_those_of_the_evaluation(bases: Path, adapte
         right = wilson(sum((p > 0.5) is holds for p, holds in said), len(said))
         one = found["scores"]["relations"][relation]
         assert one["right"] == {"k": right.k, "n": right.n, "share": right.share, "low": right.low, "high": right.high}
+        held = [p > 0.5 for p, holds in said if holds]
+        assert (one["held"]["k"], one["held"]["n"]) == (sum(held), len(held))
         assert one["none"] == scored.none[relation]
         assert one["right"]["n"] + one["none"] == 2  # one frame: a cup for which it holds, and the other one
         assert re.search(rf"\| {relation} \| {right.k} / {right.n} \|.*\| 1 / 2 \| {one['none']} \|", card)
