@@ -8,7 +8,7 @@ from typing import Any
 
 _GIB = 2**30
 _RELATIONS = (
-    "| relation | right, of those with an opinion | 95 % (Wilson) | those where it holds | holds, of all | no opinion |",
+    "| relation | right, of those with an opinion | 95 % (Wilson) | where it holds | holds, of all | no opinion |",
     "|---|---|---|---|---|---|",
 )
 
