@@ -119,10 +119,14 @@ class AdaptSettings:
 
     @property
     def highest(self) -> tuple[float, float]:
-        """Highest learning rates of the first and second group; a stated rate scales both."""
+        """Highest learning rates of the first and second group; a stated rate scales both.
+
+        A projector that begins anew beside LoRA has the rate of a projector: it is not to be adjusted, but learnt.
+        """
         own = self.rates
+        anew = self.method == "lora" and (self.new_encoder or bool(self.features))
         scale = 1.0 if self.rate is None else self.rate / own.rate
-        return own.rate * scale, own.second * scale
+        return own.rate * scale, (METHODS["projector"].rate if anew else own.second) * scale
 
     def factor(self, step: int) -> float:
         """By which the highest rate is multiplied at a step, counted from 0."""

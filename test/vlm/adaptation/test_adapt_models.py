@@ -275,6 +275,9 @@ def test_rates_rise_and_fall_as_published() -> None:
     assert settings.factor(999) < 1e-5
     assert AdaptSettings("pin", steps=10).factor(9) == 1.0
     assert AdaptSettings("lora", rate=1e-4).highest == pytest.approx((1e-4, 1e-5))
+    assert (
+        AdaptSettings("lora", new_encoder=True).highest == AdaptSettings("lora", features=(1,)).highest == (2e-4, 1e-3)
+    )
     assert METHODS["cloc"].decay == 0.2
 
 
