@@ -133,6 +133,16 @@ setup(
         "arm": ["pin>=4.0", "coal>=3.0", "ompl>=2.0", "daqp>=0.11", "example-robot-data>=4.3,<4.4"],
         # Detectors and vision-language models on board.
         "vlm": ["torch>=2.5", "transformers>=5.0", "safetensors>=0.4", "pillow>=9.1", "jinja2>=3.1"],
+        # `spatial-vlm adapt`: peft for LoRA alone, mujoco for rendered frames.
+        "adapt": [
+            "torch>=2.5",
+            "transformers>=5.0",
+            "safetensors>=0.4",
+            "pillow>=9.1",
+            "jinja2>=3.1",
+            "peft>=0.19",
+            "mujoco>=3.4",
+        ],
         # The compact model: onnxruntime to run it, the rest to train it.
         "compact": ["onnxruntime>=1.18"],
         # Detectors as ONNX: to run them, and to make them.
@@ -167,6 +177,7 @@ setup(
             "onnx>=1.17",
             "onnxscript>=0.5",
             "accelerate>=1.0",
+            "peft>=0.19",
             "fastapi>=0.100",
             "uvicorn>=0.30",
             "openai>=2.0",

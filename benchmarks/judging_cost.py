@@ -24,7 +24,8 @@ import numpy as np
 from benchmarks.harness import Claim, alternate, finish, table
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.relation_judge import load
-from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, AskedJudge, RelationJudge, RelationQuestion, judge_of
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationJudge, RelationQuestion, judge_of
+from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Rgb
 

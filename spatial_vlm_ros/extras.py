@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
+        "adapt": "torch transformers safetensors pillow jinja2 peft mujoco",
         "arm": 'pin coal ompl daqp "example-robot-data<4.4"',
         "export": "torch transformers safetensors onnxruntime onnx onnxscript tokenizers pillow",
         "onnx": "onnxruntime tokenizers pillow",

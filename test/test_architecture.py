@@ -61,7 +61,7 @@ ONLY_AT_EDGES = {
     "open3d": {"output"},
 }
 NEVER_IN_CORE = {"torch", "transformers", "safetensors", "tokenizers", "onnx", "onnxruntime", "PIL", "scipy"}
-WITH_MODELS = ("vlm/", "perception/backends/", "perception/model_export/", "cli/train.py")
+WITH_MODELS = ("vlm/", "perception/backends/", "perception/adapting/", "perception/model_export/", "cli/train.py")
 """Where models are: modules that nothing imports until a backend is loaded or a model is trained."""
 NEVER = {"pickle", "dill", "marshal", "shelve"}
 

@@ -14,7 +14,8 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases
 from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations, labelled_pairs
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.perception.judging import Box, RelationQuestion
+from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Rgb

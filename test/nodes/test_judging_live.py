@@ -18,7 +18,8 @@ from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
 
 from spatial_vlm_ros.perception.backends.relation_judge import NAME
 from spatial_vlm_ros.perception.backends.shipped import shipped_model
-from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, AskedJudge, RelationQuestion
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion
+from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 

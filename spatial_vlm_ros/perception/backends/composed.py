@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backend "composed": one backend finds the objects, SAM 2 gives masks, another is asked for the whole phrase.
+"""Backend "composed": one backend finds the objects, SAM 2 gives masks, others are asked for phrases and relations.
 
-The three are chosen independently; what is left out is left to the first.
+The four are chosen independently; what is left out is left to the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.backends.loading import read_json
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.judging import AskedJudge, RelationJudge, RelationQuestion
 from spatial_vlm_ros.perception.referring import Referrer
 from spatial_vlm_ros.perception.replies import NamedObject
-from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain, NounPhrase, Rgb
 
 NAME = "composed"
 
+_JUDGE_OPTIONS = ("device", "dtype", "template", "lead")
 # what answers questions about relations: see perception.judging.judge_of
 _QUESTIONS = ("judge", "scorer", "answer", "box_text")
 
@@ -54,6 +58,33 @@ class ComposedGrounder:
         return getattr(first, name)
 
 
+class JudgedGrounder:
+    """A grounder, and another model that is asked about relations. Whatever else the grounder can do, this can do.
+
+    Args:
+        grounder: that finds the objects.
+        judge: that is asked about relations.
+        domain: of the judge; where it is "simulated", real images are refused, whatever the grounder is for.
+    """
+
+    def __init__(self, grounder: Grounder, judge: RelationJudge, domain: ModelDomain = "unknown") -> None:
+        self.grounder, self.judging = grounder, judge
+        self.domain = domain if domain == "simulated" else domain_of(grounder)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """As the grounder; see Grounder.ground."""
+        return self.grounder.ground(rgb, phrases)
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        """As the judge; see RelationJudge.judge."""
+        return self.judging.judge(rgb, questions, budget_s)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("grounder", "judging"):  # not yet made
+            raise AttributeError(name)
+        return getattr(self.grounder, name)
+
+
 def load(
     *,
     grounder: str,
@@ -62,6 +93,8 @@ def load(
     masks_options: str = "",
     second_opinion: str = "",
     second_opinion_options: str = "",
+    judge: str = "",
+    judge_options: str = "",
 ) -> Grounder:
     """Load the backends.
 
@@ -72,6 +105,9 @@ def load(
         masks_options: of SAM 2: model=… and the settings of onboard.RuntimeSettings.
         second_opinion: name of the backend that is asked for the whole phrase; "" = the grounder, where it can be.
         second_opinion_options: of that backend.
+        judge: folder of a model that is asked about relations, of a class in vlm/parts.py, such as `spatial-vlm adapt`
+            writes; "" = the grounder or the second opinion, where they can be.
+        judge_options: of `scoring.load`: device=… dtype=… template=… lead=….
 
     Raises:
         InputError: options without the backend that they are of, or a second opinion that cannot be asked for.
@@ -80,6 +116,7 @@ def load(
     for name, backend, given in (
         ("masks_options", masks, masks_options),
         ("second_opinion_options", second_opinion, second_opinion_options),
+        ("judge_options", judge, judge_options),
     ):
         if given and not backend:
             kind = name.removesuffix("_options")
@@ -90,6 +127,8 @@ def load(
 
         chosen = parse_options(masks_options)
         found = with_masks(found, masks, chosen.pop("model", ""), **chosen)
+    if judge:
+        found = JudgedGrounder(found, _judge(judge, judge_options), _learnt_from(Path(judge).expanduser()))
     if not second_opinion:
         return found
     asked = load_grounder(second_opinion, parse_options(second_opinion_options))
@@ -98,3 +137,30 @@ def load(
         repair = "name server, vlm, qwen-vl or florence-2"
         raise InputError("option second_opinion", repr(second_opinion), expected, repair)
     return ComposedGrounder(found, asked)  # type: ignore[arg-type]
+
+
+def _learnt_from(folder: Path) -> ModelDomain:
+    """What a model that `spatial-vlm adapt` wrote learnt from; unknown of others.
+
+    Raises:
+        ModelError: its adaptation.json cannot be read.
+    """
+    path = folder / "adaptation.json"
+    if not path.is_file():
+        return "unknown"
+    domain = read_json(path, folder.name).get("domain", "unknown")
+    if domain not in MODEL_DOMAINS:
+        repair = f"name one of {', '.join(MODEL_DOMAINS)}, or adapt the model again"
+        raise ModelError(folder.name, f"{path} names the domain {domain!r}", repair)
+    return cast(ModelDomain, domain)
+
+
+def _judge(folder: str, options: str) -> RelationJudge:
+    """A model that is asked about relations; raises as `scoring.load`, and InputError for options that it has not."""
+    from spatial_vlm_ros.perception.backends import scoring
+
+    given = parse_options(options)
+    unknown = [name for name in given if name not in _JUDGE_OPTIONS]
+    if unknown:
+        raise InputError("judge_options", ", ".join(unknown), ", ".join(_JUDGE_OPTIONS), "correct the names")
+    return AskedJudge(scoring.load(model=folder, **given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.perception.backends import devices, loading
@@ -47,7 +48,19 @@ def load(
     place = devices.best_device(device)
     number_format = devices.best_dtype(place, dtype, language=True)
     weights = loading.pretrained("AutoModelForImageTextToText", model, model=model, device=place, dtype=number_format)
-    cls = without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"
-    processor = loading.processor(model, model=model, cls=cls)
+    processor = loading.processor(model, model=model, cls=processor_class(kind, model))
     treat(weights, RequestedRemedies(), folder, processor.tokenizer)
     return CandidateScorer(weights, processor, template, lead)
+
+
+def processor_class(kind: str, model: str) -> str | type[Any]:
+    """What loads the processor of a class of models.
+
+    Args:
+        kind: `model_type`, a key of ARCHITECTURES.
+        model: its name, for messages.
+
+    Raises:
+        DependencyError, ModelError: as `loading.transformers_class`.
+    """
+    return without_videos(loading.transformers_class(_QWEN[kind], model=model)) if kind in _QWEN else "AutoProcessor"

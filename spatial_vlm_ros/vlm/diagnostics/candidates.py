@@ -102,7 +102,7 @@ class CandidateScorer:
         for rows in self._batches(prepared, [frozenset(choices) for _, _, choices in asked]):
             together = {name: torch.cat([prepared[row][name] for row in rows]) for name in prepared[rows[0]]}
             device = together["input_ids"].device
-            answers = {choice: self._tokens(choice, device) for choice in dict.fromkeys(asked[rows[0]][2])}
+            answers = {choice: self.tokens(choice, device) for choice in dict.fromkeys(asked[rows[0]][2])}
             told = self._told(together, answers, continuations(answers) if among else None)
             if told is None:
                 self.batch = 1
@@ -139,7 +139,10 @@ class CandidateScorer:
 
     def inputs(self, rgb: Rgb, question: str, choices: Sequence[str]) -> dict[str, Any]:
         """What the processor makes of a question, on the model's device: up to where the answer starts."""
-        words = f"{question} Answer with one of: {', '.join(choices)}."
+        return self.asked(rgb, f"{question} Answer with one of: {', '.join(choices)}.")
+
+    def asked(self, rgb: Rgb, words: str) -> dict[str, Any]:
+        """The same of a question whose words are given whole, without candidates."""
         text = self.template.replace("{question}", words) if self.template else self._chat(words)
         image = Image.fromarray(padded(rgb) if self._square else rgb)
         given = self.processor(images=[image], text=[text])
@@ -209,7 +212,7 @@ class CandidateScorer:
         possible = torch.stack([values[:, place, list(tokens)].logsumexp(-1) for place, tokens in enumerate(among)], 1)
         return [float(total) for total in (own - possible).sum(dim=1)]
 
-    def _tokens(self, choice: str, device: torch.device) -> Tensor:
+    def tokens(self, choice: str, device: torch.device) -> Tensor:
         """(1, M) of a candidate; raises InputError where there are none."""
         given = self.processor.tokenizer(self.lead + choice, add_special_tokens=False, return_tensors="pt")
         if not given["input_ids"].numel():

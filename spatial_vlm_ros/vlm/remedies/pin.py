@@ -26,7 +26,8 @@ from spatial_vlm_ros.vlm.remedies.marking import check_trained
 BASE, TABLE_WIDTH, HIDDEN = 10_000.0, 64, (512, 768)
 NAME = "pin"
 """Mark of a checkpoint that was trained with a PIN: {"patches": N}."""
-_WITH_PATCHES = ("llava", "paligemma")  # whose projector takes (B, N, d) in the order of reading
+WITH_PATCHES = ("llava", "paligemma")
+"""Classes whose projector takes (B, N, d) in the order of reading."""
 
 
 def sinusoids(patches: int, width: int = TABLE_WIDTH, base: float = BASE) -> Tensor:
@@ -93,9 +94,9 @@ def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
         InputError: a PIN of another number of patches or size than the encoder's.
         ModelError: a model of another class, or one that is not marked as trained with a PIN.
     """
-    if parts.kind not in _WITH_PATCHES:
+    if parts.kind not in WITH_PATCHES:
         reason = "its projector takes merged patches of pictures of any size, a PIN a fixed number in reading order"
-        raise ModelError(parts.kind, reason, f"use a model of {', '.join(_WITH_PATCHES)}")
+        raise ModelError(parts.kind, reason, f"use a model of {', '.join(WITH_PATCHES)}")
     vision = parts.vision.config
     patches, size = int(vision.image_size // vision.patch_size) ** 2, int(vision.hidden_size)
     if (len(pin.table), pin.size) != (patches, size):

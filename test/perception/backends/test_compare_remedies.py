@@ -16,7 +16,8 @@ from tiny_vlms import Lesson
 from spatial_vlm_ros.evaluation.compared_models import load_model, models_of
 from spatial_vlm_ros.evaluation.relation_comparison import ComparisonPlan, compare_sentence
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, RelationQuestion
+from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
+from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 FRAME, SEEN = chicks_and_cup_frame()

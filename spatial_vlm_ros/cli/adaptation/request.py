@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `spatial-vlm adapt` was asked for, and the folders that it works in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import FileError, InputError
+
+TOLD = "adaptation.json"
+"""In OUT: settings, data and scores; what tells that a folder is one of `adapt`."""
+
+
+@dataclass(frozen=True)
+class AdaptRequest:
+    """Options of the command.
+
+    Args:
+        base: folder of the model.
+        out: folder that is written.
+        data: folders of labelled frames.
+        rendered: worlds that are rendered.
+        scored: views that are scored on, and as many that are calibrated on, at most.
+        views: images of each.
+        encoder: folder of an encoder in place of the base's.
+        template: prompt, where the processor has no chat template.
+        lead: put before each answer.
+        device: to compute on.
+        minutes: of wall time.
+        every: steps between two states.
+        compare: whether the base is scored, too.
+        force: start anew.
+        training: fields of `AdaptSettings`.
+    """
+
+    base: Path
+    out: Path
+    data: tuple[Path, ...]
+    rendered: int
+    scored: int
+    views: int
+    encoder: Path | None
+    template: str
+    lead: str
+    device: str
+    minutes: float
+    every: int
+    compare: bool
+    force: bool
+    training: Mapping[str, Any]
+
+    @property
+    def work(self) -> Path:
+        """Folder of frames, state and what is being written, beside OUT."""
+        return self.out.parent / f"{self.out.name}.adapting"
+
+    @property
+    def whole(self) -> Path:
+        """What becomes OUT."""
+        return self.work / "whole"
+
+    def data_told(self) -> dict[str, Any]:
+        """What is learnt from, as JSON has it."""
+        return {
+            "folders": [str(folder) for folder in self.data],
+            "rendered": self.rendered,
+            "scored": self.scored,
+            "views": self.views,
+            "seed": self.training["seed"],
+        }
+
+
+def finished(request: AdaptRequest, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier run with the same settings wrote to OUT; None where there is nothing, or it is to be replaced.
+
+    Raises:
+        InputError: OUT holds something else, or a model of other settings.
+        FileError: adaptation.json in OUT is damaged.
+    """
+    out = request.out
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not (out / TOLD).is_file():
+        repair = "name a folder that does not exist yet; --force replaces only what an earlier `adapt` wrote"
+        raise InputError("--out", f"{out}, which holds something else", "a new folder", repair)
+    if request.force:
+        return None
+    try:
+        told: dict[str, Any] = json.loads((out / TOLD).read_text(encoding="utf-8"))
+        same = told["identity"] == json.loads(json.dumps(identity))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(out / TOLD, f"{type(error).__name__}: {error}", "replace the folder with --force") from error
+    if not same:
+        got = f"{out}, a model adapted with other settings"
+        raise InputError("--out", got, "a new folder", "name another one, or replace it with --force")
+    return told
+
+
+def begin(request: AdaptRequest) -> None:
+    """Make the folder that is worked in; with --force what an earlier run left there is removed.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    try:
+        if request.force and request.work.exists():
+            shutil.rmtree(request.work)
+        request.work.mkdir(parents=True, exist_ok=True)
+        if request.whole.exists():  # of a run that was killed while it wrote
+            shutil.rmtree(request.whole)
+    except OSError as error:
+        raise FileError(request.work, str(error), "choose a place that can be written") from error
+
+
+def put_in_place(request: AdaptRequest) -> None:
+    """Make what was written OUT, by renaming, and remove the folder that was worked in.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    try:
+        if request.out.exists():
+            request.out.rename(request.work / "before")
+        request.whole.rename(request.out)
+        shutil.rmtree(request.work)
+    except OSError as error:
+        raise FileError(request.out, str(error), "choose a place that can be written") from error
+
+
+def write_told(folder: Path, told: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    """Write adaptation.json and further texts into a folder.
+
+    Raises:
+        FileError: they cannot be written.
+    """
+    try:
+        for name, text in {**files, TOLD: json.dumps(told, indent=1, allow_nan=False) + "\n"}.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(folder, str(error), "choose a place that can be written") from error

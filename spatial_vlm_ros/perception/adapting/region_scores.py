@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often an encoder that learnt regions finds the caption of a region, and the box of a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from spatial_vlm_ros.perception.adapting.region_lessons import caption_of, pixels_of, scaled
+from spatial_vlm_ros.perception.adapting.relation_lessons import unique_objects
+from spatial_vlm_ros.types.proportions import wilson
+from spatial_vlm_ros.vlm.adaptation.frame_store import StoredView
+from spatial_vlm_ros.vlm.adaptation.region_text import RegionTextModel
+
+_RIGHT = 0.5
+
+
+def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredView]) -> dict[str, Any]:
+    """Scores on views that were not learnt from; objects whose name another one has are left out.
+
+    Args:
+        model: trained.
+        images: image processor of its encoder.
+        views: held out.
+
+    Returns:
+        views; captions and boxes as shares with intervals; chance of the first; mean overlap of the second, or None.
+    """
+    right, chance, found = list[bool](), list[float](), list[float]()
+    device = next(model.parameters()).device
+    for stored in views:
+        view = stored.load()
+        named = unique_objects(view.objects)
+        if not named:
+            continue
+        boxes = [scaled(obj.box_xyxy, view.rgb) for obj in named]
+        fits, places = model.asked(pixels_of(images, [view.rgb], device), boxes, [caption_of(obj) for obj in named])
+        right += [int(best) == row for row, best in enumerate(fits.argmax(dim=1).tolist())]
+        chance += [1.0 / len(named)] * len(named)
+        found += [_overlap(place, box) for place, box in zip(places.tolist(), boxes, strict=True)]
+    return {
+        "views": len(views),
+        "captions": asdict(wilson(sum(right), len(right))),
+        "chance": sum(chance) / len(chance) if chance else 0.0,
+        "boxes": asdict(wilson(sum(value >= _RIGHT for value in found), len(found))),
+        "overlap": sum(found) / len(found) if found else 0.0,
+    }
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    wide = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    high = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    areas = sum(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (one, other))
+    return wide * high / (areas - wide * high) if areas > wide * high else 0.0

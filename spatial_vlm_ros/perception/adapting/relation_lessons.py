@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions of `judging.AskedJudge` with their right answers, and where objects are: what a model is trained on.
+
+Which question a step asks depends on the numbers of the step and of the row alone. Needs torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.perception.judging import CHOICES
+from spatial_vlm_ros.perception.relation_marks import QUESTION, marked, mirror
+from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, RelationLabel
+from spatial_vlm_ros.vlm.adaptation.frame_store import StoredView
+from spatial_vlm_ros.vlm.adaptation.lessons import AdaptLesson, LocationWords
+
+BESIDE = "beside"
+"""Of two objects of which none is on, under or inside the other one: an answer, and no relation that is asked for."""
+_OPPOSITE = {"left": "right", "right": "left"}
+
+
+class RelationLessons:
+    """The lessons of a run.
+
+    Relations are drawn first, so that each is asked about as often; then a pair for which it holds. Choices come in
+    both orders, and sides in the mirrored image, too, as the judge asks.
+
+    Args:
+        views: that are learnt from.
+        seed: of the run.
+        places: share of lessons that ask where an object is.
+        words: how places are written.
+
+    Raises:
+        InputError: nothing of what is asked for is in the views.
+    """
+
+    def __init__(self, views: Sequence[StoredView], seed: int, places: float, words: LocationWords) -> None:
+        self._views, self._seed, self._places, self._words = views, seed, places, words
+        groups: dict[str, list[tuple[int, RelationLabel]]] = {}
+        for number, view in enumerate(views):
+            for label in view.relations:
+                if label.holds and (label.relation in CHOICES or label.relation == BESIDE):
+                    groups.setdefault(label.relation, []).append((number, label))
+        self._relations = [groups[name] for name in sorted(groups)]
+        self._named = [(number, obj) for number, view in enumerate(views) for obj in unique_objects(view.objects)]
+        if (places < 1.0 and not self._relations) or (places > 0.0 and not self._named):
+            got = f"{len(self._named)} objects of a name of their own, {len(self._relations)} relations that hold"
+            repair = "give more labelled frames, or --rendered"
+            raise InputError("views to learn from", f"{len(views)} with {got}", "some of both", repair)
+
+    def __call__(self, step: int, row: int) -> AdaptLesson:
+        """The lesson of a row of a step."""
+        rng = np.random.default_rng((self._seed, step, row, 31))
+        if rng.random() < self._places:
+            number, obj = self._named[int(rng.integers(len(self._named)))]
+            return location_lesson(self._views[number].load(), obj, self._words)
+        group = self._relations[int(rng.integers(len(self._relations)))]
+        number, label = group[int(rng.integers(len(group)))]
+        return relation_lesson(self._views[number].load(), label, *(bool(rng.random() < 0.5) for _ in range(2)))
+
+
+def relation_lesson(view: LabelledView, label: RelationLabel, swapped: bool, mirrored: bool) -> AdaptLesson:
+    """A question about a pair of which a relation holds.
+
+    Args:
+        view: the image.
+        label: of the pair.
+        swapped: whether the choices come in the other order.
+        mirrored: whether left and right change places, in the image and in the answer; only where they are the choices.
+    """
+    choices, answer = CHOICES["on"][0], BESIDE
+    if label.relation != BESIDE:
+        choices, answer = CHOICES[label.relation]
+    image, target, anchor = view.rgb, label.target, label.anchor
+    if mirrored and answer in _OPPOSITE:
+        image, target, anchor = mirror(image, target, anchor)
+        answer = _OPPOSITE[answer]
+    return AdaptLesson(marked(image, target, anchor), QUESTION, choices[::-1] if swapped else choices, answer)
+
+
+def location_lesson(view: LabelledView, obj: LabelledObject, words: LocationWords) -> AdaptLesson:
+    """Where an object is."""
+    height, width = view.rgb.shape[:2]
+    return AdaptLesson(view.rgb, words.question(obj.name), (), words.words(obj.box_xyxy, width, height))
+
+
+def unique_objects(objects: Sequence[LabelledObject]) -> tuple[LabelledObject, ...]:
+    """Those whose name no other object of the image has."""
+    counts = Counter(obj.name for obj in objects)
+    return tuple(obj for obj in objects if counts[obj.name] == 1)

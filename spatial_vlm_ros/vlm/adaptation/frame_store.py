@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled views on the disk: one PNG a view, one JSON file a group, which is written last. Images are read one by one.
+
+DIR/<source>/<group>.json        [{"name", "objects": [...], "relations": [...]}, ...]
+DIR/<source>/<name>.png          (H, W, 3) uint8
+
+The views of a group (of one world, of one frame) are all learnt from, all calibrated on, or all scored on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, RelationLabel
+
+PARTS = ("training", "calibration", "test")
+HELD_OUT = 0.15
+"""Share of the groups of a source that are calibrated on, and as many that are scored on; one of each at least."""
+_REPAIR = "start anew with --force"
+
+
+def group_path(folder: Path, source: str, group: str) -> Path:
+    """The JSON file of a group: what tells that it is whole."""
+    return folder / source / f"{group}.json"
+
+
+def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledView]) -> None:
+    """Write the views of a group; they may be none.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    path, told = group_path(folder, source, group), []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for view in views:
+            done, data = cv2.imencode(".png", cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR))
+            if not done:
+                raise OSError(f"no PNG can be made of {view.rgb.shape}")
+            (path.parent / f"{_file_name(view.name)}.png").write_bytes(data.tobytes())
+            objects, relations = ([asdict(one) for one in some] for some in (view.objects, view.relations))
+            told.append({"name": view.name, "objects": objects, "relations": relations})
+        part = path.with_suffix(".tmp")
+        part.write_text(json.dumps(told), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise FileError(path, str(error), "choose a folder with room that can be written") from error
+
+
+@dataclass(frozen=True)
+class StoredView:
+    """A view whose image is still on the disk.
+
+    Args:
+        source: where it is from.
+        group: of views that stay together.
+        name: of the view.
+        path: of its image.
+        objects: what is seen.
+        relations: what is known of pairs.
+    """
+
+    source: str
+    group: str
+    name: str
+    path: Path
+    objects: tuple[LabelledObject, ...]
+    relations: tuple[RelationLabel, ...]
+
+    def load(self) -> LabelledView:
+        """With its image.
+
+        Raises:
+            FileError: the image is missing or damaged.
+        """
+        try:
+            bgr = cv2.imdecode(np.frombuffer(self.path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, cv2.error) as error:
+            raise FileError(self.path, str(error), _REPAIR) from error
+        if bgr is None:
+            raise FileError(self.path, "is not a whole image", _REPAIR)
+        rgb = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
+        return LabelledView(self.name, rgb, self.objects, self.relations)
+
+
+def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
+    """What is learnt from, calibrated on and scored on, by part.
+
+    Args:
+        folder: of `write_group`.
+        seed: which groups are held out depends on it and on their names alone.
+
+    Raises:
+        FileError: a file is damaged.
+        InputError: too few groups to hold some out.
+    """
+    parts: dict[str, list[StoredView]] = {part: [] for part in PARTS}
+    for source in sorted(path for path in folder.iterdir() if path.is_dir()):
+        groups = {path.stem: _read(path, source.name) for path in sorted(source.glob("*.json"))}
+        for part, names in split_groups([name for name, views in groups.items() if views], seed).items():
+            parts[part] += [view for name in names for view in groups[name]]
+    empty = [part for part in PARTS if not any(view.relations for view in parts[part])]
+    if empty:
+        got = ", ".join(f"{len(parts[part])} views for {part}" for part in PARTS)
+        repair = "give a folder with labelled frames of at least 3 scenes, or --rendered 3 or more"
+        raise InputError("--data, --rendered", got, "views with relations in each of the three parts", repair)
+    return {part: tuple(views) for part, views in parts.items()}
+
+
+def split_groups(names: Sequence[str], seed: int) -> Mapping[str, list[str]]:
+    """Part → its groups; with fewer than three groups all are learnt from."""
+    drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
+    held = max(1, round(HELD_OUT * len(drawn))) if len(drawn) > 2 else 0
+    return {"test": drawn[:held], "calibration": drawn[held : 2 * held], "training": drawn[2 * held :]}
+
+
+def _read(path: Path, source: str) -> list[StoredView]:
+    try:
+        return [_stored(path, source, one) for one in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+
+
+def _stored(path: Path, source: str, told: Mapping[str, Any]) -> StoredView:
+    objects = tuple(
+        LabelledObject(str(o["label"]), tuple(map(str, o["attributes"])), _box(o["box_xyxy"])) for o in told["objects"]
+    )
+    relations = tuple(
+        RelationLabel(str(r["relation"]), _box(r["target"]), _box(r["anchor"]), bool(r["holds"]))
+        for r in told["relations"]
+    )
+    image = path.parent / f"{_file_name(told['name'])}.png"
+    return StoredView(source, path.stem, str(told["name"]), image, objects, relations)
+
+
+def _box(values: Sequence[float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(v) for v in values)
+    return x0, y0, x1, y1
+
+
+def _file_name(name: str) -> str:
+    """A name that is a file's: frames may lie in folders of folders."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    return kept if kept == name else f"{kept}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

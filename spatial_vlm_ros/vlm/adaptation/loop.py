@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training loop that can be killed at any time: what a step learns depends on its number alone.
+
+The state is one file of safetensors (weights that are trained, state of the optimiser, step), written beside the last
+one and then put in its place. A run that goes on from it gives the same weights as one that was never interrupted, on
+the same machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
+from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
+
+STATE = "state.safetensors"
+CLIPPED = 1.0
+"""Largest norm of a gradient."""
+_REPAIR = "start anew with --force"
+
+
+@dataclass
+class AdaptProgress:
+    """How far a run is.
+
+    Args:
+        step: steps done.
+        seconds: of all steps.
+        memory: most bytes in use: of the GPU where there is one, else of the process.
+        losses: mean loss of each stretch between two states: (last step, loss).
+        rates: (step from which it holds, highest rate); more than one where it was changed on the way.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    memory: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    rates: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptLimits:
+    """What may differ between the parts of one run.
+
+    Args:
+        minutes: of wall time for this part.
+        every: steps between two states.
+        told: called with what is done after each state that is kept.
+    """
+
+    minutes: float = math.inf
+    every: int = 100
+    told: Callable[[AdaptProgress], None] = lambda _: None
+
+
+class AdaptRun:
+    """One training run.
+
+    Args:
+        groups: what is trained at the first and at the second rate, by name.
+        settings: of the run.
+        identity: what has to be the same for a run to go on, as JSON has it.
+        folder: for its state; where one is there, the run goes on from it.
+
+    Raises:
+        InputError: the state is of other settings.
+        FileError: the state is damaged.
+    """
+
+    def __init__(
+        self,
+        groups: tuple[Mapping[str, nn.Parameter], Mapping[str, nn.Parameter]],
+        settings: AdaptSettings,
+        identity: Mapping[str, Any],
+        folder: Path,
+    ) -> None:
+        self.settings, self._place, self._identity = settings, folder / STATE, json.dumps(identity, sort_keys=True)
+        self._named = {name: value for group in groups for name, value in group.items()}
+        rates = settings.rates
+        given = [{"params": list(group.values()), "lr": 0.0} for group in groups if group]
+        self._highest = [rate for group, rate in zip(groups, settings.highest, strict=True) if group]
+        kind = torch.optim.AdamW if rates.decay else torch.optim.Adam
+        self._optimizer = kind(given, betas=rates.betas, weight_decay=rates.decay)
+        self.progress = self._load()
+        if not self.progress.rates or self.progress.rates[-1][1] != settings.highest[0]:
+            self.progress.rates.append((self.progress.step, settings.highest[0]))
+
+    def train(self, learn: Callable[[int], float], limits: AdaptLimits) -> bool:
+        """Train until the steps or the minutes are used up.
+
+        Args:
+            learn: number of a step → its loss, with gradients computed.
+            limits: of this part.
+
+        Returns:
+            Whether the run is finished.
+
+        Raises:
+            ModelError: a loss or a gradient is no number, or memory ran out; the weights before that step are kept.
+            FileError: the state cannot be written.
+        """
+        end, done, since = time.monotonic() + 60.0 * limits.minutes, self.progress, list[float]()
+        while done.step < self.settings.steps and time.monotonic() < end:
+            started = time.monotonic()
+            since.append(self._one_step(learn))
+            done.step, done.seconds = done.step + 1, done.seconds + time.monotonic() - started
+            if done.step % limits.every == 0 or done.step == self.settings.steps:
+                done.losses.append((done.step, sum(since) / len(since)))
+                since = []
+                self.save()
+                limits.told(done)
+        if since:
+            done.losses.append((done.step, sum(since) / len(since)))
+            self.save()
+            limits.told(done)
+        return done.step >= self.settings.steps
+
+    def _one_step(self, learn: Callable[[int], float]) -> float:
+        step = self.progress.step
+        for group, highest in zip(self._optimizer.param_groups, self._highest, strict=True):
+            group["lr"] = highest * self.settings.factor(step)
+        self._optimizer.zero_grad(set_to_none=True)
+        try:
+            loss = learn(step)
+        except torch.OutOfMemoryError as error:
+            self.save()
+            reason = f"the GPU's memory ran out at step {step + 1}; the weights of step {step} are kept"
+            raise ModelError("training", reason, "run the command again with --checkpointing --micro 1") from error
+        norm = float(nn.utils.clip_grad_norm_(self._named.values(), CLIPPED)) if math.isfinite(loss) else loss
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            self.save()
+            reason = f"loss {loss}, gradient {norm} at step {step + 1}; the weights of step {step} are kept"
+            raise ModelError("training", reason, "run the command again with a lower --rate, or on another --device")
+        self._optimizer.step()
+        return loss
+
+    def save(self) -> None:
+        """Keep the state.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        self.progress.memory = max(self.progress.memory, memory_used())
+        tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self._named.items()}
+        for number, state in self._optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).cpu().contiguous()
+        new = self._place.with_suffix(".new")
+        try:
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, new, {"identity": self._identity, "progress": json.dumps(asdict(self.progress))})
+            new.replace(self._place)
+        except (OSError, SafetensorError) as error:
+            raise FileError(self._place, str(error), "choose a folder with room that can be written") from error
+
+    def _load(self) -> AdaptProgress:
+        if not self._place.exists():
+            return AdaptProgress()
+        tensors, noted = _tensors_of(self._place)
+        check_identity(noted.get("identity", ""), self._identity, self._place.parent)
+        try:
+            self._put(tensors)
+            told = json.loads(noted["progress"])
+            told |= {name: [(int(step), float(value)) for step, value in told[name]] for name in ("losses", "rates")}
+            return AdaptProgress(**told)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise FileError(self._place, str(error).splitlines()[0], _REPAIR) from error
+
+    def _put(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self._named.items():
+                value.copy_(tensors[f"model.{name}"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, kept in tensors.items():
+            first, _, rest = name.partition(".")
+            if first == "optimizer":
+                number, what = rest.split(".", 1)
+                state.setdefault(int(number), {})[what] = kept
+        self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
+
+
+def check_identity(found: str, wanted: str, place: Path) -> None:
+    """Raise InputError that names what differs between the settings of a state and those of the command."""
+    if found == wanted:
+        return
+    try:
+        before, now = json.loads(found), json.loads(wanted)
+        names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        differs = ", ".join(f"{name} {before.get(name)!r} there, {now.get(name)!r} here" for name in names)
+    except (ValueError, AttributeError):
+        differs = "settings that cannot be read"
+    repair = "give the same options to go on, or --force to start anew"
+    raise InputError(str(place), f"a run of other settings: {differs}", "one of the same", repair)
+
+
+def memory_used() -> int:
+    """Most bytes in use so far: of the GPU where torch has used one, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else 1024 * peak)
+
+
+def _tensors_of(place: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(place, "pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, dict(opened.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise FileError(place, str(error), _REPAIR) from error

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An adapted model as a folder: a plain checkpoint of transformers with its remedies' marks, and what they learnt."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.vlm.adaptation.preparing import PreparedModel
+from spatial_vlm_ros.vlm.remedies.learned import save_learned
+from spatial_vlm_ros.vlm.remedies.marking import FIELD, trained_with
+
+_LEFT = ("README.md", "adaptation.json", "calibration.json", "config.json")
+"""Files of a base that are not its weights, tokenizer or processor, or are written anew."""
+
+
+def save_adapted(made: PreparedModel, folder: Path, dtype: torch.dtype) -> None:
+    """Write model, processor and remedies; LoRA is merged first.
+
+    Args:
+        made: after training.
+        folder: new, or empty.
+        dtype: of the weights, that of the base.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    made.finish()
+    made.model.to(dtype)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made.model.save_pretrained(folder)
+        made.processor.save_pretrained(folder)
+    except OSError as error:
+        raise FileError(folder, str(error), "choose a place with room that can be written") from error
+    _save_remedies(made, folder)
+
+
+def save_beside(made: PreparedModel, base: Path, folder: Path) -> None:
+    """Copy the base byte for byte and write the remedies beside it: only the marks in config.json are added.
+
+    Args:
+        made: after training; of its base nothing has changed.
+        base: folder of the base.
+        folder: new, or empty.
+
+    Raises:
+        FileError: the base cannot be read, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in base.iterdir():
+            if file.is_file() and file.name not in _LEFT:
+                shutil.copyfile(file, folder / file.name)
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        config[FIELD] = dict(trained_with(made.model))
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        made.processor.save_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise FileError(folder, str(error), "choose a place with room that can be written") from error
+    _save_remedies(made, folder)
+
+
+def _save_remedies(made: PreparedModel, folder: Path) -> None:
+    tensors = made.tensors()
+    if tensors:
+        save_learned(folder, tensors)
+    if made.table is not None:
+        made.table.save(folder)

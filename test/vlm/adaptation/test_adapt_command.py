@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm adapt` from frames to a folder that is loaded, scored and calibrated; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+from frame_files import case, write_cases  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from small_scorers import PALIGEMMA, PALIGEMMA_WARNS  # noqa: E402
+from tiny_bases import base_folder, frames_folder  # noqa: E402
+
+from spatial_vlm_ros.cli.adaptation import running  # noqa: E402
+from spatial_vlm_ros.cli.group import Group  # noqa: E402
+from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
+from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame  # noqa: E402
+from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, ask_relations  # noqa: E402
+from spatial_vlm_ros.parameters import ResolverConfig  # noqa: E402
+from spatial_vlm_ros.perception import load_grounder  # noqa: E402
+from spatial_vlm_ros.perception.backends import scoring  # noqa: E402
+from spatial_vlm_ros.perception.domain import domain_of  # noqa: E402
+from spatial_vlm_ros.perception.given_detections import GivenDetections  # noqa: E402
+from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of  # noqa: E402
+from spatial_vlm_ros.spatial.clause_judge import load_calibrations  # noqa: E402
+from spatial_vlm_ros.types.proportions import wilson  # noqa: E402
+from spatial_vlm_ros.vlm.adaptation.frame_store import split_groups  # noqa: E402
+from spatial_vlm_ros.vlm.parts import parts_of  # noqa: E402
+
+RELATIONS = ("left of", "right of")
+
+
+def adapt(base: Path, out: Path, *words: object, data: Path | None = None, steps: int = 4) -> Result:
+    given = ["adapt", base, "--out", out, "--batch", 2, "--steps", steps, "--device", "cpu", "--save-every", 1, *words]
+    given += ["--data", data] if data else []
+    return CliRunner().invoke(Group(verbs=("adapt",)), [str(word) for word in given], catch_exceptions=False)
+
+
+def told(out: Path) -> dict[str, Any]:
+    return dict(json.loads((out / "adaptation.json").read_text()))
+
+
+def tally(model: Path, frames: Path, names: list[str]) -> JudgeTally:
+    """What the model of a folder says of the cases of some frames, asked as `calibrate --judge` does."""
+    found, cases = JudgeTally(), [one for one in load_cases(frames) if one.frame in names]
+    judge = AskedJudge(scoring.load(model=str(model), device="cpu"))
+    ask_relations(frames, cases, judge, ResolverConfig(), found, 1e9)
+    return found
+
+
+@pytest.fixture(scope="module")
+def adapted(bases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with another encoder, positions, norm and layers, long enough trained to have opinions."""
+    out = tmp_path_factory.mktemp("adapted") / "model"
+    words = ("--method", "lora", "--norm", "published", "--positions", "axial", "--features", "1,3", "--rate", 0.01)
+    made = adapt(bases / "llava", out, "--encoder", bases / "siglip", *words, data=bases / "frames", steps=12)
+    assert made.exit_code == 0, made.output
+    return out
+
+
+def test_the_numbers_of_the_card_are_those_of_the_evaluation(bases: Path, adapted: Path) -> None:
+    groups = split_groups([f"{number:06d}" for number in range(8)], 0)
+    scored = tally(adapted, bases / "frames", [f"f{int(name)}" for name in groups["test"]])
+    found, card = told(adapted), (adapted / "README.md").read_text()
+    assert found["data"]["views"] == {name: len(of) for name, of in groups.items()}
+    assert any(scored.said.values()) or any(scored.none.values())
+    for relation in RELATIONS:
+        said = scored.said[relation]
+        right = wilson(sum((p > 0.5) is holds for p, holds in said), len(said))
+        one = found["scores"]["relations"][relation]
+        assert one["right"] == {"k": right.k, "n": right.n, "share": right.share, "low": right.low, "high": right.high}
+        held = [p > 0.5 for p, holds in said if holds]
+        assert (one["held"]["k"], one["held"]["n"]) == (sum(held), len(held))
+        assert one["none"] == scored.none[relation]
+        assert one["right"]["n"] + one["none"] == 2  # one frame: a cup for which it holds, and the other one
+        assert re.search(rf"\| {relation} \| {right.k} / {right.n} \|.*\| 1 / 2 \| {one['none']} \|", card)
+    run = found["run"]
+    assert f"| steps | {run['steps']} |" in card
+    assert f"| trained | {run['parameters']:,} parameters |" in card
+    assert f"{run['losses'][0][1]:.4f} at first, {run['losses'][-1][1]:.4f} in the end" in card
+    assert run["losses"][-1][1] < run["losses"][0][1]
+    assert "| base | llava |" in card
+    assert "| encoder | siglip |" in card
+    assert "Not for" in card
+    assert "Real images" not in card  # it was scored on labelled frames
+    assert not (adapted.parent / "model.adapting").exists()
+
+
+def test_the_calibration_is_of_frames_that_were_not_scored_on(bases: Path, adapted: Path) -> None:
+    groups = split_groups([f"{number:06d}" for number in range(8)], 0)
+    measured = tally(adapted, bases / "frames", [f"f{int(name)}" for name in groups["calibration"]])
+    loaded = load_calibrations(adapted / "calibration.json")
+    assert loaded.model == "model"
+    assert loaded.by_relation == measured.calibrations()
+    file = json.loads((adapted / "calibration.json").read_text())
+    assert file["measured"]["no_opinion"] == dict(measured.none)
+    assert not set(groups["calibration"]) & set(groups["test"])
+
+
+def finding() -> GivenDetections:
+    return GivenDetections([])
+
+
+def test_the_folder_judges_relations_beside_any_detector(bases: Path, adapted: Path) -> None:
+    options = {"grounder": "test_adapt_command:finding", "judge": str(adapted), "judge_options": "device=cpu"}
+    frame, seen = load_frame(bases / "frames" / "f0")
+    questions = [RelationQuestion(name, seen[0].box_xyxy, seen[1].box_xyxy) for name in CHOICES]
+    composed = judge_of(load_grounder("composed", options))
+    assert composed is not None
+    alone = AskedJudge(scoring.load(model=str(adapted), device="cpu"))
+    assert composed.judge(frame.rgb, questions, 60.0) == alone.judge(frame.rgb, questions, 60.0)
+    assert domain_of(composed) == "unknown"
+    with pytest.raises(InputError, match="family"):
+        load_grounder("composed", {**options, "judge_options": "family=llava"})
+    with pytest.raises(InputError, match="judge_options"):
+        load_grounder("composed", {"grounder": "test_adapt_command:finding", "judge_options": "device=cpu"})
+
+
+def test_a_judge_of_rendered_frames_alone_is_for_simulated_images(adapted: Path, tmp_path: Path) -> None:
+    rendered = shutil.copytree(adapted, tmp_path / "rendered")
+    options = {"grounder": "test_adapt_command:finding", "judge": str(rendered), "judge_options": "device=cpu"}
+    for domain in ("simulated", "nowhere"):
+        (rendered / "adaptation.json").write_text(json.dumps({**told(adapted), "domain": domain}))
+        if domain == "simulated":
+            assert domain_of(load_grounder("composed", options)) == "simulated"
+            continue
+        with pytest.raises(ModelError, match="nowhere"):
+            load_grounder("composed", options)
+
+
+def test_the_base_is_scored_on_the_same_frames(bases: Path, tmp_path: Path) -> None:
+    made = adapt(bases / "llava", tmp_path / "out", "--method", "pin", "--compare", data=bases / "frames", steps=1)
+    assert made.exit_code == 0, made.output
+    found, card = told(tmp_path / "out"), (tmp_path / "out" / "README.md").read_text()
+    _, _, behind = card.partition("## The base on the same views")
+    groups = split_groups([f"{number:06d}" for number in range(8)], 0)
+    scored = tally(bases / "llava", bases / "frames", [f"f{int(name)}" for name in groups["test"]])
+    for relation in RELATIONS:
+        one = found["base_scores"]["relations"][relation]
+        assert (one["right"]["n"], one["none"]) == (len(scored.said[relation]), scored.none[relation])
+        assert f"| {relation} | {one['right']['k']} / {one['right']['n']} |" in behind
+
+
+def test_a_finished_run_is_left_alone_others_are_refused_and_replaced_by_force(
+    bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
+    assert adapt(base, out, "--method", "projector", data=frames, steps=1).exit_code == 0
+    before = (out / "model.safetensors").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "read_folders", None)  # nothing is read or trained
+        again = adapt(base, out, "--method", "projector", "--json", data=frames, steps=1)
+    assert again.exit_code == 0
+    assert json.loads(again.output.splitlines()[-1])["run"]["steps"] == 1
+    other = adapt(base, out, "--method", "projector", data=frames, steps=2)
+    assert other.exit_code == 3
+    assert "adapted with other settings" in other.output
+    assert (out / "model.safetensors").read_bytes() == before
+    forced = adapt(base, out, "--method", "projector", "--force", data=frames, steps=2)
+    assert forced.exit_code == 0, forced.output
+    assert (out / "model.safetensors").read_bytes() != before
+    assert told(out)["run"]["steps"] == 2
+
+
+def test_a_run_that_was_started_anew_can_be_interrupted_too(bases: Path, tmp_path: Path) -> None:
+    base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
+    assert adapt(base, out, "--method", "pin", "--minutes", 1e-9, data=frames).exit_code == 0
+    for seed in (1, 2):
+        anew = adapt(base, out, "--method", "pin", "--seed", seed, "--minutes", 1e-9, "--force", data=frames)
+        assert anew.exit_code == 0, anew.output
+    done = adapt(base, out, "--method", "pin", "--seed", 2, data=frames)
+    assert done.exit_code == 0, done.output
+    assert told(out)["settings"]["seed"] == 2
+
+
+def test_as_many_views_are_scored_as_was_asked_for(bases: Path, tmp_path: Path) -> None:
+    frames = frames_folder(tmp_path / "frames", 14)
+    done = adapt(bases / "llava", tmp_path / "out", "--method", "pin", "--scored", 1, data=frames, steps=1)
+    assert done.exit_code == 0, done.output
+    assert told(tmp_path / "out")["data"]["views"] == {"training": 10, "calibration": 1, "test": 1}
+    assert told(tmp_path / "out")["scores"]["views"] == 1
+
+
+def test_a_folder_of_something_else_is_never_replaced(bases: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    (tmp_path / "out.adapting").mkdir()
+    (tmp_path / "out.adapting" / "notes.txt").write_text("mine")
+    for force in ((), ("--force",)):
+        done = adapt(bases / "llava", tmp_path / "thesis", "--method", "pin", *force, data=bases / "frames")
+        assert done.exit_code == 3
+        assert "holds something else" in done.output
+    done = adapt(bases / "llava", tmp_path / "out", "--method", "pin", data=bases / "frames")
+    assert "holds something else" in done.output
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+    assert (tmp_path / "out.adapting" / "notes.txt").read_text() == "mine"
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_an_unbroken_one(
+    bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, frames, words = bases / "llava", bases / "frames", ("--method", "lora", "--norm", "published")
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    assert adapt(base, whole, *words, data=frames).exit_code == 0
+    first = adapt(base, parted, *words, "--minutes", 1e-9, data=frames)
+    assert first.exit_code == 0
+    assert "the same command goes on" in first.output
+    assert not parted.exists()
+    refused = adapt(base, parted, *words, "--seed", 1, data=frames)
+    assert refused.exit_code == 3
+    assert "--force" in refused.output
+    with monkeypatch.context() as patched:  # killed after the last step, while the checkpoint is written
+        patched.setattr(running, "_scored", None)
+        with pytest.raises(TypeError):
+            adapt(base, parted, *words, data=frames)
+    assert not parted.exists()
+    assert (tmp_path / "parted.adapting" / "whole" / "model.safetensors").is_file()
+    assert adapt(base, parted, *words, data=frames).exit_code == 0
+    for name in ("model.safetensors", "spatial_vlm_remedies.safetensors"):
+        one, other = load_file(whole / name), load_file(parted / name)
+        assert one.keys() == other.keys()
+        assert all(torch.allclose(value, other[key], atol=1e-6) for key, value in one.items())
+    assert told(whole)["scores"] == told(parted)["scores"]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_nothing(bases: Path, tmp_path: Path) -> None:
+    base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
+    words = ["--method", "projector", "--batch", "2", "--steps", "100000", "--save-every", "1", "--device", "cpu"]
+    command = [sys.executable, "-m", "spatial_vlm_ros.cli", "adapt", base, "--data", frames, "--out", out, *words]
+    started = subprocess.Popen([str(word) for word in command], env={**os.environ, "OMP_NUM_THREADS": "1"},
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    state, end = tmp_path / "out.adapting" / "state.safetensors", time.monotonic() + 120
+    while not state.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(1.0)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    assert state.exists()
+    from safetensors import safe_open
+
+    def step() -> int:
+        with safe_open(state, "pt") as opened:
+            return int(json.loads(opened.metadata()["progress"])["step"])
+
+    before = step()
+    assert before > 0
+    again = adapt(base, out, "--method", "projector", "--minutes", 0.02, data=frames, steps=100000)
+    assert again.exit_code == 0, again.output
+    assert step() > before
+
+
+def test_an_encoder_that_learnt_regions_is_put_into_a_model(bases: Path, tmp_path: Path) -> None:
+    encoder, out = tmp_path / "encoder", tmp_path / "out"
+    made = adapt(bases / "llava", encoder, "--method", "cloc", data=bases / "frames", steps=2)
+    assert made.exit_code == 0, made.output
+    card = (encoder / "README.md").read_text()
+    scores = told(encoder)["scores"]
+    assert f"Captions found: {scores['captions']['k']} of {scores['captions']['n']} (" in card
+    assert scores["captions"]["n"] == 1  # of three objects two have one name
+    assert not (encoder / "calibration.json").exists()
+    own, new = load_file(bases / "llava" / "model.safetensors"), load_file(encoder / "model.safetensors")
+    key = next(name for name in new if name.endswith("patch_embedding.weight"))
+    before = next(value for name, value in own.items() if name.endswith("patch_embedding.weight"))
+    assert not torch.equal(new[key], before)
+    words = ("--method", "projector", "--encoder", encoder)
+    made = adapt(bases / "llava", out, *words, data=bases / "frames", steps=1)
+    assert made.exit_code == 0, made.output
+    vision = parts_of(scoring.load(model=str(out), device="cpu").model).vision
+    assert torch.equal(vision.state_dict()["embeddings.patch_embedding.weight"], new[key])
+
+
+@pytest.mark.filterwarnings(PALIGEMMA_WARNS)
+def test_a_pin_goes_into_paligemma_with_a_template(bases: Path, tmp_path: Path) -> None:
+    base, out = base_folder(tmp_path / "paligemma", "paligemma"), tmp_path / "out"
+    without = adapt(base, out, "--method", "pin", data=bases / "frames", steps=1)
+    assert without.exit_code == 3
+    assert "chat template" in without.output
+    made = adapt(base, out, "--method", "pin", "--template", PALIGEMMA, "--force", data=bases / "frames", steps=1)
+    assert made.exit_code == 0, made.output
+    assert (out / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+
+
+def test_rendered_worlds_need_no_frames(bases: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    words = ("--method", "projector", "--rendered", 3, "--views", 1)
+    made = adapt(bases / "llava", tmp_path / "out", *words, steps=1)
+    assert made.exit_code == 0, made.output
+    found, card = told(tmp_path / "out"), (tmp_path / "out" / "README.md").read_text()
+    assert found["data"] == {"rendered": 3, "frames": 0, "views": {"training": 1, "calibration": 1, "test": 1}}
+    assert set(found["scores"]["relations"]) >= {"left of", "right of", "behind", "in front of"}
+    usual, counter = (found["scores"][name] for name in ("usual", "counter"))
+    depth = [found["scores"]["relations"][name] for name in ("behind", "in front of")]
+    assert sum(one["right"]["n"] + one["none"] for one in depth) == sum(
+        one["right"]["n"] + one["none"] for one in (usual, counter)
+    )
+    assert "Real images" in card
+    assert found["domain"] == "simulated"
+
+
+# ------------------------------------------------------------------------------------------------ refusals
+
+
+def test_data_without_truth_is_refused(bases: Path, tmp_path: Path) -> None:
+    frames = shutil.copytree(bases / "frames", tmp_path / "frames")
+    write_cases(frames, [case("f0", "the box", "d1"), case("f1", "the cup on the roof", status="NOT_FOUND")])
+    done = adapt(bases / "llava", tmp_path / "out", "--method", "projector", data=frames)
+    assert done.exit_code == 3
+    assert "docs/evaluation.md" in done.output
+    (frames / "cases.jsonl").unlink()
+    done = adapt(bases / "llava", tmp_path / "other", "--method", "projector", data=frames)
+    assert done.exit_code == 3
+    assert "cases.jsonl" in done.output
+
+
+def test_a_frame_that_cannot_be_read_is_named(bases: Path, tmp_path: Path) -> None:
+    frames = shutil.copytree(bases / "frames", tmp_path / "frames")
+    (frames / "f3" / "rgb.png").write_bytes(b"")
+    done = adapt(bases / "llava", tmp_path / "out", "--method", "projector", data=frames)
+    assert done.exit_code == 3
+    assert "f3" in done.output
+    assert load_frame(frames / "f2")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--method", "projector"), 2, "nothing to learn from"),
+        (("--method", "magic", "--rendered", 3), 2, "projector"),
+        (("--method", "projector", "--rendered", 3, "--features", "a,b"), 2, "--features"),
+        (("--method", "projector", "--rendered", 3, "--positions", "spiral"), 3, "mrope-interleaved"),
+        (("--method", "projector", "--rendered", 3, "--norm", "loud"), 3, "published"),
+        (("--method", "pin", "--rendered", 3, "--norm", "published"), 3, "leaves the base as it is"),
+        (("--method", "cloc", "--rendered", 3, "--features", "1"), 3, "trains an encoder alone"),
+        (("--method", "projector", "--rendered", 3, "--device", "tpu"), 3, "cuda"),
+    ],
+)
+def test_options_that_cannot_be_are_told(
+    bases: Path, tmp_path: Path, words: tuple[object, ...], code: int, said: str
+) -> None:
+    done = adapt(bases / "llava", tmp_path / "out", *words)
+    assert done.exit_code == code, done.output
+    assert said in done.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("kind", "option"), [("qwen2_5_vl", ("--features", "1")), ("qwen3_vl", ("--method", "pin"))])
+def test_a_class_is_named_with_what_it_does_not_take(bases: Path, tmp_path: Path, kind: str, option: Any) -> None:
+    base = base_folder(tmp_path / kind, kind)
+    done = adapt(base, tmp_path / "out", "--method", "projector", *option, data=bases / "frames")
+    assert done.exit_code == 3
+    assert kind in done.output
+    assert not (tmp_path / "out.adapting").exists()
+
+
+def test_a_base_of_no_known_class_is_refused(bases: Path, tmp_path: Path) -> None:
+    for base, said in ((bases / "clip", "clip_vision_model"), (tmp_path / "none", "no such folder")):
+        done = adapt(base, tmp_path / "out", "--method", "projector", data=bases / "frames")
+        assert done.exit_code == 3
+        assert said in done.output
+
+
+def test_a_missing_package_is_told(bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "peft" else found(name))
+    done = adapt(bases / "llava", tmp_path / "out", "--method", "lora", data=bases / "frames")
+    assert done.exit_code == 1
+    assert "pip install" in done.output
+    assert "peft" in done.output
