@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally
+from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, LabelledPair
 from spatial_vlm_ros.evaluation.score import COUNTER_HEURISTIC, USUAL
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.labelled_view import BoxXyxy, LabelledView, RelationLabel
@@ -28,16 +29,31 @@ class JudgedLabel:
     """What a model said of a pair.
 
     Args:
-        relation: that it was asked about.
+        label: that it was asked about.
         p: its probability; None where it contradicted itself.
-        holds: the truth.
-        kind: USUAL or COUNTER_HEURISTIC for relations of depth, else empty.
     """
 
-    relation: str
+    label: RelationLabel
     p: float | None
-    holds: bool
-    kind: str
+
+    @property
+    def relation(self) -> str:
+        """Its canonical name."""
+        return self.label.relation
+
+    @property
+    def holds(self) -> bool:
+        """The truth."""
+        return self.label.holds
+
+    @property
+    def kind(self) -> str:
+        """USUAL or COUNTER_HEURISTIC for relations of depth, else empty."""
+        label = self.label
+        if label.relation not in DEPTH_RELATIONS:
+            return ""
+        contrary = is_contrary(label.relation, label.target, label.anchor, label.holds)
+        return COUNTER_HEURISTIC if contrary else USUAL
 
     @property
     def right(self) -> bool:
@@ -100,27 +116,16 @@ def judged(views: Iterable[LabelledView], judge: RelationJudge) -> list[JudgedLa
         asked = [label for label in view.relations if label.relation in CHOICES]
         questions = [RelationQuestion(label.relation, label.target, label.anchor) for label in asked]
         told = check_probabilities(judge.judge(view.rgb, questions, math.inf), len(asked), type(judge).__name__)
-        said += [JudgedLabel(a.relation, p, a.holds, heuristic(a)) for a, p in zip(asked, told, strict=True)]
+        said += [JudgedLabel(label, p) for label, p in zip(asked, told, strict=True)]
     return said
-
-
-def heuristic(label: RelationLabel) -> str:
-    """USUAL where "higher in the image is farther" is right about a relation of depth; empty for other relations."""
-    if label.relation not in ("behind", "in front of"):
-        return ""
-    target, anchor = (box[1] + box[3] for box in (label.target, label.anchor))
-    told = target < anchor if label.relation == "behind" else target > anchor
-    return USUAL if told is label.holds else COUNTER_HEURISTIC
 
 
 def tally_of(said: Sequence[JudgedLabel]) -> JudgeTally:
     """As `judge_calibration.judge_json` takes it."""
     tally = JudgeTally()
     for one in said:
-        if one.p is None:
-            tally.none[one.relation] += 1
-        else:
-            tally.said[one.relation].append((one.p, one.holds))
+        asked = RelationQuestion(one.relation, one.label.target, one.label.anchor)
+        tally.add(LabelledPair(asked, one.holds), one.p, in_time=True)
     return tally
 
 

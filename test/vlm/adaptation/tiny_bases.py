@@ -25,6 +25,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_marks import QUESTION
+from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, RelationLabel
 from spatial_vlm_ros.vlm.adaptation.lessons import LocationWords
@@ -119,6 +120,10 @@ def drawn_views(count: int, seed: int = 0) -> Iterator[LabelledView]:
         yield LabelledView(f"view_{number}", rgb, tuple(objects), tuple(labels))
 
 
+LEVEL = look_at((-1.0, 0.0, 0.5), (0.0, 0.0, 0.5))
+"""Of a camera that is not tilted."""
+
+
 def frames_folder(folder: Path, count: int = 6) -> Path:
     """Labelled frames with cases, as `spatial-vlm evaluate` reads them: two cups on either side of a box."""
     camera, cases = PinholeCamera(np.array([[80.0, 0, 48], [0, 80, 36], [0, 0, 1]]), WIDTH, HEIGHT), []
@@ -131,7 +136,7 @@ def frames_folder(folder: Path, count: int = 6) -> Path:
             rgb[y : y + 20, x : x + 20] = COLOURS[colour]
             found.append(Detection(f"d{column}", name, 1.0, (x, y, x + 20, y + 20), None, (colour,)))
         depth = np.full((HEIGHT, WIDTH), 1.0, np.float32)
-        write_frame(folder / f"f{number}", RgbdFrame(rgb, depth, camera), found)
+        write_frame(folder / f"f{number}", RgbdFrame(rgb, depth, camera, base_T_camera=LEVEL), found)
         cases += [
             case(f"f{number}", "the cup to the left of the box", "d0"),
             case(f"f{number}", "the cup to the right of the box", "d2"),

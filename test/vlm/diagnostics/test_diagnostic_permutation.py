@@ -186,7 +186,7 @@ def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> No
     for score, choice in zip(found, choices, strict=True):  # each behind a prompt that no other candidate followed
         with torch.no_grad():
             first, cache = answers._run(answers.inputs(plain.rgb, plain.question, choices))
-            tokens = answers._tokens(choice, first.device)
+            tokens = answers.tokens(choice, first.device)
             assert answers._likelihoods(first, cache, tokens) == [score]
 
 
