@@ -11,7 +11,7 @@ from spatial_vlm_ros.parameters import LiftConfig
 from spatial_vlm_ros.types import Mask, Plane, Points, RgbdFrame
 
 GAP_PX = 4
-"""Pixels without depth that two parts of one object may lie apart: twice the rim that is not measured on either side."""
+"""Pixels without depth that two parts of one object may lie apart: a step leaves a rim of 2 on either side."""
 
 
 def measured_pixels(points: Points, frame: RgbdFrame) -> Mask:

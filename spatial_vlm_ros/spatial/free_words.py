@@ -23,6 +23,7 @@ from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.support_check import check_supported
 from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import (
+    CHOSEN_BY_MODEL,
     Candidate,
     ClauseMeasurement,
     ClauseState,
@@ -37,10 +38,8 @@ from spatial_vlm_ros.types import (
 
 _ONE_PIECE = 0.8  # share of its measured surface that hangs together; the rest is noise and thin parts
 _RAISED = 0.5  # share of its measured surface that lies above the support: less is a part of that, or a sheet on it
-POINTED_LABEL = "what the model points at"
+POINTED_LABEL = "object pointed at by a model"
 """Label of an object that no detector has named; words of the instruction are never used for it."""
-CHOSEN_BY_MODEL = "A model chose this; the words were not understood"
-"""What a person is told wherever such an answer is shown."""
 
 
 def checkable(reading: PartialReading, instruction: str) -> PartialReading:

@@ -30,7 +30,9 @@ from spatial_vlm_ros.types.query import (
 )
 from spatial_vlm_ros.types.relation import Relation
 from spatial_vlm_ros.types.resolution import (
+    CHOSEN_BY_MODEL,
     AnswerObject,
+    AnswerSource,
     AvoidedObject,
     Candidate,
     ClauseMeasurement,
@@ -58,10 +60,12 @@ from spatial_vlm_ros.types.status import ANSWERS, ClauseState, FrameOfReference,
 
 __all__ = [
     "ANSWERS",
+    "CHOSEN_BY_MODEL",
     "DISTORTION_LENGTHS",
     "IMAGE_DOMAINS",
     "MODEL_DOMAINS",
     "AnswerObject",
+    "AnswerSource",
     "AvoidedObject",
     "Candidate",
     "ClauseMeasurement",

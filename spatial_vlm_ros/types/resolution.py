@@ -283,6 +283,8 @@ class JudgeReport:
 
 AnswerSource = Literal["measurement", "model"]
 """What chose the object: the words as they were understood, by measurement; or a model, for words that were not."""
+CHOSEN_BY_MODEL = "A model chose this; the words were not understood"
+"""What a person is told wherever an answer of the source "model" is shown."""
 
 AnswerRole = Literal["subject", "compared", "fits", "unclear"]
 """What an object is in an answer: what was asked about, what that was compared with, what fits the words, and what may
