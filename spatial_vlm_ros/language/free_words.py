@@ -42,7 +42,8 @@ _NEXT = word_set(
 _PLACING = {pattern.split(" ")[0] for pattern in ACTIONS["place"]} - {"chuck|bung|sling|lob|toss|throw|slide"}
 _PLACE_VERBS = frozenset(verb for words in _PLACING for verb in words.split("|")) - {"rest", "keep"}
 _INTO = word_set("into onto")
-_MOST_PARTS = 12  # relations behind the refused part that are tried
+_UNITS = ("UNITLESS", "NOUN")  # what the word of a unit is taken for where nothing measures it
+_MOST_PARTS = 24  # words behind the refused part at which a relation may begin
 _TRAILING = re.compile(r"[\s,;:]*(?:\b(?:that|which|who|whom)\b)?[\s,;:]*$", re.IGNORECASE)
 
 
@@ -138,10 +139,14 @@ def _has_steps(roles: Sequence[WordRole]) -> bool:
 
 
 def _relations_from(instruction: str, start: int) -> Iterator[int]:
-    """Where a relation begins behind a character, the first ones first."""
+    """Where a relation begins behind a character, its distance included, the first ones first."""
     roles = account(instruction)
-    starts = [now.start for last, now in pairwise((WordRole(0, 0, ""), *roles)) if now.role == "REL" != last.role]
-    yield from [place for place in starts if place >= start][:_MOST_PARTS]
+    found: list[int] = []
+    for n, role in enumerate(roles):
+        if role.role == "REL":
+            measured = n > 1 and roles[n - 2].role == "NUM" and roles[n - 1].role in _UNITS
+            found.append(roles[n - 2].start if measured else role.start)
+    yield from [place for place in found if place >= start][:_MOST_PARTS]
 
 
 def _described(words: str) -> NounPhrase | None:

@@ -15,6 +15,7 @@ import numpy as np
 from spatial_vlm_ros.errors import FrameUndefinedError, SpatialVlmError
 from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, raised_share
 from spatial_vlm_ros.language.free_words import PartialReading
+from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief
 from spatial_vlm_ros.spatial.decision import phrases_not_found, usable
@@ -129,11 +130,10 @@ def _status(
         if doubt is not None:
             return doubt
     if reading.head is not None:
-        fit = scorer.match(reading.head)
-        found = scorer.config.decision.found
-        if (fit >= found).any() and fit[row] < found:
-            said = reading.head.category
-            return Status.DISAGREEMENT, f"it points at {name}, but the words name a {said}, and one is seen"
+        found, fit = scorer.config.decision.found, scorer.score_phrase(reading.head).fit
+        if fit[row] < found and (scorer.match(reading.head) >= found).any():
+            seen = ", and one is seen" if (fit >= found).any() else ""
+            return Status.DISAGREEMENT, f"it points at {name}, but the words name a {named(reading.head)}{seen}"
     holds = scorer.config.decision.holds
     for wanted, status, words in (
         (ClauseState.FAILS, Status.DISAGREEMENT, "is not"),
