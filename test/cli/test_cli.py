@@ -229,6 +229,13 @@ def test_all_targets_and_places_are_printed(capsys: pytest.CaptureFixture[str]) 
     assert printed.count("(0.100, 0.250, 0.300) m in base_link") == 4
 
 
+def test_an_answer_that_a_model_chose_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0]))
+    assert "source" not in capsys.readouterr().out
+    terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0], source="model"))
+    assert "source    a model; a person has to agree" in capsys.readouterr().out
+
+
 def test_one_target_and_one_place_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0], place=Place(POSE, "support")))
     printed = capsys.readouterr().out
