@@ -401,7 +401,7 @@ class Resolution:
         judge: what a model said of single relations; None where none was asked.
         unread: what a model that answers in words wrote of objects and could not be read: objects may be missing.
         source: "model" where the words were not understood and a model pointed at an object (`language.free_form`):
-            its place is measured as ever, but nobody has checked that it is what was meant; `confidence` is 0 then, and
+            its place is measured, but nobody has checked that it is what was meant; `confidence` is 0 then, and
             `query` is None. Else "measurement".
     """
 
