@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -42,6 +41,7 @@ from spatial_vlm_ros.perception.judging import (
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
+from spatial_vlm_ros.perception.stopwatch import Stopwatch
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
@@ -134,6 +134,26 @@ class Resolver:
             InputError: `frame` is no RgbdFrame.
         """
         return self.look_at(frame, detections).ask(instruction, frame_of_reference, follows).resolution
+
+    def readings_of(self, words: str, before: Dialogue | None = None) -> tuple[SpatialQuery, ...]:
+        """What words ask, before there is a frame; nothing where a model may be asked about them, which takes one.
+
+        Args:
+            words: as in `resolve`.
+            before: the dialogue that they belong to.
+
+        Raises:
+            SpatialVlmError: no frame would help: they are not understood, ask to stop, or cannot be judged.
+        """
+        language = self.config.language
+        try:
+            return take(words, before).queries
+        except NotUnderstoodError as error:
+            if self._reader is None and language.reader == "grammar":
+                if before is not None or language.free_form != "ask_model":
+                    raise
+                FreeWords(words, error)  # raises where no model may be asked
+            return ()
 
     def look_at(self, frame: RgbdFrame, detections: Sequence[Detection] | None = None) -> ObservedFrame:
         """A frame to ask several instructions of; it is lifted at the first one that is understood.
@@ -335,7 +355,7 @@ class ObservedFrame:
             The target in metres, or a refusal with its reason, and what it rests on. An exception that nobody expected
             is INTERNAL_ERROR, with its trace in the log.
         """
-        watch = _Stopwatch(checkpoint)
+        watch = Stopwatch(checkpoint)
         before: Dialogue | None = None
         try:
             frame = _frame(frame_of_reference)
@@ -350,7 +370,7 @@ class ObservedFrame:
         return answered._replace(resolution=resolution)
 
     def _before(
-        self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: _Stopwatch
+        self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: Stopwatch
     ) -> Dialogue | None:
         """The dialogue that words belong to; of words alone it is what they are on this frame.
 
@@ -369,7 +389,7 @@ class ObservedFrame:
         return before
 
     def _answered(
-        self, words: str, before: Dialogue | None, frame: FrameOfReference | None, watch: _Stopwatch
+        self, words: str, before: Dialogue | None, frame: FrameOfReference | None, watch: Stopwatch
     ) -> Answered:
         """The answer to some words in a dialogue, and the dialogue after them."""
         detections, scene = self._given or (), None
@@ -418,7 +438,7 @@ class ObservedFrame:
                 reason = f"{error.reason}; the language model did not help: {said}"
                 raise NotUnderstoodError(words, error.span, reason, error.repair) from other
 
-    def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: _Stopwatch) -> Answered:
+    def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
         """The answer to words that nobody can read: which object they mean is for a model to say, where it is is not.
 
         Raises:
@@ -449,7 +469,7 @@ class ObservedFrame:
         scorer: PhraseScorer,
         referrer: Referrer | None,
         judge: RelationJudge | None,
-        watch: _Stopwatch,
+        watch: Stopwatch,
     ) -> tuple[Resolution, Dialogue | None, bool]:
         """The answer to an order, the dialogue after it, and whether nothing is called what its words name."""
         decided = choose(turn, scorer)
@@ -622,21 +642,3 @@ def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
         return None if name is None else FrameOfReference(name)
     except ValueError as error:
         raise UnknownNameError("frame of reference", str(name), (frame.value for frame in FrameOfReference)) from error
-
-
-class _Stopwatch:
-    """Wall time between laps, milliseconds; each lap ends at a checkpoint."""
-
-    def __init__(self, checkpoint: Callable[[], None]) -> None:
-        self._checkpoint = checkpoint
-        self._start = self._last = time.perf_counter()
-        self.laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = round(self.laps.get(name, 0.0) + (now - self._last) * 1e3, 3)
-        self._last = now
-        self._checkpoint()
-
-    def total(self) -> float:
-        return round((time.perf_counter() - self._start) * 1e3, 3)

@@ -217,6 +217,20 @@ MUGS = tuple(
 )
 
 
+def test_a_parameter_file_lets_a_model_be_asked(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "perception"))
+    parameters = tmp_path / "p.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    language: {free_form: ask_model}\n")
+    files = [word for word in files_of(recordings / "f1") if "detections" not in str(word)]
+    words = ("resolve", "grab what my niece would cuddle", *files, "--grounder", "referring_models:chicks", "--json")
+    asked = run(*words, "--config", parameters)
+    assert (asked.exit_code, json.loads(asked.stdout)["source"]) == (0, "model"), asked.output
+    refused = run(*words)
+    assert (refused.exit_code, json.loads(refused.stdout)["status"]) == (3, "NOT_UNDERSTOOD")
+
+
 def test_all_targets_and_places_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     places = (Place(POSE, "d2", "d3", 0.021, 0.05, 0.013, 0.97), Place(POSE, "support", probability=0.9))
     terminal.resolution(

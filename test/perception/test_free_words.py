@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.errors import CancelledError, ModelError, ModelTimeoutError
+from spatial_vlm_ros.errors import CancelledError, ModelError, ModelTimeoutError, NotUnderstoodError
 from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from
@@ -356,6 +356,28 @@ def test_a_scene_that_was_lifted_before_is_asked_the_same() -> None:
     answer = resolver.answer(scene, FREE, referrer=Points(boxed("cup")))
     assert answer.target is not None
     assert (answer.target.id, answer.source) == ("cup", "model")
+
+
+class GivesUp:
+    """A second reader that makes nothing of any words."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def read(self, instruction: str) -> Any:
+        assert instruction == FREE
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NotUnderstoodError(FREE, (0, 4), "no command in it", "say it so"), ModelError("reader", "on fire", "wait")],
+)
+def test_a_second_reader_is_asked_first(error: Exception) -> None:
+    model = Points(boxed("cup"))
+    answer = Resolver(config_from(ASK), model, GivesUp(error)).resolve(FRAME, FREE, DETECTIONS)
+    assert (answer.status, answer.source, model.referred) == (Status.OK, "model", [FREE])
+    assert "the language model did not help" in answer.message
 
 
 # ------------------------------------------------------------------------------------------------ attacks

@@ -18,7 +18,6 @@ from spatial_vlm_ros.errors import (
     BusyError,
     CancelledError,
     InternalError,
-    NotUnderstoodError,
     SpatialVlmError,
     StopRequestedError,
 )
@@ -28,14 +27,12 @@ from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.observer import Observer
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.perception.free_words import FreeWords
 from spatial_vlm_ros.resolver import Resolver, refused_in
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
-from spatial_vlm_ros.spatial.dialogue_turns import take
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, SpatialQuery, Status
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, Status
 
 _log = logging.getLogger(__name__)
 
@@ -207,7 +204,7 @@ class RequestQueue:
                 check_stamped(request.found)
             request.before = self._dialogues.find(request.dialogue_id)
             # Words alone may settle it: then no frame is awaited.
-            queries = self._readings(request)
+            queries = self._resolver.readings_of(request.instruction, request.before)
         except Exception as error:
             self._reply(request, self._refused(request, error))
             return
@@ -219,23 +216,6 @@ class RequestQueue:
         else:
             self._queue.append(request)
             self._advance(request, 0, f"waiting for its turn, number {len(self._queue)}")
-
-    def _readings(self, request: InstructionRequest) -> tuple[SpatialQuery, ...]:
-        """What the words ask; nothing where a model may still be asked about them, with the frame.
-
-        Raises:
-            NotUnderstoodError: nobody else is asked.
-        """
-        try:
-            return take(request.instruction, request.before).queries
-        except NotUnderstoodError as error:
-            language = self._settings.resolver.language
-            if language.reader != "grammar":
-                return ()
-            if language.free_form == "refuse" or request.before is not None:
-                raise
-            FreeWords(request.instruction, error)
-            return ()
 
     def _serve(self, request: InstructionRequest) -> None:
         self.observer.withdraw(request if request.found is None else None)
