@@ -17,6 +17,7 @@ from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
 from spatial_vlm_ros.language.free_words import held_back, partial_reading
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import grounding_of_objects
+from spatial_vlm_ros.perception.masking import with_mask
 from spatial_vlm_ros.perception.pointed_out import ask_for_words, pointed_out
 from spatial_vlm_ros.perception.referring import Referrer, referrer_of
 from spatial_vlm_ros.spatial.free_words import checkable, judged_choice, refused_choice
@@ -101,7 +102,7 @@ class FreeWords:
         wanted = "" if chosen.row is None else scene.objects[chosen.row].id
         if chosen.added is not None:
             wanted = chosen.added.id
-            grounding = _with_added(grounding, scene, chosen.added)
+            grounding = _with_added(grounding, scene, self._cut_out(referrer, scene, chosen.added, overlap))
             scene = lift(scene.frame, grounding.detections)
         row = next((n for n, obj in enumerate(scene.objects) if obj.id == wanted), None)
         if row is None:
@@ -110,6 +111,13 @@ class FreeWords:
         scorer = scorer_of(scene, self.phrases, grounding_of_objects(grounding, scene))
         why = f"{self._refused.reason}: {self._refused.part!r}"
         return AnsweredByModel(judged_choice(self._words, row, self._reading, scorer, why), grounding, scene)
+
+    def _cut_out(self, model: object, scene: Scene, added: Detection, overlap: float) -> Detection:
+        """The object with a mask, where the backend has a model of masks; else depth cuts it out."""
+        try:
+            return with_mask(model, scene.frame.rgb, added, overlap)
+        except ModelError as error:
+            raise self._unanswered(f"the model did not help: {error}") from error
 
     def _unanswered(self, reason: str) -> NotUnderstoodError:
         refused = self._refused

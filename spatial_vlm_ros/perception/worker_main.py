@@ -16,13 +16,16 @@ import socket
 import sys
 import threading
 import traceback
+from typing import cast
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import RelationJudge, cannot_judge, check_probabilities, judge_of
+from spatial_vlm_ros.perception.masking import Masker
 from spatial_vlm_ros.perception.referring import referrer_of
+from spatial_vlm_ros.perception.worker_masks import detections_of, masks_reply
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
     Body,
@@ -31,6 +34,7 @@ from spatial_vlm_ros.perception.worker_wire import (
     Judged,
     JudgeRequest,
     Load,
+    MaskRequest,
     Ready,
     Refer,
     ToWorker,
@@ -88,10 +92,11 @@ def _serve(channel: Channel) -> None:
                 traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        _send(channel, Ready(refers, judge is not None, domain_of(grounder)))
+        masks = callable(getattr(grounder, "masked", None))
+        _send(channel, Ready(refers, judge is not None, domain_of(grounder), masks))
         while True:
             ask, body = _next(channel)
-            if not isinstance(ask, (Ask, Refer, JudgeRequest)):
+            if not isinstance(ask, (Ask, Refer, JudgeRequest, MaskRequest)):
                 raise WireError("the backend is loaded already")
             _answer(channel, grounder, judge, ask, body)
     except (EOFError, ConnectionError):
@@ -99,7 +104,11 @@ def _serve(channel: Channel) -> None:
 
 
 def _answer(
-    channel: Channel, grounder: Grounder, judge: RelationJudge | None, ask: Ask | Refer | JudgeRequest, body: Body
+    channel: Channel,
+    grounder: Grounder,
+    judge: RelationJudge | None,
+    ask: Ask | Refer | JudgeRequest | MaskRequest,
+    body: Body,
 ) -> None:
     rgb = image_of(ask, body)
     try:
@@ -109,6 +118,9 @@ def _answer(
             told = judge.judge(rgb, ask.questions, ask.budget_s)
             name = type(grounder).__name__
             channel.post(Judged(ask.number, check_probabilities(told, len(ask.questions), name)))
+        elif isinstance(ask, MaskRequest):
+            masked = cast(Masker, grounder).masked(rgb, detections_of(ask))
+            channel.post(*masks_reply(ask.number, masked, rgb.shape[:2]))
         elif isinstance(ask, Refer):
             channel.post(referred(ask.number, referrer_of(grounder).refer(rgb, ask.words)))
         else:

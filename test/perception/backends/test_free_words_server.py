@@ -110,3 +110,23 @@ def test_a_real_model_that_refers_points_at_it_too(tmp_path: Path) -> None:
     assert (answer.status, answer.source) == (Status.OK, "model")
     assert answer.target is not None
     assert answer.target.id == "cup"
+
+
+def test_the_mask_of_a_real_sam_2_is_taken_where_it_fits(tmp_path: Path) -> None:
+    """SAM 2's class of tiny size beside a server: its mask is used where it fits the box, else depth."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tiny_models import saved_segmenter
+
+    from spatial_vlm_ros.perception import load_grounder
+
+    folder = saved_segmenter(tmp_path / "sam2", taught=False)
+    with serving(says(places(CUP.box_xyxy))) as server:
+        asked = f"model=tiny url={server.url} convention=thousand retries=0 probe=no"
+        options = {"grounder": "server", "options": asked, "masks": "sam2", "masks_options": f"model={folder}"}
+        model = load_grounder("composed", options)
+        (cut,) = model.masked(FRAME.rgb, (dataclasses.replace(CUP, mask=None),))  # type: ignore[attr-defined]
+        answer = Resolver(ASK, model).resolve(FRAME, FREE)
+    assert cut.mask is not None
+    assert cut.mask.shape == FRAME.depth.shape
+    assert (answer.status, answer.source) == (Status.OK, "model")
