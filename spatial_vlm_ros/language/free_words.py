@@ -17,6 +17,7 @@ from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language.accounting import WordRole
 from spatial_vlm_ros.language.answers import classify
 from spatial_vlm_ros.language.dialogue import description_of
+from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import ACTIONS
 from spatial_vlm_ros.language.parser import account, parse
 from spatial_vlm_ros.language.patterns import word_set
@@ -34,6 +35,13 @@ _DENYING = word_set("""
     nunca jamás excepto não nem sem senza tranne niet geen zonder behalve
 """)
 """Words that deny, except or warn, in a few languages: what they are said of is not what is meant."""
+_CONDITIONS = word_set("""
+    if unless until when whenever once before after while provided otherwise else wenn falls sobald bevor nachdem bis
+    si quand lorsque cuando hasta antes después se quando als wanneer
+""")
+"""Words that make an order depend on something, or put it in time."""
+_SEVERAL = word_set("both all every each several many few two three four five six seven eight nine ten alle beide tous "
+                    "todos tutti")  # fmt: skip
 _LEADING = ("VERB", "UNKNOWN_VERB", "VERB_HERE")
 _LINKING = ("AND", "BUT", "COMMA", "STOP")
 _NEXT = word_set(
@@ -78,6 +86,12 @@ def held_back(instruction: str) -> str | None:
     denying = next((word for word in words if word in _DENYING or word.endswith("n't")), None)
     if denying is not None:
         return f"{denying!r} may say what is not meant, which a model easily passes over"
+    condition = next((word for word in words if word in _CONDITIONS), None)
+    if condition is not None:
+        return f"{condition!r} may be a condition, and a model that points at an object checks none"
+    several = next((a for a, b in pairwise((*words, "")) if a in _SEVERAL and not is_unit(b)), None)
+    if several is not None:
+        return f"{several!r} may mean several objects, and a model can point at one object"
     verbs = [_said(instruction, role) for role in roles if role.role in _LEADING]
     placing = next((verb for verb in verbs if verb in _PLACE_VERBS), None) or next(
         (w for w in words if w in _INTO), None

@@ -379,6 +379,6 @@ class RequestQueue:
 
 
 def _grounders_time(grounder: Any) -> float:
-    """Seconds that a grounder may take by its own limits: loading, finding, relations, and a second opinion."""
+    """Seconds that a grounder may take by its own limits: loading, finding, relations, a second opinion or masks."""
     loading, asking = (getattr(grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
     return float(loading + 3.0 * asking)
