@@ -456,8 +456,8 @@ class ObservedFrame:
         watch.lap("ground")
         scene = self._lift(free.phrases, grounding)
         watch.lap("lift")
-        overlap, scorer_of = resolver.config.second_opinion.overlap, partial(resolver.scorer_of, frame=frame)
-        answer = free.answer(referrer, scene, grounding, overlap, resolver.observe, scorer_of)
+        scorer_of = partial(resolver.scorer_of, frame=frame)
+        answer = free.answer(referrer, scene, grounding, resolver.config, resolver.observe, scorer_of)
         self._check_domain()  # the process of a worker has told by now what it loaded
         watch.lap("refer")
         resolution = _with_unread(_without_robot(answer.resolution, scene), grounding.unread)

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from spatial_vlm_ros.geometry.segmentation import raised_pixels
 from spatial_vlm_ros.parameters import LiftConfig
-from spatial_vlm_ros.types import Mask, Plane, Points, RgbdFrame
+from spatial_vlm_ros.types import Mask, Plane, Points, RgbdFrame, SceneObject
 
 GAP_PX = 4
-"""Pixels without depth that two parts of one object may lie apart: a step leaves a rim of 2 on either side."""
+"""Columns without depth that two parts of one object may lie apart: a step leaves a rim of 2 on either side."""
 
 
 def measured_pixels(points: Points, frame: RgbdFrame) -> Mask:
@@ -29,18 +28,32 @@ def measured_pixels(points: Points, frame: RgbdFrame) -> Mask:
     return pixels
 
 
-def largest_piece(pixels: Mask) -> float:
-    """Share of some pixels that their largest connected piece has, 0 to 1.
+def object_pixels(obj: SceneObject, frame: RgbdFrame) -> Mask:
+    """(H, W) bool: the pixels of an object: of its mask, or where it has none those that were measured of it."""
+    if obj.detection.mask is not None:
+        return obj.detection.mask
+    return measured_pixels(obj.points, frame)
 
-    Depth is left aside: between the near rim of a cup and its far wall there is a step, and both are the cup. Pixels
-    hang together across a gap of GAP_PX, for at such steps depth is often not measured.
+
+def largest_piece(pixels: Mask, others: Mask | None = None) -> float:
+    """Share of some pixels that the largest of their pieces side by side has, 0 to 1.
+
+    Pieces lie side by side where more than GAP_PX columns of the image between them have no pixel. What lies above one
+    another in the image is one piece: the near wall of a bowl and its far one, between which the ground of the bowl is
+    as low as the table.
 
     Args:
         pixels: (H, W) bool; at least one is set.
+        others: (H, W) bool, pixels of other objects, which may lie before this one: they join what is on their sides.
     """
-    wide = cv2.dilate(pixels.astype(np.uint8), np.ones((GAP_PX + 1, GAP_PX + 1), np.uint8))
-    _, pieces = cv2.connectedComponents(wide, connectivity=8)
-    return float(np.bincount(pieces[pixels]).max()) / float(np.count_nonzero(pixels))
+    counts = np.count_nonzero(pixels, axis=0)
+    held = counts > 0
+    if others is not None:
+        rows = np.flatnonzero(pixels.any(axis=1))
+        held = held | others[rows[0] : rows[-1] + 1].any(axis=0)
+    columns = np.flatnonzero(held)
+    piece = np.cumsum(np.diff(columns, prepend=columns[0]) > GAP_PX + 1)
+    return float(np.bincount(piece, counts[columns]).max() / counts.sum())
 
 
 def raised_share(pixels: Mask, frame: RgbdFrame, support: Plane, lift_config: LiftConfig) -> float:

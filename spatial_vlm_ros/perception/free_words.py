@@ -15,6 +15,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
 from spatial_vlm_ros.language.free_words import held_back, partial_reading
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import grounding_of_objects
 from spatial_vlm_ros.perception.masking import with_mask
@@ -74,7 +75,13 @@ class FreeWords:
             raise self._unanswered(f"no model can be asked: {error}") from error
 
     def answer(
-        self, referrer: Referrer, scene: Scene, grounding: Grounding, overlap: float, lift: Lift, scorer_of: ScorerOf
+        self,
+        referrer: Referrer,
+        scene: Scene,
+        grounding: Grounding,
+        config: ResolverConfig,
+        lift: Lift,
+        scorer_of: ScorerOf,
     ) -> AnsweredByModel:
         """Ask the model, once, and judge by measurement what it points at.
 
@@ -82,7 +89,7 @@ class FreeWords:
             referrer: the model.
             scene: all that was detected, lifted.
             grounding: how well its detections fit `phrases`.
-            overlap: least overlap of a box with that of the object it names.
+            config: how far a box has to overlap that of the object it names, and what stands out from the support.
             lift: makes a scene of a frame and detections.
             scorer_of: what scores phrases on a scene.
 
@@ -93,7 +100,8 @@ class FreeWords:
         """
         try:
             found = ask_for_words(referrer, scene, self._words)
-            chosen = pointed_out(found, scene, overlap, type(referrer).__name__)
+            overlap = config.second_opinion.overlap
+            chosen = pointed_out(found, scene, overlap, type(referrer).__name__, config.lift)
         except (ModelError, InputError) as error:
             raise self._unanswered(f"the model did not help: {error}") from error
         if chosen.status is not Status.OK:

@@ -14,6 +14,9 @@ import numpy as np
 
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, SpatialVlmError
 from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.geometry.pieces import object_pixels
+from spatial_vlm_ros.geometry.segmentation import raised_pixels
+from spatial_vlm_ros.parameters import LiftConfig
 from spatial_vlm_ros.perception.referring import Referrer, check_found, covers, named
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.perception.validation import check_detections
@@ -24,7 +27,7 @@ from spatial_vlm_ros.types import Detection, Scene, SceneObject, Status
 POINTED_ID = "pointed-at"
 """Id of an object that no detector has found; a number follows where a detection has it."""
 _NEAR_PX = 1.5  # pixels around a point in which the surface of an object counts as being at it
-_PART = 0.1  # overlap (IoU) with a detected object from which a box that does not name it covers a part of it
+_MOSTLY = 0.5  # share of what stands out in a box from which it is about a detected object, though it does not name it
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,18 +79,21 @@ def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedOb
     return found
 
 
-def pointed_out(found: Sequence[NamedObject], scene: Scene, overlap: float, model: str) -> PointedOut:
+def pointed_out(
+    found: Sequence[NamedObject], scene: Scene, overlap: float, model: str, config: LiftConfig
+) -> PointedOut:
     """The one object that a model's answer names.
 
     A box names a detected object as in `referring.named`; a point the object whose mask, or where it has none whose
-    measured surface, it lies on. What names none becomes an object of its own, unless it covers a part of a detected
-    one. All places have to be of one object.
+    measured surface, it lies on. What names none becomes an object of its own, unless most of what stands out in a box
+    is a detected one. All places have to be of one object.
 
     Args:
         found: from `ask_for_words`.
         scene: all that was detected, lifted.
         overlap: least overlap (IoU) of a box with that of the object it names.
         model: name, for errors.
+        config: what stands out from the support.
 
     Raises:
         ModelError: a box that cannot be one.
@@ -115,7 +121,7 @@ def pointed_out(found: Sequence[NamedObject], scene: Scene, overlap: float, mode
         return PointedOut(Status.AMBIGUOUS, f"it points at {places} and not at one object", rows=tuple(kinds))
     if kinds:
         return PointedOut(Status.OK, row=kinds[0])
-    return _added(others[0], scene, detections, model)
+    return _added(others[0], scene, detections, model, config)
 
 
 def _hit(
@@ -150,15 +156,14 @@ def _names_robot(one: NamedObject, robot: Detection, overlap: float, model: str)
     return named((one,), (robot,), overlap, model) is not None
 
 
-def _added(one: NamedObject, scene: Scene, detections: Sequence[Detection], model: str) -> PointedOut:
+def _added(
+    one: NamedObject, scene: Scene, detections: Sequence[Detection], model: str, config: LiftConfig
+) -> PointedOut:  # fmt: skip
     """An object of its own where the place names no detected one."""
-    if one.box_xyxy is not None and detections:
-        ratios = overlaps(np.array(one.box_xyxy, np.float64), [d.box_xyxy for d in detections])[0]
-        part = int(np.argmax(ratios))
-        if ratios[part] >= _PART:
-            name = name_of(scene.objects[part])
-            reason = f"its box covers a part of the {name} and is not that object's"
-            return PointedOut(Status.AMBIGUOUS, reason, rows=(part,))
+    part = None if one.box_xyxy is None else _mostly(one.box_xyxy, scene, config)
+    if part is not None:
+        reason = f"most of its box is the {name_of(scene.objects[part])}, and it is not the box of that object"
+        return PointedOut(Status.AMBIGUOUS, reason, rows=(part,))
     taken = {detection.id for detection in (*detections, *scene.of_robot)}
     ids = (POINTED_ID, *(f"{POINTED_ID}-{n}" for n in range(2, len(taken) + 3)))
     id_ = next(name for name in ids if name not in taken)
@@ -173,6 +178,22 @@ def _added(one: NamedObject, scene: Scene, detections: Sequence[Detection], mode
     except InputError as error:
         raise ModelError(model, f"its place cannot be used: {error}", "ask again, or use another model") from error
     return PointedOut(Status.OK, added=made)
+
+
+def _mostly(box: tuple[float, float, float, float], scene: Scene, config: LiftConfig) -> int | None:
+    """The row of the detected object that most of what stands out in a box belongs to; None where it is none."""
+    height, width = scene.frame.depth.shape
+    x0, y0, x1, y1 = (round(float(np.clip(v, 0, side))) for v, side in zip(box, (width, height) * 2, strict=True))
+    inside = np.zeros((height, width), np.bool_)
+    inside[y0:y1, x0:x1] = True
+    objects = [object_pixels(obj, scene.frame) & inside for obj in scene.objects]
+    counts = [np.count_nonzero(pixels) for pixels in objects]
+    raised = raised_pixels(scene.frame, scene.support, config) & inside
+    if scene.frame.robot is not None:  # taken out of the depth; whether it is the robot is told once it is lifted
+        raised |= scene.frame.robot.own & inside
+    standing = np.count_nonzero(np.logical_or.reduce([raised, *objects]))
+    row = int(np.argmax(counts)) if counts else -1
+    return row if counts and standing and counts[row] >= _MOSTLY * standing else None
 
 
 def _middle(one: NamedObject) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError, SpatialVlmError
-from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, raised_share
+from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, object_pixels, raised_share
 from spatial_vlm_ros.language.free_words import PartialReading
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.answer import target_of
@@ -37,7 +37,7 @@ from spatial_vlm_ros.types import (
     Status,
 )
 
-_ONE_PIECE = 0.8  # share of its measured surface that hangs together; the rest is noise and thin parts
+_ONE_PIECE = 0.8  # share of its measured surface that is in one piece; the rest is noise and thin parts
 _RAISED = 0.5  # share of its measured surface that lies above the support: less is a part of that, or a sheet on it
 POINTED_LABEL = "object pointed at by a model"
 """Label of an object that no detector has named; words of the instruction are never used for it."""
@@ -158,9 +158,10 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
     pixels = measured_pixels(obj.points, scene.frame)
     if scene.support is not None and raised_share(pixels, scene.frame, scene.support, lift) < _RAISED:
         return Status.LOW_CONFIDENCE, "what it points at is hardly raised above what it lies on, and may be just that"
-    share = largest_piece(pixels)
+    others = [object_pixels(other, scene.frame) for other in scene.objects if other is not obj]
+    share = largest_piece(pixels, np.logical_or.reduce(others) if others else None)
     if share < _ONE_PIECE:
-        pieces = f"its measured surface lies in pieces, the largest of which has {share:.0%} of it"
+        pieces = f"its measured surface lies in pieces side by side, the largest of which has {share:.0%} of it"
         return Status.AMBIGUOUS, f"what it points at may be several objects: {pieces}"
     return None
 

@@ -33,6 +33,19 @@ def test_two_objects_are_two_pieces(pixels: Mask, share: float) -> None:
     assert largest_piece(pixels) == pytest.approx(share)
 
 
+def test_the_walls_of_a_bowl_are_one_piece() -> None:
+    walls = np.zeros((48, 64), np.bool_)
+    walls[10:14, 10:30] = walls[25:35, 11:29] = True
+    assert largest_piece(walls) == 1.0
+
+
+def test_what_stands_before_an_object_joins_its_sides() -> None:
+    sides, before = block((5, 15), (35, 45)), block((14, 36))
+    assert largest_piece(sides) == 0.5
+    assert largest_piece(sides, before) == 1.0
+    assert largest_piece(sides, np.roll(before, 30, axis=0)) == 0.5  # elsewhere in the image
+
+
 def test_points_are_counted_where_they_were_measured() -> None:
     pixels = block((5, 25), (40, 41))
     rows, columns = np.nonzero(pixels)

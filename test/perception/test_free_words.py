@@ -209,7 +209,7 @@ def test_a_frame_of_reference_that_is_not_defined_is_told_as_unchecked() -> None
         ((), Status.NOT_FOUND, "points at nothing"),
         (boxed("cup", "box"), Status.AMBIGUOUS, "2 places"),
         (boxed("bonnet") + at("cup"), Status.AMBIGUOUS, "2 places"),
-        (box(295, 150, 345, 235), Status.AMBIGUOUS, "covers a part of"),
+        (box(295, 150, 345, 235), Status.AMBIGUOUS, "most of its box is"),
         (box(40, 380, 140, 460), Status.LOW_CONFIDENCE, "hardly raised"),
         (box(0, 0, 640, 480), Status.LOW_CONFIDENCE, "m long"),
         (box(20, 380, 40, 400) + box(500, 380, 540, 400), Status.AMBIGUOUS, "2 places"),
