@@ -158,11 +158,17 @@ def test_nothing_moves_without_a_persons_approval(cell: FreeCell) -> None:
     assert cell.accepted() == accepted
 
 
-def test_what_a_person_has_approved_is_taken(cell: FreeCell, server: Contract) -> None:
+def test_what_a_person_has_approved_is_begun(cell: FreeCell, server: Contract) -> None:
+    """Begun, and not more: the arm may hit what nobody has looked for (docs/planner_gate.md, unseen obstacles)."""
     before = server.requests
-    picking, proposal = cell.proposed_for(FREE)
+    picking, proposal = cell.proposed_for("grab what my niece would cuddle behind the cup")
+    (name,) = {line["content"]["candidates"][0]["clauses"][0]["relation"] for line in cell.record()[-1:]}
+    assert name == "behind"  # what can be read of the words is measured
     assert cell.approve(proposal) == "OK"
     cell.end(picking)
-    assert (picking.name, picking.result.moved) == ("OK", True), picking.result  # type: ignore[union-attr]
+    assert picking.result is not None
+    assert picking.result.moved, picking.result
     assert answer_of(picking)["source"] == "model"
+    begun = [line["goal_id"] for line in cell.record() if line["event"] == "EXECUTION_BEGUN"]
+    assert begun == [proposal.goal_id]
     assert server.requests >= before + 2  # it is asked again before anything moves

@@ -262,6 +262,24 @@ def test_the_robot_itself_is_never_the_answer(detections: tuple[Detection, ...])
     assert "the robot itself" in refused.message
 
 
+@pytest.mark.parametrize(
+    ("found", "words", "status"),
+    [
+        (boxed("bonnet"), "the chick whose friend sits behind the cup", Status.OK),
+        (boxed("ribbon"), "the chick whose friend sits behind the cup", Status.DISAGREEMENT),
+        (boxed("cup", "box"), FREE, Status.AMBIGUOUS),
+        (box(40, 380, 140, 460), FREE, Status.LOW_CONFIDENCE),
+        ((), FREE, Status.NOT_FOUND),
+    ],
+)
+def test_every_outcome_is_drawn_and_written(found: Found, words: str, status: Status) -> None:
+    answer, _ = ask(found, words)
+    assert answer.resolution.status is status
+    image = draw(FRAME, answer.detections, answer.resolution, scene=answer.scene)
+    assert image.shape[0] > FRAME.rgb.shape[0]
+    assert resolution_from_json(resolution_json(answer.resolution)) == answer.resolution
+
+
 # ------------------------------------------------------------------------------------------------ stop, dialogue, scope
 
 
