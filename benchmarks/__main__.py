@@ -70,6 +70,7 @@ ALONE = {
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "detection_forms": Part(("--seeds", "1")),
+    "free_words": Part(("--seeds", "1")),
     "relation_judge": Part(("--seeds", "1"), ("mujoco", "onnxruntime")),
     "fusing": Part(("--seeds", "1", "--processes", "1"), ("mujoco", "onnxruntime")),
     "judging_cost": Part(("--tiny", "--repetitions", "1"), ("torch", "transformers", "onnxruntime"), slow=True),

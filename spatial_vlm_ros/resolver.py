@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -26,10 +25,11 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
-from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
+from spatial_vlm_ros.perception.free_words import FreeWords
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.grounding_checks import checked_grounding, grounding_of_objects, match_of
 from spatial_vlm_ros.perception.judging import (
     CHOICES,
     CannotJudgeError,
@@ -43,6 +43,7 @@ from spatial_vlm_ros.perception.judging import (
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
+from spatial_vlm_ros.perception.stopwatch import Stopwatch
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
@@ -66,11 +67,10 @@ from spatial_vlm_ros.spatial.dialogue import (
 )
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
-from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
+from spatial_vlm_ros.spatial.layout import Layout, lay_out
+from spatial_vlm_ros.spatial.mentioned_phrases import mentioned
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
-from spatial_vlm_ros.spatial.shifts import is_shift
-from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -125,7 +125,8 @@ class Resolver:
     Args:
         config: every number it decides by.
         grounder: finds objects by name; not needed where detections are given with each frame. With
-            `second_opinion.ask` it is also asked for the whole phrase, and has to be able to refer.
+            `second_opinion.ask` it is also asked for the whole phrase, and with `language.free_form` for words that
+            are not understood; then it has to be able to refer.
         reader: of sentences that the grammar does not understand; None = the one that `config.language` names.
     """
 
@@ -166,6 +167,26 @@ class Resolver:
             InputError: `frame` is no RgbdFrame.
         """
         return self.look_at(frame, detections).ask(instruction, frame_of_reference, follows).resolution
+
+    def readings_of(self, words: str, before: Dialogue | None = None) -> tuple[SpatialQuery, ...]:
+        """What words ask, before there is a frame; nothing where a model may be asked about them, which takes one.
+
+        Args:
+            words: as in `resolve`.
+            before: the dialogue that they belong to.
+
+        Raises:
+            SpatialVlmError: no frame would help: they are not understood, ask to stop, or cannot be judged.
+        """
+        language = self.config.language
+        try:
+            return take(words, before).queries
+        except NotUnderstoodError as error:
+            if self._reader is None and language.reader == "grammar":
+                if before is not None or language.free_form != "ask_model":
+                    raise
+                FreeWords(words, error)  # raises where no model may be asked
+            return ()
 
     def look_at(self, frame: RgbdFrame, detections: Sequence[Detection] | None = None) -> ObservedFrame:
         """A frame to ask several instructions of; it is lifted at the first one that is understood.
@@ -232,7 +253,7 @@ class Resolver:
         return PhraseScorer(
             self._layout_of(scene),
             self.config.at_caution(),
-            match=_match_of(phrases, grounding),
+            match=match_of(phrases, grounding),
             score=scores,
             default_frame=frame or self.config.frame_of_reference,
         )
@@ -393,7 +414,7 @@ class ObservedFrame:
             The target in metres, or a refusal with its reason, and what it rests on. An exception that nobody expected
             is INTERNAL_ERROR, with its trace in the log.
         """
-        watch = _Stopwatch(checkpoint)
+        watch = Stopwatch(checkpoint)
         before: Dialogue | None = None
         try:
             frame = _frame(frame_of_reference)
@@ -425,14 +446,14 @@ class ObservedFrame:
         phrases = phrases_of(turn.queries)
         grounding = self._ground(phrases)
         scene = self._lift(phrases, grounding)
-        scorer = self._resolver.scorer_of(scene, phrases, _of_objects(grounding, scene), frame)
+        scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(grounding, scene), frame)
         choice, scorer, attempt = choose(turn, scorer)
         resolution, dialogue, _ = self._worded(turn, DialogueChoice(choice, scorer, attempt))
         answered = Answered(_with_unread(resolution, grounding.unread), grounding.detections, scene, dialogue)
         return MeasuredSentence(choice, scorer, called(attempt, scorer), answered)
 
     def _before(
-        self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: _Stopwatch
+        self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: Stopwatch
     ) -> Dialogue | None:
         """The dialogue that words belong to; of words alone it is what they are on this frame.
 
@@ -451,13 +472,18 @@ class ObservedFrame:
         return before
 
     def _answered(
-        self, words: str, before: Dialogue | None, frame: FrameOfReference | None, watch: _Stopwatch
+        self, words: str, before: Dialogue | None, frame: FrameOfReference | None, watch: Stopwatch
     ) -> Answered:
         """The answer to some words in a dialogue, and the dialogue after them."""
         detections, scene = self._given or (), None
         try:
             referrer, judge = self._who_refers(), self._who_judges()
-            turn = self._taken(words, before)
+            try:
+                turn = self._taken(words, before)
+            except NotUnderstoodError as error:
+                if before is not None or self._resolver.config.language.free_form != "ask_model":
+                    raise
+                return self._by_model(FreeWords(words, error), frame, watch)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)
@@ -465,7 +491,7 @@ class ObservedFrame:
             watch.lap("ground")
             scene = self._lift(phrases, grounding)
             watch.lap("lift")
-            scorer = self._resolver.scorer_of(scene, phrases, _of_objects(grounding, scene), frame)
+            scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(grounding, scene), frame)
             if turn.queries[0].question is not None:
                 resolution, dialogue, unknown = question_turn(turn, scorer, partial(_without_robot, scene=scene))
             else:
@@ -495,13 +521,38 @@ class ObservedFrame:
                 reason = f"{error.reason}; the language model did not help: {said}"
                 raise NotUnderstoodError(words, error.span, reason, error.repair) from other
 
+    def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
+        """The answer to words that nobody can read: which object they mean is for a model to say, where it is is not.
+
+        Raises:
+            NotUnderstoodError: no model can be asked, or it does not help.
+            SpatialVlmError: as of any other words.
+        """
+        resolver = self._resolver
+        referrer = self._referrer or free.referrer(resolver.grounder)
+        self._check_domain()
+        watch.lap("parse")
+        if self._given is not None:
+            grounding = self._of_given(self._given, free.phrases)
+        else:
+            grounding = self._ground(free.phrases) if free.phrases else Grounding((), np.zeros((0, 0)))
+        watch.lap("ground")
+        scene = self._lift(free.phrases, grounding)
+        watch.lap("lift")
+        scorer_of = partial(resolver.scorer_of, frame=frame)
+        answer = free.answer(referrer, scene, grounding, resolver.config, resolver.observe, scorer_of)
+        self._check_domain()  # the process of a worker has told by now what it loaded
+        watch.lap("refer")
+        resolution = _with_unread(_without_robot(answer.resolution, scene), grounding.unread)
+        return Answered(resolution, answer.grounding.detections, answer.scene)  # no later words may rest on it
+
     def _decided(
         self,
         turn: DialogueTurn,
         scorer: PhraseScorer,
         referrer: Referrer | None,
         judge: RelationJudge | None,
-        watch: _Stopwatch,
+        watch: Stopwatch,
     ) -> tuple[Resolution, Dialogue | None, bool]:
         """The answer to an order, the dialogue after it, and whether nothing is called what its words name."""
         choice, scorer, attempt = choose(turn, scorer)
@@ -559,11 +610,9 @@ class ObservedFrame:
     def _ground(self, phrases: tuple[NounPhrase, ...]) -> Grounding:
         """The given detections matched by their labels, or what the grounder finds."""
         if self._grounding is not None:
-            return _checked(self._grounding, phrases, self.frame, "grounding")
+            return checked_grounding(self._grounding, phrases, self.frame, "grounding")
         if self._given is not None:
-            if self._checked is None:
-                self._checked = check_detections(self._given, self.frame.camera.width, self.frame.camera.height)
-            return Grounding(self._checked, label_match(phrases, self._checked))
+            return self._of_given(self._given, phrases)
         if self._latest is not None and self._latest[0] == phrases:
             return self._latest[1]
         grounder = self._resolver.grounder
@@ -577,13 +626,19 @@ class ObservedFrame:
         try:
             grounding = grounder.ground(self.frame.rgb, phrases)
             self._check_domain()  # the process of a worker has told by now what it loaded
-            return _checked(grounding, phrases, self.frame, name)
+            return checked_grounding(grounding, phrases, self.frame, name)
         except (ModelError, CancelledError):  # a model's own words, its timeout and a cancellation keep their status
             raise
         except SpatialVlmError as error:
             raise ModelError(name, str(error), "fix the backend: its output is invalid") from error
         except Exception as error:  # whatever a model does, it costs one request and is never "not found"
             raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
+
+    def _of_given(self, given: Sequence[Detection], phrases: tuple[NounPhrase, ...]) -> Grounding:
+        """The given detections matched by their labels."""
+        if self._checked is None:
+            self._checked = check_detections(given, self.frame.camera.width, self.frame.camera.height)
+        return Grounding(self._checked, label_match(phrases, self._checked))
 
     def _lift(self, phrases: tuple[NounPhrase, ...], grounding: Grounding) -> Scene:
         """The scene of the detections; of given ones it, or why there is none, holds for every instruction."""
@@ -613,7 +668,7 @@ def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQu
 
 def phrases_of(queries: Sequence[SpatialQuery]) -> tuple[NounPhrase, ...]:
     """Every phrase of some readings that has to be found in the image, each once, in the order met."""
-    return tuple(dict.fromkeys(phrase for query in queries for phrase in _all_phrases(query)))
+    return tuple(dict.fromkeys(phrase for query in queries for phrase in mentioned(query)))
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
@@ -640,54 +695,9 @@ def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None
     return dataclasses.replace(refused, dialogue_id=before.id)
 
 
-def _match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[NounPhrase], Array]:
-    """How well objects match a phrase: one that was looked for, or one of the same name that a question derives."""
-    rows: dict[object, int] = {}
-    for row, phrase in reversed(list(enumerate(phrases))):
-        rows |= dict.fromkeys((phrase.category, (phrase.category, phrase.attributes), phrase), row)
-
-    def match(phrase: NounPhrase) -> Array:
-        for key in (phrase, (phrase.category, phrase.attributes), phrase.category):
-            if key in rows:
-                return grounding.match[rows[key]]
-        return label_match((phrase,), grounding.detections)[0]
-
-    return match
-
-
 def _check_frame(frame: object) -> None:
     if not isinstance(frame, RgbdFrame):
         raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
-
-
-def _checked(grounding: Grounding, phrases: Sequence[NounPhrase], frame: RgbdFrame, name: str) -> Grounding:
-    """A grounding with checked detections and a row for each phrase.
-
-    Raises:
-        InputError: detections that do not fit the frame.
-        ModelError: its match matrix does not fit.
-    """
-    detections = check_detections(grounding.detections, frame.camera.width, frame.camera.height)
-    match = np.asarray(grounding.match, np.float64)
-    if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
-        got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} objects"
-        raise ModelError(name, got + ", or values outside 0..1", "fix the backend")
-    return Grounding(detections, match, grounding.unread)
-
-
-def _of_objects(grounding: Grounding, scene: Scene) -> Grounding:
-    """What was found, but for detections of the robot: a column for each object of the scene.
-
-    Raises:
-        InputError: it is the grounding of other detections.
-    """
-    column_of = {detection.id: column for column, detection in enumerate(grounding.detections)}
-    columns = [column_of.get(obj.id, -1) for obj in scene.objects]
-    if -1 in columns or len(columns) + len(scene.of_robot) < len(column_of):
-        got, expected = ", ".join(column_of) or "none", ", ".join(obj.id for obj in scene.objects) or "none"
-        raise InputError("detections of the grounding", got, expected, "observe the frame with these detections")
-    kept = tuple(grounding.detections[column] for column in columns)
-    return dataclasses.replace(grounding, detections=kept, match=grounding.match[:, columns])
 
 
 def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
@@ -718,43 +728,3 @@ def _frame(name: FrameOfReference | str | None) -> FrameOfReference | None:
         return None if name is None else FrameOfReference(name)
     except ValueError as error:
         raise UnknownNameError("frame of reference", str(name), (frame.value for frame in FrameOfReference)) from error
-
-
-def _all_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """Every phrase of a reading that has to be found in the image."""
-    for phrase in asked_phrases(query):
-        yield from _phrases(phrase)
-    if query.destination is not None and not is_for_a_person(query.destination):
-        for anchor in () if is_shift(query.destination) else query.destination.anchors:
-            yield from _phrases(anchor)
-        for clause in (*query.destination.also, *query.destination.excluded):
-            for anchor in clause.anchors:
-                yield from _phrases(anchor)
-    for avoided in query.avoid:
-        yield from _phrases(avoided)
-
-
-def _phrases(phrase: NounPhrase) -> Iterator[NounPhrase]:
-    """A phrase and all phrases inside it."""
-    yield phrase
-    for clause in phrase.relations:
-        for anchor in clause.anchors:
-            yield from _phrases(anchor)
-
-
-class _Stopwatch:
-    """Wall time between laps, milliseconds; each lap ends at a checkpoint."""
-
-    def __init__(self, checkpoint: Callable[[], None]) -> None:
-        self._checkpoint = checkpoint
-        self._start = self._last = time.perf_counter()
-        self.laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = round(self.laps.get(name, 0.0) + (now - self._last) * 1e3, 3)
-        self._last = now
-        self._checkpoint()
-
-    def total(self) -> float:
-        return round((time.perf_counter() - self._start) * 1e3, 3)

@@ -274,8 +274,8 @@ class _Player:
         for words in instructions:
             self._answered = True
             try:
-                parse(words)
-            except SpatialVlmError as error:  # as live: words that are not understood wait for no frame
+                self._resolver.readings_of(words)
+            except SpatialVlmError as error:  # as live: words that no frame would help wait for none
                 yield ReplayedAnswer(refusal(words, error), None, (), self._now_ns)
                 continue
             resolution, seen, scene, _ = observed.ask(words, self._frame_of_reference)
@@ -285,7 +285,7 @@ class _Player:
         """A refusal for want of a frame, but for words that no frame would help."""
         self._answered = True
         try:
-            parse(instruction)
+            self._resolver.readings_of(instruction)
         except SpatialVlmError as misunderstood:
             return ReplayedAnswer(refusal(instruction, misunderstood), None, (), self._now_ns)
         if isinstance(error, TransformUnavailableError) and not self._has_transforms:

@@ -30,7 +30,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck import TRANSIENT, check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.types import Resolution, Status
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution, Status
 
 PAUSE = 0.2  # s between rechecks that saw nothing
 CONFIRMING = 2  # images in which a plan has to hold after one in which it did not
@@ -307,12 +307,22 @@ class PickSequence:
                 doubted, needed = changed, CONFIRMING
                 words = f"looking again, as one image shows too little room: {changed}"
 
+    @staticmethod
+    def _check_source(offer: Offer, now: Resolution) -> None:
+        """Whether what chose the object is what the person was told of."""
+        if now.source != offer.seen.resolution.source:
+            chosen = "a model" if now.source == "model" else "the measurement"
+            happened = f"was not approved so: {chosen} chose it in the recheck"
+            again = "send the instruction again"
+            raise SceneChangedError(f"the {offer.scene.target.label}", 0.0, 0.0, 0.0, 0.0, again, happened)
+
     def _recheck(self, offer: Offer, words: str) -> tuple[int, SceneChangedError | None]:
         """One further image: its stamp, and what is wrong with the plan by what it measures, if anything."""
         then = self._surroundings(offer.seen)
         self._ways.still(then.stamp_ns)
         seen = self._look(PickStage.LOOKING_AGAIN, words)
         check_same(then, seen.resolution, seen.surroundings, self._config.observation)
+        self._check_source(offer, seen.resolution)
         now = self._surroundings(seen)
         check_fresh(now.stamp_ns, self._ways.now_ns(), self._config.observation)
         check_tilt(now, self._config.observation)
@@ -325,10 +335,14 @@ class PickSequence:
 
 
 def told(offer: Offer) -> str:
-    """What is going to happen, for a person: "take the chick (c1) from above and put it on the tray"."""
+    """What is going to happen, for a person: "take the chick (c1) from above and put it on the tray".
+
+    Of an object that a model chose for words that were not understood, it says that, wherever it is told.
+    """
     target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
     way = "from above" if grasp.way == "top_down" else "from the side"
-    return f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}"
+    motion = f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}"
+    return f"{motion}. {CHOSEN_BY_MODEL}" if offer.seen.resolution.source == "model" else motion
 
 
 def done(offer: Offer) -> str:

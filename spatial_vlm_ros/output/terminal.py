@@ -123,8 +123,10 @@ def resolution(resolution: Resolution) -> None:
     console = new_console()
     console.print(
         f"{resolution.status.value}  {printable(resolution.message)}",
-        style="green" if resolution.status in ANSWERS else "yellow",
+        style="green" if resolution.status in ANSWERS and resolution.source == "measurement" else "yellow",
     )
+    if resolution.source == "model":
+        console.print("  source    a model; a person has to agree before anything moves", style="yellow")
     if resolution.model_domain == "simulated":
         console.print("  detector  trained on simulated images only; its answers about other images mean nothing")
     if resolution.answer is not None:

@@ -13,7 +13,7 @@ from spatial_vlm_ros.output.answer_content import AnswerContent
 from spatial_vlm_ros.output.answer_roles import Role, places_of, targets_of
 from spatial_vlm_ros.output.deciding_clause import percent
 from spatial_vlm_ros.output.drawing import COLOURS
-from spatial_vlm_ros.types import ANSWERS, Pose, Resolution, Rgb
+from spatial_vlm_ros.types import ANSWERS, CHOSEN_BY_MODEL, Pose, Resolution, Rgb
 
 _EDGE = 12  # pixels around the words
 _LEGEND = 230.0 / 13  # width of the legend, in sizes of letters
@@ -59,7 +59,8 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
     panel[:1] = drawing.LINE
     y = _EDGE + round(1.05 * size)
     answered = resolution.status in ANSWERS
-    ground = drawing.GREEN if answered else drawing.VERMILLION
+    measured = resolution.source == "measurement"
+    ground = drawing.VERMILLION if not answered else drawing.GREEN if measured else drawing.BLUE
     panel[y - round(1.2 * size) : y + round(0.45 * size), _EDGE : _EDGE + chip] = ground
     lettering.write(panel, resolution.status.value, (_EDGE + 8, y), size, drawing.PAPER, True)
     for line in title:
@@ -132,10 +133,13 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
     if content is not None and content.deciding is not None:
         seen = f", seen from the {content.view.frame.value}" if content.deciding.framed else ""
         yield f"Decides: {content.deciding.words(content.layout)}{seen}.", False, drawing.INK
-    if content is not None and content.marks:
+    if content is not None and content.marks and resolution.source == "measurement":
         yield "; ".join(_rivals(content)) + ".", False, drawing.INK
+    if resolution.source == "model" and resolution.status in ANSWERS:
+        yield f"{CHOSEN_BY_MODEL}: a person has to agree before anything moves.", True, drawing.VERMILLION
     for target in targets_of(resolution):
-        yield f"{target.id} at {_whereabouts(target.pose)}, {percent(resolution.confidence)} sure", False, drawing.FAINT
+        sure = f", {percent(resolution.confidence)} sure" if resolution.source == "measurement" else ""
+        yield f"{target.id} at {_whereabouts(target.pose)}{sure}", False, drawing.FAINT
     places = places_of(resolution)
     for number, place in enumerate(places[:_MOST_PLACES], 1):
         where = f"place {number} at {_whereabouts(place.pose)} on {place.carrier_id}"

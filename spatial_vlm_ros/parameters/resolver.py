@@ -225,6 +225,12 @@ class LanguageConfig(Bounded):
         "", 'the language model: "model=NAME url=http://127.0.0.1:8000/v1 name=value"; its words leave this machine '
         "where the url does"
     )  # fmt: skip
+    free_form: str = option(
+        "refuse",
+        "what becomes of words that nobody can read: they are refused, or a model that can refer (the grounder) is "
+        "asked which object they mean; its place is measured, and nothing moves before a person has agreed",
+        choices=("refuse", "ask_model"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -55,8 +55,9 @@ def referrer_of(grounder: object) -> Referrer:
 def cannot_refer(name: str) -> InputError:
     """The error of a second opinion that nobody can give."""
     return InputError(
-        "second_opinion.ask", f"{name}, which cannot be asked for a whole phrase", "a grounder with `refer`",
-        "choose a backend that refers, or set second_opinion.ask to false",
+        "second_opinion.ask or language.free_form", f"{name}, which cannot be asked for a whole phrase",
+        "a grounder with `refer`",
+        "choose a backend that refers, or switch this off (false, refuse)",
     )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
     Raises:
         ModelError: the answer is no answer of a Referrer.
     """
-    _check(found, model)
+    check_found(found, model)
     rows: set[int | None] = set()
     for one in found:
         if one.box_xyxy is not None:
@@ -89,7 +90,12 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
     return rows.pop() if len(rows) == 1 else None
 
 
-def _check(found: Any, model: str) -> None:
+def check_found(found: Any, model: str) -> None:
+    """Refuse what is no answer of a Referrer.
+
+    Raises:
+        ModelError: with what it is instead.
+    """
     repair = "mend the backend; its answer cannot be used"
     if not isinstance(found, (tuple, list)) or not all(isinstance(one, NamedObject) for one in found):
         raise ModelError(model, f"it referred with {type(found).__name__}, not with a tuple of Found", repair)
@@ -112,11 +118,11 @@ def _by_box(box: npt.NDArray[np.float64], detections: Sequence[Detection], overl
 
 
 def _by_point(point: tuple[float, float], detections: Sequence[Detection]) -> int | None:
-    hit = [row for row, detection in enumerate(detections) if _covers(detection, point)]
+    hit = [row for row, detection in enumerate(detections) if covers(detection, point)]
     return hit[0] if len(hit) == 1 else None
 
 
-def _covers(detection: Detection, point: tuple[float, float]) -> bool:
+def covers(detection: Detection, point: tuple[float, float]) -> bool:
     """Whether a point, (0, 0) being the middle of the first pixel, lies on an object."""
     x, y = point
     if detection.mask is None:

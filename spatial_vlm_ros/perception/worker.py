@@ -17,6 +17,7 @@ from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import CannotJudgeError, RelationQuestion
 from spatial_vlm_ros.perception.referring import cannot_refer
 from spatial_vlm_ros.perception.relation_marks import BOXES, MarksError
+from spatial_vlm_ros.perception.worker_masks import ask_masks
 from spatial_vlm_ros.perception.worker_process import GRACE_S, WorkerProcess
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
@@ -26,6 +27,7 @@ from spatial_vlm_ros.perception.worker_wire import (
     Judged,
     JudgeRequest,
     Load,
+    MaskRequest,
     Ready,
     Refer,
     Referred,
@@ -39,7 +41,7 @@ from spatial_vlm_ros.perception.worker_wire import (
     refer,
     references_of,
 )
-from spatial_vlm_ros.types import ModelDomain, NounPhrase, Rgb
+from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 _SLICE_S = 0.02  # a cancellation and a death are noticed within this time
 _FAILURES = 3  # so many in a row and the process is replaced: after some errors a GPU's context stays broken
@@ -83,7 +85,7 @@ class WorkerGrounder:
         self._state = threading.Lock()  # guards the flags that other threads touch
         self._busy, self._closed, self._cancelled = False, False, ""
         self._process: WorkerProcess | None = None
-        self._ready, self._refers, self._judges = False, False, False
+        self._ready, self._refers, self._judges, self._masks = False, False, False, False
         self.tells_likelihoods = False  # of relations; known once it is loaded
         self.domain: ModelDomain = "unknown"
         self._numbers = itertools.count(1)
@@ -184,6 +186,27 @@ class WorkerGrounder:
             self._failures = 0
             return references
 
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        """Ask the backend for masks; see Masker.masked. Detections stay as they are where it has no model of masks.
+
+        Raises:
+            InputError: `rgb` is no image, `detections` are none, or see `start`.
+            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+        """
+        header, body = ask_masks(next(self._numbers), rgb, detections)
+        with self._own_turn():
+            self._started()
+            if not self._masks:
+                return tuple(detections)
+            reply, data = self._answered(header, body)
+            if not isinstance(reply, WorkerReply):
+                raise WireError(f"it answered with {type(reply).__name__} what was asked for masks")
+            masked = grounding_of(reply, data, rgb.shape[:2]).detections
+            if [one.id for one in masked] != [one.id for one in detections]:
+                raise WireError(f"masks of {len(masked)} objects for {len(detections)}")
+            self._failures = 0
+            return masked
+
     def judge(
         self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
     ) -> tuple[float | None, ...]:
@@ -205,7 +228,7 @@ class WorkerGrounder:
             return probabilities
 
     def _answered(
-        self, header: Ask | Refer | JudgeRequest, body: Sequence[memoryview | bytes]
+        self, header: Ask | Refer | JudgeRequest | MaskRequest, body: Sequence[memoryview | bytes]
     ) -> tuple[WorkerReply | Referred | Judged, Body]:
         """Post a request and wait for its answer, in one's own turn; a failure of the backend is raised."""
         process = self._started()
@@ -251,6 +274,7 @@ class WorkerGrounder:
                 raise WireError("it answered before it was asked")
             self._ready, self._refers, self._judges, self.domain = True, reply.refers, reply.judges, reply.domain
             self.tells_likelihoods = reply.likelihoods
+            self._masks = reply.masks
         return self._process
 
     def _frame(self, process: WorkerProcess, deadline: float) -> tuple[FromWorker, Body]:

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import traceback
+from typing import cast
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
@@ -29,7 +30,9 @@ from spatial_vlm_ros.perception.judging import (
     tells_likelihoods,
     with_marks,
 )
+from spatial_vlm_ros.perception.masking import Masker
 from spatial_vlm_ros.perception.referring import referrer_of
+from spatial_vlm_ros.perception.worker_masks import detections_of, masks_reply
 from spatial_vlm_ros.perception.worker_wire import (
     Ask,
     Body,
@@ -38,6 +41,7 @@ from spatial_vlm_ros.perception.worker_wire import (
     Judged,
     JudgeRequest,
     Load,
+    MaskRequest,
     Ready,
     Refer,
     ToWorker,
@@ -95,10 +99,11 @@ def _serve(channel: Channel) -> None:
                 traceback.print_exc()
             _send(channel, failed(0, error))
             sys.exit(1)
-        _send(channel, Ready(refers, judge is not None, tells_likelihoods(judge), domain_of(grounder)))
+        masks = callable(getattr(grounder, "masked", None))
+        _send(channel, Ready(refers, judge is not None, tells_likelihoods(judge), domain_of(grounder), masks))
         while True:
             ask, body = _next(channel)
-            if not isinstance(ask, (Ask, Refer, JudgeRequest)):
+            if not isinstance(ask, (Ask, Refer, JudgeRequest, MaskRequest)):
                 raise WireError("the backend is loaded already")
             _answer(channel, grounder, judge, ask, body)
     except (EOFError, ConnectionError):
@@ -106,7 +111,11 @@ def _serve(channel: Channel) -> None:
 
 
 def _answer(
-    channel: Channel, grounder: Grounder, judge: RelationJudge | None, ask: Ask | Refer | JudgeRequest, body: Body
+    channel: Channel,
+    grounder: Grounder,
+    judge: RelationJudge | None,
+    ask: Ask | Refer | JudgeRequest | MaskRequest,
+    body: Body,
 ) -> None:
     rgb = image_of(ask, body)
     try:
@@ -116,6 +125,9 @@ def _answer(
             told = with_marks(judge, ask.marks).judge(rgb, ask.questions, ask.budget_s)
             name = type(grounder).__name__
             channel.post(Judged(ask.number, check_probabilities(told, len(ask.questions), name)))
+        elif isinstance(ask, MaskRequest):
+            masked = cast(Masker, grounder).masked(rgb, detections_of(ask))
+            channel.post(*masks_reply(ask.number, masked, rgb.shape[:2]))
         elif isinstance(ask, Refer):
             channel.post(referred(ask.number, referrer_of(grounder).refer(rgb, ask.words)))
         else:

@@ -62,6 +62,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
         refers: whether it takes whole phrases, too.
         judges: whether it can be asked about relations.
         likelihoods: whether it then tells how likely each is; see judging.tells_likelihoods.
+        masks: whether it can be asked for masks.
         domain: what it declares that it was trained on.
     """
 
@@ -69,6 +70,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     judges: bool = False
     likelihoods: bool = False
     domain: ModelDomain = "unknown"
+    masks: bool = False
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):
@@ -111,6 +113,15 @@ class WireDetection(msgspec.Struct, frozen=True):
     masked: bool
     front: tuple[float, float, float] | None = None
     pointed: bool = False
+
+
+class MaskRequest(msgspec.Struct, tag=True, frozen=True):
+    """A request for masks of objects; its body is the (height, width, 3) image. The answer is a WorkerReply."""
+
+    number: Count
+    height: Count
+    width: Count
+    objects: tuple[WireDetection, ...]
 
 
 class WorkerReply(msgspec.Struct, tag=True, frozen=True):
@@ -163,7 +174,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     words: tuple[str, ...]
 
 
-ToWorker = Load | Ask | Refer | JudgeRequest
+ToWorker = Load | Ask | Refer | JudgeRequest | MaskRequest
 FromWorker = Ready | WorkerReply | Referred | Judged | Failed
 
 
@@ -264,7 +275,7 @@ def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list
     for phrase in phrases:
         if not isinstance(phrase, NounPhrase):
             raise InputError("phrases", type(phrase).__name__, "NounPhrases", "take them from parse")
-    body = _image(rgb)
+    body = image_body(rgb)
     header = Ask(number, rgb.shape[0], rgb.shape[1], tuple(phrases))
     try:
         msgspec.msgpack.encode(header)
@@ -280,7 +291,7 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
         InputError: `words` are no text that can be sent.
         ShapeError: `rgb` is no (H, W, 3) uint8.
     """
-    body = _image(rgb)
+    body = image_body(rgb)
     header = Refer(number, rgb.shape[0], rgb.shape[1], words)
     try:
         if not isinstance(words, str) or len(words.encode()) > _LONGEST_TEXT:
@@ -302,7 +313,7 @@ def judge(
     if len(questions) > MOST_QUESTIONS or not all(isinstance(one, RelationQuestion) for one in questions):
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"
         raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
-    body = _image(rgb)
+    body = image_body(rgb)
     header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s, marks)
     try:
         msgspec.msgpack.encode(header)
@@ -311,8 +322,13 @@ def judge(
     return header, body
 
 
-def _image(rgb: Rgb) -> list[memoryview | bytes]:
-    """An image as the body of a request."""
+def image_body(rgb: Rgb) -> list[memoryview | bytes]:
+    """An image as the body of a request.
+
+    Raises:
+        InputError: it is too large.
+        ShapeError: it is no (H, W, 3) uint8.
+    """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
     if rgb.nbytes > LONGEST_BODY:
@@ -320,7 +336,7 @@ def _image(rgb: Rgb) -> list[memoryview | bytes]:
     return [np.ascontiguousarray(rgb).data] if rgb.size else []
 
 
-def image_of(header: Ask | Refer | JudgeRequest, body: Body) -> Rgb:
+def image_of(header: Ask | Refer | JudgeRequest | MaskRequest, body: Body) -> Rgb:
     """The image of a request, writable.
 
     Raises:

@@ -38,7 +38,9 @@ from spatial_vlm_ros.types.relation_comparison import (
     RelationOpinion,
 )
 from spatial_vlm_ros.types.resolution import (
+    CHOSEN_BY_MODEL,
     AnswerObject,
+    AnswerSource,
     AvoidedObject,
     Candidate,
     ClauseMeasurement,
@@ -66,10 +68,12 @@ from spatial_vlm_ros.types.status import ANSWERS, ClauseState, FrameOfReference,
 
 __all__ = [
     "ANSWERS",
+    "CHOSEN_BY_MODEL",
     "DISTORTION_LENGTHS",
     "IMAGE_DOMAINS",
     "MODEL_DOMAINS",
     "AnswerObject",
+    "AnswerSource",
     "AvoidedObject",
     "Candidate",
     "ClauseMeasurement",

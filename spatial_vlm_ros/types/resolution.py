@@ -281,6 +281,11 @@ class JudgeReport:
     reason: str
 
 
+AnswerSource = Literal["measurement", "model"]
+"""What chose the object: the words as they were understood, by measurement; or a model, for words that were not."""
+CHOSEN_BY_MODEL = "A model chose this; the words were not understood"
+"""What a person is told wherever an answer of the source "model" is shown."""
+
 AnswerRole = Literal["subject", "compared", "fits", "unclear"]
 """What an object is in an answer: what was asked about, what that was compared with, what fits the words, and what may
 fit them."""
@@ -395,6 +400,9 @@ class Resolution:
             "unknown" where its backend does not say; None where the detections were given. Not part of equality.
         judge: what a model said of single relations; None where none was asked.
         unread: what a model that answers in words wrote of objects and could not be read: objects may be missing.
+        source: "model" where the words were not understood and a model pointed at an object (`language.free_form`):
+            its place is measured, but nobody has checked that it is what was meant; `confidence` is 0 then, and
+            `query` is None. Else "measurement".
     """
 
     instruction: str
@@ -429,6 +437,7 @@ class Resolution:
     model_domain: ModelDomain | None = field(default=None, compare=False)
     unread: tuple[str, ...] = ()
     judge: JudgeReport | None = None
+    source: AnswerSource = "measurement"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

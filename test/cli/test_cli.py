@@ -217,6 +217,20 @@ MUGS = tuple(
 )
 
 
+def test_a_parameter_file_lets_a_model_be_asked(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "perception"))
+    parameters = tmp_path / "p.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    language: {free_form: ask_model}\n")
+    files = [word for word in files_of(recordings / "f1") if "detections" not in str(word)]
+    words = ("resolve", "grab what my niece would cuddle", *files, "--grounder", "referring_models:chicks", "--json")
+    asked = run(*words, "--config", parameters)
+    assert (asked.exit_code, json.loads(asked.stdout)["source"]) == (0, "model"), asked.output
+    refused = run(*words)
+    assert (refused.exit_code, json.loads(refused.stdout)["status"]) == (3, "NOT_UNDERSTOOD")
+
+
 def test_all_targets_and_places_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     places = (Place(POSE, "d2", "d3", 0.021, 0.05, 0.013, 0.97), Place(POSE, "support", probability=0.9))
     terminal.resolution(
@@ -227,6 +241,13 @@ def test_all_targets_and_places_are_printed(capsys: pytest.CaptureFixture[str]) 
                   "on support", "p = 0.90"):  # fmt: skip
         assert words in printed
     assert printed.count("(0.100, 0.250, 0.300) m in base_link") == 4
+
+
+def test_an_answer_that_a_model_chose_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0]))
+    assert "source" not in capsys.readouterr().out
+    terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0], source="model"))
+    assert "source    a model; a person has to agree" in capsys.readouterr().out
 
 
 def test_one_target_and_one_place_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,11 @@ from live_graph import Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE
 from live_vision import Caller, detections_2d
 from spatial_vlm_interfaces.srv import SelectDetection
+from std_msgs.msg import Header
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.types import Detection
+from spatial_vlm_ros.nodes.perception.selection import among
+from spatial_vlm_ros.types import Detection, Status
 
 BOXES = tuple(replace(d, mask=None, attributes=()) for d in DETECTIONS)  # all that vision_msgs can say of them
 
@@ -101,6 +103,16 @@ def test_nothing_found_is_not_found_and_an_object_without_depth_is_not_answered(
     depth[:] = math.nan
     caller.frame = replace(FRAME, depth=depth)
     assert_refused(caller.ask_on_image("the cup", BOXES), "DEPTH_INVALID")
+
+
+def test_what_a_model_points_at_beside_the_detections_is_not_found() -> None:
+    found = detections_2d(BOXES, Header(frame_id="camera"))
+    answer = Resolver().resolve(FRAME, SENTENCE, BOXES)
+    assert among(answer, found) is answer
+    assert answer.target is not None
+    beside = replace(answer, target=replace(answer.target, id="pointed-at"), source="model")
+    refused = among(beside, found)
+    assert (refused.status, refused.target, refused.source) == (Status.NOT_FOUND, None, "model")
 
 
 def test_detections_of_no_image_are_refused(caller: Caller) -> None:

@@ -153,3 +153,17 @@ def test_a_small_image_is_enlarged() -> None:
     image = draw(small, (), Resolver().resolve(small, "the cup", ()))
     enlarged = np.repeat(np.repeat(small.rgb, 4, axis=0), 4, axis=1)
     np.testing.assert_array_equal(image[:480, :640], enlarged)
+
+
+def test_what_a_model_chose_has_another_colour_than_what_was_measured() -> None:
+    frame, detections = chicks_and_cup_frame()
+    measured = Resolver().resolve(frame, "the cup", detections)
+    by_model = dataclasses.replace(measured, source="model", confidence=0.0, query=None)
+    panels = [draw(frame, detections, resolution)[480:] for resolution in (measured, by_model)]
+    (green, blue), (none, ground) = (
+        [(panel[:60, :80] == colour).all(axis=2).sum() for colour in (drawing.GREEN, drawing.BLUE)] for panel in panels
+    )
+    assert green > 300
+    assert ground > 300
+    assert (blue, none) == (0, 0)
+    assert (panels[1] == drawing.VERMILLION).all(axis=2).sum() > 50  # the words that say so

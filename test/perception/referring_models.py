@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -60,6 +61,34 @@ class Pointing(GivenDetections):
 
     def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
         return (NamedObject(words, self.box, None, None),)
+
+
+class Cutting(Pointing):
+    """The same, and cuts out all of a box, or a part of the image that is elsewhere."""
+
+    def __init__(self, detections: Sequence[Detection], part: str = "whole") -> None:
+        super().__init__(detections)
+        self.part = part
+
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        if self.part == "fails":
+            raise ModelError("masks", "no memory left", "buy some")
+        made = []
+        for one in detections:
+            x0, y0, x1, y1 = (int(v) for v in one.box_xyxy)
+            mask = np.zeros(rgb.shape[:2], np.bool_)
+            if self.part == "elsewhere":
+                mask[:5, :5] = True
+            else:
+                mask[y0 : y1 + 1, x0 : x1 + 1] = True
+            made.append(dataclasses.replace(one, mask=mask))
+        return tuple(made)
+
+
+def cutting(part: str = "whole") -> Cutting:
+    from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+    return Cutting(chicks_and_cup_frame()[1], part)
 
 
 def chicks() -> Pointing:

@@ -17,11 +17,13 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
-from spatial_vlm_ros.parameters import StreamConfig
+from spatial_vlm_ros.parameters import StreamConfig, config_from
+from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
-from spatial_vlm_ros.types import PinholeCamera, Status, Transform
+from spatial_vlm_ros.types import PinholeCamera, Rgb, Status, Transform
 
 CAMERA_FRAME = FIXED.child
 
@@ -69,6 +71,25 @@ def test_several_instructions_are_answered_on_the_same_frame(still: Path) -> Non
     assert [a.resolution.stamp_ns for a in answers] == [*[seconds(0.1)] * 3, 0]  # words alone wait for no frame
     assert all(a.frame is answers[0].frame for a in answers[:3])
     assert answers[3].frame is None
+
+
+class Pointing(GivenDetections):
+    """Finds what is there, and points at the cup for whatever words."""
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
+        detections = self.ground(rgb, ()).detections
+        return (NamedObject(words, next(d.box_xyxy for d in detections if d.id == "cup"), None, None),)
+
+
+def test_words_outside_the_grammar_reach_a_model_on_the_same_frame(still: Path, seen: Rendering) -> None:
+    words = ("grab me the thing I drink my coffee from", "put what I drink from on the box")
+    resolver = Resolver(config_from({"language": {"free_form": "ask_model"}}), Pointing(seen.detections))
+    asked, refused = replayed(still, *words, resolver=resolver, with_detections=False)
+    direct = resolver.resolve(seen.frame, words[0])
+    assert asked.resolution.source == "model"
+    assert asked.resolution.stamp_ns == seconds(0.1)
+    assert distance(asked.resolution, direct) < 1e-9
+    assert (refused.resolution.status, refused.frame) == (Status.NOT_UNDERSTOOD, None)
 
 
 def test_every_instruction_is_answered_on_every_frame_where_that_is_wanted(still: Path) -> None:

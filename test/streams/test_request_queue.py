@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import queue
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +20,10 @@ from rosbags.typesys import Stores, get_typestore
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
-from spatial_vlm_ros.parameters import NodeConfig, Settings, StreamConfig
+from spatial_vlm_ros.parameters import NodeConfig, ResolverConfig, Settings, StreamConfig, config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rosbags_composer
@@ -54,10 +56,12 @@ class Gate(GivenDetections):
 class Desk:
     """A queue whose executor is this test, and a clock that stands where it is put."""
 
-    def __init__(self, grounder: Any = None, streams: StreamConfig = STREAMS, **node: Any) -> None:
+    def __init__(
+        self, grounder: Any = None, streams: StreamConfig = STREAMS, resolver: ResolverConfig | None = None, **node: Any
+    ) -> None:
         self.now_ns = 1000 * SECOND
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        settings = Settings(streams=streams, node=NodeConfig(**node))
+        settings = Settings(resolver or ResolverConfig(), streams=streams, node=NodeConfig(**node))
         assembler = FrameAssembler(streams, with_detections=False)
         topics = {roles.RGB: "/rgb", roles.DEPTH: "/depth", roles.RGB_INFO: "/info"}
         found = grounder or GivenDetections(DETECTIONS)
@@ -345,3 +349,46 @@ def test_words_that_ask_to_stop_wait_for_no_turn_and_end_what_waits(desk: Desk, 
     assert desk.statuses == ["CANCELLED"] * 4
     assert desk.replies[-1] == (words, "CANCELLED")
     assert not desk.queue.busy
+
+
+# ------------------------------------------------------------------------------------------------ words for models
+
+FREE = "grab me the thing I drink my coffee from"
+
+
+class Pointing(Gate):
+    """Points at the cup, whatever the words."""
+
+    def refer(self, rgb: Any, words: str) -> tuple[NamedObject, ...]:
+        box = next(d.box_xyxy for d in DETECTIONS if d.id == "cup")
+        return (NamedObject(words, box, None, None),) if rgb.size else ()
+
+
+def test_words_that_a_model_may_be_asked_about_wait_for_a_frame() -> None:
+    desk = Desk(Pointing(), resolver=config_from({"language": {"free_form": "ask_model"}}))
+    desk.ask(FREE)
+    assert desk.statuses == []
+    desk.frame()
+    desk.until(lambda: desk.replies)
+    assert desk.statuses == ["OK"]
+    for words in ("put what I drink from on the box", "yes", "don't grab what I love"):
+        desk.ask(words)
+    assert desk.statuses[1:] == ["NOT_UNDERSTOOD"] * 3  # no frame would help
+
+
+def test_words_outside_the_grammar_are_refused_at_once_where_no_model_may_be_asked(desk: Desk) -> None:
+    desk.ask(FREE)
+    assert desk.statuses == ["NOT_UNDERSTOOD"]
+
+
+def test_words_for_a_second_reader_wait_for_a_frame() -> None:
+    with socket.socket() as held:  # nobody answers there
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        reader = {"reader": "grammar+model", "model": f"model=tiny url={url} retries=0"}
+        desk = Desk(resolver=config_from({"language": reader}))
+        desk.ask(FREE)
+        assert desk.statuses == []
+        desk.frame()
+        desk.until(lambda: desk.replies)
+        assert desk.statuses == ["NOT_UNDERSTOOD"]

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.types import Candidate, Vector3
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL, AnswerSource, Candidate, Vector3
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_WORDS = 2000
@@ -127,6 +127,7 @@ class Proposal:
         image_instruction: that the image was made for.
         image_stamp_ns: of the image, nanoseconds.
         image_missing: why there is no image, for a person.
+        source: "model" where the words were not understood and a model chose what is to be taken.
 
     Raises:
         InputError: a field is not of the form above.
@@ -149,11 +150,14 @@ class Proposal:
     image_instruction: str = ""
     image_stamp_ns: int = -1
     image_missing: str = ""
+    source: AnswerSource = "measurement"
 
     @property
     def barred(self) -> str:
         """Why it cannot be approved: what would be done is not what is shown. Empty where it can be."""
         wanted = self.answered or self.sentence
+        if self.source == "model" and not any(CHOSEN_BY_MODEL in warning for warning in self.warnings):
+            return "it is not said that a model chose what is to be taken"
         if self.image is None:
             return f"there is no image of the scene{f': {self.image_missing}' * bool(self.image_missing)}"
         if self.image_stamp_ns != self.scene_stamp_ns:

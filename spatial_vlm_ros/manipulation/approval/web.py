@@ -29,6 +29,7 @@ from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswe
 from spatial_vlm_ros.manipulation.approval.shield import Shield
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL
 
 _HERE = Path(__file__).parent
 _LARGEST_FORM = 16 * 1024  # bytes
@@ -79,7 +80,7 @@ class _Office:
             lstrip_blocks=True,
         )
         self._templates.filters["line"] = printable
-        self._templates.globals.update(ApprovalStage=ApprovalStage)
+        self._templates.globals.update(ApprovalStage=ApprovalStage, CHOSEN_BY_MODEL=CHOSEN_BY_MODEL)
 
     # -------------------------------------------------------------------------------------------- reading
 

@@ -20,7 +20,7 @@ from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMoti
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, plan_bytes
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, png
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.types import Resolution
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _NEAR = 0.01  # metres: a clearance below this is said before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
@@ -115,6 +115,7 @@ def proposal_of(
         image_instruction=taken.instruction if taken is not None else "",
         image_stamp_ns=taken.stamp_ns if taken is not None else -1,
         image_missing=why,
+        source=resolution.source,
     )
 
 
@@ -178,6 +179,8 @@ def png_of(image: Any, stamp_ns: int) -> bytes | None:
 def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tuple[str, ...]:
     found = []
     target = resolution.target
+    if resolution.source == "model":
+        found.append(f"{CHOSEN_BY_MODEL}. Compare what it would take with what was said")
     if motion.missing:
         found.append(f"The arm is not drawn, and its clearance is not known: {motion.missing}")
     nearest = motion.clearance

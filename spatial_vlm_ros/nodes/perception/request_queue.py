@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
+from spatial_vlm_ros.errors import (
+    BusyError,
+    CancelledError,
+    InternalError,
+    SpatialVlmError,
+    StopRequestedError,
+)
 from spatial_vlm_ros.language import stops
 from spatial_vlm_ros.nodes.perception.dialogue_store import DialogueStore
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
@@ -23,7 +29,6 @@ from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingW
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver, refused_in
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
-from spatial_vlm_ros.spatial.dialogue_turns import take
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
@@ -199,7 +204,7 @@ class RequestQueue:
                 check_stamped(request.found)
             request.before = self._dialogues.find(request.dialogue_id)
             # Words alone may settle it: then no frame is awaited.
-            queries = take(request.instruction, request.before).queries
+            queries = self._resolver.readings_of(request.instruction, request.before)
         except Exception as error:
             self._reply(request, self._refused(request, error))
             return
@@ -374,6 +379,6 @@ class RequestQueue:
 
 
 def _grounders_time(grounder: Any) -> float:
-    """Seconds that a grounder may take by its own limits: loading, finding, relations, and a second opinion."""
+    """Seconds that a grounder may take by its own limits: loading, finding, relations, a second opinion or masks."""
     loading, asking = (getattr(grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
     return float(loading + 3.0 * asking)

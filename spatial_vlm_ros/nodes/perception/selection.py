@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.resolver import refusal
 from spatial_vlm_ros.streams.detections import names_of
+from spatial_vlm_ros.types import Resolution, Status
 
 NAME = "select_detection"
 
@@ -57,8 +59,17 @@ class Selection:
             return response(RequestOutcome(refusal(asked.instruction, error)), asked.detections)
         accept(request)
         outcome = await answered
+        outcome = dataclasses.replace(outcome, resolution=among(outcome.resolution, asked.detections))
         self._wake(lambda: self._publish(outcome))
         return response(outcome, asked.detections)
+
+
+def among(answer: Resolution, detections: Any) -> Resolution:
+    """The answer, refused where a model points at an object that is none of the caller's."""
+    if answer.target is None or answer.target.id in names_of(detections):
+        return answer
+    reason = "The words were not understood, and what a model points at for them is none of the detections."
+    return Resolution(answer.instruction, Status.NOT_FOUND, reason, stamp_ns=answer.stamp_ns, source=answer.source)
 
 
 def response(outcome: RequestOutcome, detections: Any) -> SelectDetection.Response:

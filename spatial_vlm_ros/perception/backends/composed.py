@@ -53,6 +53,8 @@ class ComposedGrounder:
         if name in ("grounder", "second_opinion"):  # not yet made
             raise AttributeError(name)
         first = self.grounder
+        if name == "masked" and not hasattr(first, name):
+            return getattr(self.second_opinion, name)
         if name in _QUESTIONS and not any(hasattr(first, other) for other in _QUESTIONS):
             return getattr(self.second_opinion, name)
         return getattr(first, name)

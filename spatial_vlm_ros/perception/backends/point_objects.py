@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Mask, Rgb
 
@@ -26,24 +26,6 @@ NONE = "none"
 """Value of the option `masks` of a model that is asked for second opinions alone."""
 BY_DEPTH = "depth"
 """Value of the option `masks` that leaves points to geometry: each becomes the connected surface at it."""
-
-Box = tuple[float, float, float, float]
-
-
-class MaskModel(Protocol):
-    """Gives masks of objects for boxes and points; `sam2.Segmenter` is one."""
-
-    def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
-        """(H, W) bool of what each box holds, or None; raises ModelError."""
-        ...
-
-    def point_masks(self, rgb: Rgb, points: Sequence[tuple[float, float]]) -> tuple[Mask | None, ...]:
-        """(H, W) bool of what lies at each point, or None; raises ModelError."""
-        ...
-
-
-class PointsByDepth:
-    """In place of a MaskModel: points stay points, and geometry makes objects of them (`geometry.pointed`)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,8 @@ from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.types import Mask, NounPhrase, Rgb
+from spatial_vlm_ros.perception.masking import masked_by
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,6 +218,15 @@ class MaskedGrounder:
         for n, mask in zip(bare, masks, strict=True):
             detections[n] = replace(detections[n], mask=mask)
         return replace(found, detections=tuple(detections))
+
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        """Detections with masks for boxes and points; see Masker.masked.
+
+        Raises:
+            ModelError: the model failed.
+            ModelTimeoutError: it spent its time budget.
+        """
+        return masked_by(self.segmenter, rgb, detections)
 
 
 def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "auto", **given: str) -> Grounder:

@@ -30,8 +30,6 @@ from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.backends.family_choice import asked, warn_of_one
 from spatial_vlm_ros.perception.backends.point_objects import (
     MaskedObject,
-    MaskModel,
-    PointsByDepth,
     mask_model_of,
     with_boxes,
     with_masks_of,
@@ -44,6 +42,7 @@ from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing_backends import check_convention
 from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyReading, ended_at_limit, parse_reply
@@ -146,6 +145,14 @@ class ServerGrounder:
         sent = chat.image(rgb, self._asking)
         reading = self._ask(self._refer_request(words, sent), rgb, sent)
         return () if reading.unread else reading.places
+
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        """Detections with masks, where a model of masks is set; see Masker.masked.
+
+        Raises:
+            ModelError: it failed.
+        """
+        return masked_by(self._masks, rgb, detections)
 
     @property
     def convention(self) -> Convention:

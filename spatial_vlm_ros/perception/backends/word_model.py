@@ -21,8 +21,6 @@ from spatial_vlm_ros.perception.backends.loading import check_tokens
 from spatial_vlm_ros.perception.backends.onboard import Runner
 from spatial_vlm_ros.perception.backends.point_objects import (
     NO_MASKS,
-    MaskModel,
-    PointsByDepth,
     with_boxes,
     with_masks_of,
 )
@@ -37,8 +35,9 @@ from spatial_vlm_ros.perception.backends.prompts import (
 )
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, ended_at_limit, parse_reply, printable
-from spatial_vlm_ros.types import NounPhrase, Rgb
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 _WARM_UP_TOKENS = 8
 _CACHE_STEP = 256  # tokens; prompts of nearly the same length share a size of the cache, and what was compiled for it
@@ -150,6 +149,14 @@ class WordModel:
         """
         reading = self._ask(rgb, [self.family.one.format(quoted(words))], boxes=False)[0]
         return () if reading.unread else reading.places
+
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        """Detections with masks, where a model of masks is set; see Masker.masked.
+
+        Raises:
+            ModelError, ModelTimeoutError: as the model of masks.
+        """
+        return masked_by(self._masks, rgb, detections)
 
     @property
     def convention(self) -> Convention:

@@ -16,6 +16,7 @@ from spatial_vlm_ros.errors import ApprovalExpiredError, InputError
 from spatial_vlm_ros.manipulation.approval.drawing import HEIGHT, WIDTH, side_views
 from spatial_vlm_ros.manipulation.approval.guard import Guard, is_loopback, names_of
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -383,6 +384,14 @@ def test_a_proposal_is_shown_with_all_that_matters(ann: Visitor, office: Any) ->
     image = hashlib.sha256(proposal.image).hexdigest()
     reply = ann.get(f"/picture/{image}")
     assert (reply.status, reply.headers["content-type"], reply.body) == (200, "image/png", proposal.image)
+
+
+def test_what_a_model_chose_is_shown_so(ann: Visitor, office: Any) -> None:
+    office.proposed(source="model", warnings=(f"{CHOSEN_BY_MODEL}. Compare",))
+    text = ann.get().text
+    assert text.count(CHOSEN_BY_MODEL) == 2
+    assert "<dt>Understood</dt>" not in text
+    assert "95.0 %" not in text.split("Plan</h2>")[0].split("behind d2")[0]  # nobody has measured how sure it is
 
 
 def test_words_from_outside_are_only_words(ann: Visitor, office: Any) -> None:

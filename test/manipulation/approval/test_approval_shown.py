@@ -35,6 +35,7 @@ from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, plan_eye
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL
 
 GOAL = "00000000-0000-4000-8000-000000000001"
 
@@ -75,6 +76,7 @@ BARRED: dict[str, tuple[Callable[[Proposal], Proposal], str]] = {
         lambda p: dataclasses.replace(p, preview=dataclasses.replace(p.preview, fault="it is another arm")),
         "it is another arm",
     ),
+    "a model": (lambda p: dataclasses.replace(p, source="model"), "not said that a model chose"),
 }
 
 
@@ -90,6 +92,14 @@ def test_what_is_not_shown_cannot_be_approved_but_rejected(office: Any, shown: P
     assert words in office.records()[-1]["outcome"]
     office.broker.decide(office.says(proposal, approve=False))
     assert "APPROVED" not in office.events()
+
+
+def test_what_a_model_chose_can_be_approved_where_that_is_said(office: Any, shown: Proposal) -> None:
+    proposal = dataclasses.replace(shown, source="model", warnings=(f"{CHOSEN_BY_MODEL}.",))
+    office.broker.propose(proposal)
+    assert office.records()[-1]["content"]["source"] == "model"
+    office.broker.decide(office.says(proposal))
+    assert office.broker.view.stage is ApprovalStage.APPROVED
 
 
 def test_an_image_belongs_to_the_answer_that_it_came_with() -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from spatial_vlm_ros.errors import (
+    ApprovalExpiredError,
     CancelledError,
     PlannerUnavailableError,
+    RejectedError,
     SceneChangedError,
     SpatialVlmError,
     TransformUnavailableError,
@@ -43,7 +45,7 @@ from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.types import Pose, Resolution, SpaceAnswer, Status, Target
+from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Pose, Resolution, SpaceAnswer, Status, Target
 
 NOW = 2_000_000_000
 LATER = NOW + 100_000_000
@@ -397,3 +399,42 @@ def test_a_question_about_space_plans_and_moves_nothing() -> None:
     assert (ending.status, ending.moved, ending.plan) == (Status.ANSWERED, False, None)
     assert "Nothing moves: this is a question" in ending.message
     assert cell.log == ["look"]
+
+
+# ------------------------------------------------------------------------------------------------ a model chose it
+
+BY_MODEL = dataclasses.replace(ANSWER, message=f"{CHOSEN_BY_MODEL}.", source="model")
+
+
+def test_what_a_model_chose_is_told_so_before_and_after_the_approval() -> None:
+    cell = Cell(seen(resolution=BY_MODEL), again(resolution=BY_MODEL))
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (Status.OK, True), ending.message
+    assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
+    assert CHOSEN_BY_MODEL in told(cell.offers[0])
+    assert sum(CHOSEN_BY_MODEL in words for words in cell.said) == 2  # waiting for approval, and moving
+    proposal = proposal_of("00000000-0000-4000-8000-000000000001", cell.offers[0], 60.0, PlanningConfig())
+    assert proposal.source == "model"
+    assert CHOSEN_BY_MODEL in proposal.warnings[0]
+
+
+def test_what_a_model_chose_moves_nothing_without_a_person() -> None:
+    for refusal in (RejectedError("goal", "ann rejected it", "say it again"), ApprovalExpiredError("goal", 60.0)):
+        cell = Cell(seen(resolution=BY_MODEL), again(resolution=BY_MODEL))
+        cell.fails["approve"] = [refusal]
+        ending = cell.run(accept_unseen=True)
+        assert (ending.status.value, ending.moved) == (refusal.status_name, False)
+        assert "move" not in cell.log
+    cell = Cell(seen(resolution=BY_MODEL))
+    ending = cell.run(plan_only=True)
+    assert (ending.status, ending.moved) == (Status.OK, False)
+    assert CHOSEN_BY_MODEL in ending.message
+
+
+@pytest.mark.parametrize(("first", "second"), [(ANSWER, BY_MODEL), (BY_MODEL, ANSWER)])
+def test_a_recheck_in_which_something_else_chose_moves_nothing(first: Resolution, second: Resolution) -> None:
+    cell = Cell(seen(resolution=first), again(resolution=second))
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (Status.SCENE_CHANGED, False)
+    assert "chose it in the recheck" in ending.message
+    assert "move" not in cell.log

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from frame_files import case, write_cases, write_frame
+from frame_files import case, write_cases
 from small_scorers import small_scorer
 from small_vlms import TEXT
 from transformers import (
@@ -23,6 +23,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.sim.tabletop import look_at

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the checks are worth when a model says which object free words mean (`language.free_form: ask_model`).
+
+No model is asked: what it would point at is made up from the truth, the right object with a box off by 4 % of its size
+or a point in its middle, another object of the same kind, or one of another kind. Words outside the grammar say nothing
+that can be read, a relation, or the noun and the relation. All objects are detected, or all but the one pointed at.
+Scenes are those of `benchmarks.accuracy`, at seeds of their own.
+
+    python -m benchmarks.free_words --seeds 60
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from benchmarks.accuracy import Question, View, questions, view
+from benchmarks.detection_forms import as_point
+from benchmarks.harness import finish, option, table
+from spatial_vlm_ros import Detection, Resolver, Status
+from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types.proportions import wilson
+
+FIRST_SEED = 650_000
+JITTER = 0.04  # of a box, as part of its size
+_ASKED = re.compile(r"grab the (?P<noun>\w+) (?P<relation>left of|right of|behind|in front of) the (?P<anchor>\w+)")
+WORDINGS = {
+    "nothing": "hand me what I adore",
+    "a relation": "hand me the thing that I adore {relation} the {anchor}",
+    "noun and relation": "hand me the {noun} that I adore {relation} the {anchor}",
+}
+POINTED = ("the right one, box", "the right one, point", "another of its kind", "one of another kind")
+CONFIG = config_from({"language": {"free_form": "ask_model"}})
+
+
+class Points:
+    """Points where it is told to; a Referrer."""
+
+    def __init__(self) -> None:
+        self.found: tuple[NamedObject, ...] = ()
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
+        """What it was told."""
+        return self.found
+
+
+def named(detection: Detection, form: str, rng: np.random.Generator) -> tuple[NamedObject, ...]:
+    """A model's place of an object."""
+    if form.endswith("point"):
+        x0, y0, x1, y1 = as_point(detection).box_xyxy
+        return (NamedObject("", None, ((x0 + x1) / 2, (y0 + y1) / 2), None),)
+    box = np.array(detection.box_xyxy)
+    box += rng.normal(0.0, JITTER, 4) * np.tile(box[2:] - box[:2], 2)
+    corners = np.clip(box, 0.0, np.tile((640.0, 480.0), 2))
+    return (NamedObject("", tuple(corners.tolist()), None, None),)
+
+
+def pointed(one: View, asked: Question, rng: np.random.Generator) -> Iterator[tuple[str, Detection]]:
+    """What models of each kind point at; nothing where there is no such object that is well seen."""
+    seen = {body.id for body in one.well_seen()}
+    by_id = {detection.id: detection for detection in one.seen.detections if detection.id in seen}
+    right = by_id[asked.id or ""]
+    alike = [other for other in by_id.values() if other.label == right.label and other is not right]
+    others = [other for other in by_id.values() if other.label != right.label]
+    for form, choice in zip(POINTED, ([right], [right], alike, others), strict=True):
+        if choice:
+            yield form, choice[int(rng.integers(len(choice)))]
+
+
+def measure(views: Sequence[View]) -> tuple[dict[str, dict[str, int]], list[float]]:
+    """Counts of statuses by what is detected, wording and what is pointed at; and errors of added objects, metres."""
+    model, counts, errors = Points(), dict[str, Counter[str]](), list[float]()
+    resolver = Resolver(CONFIG, model)  # type: ignore[arg-type]  # it is asked to refer alone
+    for one in views:
+        rng = np.random.default_rng(one.seed)
+        truth = {body.id: np.array(body.centre) for body in one.world.bodies}
+        for asked in questions(one):
+            said = _ASKED.fullmatch(asked.instruction)
+            if said is None or asked.status is not Status.OK:
+                continue
+            for form, detection in pointed(one, asked, rng):
+                model.found = named(detection, form, rng)
+                rest = tuple(other for other in one.seen.detections if other.id != detection.id)
+                for seen, given in (("all", one.seen.detections), ("all but it", rest)):
+                    for wording, words in WORDINGS.items():
+                        answer = resolver.resolve(one.frame, words.format(**said.groupdict()), given)
+                        key = f"{seen} | {wording} | {form}"
+                        counts.setdefault(key, Counter())[answer.status.value] += 1
+                        if answer.target is not None and seen != "all" and form.startswith("the right"):
+                            place = np.array(answer.target.pose.position)
+                            errors.append(float(np.linalg.norm(place - truth[detection.id])))
+    return {key: dict(counted) for key, counted in counts.items()}, errors
+
+
+def main() -> int:
+    """Measure and write benchmarks/results/free_words.json."""
+    seeds = int(option("seeds", 60))
+    counts, errors = measure([view(seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds)])
+    rows = []
+    for key, counted in counts.items():
+        share = wilson(counted.get("OK", 0), sum(counted.values()))
+        rest = ", ".join(f"{name} {n}" for name, n in sorted(counted.items()) if name != "OK")
+        rows.append((*key.split(" | "), f"{share.k}/{share.n}, {share.low:.1%} to {share.high:.1%}", rest))
+    table("free words", ("detected", "the words say", "pointed at", "answered", "refused"), rows)
+    found = np.array(errors or [np.nan])
+    quantiles = {name: float(np.quantile(found, q)) for name, q in (("median", 0.5), ("p95", 0.95))}
+    print(f"\nobjects that no detector has found: {len(errors)}, metres off: {quantiles}")
+    return finish("free_words", {"seeds": seeds, "statuses": counts, "added": len(errors), "error_m": quantiles}, ())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words that nobody can read, answered by a model that is asked which object they mean (ADR 0044).
+
+Whether they may be asked at all is in `language.free_words`, what the model points at in `pointed_out`, and what
+geometry says of it in `spatial.free_words`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
+from spatial_vlm_ros.language.free_words import held_back, partial_reading
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounding_checks import grounding_of_objects
+from spatial_vlm_ros.perception.masking import with_mask
+from spatial_vlm_ros.perception.pointed_out import ask_for_words, pointed_out
+from spatial_vlm_ros.perception.referring import Referrer, referrer_of
+from spatial_vlm_ros.spatial.free_words import checkable, judged_choice, refused_choice
+from spatial_vlm_ros.spatial.mentioned_phrases import nested
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, RgbdFrame, Scene, Status
+
+Lift = Callable[[RgbdFrame, Sequence[Detection]], Scene]
+ScorerOf = Callable[[Scene, Sequence[NounPhrase], Grounding], PhraseScorer]
+
+
+class AnsweredByModel(NamedTuple):
+    """An answer to free words, and what it rests on: all detections and the scene, with what the model has added."""
+
+    resolution: Resolution
+    grounding: Grounding
+    scene: Scene
+
+
+class FreeWords:
+    """Words outside the grammar that may be put to a model.
+
+    Args:
+        words: as they were said.
+        refused: why they are not understood.
+
+    Attributes:
+        phrases: what is understood of them and can be looked for: the noun before the part that was refused, and what
+            the object is related to; often nothing.
+
+    Raises:
+        NotUnderstoodError: they ask for more than one object, deny something, or answer what was not asked.
+    """
+
+    def __init__(self, words: str, refused: NotUnderstoodError) -> None:
+        self._words, self._refused = words, refused
+        why = held_back(words)
+        if why is not None:
+            raise self._unanswered(f"no model is asked: {why}") from refused
+        self._reading = checkable(partial_reading(words, refused.span), words)
+        head = () if self._reading.head is None else (self._reading.head,)
+        anchors = (anchor for clause in self._reading.clauses for anchor in clause.anchors)
+        self.phrases = tuple(dict.fromkeys(part for phrase in (*head, *anchors) for part in nested(phrase)))
+
+    def referrer(self, grounder: object) -> Referrer:
+        """A grounder as the model that is asked.
+
+        Raises:
+            NotUnderstoodError: there is none, or it cannot refer.
+        """
+        try:
+            return referrer_of(grounder)
+        except InputError as error:
+            raise self._unanswered(f"no model can be asked: {error}") from error
+
+    def answer(
+        self,
+        referrer: Referrer,
+        scene: Scene,
+        grounding: Grounding,
+        config: ResolverConfig,
+        lift: Lift,
+        scorer_of: ScorerOf,
+    ) -> AnsweredByModel:
+        """Ask the model, once, and judge by measurement what it points at.
+
+        Args:
+            referrer: the model.
+            scene: all that was detected, lifted.
+            grounding: how well its detections fit `phrases`.
+            config: how far a box has to overlap that of the object it names, and what stands out from the support.
+            lift: makes a scene of a frame and detections.
+            scorer_of: what scores phrases on a scene.
+
+        Raises:
+            NotUnderstoodError: the model failed, or its answer cannot be used; with both reasons.
+            CancelledError: the request was withdrawn.
+            DepthError, InputError: as `lift`.
+        """
+        try:
+            found = ask_for_words(referrer, scene, self._words)
+            overlap = config.second_opinion.overlap
+            chosen = pointed_out(found, scene, overlap, type(referrer).__name__, config.lift)
+        except (ModelError, InputError) as error:
+            raise self._unanswered(f"the model did not help: {error}") from error
+        if chosen.status is not Status.OK:
+            refused = refused_choice(self._words, chosen.status, chosen.reason, scene, chosen.rows)
+            return AnsweredByModel(refused, grounding, scene)
+        wanted = "" if chosen.row is None else scene.objects[chosen.row].id
+        if chosen.added is not None:
+            wanted = chosen.added.id
+            grounding = _with_added(grounding, scene, self._cut_out(referrer, scene, chosen.added, overlap))
+            scene = lift(scene.frame, grounding.detections)
+        row = next((n for n, obj in enumerate(scene.objects) if obj.id == wanted), None)
+        if row is None:
+            refused = refused_choice(self._words, Status.NOT_FOUND, "it points at the robot itself", scene)
+            return AnsweredByModel(refused, grounding, scene)
+        scorer = scorer_of(scene, self.phrases, grounding_of_objects(grounding, scene))
+        why = f"{self._refused.reason}: {self._refused.part!r}"
+        return AnsweredByModel(judged_choice(self._words, row, self._reading, scorer, why), grounding, scene)
+
+    def _cut_out(self, model: object, scene: Scene, added: Detection, overlap: float) -> Detection:
+        """The object with a mask, where the backend has a model of masks; else depth cuts it out."""
+        try:
+            return with_mask(model, scene.frame.rgb, added, overlap)
+        except ModelError as error:
+            raise self._unanswered(f"the model did not help: {error}") from error
+
+    def _unanswered(self, reason: str) -> NotUnderstoodError:
+        refused = self._refused
+        return NotUnderstoodError(self._words, refused.span, f"{refused.reason}; {reason}", refused.repair)
+
+
+def _with_added(grounding: Grounding, scene: Scene, added: Detection) -> Grounding:
+    """A grounding with one more object, which fits none of the phrases; the others as they were lifted."""
+    known = {detection.id: detection for detection in (*scene.of_robot, *(obj.detection for obj in scene.objects))}
+    lifted = (known.get(detection.id, detection) for detection in grounding.detections)
+    kept = [one if one.mask is None else dataclasses.replace(one, pointed=False) for one in lifted]
+    match = np.hstack([grounding.match, np.zeros((len(grounding.match), 1))])
+    return Grounding((*kept, added), match, grounding.unread)

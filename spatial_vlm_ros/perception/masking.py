@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks for objects that a model has pointed at, where a backend has a model of masks.
+
+A grounder with one has a method `masked(rgb, detections)` beside `ground`. One without it leaves the pixels of a box,
+or the surface at a point, to geometry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from spatial_vlm_ros.errors import CancelledError, ModelError, SpatialVlmError
+from spatial_vlm_ros.geometry.boxes import box_around, overlaps
+from spatial_vlm_ros.types import Detection, Mask, Rgb
+
+_Box = tuple[float, float, float, float]
+
+
+class MaskModel(Protocol):
+    """Gives masks of objects for boxes and points; `sam2.Segmenter` is one."""
+
+    def masks(self, rgb: Rgb, boxes: Sequence[_Box]) -> tuple[Mask | None, ...]:
+        """(H, W) bool of what each box holds, or None; raises ModelError."""
+        ...
+
+    def point_masks(self, rgb: Rgb, points: Sequence[tuple[float, float]]) -> tuple[Mask | None, ...]:
+        """(H, W) bool of what lies at each point, or None; raises ModelError."""
+        ...
+
+
+class PointsByDepth:
+    """In place of a MaskModel: points stay points, and geometry makes objects of them (`geometry.pointed`)."""
+
+
+class Masker(Protocol):
+    """Cuts out detections that have no mask."""
+
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        """The same detections in the same order, with masks where the model of masks finds one.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            detections: with boxes, or pointed.
+
+        Raises:
+            ModelError: the model of masks failed.
+        """
+        ...
+
+
+def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) -> Detection:
+    """A detection with a mask of the grounder's model of masks; as it is where there is none, or none that fits.
+
+    A mask fits a box where the box around it overlaps that by `overlap` or more, and a point where it holds it.
+
+    Args:
+        grounder: whatever finds objects.
+        rgb: (H, W, 3) uint8.
+        detection: with a box, or pointed.
+        overlap: least overlap (IoU), 0 to 1.
+
+    Raises:
+        ModelError: the model of masks failed.
+        CancelledError: the request was withdrawn.
+    """
+    masked = getattr(grounder, "masked", None)
+    if not callable(masked):
+        return detection
+    name = type(grounder).__name__
+    try:
+        (one,) = masked(rgb, (detection,))
+        mask = one.mask
+    except (ModelError, CancelledError):
+        raise
+    except Exception as error:  # whatever a model does, it costs one request
+        said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+        raise ModelError(name, f"it gave no masks: {said}", "see the backend's own log") from error
+    if mask is None:
+        return detection
+    if mask.shape != rgb.shape[:2]:
+        reason = (
+            f"it gave a mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of {rgb.shape[1]}x{rgb.shape[0]}"
+        )
+        raise ModelError(name, reason, "fix the backend")
+    around = box_around(mask)
+    if detection.pointed:
+        x, y = ((a + b) / 2 for a, b in zip(detection.box_xyxy[:2], detection.box_xyxy[2:], strict=True))
+        fits = bool(mask[min(int(y), mask.shape[0] - 1), min(int(x), mask.shape[1] - 1)])
+    else:
+        fits = bool(overlaps(np.array(around), [detection.box_xyxy])[0, 0] >= overlap)
+    return replace(detection, mask=mask, box_xyxy=around, pointed=False) if fits else detection
+
+
+def masked_by(
+    masks: MaskModel | PointsByDepth | None, rgb: Rgb, detections: Sequence[Detection]
+) -> tuple[Detection, ...]:
+    """Detections with the masks that a model of masks gives them; see `Masker`.
+
+    Args:
+        masks: the model; None, or by depth: they stay as they are.
+        rgb: (H, W, 3) uint8.
+        detections: with boxes, or pointed. Those that have masks keep them.
+
+    Raises:
+        ModelError: the model of masks failed.
+        ModelTimeoutError: it spent its time budget.
+    """
+    if masks is None or isinstance(masks, PointsByDepth):
+        return tuple(detections)
+    made = list(detections)
+    boxed = [n for n, one in enumerate(made) if one.mask is None and not one.pointed]
+    pointed = [n for n, one in enumerate(made) if one.mask is None and one.pointed]
+    points = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in (made[n].box_xyxy for n in pointed)]
+    cut = [*zip(boxed, masks.masks(rgb, [made[n].box_xyxy for n in boxed]) if boxed else (), strict=True)]
+    cut += [*zip(pointed, masks.point_masks(rgb, points) if pointed else (), strict=True)]
+    for n, mask in cut:
+        made[n] = made[n] if mask is None or not mask.any() else replace(made[n], mask=mask)
+    return tuple(made)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What geometry says of an object that a model points at for words outside the grammar: an answer, or a refusal.
+
+The model says which object, and nothing else: the place is measured, and what can be checked is checked. A person has
+to agree before anything moves (ADR 0044), so the answer says that a model chose it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FrameUndefinedError, SpatialVlmError
+from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, object_pixels, raised_share
+from spatial_vlm_ros.language.free_words import PartialReading
+from spatial_vlm_ros.language.rendering import named
+from spatial_vlm_ros.spatial.answer import target_of
+from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief
+from spatial_vlm_ros.spatial.decision import phrases_not_found, usable
+from spatial_vlm_ros.spatial.likelihood import state_of
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.support_check import check_supported
+from spatial_vlm_ros.spatial.wording import name_of
+from spatial_vlm_ros.types import (
+    CHOSEN_BY_MODEL,
+    Candidate,
+    ClauseMeasurement,
+    ClauseState,
+    NounPhrase,
+    RelationClause,
+    Resolution,
+    Scene,
+    SceneObject,
+    SpatialQuery,
+    Status,
+)
+
+_ONE_PIECE = 0.8  # share of its measured surface that is in one piece; the rest is noise and thin parts
+_RAISED = 0.5  # share of its measured surface that lies above the support: less is a part of that, or a sheet on it
+POINTED_LABEL = "object pointed at by a model"
+"""Label of an object that no detector has named; words of the instruction are never used for it."""
+
+
+def checkable(reading: PartialReading, instruction: str) -> PartialReading:
+    """The part of a reading that can be judged: clauses that are not known here are left out."""
+
+    def known(clause: RelationClause) -> bool:
+        query = SpatialQuery(instruction, "find", NounPhrase("object", relations=(clause,)))
+        try:
+            check_supported(query)
+        except SpatialVlmError:
+            return False
+        return True
+
+    return dataclasses.replace(reading, clauses=tuple(clause for clause in reading.clauses if known(clause)))
+
+
+def refused_choice(
+    instruction: str, status: Status, reason: str, scene: Scene, shown: Sequence[int] = ()
+) -> Resolution:
+    """A refusal of what a model pointed at.
+
+    Args:
+        instruction: the words.
+        status: of the refusal.
+        reason: in words, as the second part of a sentence.
+        scene: that it was asked about.
+        shown: rows of the objects that it may mean.
+    """
+    return Resolution(
+        instruction=instruction,
+        status=status,
+        message=f"The words were not understood, so a model was asked for them; {reason}.",
+        candidates=tuple(Candidate(scene.objects[r].id, scene.objects[r].detection.label, 0.0) for r in shown),
+        up_from=scene.up_from,
+        stamp_ns=scene.frame.stamp_ns,
+        source="model",
+    )
+
+
+def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: PhraseScorer, why: str) -> Resolution:
+    """The answer for an object that a model points at, once what can be measured of it was measured.
+
+    Args:
+        instruction: the words.
+        row: of the object.
+        reading: what is understood of the words; see `checkable`.
+        scorer: the scene.
+        why: the words were not understood.
+    """
+    scene = scorer.layout.scene
+    obj = scene.objects[row]
+    clauses, unknown = _measured(reading, scorer)
+    status, reason = _status(obj, row, reading, clauses, scorer)
+    candidate = Candidate(obj.id, obj.detection.label, 0.0, tuple(_told(clause, row, scorer) for clause in clauses))
+    if status is not Status.OK:
+        refused = refused_choice(instruction, status, reason, scene, (row,))
+        return dataclasses.replace(refused, candidates=(candidate,), frame_of_reference=scorer.default_frame)
+    held = [f"{clause.name} {' and '.join(_anchor_names(clause, row, scorer))}" for clause in clauses]
+    holds = f" By the depth it is {' and '.join(held)}." if held else ""
+    unchecked = f" Not checked, as nothing is called so: {', '.join(unknown)}." if unknown else ""
+    return Resolution(
+        instruction=instruction,
+        status=Status.OK,
+        message=f"{CHOSEN_BY_MODEL} ({why}). It points at {_name(obj)}.{holds}{unchecked}",
+        target=target_of(obj, scene),
+        candidates=(candidate,),
+        frame_of_reference=scorer.default_frame,
+        up_from=scene.up_from,
+        stamp_ns=scene.frame.stamp_ns,
+        caution=scorer.config.decision.caution,
+        source="model",
+    )
+
+
+def _status(
+    obj: SceneObject, row: int, reading: PartialReading, clauses: Sequence[ClauseBelief], scorer: PhraseScorer
+) -> tuple[Status, str]:
+    """OK, or what speaks against the object, and why. First what it is, then what was said of it."""
+    name = _name(obj)
+    can = usable(row, scorer)
+    if can is Status.DEPTH_INVALID:
+        return can, f"it points at {name}, whose depth cannot be trusted: {obj.depth_problem}"
+    if can is Status.OCCLUDED:
+        return can, f"it points at {name}, of which only {obj.visible_fraction:.0%} is seen"
+    if obj.detection.label == POINTED_LABEL:
+        doubt = _doubt(obj, scorer)
+        if doubt is not None:
+            return doubt
+    if reading.head is not None:
+        found, fit = scorer.config.decision.found, scorer.score_phrase(reading.head).fit
+        if fit[row] < found and (scorer.match(reading.head) >= found).any():
+            seen = ", and one is seen" if (fit >= found).any() else ""
+            return Status.DISAGREEMENT, f"it points at {name}, but the words name a {named(reading.head)}{seen}"
+    holds = scorer.config.decision.holds
+    for wanted, status, words in (
+        (ClauseState.FAILS, Status.DISAGREEMENT, "is not"),
+        (ClauseState.UNCLEAR, Status.LOW_CONFIDENCE, "is not clearly"),
+    ):
+        for clause in clauses:
+            if state_of(float(clause.likelihood[row]), holds) is wanted:
+                anchors = " and ".join(_anchor_names(clause, row, scorer)) or "anything called so"
+                return status, f"it points at {name}, which by the depth {words} {clause.name} {anchors}"
+    return Status.OK, ""
+
+
+def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
+    """What speaks against an object that no detector has found: its size, the border, its height, its pieces."""
+    lift, scene = scorer.config.lift, scorer.layout.scene
+    reach, longest = 2 * lift.point_reach, float(obj.box.size.max())
+    if longest > reach:
+        size = f"{longest:.2f} m long, more than {reach:g} m (twice lift.point_reach)"
+        return Status.LOW_CONFIDENCE, f"what it points at is {size}"
+    if obj.truncated:
+        return Status.LOW_CONFIDENCE, "what it points at is cut by the border of the image"
+    pixels = measured_pixels(obj.points, scene.frame)
+    if scene.support is not None and raised_share(pixels, scene.frame, scene.support, lift) < _RAISED:
+        return Status.LOW_CONFIDENCE, "what it points at is hardly raised above what it lies on, and may be just that"
+    others = [object_pixels(other, scene.frame) for other in scene.objects if other is not obj]
+    share = largest_piece(pixels, np.logical_or.reduce(others) if others else None)
+    if share < _ONE_PIECE:
+        pieces = f"its measured surface lies in pieces side by side, the largest of which has {share:.0%} of it"
+        return Status.AMBIGUOUS, f"what it points at may be several objects: {pieces}"
+    return None
+
+
+def _measured(reading: PartialReading, scorer: PhraseScorer) -> tuple[list[ClauseBelief], list[str]]:
+    """Clauses that were measured, and names of those that cannot be: no such anchor is seen, or no such frame known."""
+    found: list[ClauseBelief] = []
+    unknown: list[str] = []
+    for clause in reading.clauses:
+        try:
+            (belief,) = scorer.score_phrase(NounPhrase("object", relations=(clause,))).clauses
+        except (FrameUndefinedError, ValueError):  # not defined here, or a clause that is judged as several
+            unknown.append(clause.relation)
+            continue
+        limit = scorer.config.decision.found
+        missing = any(True for inner in belief.inner for _ in phrases_not_found(inner, limit))
+        if missing and not belief.on_support:
+            unknown.append(clause.relation)
+        else:
+            found.append(belief)
+    return found, unknown
+
+
+def _name(obj: SceneObject) -> str:
+    """An object in the middle of a sentence; one that no detector has found has no name."""
+    if obj.detection.label == POINTED_LABEL:
+        return f"an object that no detector has found ({obj.id})"
+    return f"the {name_of(obj)}"
+
+
+def _anchor_names(clause: ClauseBelief, row: int, scorer: PhraseScorer) -> list[str]:
+    if clause.on_support:
+        return ["the table"]
+    objects = scorer.layout.scene.objects
+    return [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]
+
+
+def _told(clause: ClauseBelief, row: int, scorer: PhraseScorer) -> ClauseMeasurement:
+    objects = scorer.layout.scene.objects
+    anchors = tuple(objects[int(a)].id for a in clause.anchors[row] if a >= 0)
+    margin = float(clause.margin[row])
+    return ClauseMeasurement(
+        relation=("not " if clause.negated else "") + clause.name,
+        anchor_ids=(SUPPORT_ID,) if clause.on_support else anchors,
+        margin_m=round(margin, 6) if np.isfinite(margin) else None,
+        state=state_of(float(clause.likelihood[row]), scorer.config.decision.holds),
+        likelihood=round(float(clause.likelihood[row]), 6),
+    )
