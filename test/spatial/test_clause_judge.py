@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judges import GOOD, Asked, Finder, Judge, report_of, told, written
 
 from spatial_vlm_ros.errors import FileError, ModelError
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from
-from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.judging import Box, RelationQuestion
-from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.clause_judge import (
     JudgeCalibration,
@@ -29,81 +27,12 @@ from spatial_vlm_ros.spatial.clause_judge import (
     fitted,
     load_calibrations,
 )
-from spatial_vlm_ros.spatial.model_evidence import OF_DEPTH
-from spatial_vlm_ros.types import ClauseState, JudgeReport, NounPhrase, Resolution, Rgb, Status
+from spatial_vlm_ros.types import ClauseState, Resolution, Rgb, Status
 
 if TYPE_CHECKING:
     from conftest import Tabletop
 
     from spatial_vlm_ros.sim.tabletop import Rendering
-
-Says = Callable[[str, str, str], float | None]
-"""(relation, id of the target, id of the anchor) → what a model has for it."""
-GOOD = JudgeCalibration(1.0, 0.05, 0.0, 400, 200)
-
-
-class Judge:
-    """A model that says of each relation what a test wants, and remembers what it was asked."""
-
-    def __init__(self, seen: Rendering, says: Says) -> None:
-        self._ids = {tuple(d.box_xyxy): d.id for d in seen.detections}
-        self._says = says
-        self.asked: list[tuple[str, str, str]] = []
-
-    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
-        assert rgb.ndim == 3
-        assert budget_s > 0
-        self.asked += [(one.relation, self._id(one.target), self._id(one.anchor)) for one in questions]
-        return tuple(self._says(*one) for one in self.asked[-len(questions) :])
-
-    def _id(self, box: Box) -> str:
-        return self._ids[box]
-
-
-def calibrated(relation: str) -> tuple[str, ...]:
-    """Names of a relation's calibrations: of depth one where the target is higher in the image, and one where not."""
-    return (f"{relation}, higher", f"{relation}, lower") if relation in OF_DEPTH else (relation,)
-
-
-def written(folder: Path, relations: Mapping[str, JudgeCalibration]) -> str:
-    path = folder / "judge.json"
-    known = {name: dataclasses.asdict(one) for relation, one in relations.items() for name in calibrated(relation)}
-    path.write_text(json.dumps({"schema": 1, "model": "test", "relations": known}))
-    return str(path)
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """Asks with a judge."""
-
-    folder: Path
-
-    def __call__(
-        self, seen: Rendering, words: str, says: Says, relations: Mapping[str, JudgeCalibration] | None = None,
-        frame: Any = None, mode: str = "fuse", **more: Any,
-    ) -> tuple[Resolution, Judge]:  # fmt: skip
-        path = "" if relations is None else written(self.folder, relations)
-        judge = Judge(seen, says)
-        config = config_from({"judge": {"mode": mode, "calibration": path}, **more})
-        answer = Resolver(config, judge).resolve(frame or seen.frame, words, seen.detections)  # type: ignore[arg-type]
-        return answer, judge
-
-
-@pytest.fixture
-def asked(tmp_path: Path) -> Asked:
-    return Asked(tmp_path)
-
-
-@pytest.fixture
-def two_sides(tabletop: Tabletop) -> Rendering:
-    """Cans "near" and "far" 20 cm before and behind a cup."""
-    return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("near", 0, -0.2), tabletop.can("far", 0.02, 0.2))
-
-
-@pytest.fixture
-def unclear(tabletop: Tabletop) -> Rendering:
-    """Of two cans one is a hair left of the cup, the other far to the right."""
-    return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("hair", -0.004, 0.2), tabletop.can("right", 0.2, 0))
 
 
 def behind(relation: str, target: str, anchor: str) -> float:
@@ -115,16 +44,6 @@ def behind(relation: str, target: str, anchor: str) -> float:
 def higher_is_farther(relation: str, target: str, anchor: str) -> float:
     """A model with everything the other way round."""
     return 1.0 - behind(relation, target, anchor)
-
-
-def report_of(answer: Resolution) -> JudgeReport:
-    assert answer.judge is not None
-    return answer.judge
-
-
-def told(answer: Resolution) -> dict[str, float | None]:
-    """What the model said of each candidate's only clause."""
-    return {one.id: one.clauses[0].model_p for one in answer.candidates}
 
 
 # ------------------------------------------------------------------------------------------------ calibration
@@ -248,7 +167,7 @@ def test_relations_of_anchors_are_asked_about_too(asked: Asked, tabletop: Tablet
 
 
 def test_no_more_than_the_stated_number_is_asked(asked: Asked, two_sides: Rendering) -> None:
-    answer, judge = asked(two_sides, "the can behind the cup", behind, judge={"mode": "report", "most_relations": 1})
+    answer, judge = asked(two_sides, "the can behind the cup", behind, mode="report", judge={"most_relations": 1})
     assert len(judge.asked) == len(report_of(answer).relations) == 1
 
 
@@ -498,18 +417,6 @@ def test_no_pose_comes_out_but_the_geometrys_or_one_that_it_left_open(
 
 
 # ------------------------------------------------------------------------------------------------ who is asked unbidden
-
-
-class Finder(Judge):
-    """A grounder that can be asked about relations, too."""
-
-    def __init__(self, seen: Rendering, says: Says, likelihoods: bool = True) -> None:
-        super().__init__(seen, says)
-        self._detections, self.tells_likelihoods = tuple(seen.detections), likelihoods
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        assert rgb.ndim == 3
-        return Grounding(self._detections, label_match(phrases, self._detections))
 
 
 def found_by(finder: Finder, seen: Rendering, words: str, **config: Any) -> Resolution:
