@@ -204,10 +204,12 @@ class AskedRelations:
         questions: one for each relation of two objects.
         whole: whether no relation was left out, of any candidate that measurement leaves open, that a model could be
             asked about.
+        left_out: rows of all candidates of which such a relation was left out.
     """
 
     questions: tuple[ClauseQuestion, ...] = ()
     whole: bool = True
+    left_out: frozenset[int] = frozenset()
 
 
 def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str], most: int) -> AskedRelations:
@@ -229,20 +231,21 @@ def asked_of(choice: ResolvedChoice, scorer: PhraseScorer, askable: Sequence[str
     if scorer.config.judge.mode == "auto" and len(rows) == 1 and choice.status is Status.OK:
         return AskedRelations()
     found: dict[PairKey, ClauseQuestion] = {}
-    whole = True
+    left_out: set[int] = set()
     for n, row in enumerate(rows):
         for key, clause in _relations(choice.by_row[row], row, scorer):
             if key[0] not in askable:
                 continue
             before = found.get(key)
             if before is None and (n >= MOST_CANDIDATES or len(found) >= most or not _is_shown(key, scorer)):
-                whole = whole and ClauseState.FAILS in _states(choice, row, scorer)
+                left_out.add(row)
                 continue
             holds = float(clause.likelihood[key[1]])
             said_for = {(row, clause.negated), *(before.said_for if before else ())}
             name = height_in_image(key[0], *_boxes(key, scorer))
             found[key] = ClauseQuestion(key, name, 1.0 - holds if clause.negated else holds, frozenset(said_for))
-    return AskedRelations(tuple(found.values()), whole)
+    whole = all(ClauseState.FAILS in _states(choice, row, scorer) for row in left_out)
+    return AskedRelations(tuple(found.values()), whole, frozenset(left_out))
 
 
 def _boxes(key: PairKey, scorer: PhraseScorer) -> tuple[Box, Box]:
@@ -312,7 +315,7 @@ def with_judgements(
             for row, negated in one.said_for
             if p is not None and of is not None and (of.probability(p) > 0.5) is negated
         ),
-        unknown=frozenset(row for one, _, _ in known if one.key not in ratio for row, _ in one.said_for),
+        unknown=asked.left_out.union(row for one, _, _ in known if one.key not in ratio for row, _ in one.said_for),
         whole=asked.whole and len(ratio) == len(asked.questions),
     )
     if choice.status is Status.OK:
@@ -327,7 +330,7 @@ class _Verdicts:
 
     Args:
         denied: rows of candidates of which the model denies what was said.
-        unknown: rows of candidates of which something was asked and has no weight.
+        unknown: rows of candidates of which something was left out, or was asked and has no weight.
         whole: whether nothing was left out, and all that was asked has weight.
     """
 

@@ -207,6 +207,63 @@ def test_another_anchor_of_which_nothing_was_asked_does_not_save_an_answer(asked
     assert effect(answer) == (Status.OK, "far", "reported")
 
 
+# ------------------------------------------------------------------------------------------------ what is confirmed
+
+
+@pytest.fixture
+def two_clauses(tabletop: Tabletop) -> Rendering:
+    """The can "far" is behind a cup and left of a ball, and "near" is left of the ball alone."""
+    return tabletop.see(
+        tabletop.cup("cup", 0, 0), tabletop.ball("ball", 0.2, 0),
+        tabletop.can("near", 0, -0.2), tabletop.can("far", 0.02, 0.2),
+    )  # fmt: skip
+
+
+BOTH = "the can behind the cup and left of the ball"
+
+
+@pytest.mark.parametrize(
+    ("silent", "expected"),
+    [(("left of", "far"), "reported"), (("behind", "far"), "reported"), (("behind", "near"), "confirmed"), ((), "confirmed")],
+)  # fmt: skip
+def test_only_with_an_opinion_on_all_of_its_relations_an_answer_is_confirmed(
+    asked: Asked, two_clauses: Rendering, silent: tuple[str, ...], expected: str
+) -> None:
+    true = {("behind", "far"), ("left of", "far"), ("left of", "near")}
+
+    def said(relation: str, target: str, _: str) -> float | None:
+        return None if (relation, target) == silent else 0.97 if (relation, target) in true else 0.03
+
+    answer, _ = asked(two_clauses, BOTH, said, {"left of": GOOD, "behind": GOOD})
+    assert effect(answer) == (Status.OK, "far", expected)
+
+
+def test_a_relation_that_was_not_measured_confirms_nothing(asked: Asked, two_clauses: Rendering) -> None:
+    true = says(("behind", "far"), ("left of", "far"), ("left of", "near"))
+    answer, judge = asked(two_clauses, BOTH, true, {"behind": GOOD})
+    assert len(judge.asked) == 4
+    assert effect(answer) == (Status.OK, "far", "reported")
+
+
+def test_an_answer_of_which_a_relation_was_left_out_is_not_confirmed(
+    asked: Asked, two_clauses: Rendering, tabletop: Tabletop
+) -> None:
+    true, known = says(("behind", "far"), ("left of", "far")), {"left of": GOOD, "behind": GOOD}
+    answer, judge = asked(two_clauses, BOTH, true, known, judge={"most_relations": 1})
+    assert judge.asked == [("behind", "far", "cup")]
+    assert effect(answer) == (Status.OK, "far", "reported")
+    tilted = tabletop.see(
+        tabletop.cup("cup", 0, 0), tabletop.ball("ball", 0.03, -0.1),
+        tabletop.can("near", 0, -0.2), tabletop.can("far", -0.02, 0.2), roll_deg=20,
+    )  # fmt: skip
+    answer, judge = asked(tilted, BOTH, true, known)
+    assert judge.asked == [("behind", "far", "cup"), ("behind", "near", "cup")]
+    assert effect(answer) == (Status.OK, "far", "reported")
+
+
+# ------------------------------------------------------------------------------------------------ who and what is asked
+
+
 @pytest.mark.parametrize("words", ["any can behind the cup", "the cans behind the cup"])
 def test_of_several_or_any_nothing_is_weighed(
     asked: Asked, two_sides: Rendering, tabletop: Tabletop, words: str
