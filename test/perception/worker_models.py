@@ -152,3 +152,46 @@ class Judging(Obedient):
         assert rgb.ndim == 3
         assert budget_s == 5.0
         return tuple({"left of": 0.25, "behind": None, "under": 7.0}.get(one.relation, 1.0) for one in questions)
+
+
+class SimulatedJudge:
+    """Was trained on simulated images only, and has every relation for false."""
+
+    domain = "simulated"
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return look(rgb, phrases)
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
+        return (0.001,) * len(questions)
+
+
+class Budgeted:
+    """Has the seconds that it is given, as a probability: 0.01 for each."""
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return look(rgb, phrases)
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
+        return (budget_s / 100,) * len(questions)
+
+
+class Thinking:
+    """Names its choice after a while; by its own detections it finds chicks and a cup."""
+
+    def __init__(self, seconds: str = "0") -> None:
+        self.seconds, self._chicks = float(seconds), chicks()
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return self._chicks.ground(rgb, phrases)
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
+        time.sleep(self.seconds)
+        return "behind" if "behind" in choices else choices[0]
+
+
+class Scoring(Thinking):
+    """Likewise, with likelihoods."""
+
+    def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:  # noqa: ARG002
+        return [0.0 if one == "behind" else -2.0 for one in choices]
