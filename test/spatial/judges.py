@@ -16,7 +16,7 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration
 from spatial_vlm_ros.spatial.model_evidence import OF_DEPTH
-from spatial_vlm_ros.types import JudgeReport, NounPhrase, Resolution, Rgb
+from spatial_vlm_ros.types import JudgeReport, NounPhrase, Resolution, Rgb, RgbdFrame
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.sim.tabletop import Rendering
@@ -57,6 +57,12 @@ class Finder(Judge):
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         assert rgb.ndim == 3
         return Grounding(self._detections, label_match(phrases, self._detections))
+
+
+def behind(relation: str, target: str, anchor: str) -> float:
+    """What is true of `two_sides`."""
+    assert (relation, anchor) == ("behind", "cup")
+    return 0.97 if target == "far" else 0.03
 
 
 def calibrated(relation: str) -> tuple[str, ...]:
@@ -108,3 +114,13 @@ def report_of(answer: Resolution) -> JudgeReport:
 def told(answer: Resolution) -> dict[str, float | None]:
     """What the model said of each candidate's only clause."""
     return {one.id: one.clauses[0].model_p for one in answer.candidates}
+
+
+def without_depth(seen: Rendering, *ids: str) -> RgbdFrame:
+    """The frame without any depth on some objects."""
+    depth = seen.frame.depth.copy()
+    for one in seen.detections:
+        if one.id in ids:
+            assert one.mask is not None
+            depth[one.mask] = float("nan")
+    return dataclasses.replace(seen.frame, depth=depth)

@@ -7,12 +7,13 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
-from judges import GOOD, SURE, Asked, Says, report_of
+from judges import GOOD, SURE, Asked, Judge, Says, report_of, without_depth
 
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.reader import ModelReading
 from spatial_vlm_ros.resolver import Resolver, understood
-from spatial_vlm_ros.types import ClauseState, Resolution, RgbdFrame, Status
+from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration
+from spatial_vlm_ros.types import ClauseState, Resolution, Status
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -25,16 +26,6 @@ HOLDS, UNCLEAR, FAILS = ClauseState.HOLDS, ClauseState.UNCLEAR, ClauseState.FAIL
 def says(*true: tuple[str, str], false: float = 0.03) -> Says:
     """A model that has these (relation, id of the target) for true, and all else for false."""
     return lambda relation, target, _: 0.97 if (relation, target) in true else false
-
-
-def without_depth(seen: Rendering, *ids: str) -> RgbdFrame:
-    """The frame without any depth on some objects."""
-    depth = seen.frame.depth.copy()
-    for one in seen.detections:
-        if one.id in ids:
-            assert one.mask is not None
-            depth[one.mask] = float("nan")
-    return dataclasses.replace(seen.frame, depth=depth)
 
 
 def effect(answer: Resolution) -> tuple[Status, str | None, str]:
@@ -66,6 +57,37 @@ def test_a_relation_at_a_stated_distance_is_not_asked_about(asked: Asked, tablet
         assert (answer.status, len(judge.asked)) == (Status.OK, n)
 
 
+def test_what_the_camera_sees_tells_nothing_of_another_frame_of_reference(asked: Asked, tabletop: Tabletop) -> None:
+    """For the robot, which looks to the camera's right, the other can is a hair left of the cup."""
+    seen = tabletop.see(
+        tabletop.cup("cup", 0.1, 0), tabletop.can("left", 0.03, -0.12), tabletop.can("right", 0.27, 0.006)
+    )
+    words, left = "the can left of the cup", says(("left of", "left"), ("left of", "right"))
+    answer, judge = asked(seen, words, left, {"left of": GOOD}, relation={"second_frame": "robot"})
+    assert len(judge.asked) == 2
+    assert effect(answer) == (Status.OK, "left", "confirmed")
+    from_there = tabletop.see(
+        tabletop.cup("cup", 0.1, 0), tabletop.can("near", 0.1, -0.2), tabletop.can("far", 0.1, 0.2)
+    )
+    answer, judge = asked(from_there, f"{words} from the robot's point of view", left, {"left of": GOOD})
+    assert (answer.status, answer.target and answer.target.id, judge.asked) == (Status.OK, "far", [])
+
+
+def test_what_is_likelier_than_usual_and_still_unlikely_is_no_evidence(asked: Asked, tabletop: Tabletop) -> None:
+    """Of a relation that nearly always holds 0.96 is less than usual: it says nothing against the other can."""
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("a", -0.005, 0.2), tabletop.can("b", 0.003, -0.2))
+    usual = JudgeCalibration(1.0, 0.05, 4.0, 1000, 990)
+    assert usual.probability(0.3) > 0.95
+    answer, _ = asked(
+        seen, "the can left of the cup", lambda _, one, __: {"a": 0.999, "b": 0.3}[one], {"left of": usual}
+    )
+    assert effect(answer) == (Status.AMBIGUOUS, None, "reported")
+    of_b = next(one for one in answer.candidates if one.id == "b")
+    assert (
+        of_b.clauses[0].likelihood == tabletop.ask(seen, "the can left of the cup").candidates[1].clauses[0].likelihood
+    )
+
+
 @pytest.mark.parametrize(("pitch", "n"), [(72.0, 2), (78.0, 0)])
 def test_a_camera_that_looks_straight_down_is_not_asked_about_sides(
     asked: Asked, tabletop: Tabletop, pitch: float, n: int
@@ -91,6 +113,47 @@ def test_what_the_model_denies_in_one_clause_is_not_settled_by_another(asked: As
     assert effect(agreed) == (Status.OK, "hair", "settled")
     answer, _ = asked(seen, words, says(("left of", "hair"), false=0.2), known)  # measurement of "behind" is surer
     assert effect(answer) == (Status.LOW_CONFIDENCE, None, "reported")
+
+
+@pytest.mark.parametrize("chosen", ["hair", "right"])
+def test_what_the_model_denies_of_a_shared_anchor_counts_for_each_candidate(
+    asked: Asked, tabletop: Tabletop, chosen: str
+) -> None:
+    """Whichever of the two is chosen: "hair" is asked about first."""
+    seen = tabletop.see(
+        tabletop.cup("cup", 0, 0), tabletop.ball("ball", 0.15, -0.1),
+        tabletop.can("hair", -0.004, 0.2), tabletop.can("right", 0.002, -0.2),
+    )  # fmt: skip
+    words = "the can left of the cup left of the ball"
+    for of_cup, expected in ((0.97, (Status.OK, chosen, "settled")), (0.3, (Status.AMBIGUOUS, None, "reported"))):
+        said = {"cup": of_cup, chosen: 0.97}
+        answer, judge = asked(seen, words, lambda _, one, __, said=said: said.get(one, 0.005), {"left of": SURE})
+        assert [one[1] for one in judge.asked] == ["hair", "cup", "right"]
+        assert effect(answer) == expected
+
+
+@pytest.mark.parametrize(("most", "expected"), [(8, (Status.AMBIGUOUS, None)), (12, (Status.OK, "c3"))])
+def test_nothing_is_settled_where_not_all_could_be_asked(
+    asked: Asked, tabletop: Tabletop, most: int, expected: tuple[Status, str | None]
+) -> None:
+    """Three relations of each of four cans, all open: twelve questions."""
+    places = (-0.3, -0.1), (0.3, -0.1), (-0.3, 0.25), (0.02, 0.25)
+    seen = tabletop.see(
+        tabletop.cup("cup", 0.15, 0), tabletop.ball("ball", -0.12, 0), tabletop.block("block", 0, 0),
+        *(tabletop.can(f"c{n}", x, y) for n, (x, y) in enumerate(places)),
+    )  # fmt: skip
+    words, frame = (
+        "the can behind the block, left of the cup and right of the ball",
+        without_depth(seen, "cup", "ball", "block"),
+    )
+    known = dict.fromkeys(("behind", "left of", "right of"), SURE)
+    answer, judge = asked(seen, words, lambda _, one, __: 0.97 if one == "c3" else 0.03, known, frame=frame,
+                          judge={"most_relations": most})  # fmt: skip
+    assert len(judge.asked) == most
+    assert (answer.status, answer.target and answer.target.id) == expected
+    if most == 8:  # what it says of the first ones alone would choose one of them
+        answer, _ = asked(seen, words, lambda _, one, __: 0.97 if one == "c0" else 0.03, known, frame=frame)
+        assert effect(answer) == (Status.AMBIGUOUS, None, "reported")
 
 
 def test_what_measurement_denies_in_an_order_is_not_settled(asked: Asked, tabletop: Tabletop) -> None:
@@ -224,8 +287,13 @@ BOTH = "the can behind the cup and left of the ball"
 
 @pytest.mark.parametrize(
     ("silent", "expected"),
-    [(("left of", "far"), "reported"), (("behind", "far"), "reported"), (("behind", "near"), "confirmed"), ((), "confirmed")],
-)  # fmt: skip
+    [
+        (("left of", "far"), "reported"),
+        (("behind", "far"), "reported"),
+        (("behind", "near"), "confirmed"),
+        ((), "confirmed"),
+    ],
+)
 def test_only_with_an_opinion_on_all_of_its_relations_an_answer_is_confirmed(
     asked: Asked, two_clauses: Rendering, silent: tuple[str, ...], expected: str
 ) -> None:
@@ -275,6 +343,30 @@ def test_of_several_or_any_nothing_is_weighed(
     assert (answer.confidence, answer.targets) == (alone.confidence, alone.targets)
 
 
+@pytest.mark.parametrize(("n", "status"), [(4, Status.OK), (5, Status.AMBIGUOUS)])
+def test_of_the_likeliest_candidates_alone_relations_are_asked(
+    asked: Asked, tabletop: Tabletop, n: int, status: Status
+) -> None:
+    """Nothing is known of the cup's place; the fifth can is not asked about, and so none is settled."""
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), *(tabletop.can(f"c{k}", -0.25 + 0.12 * k, 0.25) for k in range(n)))
+    frame = without_depth(seen, "cup")
+    answer, judge = asked(seen, "the can right of the cup", says(("right of", "c3")), {"right of": SURE}, frame=frame)
+    assert len(judge.asked) == 4
+    assert ("right of", "c3", "cup") in judge.asked
+    assert answer.status is status
+
+
+def test_candidates_that_measurement_denies_need_no_question(asked: Asked, tabletop: Tabletop) -> None:
+    """Of six cans two are open, and the four that are clearly right of the cup are not all asked about."""
+    seen = tabletop.see(
+        tabletop.cup("cup", 0, 0), tabletop.can("a", -0.004, 0.2), tabletop.can("b", 0.004, -0.2),
+        *(tabletop.can(f"c{n}", 0.15 + 0.1 * (n % 2), -0.1 + 0.15 * n) for n in range(4)),
+    )  # fmt: skip
+    answer, judge = asked(seen, "the can left of the cup", says(("left of", "a")), {"left of": SURE})
+    assert len(judge.asked) == 4
+    assert effect(answer) == (Status.OK, "a", "settled")
+
+
 class Reader:
     """A language model that reads every sentence as one command."""
 
@@ -285,8 +377,6 @@ class Reader:
 
 
 def test_what_a_language_model_read_is_not_judged(two_sides: Rendering) -> None:
-    from judges import Judge
-
     judge = Judge(two_sides, says(("behind", "far")))
     resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), judge, Reader())  # type: ignore[arg-type]
     answer = resolver.resolve(two_sides.frame, "die Dose hinter der Tasse", two_sides.detections)
