@@ -307,7 +307,7 @@ def judge(
     """Header and body of a request for relations.
 
     Raises:
-        InputError: `questions` are no RelationQuestions, or too many.
+        InputError: `questions` are no RelationQuestions, or too many, or not of plain numbers.
         ShapeError: `rgb` is no (H, W, 3) uint8.
     """
     if len(questions) > MOST_QUESTIONS or not all(isinstance(one, RelationQuestion) for one in questions):
@@ -315,9 +315,9 @@ def judge(
         raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
     body = image_body(rgb)
     header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s, marks)
-    try:
-        msgspec.msgpack.encode(header)
-    except (UnicodeEncodeError, TypeError, OverflowError) as error:
+    try:  # what the process cannot read would end it
+        msgspec.msgpack.decode(msgspec.msgpack.encode(header), type=JudgeRequest)
+    except (UnicodeEncodeError, TypeError, OverflowError, msgspec.ValidationError) as error:
         raise InputError("questions", str(error), "relations and boxes of plain numbers", "use float") from error
     return header, body
 

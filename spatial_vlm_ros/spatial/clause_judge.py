@@ -202,10 +202,12 @@ class AskedRelations:
         questions: one for each relation of two objects.
         whole: whether no relation was left out, of any candidate that measurement leaves open, that a model could be
             asked about.
+        left_out: rows of all candidates of which such a relation was left out.
     """
 
     questions: tuple[ClauseQuestion, ...] = ()
     whole: bool = True
+    left_out: frozenset[int] = frozenset()
 
 
 def asked_of(
@@ -234,7 +236,8 @@ def asked_of(
     if scorer.config.judge.mode == "auto" and len(rows) == 1 and choice.status is Status.OK:
         return AskedRelations()
     found: dict[PairKey, ClauseQuestion] = {}
-    whole, scene = True, scorer.layout.scene
+    scene = scorer.layout.scene
+    left_out: set[int] = set()
 
     def shown(key: PairKey) -> bool:
         return is_shown(key[0], *_boxes(key, scorer), scene.frame.camera, scene.up)
@@ -245,13 +248,14 @@ def asked_of(
                 continue
             before = found.get(key)
             if before is None and (n >= candidates or len(found) >= most or not shown(key)):
-                whole = whole and ClauseState.FAILS in _states(choice, row, scorer)
+                left_out.add(row)
                 continue
             holds = float(clause.likelihood[key[1]])
             said_for = {(row, clause.negated), *(before.said_for if before else ())}
             name = in_image(key[0], *_boxes(key, scorer))
             found[key] = ClauseQuestion(key, name, 1.0 - holds if clause.negated else holds, frozenset(said_for))
-    return AskedRelations(tuple(found.values()), whole)
+    whole = all(ClauseState.FAILS in _states(choice, row, scorer) for row in left_out)
+    return AskedRelations(tuple(found.values()), whole, frozenset(left_out))
 
 
 def _boxes(key: PairKey, scorer: PhraseScorer) -> tuple[Box, Box]:
@@ -314,7 +318,9 @@ def with_judgements(
             for row, negated in one.said_for
             if p is not None and of is not None and (of.probability(p) > 0.5) is negated
         ),
-        unknown=frozenset(row for one, _, _ in known if one.key not in evidence.ratio for row, _ in one.said_for),
+        unknown=asked.left_out.union(
+            row for one, _, _ in known if one.key not in evidence.ratio for row, _ in one.said_for
+        ),
         whole=asked.whole and len(evidence.ratio) == len(asked.questions),
     )
     if choice.status is Status.OK:
@@ -343,7 +349,7 @@ class _Verdicts:
 
     Args:
         denied: rows of candidates of which the model denies what was said.
-        unknown: rows of candidates of which something was asked and has no weight.
+        unknown: rows of candidates of which something was left out, or was asked and has no weight.
         whole: whether nothing was left out, and all that was asked has weight.
     """
 

@@ -17,6 +17,7 @@ from spatial_vlm_ros.errors import DomainMismatchError, InputError, ModelError, 
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import DomainGateConfig, ResolverConfig, config_from
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
 from spatial_vlm_ros.perception.backends.sam2 import MaskedGrounder
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.given_detections import GivenDetections
@@ -139,6 +140,12 @@ def test_no_other_word_is_a_domain_of_a_frame() -> None:
 def test_what_wraps_a_grounder_has_its_domain() -> None:
     inner = Trained("simulated")
     assert domain_of(FaultyGrounder(inner)) == domain_of(MaskedGrounder(inner, None)) == "simulated"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("trained", [("simulated", "photographs"), ("photographs", "simulated")])
+def test_of_two_composed_models_one_for_simulated_images_alone_keeps_real_ones_out(trained: tuple[str, str]) -> None:
+    first, second = (Trained(domain) for domain in trained)  # type: ignore[arg-type]
+    assert domain_of(ComposedGrounder(first, second)) == "simulated"  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------ worker process

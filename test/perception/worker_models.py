@@ -159,3 +159,46 @@ class Blind(Obedient):
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
         return choices[0]
+
+
+class SimulatedJudge:
+    """Was trained on simulated images only, and has every relation for false."""
+
+    domain = "simulated"
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return look(rgb, phrases)
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
+        return (0.001,) * len(questions)
+
+
+class Budgeted:
+    """Has the seconds that it is given, as a probability: 0.01 for each."""
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return look(rgb, phrases)
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
+        return (budget_s / 100,) * len(questions)
+
+
+class Thinking:
+    """Names its choice after a while; by its own detections it finds chicks and a cup."""
+
+    def __init__(self, seconds: str = "0") -> None:
+        self.seconds, self._chicks = float(seconds), chicks()
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return self._chicks.ground(rgb, phrases)
+
+    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
+        time.sleep(self.seconds)
+        return "behind" if "behind" in choices else choices[0]
+
+
+class Scoring(Thinking):
+    """Likewise, with likelihoods."""
+
+    def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:  # noqa: ARG002
+        return [0.0 if one == "behind" else -2.0 for one in choices]

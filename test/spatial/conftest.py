@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from judges import Asked
 
 from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
@@ -24,6 +27,11 @@ from spatial_vlm_ros.types import (
     Transform,
     UpSource,
 )
+
+if TYPE_CHECKING:
+    from conftest import Tabletop
+
+    from spatial_vlm_ros.sim.tabletop import Rendering
 
 RELATION = RelationConfig(
     cone_deg=45.0,
@@ -132,3 +140,23 @@ def ground() -> Ground:
 @pytest.fixture(scope="session")
 def obj() -> Callable[..., Object]:
     return Object
+
+
+# ------------------------------------------------------------------------------------------------ judges of relations
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    return Asked(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def two_sides(tabletop: Tabletop) -> Rendering:
+    """Cans "near" and "far" 20 cm before and behind a cup."""
+    return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("near", 0, -0.2), tabletop.can("far", 0.02, 0.2))
+
+
+@pytest.fixture(scope="session")
+def unclear(tabletop: Tabletop) -> Rendering:
+    """Of two cans one is a hair left of the cup, the other far to the right."""
+    return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("hair", -0.004, 0.2), tabletop.can("right", 0.2, 0))

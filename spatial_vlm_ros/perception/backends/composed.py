@@ -30,7 +30,8 @@ _QUESTIONS = ("judge", "scorer", "answer", "box_text")
 class ComposedGrounder:
     """A grounder with the second opinion of another model. Whatever else the grounder can do, this can do as well.
 
-    Questions about relations are for the grounder, or for the other model where the grounder answers none.
+    Questions about relations are for the grounder, or for the other model where the grounder answers none. Where one of
+    the two is for simulated images alone, real ones are refused.
 
     Args:
         grounder: that finds the objects.
@@ -39,7 +40,8 @@ class ComposedGrounder:
 
     def __init__(self, grounder: Grounder, second_opinion: Referrer) -> None:
         self.grounder, self.second_opinion = grounder, second_opinion
-        self.domain = domain_of(grounder)
+        other = domain_of(second_opinion)
+        self.domain: ModelDomain = other if other == "simulated" else domain_of(grounder)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """As the grounder; see Grounder.ground."""

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges of relations that say what a test wants, and what is asked with them. Not a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
+from spatial_vlm_ros.parameters import config_from
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.relation_marks import Box
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration
+from spatial_vlm_ros.types import JudgeReport, NounPhrase, Resolution, Rgb, RgbdFrame
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.sim.tabletop import Rendering
+
+Says = Callable[[str, str, str], float | None]
+"""(relation, id of the target, id of the anchor) → what a model has for it."""
+GOOD = JudgeCalibration(1.0, 0.05, 0.0, 400, 200)
+"""Of a model whose probabilities are what they say."""
+SURE = JudgeCalibration(2.0, 0.1, 0.0, 4000, 2000)
+"""Of a model that is righter than it says."""
+
+
+class Judge:
+    """A model that says of each relation what a test wants, and remembers what it was asked."""
+
+    def __init__(self, seen: Rendering, says: Says) -> None:
+        self._ids = {tuple(d.box_xyxy): d.id for d in seen.detections}
+        self._says = says
+        self.asked: list[tuple[str, str, str]] = []
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        assert rgb.ndim == 3
+        assert budget_s > 0
+        self.asked += [(one.relation, self._id(one.target), self._id(one.anchor)) for one in questions]
+        return tuple(self._says(*one) for one in self.asked[-len(questions) :])
+
+    def _id(self, box: Box) -> str:
+        return self._ids[box]
+
+
+class Finder(Judge):
+    """A grounder that can be asked about relations, too."""
+
+    def __init__(self, seen: Rendering, says: Says, likelihoods: bool = True) -> None:
+        super().__init__(seen, says)
+        self._detections, self.tells_likelihoods = tuple(seen.detections), likelihoods
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        assert rgb.ndim == 3
+        return Grounding(self._detections, label_match(phrases, self._detections))
+
+
+def behind(relation: str, target: str, anchor: str) -> float:
+    """What is true of `two_sides`."""
+    assert (relation, anchor) == ("behind", "cup")
+    return 0.97 if target == "far" else 0.03
+
+
+def calibrated(relation: str) -> tuple[str, ...]:
+    """Names of a relation's calibrations: of depth one where the target is higher in the image, and one where not."""
+    return (f"{relation}, higher", f"{relation}, lower") if relation in DEPTH_RELATIONS else (relation,)
+
+
+def written(folder: Path, relations: Mapping[str, JudgeCalibration]) -> str:
+    path = folder / "judge.json"
+    known = {name: dataclasses.asdict(one) for relation, one in relations.items() for name in calibrated(relation)}
+    path.write_text(json.dumps({"schema": 1, "model": "test", "relations": known}))
+    return str(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """Asks with a judge."""
+
+    folder: Path
+
+    def __call__(
+        self, seen: Rendering, words: str, says: Says, relations: Mapping[str, JudgeCalibration] | None = None,
+        frame: Any = None, mode: str = "fuse", judge: Mapping[str, Any] | None = None, **more: Any,
+    ) -> tuple[Resolution, Judge]:  # fmt: skip
+        """The answer, and the judge.
+
+        Args:
+            seen: the scene.
+            words: what is asked.
+            says: what the judge says.
+            relations: calibrations by relation; None = the model was not measured.
+            frame: instead of that of `seen`.
+            mode: judge.mode.
+            judge: its other parameters.
+            more: other parameters of the resolver.
+        """
+        path = "" if relations is None else written(self.folder, relations)
+        model = Judge(seen, says)
+        config = config_from({"judge": {"mode": mode, "calibration": path, **(judge or {})}, **more})
+        answer = Resolver(config, model).resolve(frame or seen.frame, words, seen.detections)  # type: ignore[arg-type]
+        return answer, model
+
+
+def report_of(answer: Resolution) -> JudgeReport:
+    assert answer.judge is not None
+    return answer.judge
+
+
+def told(answer: Resolution) -> dict[str, float | None]:
+    """What the model said of each candidate's only clause."""
+    return {one.id: one.clauses[0].model_p for one in answer.candidates}
+
+
+def without_depth(seen: Rendering, *ids: str) -> RgbdFrame:
+    """The frame without any depth on some objects."""
+    depth = seen.frame.depth.copy()
+    for one in seen.detections:
+        if one.id in ids:
+            assert one.mask is not None
+            depth[one.mask] = float("nan")
+    return dataclasses.replace(seen.frame, depth=depth)
