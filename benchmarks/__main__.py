@@ -70,7 +70,7 @@ ALONE = {
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "detection_forms": Part(("--seeds", "1")),
-    "relation_judge": Part(("--seeds", "1"), ("mujoco", "onnxruntime")),
+    "relation_judge": Part(("--seeds", "1", "--raised", "1"), ("mujoco", "onnxruntime")),
     "fusing": Part(("--seeds", "1", "--processes", "1"), ("mujoco", "onnxruntime")),
     "freshness": Part(("--trials", "1")),
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
