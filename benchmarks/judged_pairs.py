@@ -44,13 +44,13 @@ class LabelledRelation:
     Args:
         question: what is asked.
         holds: the truth.
-        with_table: whether one of the two is the table that all stand on.
+        apart: why the pair is counted apart from usual and contrary ones; "" = it is not.
         said: whether a labelled sentence tells it.
     """
 
     question: RelationQuestion
     holds: bool
-    with_table: bool = False
+    apart: str = ""
     said: bool = False
 
 
@@ -65,7 +65,7 @@ class JudgedPair:
         p: of the judge; None = no opinion.
         contrary: whether a rule of thumb has it otherwise: for depth "higher in the image is farther", for contact
             "boxes that overlap touch".
-        with_table: whether one of the two is the table.
+        apart: why it is counted apart from usual and contrary ones; "" = it is not.
         said: whether a labelled sentence tells the truth.
     """
 
@@ -74,7 +74,7 @@ class JudgedPair:
     holds: bool
     p: float | None
     contrary: bool
-    with_table: bool = False
+    apart: str = ""
     said: bool = False
 
 
@@ -84,9 +84,7 @@ def judged(
     """Ask about pairs of an image."""
     told = judge.judge(rgb, [pair.question for pair in pairs], _LONG)
     return [
-        JudgedPair(
-            name, one.question.relation, one.holds, p, _contrary(one.question, one.holds), one.with_table, one.said
-        )
+        JudgedPair(name, one.question.relation, one.holds, p, _contrary(one.question, one.holds), one.apart, one.said)
         for one, p in zip(pairs, told, strict=True)
     ]
 
@@ -147,11 +145,16 @@ def folder(judge: SmallRelationJudge, root: Path) -> list[JudgedPair]:
     for path in sorted(one for one in root.iterdir() if (one / "rgb.png").is_file()):
         frame, detections = load_frame(path)
         objects = _objects(path)
-        tables = {d.box_xyxy for d in detections if objects.get(d.id, {}).get("name") == _FURNITURE}
+        ids = {d.box_xyxy: d.id for d in detections}
         said = {q: holds for case in cases if case.frame == path.name for q, holds in _said_contact(case, detections)}
         contact = {**dict(_measured_contact(detections, objects)), **said}
         pairs = [*_sides_and_depth(frame, detections), *contact.items()]
-        labelled = [LabelledRelation(q, holds, bool({q.target, q.anchor} & tables), q in said) for q, holds in pairs]
+        labelled = [
+            LabelledRelation(
+                q, holds, _apart(q.relation, *(objects.get(ids[box]) for box in (q.target, q.anchor))), q in said
+            )
+            for q, holds in pairs
+        ]
         found += judged(judge, path.name, frame.rgb, labelled)
     return found
 
@@ -160,6 +163,24 @@ def _objects(path: Path) -> Mapping[str, Mapping[str, Any]]:
     """What truth.json tells of objects, by id; nothing where there is none."""
     file = path / "truth.json"
     return dict(json.loads(file.read_text(encoding="utf-8"))["objects"]) if file.is_file() else {}
+
+
+def _apart(relation: str, target: Mapping[str, Any] | None, anchor: Mapping[str, Any] | None) -> str:
+    """Why a pair is no case of "higher in the image is farther", nor against it; "" = it is one.
+
+    The table has no one depth. Of objects one above the other medians differ, though neither is behind the other.
+    """
+    if target is None or anchor is None:
+        return ""
+    if _FURNITURE in (target["name"], anchor["name"]):
+        return "with the table"
+    beside = _gaps(*(np.array(one[key]) for one in (target, anchor) for key in ("center", "size"))).max() > 0
+    return "" if beside or relation not in DEPTH_RELATIONS else "one above the other"
+
+
+def _gaps(centre: np.ndarray, size: np.ndarray, other: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """(2,) distances between two boxes along x and y; negative where they overlap."""
+    return np.asarray(np.abs(centre - other)[:2] - (size + extent)[:2] / 2)
 
 
 def _sides_and_depth(frame: RgbdFrame, detections: Sequence[Detection]) -> Iterator[tuple[RelationQuestion, bool]]:
@@ -195,8 +216,7 @@ def _measured_contact(
             if target is anchor:
                 continue
             a, b = target.box_xyxy, anchor.box_xyxy
-            gaps = np.abs(centre - other)[:2] - (size + extent)[:2] / 2
-            if gaps.max() >= _APART:
+            if _gaps(centre, size, other, extent).max() >= _APART:
                 yield from ((RelationQuestion(relation, a, b), False) for relation in CONTACT)
             elif _rests(centre, size, other, extent):
                 yield RelationQuestion("on", a, b), True
@@ -240,14 +260,13 @@ def _said_contact(case: Case, detections: Sequence[Detection]) -> Iterator[tuple
 
 
 def groups_of(pairs: Sequence[JudgedPair]) -> dict[str, list[JudgedPair]]:
-    """By relation; of depth and contact by "usual" and "contrary", too; pairs with the table apart from these."""
+    """By relation; of depth and contact by "usual" and "contrary", too, and what is counted apart from these."""
     groups: dict[str, list[JudgedPair]] = {}
     for one in pairs:
         groups.setdefault(one.relation, []).append(one)
         if one.said:
             groups.setdefault(f"{one.relation}, of sentences", []).append(one)
-        if one.with_table and one.relation in (*DEPTH_RELATIONS, *CONTACT):
-            groups.setdefault(f"{one.relation}, with the table", []).append(one)
-        elif one.relation in (*DEPTH_RELATIONS, *CONTACT):
-            groups.setdefault(f"{one.relation}, {'contrary' if one.contrary else 'usual'}", []).append(one)
+        if one.relation in (*DEPTH_RELATIONS, *CONTACT):
+            kind = one.apart or ("contrary" if one.contrary else "usual")
+            groups.setdefault(f"{one.relation}, {kind}", []).append(one)
     return dict(sorted(groups.items()))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
 from spatial_vlm_ros.perception.backends.shipped import shipped_model
-from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.perception.judging import Box, RelationQuestion
 from spatial_vlm_ros.types import ModelDomain, Rgb
 from spatial_vlm_ros.vlm.relation_judge.crops import (
     INPUTS,
@@ -27,13 +27,15 @@ from spatial_vlm_ros.vlm.relation_judge.crops import (
 NAME = "relation_judge"
 Floats64 = npt.NDArray[np.float64]
 _MOST = 16  # pairs that are judged at once
+_LARGEST = 0.48  # share of the image that a box covers: 99 % of the pairs it has learnt from have none larger
 _OUTPUT = "log_odds"
 
 
 class SmallRelationJudge:
     """Judges relations by a network that sees the image and two boxes; see RelationJudge.
 
-    It looks at the mirrored image, too: where the two say the contrary, it has no opinion.
+    It looks at the mirrored image, too: where the two say the contrary, it has no opinion. Nor has it where a box
+    covers more of the image than nearly all boxes that it has learnt from: a table that fills the view.
 
     Args:
         graph: as `scripts.train_relation_judge` exports it.
@@ -52,7 +54,8 @@ class SmallRelationJudge:
             ModelError: ONNX Runtime failed.
         """
         end = time.monotonic() + budget_s
-        pairs = list(dict.fromkeys((one.target, one.anchor) for one in questions))
+        asked = dict.fromkeys((one.target, one.anchor) for one in questions)
+        pairs = [pair for pair in asked if max(map(_area, pair)) <= _LARGEST * rgb.shape[0] * rgb.shape[1]]
         known: dict[tuple[object, object], tuple[Floats64, Floats64]] = {}
         for first in range(0, len(pairs), _MOST):
             if time.monotonic() >= end:
@@ -73,6 +76,10 @@ class SmallRelationJudge:
             return None
         straight, turned = (holds(p, relation) for p in seen)
         return (straight + turned) / 2 if (straight > 0.5) == (turned > 0.5) else None
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def load(model: str = "", threads: int = 1) -> SmallRelationJudge:
