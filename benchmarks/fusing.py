@@ -8,14 +8,16 @@ more and is wrong no more often: right, wrong and refused are counted, and the a
 those answered) over coverage, by falling confidence.
 
     python -m benchmarks.fusing --seeds 200
+    python -m benchmarks.fusing --seeds 200 --raised    of raised worlds (`sim.raised_worlds`)
     python -m benchmarks.fusing --frames DIR    the cases of a frame folder, taken for simulated images
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +27,7 @@ import cv2
 import numpy as np
 
 from benchmarks.harness import Claim, finish, table
-from benchmarks.simulator import Question, questions
+from benchmarks.simulator import CLEARLY_NOT, Question, questions, well_seen
 from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
@@ -35,13 +37,16 @@ from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.physics import PhysicsRendering
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.raised_worlds import raised_camera, raised_view, raised_world
+from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
-from spatial_vlm_ros.sim.settled import settled_tabletop
+from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
 from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 4_950_000
 HOLES = 0.3
+_QUESTIONS = 4  # of each raised world that have an answer, and as many that have none
 _NOISIER = replace(STEREO, floor=4 * STEREO.floor, quadratic=4 * STEREO.quadratic)
 
 
@@ -100,21 +105,56 @@ def _holes(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 def one_seed(seed: int) -> list[FusedOutcome]:
-    """All questions of one world, on each kind of depth, by each rival."""
-    found = []
-    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    """All questions of one settled tabletop, on each kind of depth, by each rival."""
     with settled_tabletop(seed) as world:
         seen = world.render(VGA)
-        for question in questions(world, seen):
-            if question.anchor is None:
-                continue
-            for depth, frame in depths(seen, question, seed):
-                for name, resolver in resolvers.items():
-                    answer = resolver.resolve(frame, question.words, seen.detections)
-                    given = answer.target.id if answer.status is Status.OK and answer.target else None
-                    words, outcome = f"{seed} {question.words}", _outcome(question.id, given)
-                    answerable = question.id is not None
-                    found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, answerable))
+        return _asked(seed, seen, [one for one in questions(world, seen) if one.anchor is not None])
+
+
+def one_raised_seed(seed: int) -> list[FusedOutcome]:
+    """The same of one raised world, seen from anywhere."""
+    rng = np.random.default_rng((seed, 31))
+    with raised_world(rng) as world:
+        pose = raised_view(rng)
+        seen = world.render(raised_camera(rng, (VGA.width, VGA.height)), pose)
+        return _asked(seed, seen, raised_questions(world, seen, pose.translation, rng))
+
+
+def raised_questions(
+    world: PhysicsWorld, seen: PhysicsRendering, eye: np.ndarray, rng: np.random.Generator
+) -> list[Question]:
+    """Some relations to an object that is alone of its name: that clearly hold of one of a name, or of none."""
+    clear, found = well_seen(world, seen), []
+    in_image = [world.truth[d.id] for d in seen.detections]
+    names = Counter(one.label for one in in_image)
+    for anchor in (one for one in clear.values() if names[one.label] == 1):
+        for label in sorted({one.label for one in clear.values()} - {anchor.label}):
+            same = [one for one in in_image if one.label == label]
+            for relation in ("left of", "right of", "behind", "in front of", "on"):
+                margins = {one.id: margin(relation, one, anchor, eye) for one in same}
+                best = max(margins, key=margins.__getitem__)
+                rest = max((m for id_, m in margins.items() if id_ != best), default=-math.inf)
+                words = f"grab the {label} {relation} the {anchor.label}"
+                if margins[best] >= CLEAR[relation] and rest < -CLEARLY_NOT and best in clear:
+                    found.append(Question(relation, words, best, anchor.id))
+                elif margins[best] < -CLEARLY_NOT:
+                    found.append(Question(relation, words, None, anchor.id))
+    holds = [one for one in found if one.id is not None]
+    fails = [one for one in found if one.id is None]
+    return [of[int(n)] for of in (holds, fails) for n in rng.permutation(len(of))[:_QUESTIONS]]
+
+
+def _asked(seed: int, seen: PhysicsRendering, asked: Sequence[Question]) -> list[FusedOutcome]:
+    found = []
+    resolvers = {name: Resolver(config) for name, config in rivals().items()}
+    for question in asked:
+        for depth, frame in depths(seen, question, seed):
+            for name, resolver in resolvers.items():
+                answer = resolver.resolve(frame, question.words, seen.detections)
+                given = answer.target.id if answer.status is Status.OK and answer.target else None
+                words, outcome = f"{seed} {question.words}", _outcome(question.id, given)
+                answerable = question.id is not None
+                found.append(FusedOutcome(depth, name, words, outcome, answer.confidence, answerable))
     return found
 
 
@@ -128,12 +168,18 @@ def folder(root: Path) -> list[FusedOutcome]:
             continue
         seen, detections = load_frame(root / case.frame)
         frame = replace(seen, domain="simulated")
-        rng = np.random.default_rng(number)
-        kinds = {"as recorded": frame, "30 % in holes": _without(frame, _holes(frame.depth.shape, rng))}
+        id_ = expect.id if expect.status is Status.OK else None
+        kinds = {
+            "as recorded": frame,
+            "four times the noise": noisy(frame, np.random.default_rng(number), _NOISIER),
+            "30 % in holes": _without(frame, _holes(frame.depth.shape, np.random.default_rng(number))),
+        }
+        target = next((one.mask for one in detections if one.id == id_), None)
+        if target is not None:
+            kinds["none on the target"] = _without(frame, target)
         anchors = _anchors(case.instruction, detections)
         if anchors is not None:
             kinds["none on the anchor"] = _without(frame, anchors)
-        id_ = expect.id if expect.status is Status.OK else None
         for depth, shown in kinds.items():
             for name, resolver in resolvers.items():
                 answer = resolver.resolve(shown, case.instruction, detections)
@@ -164,18 +210,31 @@ def _outcome(id_: str | None, given: str | None) -> str:
     return "right" if given == id_ else "wrong"
 
 
-def area(outcomes: Sequence[FusedOutcome]) -> float:
-    """Mean risk over coverage, answers taken by falling confidence; source: El-Yaniv and Wiener, JMLR 2010."""
+def risks(outcomes: Sequence[FusedOutcome]) -> np.ndarray:
+    """Share of wrong ones among the first 1, 2, ... answers by falling confidence."""
     answered = sorted((one for one in outcomes if one.outcome in ("right", "wrong")), key=lambda one: -one.confidence)
     wrong = np.cumsum([one.outcome == "wrong" for one in answered])
-    return float(np.mean(wrong / np.arange(1, len(answered) + 1))) if answered else 0.0
+    return np.asarray(wrong / np.arange(1, len(answered) + 1))
+
+
+def area(outcomes: Sequence[FusedOutcome]) -> float:
+    """Mean risk over coverage; source: El-Yaniv and Wiener, JMLR 2010."""
+    return float(risks(outcomes).mean()) if len(risks(outcomes)) else 0.0
+
+
+def curve(outcomes: Sequence[FusedOutcome]) -> list[tuple[float, float]]:
+    """Coverage (answers, of all questions) and risk at every tenth of the coverage that is reached, and at its end."""
+    found = risks(outcomes)
+    at = sorted({math.ceil(len(found) * tenth / 10) for tenth in range(1, 11)} - {0})
+    return [(round(n / len(outcomes), 4), round(float(found[n - 1]), 4)) for n in at]
 
 
 def main() -> int:
-    """Measure and write benchmarks/results/fusing.json."""
+    """Measure and write benchmarks/results/fusing.json, fusing_raised.json or fusing_on_frames.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--raised", action="store_true", help="raised worlds instead of settled tabletops")
     parser.add_argument("--frames", type=Path)
     given, sys.argv[1:] = parser.parse_known_args()
     seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
@@ -183,7 +242,9 @@ def main() -> int:
         outcomes = folder(given.frames)
     else:
         with ProcessPoolExecutor(given.processes) as pool:
-            outcomes = [one for found in pool.map(one_seed, seeds) for one in found]
+            outcomes = [
+                one for found in pool.map(one_raised_seed if given.raised else one_seed, seeds) for one in found
+            ]
     groups: dict[tuple[str, str], list[FusedOutcome]] = defaultdict(list)
     for one in outcomes:
         groups[one.depth, one.rival].append(one)
@@ -194,18 +255,26 @@ def main() -> int:
             wilson(sum(one.outcome == name for one in group), len(of))
             for name, of in (("right", answerable), ("wrong", group))
         )
-        figures[f"{depth}, {rival}"] = {"right": asdict(right), "wrong": asdict(wrong), "area": area(group)}
-        rows.append((depth, rival, f"{right.k}/{right.n}", f"{right.low:.1%} to {right.high:.1%}",
-                     f"{wrong.k}/{wrong.n}", f"{wrong.low:.1%} to {wrong.high:.1%}", f"{area(group):.4f}"))  # fmt: skip
+        reached = curve(group)
+        figures[f"{depth}, {rival}"] = {
+            "right": asdict(right), "wrong": asdict(wrong), "area": area(group), "curve": reached,
+        }  # fmt: skip
+        coverage = f"{reached[-1][0]:.1%}" if reached else "0.0%"
+        rows.append((
+            depth, rival, f"{right.k}/{right.n}", f"{right.low:.1%} to {right.high:.1%}", f"{wrong.k}/{wrong.n}",
+            f"{wrong.low:.1%} to {wrong.high:.1%}", coverage, f"{area(group):.4f}",
+        ))  # fmt: skip
         if rival == "fused":
             before = {one.question: one.outcome for one in groups[depth, "measurement"]}
             more += sum(one.outcome == "wrong" and before[one.question] != "wrong" for one in group)
-    header = ("depth", "by", "right", "", "wrong", "", "area")
-    source = f"cases of {given.frames.name}" if given.frames else "relations on settled tabletops"
+    header = ("depth", "by", "right", "", "wrong", "", "coverage", "area")
+    kind = "raised worlds" if given.raised else "settled tabletops"
+    source = f"cases of {given.frames.name}" if given.frames else f"relations in {kind}"
     table(source, header, rows)
     claim = Claim("answers that fusing made wrong", more, 0, "answers")
     seeds_of = {} if given.frames else {"first_seed": FIRST_SEED, "seeds": given.seeds}
-    return finish("fusing", {"source": source, **seeds_of, "figures": figures}, [claim])
+    name = "fusing_on_frames" if given.frames else "fusing_raised" if given.raised else "fusing"
+    return finish(name, {"source": source, **seeds_of, "figures": figures}, [claim])
 
 
 if __name__ == "__main__":

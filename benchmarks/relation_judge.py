@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the small judge of relations says, by relation, against what is true of pairs of objects.
 
-On settled tabletops truth is that of the simulator. On frame folders it is made of box centres and median depths, as in
-`benchmarks.real_pairs`: sides from 35 pixels between centres on, depth from 4 cm between medians on. "Usual" are pairs
-of which the farther one is higher in the image, "contrary" the others. Pairs of a frame are not independent, and the
-intervals take them as if they were. Calibrations are fitted on other tabletops.
+The pairs and their truth are those of `benchmarks.judged_pairs`: settled tabletops, raised worlds and frame folders.
+"Contrary" are pairs of which a rule of thumb has the truth otherwise: "higher in the image is farther" of depth, "boxes
+that overlap touch" of contact. Pairs of a frame are not independent: intervals are those of a bootstrap over frames.
+Those of shares reach at least as far as Wilson's over pairs: where all are right, a bootstrap says nothing.
 
-    python -m benchmarks.relation_judge --seeds 200
-    python -m benchmarks.relation_judge --frames DIR DIR
+Calibrations are fitted on one source and looked at on the others, as `judge.mode: fuse` uses them: the ratio of a
+verdict changes the odds with which the relation holds in that source. "Gain" is how much better the truth is foretold
+than by these odds alone, in nats a pair; below 0 the verdicts do harm there. The error of calibration is the mean
+distance between what is foretold and what is true, in ten groups of equal size.
+
+    python -m benchmarks.relation_judge --seeds 200 --raised 100
+    python -m benchmarks.relation_judge --frames DIR DIR --calibrate 200
     python -m benchmarks.relation_judge --calibrate 200 --write models/relation_judge/calibration.json
 """
 
@@ -17,112 +22,39 @@ import argparse
 import json
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.harness import Claim, finish, table
-from benchmarks.real_pairs import CLEAR_METRES, CLEAR_PIXELS, median_depth
-from spatial_vlm_ros import Detection, RgbdFrame, load_frame
+from benchmarks.judged_pairs import JudgedPair, folder, groups_of, raised, tabletops
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge, load
-from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
-from spatial_vlm_ros.sim.relation_pairs import world_pairs
-from spatial_vlm_ros.sim.settled import settled_tabletop
-from spatial_vlm_ros.spatial.clause_judge import fitted
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
 from spatial_vlm_ros.types.proportions import wilson
-from spatial_vlm_ros.vlm.relation_judge.crops import OUTPUTS
 
-FIRST_TEST, FIRST_CALIBRATION = 4_900_000, 4_800_000
-SIZE = (640, 480)
+FIRST_TEST, FIRST_CALIBRATION = 4_900_000, 4_800_000  # of both kinds of worlds
 _TIMED = 30
 _LONG = 600.0
-
-
-@dataclass(frozen=True)
-class JudgedPair:
-    """A relation of a pair, whether it holds, and the small judge's probability; None = no opinion."""
-
-    relation: str
-    holds: bool
-    p: float | None
-    contrary: bool
-
-
-def judged(judge: SmallRelationJudge, rgb: Rgb, pairs: Sequence[tuple[RelationQuestion, bool]]) -> list[JudgedPair]:
-    """Ask about pairs of an image."""
-    said = judge.judge(rgb, [question for question, _ in pairs], _LONG)
-    return [
-        JudgedPair(question.relation, holds, p, _contrary(question, holds))
-        for (question, holds), p in zip(pairs, said, strict=True)
-    ]
-
-
-def _contrary(question: RelationQuestion, holds: bool) -> bool:
-    """Whether a relation of depth is otherwise than "higher is farther" has it."""
-    higher = question.target[1] + question.target[3] < question.anchor[1] + question.anchor[3]
-    return question.relation in ("behind", "in front of") and (higher == (question.relation == "behind")) != holds
-
-
-def tabletops(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedPair]:
-    """Of settled tabletops, from their own cameras."""
-    found = []
-    for seed in range(first, first + seeds):
-        with settled_tabletop(seed) as world:
-            view = world_pairs(world, SIZE, seed)
-        if view is None:
-            continue
-        pairs = []
-        for (target, anchor), row in zip(view.boxes.tolist(), view.holds.tolist(), strict=True):
-            told = {**dict(zip(OUTPUTS, row, strict=True))}
-            told["left of"] = 1.0 - told["right of"]
-            pairs += [
-                (RelationQuestion(relation, tuple(target), tuple(anchor)), told[relation] == 1.0)
-                for relation in CHOICES
-                if not np.isnan(told[relation])
-            ]
-        found += judged(judge, view.rgb, pairs)
-    return found
-
-
-def folder(judge: SmallRelationJudge, root: Path) -> list[JudgedPair]:
-    """Of the frames of a folder."""
-    found = []
-    for path in sorted(one for one in root.iterdir() if (one / "rgb.png").is_file()):
-        frame, detections = load_frame(path)
-        found += judged(judge, frame.rgb, list(_pairs(frame, detections)))
-    return found
-
-
-def _pairs(frame: RgbdFrame, detections: Sequence[Detection]) -> Iterator[tuple[RelationQuestion, bool]]:
-    for target in detections:
-        for anchor in detections:
-            if target is anchor:
-                continue
-            a, b = target.box_xyxy, anchor.box_xyxy
-            aside = (a[0] + a[2] - b[0] - b[2]) / 2
-            deeper = median_depth(target, frame) - median_depth(anchor, frame)
-            overlap = min(a[2], b[2]) > max(a[0], b[0])
-            if abs(aside) >= CLEAR_PIXELS:
-                yield RelationQuestion("left of", a, b), aside < 0
-                yield RelationQuestion("right of", a, b), aside > 0
-            if abs(deeper) >= CLEAR_METRES and (overlap or deeper < 0):
-                yield RelationQuestion("behind", a, b), deeper > 0
-            if abs(deeper) >= CLEAR_METRES and (overlap or deeper > 0):
-                yield RelationQuestion("in front of", a, b), deeper < 0
+_RESAMPLES = 1000
+_GROUPS = 10  # of probabilities, for the error of calibration
+_FEWEST = 10  # pairs that hold and that fail, for a calibration to be looked at
+_EDGE = 1e-6
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+Interval = tuple[float, float, float]
+"""Estimate, and 95 % of the resamples."""
 
 
 def summary(pairs: Sequence[JudgedPair]) -> dict[str, dict[str, object]]:
-    """Counts by relation; of depth by "usual" and "contrary", too."""
-    groups: dict[str, list[JudgedPair]] = defaultdict(list)
-    for one in pairs:
-        groups[one.relation].append(one)
-        if one.relation in ("behind", "in front of"):
-            groups[f"{one.relation}, {'contrary' if one.contrary else 'usual'}"].append(one)
-    return {name: _counted(group) for name, group in sorted(groups.items())}
+    """Counts by relation and group, each with the interval of its share."""
+    return {name: _counted(group) for name, group in groups_of(pairs).items()}
 
 
 def _counted(group: Sequence[JudgedPair]) -> dict[str, object]:
@@ -130,22 +62,75 @@ def _counted(group: Sequence[JudgedPair]) -> dict[str, object]:
     counts: dict[str, object] = {"n": len(group), "none": len(group) - len(said)}
     for name, truth in (("holds", True), ("fails", False)):
         of = [one for one in said if one.holds is truth]
-        counts[name] = [sum((one.p or 0.0) > 0.5 for one in of) if truth else
-                        sum((one.p or 0.0) <= 0.5 for one in of), len(of)]  # fmt: skip
+        right = np.array([((one.p or 0.0) > 0.5) is truth for one in of], np.float64)
+        counts[name] = [int(right.sum()), len(of)]
+        if of:
+            _, *ends = _over_frames([one.frame for one in of], partial(_mean, right))
+            pairs = wilson(int(right.sum()), len(of))
+            counts[f"{name}_95"] = [round(min(ends[0], pairs.low), 4), round(max(ends[1], pairs.high), 4)]
     return counts
 
 
-def calibrations(pairs: Sequence[JudgedPair]) -> dict[str, dict[str, object]]:
-    """What `judge.calibration` takes, by relation."""
-    groups: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+def calibrations(pairs: Sequence[JudgedPair]) -> dict[str, JudgeCalibration]:
+    """What `judge.calibration` takes, by relation, and of depth by which of the two is higher in the image."""
+    groups: dict[str, list[tuple[float, bool]]] = {}
     for one in pairs:
         if one.p is not None:
-            groups[one.relation].append((one.p, one.holds))
+            groups.setdefault(one.name, []).append((one.p, one.holds))
     made = {}
     for relation, said in sorted(groups.items()):
         p, holds = zip(*said, strict=True)
-        made[relation] = asdict(fitted(np.array(p), np.array(holds)))
+        made[relation] = fitted(np.array(p), np.array(holds))
     return made
+
+
+def transfer(fits: Mapping[str, JudgeCalibration], pairs: Sequence[JudgedPair]) -> dict[str, dict[str, object]]:
+    """How calibrations of one source do on the pairs of another, by relation: gain and error of calibration."""
+    found: dict[str, dict[str, object]] = {}
+    for relation, fit in fits.items():
+        of = [one for one in pairs if one.name == relation and one.p is not None]
+        holds = np.array([one.holds for one in of], np.float64)
+        if min(holds.sum(), len(of) - holds.sum()) < _FEWEST:
+            continue
+        share = float(holds.mean())
+        ratios = np.array([fit.ratio(one.p or 0.0) for one in of])
+        odds = share / (1.0 - share) * ratios
+        p = np.clip(odds / (1.0 + odds), _EDGE, 1.0 - _EDGE)
+        better = _log_likelihood(p, holds) - _log_likelihood(np.full(len(of), share), holds)
+        frames = [one.frame for one in of]
+        found[relation] = {
+            "n": len(of), "frames": len(set(frames)), "holds": int(holds.sum()), "informs": fit.informs,
+            "gain": _over_frames(frames, partial(_mean, better)),
+            "gain_at_most": round(float(-_log_likelihood(np.full(len(of), share), holds).mean()), 4),
+            "error": _over_frames(frames, partial(_error, p, holds)),
+        }  # fmt: skip
+    return found
+
+
+def _log_likelihood(p: Floats, holds: Floats) -> Floats:
+    return np.asarray(np.log(np.where(holds > 0.5, p, 1.0 - p)), np.float64)
+
+
+def _mean(values: Floats, rows: Rows) -> float:
+    return float(values[rows].mean())
+
+
+def _error(foretold: Floats, true: Floats, rows: Rows) -> float:
+    """Expected calibration error in groups of equal size."""
+    p, holds = foretold[rows], true[rows]
+    parts = np.array_split(np.argsort(p, kind="stable"), _GROUPS)
+    return float(sum(abs(p[part].mean() - holds[part].mean()) * len(part) for part in parts if len(part)) / len(p))
+
+
+def _over_frames(frames: Sequence[str], measure: Callable[[Rows], float]) -> Interval:
+    """A measure of rows, and the middle 95 % of it where whole frames are drawn with replacement."""
+    names, owners = np.unique(frames, return_inverse=True)
+    rows = np.split(np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners))[:-1])
+    rng = np.random.default_rng(0)
+    drawn = [measure(np.concatenate([rows[k] for k in rng.integers(len(names), size=len(names))]))
+             for _ in range(_RESAMPLES)]  # fmt: skip
+    low, high = (float(v) for v in np.percentile(drawn, (2.5, 97.5)))
+    return round(measure(np.arange(len(frames))), 4), round(low, 4), round(high, 4)
 
 
 def milliseconds(judge: SmallRelationJudge) -> float:
@@ -160,35 +145,83 @@ def milliseconds(judge: SmallRelationJudge) -> float:
     return 1e3 * float(np.median(times))
 
 
+def contrary_shares(pairs: Sequence[JudgedPair]) -> dict[str, float]:
+    """Share of pairs that contradict "higher is farther", by relation of depth."""
+    of = {name: [one.contrary for one in pairs if one.relation == name] for name in DEPTH_RELATIONS}
+    return {name: round(float(np.mean(contrary)), 3) for name, contrary in of.items() if contrary}
+
+
+def show(name: str, counted: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a summary."""
+    rows = []
+    for relation, counts in counted.items():
+        shown = []
+        for truth in ("holds", "fails"):
+            right, of = counts[truth]
+            ends = " to ".join(f"{share:.1%}" for share in counts.get(f"{truth}_95", ()))
+            shown.append(f"{right}/{of}, {ends}" if of else "-")
+        rows.append((relation, f"{counts['none']}/{counts['n']}", *shown))
+    table(f"{name}: right", ("relation", "no opinion", "where it holds", "where it fails"), rows)
+
+
+def _show_transfer(name: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = []
+    for relation, one in found.items():
+        shown = (f"{v[0]:.3f}, {v[1]:.3f} to {v[2]:.3f}" for v in (one["gain"], one["error"]))
+        rows.append((relation, f"{one['holds']}/{one['n']}", one["frames"], *shown, one["gain_at_most"]))
+    table(f"calibrated on {name}", ("relation", "holds", "frames", "gain", "error", "gain at most"), rows)
+
+
 def main() -> int:
     """Measure and write benchmarks/results/relation_judge.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
     parser.add_argument("--model", default="", help="folder of the model; default: the one that is shipped")
     parser.add_argument("--seeds", type=int, default=0, help="settled tabletops that it is tested on")
-    parser.add_argument("--calibrate", type=int, default=0, help="other tabletops that calibrations are fitted on")
+    parser.add_argument("--raised", type=int, default=0, help="raised worlds that it is tested on")
+    parser.add_argument("--calibrate", type=int, default=0, help="other worlds of each kind to fit calibrations on")
     parser.add_argument("--frames", type=Path, nargs="*", default=[], help="frame folders that it is tested on")
     parser.add_argument("--write", type=Path, help="file of these calibrations, for judge.calibration")
     given, sys.argv[1:] = parser.parse_known_args()
+    if given.write and not given.calibrate:
+        parser.error("--write needs --calibrate N: the worlds that calibrations are fitted on")
     judge = load(given.model)
     sources = {"settled tabletops": tabletops(judge, FIRST_TEST, given.seeds)} if given.seeds else {}
+    if given.raised:
+        sources["raised worlds"] = raised(judge, FIRST_TEST, given.raised)
     sources.update({path.name: folder(judge, path) for path in given.frames})
-    figures = {}
-    for name, pairs in sources.items():
-        figures[name] = summary(pairs)
-        rows = []
-        for relation, counts in figures[name].items():
-            shares = [wilson(*counts[truth]) if counts[truth][1] else None for truth in ("holds", "fails")]  # type: ignore[index, misc]
-            shown = (f"{s.k}/{s.n}, {s.low:.1%} to {s.high:.1%}" if s else "-" for s in shares)
-            rows.append((relation, f"{counts['none']}/{counts['n']}", *shown))
-        table(f"{name}: right", ("relation", "no opinion", "where it holds", "where it fails"), rows)
-    fits = calibrations(tabletops(judge, FIRST_CALIBRATION, given.calibrate)) if given.calibrate else {}
+    figures = {name: summary(pairs) for name, pairs in sources.items()}
+    for name, counted in figures.items():
+        show(name, counted)
+    fitted_on = {path.name: sources[path.name] for path in given.frames}
+    if given.calibrate:
+        fitted_on["settled tabletops"] = tabletops(judge, FIRST_CALIBRATION, given.calibrate)
+        fitted_on["raised worlds"] = raised(judge, FIRST_CALIBRATION, given.calibrate)
+        fitted_on["both"] = [*fitted_on["settled tabletops"], *fitted_on["raised worlds"]]
+    fits = {name: calibrations(pairs) for name, pairs in fitted_on.items()}
+    moved = {}
+    for name, fit in fits.items():
+        for other, pairs in sources.items():
+            if other != name or other not in {path.name for path in given.frames}:
+                moved[f"{name}, looked at on {other}"] = found = transfer(fit, pairs)
+                _show_transfer(f"{name}, looked at on {other}", found)
+    shares = {name: contrary_shares(pairs) for name, pairs in {**sources, **fitted_on}.items()}
     if given.write:
-        measured = {"benchmark": "relation_judge", "seeds": [FIRST_CALIBRATION, FIRST_CALIBRATION + given.calibrate]}
-        whole = {"schema": 1, "model": "relation-judge, settled tabletops", "measured": measured, "relations": fits}
+        both = fitted_on["both"]
+        measured = {
+            "benchmark": "relation_judge", "seeds": [FIRST_CALIBRATION, FIRST_CALIBRATION + given.calibrate],
+            "frames": len({one.frame for one in both}), "contrary": contrary_shares(both),
+        }  # fmt: skip
+        relations = {name: asdict(one) for name, one in fits["both"].items()}
+        model = "relation-judge, settled tabletops and raised worlds"
+        whole = {"schema": 1, "model": model, "measured": measured, "relations": relations}
         given.write.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     took = milliseconds(judge)
     claim = Claim("one pair, both images, one thread", took, 20.0, "ms")
-    return finish("relation_judge", {"figures": figures, "calibrations": fits, "pair_ms": round(took, 2)}, [claim])
+    kept = {
+        "figures": figures, "transfer": moved, "contrary": shares, "pair_ms": round(took, 2),
+        "calibrations": {name: {r: asdict(one) for r, one in fit.items()} for name, fit in fits.items()},
+    }  # fmt: skip
+    return finish("relation_judge", kept, [claim])
 
 
 if __name__ == "__main__":

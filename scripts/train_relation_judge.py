@@ -3,7 +3,8 @@
 
     python -m scripts.train_relation_judge --data build/judge --out models/relation_judge
 
-Images are rendered into DATA, shard by shard, and those that are there are not rendered again. docs/relation_judge.md.
+A third of the images shows usual tables, the others worlds in which height in the image says little about distance.
+They are rendered into DATA, shard by shard; shards that are there are not rendered again. docs/relation_judge.md.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_vlm_ros.sim.relation_pairs import RelationView, relation_views
+from spatial_vlm_ros.sim.relation_pairs import RelationView, raised_relation_views, relation_views
 
 SIZE = (320, 240)
 VIEWS = 6
 WORLDS_OF_A_SHARD = 20
-SEEDS = 4_000_000  # of the first world; no other model and no benchmark uses worlds from here on
+KINDS = {"pairs": (relation_views, 4_000_000), "raised": (raised_relation_views, 4_200_000)}
+"""Kinds of worlds by the name of their shards, with the first seed; no other model and no benchmark uses these."""
 
 
 def main() -> int:
@@ -30,12 +32,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of rendered images")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--worlds", type=int, default=1200, help="training worlds, 6 views each")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--worlds", type=int, default=800, help="usual tables, 6 views each")
+    parser.add_argument("--raised", type=int, default=1600, help="worlds of objects at several heights, likewise")
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--processes", type=int, default=4, help="that render")
     options = parser.parse_args()
     options.data.mkdir(parents=True, exist_ok=True)
-    shards = range(-(-options.worlds // WORLDS_OF_A_SHARD))
+    worlds = {"pairs": options.worlds, "raised": options.raised}
+    shards = [(kind, shard) for kind, count in worlds.items() for shard in range(-(-count // WORLDS_OF_A_SHARD))]
     begun = time.monotonic()
     with ProcessPoolExecutor(options.processes) as pool:
         for number, _ in enumerate(pool.map(partial(_render, options.data), shards), 1):
@@ -55,17 +59,20 @@ def main() -> int:
     return 0
 
 
-def _path(data: Path, shard: int) -> Path:
-    return data / f"pairs_{shard:05d}.npz"
+def _path(data: Path, shard: tuple[str, int]) -> Path:
+    kind, number = shard
+    return data / f"{kind}_{number:05d}.npz"
 
 
-def _render(data: Path, shard: int) -> None:
+def _render(data: Path, shard: tuple[str, int]) -> None:
     """One shard; a file that is there is whole."""
     path = _path(data, shard)
     if path.exists():
         return
-    first = SEEDS + shard * WORLDS_OF_A_SHARD
-    views = [view for seed in range(first, first + WORLDS_OF_A_SHARD) for view in relation_views(seed, VIEWS, SIZE)]
+    kind, number = shard
+    views_of, first = KINDS[kind]
+    seeds = range(first + number * WORLDS_OF_A_SHARD, first + (number + 1) * WORLDS_OF_A_SHARD)
+    views = [view for seed in seeds for view in views_of(seed, VIEWS, SIZE)]
     part = path.with_suffix(".part.npz")
     np.savez(
         part,

@@ -31,6 +31,17 @@ def in_image(relation: str, target: Sequence[float], anchor: Sequence[float]) ->
     return f"{relation}, {'higher' if _is_higher(target, anchor) else 'lower'}"
 
 
+def in_line(relation: str, target: Sequence[float], anchor: Sequence[float]) -> bool:
+    """Whether an image shows two objects on one line of sight: their boxes share columns; True for other relations.
+
+    Args:
+        relation: canonical name.
+        target: left, top, right, bottom of its box, pixels.
+        anchor: likewise.
+    """
+    return relation not in DEPTH_RELATIONS or min(target[2], anchor[2]) > max(target[0], anchor[0])
+
+
 def is_contrary(relation: str, target: Sequence[float], anchor: Sequence[float], holds: bool) -> bool:
     """Whether the truth about a relation is otherwise than the rule has it; False for other relations.
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.training_frames import training_view, training_world
 from spatial_vlm_ros.sim.truth import TrueObject
@@ -61,8 +63,33 @@ def relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[Rel
                 yield seen
 
 
+def raised_relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
+    """The same of one world of `sim.raised_worlds`; pairs that contradict "higher is farther" come before others.
+
+    Args:
+        seed: the only source of chance.
+        views: number of images, each by another camera.
+        size: width and height, pixels.
+
+    Raises:
+        ModelError: MuJoCo is not installed, or nothing can be drawn.
+    """
+    rng = np.random.default_rng((seed, 29))
+    with raised_world(rng) as world:
+        for _ in range(views):
+            pose = raised_view(rng)
+            shown = world.render(raised_camera(rng, size), pose)
+            seen = relation_view(shown, world.truth, pose, rng, contrary_first=True)
+            if seen is not None:
+                yield seen
+
+
 def relation_view(
-    seen: PhysicsRendering, truth: Mapping[str, TrueObject], pose: Transform, rng: np.random.Generator
+    seen: PhysicsRendering,
+    truth: Mapping[str, TrueObject],
+    pose: Transform,
+    rng: np.random.Generator,
+    contrary_first: bool = False,
 ) -> RelationView | None:
     """What is true of the pairs in a view; None where it shows fewer than two objects.
 
@@ -71,6 +98,7 @@ def relation_view(
         truth: of the objects, by id.
         pose: base_T_camera.
         rng: chooses among pairs, where there are many.
+        contrary_first: choose pairs that contradict "higher is farther" before others.
     """
     shown = [d for d in seen.detections if seen.visible_fraction[d.id] >= _VISIBLE and d.id in truth]
     pairs = [(t, a) for t in shown for a in shown if t is not a]
@@ -78,15 +106,22 @@ def relation_view(
         return None
     holds = np.array([_holds(truth[t.id], truth[a.id], pose.translation) for t, a in pairs], np.float32)
     touching = (holds[:, PAIR_RELATIONS.index("on") :] == 1.0).any(axis=1)
-    rows = np.lexsort((rng.random(len(pairs)), ~touching))[:_MOST]
-    boxes = np.array([(pairs[n][0].box_xyxy, pairs[n][1].box_xyxy) for n in rows], np.float32)
-    return RelationView(seen.frame.rgb, boxes, holds[rows])
+    boxes = np.array([(t.box_xyxy, a.box_xyxy) for t, a in pairs], np.float32)
+    contrary = [contrary_first and _contrary(t, a, row) for (t, a), row in zip(boxes.tolist(), holds, strict=True)]
+    rows = np.lexsort((rng.random(len(pairs)), ~np.array(contrary), ~touching))[:_MOST]
+    return RelationView(seen.frame.rgb, boxes[rows], holds[rows])
 
 
 def world_pairs(world: PhysicsWorld, size: tuple[int, int], seed: int) -> RelationView | None:
     """What a world's own camera sees: for tests."""
     seen = world.render(camera_of(*size))
     return relation_view(seen, world.truth, world.base_T_camera, np.random.default_rng(seed))
+
+
+def _contrary(target: list[float], anchor: list[float], row: npt.NDArray[np.float32]) -> bool:
+    """Whether a relation of depth holds against "higher is farther"."""
+    told = dict(zip(PAIR_RELATIONS, row.tolist(), strict=True))
+    return any(told[name] == 1.0 and is_contrary(name, target, anchor, True) for name in DEPTH_RELATIONS)
 
 
 def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64]) -> list[float]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.geometry.image_height import in_image
+from spatial_vlm_ros.geometry.image_height import in_image, in_line
 from spatial_vlm_ros.spatial import wording
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
@@ -185,12 +185,14 @@ class ClauseQuestion:
         key: canonical relation, rows of target and anchor.
         name: by which it is calibrated; see `in_image`.
         likelihood: probability by the measurement that it holds.
+        in_line: whether the image shows the two on one line of sight, as "behind" and "in front of" need; else True.
         said_for: rows of the candidates for whose sake it is asked, each with whether it was said not to hold.
     """
 
     key: PairKey
     name: str
     likelihood: float
+    in_line: bool
     said_for: frozenset[tuple[int, bool]]
 
 
@@ -252,8 +254,11 @@ def asked_of(
                 continue
             holds = float(clause.likelihood[key[1]])
             said_for = {(row, clause.negated), *(before.said_for if before else ())}
-            name = in_image(key[0], *_boxes(key, scorer))
-            found[key] = ClauseQuestion(key, name, 1.0 - holds if clause.negated else holds, frozenset(said_for))
+            boxes = _boxes(key, scorer)
+            found[key] = ClauseQuestion(
+                key, in_image(key[0], *boxes), 1.0 - holds if clause.negated else holds, in_line(key[0], *boxes),
+                frozenset(said_for),
+            )  # fmt: skip
     whole = all(ClauseState.FAILS in _states(choice, row, scorer) for row in left_out)
     return AskedRelations(tuple(found.values()), whole, frozenset(left_out))
 
@@ -334,13 +339,17 @@ def evidence_of(
 ) -> ModelEvidence:
     """What a model's answers count for: a ratio for each relation that it has an opinion on and was measured on.
 
+    It is asked which of two is farther, and "behind" needs more: of two beside each other its answer can only speak
+    against it.
+
     Args:
         asked: relations that it was asked about.
         said: its probability of each; None = no opinion.
         calibrations: measured ones of that model.
     """
-    known = [(one.key, p, calibrations.of(one.name)) for one, p in zip(asked, said, strict=True)]
-    return ModelEvidence(MappingProxyType({key: of.ratio(p) for key, p, of in known if p is not None and of}))
+    known = [(one, calibrations.of(one.name), p) for one, p in zip(asked, said, strict=True)]
+    ratio = {one.key: (one.in_line, of.ratio(p)) for one, of, p in known if p is not None and of is not None}
+    return ModelEvidence(MappingProxyType({key: r if line else min(r, 1.0) for key, (line, r) in ratio.items()}))
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,30 @@ import numpy.typing as npt
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
 from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.judging import RelationQuestion
+from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.types import ModelDomain, Rgb
-from spatial_vlm_ros.vlm.relation_judge.crops import Floats, crop, holds, mirrored, stacked, unmirrored
+from spatial_vlm_ros.vlm.relation_judge.crops import (
+    INPUTS,
+    JudgeInput,
+    crop,
+    holds,
+    mirrored,
+    stacked,
+    unmirrored,
+)
 
 NAME = "relation_judge"
 Floats64 = npt.NDArray[np.float64]
 _MOST = 16  # pairs that are judged at once
-_INPUTS, _OUTPUT = ("planes", "told"), "log_odds"
+_LARGEST = 0.48  # share of the image that a box covers: 99 % of the pairs it has learnt from have none larger
+_OUTPUT = "log_odds"
 
 
 class SmallRelationJudge:
-    """Judges relations by a network that sees the image around two boxes; see RelationJudge.
+    """Judges relations by a network that sees the image and two boxes; see RelationJudge.
 
-    It looks at the mirrored image, too: where the two say the contrary, it has no opinion.
+    It looks at the mirrored image, too: where the two say the contrary, it has no opinion. Nor has it where a box
+    covers more of the image than nearly all boxes that it has learnt from: a table that fills the view.
 
     Args:
         graph: as `scripts.train_relation_judge` exports it.
@@ -44,19 +55,20 @@ class SmallRelationJudge:
             ModelError: ONNX Runtime failed.
         """
         end = time.monotonic() + budget_s
-        pairs = list(dict.fromkeys((one.target, one.anchor) for one in questions))
+        asked = dict.fromkeys((one.target, one.anchor) for one in questions)
+        pairs = [pair for pair in asked if max(map(_area, pair)) <= _LARGEST * rgb.shape[0] * rgb.shape[1]]
         known: dict[tuple[object, object], tuple[Floats64, Floats64]] = {}
         for first in range(0, len(pairs), _MOST):
             if time.monotonic() >= end:
                 break
             some = pairs[first : first + _MOST]
-            planes, told = stacked([crop(rgb, *pair) for pair in some])
-            both = [self._probabilities(planes, told), unmirrored(self._probabilities(*mirrored(planes, told)))]
+            seen = stacked([crop(rgb, *pair) for pair in some])
+            both = [self._probabilities(seen), unmirrored(self._probabilities(mirrored(seen)))]
             known.update(zip(some, zip(*both, strict=True), strict=True))
         return tuple(self._said(known.get((one.target, one.anchor)), one.relation) for one in questions)
 
-    def _probabilities(self, planes: Floats, told: Floats) -> Floats64:
-        odds = self._graph.run(planes=planes, told=told)[_OUTPUT].astype(np.float64)
+    def _probabilities(self, seen: JudgeInput) -> Floats64:
+        odds = self._graph.run(**seen._asdict())[_OUTPUT].astype(np.float64)
         return 1.0 / (1.0 + np.exp(-odds))
 
     @staticmethod
@@ -65,6 +77,10 @@ class SmallRelationJudge:
             return None
         straight, turned = (holds(p, relation) for p in seen)
         return (straight + turned) / 2 if (straight > 0.5) == (turned > 0.5) else None
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def load(model: str = "", threads: int = 1) -> SmallRelationJudge:
@@ -79,5 +95,5 @@ def load(model: str = "", threads: int = 1) -> SmallRelationJudge:
         ModelError: none is shipped, or the file is no such network.
     """
     folder = Path(model).expanduser() if model else shipped_model(NAME)
-    graph = OnnxGraph(folder / "model.onnx", _INPUTS, (_OUTPUT,), OnnxDevice("cpu", threads))
+    graph = OnnxGraph(folder / "model.onnx", INPUTS, (_OUTPUT,), OnnxDevice("cpu", threads))
     return SmallRelationJudge(graph)

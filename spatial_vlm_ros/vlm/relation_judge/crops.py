@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the small judge sees: the image around two boxes, where each of them is, and how they lie in the whole image."""
+"""What the small judge sees: the image around two boxes, the whole image small, and where the boxes are in both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,24 +19,40 @@ OUTPUTS = ("right of", "behind", "in front of", "on", "under", "inside")
 """Relations that the network knows; "left of" is the rest of "right of"."""
 MIRRORED = ("right of",)
 """Those that hold in the mirrored image where they do not hold in this one."""
-SIDE = 96  # pixels of the input
+SIDE = 96  # pixels of the crop
+WHOLE = 64  # pixels of the whole image
 PLANES = 5  # red, green, blue, the target's box, the anchor's box
 NUMBERS = 10
 _WIDER = 1.3  # times the larger side of both boxes together
 _SMALLEST = 16.0  # pixels of the image that are looked at, at least
 
 
-def crop(rgb: Rgb, target: Box, anchor: Box) -> tuple[Floats, Floats]:
-    """The input of the network.
+class JudgeInput(NamedTuple):
+    """The input of the network, of one pair or of N.
+
+    Attributes:
+        planes: (..., PLANES, SIDE, SIDE) of the image around both boxes, -1 to 1.
+        whole: (..., PLANES, WHOLE, WHOLE) of the whole image in the middle of a square.
+        told: (..., NUMBERS): both boxes as shares of the image, -1 to 1, the logarithm of the crop's share of it, and
+            the image's height over its width.
+    """
+
+    planes: Floats
+    whole: Floats
+    told: Floats
+
+
+INPUTS = JudgeInput._fields
+"""Names of the network's inputs, in their order."""
+
+
+def crop(rgb: Rgb, target: Box, anchor: Box) -> JudgeInput:
+    """The input of the network for one pair.
 
     Args:
         rgb: (H, W, 3) uint8.
         target: left, top, right, bottom, pixels.
         anchor: likewise.
-
-    Returns:
-        (PLANES, SIDE, SIDE) of -1 to 1, and (NUMBERS,): both boxes as shares of the image, -1 to 1, the logarithm of
-        the crop's share of it, and the image's height over its width.
     """
     height, width = rgb.shape[:2]
     boxes = np.array([target, anchor], np.float64)
@@ -44,29 +61,45 @@ def crop(rgb: Rgb, target: Box, anchor: Box) -> tuple[Floats, Floats]:
     left, top = (round(float(v)) for v in (low + high) / 2 - side / 2)
     beyond = (max(-top, 0), max(top + side - height, 0), max(-left, 0), max(left + side - width, 0))
     inside = rgb[max(top, 0) : top + side, max(left, 0) : left + side]
-    square = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)
-    seen = cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA if side > SIDE else cv2.INTER_LINEAR)
-    planes = np.full((PLANES, SIDE, SIDE), -1.0, np.float32)
-    planes[:3] = seen.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0
+    square = np.asarray(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE), np.uint8)
+    planes = _planes(square, boxes - (left, top, left, top), side, SIDE)
+    shares = np.array([width, height, width, height], np.float64)
+    told = [*(2.0 * boxes / shares - 1.0).reshape(-1), np.log(side / np.hypot(width, height)), height / width]
+    return JudgeInput(planes, _whole(rgb, boxes), np.array(told, np.float32))
+
+
+def _whole(rgb: Rgb, boxes: npt.NDArray[np.float64]) -> Floats:
+    """The image in the middle of a square of its longer side; the rest is grey."""
+    height, width = rgb.shape[:2]
+    longer = max(height, width)
+    rows, columns = (max(round(WHOLE * length / longer), 1) for length in (height, width))
+    square = np.full((WHOLE, WHOLE, 3), 127, np.uint8)
+    top, left = (WHOLE - rows) // 2, (WHOLE - columns) // 2
+    square[top : top + rows, left : left + columns] = cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA)
+    aside = np.array([left, top, left, top]) * (longer / WHOLE)
+    return _planes(square, boxes + aside, longer, WHOLE)
+
+
+def _planes(square: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float64], side: int, wanted: int) -> Floats:
+    """(PLANES, wanted, wanted) of a square image that shows `side` pixels, in which the boxes (2, 4) lie."""
+    if len(square) != wanted:
+        way = cv2.INTER_AREA if side > wanted else cv2.INTER_LINEAR
+        square = np.asarray(cv2.resize(square, (wanted, wanted), interpolation=way), np.uint8)
+    planes = np.full((PLANES, wanted, wanted), -1.0, np.float32)
+    planes[:3] = square.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1.0
     for plane, box in zip(planes[3:], boxes, strict=True):
-        (x0, y0), (x1, y1) = (box.reshape(2, 2) - (left, top)) * (SIDE / side)
-        plane[_rows(y0, y1), _rows(x0, x1)] = 1.0
-    whole = np.array([width, height, width, height], np.float64)
-    told = [*(2.0 * boxes / whole - 1.0).reshape(-1), np.log(side / np.hypot(width, height)), height / width]
-    return planes, np.array(told, np.float32)
+        (x0, y0), (x1, y1) = box.reshape(2, 2) * (wanted / side)
+        plane[_rows(y0, y1, wanted), _rows(x0, x1, wanted)] = 1.0
+    return planes
 
 
-def mirrored(planes: Floats, told: Floats) -> tuple[Floats, Floats]:
-    """The same of the mirrored image.
-
-    Args:
-        planes: (..., PLANES, SIDE, SIDE).
-        told: (..., NUMBERS).
-    """
-    turned = told.copy()
+def mirrored(seen: JudgeInput) -> JudgeInput:
+    """The same of the mirrored image."""
+    turned = seen.told.copy()
     for at in (0, 4):
-        turned[..., at], turned[..., at + 2] = -told[..., at + 2], -told[..., at]
-    return np.ascontiguousarray(planes[..., ::-1]), turned
+        turned[..., at], turned[..., at + 2] = -seen.told[..., at + 2], -seen.told[..., at]
+    planes, whole = (np.ascontiguousarray(one[..., ::-1]) for one in (seen.planes, seen.whole))
+    return JudgeInput(planes, whole, turned)
 
 
 def holds(p: npt.NDArray[np.float64], relation: str) -> float:
@@ -87,13 +120,12 @@ def unmirrored(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return turned
 
 
-def stacked(inputs: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Several inputs as one: (N, PLANES, SIDE, SIDE) and (N, NUMBERS)."""
-    planes, told = zip(*inputs, strict=True)
-    return np.stack(planes), np.stack(told)
+def stacked(inputs: Sequence[JudgeInput]) -> JudgeInput:
+    """Several inputs as one."""
+    return JudgeInput(*(np.stack(part) for part in zip(*inputs, strict=True)))
 
 
-def _rows(low: float, high: float) -> slice:
-    """At least one row, inside the crop."""
-    first = min(max(round(low), 0), SIDE - 1)
-    return slice(first, max(min(round(high), SIDE), first + 1))
+def _rows(low: float, high: float, most: int) -> slice:
+    """At least one row, inside the square."""
+    first = min(max(round(low), 0), most - 1)
+    return slice(first, max(min(round(high), most), first + 1))

@@ -13,40 +13,55 @@ from torch.nn import functional as F
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 from spatial_vlm_ros.vlm.compact.layers import Residual, convolution
-from spatial_vlm_ros.vlm.relation_judge.crops import NUMBERS, OUTPUTS, PLANES, SIDE
+from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS, NUMBERS, OUTPUTS, PLANES, SIDE, WHOLE
 
 _CHANNELS = (24, 48, 96, 160)
+_NARROW = (16, 32, 64, 96)  # of the whole image
+_PLACES = 32  # channels that keep where in the crop something is, which a mean forgets
 _TOLD = 64
 _JOINED = 192
 
 
 class RelationNet(nn.Module):
-    """Crops (B, PLANES, SIDE, SIDE) and numbers (B, NUMBERS) → log-odds (B, len(OUTPUTS)) that relations hold."""
+    """Which relations hold between two objects: log-odds (B, len(OUTPUTS)).
+
+    Of crops (B, PLANES, SIDE, SIDE), whole images (B, PLANES, WHOLE, WHOLE) and numbers (B, NUMBERS); `JudgeInput`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        first, *others = _CHANNELS
-        layers: list[nn.Module] = [convolution(PLANES, first, stride=2)]
-        for given, wanted in zip(_CHANNELS, others, strict=False):
-            layers += [convolution(given, wanted, stride=2), Residual(wanted)]
-        self.seen = nn.Sequential(*layers)
-        cells = (SIDE // 2 ** len(_CHANNELS)) ** 2
-        self.places = nn.Conv2d(_CHANNELS[-1], 32, 1)  # where in the crop something is, which a mean forgets
+        self.crop, self.whole = _Tower(_CHANNELS, SIDE), _Tower(_NARROW, WHOLE)
         self.told = nn.Sequential(nn.Linear(NUMBERS, _TOLD), nn.SiLU(), nn.Linear(_TOLD, _TOLD), nn.SiLU())
         self.joined = nn.Sequential(
-            nn.Linear(_CHANNELS[-1] + 32 * cells + _TOLD, _JOINED), nn.SiLU(), nn.Dropout(0.2),
+            nn.Linear(self.crop.size + self.whole.size + _TOLD, _JOINED), nn.SiLU(), nn.Dropout(0.2),
             nn.Linear(_JOINED, len(OUTPUTS)),
         )  # fmt: skip
 
-    def forward(self, planes: Tensor, told: Tensor) -> Tensor:
+    def forward(self, planes: Tensor, whole: Tensor, told: Tensor) -> Tensor:
         """See the class."""
-        seen = self.seen(planes)
-        places = F.silu(self.places(seen)).flatten(1)
-        return self.joined(torch.cat((seen.mean(dim=(2, 3)), places, self.told(told)), dim=1))
+        return self.joined(torch.cat((self.crop(planes), self.whole(whole), self.told(told)), dim=1))
+
+
+class _Tower(nn.Module):
+    """An image (B, PLANES, S, S) → what is seen in it, and where (B, size)."""
+
+    def __init__(self, channels: tuple[int, ...], side: int) -> None:
+        super().__init__()
+        first, *others = channels
+        layers: list[nn.Module] = [convolution(PLANES, first, stride=2)]
+        for given, wanted in zip(channels, others, strict=False):
+            layers += [convolution(given, wanted, stride=2), Residual(wanted)]
+        self.seen, self.places = nn.Sequential(*layers), nn.Conv2d(channels[-1], _PLACES, 1)
+        self.size = channels[-1] + _PLACES * (side // 2 ** len(channels)) ** 2
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        seen = self.seen(image)
+        return torch.cat((seen.mean(dim=(2, 3)), F.silu(self.places(seen)).flatten(1)), dim=1)
 
 
 def export(network: RelationNet, path: Path) -> None:
-    """Write a network as ONNX: planes and numbers of any batch → log_odds.
+    """Write a network as ONNX: the parts of `JudgeInput` for any batch → log_odds.
 
     Raises:
         DependencyError: onnxscript or onnx is not installed.
@@ -59,11 +74,11 @@ def export(network: RelationNet, path: Path) -> None:
             warnings.simplefilter("ignore")  # of the exporter about itself
             torch.onnx.export(
                 network.cpu(),
-                (torch.zeros(2, PLANES, SIDE, SIDE), torch.zeros(2, NUMBERS)),
+                (torch.zeros(2, PLANES, SIDE, SIDE), torch.zeros(2, PLANES, WHOLE, WHOLE), torch.zeros(2, NUMBERS)),
                 path,
-                input_names=["planes", "told"],
+                input_names=list(INPUTS),
                 output_names=["log_odds"],
-                dynamic_shapes={"planes": {0: batch}, "told": {0: batch}},
+                dynamic_shapes={name: {0: batch} for name in INPUTS},
                 opset_version=OPSET,
                 external_data=False,
                 dynamo=True,

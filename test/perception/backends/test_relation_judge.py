@@ -50,6 +50,14 @@ def test_it_knows_near_from_far_on_a_tabletop(judge: SmallRelationJudge, two_sid
     assert [(p or 0.0) > 0.5 for p in said] == [False, True, True, False]
 
 
+def test_a_box_that_fills_the_image_is_not_judged(judge: SmallRelationJudge, two_sides: Rendering) -> None:
+    cup, whole = two_sides.detections[0].box_xyxy, (0.0, 60.0, 640.0, 480.0)
+    asked = [RelationQuestion("on", cup, whole), RelationQuestion("under", whole, cup)]
+    assert judge.judge(two_sides.frame.rgb, asked, 60.0) == (None, None)
+    wide = RelationQuestion("on", cup, (0.0, 260.0, 640.0, 480.0))
+    assert judge.judge(two_sides.frame.rgb, [asked[0], wide], 60.0)[0] is None
+
+
 def test_sides_are_one_question(judge: SmallRelationJudge, tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("left", -0.2, 0), tabletop.can("right", 0.2, 0))
     asked = [one for relation in ("left of", "right of") for one in questions(seen, relation, "left", "right")]

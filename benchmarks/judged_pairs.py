@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of objects of which it is known whether a relation holds, and what the small judge says of them.
+
+Of settled tabletops and raised worlds the simulator tells the truth. Of a frame folder it is made of what the folder
+has: sides and depth from box centres and median depths, as in `benchmarks.real_pairs` (sides from 35 pixels between
+centres on, depth from 4 cm between medians on); contact ("on", "under", "inside") from its labelled sentences and,
+where a frame has a truth.json with centres and sizes, from these, as far as they leave no doubt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.real_pairs import CLEAR_METRES, CLEAR_PIXELS, median_depth
+from spatial_vlm_ros import Detection, ResolverConfig, RgbdFrame, Status, load_frame
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.evaluation.frame_folder import Case, load_cases
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, in_image, is_contrary
+from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge
+from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.perception.relation_marks import Box
+from spatial_vlm_ros.resolver import understood
+from spatial_vlm_ros.sim.relation_pairs import PAIR_RELATIONS, RelationView, raised_relation_views, world_pairs
+from spatial_vlm_ros.sim.settled import settled_tabletop
+
+CONTACT = ("on", "under", "inside")
+SIZE = (640, 480)
+_RAISED_VIEWS = 2  # of each world
+_TOUCH, _APART, _EDGE = 0.008, 0.02, 0.01  # metres: resting on; surely beside; kept from the edge of a support
+_FURNITURE = "table"  # what truth.json calls the table
+_LONG = 600.0
+
+
+@dataclass(frozen=True)
+class LabelledRelation:
+    """A question about a pair, and the truth.
+
+    Args:
+        question: what is asked.
+        holds: the truth.
+        apart: why the pair is counted apart from usual and contrary ones; "" = it is not.
+        said: whether a labelled sentence tells it.
+    """
+
+    question: RelationQuestion
+    holds: bool
+    apart: str = ""
+    said: bool = False
+
+
+@dataclass(frozen=True)
+class JudgedPair:
+    """A relation of a pair, whether it holds, and the small judge's probability.
+
+    Args:
+        frame: whose pair it is; those of one frame are not independent.
+        relation: canonical name.
+        holds: the truth.
+        p: of the judge; None = no opinion.
+        contrary: whether a rule of thumb has it otherwise: for depth "higher in the image is farther", for contact
+            "boxes that overlap touch".
+        apart: why it is counted apart from usual and contrary ones; "" = it is not.
+        said: whether a labelled sentence tells the truth.
+        name: by which it is calibrated: the relation, and of depth which of the two is higher in the image.
+    """
+
+    frame: str
+    relation: str
+    holds: bool
+    p: float | None
+    contrary: bool
+    apart: str = ""
+    said: bool = False
+    name: str = ""
+
+
+def judged(
+    judge: SmallRelationJudge, name: str, rgb: np.ndarray, pairs: Sequence[LabelledRelation]
+) -> list[JudgedPair]:
+    """Ask about pairs of an image."""
+    told = judge.judge(rgb, [pair.question for pair in pairs], _LONG)
+    return [
+        JudgedPair(
+            name,
+            one.question.relation,
+            one.holds,
+            p,
+            _contrary(one.question, one.holds),
+            one.apart,
+            one.said,
+            in_image(one.question.relation, one.question.target, one.question.anchor),
+        )
+        for one, p in zip(pairs, told, strict=True)
+    ]
+
+
+def _contrary(question: RelationQuestion, holds: bool) -> bool:
+    if question.relation in CONTACT:
+        return _overlap(question.target, question.anchor) != holds
+    return is_contrary(question.relation, question.target, question.anchor, holds)
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+
+
+# ------------------------------------------------------------------------------------------------ the simulator
+
+
+def tabletops(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedPair]:
+    """Of settled tabletops, from their own cameras."""
+    found = []
+    for seed in range(first, first + seeds):
+        with settled_tabletop(seed) as world:
+            view = world_pairs(world, SIZE, seed)
+        if view is not None:
+            found += judged(judge, f"tabletop {seed}", view.rgb, _of_view(view))
+    return found
+
+
+def raised(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedPair]:
+    """Of worlds in which height in the image says little; the views of one world count as one frame."""
+    found = []
+    for seed in range(first, first + seeds):
+        for view in raised_relation_views(seed, _RAISED_VIEWS, SIZE):
+            found += judged(judge, f"raised {seed}", view.rgb, _of_view(view))
+    return found
+
+
+def _of_view(view: RelationView) -> list[LabelledRelation]:
+    pairs = []
+    for (target, anchor), row in zip(view.boxes.tolist(), view.holds.tolist(), strict=True):
+        told = dict(zip(PAIR_RELATIONS, row, strict=True))
+        told["left of"] = 1.0 - told["right of"]
+        pairs += [
+            LabelledRelation(RelationQuestion(relation, tuple(target), tuple(anchor)), told[relation] == 1.0)
+            for relation in CHOICES
+            if not np.isnan(told[relation])
+        ]
+    return pairs
+
+
+# ------------------------------------------------------------------------------------------------ frame folders
+
+
+def folder(judge: SmallRelationJudge, root: Path) -> list[JudgedPair]:
+    """Of the frames of a folder."""
+    found = []
+    cases = load_cases(root) if (root / "cases.jsonl").is_file() else ()
+    for path in sorted(one for one in root.iterdir() if (one / "rgb.png").is_file()):
+        frame, detections = load_frame(path)
+        objects = _objects(path)
+        ids = {d.box_xyxy: d.id for d in detections}
+        said = {q: holds for case in cases if case.frame == path.name for q, holds in _said_contact(case, detections)}
+        contact = {**dict(_measured_contact(detections, objects)), **said}
+        pairs = [*_sides_and_depth(frame, detections), *contact.items()]
+        labelled = [
+            LabelledRelation(
+                q, holds, _apart(q.relation, *(objects.get(ids[box]) for box in (q.target, q.anchor))), q in said
+            )
+            for q, holds in pairs
+        ]
+        found += judged(judge, path.name, frame.rgb, labelled)
+    return found
+
+
+def _objects(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """What truth.json tells of objects, by id; nothing where there is none."""
+    file = path / "truth.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))["objects"]) if file.is_file() else {}
+
+
+def _apart(relation: str, target: Mapping[str, Any] | None, anchor: Mapping[str, Any] | None) -> str:
+    """Why a pair is no case of "higher in the image is farther", nor against it; "" = it is one.
+
+    The table has no one depth. Of objects one above the other medians differ, though neither is behind the other.
+    """
+    if target is None or anchor is None:
+        return ""
+    if _FURNITURE in (target["name"], anchor["name"]):
+        return "with the table"
+    beside = _gaps(*(np.array(one[key]) for one in (target, anchor) for key in ("center", "size"))).max() > 0
+    return "" if beside or relation not in DEPTH_RELATIONS else "one above the other"
+
+
+def _gaps(centre: np.ndarray, size: np.ndarray, other: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """(2,) distances between two boxes along x and y; negative where they overlap."""
+    return np.asarray(np.abs(centre - other)[:2] - (size + extent)[:2] / 2)
+
+
+def _sides_and_depth(frame: RgbdFrame, detections: Sequence[Detection]) -> Iterator[tuple[RelationQuestion, bool]]:
+    for target in detections:
+        for anchor in detections:
+            if target is anchor:
+                continue
+            a, b = target.box_xyxy, anchor.box_xyxy
+            aside = (a[0] + a[2] - b[0] - b[2]) / 2
+            deeper = median_depth(target, frame) - median_depth(anchor, frame)
+            overlap = min(a[2], b[2]) > max(a[0], b[0])
+            if abs(aside) >= CLEAR_PIXELS:
+                yield RelationQuestion("left of", a, b), aside < 0
+                yield RelationQuestion("right of", a, b), aside > 0
+            if abs(deeper) >= CLEAR_METRES and (overlap or deeper < 0):
+                yield RelationQuestion("behind", a, b), deeper > 0
+            if abs(deeper) >= CLEAR_METRES and (overlap or deeper > 0):
+                yield RelationQuestion("in front of", a, b), deeper < 0
+
+
+def _measured_contact(
+    detections: Sequence[Detection], objects: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[RelationQuestion, bool]]:
+    """Contact that boxes along the base's axes leave no doubt of: neither above nor below, or resting on the very top.
+
+    What stands lower than another's top, within its outline, may be in it, on a part of it or under it: of such pairs
+    nothing is said here.
+    """
+    known = [(d, np.array(objects[d.id]["center"]), np.array(objects[d.id]["size"])) for d in detections
+             if d.id in objects]  # fmt: skip
+    for target, centre, size in known:
+        for anchor, other, extent in known:
+            if target is anchor:
+                continue
+            a, b = target.box_xyxy, anchor.box_xyxy
+            if _gaps(centre, size, other, extent).max() >= _APART:
+                yield from ((RelationQuestion(relation, a, b), False) for relation in CONTACT)
+            elif _rests(centre, size, other, extent):
+                yield RelationQuestion("on", a, b), True
+                yield RelationQuestion("under", a, b), False
+                yield RelationQuestion("under", b, a), True
+                yield RelationQuestion("on", b, a), False
+
+
+def _rests(centre: np.ndarray, size: np.ndarray, other: np.ndarray, extent: np.ndarray) -> bool:
+    """Whether the first rests on the highest surface of the second."""
+    above = (centre[2] - size[2] / 2) - (other[2] + extent[2] / 2)
+    return bool(abs(above) <= _TOUCH and (np.abs(centre - other)[:2] <= extent[:2] / 2 - _EDGE).all())
+
+
+def _said_contact(case: Case, detections: Sequence[Detection]) -> Iterator[tuple[RelationQuestion, bool]]:
+    """What a labelled sentence tells: its relation holds of the object that is expected, and of no other of its name.
+
+    Of a sentence whose relation is expected to be false it holds of none of that name.
+    """
+    expect = case.expect
+    if expect is None or expect.status not in (Status.OK, Status.RELATION_UNSATISFIED):
+        return
+    try:
+        phrases = {query.target for query in understood(case.instruction)}
+    except SpatialVlmError:
+        return
+    phrase = phrases.pop()
+    if phrases or len(phrase.relations) != 1 or phrase.attributes or phrase.superlative or phrase.ordinal:
+        return
+    (clause,) = phrase.relations
+    if clause.relation not in CONTACT or clause.negated or clause.anchors[0].attributes or clause.anchors[0].relations:
+        return
+    fit = label_match((phrase, clause.anchors[0]), detections) >= ResolverConfig().decision.found
+    named, anchors = ([d for d, fits in zip(detections, row, strict=True) if fits] for row in fit)
+    right = set() if expect.status is not Status.OK else {expect.id, *expect.id_also}
+    if len(anchors) != 1 or (right and not right <= {d.id for d in named}):
+        return
+    for one in named:
+        if one is not anchors[0]:
+            yield RelationQuestion(clause.relation, one.box_xyxy, anchors[0].box_xyxy), one.id in right
+
+
+def groups_of(pairs: Sequence[JudgedPair]) -> dict[str, list[JudgedPair]]:
+    """By relation; of depth and contact by "usual" and "contrary", too, and what is counted apart from these."""
+    groups: dict[str, list[JudgedPair]] = {}
+    for one in pairs:
+        groups.setdefault(one.relation, []).append(one)
+        if one.said:
+            groups.setdefault(f"{one.relation}, of sentences", []).append(one)
+        if one.relation in (*DEPTH_RELATIONS, *CONTACT):
+            kind = one.apart or ("contrary" if one.contrary else "usual")
+            groups.setdefault(f"{one.relation}, {kind}", []).append(one)
+    return dict(sorted(groups.items()))
