@@ -30,30 +30,15 @@ from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.free_words import FreeWords
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.grounding_checks import checked_grounding, grounding_of_objects, match_of
-from spatial_vlm_ros.perception.judging import (
-    CHOICES,
-    CannotJudgeError,
-    RelationJudge,
-    RelationQuestion,
-    check_probabilities,
-    judge_of,
-    tells_likelihoods,
-    with_marks,
-)
+from spatial_vlm_ros.perception.judging import RelationJudge
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
+from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
 from spatial_vlm_ros.spatial.avoidance import with_avoided
-from spatial_vlm_ros.spatial.clause_judge import (
-    MOST_CANDIDATES,
-    JudgeCalibrations,
-    asked_of,
-    load_calibrations,
-    with_judgements,
-)
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import (
@@ -74,7 +59,6 @@ from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, l
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
-    JudgeReport,
     ModelDomain,
     NounPhrase,
     Resolution,
@@ -128,6 +112,9 @@ class Resolver:
             `second_opinion.ask` it is also asked for the whole phrase, and with `language.free_form` for words that
             are not understood; then it has to be able to refer.
         reader: of sentences that the grammar does not understand; None = the one that `config.language` names.
+
+    Attributes:
+        relations: asks a model about single relations, where `judge.mode` says so.
     """
 
     def __init__(
@@ -137,9 +124,7 @@ class Resolver:
         self.config = config or ResolverConfig()
         self.grounder, self._reader = grounder, reader
         self._reliabilities: Reliabilities | None = None  # read at the first request, which a missing file refuses
-        self._calibrations: JudgeCalibrations | None = None  # likewise
-        self._small_judge: RelationJudge | None = None
-        self._grounder_judge: RelationJudge | None = None
+        self.relations = RelationAsking(self.config, grounder)
         self._latest: tuple[Scene, Layout] | None = None
 
     def resolve(
@@ -278,78 +263,6 @@ class Resolver:
         row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
         return cross_check(choice, scorer, row, self._reliabilities)
 
-    def judged(
-        self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge,
-        candidates: int = MOST_CANDIDATES,
-    ) -> ResolvedChoice:  # fmt: skip
-        """The choice after a model was asked about relations of its candidates. A model that fails changes nothing.
-
-        Args:
-            choice: of the geometry.
-            scorer: the scene.
-            queries: the readings that were decided.
-            judge: the model.
-            candidates: of how many candidates it is asked, at most.
-
-        Raises:
-            FileError: the calibration cannot be read. CannotJudgeError: the backend of a worker cannot be asked.
-            CancelledError: somebody asked for it.
-        """
-        config = self.config.judge
-        if config.mode == "auto" and not tells_likelihoods(judge):  # of a worker it is known once it is loaded
-            return choice
-        if self._calibrations is None:
-            self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
-        asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations, candidates)
-        if not asked.questions:
-            return choice
-        objects = scorer.layout.scene.objects
-        questions = tuple(
-            RelationQuestion(relation, objects[target].detection.box_xyxy, objects[anchor].detection.box_xyxy)
-            for relation, target, anchor in (one.key for one in asked.questions)
-        )
-        name, frame = str(getattr(judge, "name", type(judge).__name__)), scorer.layout.scene.frame
-        model = judge if config.by == "relation-judge" else self.grounder
-        try:
-            check_domain(model, self.config.domain_gate, frame.domain)
-            told = judge.judge(frame.rgb, questions, config.budget_s)
-            check_domain(model, self.config.domain_gate, frame.domain)  # a worker has told by now what it loaded
-            said = check_probabilities(told, len(questions), name)
-        except (CancelledError, CannotJudgeError):  # the last: a worker whose backend cannot be asked
-            raise
-        except Exception as error:  # as of a grounder, but here the geometry has answered
-            words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-            _log.warning("relations are not judged by a model: %s", words)
-            return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
-        return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
-
-    def grounder_judge(self) -> RelationJudge:
-        """The grounder's model as judge, with the marks of `judge.marks`; kept, because it may have probed the model.
-
-        Raises:
-            CannotJudgeError: it cannot be asked about relations.
-            InputError: not with these marks.
-        """
-        if self._grounder_judge is None:
-            judge = judge_of(self.grounder)
-            if judge is None:
-                raise CannotJudgeError("no grounder" if self.grounder is None else type(self.grounder).__name__)
-            self._grounder_judge = with_marks(judge, self.config.judge.marks)
-        return self._grounder_judge
-
-    def small_judge(self) -> RelationJudge:
-        """The shipped judge of relations, loaded when it is first wanted.
-
-        Raises:
-            DependencyError: onnxruntime is not installed.
-            ModelError: none is shipped with this installation.
-        """
-        if self._small_judge is None:
-            from spatial_vlm_ros.perception.backends.relation_judge import load
-
-            self._small_judge = load()
-        return self._small_judge
-
     def sentence_reader(self) -> SentenceReader | None:
         """Who reads what the grammar does not understand; None = nobody.
 
@@ -477,7 +390,7 @@ class ObservedFrame:
         """The answer to some words in a dialogue, and the dialogue after them."""
         detections, scene = self._given or (), None
         try:
-            referrer, judge = self._who_refers(), self._who_judges()
+            referrer, judge = self._who_refers(), self._resolver.relations.who(given=self._given is not None)
             try:
                 turn = self._taken(words, before)
             except NotUnderstoodError as error:
@@ -558,7 +471,7 @@ class ObservedFrame:
         choice, scorer, attempt = choose(turn, scorer)
         if judge is not None and turn.before is None and attempt.doubt is None:  # else a person decides, or has
             watch.lap("relate")
-            choice = self._resolver.judged(choice, scorer, called(attempt, scorer), judge)
+            choice = self._resolver.relations.judged(choice, scorer, called(attempt, scorer), judge)
             watch.lap("judge")
         if referrer is not None and not scorer.confirmed:  # what a person chose is not for a model to dispute
             watch.lap("relate")
@@ -587,16 +500,6 @@ class ObservedFrame:
             return self._referrer
         self._check_domain()
         return referrer_of(self._resolver.grounder)
-
-    def _who_judges(self) -> RelationJudge | None:
-        config, grounder = self._resolver.config.judge, self._resolver.grounder
-        if config.mode == "off":
-            return None
-        if config.by == "relation-judge":
-            return self._resolver.small_judge()
-        if config.mode == "auto" and (judge_of(grounder) is None or self._given is not None):
-            return None
-        return self._resolver.grounder_judge()
 
     def _check_domain(self) -> None:
         """Raises DomainMismatchError where the grounder may not be asked about this frame."""

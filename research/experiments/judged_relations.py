@@ -16,9 +16,9 @@ import zlib
 from functools import partial
 
 import numpy as np
-from benchmarks.judged_pairs import JudgedPair, LabelledRelation, judged
 
 from benchmarks.harness import finish
+from benchmarks.judged_pairs import JudgedPair, LabelledRelation, judged
 from benchmarks.relation_judge import show, summary
 from research.constructed.building import build
 from research.constructed.distribution import REPORTING_FROM

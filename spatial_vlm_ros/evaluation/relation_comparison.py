@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One sentence on one frame: what measurement, models, models with remedies, and both fused say. docs/compare.md.
 
-Which relations are asked about, how, and what fusing does, is the resolver's own code: `asked_of`, `Resolver.judged`
+Which relations are asked about, how, and what fusing does, is the resolver's own code: `asked_of`,
+`RelationAsking.judged`
 and `with_judgements`. Unlike the resolver it asks about every candidate, whatever `judge.mode` says.
 """
 
@@ -23,6 +24,7 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import CHOICES
+from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.resolver import Answered, MeasuredSentence, Resolver
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.clause_judge import (
@@ -287,7 +289,7 @@ class _Asking:
         self._plan.told(f"asking {model.name} about {len(self.asked)} relations")
         known = calibrations or JudgeCalibrations()
         judging = replace(self._config.judge, calibration=str(model.calibration or ""))
-        fused = Resolver(replace(self._config, judge=judging)).judged(
+        fused = RelationAsking(replace(self._config, judge=judging), None).judged(
             self._choice, self._scorer, self._measured.queries, judge, _ALL
         )
         report = fused.judge

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a model about the relations of what measurement chose between: who is asked, when, and what its failure costs.
+
+What its answers count for is in `spatial.clause_judge`; how a model is asked in `judging`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+from spatial_vlm_ros.errors import CancelledError, SpatialVlmError
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.perception.domain import check_domain
+from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.perception.judging import (
+    CHOICES,
+    CannotJudgeError,
+    RelationJudge,
+    RelationQuestion,
+    check_probabilities,
+    judge_of,
+    tells_likelihoods,
+    with_marks,
+)
+from spatial_vlm_ros.spatial.clause_judge import (
+    MOST_CANDIDATES,
+    JudgeCalibrations,
+    asked_of,
+    load_calibrations,
+    with_judgements,
+)
+from spatial_vlm_ros.spatial.decision import ResolvedChoice
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.types import JudgeReport, SpatialQuery
+
+_log = logging.getLogger(__name__)
+
+
+class RelationAsking:
+    """Asks the grounder's model or the small judge; what is slow to make is made once, when it is first wanted.
+
+    Args:
+        config: with `judge` and `domain_gate`.
+        grounder: whose model is asked; None = there is none.
+    """
+
+    def __init__(self, config: ResolverConfig, grounder: Grounder | None) -> None:
+        self._config, self._grounder = config, grounder
+        self._calibrations: JudgeCalibrations | None = None
+        self._judge: RelationJudge | None = None
+
+    def who(self, *, given: bool) -> RelationJudge | None:
+        """Who is asked; None = nobody.
+
+        Args:
+            given: whether somebody else than the grounder found the objects.
+
+        Raises:
+            CannotJudgeError: the grounder cannot be asked about relations.
+            InputError: not with the marks of `judge.marks`.
+            DependencyError, ModelError: the small judge cannot be loaded.
+        """
+        config = self._config.judge
+        if config.mode == "off":
+            return None
+        small = config.by == "relation-judge"
+        if config.mode == "auto" and not small and (given or judge_of(self._grounder) is None):
+            return None
+        if self._judge is None:  # kept, because it may have probed the model
+            self._judge = _small_judge() if small else self._of_grounder()
+        return self._judge
+
+    def judged(
+        self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge,
+        candidates: int = MOST_CANDIDATES,
+    ) -> ResolvedChoice:  # fmt: skip
+        """The choice after a model was asked about relations of its candidates. A model that fails changes nothing.
+
+        Args:
+            choice: of the geometry.
+            scorer: the scene.
+            queries: the readings that were decided.
+            judge: the model.
+            candidates: of how many candidates it is asked, at most.
+
+        Raises:
+            FileError: the calibration cannot be read. CannotJudgeError: the backend of a worker cannot be asked.
+            CancelledError: somebody asked for it.
+        """
+        config, gate = self._config.judge, self._config.domain_gate
+        if config.mode == "auto" and not tells_likelihoods(judge):  # of a worker it is known once it is loaded
+            return choice
+        if self._calibrations is None:
+            self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
+        asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations, candidates)
+        if not asked.questions:
+            return choice
+        objects = scorer.layout.scene.objects
+        questions = tuple(
+            RelationQuestion(relation, objects[target].detection.box_xyxy, objects[anchor].detection.box_xyxy)
+            for relation, target, anchor in (one.key for one in asked.questions)
+        )
+        name, frame = str(getattr(judge, "name", type(judge).__name__)), scorer.layout.scene.frame
+        model = judge if config.by == "relation-judge" else self._grounder
+        try:
+            check_domain(model, gate, frame.domain)
+            told = judge.judge(frame.rgb, questions, config.budget_s)
+            check_domain(model, gate, frame.domain)  # a worker has told by now what it loaded
+            said = check_probabilities(told, len(questions), name)
+        except (CancelledError, CannotJudgeError):  # the last: a worker whose backend cannot be asked
+            raise
+        except Exception as error:  # as of a grounder, but here the geometry has answered
+            words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+            _log.warning("relations are not judged by a model: %s", words)
+            return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
+        return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
+
+    def _of_grounder(self) -> RelationJudge:
+        judge = judge_of(self._grounder)
+        if judge is None:
+            raise CannotJudgeError("no grounder" if self._grounder is None else type(self._grounder).__name__)
+        return with_marks(judge, self._config.judge.marks)
+
+
+def _small_judge() -> RelationJudge:
+    from spatial_vlm_ros.perception.backends.relation_judge import load
+
+    return load()
