@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the frame and the image that docs/compare.md shows: a small judge errs, and measurement does not.
+"""Make the frame and the image that docs/compare.md shows: a rule of thumb errs, and measurement does not.
 
 The nearer chick stands on two boxes and is higher in the image than the farther one; the cup stands on a box. The
-scene was searched for: of 150 random ones in which the chick in front stands on boxes or a stool, it is one in which
-the shipped judge errs. Needs the extras `sim` and `compact`.
+rule is that of examples/higher_is_farther.py. Needs the extras `sim` and `compact`.
 
     python -m scripts.draw_comparison --frames build/compare    # for `spatial-vlm compare build/compare/behind`
     python -m scripts.draw_comparison                            # docs/images/compare_behind.jpg, too
@@ -38,6 +37,7 @@ from spatial_vlm_ros.sim.tabletop import look_at
 IMAGE = Path(__file__).resolve().parent.parent / "docs" / "images" / "compare_behind.jpg"
 QUALITY = 88  # of JPEG
 NAME, WORDS = "behind", "the chick behind the cup"
+RULE = "rule=examples.higher_is_farther:HigherIsFarther"
 SEED, EYE_HEIGHT = 137, 0.341
 CUP, NEAR, FAR = (0.74, 0.0), (0.651, 0.127), (0.936, -0.121)
 GAP = 0.002  # metres between what is stacked, before it settles
@@ -82,7 +82,7 @@ def main() -> int:
     print(folder)
     if given.frames is None:
         frame, detections = load_frame(folder)
-        plan, config = ComparisonPlan(models_of((SMALL_JUDGE,))), ResolverConfig()
+        plan, config = ComparisonPlan(models_of((RULE, SMALL_JUDGE))), ResolverConfig()
         expected = expected_of(folder, WORDS)
         compared, answered = compare_sentence(frame, detections, WORDS, plan, config, name=NAME, expected=expected)
         print_table(compared)
