@@ -233,11 +233,12 @@ def main() -> int:
     """Measure and write benchmarks/results/fusing.json, fusing_raised.json or fusing_on_frames.json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], add_help=False)
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--raised", action="store_true", help="raised worlds instead of settled tabletops")
     parser.add_argument("--frames", type=Path)
     given, sys.argv[1:] = parser.parse_known_args()
-    seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
     if given.frames:
         outcomes = folder(given.frames)
     else:
@@ -272,7 +273,7 @@ def main() -> int:
     source = f"cases of {given.frames.name}" if given.frames else f"relations in {kind}"
     table(source, header, rows)
     claim = Claim("answers that fusing made wrong", more, 0, "answers")
-    seeds_of = {} if given.frames else {"first_seed": FIRST_SEED, "seeds": given.seeds}
+    seeds_of = {} if given.frames else {"first_seed": given.first_seed, "seeds": given.seeds}
     name = "fusing_on_frames" if given.frames else "fusing_raised" if given.raised else "fusing"
     return finish(name, {"source": source, **seeds_of, "figures": figures}, [claim])
 
