@@ -211,7 +211,7 @@ class DomainMismatchError(ModelError):
         super().__init__(
             model,
             f"it was trained on {model_domain} images only, and {known}: its scores mean nothing there",
-            "choose another grounder, or set domain_gate.images to simulated (--image-domain simulated) where a "
+            "choose another model, or set domain_gate.images to simulated (--image-domain simulated) where a "
             "simulator makes the images, or domain_gate.allow_mismatch to true (--any-domain) to use it all the same",
         )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, json_option, print_json, say
+from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
 
 _METHODS = ("projector", "lora", "pin", "cloc")
 
@@ -88,8 +88,9 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
     )  # fmt: skip
     result = run(request)
     if result is None:
-        say(f"{out}: interrupted; the same command goes on")
-    elif as_json:
+        say(f"{out}: not yet written, for the minutes are over; the same command goes on")
+        raise SystemExit(REFUSED)
+    if as_json:
         print_json(result)
     else:
         say(f"{out}: written; README.md has its scores")

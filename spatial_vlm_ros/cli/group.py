@@ -180,8 +180,11 @@ def read_settings(path: Path | None) -> Settings:
 
     try:
         values = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise FileError(path, repr(error), "write it as config/resolver.yaml is") from error
+    except (KeyError, TypeError) as error:
+        repair = "begin with the lines `/**:` and `  ros__parameters:`, as config/resolver.yaml does"
+        raise FileError(path, "no /** with ros__parameters", repair) from error
     if not isinstance(values, dict):
         raise FileError(path, "no parameters below ros__parameters", "write it as config/resolver.yaml is")
     return settings_from(values)

@@ -86,9 +86,10 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         return
     if instruction is None:
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
-    if files["grounder"] is None and (image_domain is not None or any_domain):
-        raise click.UsageError("--image-domain and --any-domain are of a --grounder")
     config = gated(read_settings(config_file).resolver, image_domain, any_domain)
+    asked = files["grounder"] is not None or config.judge.by == "relation-judge"
+    if not asked and (image_domain is not None or any_domain):
+        raise click.UsageError("--image-domain and --any-domain are of a --grounder, or of judge.by relation-judge")
     resolution, made = _resolve_files(instruction, files, config, chosen, out)
     print_resolution(resolution, as_json)
     if view and made is not None:

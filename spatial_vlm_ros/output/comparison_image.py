@@ -214,7 +214,7 @@ def _below(compared: RelationComparison) -> Iterator[str]:
     texts = [f"{n}: {reason_of(row)}" for n, row in enumerate(compared.rows, 1) if row.reason]
     if compared.reason:
         texts.append(compared.reason)
-    if compared.unasked:
+    if compared.unasked and compared.relations:
         texts.append(f"Models are not asked about: {', '.join(compared.unasked)}.")
     more = len(compared.relations) - _MOST_RELATIONS
     if more > 0:

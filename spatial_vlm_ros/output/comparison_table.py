@@ -38,7 +38,7 @@ def comparison(compared: RelationComparison) -> None:
     for row in compared.rows:
         if row.reason and compared.relations:
             console.print(f"  {name_of_row(row)}: {reason_of(row)}", style="yellow" if row.failed else None)
-    if compared.unasked:
+    if compared.unasked and compared.relations:
         console.print(f"  models are not asked about: {', '.join(compared.unasked)}")
     if compared.relations:
         console.print(f"  {LEGEND}")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from spatial_vlm_ros.types import ComparedRelation, ComparedRow, RelationComparison, RelationOpinion, Status
 
 LEGEND = (
-    "Numbers: probability that the relation holds, in brackets calibrated. contradicts: its choice changes with the "
-    "order or in the mirrored image. ?: unknown."
+    "Numbers: probability that the relation holds, in brackets calibrated. no opinion: its choice changes with the "
+    "order or in the mirrored image, or it has none. ?: not asked in time."
 )
 
 
@@ -47,7 +47,7 @@ def reason_of(row: ComparedRow) -> str:
 def opinion_words(opinion: RelationOpinion) -> str:
     """A probability, its calibrated value in brackets, or why there is none."""
     if opinion.p is None:
-        return "contradicts" if opinion.consistent is False else "?"
+        return "no opinion" if opinion.consistent is False else "?"
     raw = _share(opinion.p)
     return raw if opinion.calibrated is None else f"{raw} ({_share(opinion.calibrated)})"
 

@@ -199,7 +199,9 @@ class JudgeConfig(Bounded):
         choices=("boxes", "crop", "text", "auto"),
     )
     calibration: str = option(
-        "", "JSON file of how its probabilities follow the truth, by relation; empty = its answers are reported"
+        "",
+        "JSON file of how its probabilities follow the truth, by relation; empty = its answers are reported; of the "
+        "small judge, the file that is shipped with it",
     )
     most_relations: int = parameter(8, "", 1, 100, "relations asked about in one request, each in 2 or 3 questions")
     budget_s: float = parameter(5.0, "s", 0.1, 600.0, "time after which the model is asked about no further relation")

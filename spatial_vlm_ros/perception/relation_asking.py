@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import CancelledError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import (
@@ -35,6 +36,8 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import JudgeReport, SpatialQuery
 
+NAME = "relation_judge"
+"""Of the small judge's folder below models/."""
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +96,7 @@ class RelationAsking:
         if config.mode == "auto" and not tells_likelihoods(judge):  # of a worker it is known once it is loaded
             return choice
         if self._calibrations is None:
-            self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
+            self._calibrations = self._measured()
         asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations, candidates)
         if not asked.questions:
             return choice
@@ -116,6 +119,13 @@ class RelationAsking:
             _log.warning("relations are not judged by a model: %s", words)
             return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
         return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
+
+    def _measured(self) -> JudgeCalibrations:
+        """The calibration that is named; of the small judge the one that is shipped with it."""
+        named = self._config.judge.calibration
+        if not named and self._config.judge.by == "relation-judge":
+            named = str(shipped_model(NAME) / "calibration.json")
+        return load_calibrations(named) if named else JudgeCalibrations()
 
     def _of_grounder(self) -> RelationJudge:
         judge = judge_of(self._grounder)

@@ -312,7 +312,8 @@ def with_judgements(
     if scorer.config.judge.mode != "fuse":
         return _with(choice, told, "reported", "judge.mode is not fuse")
     if not evidence.ratio:
-        return _with(choice, told, "reported", "judge.calibration has none of these relations, or it has no opinion")
+        reason = "nothing that it says has weight: it has no opinion, or no calibration in which it knows something"
+        return _with(choice, told, "reported", reason)
     if target.count not in (None, 1) or target.choice is not None:
         return _with(choice, told, "reported", "it is weighed for single objects only")
     again = decide(queries, scorer.with_evidence(evidence))
@@ -376,7 +377,7 @@ def _told(
 ) -> JudgedRelation:
     objects = scorer.layout.scene.objects
     relation, target, anchor = one.key
-    known = calibrations.by_relation.get(one.name)
+    known = calibrations.of(one.name)
     return JudgedRelation(
         relation=relation,
         target_id=objects[target].id,

@@ -130,7 +130,7 @@ def test_words_of_cells() -> None:
         "measurement", "qwen alone", "qwen with attention=1.2", "measurement and qwen",
     ]  # fmt: skip
     assert [opinion_words(one) for one in (*MODEL.opinions, RelationOpinion(None), RelationOpinion(0.999))] == [
-        "0.10 (0.20)", "contradicts", "?", ">0.99",
+        "0.10 (0.20)", "no opinion", "?", ">0.99",
     ]  # fmt: skip
     assert [says(row, names) for row in (MEASURED, MODEL, REMEDY, FUSED, ComparedRow("model", "m"))] == [
         "chick bonnet", "chick ribbon (not as measured)", "chick bonnet (as measured)", "LOW_CONFIDENCE", "not asked",

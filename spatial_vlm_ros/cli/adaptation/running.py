@@ -8,6 +8,7 @@ import gc
 import importlib
 import importlib.util
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.adaptation.frames import RENDERED, collected, progress_bars, read_folders
 from spatial_vlm_ros.cli.adaptation.request import AdaptRequest, begin, finished, put_in_place, write_told
-from spatial_vlm_ros.errors import DependencyError, FileError, InputError
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError, UnknownNameError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.devices import best_device
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 
 Parts = Mapping[str, "tuple[StoredView, ...]"]
+SETTINGS_FILE = "settings.json"
+"""In the folder of the state: what the run was started with."""
 _CHANGING = ("rate", "micro", "checkpointing")  # may differ between the parts of one run
 
 
@@ -49,10 +52,15 @@ def run(request: AdaptRequest) -> dict[str, Any] | None:
     before = finished(request, identity)
     if before is not None:
         return before
-    _begin(request, identity)
-    read_folders(request)
-    with progress_bars() as bars:
-        done = (_encoder if settings.method == "cloc" else _model)(request, settings, identity, device, bars)
+    new = _begin(request, identity)
+    try:
+        read_folders(request)
+        with progress_bars() as bars:
+            done = (_encoder if settings.method == "cloc" else _model)(request, settings, identity, device, bars)
+    except (InputError, UnknownNameError):
+        if new and not list(request.work.glob("state*")):  # nothing was learnt with settings that cannot be
+            shutil.rmtree(request.work, ignore_errors=True)
+        raise
     if done is None:
         return None
     parts, trained = done
@@ -117,19 +125,21 @@ def _identity(request: AdaptRequest, settings: AdaptSettings) -> dict[str, Any]:
     }
 
 
-def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> None:
-    """Refuse a state of other settings before anything of it is touched; note those of a new one."""
+def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> bool:
+    """Refuse a state of other settings before anything of it is touched; note those of a new one, and say if it is."""
     from spatial_vlm_ros.vlm.adaptation.loop import check_identity
 
-    place, wanted = request.work / "settings.json", json.dumps(identity, sort_keys=True)
+    place, wanted = request.work / SETTINGS_FILE, json.dumps(identity, sort_keys=True)
     if request.work.exists() and any(request.work.iterdir()) and not place.exists():
         repair = "remove it, or name another --out"
         raise InputError("--out", f"{request.work}, which holds something else", "a new folder", repair)
     try:
         if place.exists() and not request.force:
             check_identity(place.read_text(encoding="utf-8"), wanted, request.work)
+        new = not place.exists()
         begin(request)
         place.write_text(wanted, encoding="utf-8")
+        return new
     except OSError as error:
         raise FileError(place, str(error), "choose a place that can be written") from error
 

@@ -183,7 +183,10 @@ def located(scorer: CandidateScorer, rgb: Rgb, name: str, most_tokens: int = 32)
     words = LocationWords.of(scorer.parts)
     inputs = scorer.asked(rgb, words.question(name))
     try:
-        told = scorer.model.generate(**inputs, max_new_tokens=most_tokens, do_sample=False, num_beams=1)
+        told = scorer.model.generate(
+            **inputs, max_new_tokens=most_tokens, do_sample=False, num_beams=1,
+            suppress_tokens=[scorer.parts.image_token_id],  # it stands for an image, and is no word
+        )  # fmt: skip
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ModelError(type(scorer.model).__name__, reason, "use another device or number format") from error

@@ -179,13 +179,22 @@ def test_a_finished_run_is_left_alone_others_are_refused_and_replaced_by_force(
 
 def test_a_run_that_was_started_anew_can_be_interrupted_too(bases: Path, tmp_path: Path) -> None:
     base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
-    assert adapt(base, out, "--method", "pin", "--minutes", 1e-9, data=frames).exit_code == 0
+    assert adapt(base, out, "--method", "pin", "--minutes", 1e-9, data=frames).exit_code == 3
     for seed in (1, 2):
         anew = adapt(base, out, "--method", "pin", "--seed", seed, "--minutes", 1e-9, "--force", data=frames)
-        assert anew.exit_code == 0, anew.output
+        assert anew.exit_code == 3, anew.output
     done = adapt(base, out, "--method", "pin", "--seed", 2, data=frames)
     assert done.exit_code == 0, done.output
     assert told(out)["settings"]["seed"] == 2
+
+
+def test_a_command_that_was_refused_does_not_stand_in_the_way_of_the_corrected_one(bases: Path, tmp_path: Path) -> None:
+    base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
+    refused = adapt(base, out, "--method", "projector", "--features", "1,9", data=frames)
+    assert refused.exit_code == 3
+    assert not (tmp_path / "out.adapting").exists()
+    done = adapt(base, out, "--method", "projector", "--features", "1,3", data=frames)
+    assert done.exit_code == 0, done.output
 
 
 def test_as_many_views_are_scored_as_was_asked_for(bases: Path, tmp_path: Path) -> None:
@@ -218,7 +227,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_unbroken_one(
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     assert adapt(base, whole, *words, data=frames).exit_code == 0
     first = adapt(base, parted, *words, "--minutes", 1e-9, data=frames)
-    assert first.exit_code == 0
+    assert first.exit_code == 3
     assert "the same command goes on" in first.output
     assert not parted.exists()
     refused = adapt(base, parted, *words, "--seed", 1, data=frames)

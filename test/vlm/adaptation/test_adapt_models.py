@@ -34,6 +34,8 @@ from spatial_vlm_ros.vlm.adaptation.settings import METHODS, AdaptSettings, chec
 from spatial_vlm_ros.vlm.adaptation.teaching import learnt  # noqa: E402
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.marking import FIELD  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.position_schemes import Positions  # noqa: E402
+from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
 
 MARKS = {"norm": ["norm"], "features": ["vision_feature_layers"], "pin": ["pin"]}
 MARKS["all"] = ["norm", "positions", "vision_feature_layers"]
@@ -317,3 +319,14 @@ def test_schemes_that_take_axes_away_from_qwen_are_refused(tmp_path: Path, schem
 def test_layers_that_the_encoder_does_not_have_are_refused(bases: Path) -> None:
     with pytest.raises(InputError, match="vision_feature_layer"):
         prepared(bases, "features", features=(1, 9))
+
+
+def test_a_model_that_would_write_an_image_token_names_no_place(bases: Path) -> None:
+    """Such a token stands for an image: positions in two axes would be asked for in the middle of an answer."""
+    scorer = scoring.load(model=str(bases / "llava"), device="cpu")
+    image, head = scorer.parts.image_token_id, scorer.model.lm_head
+    install(scorer.parts, Positions("axial"), allow_untrained=True)
+    head.bias = torch.nn.Parameter(torch.zeros(head.out_features))
+    with torch.no_grad():
+        head.bias[image] = 1e4
+    assert located(scorer, VIEWS[0].rgb, VIEWS[0].objects[0].name) is None
