@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder, parse_options
-from spatial_vlm_ros.perception.backends.loading import read_json
+from spatial_vlm_ros.perception.backends.loading import learnt_from
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.judging import AskedJudge, RelationJudge, RelationQuestion
 from spatial_vlm_ros.perception.referring import Referrer
 from spatial_vlm_ros.perception.replies import NamedObject
-from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain, NounPhrase, Rgb
+from spatial_vlm_ros.types import ModelDomain, NounPhrase, Rgb
 
 NAME = "composed"
 
@@ -132,7 +132,7 @@ def load(
         chosen = parse_options(masks_options)
         found = with_masks(found, masks, chosen.pop("model", ""), **chosen)
     if judge:
-        found = JudgedGrounder(found, _judge(judge, judge_options), _learnt_from(Path(judge).expanduser()))
+        found = JudgedGrounder(found, _judge(judge, judge_options), learnt_from(Path(judge).expanduser()))
     if not second_opinion:
         return found
     asked = load_grounder(second_opinion, parse_options(second_opinion_options))
@@ -141,22 +141,6 @@ def load(
         repair = "name server, vlm, qwen-vl or florence-2"
         raise InputError("option second_opinion", repr(second_opinion), expected, repair)
     return ComposedGrounder(found, asked)  # type: ignore[arg-type]
-
-
-def _learnt_from(folder: Path) -> ModelDomain:
-    """What a model that `spatial-vlm adapt` wrote learnt from; unknown of others.
-
-    Raises:
-        ModelError: its adaptation.json cannot be read.
-    """
-    path = folder / "adaptation.json"
-    if not path.is_file():
-        return "unknown"
-    domain = read_json(path, folder.name).get("domain", "unknown")
-    if domain not in MODEL_DOMAINS:
-        repair = f"name one of {', '.join(MODEL_DOMAINS)}, or adapt the model again"
-        raise ModelError(folder.name, f"{path} names the domain {domain!r}", repair)
-    return cast(ModelDomain, domain)
 
 
 def _judge(folder: str, options: str) -> RelationJudge:

@@ -13,12 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.perception.backends.devices import INSTALL, is_out_of_memory
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
+from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 
 if TYPE_CHECKING:
     import torch
@@ -215,6 +216,22 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(model, f"{path} holds a {type(content).__name__}, not an object", "fetch the model again")
     return content
+
+
+def learnt_from(folder: Path) -> ModelDomain:
+    """What a model that `spatial-vlm adapt` wrote learnt from; unknown of others.
+
+    Raises:
+        ModelError: its adaptation.json cannot be read.
+    """
+    path = folder / "adaptation.json"
+    if not path.is_file():
+        return "unknown"
+    domain = read_json(path, folder.name).get("domain", "unknown")
+    if domain not in MODEL_DOMAINS:
+        repair = f"name one of {', '.join(MODEL_DOMAINS)}, or adapt the model again"
+        raise ModelError(folder.name, f"{path} names the domain {domain!r}", repair)
+    return cast(ModelDomain, domain)
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

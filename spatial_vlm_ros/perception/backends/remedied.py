@@ -195,6 +195,7 @@ def finished(
     grounder = made(
         name, weights, processor, row, row.convention, prepare, runner, limit, answering=answering, masks=masks
     )
+    grounder.domain = loading.learnt_from(folder)
     if runner.settings.warm_up:
         grounder.warm_up()
     if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:

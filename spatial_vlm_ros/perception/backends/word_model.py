@@ -37,7 +37,7 @@ from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, ended_at_limit, parse_reply, printable
-from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 _WARM_UP_TOKENS = 8
 _CACHE_STEP = 256  # tokens; prompts of nearly the same length share a size of the cache, and what was compiled for it
@@ -85,6 +85,7 @@ class WordModel:
 
     Attributes:
         probed: whether a probe has confirmed the convention.
+        domain: what it was trained on, where its folder says so.
 
     Raises:
         ModelError: the model has no end-of-reply token, or its tokenizer no token for images.
@@ -104,6 +105,7 @@ class WordModel:
         masks: MaskModel | PointsByDepth | None = None,
     ) -> None:
         self.name, self.family, self.runner, self._masks = name, family, runner, masks
+        self.domain: ModelDomain = "unknown"
         self._model, self._processor, self._convention = model, processor, CONVENTIONS[convention]
         self._prepare, self._answering, self.probed = prepare, answering, False
         if getattr(processor, "image_token", None):

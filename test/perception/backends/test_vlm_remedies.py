@@ -121,6 +121,13 @@ def test_another_model_of_the_class_has_to_be_stated(llava: Path, tmp_path: Path
 # ------------------------------------------------------------------------------------------------ remedies
 
 
+def test_what_a_model_learnt_from_is_read_from_its_folder(llava: Path, tmp_path: Path) -> None:
+    assert loaded(llava).domain == "unknown"
+    adapted = shutil.copytree(llava, tmp_path / "llava-1.5-adapted")
+    (adapted / "adaptation.json").write_text(json.dumps({"domain": "simulated"}))
+    assert loaded(adapted).domain == "simulated"
+
+
 def by_hand(folder: Path, put: Put, square: bool = True) -> list[float]:
     """Likelihoods of "left" and "right" from the class alone, with something put on it."""
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
