@@ -60,7 +60,8 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     from spatial_vlm_ros.perception.worker import WorkerGrounder
 
     options, cases, config = parse_options(grounder_options), load_cases(frames), read_settings(config_file).resolver
-    name, watched = _model_of(grounder, options), bars.progress("asking")(cases)
+    asked = str(options["judge"]) if judge and options.get("judge") else _model_of(grounder, options)
+    name, watched = asked, bars.progress("asking")(cases)
     tally: OpinionTally | JudgeTally = JudgeTally() if judge else OpinionTally()
     try:
         with WorkerGrounder(grounder, options, timeout, _START_S) as model:

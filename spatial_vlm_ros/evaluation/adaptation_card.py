@@ -41,7 +41,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"| steps | {run['steps']} |"
     yield f"| highest rate | {'; '.join(f'{rate:g} from step {step}' for step, rate in run['rates'])} |"
     yield f"| trained | {run['parameters']:,} parameters |"
-    yield f"| loss | {run['losses'][0][1]:.4f} at first, {run['losses'][-1][1]:.4f} in the end |"
+    first, last = (f"{loss:.4f} up to step {step}" for step, loss in (run["losses"][0], run["losses"][-1]))
+    yield f"| mean loss | {first if first == last else f'{first}, {last}'} |"
     yield f"| time | {run['seconds']:.0f} s of training on {run['device']} |"
     yield f"| memory | {run['memory'] / _GIB:.2f} GiB at most ({run['memory_of']}) |"
     yield f"| version | spatial_vlm_ros {told['version']} |"
@@ -66,8 +67,8 @@ def _tables(scores: Mapping[str, Any]) -> Iterator[str]:
     for name, one in scores["relations"].items():
         yield _row(name, one)
     yield from ("", '"Higher in the image is farther", for behind and in front of:', "", *_RELATIONS)
-    yield _row("the rule is right", scores["usual"])
-    yield _row("the rule is wrong", scores["counter"])
+    yield _row("pairs that follow the rule", scores["usual"])
+    yield _row("pairs that contradict it", scores["counter"])
     difference = scores["difference"]
     if difference is not None:
         low, high = 100 * difference["low"], 100 * difference["high"]
@@ -112,8 +113,10 @@ def _uses(told: Mapping[str, Any]) -> Iterator[str]:
             "`calibration.json` in this folder is the file for `judge.calibration`. It was fitted",
         )
         yield f"on {told['data']['views']['calibration']} views that were not scored on."
-        yield "This package applies the remedies that `config.json` names when it loads the folder. Other programs load"
-        yield "the weights without them, and get other answers."
+        settings = told["settings"]
+        if settings["method"] == "pin" or settings["norm"] != "none" or settings["positions"] or settings["features"]:
+            yield "This package applies the remedies that `config.json` names when it loads the folder. Other programs"
+            yield "load the weights without them, and get other answers."
     yield from ("", "## Not for", "")
     if not told["data"]["frames"]:
         yield "- Real images: it learnt from rendered tables alone, and was scored on rendered tables alone."

@@ -92,7 +92,8 @@ def test_the_numbers_of_the_card_are_those_of_the_evaluation(bases: Path, adapte
     run = found["run"]
     assert f"| steps | {run['steps']} |" in card
     assert f"| trained | {run['parameters']:,} parameters |" in card
-    assert f"{run['losses'][0][1]:.4f} at first, {run['losses'][-1][1]:.4f} in the end" in card
+    (first, begun), (last, ended) = run["losses"][0], run["losses"][-1]
+    assert f"| mean loss | {begun:.4f} up to step {first}, {ended:.4f} up to step {last} |" in card
     assert run["losses"][-1][1] < run["losses"][0][1]
     assert "| base | llava |" in card
     assert "| encoder | siglip |" in card
