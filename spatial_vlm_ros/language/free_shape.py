@@ -50,11 +50,13 @@ _PLACES = word_set("place space room spot area")
 _GOING = frozenset({"to", "toward", "towards", "into", "onto", "over to", "up to", "down to", "back to", "back into",
                     "back onto", "over toward", "over towards"})  # fmt: skip
 _AWAY = word_set("home upstairs downstairs outside indoors outdoors there here away back elsewhere")
-_PURPOSE = word_set("""
-    use uses used using need needs needed like likes liked love loves loved want wants wanted have has had belong
-    belongs try tries tried enough going supposed happy ready
-""")
-"""Words before a "to" that says what for, or whose it is: "what I use to open bottles"."""
+_PURPOSE = word_set("use uses used using needed tries tried enough supposed ready")
+"""Words before a "to" that says what for: "what I use to open bottles"."""
+_LIKING = word_set("like likes liked love loves loved want wants wanted need needs have has had try")
+"""The same, but behind a verb that moves objects ("get the mug that she loves to Bob")."""
+_OWNING = word_set("belong belongs belonging")
+_MOVING = word_set("take bring give deliver get fetch pass hand i")
+_WITH = frozenset({"together with", "along with", "as well as", "plus"})
 _ENDS_CLAUSE = frozenset({"REL", "COMMA", "SIDE", "STOP", "AND", "FROM"})
 _GOES_ON = frozenset({"REL", "SIDE", "FROM", "THATIS", "FRAME"})
 """What may follow a comma or "and": more about the same object."""
@@ -136,6 +138,8 @@ def _not_one_object(rest: Sequence[Word], tokens: Sequence[Token], opening: str)
         first = tokens[0].text
     if first in _SEVERAL or (tokens and tokens[0].kind in _COUNTING):
         return f"{first!r} may mean several objects, and a model can point at one object"
+    if first == "your":
+        return "they speak of the robot itself"  # "take your gripper off the mug that I love"
     if first not in _ARTICLES:
         return _NO_SHAPE
     named = list(dropwhile(lambda token: token.kind == "DET" and token.text in _ARTICLES, tokens))
@@ -177,6 +181,11 @@ def _known_refusal(tokens: Sequence[Token]) -> str | None:
         counted = any(after.text in TIMES or is_unit(after.text) for after in tokens[n : n + 2])
         if token.kind == "UNITLESS" and not counted:
             return "a number of them cannot be relied on"
+        timed = token.text in TIMES and n > 0 and tokens[n - 1].kind in ("NUM", "UNITLESS", "REL")
+        if timed and [after.text for after in tokens[n + 1 : n + 2]] != ["ago"]:
+            return _REFUSED["TIME"]
+        if token.text == "away from" and n + 1 == len(tokens):
+            return f"{token.text!r} may say what is not meant, which a model easily passes over"
         if token.kind == "REL" and getattr(token.value, "name", "") == "other than":
             return f"{token.text!r} may say what is not meant, which a model easily passes over"
     return None
@@ -185,18 +194,26 @@ def _known_refusal(tokens: Sequence[Token]) -> str | None:
 def _goes_away(opening: str, texts: Sequence[str], tokens: Sequence[Token]) -> str | None:
     """Why words say where something goes: "to open bottles", "next to the cup" and a "to" at the end do not."""
     where = "they say where something goes, and a model that points at an object does not say where"
+    verb = opening.split(" ")[0]
     for n, token in enumerate(tokens):
+        if token.kind == "REL" and [after.text for after in tokens[n + 1 : n + 2]] in (["here"], ["there"]):
+            return where
         if token.kind != "REL" or token.text not in _GOING or n == 0:
             continue
         stranded = n + 1 == len(tokens) or tokens[n + 1].kind in _ENDS_CLAUSE
-        if not stranded and not (token.text == "to" and tokens[n - 1].text.split(" ")[-1] in _PURPOSE):
+        if not stranded and not (token.text == "to" and _says_what_for(tokens[n - 1], tokens[n + 1], verb)):
             return where
-    verb = opening.split(" ")[0]
     moved = any(
         word in _AWAY and before not in ("at", "in") and after != "from" and (verb in _MOVERS or word == "home")
         for before, word, after in zip(("", *texts), texts, (*texts[1:], ""), strict=False)
     )
     return where if moved and opening else None
+
+
+def _says_what_for(before: Token, after: Token, verb: str) -> bool:
+    """Whether "to" begins what an object is for, or says whose it is, and no place."""
+    word = before.text.split(" ")[-1]
+    return word in _OWNING or (after.kind != "DET" and (word in _PURPOSE or (word in _LIKING and verb not in _MOVING)))
 
 
 def _goes_on(tokens: Sequence[Token]) -> str | None:
@@ -208,7 +225,7 @@ def _goes_on(tokens: Sequence[Token]) -> str | None:
             return "they are several sentences"
         if token.kind == "AND" and not behind:
             return several
-        if token.text == "plus" or (token.kind in ("COMMA", "AND") and behind and behind[0].kind not in _GOES_ON):
+        if token.text in _WITH or (token.kind in ("COMMA", "AND") and behind and behind[0].kind not in _GOES_ON):
             one = token.kind == "COMMA" and behind[0].kind == "DET" and any(each.text == "one" for each in behind)
             relative = token.kind == "COMMA" and behind[0].text in ("that", "which", "whose", "who")
             between = token.kind == "AND" and _joins_anchors(tokens[:n])

@@ -44,7 +44,10 @@ _CONDITIONS = word_set("""
 """Words that make an order depend on something, or put it in time."""
 _CORRECTING = word_set("sorry oops correction wait undo actually rather nay")
 _CORRECTING_PAIRS = frozenset({("i", "mean"), ("i", "meant"), ("scratch", "that"), ("make", "it"), ("make", "that")})
-_LATER = word_set("tomorrow tonight later soon afterwards meanwhile beforehand noon midnight")
+_LATER = word_set("""
+    tomorrow tonight later soon afterwards meanwhile beforehand noon midnight now eventually
+    monday tuesday wednesday thursday friday saturday sunday
+""")
 _SAID_BEFORE = word_set("same former latter aforementioned previous mentioned")
 _LEADING = ("VERB", "UNKNOWN_VERB", "VERB_HERE")
 _LINKING = ("AND", "BUT", "COMMA", "STOP")
@@ -111,6 +114,7 @@ def _by_words(words: Sequence[str]) -> str | None:
     if denying is not None:
         return f"{denying!r} may say what is not meant, which a model easily passes over"
     condition = next((a for a, b in pairs if a in _CONDITIONS and not (a == "once" and b in _PER)), None)
+    condition = "in case" if ("in", "case") in pairs else condition
     if condition is not None:
         return f"{condition!r} may be a condition, and a model that points at an object checks none"
     correcting = next((a for a, b in pairs if a in _CORRECTING or (a, b) in _CORRECTING_PAIRS), None)

@@ -84,10 +84,19 @@ the thing I would give a thirsty child
 the thing I use to cut bread
 the thing I use to close the jar
 the mug that looks cold
+the thing my niece loves to cuddle
+grab the thing my niece likes to cuddle
+the thing I listen to
+can I have what I love?
+grab the scissors that I love
 """
 
 HELD = {
     "one object|point at one": """
+        take the mug I love together with the plate
+        take the mug I love along with the plate
+        take a bite of what I love
+        get a grip on what I love
         grab everything that I drink from
         grab a couple of what I drink from
         grab a pair of things my niece cuddles
@@ -120,11 +129,18 @@ HELD = {
         grab the chick two storeys above the cup
     """,
     "order in time": """
+        now smash what my niece would cuddle
+        grab the mug that I love in five minutes
+        grab the mug that I love five minutes from now
+        grab the mug that I love on Monday
+        grab the mug that I love at noon
         grab the cup tomorrow
         grab the mug that I love tonight
         grab the mug that I love later
     """,
     "not meant|denied": """
+        the thing you should stay away from
+        grab the mug I love instead of the plate
         anything other than the thing I drink from
         grab the mug I love no wait the plate
         grab a non-white cup
@@ -150,6 +166,11 @@ HELD = {
         grab what I drink from, rather the box
     """,
     "neither ask for one object": """
+        take care of the mug that I love
+        get away from what I love
+        get rid of the mug that I love
+        give up the mug that I love
+        would you ever grab what I love?
         pick up the
         push the cup to the left
         keep away from what my niece loves
@@ -185,7 +206,6 @@ HELD = {
         throw what I drink from at Bob
         throw what my niece would cuddle away
         robot smash what my niece would cuddle
-        now smash what my niece would cuddle
         tell me where my coffee thing lives
         you know what my niece likes
         find out what my niece loves
@@ -219,6 +239,11 @@ HELD = {
         which one my niece cuddles I want
     """,
     "place|where something goes": """
+        get the mug my niece loves to Bob
+        get the mug my niece loves to the sink
+        I need the mug I love out of here
+        grab the mug I love and put it down
+        give a wide berth to the mug that I love
         take what I drink from home
         take what I drink from over there
         take what I drink from back
@@ -248,7 +273,9 @@ HELD = {
         take the same one
         the first one you mentioned
     """,
+    "robot itself": "take your gripper off the mug I love",
     "condition": """
+        grab the mug I love in case of fire
         give me the one you mentioned before
         take what my niece would cuddle while singing
     """,
