@@ -43,7 +43,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class SpatialVlmError(Exception):
@@ -119,6 +119,10 @@ class UnknownNameError(InputError):
         )
 
 
+RefusedWords = Literal["unknown words", "refused"]
+"""Why words are not understood: a word is not known, or what they ask for is known and refused."""
+
+
 class NotUnderstoodError(SpatialVlmError):
     """The words are outside the grammar, or name something the package does not know.
 
@@ -127,12 +131,17 @@ class NotUnderstoodError(SpatialVlmError):
         span: (start, end) characters of the part that was not understood.
         reason: why, in words; the message quotes the part itself.
         repair: how to say it instead.
+        kind: "unknown words" where a word or a relation is not known, and nothing else speaks against the words; a
+            model may be asked about these alone. "refused" where the words are known and not supported as they stand.
     """
 
     status_name = "NOT_UNDERSTOOD"
 
-    def __init__(self, instruction: str, span: tuple[int, int], reason: str, repair: str) -> None:
+    def __init__(
+        self, instruction: str, span: tuple[int, int], reason: str, repair: str, kind: RefusedWords = "refused"
+    ) -> None:
         self.instruction, self.span, self.reason, self.repair = instruction, span, reason, repair
+        self.kind: RefusedWords = kind
         part = instruction[span[0] : span[1]]
         self.part = part if len(part) <= 60 else part[:57] + "..."
         super().__init__(f"{reason}: {self.part!r} (characters {span[0]} to {span[1]}); {repair}")

@@ -432,7 +432,7 @@ class ObservedFrame:
             except (NotUnderstoodError, ModelError) as other:
                 said = other.reason if isinstance(other, NotUnderstoodError) else str(other)
                 reason = f"{error.reason}; the language model did not help: {said}"
-                raise NotUnderstoodError(words, error.span, reason, error.repair) from other
+                raise NotUnderstoodError(words, error.span, reason, error.repair, error.kind) from other
 
     def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
         """The answer to words that nobody can read: which object they mean is for a model to say, where it is is not.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words outside the grammar: whether they may be put to a model as a whole, and what of them is understood.
 
-A model that is given words points at an object. So words are held back that ask for more than an object (a place, a
-second step, an answer), that deny something, or that answer a question nobody asked: a model would point all the same.
+A model that is given words points at an object, whatever they say. So they need the shape of a request for one object
+(`free_shape`), and words are held back that ask for a place, a second step or an answer, that deny or take back
+something, or whose refusal the grammar knows.
 What the grammar reads before and behind the part that it refused is kept, so that it can be measured.
 """
 
@@ -13,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language.accounting import WordRole
 from spatial_vlm_ros.language.answers import classify
 from spatial_vlm_ros.language.dialogue import description_of
-from spatial_vlm_ros.language.distances import is_unit
+from spatial_vlm_ros.language.free_shape import describes_with_what, misshapen, start_of
 from spatial_vlm_ros.language.lexicon import ACTIONS
-from spatial_vlm_ros.language.parser import account, parse
+from spatial_vlm_ros.language.parser import account, parse, tokens_of
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.words import split
 from spatial_vlm_ros.types import NounPhrase, RelationClause
@@ -29,19 +30,25 @@ _ASKING = word_set("""
 """)
 _POLITE = word_set("could can would will may might please")
 _DENYING = word_set("""
-    not no never none nothing nobody neither nor without except excluding unless avoid avoiding instead rather cannot
+    not no never none nothing nobody neither nor without except excluding unless avoid avoiding instead cannot
     don't dont doesn't didn't won't wont can't cant isn't isnt aren't wasn't shouldn't mustn't leave but beware careful
+    besides hardly
     nicht nichts kein keine keinen keinem keiner keins nie niemals ohne außer statt sondern pas sans jamais sauf sin
     nunca jamás excepto não nem sem senza tranne niet geen zonder behalve
 """)
-"""Words that deny, except or warn, in a few languages: what they are said of is not what is meant."""
+"""Words that deny, except or warn: what they are said of is not what is meant. The shape of the words comes first."""
 _CONDITIONS = word_set("""
     if unless until when whenever once before after while provided otherwise else wenn falls sobald bevor nachdem bis
     si quand lorsque cuando hasta antes después se quando als wanneer
 """)
 """Words that make an order depend on something, or put it in time."""
-_SEVERAL = word_set("both all every each several many few two three four five six seven eight nine ten alle beide tous "
-                    "todos tutti")  # fmt: skip
+_CORRECTING = word_set("sorry oops correction wait undo actually rather nay")
+_CORRECTING_PAIRS = frozenset({("i", "mean"), ("i", "meant"), ("scratch", "that"), ("make", "it"), ("make", "that")})
+_LATER = word_set("""
+    tomorrow tonight later soon afterwards meanwhile beforehand noon midnight now eventually
+    monday tuesday wednesday thursday friday saturday sunday
+""")
+_SAID_BEFORE = word_set("same former latter aforementioned previous mentioned")
 _LEADING = ("VERB", "UNKNOWN_VERB", "VERB_HERE")
 _LINKING = ("AND", "BUT", "COMMA", "STOP")
 _NEXT = word_set(
@@ -49,8 +56,11 @@ _NEXT = word_set(
 )
 _PLACING = {pattern.split(" ")[0] for pattern in ACTIONS["place"]} - {"chuck|bung|sling|lob|toss|throw|slide"}
 _PLACE_VERBS = frozenset(verb for words in _PLACING for verb in words.split("|")) - {"rest", "keep"}
+_PER = word_set("a an per every each in")  # "once a day"
+_COURTEOUS = frozenset({"POLITE", "PLEASANTRY", "INTENSIFIER"})
 _INTO = word_set("into onto")
 _UNITS = ("UNITLESS", "NOUN")  # what the word of a unit is taken for where nothing measures it
+_ORDERING = frozenset({"SUP", "ORD", "PLACED", "SIDE", "FROM", "FROM_BEFORE"})
 _MOST_PARTS = 24  # words behind the refused part at which a relation may begin
 _TRAILING = re.compile(r"[\s,;:]*(?:\b(?:that|which|who|whom)\b)?[\s,;:]*$", re.IGNORECASE)
 
@@ -60,49 +70,82 @@ class PartialReading:
     """What is understood of words that are refused as a whole.
 
     Args:
-        head: what the words before the refused part name, for example "mug"; None where they name nothing.
+        head: what the words before the refused part say of the object, for example "red mug" or "leftmost object";
+            None where they say nothing.
         clauses: relations that are said of the object, before the refused part or at the end of the words.
+        unread: superlatives, ordinals and sides that are said in a part that is not read, as said.
+        unjudged: relations that are read and cannot be judged here; see `spatial.free_words.checkable`.
     """
 
     head: NounPhrase | None = None
     clauses: tuple[RelationClause, ...] = ()
+    unread: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
 
-def held_back(instruction: str) -> str | None:
+def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | None:
     """Why words outside the grammar may not be put to a model that points at an object; None where they may.
 
     Args:
         instruction: that was refused by `parse`.
+        kind: of the refusal, as in NotUnderstoodError; where a known word was refused, no model is asked.
 
     Raises:
         InputError: as `parse`.
     """
     if classify(instruction).kind != "words":
         return "they answer a question, and none is open"
-    words = [word.text for word in split(instruction)]
-    roles = account(instruction)
-    if _asks(words):
+    split_words = split(instruction)
+    words, roles = [word.text for word in split_words], account(instruction)
+    if _asks(words, words[start_of(split_words, roles)[1] :]):
         return "a model that points at an object cannot answer a question"
-    denying = next((word for word in words if word in _DENYING or word.endswith("n't")), None)
+    return (
+        _by_words([word.text for word in split_words if not _courteous(word.start, roles)])
+        or _by_verbs(instruction, words, roles)
+        or misshapen(split_words, roles, tokens_of(instruction))
+        or (None if kind == "unknown words" else "the words are known, and what they ask for is not supported")
+    )
+
+
+def _by_words(words: Sequence[str]) -> str | None:
+    """What single words say against asking a model."""
+    pairs = list(pairwise((*words, "")))
+    denying = next((a for a, b in pairs if a in _DENYING or a.endswith("n't") or (a, b) == ("rather", "than")), None)
     if denying is not None:
         return f"{denying!r} may say what is not meant, which a model easily passes over"
-    condition = next((word for word in words if word in _CONDITIONS), None)
+    condition = next((a for a, b in pairs if a in _CONDITIONS and not (a == "once" and b in _PER)), None)
+    condition = "in case" if ("in", "case") in pairs else condition
     if condition is not None:
         return f"{condition!r} may be a condition, and a model that points at an object checks none"
-    several = next((a for a, b in pairwise((*words, "")) if a in _SEVERAL and not is_unit(b)), None)
-    if several is not None:
-        return f"{several!r} may mean several objects, and a model can point at one object"
+    correcting = next((a for a, b in pairs if a in _CORRECTING or (a, b) in _CORRECTING_PAIRS), None)
+    if correcting is not None:
+        return f"{correcting!r} may take back what was said before, and a model may point at just that"
+    later = next((a for a, _ in pairs if a in _LATER), None)
+    if later is not None:
+        return f"{later!r} may put the order in time, and a model that points at an object does not wait"
+    before = next((a for a, _ in pairs if a in _SAID_BEFORE), None)
+    return None if before is None else f"{before!r} refers to what was said before"
+
+
+def _by_verbs(instruction: str, words: Sequence[str], roles: Sequence[WordRole]) -> str | None:
+    """What the verbs say against asking a model."""
     verbs = [_said(instruction, role) for role in roles if role.role in _LEADING]
     placing = next((verb for verb in verbs if verb in _PLACE_VERBS), None) or next(
         (w for w in words if w in _INTO), None
     )
-    if placing is not None or _goes_to(instruction, roles):
+    if placing is not None:
         return "they say where something goes, and a model that points at an object does not say where"
     if next((role.role for role in roles if role.role != "POLITE"), "") == "UNKNOWN_VERB":
         return "they ask for an action that is not known here, and a model can only point at an object"
-    if not _NEXT.isdisjoint(words) or _has_steps(roles):
+    relating = {_said(instruction, role) for role in roles if role.role == "REL"}  # "next to"
+    if not (_NEXT - relating).isdisjoint(words) or _has_steps(roles):
         return "they have several steps, and a model can point at one object"
     return None
+
+
+def _courteous(start: int, roles: Sequence[WordRole]) -> bool:
+    """Whether a word changes nothing: "if you don't mind", "rather large"."""
+    return any(role.start <= start < role.end and role.role in _COURTEOUS for role in roles)
 
 
 def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
@@ -112,33 +155,71 @@ def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
         instruction: the words.
         span: of the first part that was not understood, as in NotUnderstoodError.
     """
+    whole = _parsed(instruction)
+    if whole is not None:  # all is read, and a relation cannot be judged
+        return _reading(whole, whole.relations, ())
     before = _TRAILING.sub("", instruction[: span[0]])
-    alone = any(role.start == 0 and role.end >= len(before) and role.role in _LEADING for role in account(instruction))
-    head = None if alone else _described(before)  # "take" alone would be read as a noun
+    leading = [
+        role.role in _LEADING or role.role == "POLITE" for role in account(instruction) if role.start < len(before)
+    ]
+    alone = all(leading)
+    head = None if alone else _described(before)  # "look for" alone would be read as a noun
     clauses = () if head is None else head.relations
+    known_to, known_from = (len(before) if head is not None else 0), len(instruction)
     for start in _relations_from(instruction, span[1]):
         tail = _described(instruction[start:])
-        if tail is not None and tail.category == "object" and tail.relations:
+        if tail is not None and tail.category == "object" and (tail.relations or _ordered(tail)):
             clauses = (*clauses, *tail.relations)
+            if tail.relations and not _ordered(tail):
+                known_from = start
             break
-    if head is None or head.category in ("object", "it", "them"):
-        return PartialReading(None, clauses)
-    return PartialReading(NounPhrase(head.category, head.attributes), clauses)
+    ordering = [token for token in tokens_of(instruction) if token.kind in _ORDERING]
+    said_first = [token for token in ordering if token.start < known_to and token.kind not in ("FROM", "FROM_BEFORE")]
+    if head is None or len(said_first) > _orders_in(head):
+        known_to = 0
+    unread = tuple(token.text for token in ordering if known_to <= token.start < known_from)
+    return _reading(head, clauses, unread)
 
 
-def _asks(words: Sequence[str]) -> bool:
+def _parsed(instruction: str) -> NounPhrase | None:
+    try:
+        return parse(instruction)[0].target
+    except NotUnderstoodError:
+        return None
+
+
+def _ordered(phrase: NounPhrase) -> bool:
+    return phrase.superlative is not None or phrase.ordinal is not None
+
+
+def _orders_in(phrase: NounPhrase) -> int:
+    """Number of superlatives and ordinals of a phrase and of what it is related to."""
+    anchors = (anchor for clause in phrase.relations for anchor in clause.anchors)
+    own = (phrase.superlative is not None) + (phrase.ordinal is not None) + (phrase.also is not None)
+    return own + sum(_orders_in(anchor) for anchor in anchors)
+
+
+def _reading(head: NounPhrase | None, clauses: tuple[RelationClause, ...], unread: tuple[str, ...]) -> PartialReading:
+    if head is not None and head.category in ("object", "it", "them") and not head.attributes and not _ordered(head):
+        head = None
+    if head is None:
+        return PartialReading(None, clauses, unread)
+    said = NounPhrase(
+        head.category, head.attributes, superlative=head.superlative, ordinal=head.ordinal, frame=head.frame
+    )
+    return PartialReading(said, clauses, unread)
+
+
+def _asks(words: Sequence[str], behind: Sequence[str]) -> bool:
+    """Whether words are a question; `behind` are those behind what opens them."""
     said = [word for word in words if word[0].isalnum()]
     polite = bool(said) and said[0] in _POLITE
-    return bool(said) and (said[0] in _ASKING or ("?" in words[-1] and not polite))
+    questioned = "?" in words[-1] and not polite
+    return questioned or (bool(said) and said[0] in _ASKING and not describes_with_what(behind))
 
 
 def _said(instruction: str, role: WordRole) -> str:
     return instruction[role.start : role.end].lower()
-
-
-def _goes_to(instruction: str, roles: Sequence[WordRole]) -> bool:
-    """Whether "to the kitchen" stands in the words: "to sew" and "to me" say no place."""
-    return any(_said(instruction, one) == "to" and other.role == "DET" for one, other in pairwise(roles))
 
 
 def _has_steps(roles: Sequence[WordRole]) -> bool:

@@ -99,6 +99,19 @@ def account(instruction: str) -> tuple[WordRole, ...]:
     return tuple(sorted({*roles, *(WordRole(*role) for role in tagger.roles)}))
 
 
+def tokens_of(instruction: str) -> tuple[Token, ...]:
+    """The tokens of an instruction, in the order of the grammar, which need not have a place for them.
+
+    Args:
+        instruction: as for `parse`; it need not be understood.
+
+    Raises:
+        InputError: as `parse`.
+    """
+    check(instruction)
+    return tuple(_tagged(split(instruction))[0].run())
+
+
 _SOURCES = frozenset({"from", "off", "taken out of"})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import PURE_VERBS
 from spatial_vlm_ros.language.lookahead import Token
@@ -93,6 +93,11 @@ _BY_WORD: dict[str, tuple[str, str]] = {
     ),
 }  # fmt: skip
 """What to say about some words that have no place here."""
+_UNKNOWN = frozenset({"OUTSIDE", "ADVERB", "PARTICIPLE", "OF", "IS", "THATIS", "VERB_HERE"})
+"""Kinds of tokens that stand for words of which the grammar knows nothing where they stand.
+
+So do those without a reason of their own in `_BY_KIND`, such as an article in the place of a verb.
+"""
 _ENDS_AFTER: dict[str, tuple[str, str]] = {
     "VERB": ("the instruction ends before it names a thing", 'add what to act on: "pick up the red cup"'),
     "REL": ("the instruction ends after a relation", "name the thing it relates to"),
@@ -122,7 +127,8 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
     if position >= len(tokens):
         last = tokens[-1]
         reason, repair = _ENDS_AFTER.get(last.kind, ("the instruction ends too early", _EXAMPLE))
-        return NotUnderstoodError(instruction, (last.start, last.end), reason, repair)
+        kind: RefusedWords = "unknown words" if last.kind == "NOUN" else "refused"
+        return NotUnderstoodError(instruction, (last.start, last.end), reason, repair, kind)
     token = tokens[position]
     before = tokens[:position]
     if before and all(each.kind == "NOUN" for each in before) and token.kind in ("DET", "PRON", "QTY", "PERSON"):
@@ -143,4 +149,7 @@ def _error(token: Token, instruction: str) -> NotUnderstoodError:
         reason, repair = _BY_WORD.get(token.text, (reason, repair))
     if token.kind == "VERB" and token.text not in PURE_VERBS and " " not in token.text:
         reason = "the instruction has several steps, or this word cannot stand here"
-    return NotUnderstoodError(instruction, (token.start, token.end), reason, repair)
+    known = token.kind in _BY_KIND and token.kind not in _UNKNOWN
+    known = known or (token.kind in ("OUTSIDE", "ADVERB") and token.text in _BY_WORD)
+    kind: RefusedWords = "refused" if known else "unknown words"
+    return NotUnderstoodError(instruction, (token.start, token.end), reason, repair, kind)

@@ -55,11 +55,12 @@ class FreeWords:
 
     def __init__(self, words: str, refused: NotUnderstoodError) -> None:
         self._words, self._refused = words, refused
-        why = held_back(words)
+        why = held_back(words, refused.kind)
         if why is not None:
             raise self._unanswered(f"no model is asked: {why}") from refused
         self._reading = checkable(partial_reading(words, refused.span), words)
-        head = () if self._reading.head is None else (self._reading.head,)
+        named = self._reading.head is not None and self._reading.head.category != "object"
+        head = (self._reading.head,) if named and self._reading.head is not None else ()
         anchors = (anchor for clause in self._reading.clauses for anchor in clause.anchors)
         self.phrases = tuple(dict.fromkeys(part for phrase in (*head, *anchors) for part in nested(phrase)))
 

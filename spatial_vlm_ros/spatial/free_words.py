@@ -17,6 +17,7 @@ from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, obje
 from spatial_vlm_ros.language.free_words import PartialReading
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.answer import target_of
+from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief
 from spatial_vlm_ros.spatial.decision import phrases_not_found, usable
 from spatial_vlm_ros.spatial.likelihood import state_of
@@ -28,6 +29,7 @@ from spatial_vlm_ros.types import (
     Candidate,
     ClauseMeasurement,
     ClauseState,
+    FrameOfReference,
     NounPhrase,
     RelationClause,
     Resolution,
@@ -39,12 +41,13 @@ from spatial_vlm_ros.types import (
 
 _ONE_PIECE = 0.8  # share of its measured surface that is in one piece; the rest is noise and thin parts
 _RAISED = 0.5  # share of its measured surface that lies above the support: less is a part of that, or a sheet on it
+_PURPOSES = frozenset({"to", "for", "with"})  # "to cut bread" says no place
 POINTED_LABEL = "object pointed at by a model"
 """Label of an object that no detector has named; words of the instruction are never used for it."""
 
 
 def checkable(reading: PartialReading, instruction: str) -> PartialReading:
-    """The part of a reading that can be judged: clauses that are not known here are left out."""
+    """The part of a reading that can be judged: relations that are not known here are kept by name alone."""
 
     def known(clause: RelationClause) -> bool:
         query = SpatialQuery(instruction, "find", NounPhrase("object", relations=(clause,)))
@@ -54,7 +57,9 @@ def checkable(reading: PartialReading, instruction: str) -> PartialReading:
             return False
         return True
 
-    return dataclasses.replace(reading, clauses=tuple(clause for clause in reading.clauses if known(clause)))
+    judged = tuple(clause for clause in reading.clauses if known(clause))
+    unjudged = tuple(c.relation for c in reading.clauses if c not in judged and c.relation not in _PURPOSES)
+    return dataclasses.replace(reading, clauses=judged, unjudged=unjudged)
 
 
 def refused_choice(
@@ -93,6 +98,7 @@ def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: P
     scene = scorer.layout.scene
     obj = scene.objects[row]
     clauses, unknown = _measured(reading, scorer)
+    unknown = [*unknown, *reading.unjudged, *_untold(row, reading, scorer)]
     status, reason = _status(obj, row, reading, clauses, scorer)
     candidate = Candidate(obj.id, obj.detection.label, 0.0, tuple(_told(clause, row, scorer) for clause in clauses))
     if status is not Status.OK:
@@ -100,7 +106,7 @@ def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: P
         return dataclasses.replace(refused, candidates=(candidate,), frame_of_reference=scorer.default_frame)
     held = [f"{clause.name} {' and '.join(_anchor_names(clause, row, scorer))}" for clause in clauses]
     holds = f" By the depth it is {' and '.join(held)}." if held else ""
-    unchecked = f" Not checked, as nothing is called so: {', '.join(unknown)}." if unknown else ""
+    unchecked = f" Not checked, as neither depth nor detector tells: {', '.join(unknown)}." if unknown else ""
     return Resolution(
         instruction=instruction,
         status=Status.OK,
@@ -130,10 +136,11 @@ def _status(
         if doubt is not None:
             return doubt
     if reading.head is not None:
-        found, fit = scorer.config.decision.found, scorer.score_phrase(reading.head).fit
-        if fit[row] < found and (scorer.match(reading.head) >= found).any():
+        plain = NounPhrase(reading.head.category, reading.head.attributes)
+        found, fit = scorer.config.decision.found, scorer.score_phrase(plain).fit
+        if fit[row] < found and (scorer.match(plain) >= found).any():
             seen = ", and one is seen" if (fit >= found).any() else ""
-            return Status.DISAGREEMENT, f"it points at {name}, but the words name a {named(reading.head)}{seen}"
+            return Status.DISAGREEMENT, f"it points at {name}, but the words name a {named(plain)}{seen}"
     holds = scorer.config.decision.holds
     for wanted, status, words in (
         (ClauseState.FAILS, Status.DISAGREEMENT, "is not"),
@@ -143,7 +150,55 @@ def _status(
             if state_of(float(clause.likelihood[row]), holds) is wanted:
                 anchors = " and ".join(_anchor_names(clause, row, scorer)) or "anything called so"
                 return status, f"it points at {name}, which by the depth {words} {clause.name} {anchors}"
-    return Status.OK, ""
+    order = _order_in_doubt(row, reading, scorer)
+    return (Status.OK, "") if order is None else (Status.LOW_CONFIDENCE, f"it points at {name}, but {order}")
+
+
+def _order_in_doubt(row: int, reading: PartialReading, scorer: PhraseScorer) -> str | None:
+    """Why a superlative, an ordinal or a side that was said is not known to be so; None where it is.
+
+    The words that are not understood may leave out objects. What is leftmost of all is leftmost of the rest; what is
+    second of all need not be.
+    """
+    unread, head = list(reading.unread), reading.head
+    if head is not None and head.ordinal is not None:
+        unread.append(f"number {head.ordinal.n}")  # its side may be a guess
+        head = dataclasses.replace(head, ordinal=None)
+    if head is not None:
+        unread += _unconfirmed(row, head, scorer)
+    said = " and ".join(f"'{words}'" for words in unread)
+    return f"measurement does not confirm {said} of it" if unread else None
+
+
+def _unconfirmed(row: int, head: NounPhrase, scorer: PhraseScorer) -> list[str]:
+    """A superlative that does not hold of an object or has nothing to be compared with, and sizes that do not hold."""
+    try:
+        belief = scorer.score_phrase(head)
+    except (FrameUndefinedError, ValueError):
+        return [] if head.superlative is None else [head.superlative]
+    compared = belief.fit >= scorer.config.decision.found
+    if not compared[row] or compared.sum() < 2:
+        return [] if head.superlative is None else [head.superlative]
+    holds = scorer.config.decision.holds
+    states = [(clause, state_of(float(clause.likelihood[row]), holds)) for clause in belief.clauses]
+    return [
+        clause.name
+        for clause, state in states
+        if state is ClauseState.FAILS or (clause.name == head.superlative and state is not ClauseState.HOLDS)
+    ]
+
+
+def _untold(row: int, reading: PartialReading, scorer: PhraseScorer) -> list[str]:
+    """Attributes that were said, of which neither measurement nor the detector tells anything for an object."""
+    if reading.head is None:
+        return []
+    view = scorer.view_for(FrameOfReference.VIEWER, depends=False)
+    members = scorer.match(reading.head) >= scorer.config.decision.found
+    return [
+        word
+        for word in reading.head.attributes
+        if attribute_likelihood(word, scorer.layout, view, members)[row] == UNKNOWN
+    ]
 
 
 def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 
-from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language import plugged
 from spatial_vlm_ros.language.question_subjects import asked_phrases
 from spatial_vlm_ros.spatial import superlatives
@@ -93,7 +93,7 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
     if not _is_known(clause.relation):
         _check_plug_in(clause.relation)
         known = ", ".join((*RELATIONS, *COMPARED, OTHER_THAN))
-        raise _refusal(query, f"relation '{clause.relation}' is not known", f"known are {known}")
+        raise _refusal(query, f"relation '{clause.relation}' is not known", f"known are {known}", "unknown words")
     if any(anchor == NounPhrase("object") for anchor in clause.anchors):
         raise _refusal(query, f"'{clause.relation}' needs a thing that is described", "name it: 'behind the cup'")
     if clause.negated and clause.relation == OTHER_THAN:
@@ -141,5 +141,5 @@ def is_plural(phrase: NounPhrase) -> bool:
     return phrase.count not in (None, 1)
 
 
-def _refusal(query: SpatialQuery, reason: str, repair: str) -> NotUnderstoodError:
-    return NotUnderstoodError(query.instruction, (0, len(query.instruction)), reason, repair)
+def _refusal(query: SpatialQuery, reason: str, repair: str, kind: RefusedWords = "refused") -> NotUnderstoodError:
+    return NotUnderstoodError(query.instruction, (0, len(query.instruction)), reason, repair, kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,62 @@ def test_what_is_named_and_seen_has_to_be_what_the_model_points_at() -> None:
     assert refused.status is Status.DISAGREEMENT
     assert "the words name a blue chick" in refused.message
     assert told(boxed("cup"), "the mongoose that I love").status is Status.OK  # nothing is called so
+
+
+@pytest.mark.parametrize("detections", [DETECTIONS, WITHOUT_CUP, (), None])
+def test_attributes_of_what_has_no_name_are_measured(detections: tuple[Detection, ...] | None) -> None:
+    for words in ("the red thing that I love", "something red that I love", "grab the red one I love"):
+        assert told(boxed("box"), words, detections).status is Status.OK
+        refused = told(boxed("cup"), words, detections)
+        assert refused.status is Status.DISAGREEMENT
+        assert "the words name a red object" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("words", "right", "wrong"),
+    [
+        ("the leftmost thing that I love", ["box"], ["cup", "bonnet", "ribbon"]),
+        ("the rightmost thing that I love", ["bonnet"], ["cup", "box", "ribbon"]),
+        ("the largest object that I love", ["box"], ["cup", "bonnet", "ribbon"]),
+        ("the chick on the left that I love", ["ribbon"], ["bonnet"]),
+        ("the chick on the right that I love", ["bonnet"], ["ribbon"]),
+        ("the small thing that I love", ["bonnet", "ribbon"], ["box"]),
+        ("the chick that I love on the right", [], ["bonnet", "ribbon"]),
+        ("the second chick that I love", [], ["bonnet", "ribbon"]),
+        ("the second chick that I love from the left", [], ["bonnet", "ribbon"]),
+        ("the leftmost mongoose that I love", [], ["box", "cup"]),
+    ],
+)
+def test_an_order_or_side_that_is_not_measured_is_no_answer(words: str, right: list[str], wrong: list[str]) -> None:
+    assert [told(boxed(id_), words).status for id_ in right] == [Status.OK] * len(right)
+    for id_ in wrong:
+        refused = told(boxed(id_), words)
+        assert (refused.status, refused.target) == (Status.LOW_CONFIDENCE, None)
+        assert "does not confirm" in refused.message
+
+
+def test_an_order_without_anything_to_compare_with_is_no_answer() -> None:
+    assert told(boxed("box"), "the leftmost thing that I love", ()).status is Status.LOW_CONFIDENCE
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("the wooden thing that I love", "wooden"),
+        ("the thing with a blue lid that I love", "with blue lid"),
+        ("grab the chick parallel to the cup", "parallel to"),
+    ],
+)
+def test_what_nobody_can_tell_is_named_as_unchecked(words: str, named: str) -> None:
+    answer = told(boxed("bonnet"), words)
+    assert answer.status is Status.OK
+    assert re.search(rf"Not checked.*: {named}", answer.message)
+
+
+def test_known_words_that_are_refused_keep_their_reason_and_reach_no_model() -> None:
+    answer, model = ask(boxed("cup"), "grab the cup and the box")
+    assert (answer.resolution.status, model.referred) == (Status.NOT_UNDERSTOOD, [])
+    assert "this names a second object" in answer.resolution.message
 
 
 def test_a_relation_to_what_is_not_seen_is_told_as_unchecked() -> None:
