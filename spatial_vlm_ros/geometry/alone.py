@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what was cut out of a box or by a mask is a whole object, alone and measured: see `Surroundings`.
+"""Whether what was cut out of a box or by a mask is a whole object, alone and measured: see `CutOut`.
 
 A detector draws its box around an object. A model that points may draw it around a part of one, around two, or around
 a piece of a wall, and whatever it holds is measured as if it ended at the box.
@@ -31,8 +31,8 @@ _RING_PX = (5, 9)  # pixels around a surface in which there is depth again where
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
-    """What the measured surface around an object says of how it was cut out.
+class CutOut:
+    """How an object was cut out, by what the measured surface around it says.
 
     Args:
         goes_on: pixels of its surface that lie well outside its box or mask, as share of those measured of it.
@@ -58,9 +58,7 @@ class Surroundings:
         return self.goes_on >= _GOES_ON
 
 
-def surroundings_in_image(
-    obj: SceneObject, scene: Scene, depth_config: DepthConfig, lift_config: LiftConfig
-) -> Surroundings:
+def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, lift_config: LiftConfig) -> CutOut:
     """Compare a measured object with the connected raised surface around it.
 
     A surface is connected where no depth edge lies across it. Its box may fall short of it by 10 % of the side, at most
@@ -92,7 +90,7 @@ def surroundings_in_image(
     if own.any():
         gap = float(depth_gap(float(obj.points[:, 2].mean()), depth_config, lift_config))
         rival, apart = _rival(labels, own, cut, others, scene, gap, frame)
-    return Surroundings(
+    return CutOut(
         goes_on=goes_on,
         rival=rival,
         apart=apart,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError, SpatialVlmError
-from spatial_vlm_ros.geometry.alone import surroundings_in_image
+from spatial_vlm_ros.geometry.alone import cut_out_in_image
 from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, object_pixels, raised_share
 from spatial_vlm_ros.language.free_words import PartialReading
 from spatial_vlm_ros.language.rendering import named
@@ -163,7 +163,7 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
     if obj.truncated:
         return Status.LOW_CONFIDENCE, "what it points at is cut by the border of the image"
     pixels = measured_pixels(obj.points, scene.frame)
-    around = surroundings_in_image(obj, scene, scorer.config.depth, lift)
+    around = cut_out_in_image(obj, scene, scorer.config.depth, lift)
     if raised_share(pixels, scene.frame, scene.support, lift) < _RAISED:
         return Status.LOW_CONFIDENCE, "what it points at is hardly raised above what it lies on, and may be just that"
     others = [object_pixels(other, scene.frame) for other in scene.objects if other is not obj]
