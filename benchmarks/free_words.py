@@ -4,18 +4,21 @@
 No model is asked: what it would point at is made up from the truth, the right object with a box off by 4 % of its size
 or a point in its middle, another object of the same kind, or one of another kind. Words outside the grammar say nothing
 that can be read, a relation, or the noun and the relation. All objects are detected, or all but the one pointed at.
-Scenes are those of `benchmarks.accuracy`, at seeds of their own.
+Scenes are those of `benchmarks.accuracy`, at seeds of their own. Boxes around parts of an object that is not detected
+(30, 50 and 80 % of its width), and around a patch of a cabinet of 50 cm behind the objects, should be refused.
 
     python -m benchmarks.free_words --seeds 60
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 
 from benchmarks.accuracy import Question, View, questions, view
@@ -24,7 +27,10 @@ from benchmarks.harness import finish, option, table
 from spatial_vlm_ros import Detection, Resolver, Status
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.replies import NamedObject
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.shapes import Box
+from spatial_vlm_ros.sim.tabletop import Body, look_at, render
+from spatial_vlm_ros.types import Rgb, RgbdFrame
 from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 650_000
@@ -36,6 +42,9 @@ WORDINGS = {
     "noun and relation": "hand me the {noun} that I adore {relation} the {anchor}",
 }
 POINTED = ("the right one, box", "the right one, point", "another of its kind", "one of another kind")
+PARTS = (0.3, 0.5, 0.8)  # of an object's width
+PATCH = 70.0  # pixels of a side
+CABINET = Body("cabinet", "cabinet", Box((0.5, 0.3, 0.5)), (0.0, 0.0, 0.0), "white")
 CONFIG = config_from({"language": {"free_form": "ask_model"}})
 
 
@@ -98,20 +107,83 @@ def measure(views: Sequence[View]) -> tuple[dict[str, dict[str, int]], list[floa
     return {key: dict(counted) for key, counted in counts.items()}, errors
 
 
+def answered_parts(views: Sequence[View]) -> dict[str, dict[str, int]]:
+    """Counts of statuses for boxes around parts of objects that are not detected, and around patches of a cabinet."""
+    model, counts = Points(), dict[str, Counter[str]]()
+    resolver = Resolver(CONFIG, model)  # type: ignore[arg-type]  # it is asked to refer alone
+
+    def ask(name: str, frame: RgbdFrame, box: Sequence[float], given: Sequence[Detection]) -> None:
+        model.found = (NamedObject("", (box[0], box[1], box[2], box[3]), None, None),)
+        answer = resolver.resolve(frame, WORDINGS["nothing"], given)
+        counts.setdefault(name, Counter())[answer.status.value] += 1
+
+    for one in views:
+        rng = np.random.default_rng(one.seed)
+        seen = {body.id for body in one.well_seen()}
+        for detection in one.seen.detections:
+            if detection.id not in seen:
+                continue
+            x0, y0, x1, y1 = detection.box_xyxy
+            rest = tuple(other for other in one.seen.detections if other is not detection)
+            for part in PARTS:
+                box = (x0, y0, x0 + part * (x1 - x0), y1)
+                ask(f"{part:.0%} of its width", one.frame, box, rest)
+        frame, detections, middle = with_cabinet(one, rng)
+        if middle is not None:
+            box = (middle[0] - PATCH / 2, middle[1] - PATCH / 2, middle[0] + PATCH / 2, middle[1] + PATCH / 2)
+            ask("a patch of a cabinet", frame, box, detections)
+    return {key: dict(counted) for key, counted in counts.items()}
+
+
+def with_cabinet(
+    one: View, rng: np.random.Generator
+) -> tuple[RgbdFrame, tuple[Detection, ...], tuple[float, float] | None]:
+    """A view with a cabinet behind the objects: frame, what else is detected, and a place well inside the cabinet."""
+    away = -one.eye[:2] / np.linalg.norm(one.eye[:2]) * 0.7
+    turned = float(np.arctan2(away[1], away[0]) + np.pi / 2)
+    cabinet = dataclasses.replace(CABINET, position=(float(away[0]), float(away[1]), 0.0), yaw=turned)
+    world = dataclasses.replace(one.world, bodies=(*one.world.bodies, cabinet))
+    seen = render(world, one.frame.camera, look_at(tuple(one.eye), (0.0, 0.0, 0.03)))
+    mask = next((d.mask for d in seen.detections if d.id == "cabinet"), None)
+    rest = tuple(d for d in seen.detections if d.id != "cabinet")
+    if mask is None:
+        return seen.frame, rest, None
+    side = int(PATCH)
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((side + 20, side + 20), np.uint8), borderValue=0)
+    rows, columns = np.nonzero(inner)
+    middle = (float(np.median(columns)), float(np.median(rows))) if len(rows) else None
+    return noisy(seen.frame, rng), rest, middle
+
+
 def main() -> int:
     """Measure and write benchmarks/results/free_words.json."""
     seeds = int(option("seeds", 60))
-    counts, errors = measure([view(seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds)])
+    views = [view(seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
+    counts, errors = measure(views)
+    parts = answered_parts(views)
     rows = []
     for key, counted in counts.items():
         share = wilson(counted.get("OK", 0), sum(counted.values()))
         rest = ", ".join(f"{name} {n}" for name, n in sorted(counted.items()) if name != "OK")
         rows.append((*key.split(" | "), f"{share.k}/{share.n}, {share.low:.1%} to {share.high:.1%}", rest))
     table("free words", ("detected", "the words say", "pointed at", "answered", "refused"), rows)
+    table(
+        "boxes around parts, not detected",
+        ("pointed at", "answered", "statuses"),
+        [
+            (
+                name,
+                f"{counted.get('OK', 0)}/{sum(counted.values())}",
+                str({k: n for k, n in counted.items() if k != "OK"}),
+            )
+            for name, counted in parts.items()
+        ],
+    )
     found = np.array(errors or [np.nan])
     quantiles = {name: float(np.quantile(found, q)) for name, q in (("median", 0.5), ("p95", 0.95))}
     print(f"\nobjects that no detector has found: {len(errors)}, metres off: {quantiles}")
-    return finish("free_words", {"seeds": seeds, "statuses": counts, "added": len(errors), "error_m": quantiles}, ())
+    figures = {"seeds": seeds, "statuses": counts, "parts": parts, "added": len(errors), "error_m": quantiles}
+    return finish("free_words", figures, ())
 
 
 if __name__ == "__main__":

@@ -288,3 +288,10 @@ def write_scene(
 def slug(text: str) -> str:
     """A file name that tells of a text."""
     return "".join(c if c.isalnum() and c.isascii() else "_" for c in text)[:60]
+
+
+def told_source(resolution: Resolution) -> str:
+    """What a line about an answer adds where a model chose it; else nothing."""
+    from spatial_vlm_ros.types import CHOSEN_BY_MODEL
+
+    return f"  ({CHOSEN_BY_MODEL})" if resolution.source == "model" and resolution.target is not None else ""

@@ -25,6 +25,7 @@ from spatial_vlm_ros.cli.group import (
     read_settings,
     say,
     slug,
+    told_source,
     write_image,
 )
 from spatial_vlm_ros.errors import InputError
@@ -153,7 +154,7 @@ def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None,
     else:
         target = resolution.target.id if resolution.target else "-"
         when = f"{resolution.stamp_ns / 1e9:.3f}" if resolution.stamp_ns else "-"
-        say(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}")
+        say(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}{told_source(resolution)}")
     if out is not None and answer.frame is not None:
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
         write_image(path, answer.frame, answer.detections, resolution, config, answer.scene)

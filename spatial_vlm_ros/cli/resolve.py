@@ -28,6 +28,7 @@ from spatial_vlm_ros.cli.group import (
     read_settings,
     say,
     slug,
+    told_source,
     write_image,
     write_scene,
 )
@@ -149,7 +150,7 @@ def _resolve_frames(
             print_resolution(resolution, as_json)
         else:
             target = resolution.target.id if resolution.target else "-"
-            say(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}")
+            say(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}{told_source(resolution)}")
         if out is not None and one.frame is not None:
             name = f"{case.frame}_{slug(case.instruction)}.png"
             write_image(out / name, one.frame, one.detections, resolution, resolver.config, one.scene)

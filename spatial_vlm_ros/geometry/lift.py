@@ -60,6 +60,8 @@ def build_scene(
     known = known_up(frame)
     around = with_surroundings(frame, checked)
     support = find_support(frame, around, depth_config, known[0] if known else None)
+    if support is None and any(one.score == 0.0 for one in checked):  # a place of a model: it may show no support
+        support = find_support(frame, (), depth_config, known[0] if known else None)
     if known is not None and support is None:
         check_up(frame, around, depth_config, *known)
     up, up_from = find_up(frame, support)

@@ -125,6 +125,17 @@ def raised_pixels(frame: RgbdFrame, support: Plane | None, lift_config: LiftConf
     return height > np.float32(support_tolerance(support, lift_config))
 
 
+def connected_pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.NDArray[np.int32]:
+    """(H, W) int32: the number of each pixel's piece of a surface that is cut at depth edges; 0 = none, or an edge.
+
+    Args:
+        frame: rectified frame.
+        raised: (H, W) bool: pixels of the surface, all measured.
+        depth_config: noise of depth.
+    """
+    return _Pieces.of(frame, raised, depth_config).labels
+
+
 def support_tolerance(support: Plane, config: LiftConfig) -> float:
     """Height in metres up to which a point may be the support itself."""
     return config.support_height + 2.0 * support.rms

@@ -341,14 +341,20 @@ def told(offer: Offer) -> str:
     """
     target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
     way = "from above" if grasp.way == "top_down" else "from the side"
-    motion = f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}"
-    return f"{motion}. {CHOSEN_BY_MODEL}" if offer.seen.resolution.source == "model" else motion
+    return _with_source(f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}", offer)
 
 
 def done(offer: Offer) -> str:
-    """What has happened: "the chick (c1) was put on the tray"; the gripper's word for it, not an image's."""
+    """What has happened: "the chick (c1) was put on the tray"; the gripper's word for it, not an image's.
+
+    Of an object that a model chose it says that, as `told` does.
+    """
     target = offer.scene.target
-    return f"the {target.label} ({target.id}) was {_carried(offer, 'put on the ') or 'taken'}"
+    return _with_source(f"the {target.label} ({target.id}) was {_carried(offer, 'put on the ') or 'taken'}", offer)
+
+
+def _with_source(words: str, offer: Offer) -> str:
+    return f"{words}. {CHOSEN_BY_MODEL}" if offer.seen.resolution.source == "model" else words
 
 
 def _carried(offer: Offer, words: str) -> str:

@@ -22,9 +22,9 @@ from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.nodes.main import REPAIRS
 from spatial_vlm_ros.output.json_schema import resolution_json, surroundings_json
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
+from spatial_vlm_ros.types import AnswerSource, Pose, Resolution, Scene, SecondOpinion
 from spatial_vlm_ros.types import Candidate as CandidateData
 from spatial_vlm_ros.types import Place as PlaceData
-from spatial_vlm_ros.types import Pose, Resolution, Scene, SecondOpinion
 from spatial_vlm_ros.types import Status as StatusData
 from spatial_vlm_ros.types import Target as TargetData
 
@@ -141,13 +141,13 @@ def target_message(resolution: ResolutionMessage) -> PoseWithCovarianceStamped:
     return PoseWithCovarianceStamped(header=resolution.header, pose=resolution.target[0].pose)
 
 
-def markers(resolution: ResolutionMessage) -> MarkerArray:
+def markers(resolution: ResolutionMessage, chosen_by: AnswerSource = "measurement") -> MarkerArray:
     """Of every target its box, its axis away from the camera and its name; the spots; hidden regions.
 
-    The first marker clears those of the answer before.
+    The first marker clears those of the answer before. What a model chose is no target to be shown as one.
     """
     shown = [Marker(header=resolution.header, action=Marker.DELETEALL)]
-    for target in resolution.targets or resolution.target:
+    for target in (resolution.targets or resolution.target) if chosen_by == "measurement" else ():
         shown += _target_markers(resolution, target)
     for rank, place in enumerate(resolution.places or resolution.place):
         shown += _place_markers(resolution, place, rank)

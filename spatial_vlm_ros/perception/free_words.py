@@ -14,17 +14,18 @@ from typing import NamedTuple
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
+from spatial_vlm_ros.geometry.pieces import object_pixels
 from spatial_vlm_ros.language.free_words import held_back, partial_reading
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import grounding_of_objects
 from spatial_vlm_ros.perception.masking import with_mask
-from spatial_vlm_ros.perception.pointed_out import ask_for_words, pointed_out
+from spatial_vlm_ros.perception.pointed_out import ask_for_words, pointed_out, same_as_detected
 from spatial_vlm_ros.perception.referring import Referrer, referrer_of
 from spatial_vlm_ros.spatial.free_words import checkable, judged_choice, refused_choice
 from spatial_vlm_ros.spatial.mentioned_phrases import nested
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, RgbdFrame, Scene, Status
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Resolution, RgbdFrame, Scene, Status
 
 Lift = Callable[[RgbdFrame, Sequence[Detection]], Scene]
 ScorerOf = Callable[[Scene, Sequence[NounPhrase], Grounding], PhraseScorer]
@@ -108,11 +109,19 @@ class FreeWords:
         if chosen.status is not Status.OK:
             refused = refused_choice(self._words, chosen.status, chosen.reason, scene, chosen.rows)
             return AnsweredByModel(refused, grounding, scene)
-        wanted = "" if chosen.row is None else scene.objects[chosen.row].id
         if chosen.added is not None:
-            wanted = chosen.added.id
-            grounding = _with_added(grounding, scene, self._cut_out(referrer, scene, chosen.added, overlap))
-            scene = lift(scene.frame, grounding.detections)
+            added = self._cut_out(referrer, scene, chosen.added, overlap)
+            wider = _with_added(grounding, scene, added)
+            lifted = lift(scene.frame, wider.detections)
+            same = same_as_detected(_pixels_of(added, lifted), scene)
+            if same is None:
+                grounding, scene = wider, lifted
+            elif same.status is not Status.OK:
+                refused = refused_choice(self._words, same.status, same.reason, scene, same.rows)
+                return AnsweredByModel(refused, grounding, scene)
+            else:
+                chosen = same
+        wanted = chosen.added.id if chosen.added is not None else scene.objects[chosen.row or 0].id
         row = next((n for n, obj in enumerate(scene.objects) if obj.id == wanted), None)
         if row is None:
             refused = refused_choice(self._words, Status.NOT_FOUND, "it points at the robot itself", scene)
@@ -131,6 +140,13 @@ class FreeWords:
     def _unanswered(self, reason: str) -> NotUnderstoodError:
         refused = self._refused
         return NotUnderstoodError(self._words, refused.span, f"{refused.reason}; {reason}", refused.repair)
+
+
+def _pixels_of(added: Detection, lifted: Scene) -> Mask:
+    """(H, W) bool: what was cut out for an object of its own, or measured of it."""
+    found = (obj for obj in lifted.objects if obj.id == added.id and len(obj.points))
+    nothing = np.zeros(lifted.frame.depth.shape, np.bool_)
+    return next((object_pixels(obj, lifted.frame) for obj in found), nothing)
 
 
 def _with_added(grounding: Grounding, scene: Scene, added: Detection) -> Grounding:

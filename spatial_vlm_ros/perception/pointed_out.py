@@ -22,7 +22,7 @@ from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.spatial.free_words import POINTED_LABEL
 from spatial_vlm_ros.spatial.wording import name_of
-from spatial_vlm_ros.types import Detection, Scene, SceneObject, Status
+from spatial_vlm_ros.types import Detection, Mask, Scene, SceneObject, Status
 
 POINTED_ID = "pointed-at"
 """Id of an object that no detector has found; a number follows where a detection has it."""
@@ -170,14 +170,34 @@ def _added(
     height, width = scene.frame.rgb.shape[:2]
     try:
         if one.box_xyxy is not None:
-            made = Detection(id_, POINTED_LABEL, 1.0, one.box_xyxy)
+            made = Detection(id_, POINTED_LABEL, 0.0, one.box_xyxy)
         else:
             x, y = _middle(one)
-            made = Detection(id_, POINTED_LABEL, 1.0, (x - 1.0, y - 1.0, x + 1.0, y + 1.0), pointed=True)
+            made = Detection(id_, POINTED_LABEL, 0.0, (x - 1.0, y - 1.0, x + 1.0, y + 1.0), pointed=True)
         (made,) = check_detections((made,), width, height)
     except InputError as error:
         raise ModelError(model, f"its place cannot be used: {error}", "ask again, or use another model") from error
     return PointedOut(Status.OK, added=made)
+
+
+def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
+    """The detected object that what was cut out for an object of its own mostly is; None where it is none.
+
+    A point may lie beside the object that it means, and what is cut out there be that object nevertheless.
+
+    Args:
+        pixels: (H, W) bool: what was cut out, or measured of it.
+        scene: all that was detected, lifted.
+    """
+    objects = [object_pixels(obj, scene.frame) for obj in scene.objects]
+    shared = [np.count_nonzero(pixels & other) for other in objects]
+    row = int(np.argmax(shared)) if shared else -1
+    if not shared or not pixels.any() or shared[row] < _MOSTLY * np.count_nonzero(pixels):
+        return None
+    if shared[row] >= _MOSTLY * np.count_nonzero(objects[row]):
+        return PointedOut(Status.OK, row=row)
+    reason = f"what lies at its place is a part of the {name_of(scene.objects[row])}, and it does not name that object"
+    return PointedOut(Status.AMBIGUOUS, reason, rows=(row,))
 
 
 def _mostly(box: tuple[float, float, float, float], scene: Scene, config: LiftConfig) -> int | None:

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
-from spatial_vlm_ros.errors import CancelledError, SpatialVlmError
+from spatial_vlm_ros.errors import CancelledError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.backends.shipped import shipped_model
 from spatial_vlm_ros.perception.domain import check_domain
@@ -53,6 +53,7 @@ class RelationAsking:
         self._config, self._grounder = config, grounder
         self._calibrations: JudgeCalibrations | None = None
         self._judge: RelationJudge | None = None
+        self._unmarked = False  # whether the grounder marks objects in a way of its own, and others are wanted
 
     def who(self, *, given: bool) -> RelationJudge | None:
         """Who is asked; None = nobody.
@@ -62,7 +63,7 @@ class RelationAsking:
 
         Raises:
             CannotJudgeError: the grounder cannot be asked about relations.
-            InputError: not with the marks of `judge.marks`.
+            InputError: not with the marks of `judge.marks`; with `judge.mode` auto nobody is asked then.
             DependencyError, ModelError: the small judge cannot be loaded.
         """
         config = self._config.judge
@@ -71,8 +72,14 @@ class RelationAsking:
         small = config.by == "relation-judge"
         if config.mode == "auto" and not small and (given or judge_of(self._grounder) is None):
             return None
-        if self._judge is None:  # kept, because it may have probed the model
-            self._judge = _small_judge() if small else self._of_grounder()
+        if self._judge is None and not self._unmarked:  # kept, because it may have probed the model
+            try:
+                self._judge = _small_judge() if small else self._of_grounder()
+            except InputError as error:
+                if config.mode != "auto" or small:
+                    raise
+                self._unmarked = True
+                _log.warning("no model is asked about relations: %s", error)
         return self._judge
 
     def judged(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError, SpatialVlmError
+from spatial_vlm_ros.geometry.alone import cut_out_in_image
 from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, object_pixels, raised_share
 from spatial_vlm_ros.language.free_words import PartialReading
 from spatial_vlm_ros.language.rendering import named
@@ -42,6 +43,9 @@ from spatial_vlm_ros.types import (
 _ONE_PIECE = 0.8  # share of its measured surface that is in one piece; the rest is noise and thin parts
 _RAISED = 0.5  # share of its measured surface that lies above the support: less is a part of that, or a sheet on it
 _PURPOSES = frozenset({"to", "for", "with"})  # "to cut bread" says no place
+_FILLED = 0.5  # share of a box that the object in it has to reach over: a box off by 4 % of its size leaves 85 %
+_HOLES = 0.3  # share without depth of a place from which its object may end anywhere in it
+_HOLES_BESIDE = 0.2  # of the pixels around a surface: about one of its four sides
 POINTED_LABEL = "object pointed at by a model"
 """Label of an object that no detector has named; words of the instruction are never used for it."""
 
@@ -202,8 +206,11 @@ def _untold(row: int, reading: PartialReading, scorer: PhraseScorer) -> list[str
 
 
 def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
-    """What speaks against an object that no detector has found: its size, the border, its height, its pieces."""
+    """What speaks against an object that no detector has found: its size, depth, height, pieces, where it ends."""
     lift, scene = scorer.config.lift, scorer.layout.scene
+    if scene.support is None:
+        reason = "what it points at stands on nothing that was measured, so that it may be a piece of anything"
+        return Status.LOW_CONFIDENCE, reason
     reach, longest = 2 * lift.point_reach, float(obj.box.size.max())
     if longest > reach:
         size = f"{longest:.2f} m long, more than {reach:g} m (twice lift.point_reach)"
@@ -211,13 +218,29 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
     if obj.truncated:
         return Status.LOW_CONFIDENCE, "what it points at is cut by the border of the image"
     pixels = measured_pixels(obj.points, scene.frame)
-    if scene.support is not None and raised_share(pixels, scene.frame, scene.support, lift) < _RAISED:
+    around = cut_out_in_image(obj, scene, scorer.config.depth, lift)
+    if raised_share(pixels, scene.frame, scene.support, lift) < _RAISED:
         return Status.LOW_CONFIDENCE, "what it points at is hardly raised above what it lies on, and may be just that"
     others = [object_pixels(other, scene.frame) for other in scene.objects if other is not obj]
     share = largest_piece(pixels, np.logical_or.reduce(others) if others else None)
     if share < _ONE_PIECE:
         pieces = f"its measured surface lies in pieces side by side, the largest of which has {share:.0%} of it"
         return Status.AMBIGUOUS, f"what it points at may be several objects: {pieces}"
+    if around.rival > 0.0:
+        reason = f"its box holds two pieces {around.apart:.2f} m apart"
+        return Status.AMBIGUOUS, f"what it points at may be several objects: {reason}"
+    if around.holes > _HOLES:
+        reason = f"what it points at has no depth in {around.holes:.0%} of where it may be, and may end anywhere there"
+        return Status.DEPTH_INVALID, reason
+    if around.beside > _HOLES_BESIDE:
+        reason = f"{around.beside:.0%} of the pixels around what it points at have no depth, and it may go on there"
+        return Status.DEPTH_INVALID, reason
+    if around.is_part:
+        reason = "what it points at goes on outside the place that it gives, so that it is a part of something"
+        return Status.LOW_CONFIDENCE, reason
+    if around.filled < _FILLED:
+        reason = f"what stands out in its box reaches over {around.filled:.0%} of that, so that the box is of another"
+        return Status.LOW_CONFIDENCE, reason
     return None
 
 

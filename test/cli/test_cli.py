@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from spatial_vlm_ros.cli.group import FRAMES_OF_REFERENCE
+from spatial_vlm_ros.cli.group import FRAMES_OF_REFERENCE, told_source
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.output import terminal
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import (
+    CHOSEN_BY_MODEL,
     Destination,
     Distance,
     FrameOfReference,
@@ -269,6 +271,16 @@ def test_everything_that_a_reading_says_is_printed(capsys: pytest.CaptureFixture
         "highest shelf  [object frame]", "to: left of  [about 0.1 m]  [world frame]", "step 1: open", "step 2: place",
     ):  # fmt: skip
         assert words in printed
+
+
+def test_a_line_of_several_says_that_a_model_chose() -> None:
+    pose = Pose("base", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    hint = GraspHint(0.2, 0.07)
+    target = Target("pointed-at", "object", pose, (0.1, 0.1, 0.1), (0.1, 0.1, 0.1), (0.0,) * 36, True, hint)
+    measured = Resolution("the cup", Status.OK, "it", target=target)
+    assert told_source(measured) == ""
+    assert CHOSEN_BY_MODEL in told_source(dataclasses.replace(measured, source="model"))
+    assert told_source(Resolution("the cup", Status.AMBIGUOUS, "two", source="model")) == ""
 
 
 def test_frames_give_one_object_a_case_and_exit_0(recordings: Path, tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ def test_every_target_and_place_is_shown_under_a_number_of_its_own() -> None:
     assert flat[0].color.a > flat[1].color.a
 
 
+def test_what_a_model_chose_is_not_shown_as_a_target() -> None:
+    chosen = Resolution("w", Status.OK, "it", target=MUGS[0], source="model")
+    (only,) = markers(sent(chosen), chosen.source).markers
+    assert only.action == Marker.DELETEALL
+
+
 def test_one_target_is_shown_once_and_no_answer_clears_what_was_shown() -> None:
     alone = markers(sent(Resolution("w", Status.OK, "it", target=MUGS[0]))).markers
     assert [marker.type for marker in alone[1:]] == [Marker.CUBE, Marker.ARROW, Marker.TEXT_VIEW_FACING]

@@ -19,6 +19,7 @@ pytest.importorskip("mujoco")
 from arm_graph import ArmGraph
 from contract_server import Contract, Handler, finds, serving
 from gate_cell import Cell, Picking
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from live_domain import free_domain
 from live_process import Started
 from rclpy.context import Context
@@ -50,6 +51,8 @@ class FreeCell(Cell):
         node = super()._make(context)
         self.seen: list[DetectionArray] = []
         node.create_subscription(DetectionArray, "detections", self.seen.append, qos.IMAGES)
+        self.targets: list[PoseWithCovarianceStamped] = []
+        node.create_subscription(PoseWithCovarianceStamped, "target", self.targets.append, qos.ANSWERS)
         return node
 
     def box_of(self, id_: str) -> tuple[float, ...]:
@@ -117,7 +120,7 @@ def answer_of(picking: Picking) -> dict[str, Any]:
 
 
 def test_a_plan_for_what_a_model_points_at_says_so(cell: FreeCell, server: Contract) -> None:
-    before = server.requests
+    before, shown = server.requests, len(cell.targets)
     picking = cell.run(FREE, plan_only=True)
     assert picking.name == "OK", picking.result
     answer = answer_of(picking)
@@ -130,6 +133,8 @@ def test_a_plan_for_what_a_model_points_at_says_so(cell: FreeCell, server: Contr
     assert "my niece would cuddle" in server.received[-1].text
     known = cell.run("grab the chick behind the cup", plan_only=True)
     assert answer_of(known)["source"] == "measurement"
+    cell.until(lambda: len(cell.targets) > shown, "what was measured is published as a target")
+    assert len(cell.targets) == shown + 1  # what a model chose is not: a pose alone cannot say so
     places = [answer["target"]["pose"]["position"], answer_of(known)["target"]["pose"]["position"]]
     assert places[0] == pytest.approx(places[1], abs=0.02)
 

@@ -78,6 +78,26 @@ def test_a_mask_that_does_not_fit_leaves_the_object_to_depth(model: object, dete
 
 
 @pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((48, 64), np.bool_), "without any pixel"),
+        (block(10, 10, 30, 30).tolist(), "of type list"),
+        (block(10, 10, 30, 30).astype(np.uint8), "of type uint8"),
+        (np.full((48, 64), np.nan), "of type float64"),
+        (block(10, 10, 30, 30)[:40], "64x40 pixels for an image of 64x48"),
+        (np.ones((48, 64, 3), np.bool_), "64x48x3 pixels"),
+        (np.ones(3, np.bool_), "3 pixels"),
+    ],
+)
+@pytest.mark.parametrize("detection", [BOX, POINT])
+def test_a_mask_that_is_none_is_the_models_failure(mask: Any, words: str, detection: Detection) -> None:
+    made = type("Made", (), {"mask": mask})()
+    model = type("Model", (), {"masked": lambda *_: (made,)})()
+    with pytest.raises(ModelError, match=words):
+        with_mask(model, IMAGE, detection, 0.5)
+
+
+@pytest.mark.parametrize(
     ("error", "words"),
     [
         (ModelError("masks", "no memory left", "buy some"), "no memory left"),

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.written_boxes import family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import AskedJudge, RelationQuestion, judge_of, with_marks
 from spatial_vlm_ros.perception.mark_probe import SCENES_OF_A_FORM, MarkProbe, least_right, mark_scenes
 from spatial_vlm_ros.perception.relation_marks import (
@@ -33,7 +35,9 @@ from spatial_vlm_ros.perception.relation_marks import (
     told,
 )
 from spatial_vlm_ros.perception.worker import WorkerGrounder
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.types import Rgb, Status
 
 IMAGE = np.full((480, 640, 3), 127, np.uint8)
 LEFT, RIGHT = (100.0, 200.0, 160.0, 280.0), (400.0, 220.0, 470.0, 300.0)
@@ -261,6 +265,27 @@ def test_a_judge_with_a_way_of_its_own_takes_the_default_alone() -> None:
     assert with_marks(own, "boxes") is own
     with pytest.raises(InputError, match=r"judge\.marks: got text, for SimpleNamespace"):
         with_marks(own, "text")
+
+
+@pytest.mark.parametrize("marks", ["crop", "text", "auto"])
+def test_marks_that_a_judge_does_not_take_leave_it_unasked_in_auto_and_are_refused_elsewhere(
+    marks: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame, detections = chicks_and_cup_frame()
+
+    class Own(GivenDetections):
+        def judge(self, *_: object) -> tuple[float, ...]:
+            raise AssertionError("it was asked")
+
+    resolver = Resolver(config_from({"judge": {"mode": "auto", "marks": marks}}), Own(detections))
+    for _ in range(2):
+        assert resolver.resolve(frame, "grab the chick behind the cup").status is Status.OK
+    assert caplog.text.count("no model is asked about relations") == 1
+    for mode in ("report", "fuse"):
+        config = config_from({"judge": {"mode": mode, "marks": marks}})
+        refused = Resolver(config, Own(detections)).resolve(frame, "grab the chick behind the cup")
+        assert refused.status is Status.INVALID_INPUT
+        assert "judge.marks" in refused.message
 
 
 @pytest.mark.parametrize("marks", ["boxes", "crop", "text", "auto"])

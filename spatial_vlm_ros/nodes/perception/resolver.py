@@ -418,10 +418,11 @@ class ResolverNode(LifecycleNode):
             return
         message = self._message(outcome)
         self._resolution.publish(message)
-        if message.target:
+        source = outcome.resolution.source
+        if message.target and source == "measurement":  # a pose alone cannot say that a model chose it
             self._target.publish(messages.target_message(message))
         if outcome.resolution.status is not Status.BUSY:  # what is shown is of the request that is served
-            self._markers.publish(messages.markers(message))
+            self._markers.publish(messages.markers(message, source))
         node = self._settings.node
         if node.objects:
             self._side.list_objects(outcome, self._objects)

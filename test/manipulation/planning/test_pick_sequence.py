@@ -413,6 +413,7 @@ def test_what_a_model_chose_is_told_so_before_and_after_the_approval() -> None:
     assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
     assert CHOSEN_BY_MODEL in told(cell.offers[0])
     assert sum(CHOSEN_BY_MODEL in words for words in cell.said) == 2  # waiting for approval, and moving
+    assert CHOSEN_BY_MODEL in ending.message  # what was done, too
     proposal = proposal_of("00000000-0000-4000-8000-000000000001", cell.offers[0], 60.0, PlanningConfig())
     assert proposal.source == "model"
     assert CHOSEN_BY_MODEL in proposal.warnings[0]

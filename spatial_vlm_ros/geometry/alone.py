@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what was cut out of a box or by a mask is a whole object, alone and measured: see `CutOut`.
+
+A detector draws its box around an object. A model that points may draw it around a part of one, around two, or around
+a piece of a wall, and whatever it holds is measured as if it ended at the box.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.geometry.pieces import measured_pixels, object_pixels
+from spatial_vlm_ros.geometry.segmentation import connected_pieces, depth_gap, raised_pixels
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
+from spatial_vlm_ros.types import Mask, Points, RgbdFrame, Scene, SceneObject
+
+_OWN_PIECE = 0.2  # share of an object's measured pixels that makes a piece of the surface one of its own
+_LEAST_PX, _SIDE, _FARTHEST = 3, 0.1, 0.02  # pixels, part of a side, metres: how far a box may fall short of its object
+_GOES_ON = 0.05  # of an object's measured pixels: more of its surface farther outside is more than a handle
+_RIVAL = 0.15  # of an object's pixels in its box: another piece of that size is an object as well
+_MOSTLY_INSIDE = 0.5  # of a piece in the box: what lies outside by more is not what the box is about
+_RIM_PX = 7  # pixels across in which two surfaces are beside one another: each loses a rim of up to 3 pixels
+_SAMPLE = 1500  # points of a piece that distances are taken from
+_RING_PX = (5, 9)  # pixels around a surface in which there is depth again where it ends: a step leaves a rim of 4
+
+
+@dataclass(frozen=True, eq=False)
+class CutOut:
+    """How an object was cut out, by what the measured surface around it says.
+
+    Args:
+        goes_on: pixels of its surface that lie well outside its box or mask, as share of those measured of it.
+        rival: share, of the object's pixels in its box, that the largest other raised piece in the box has, which lies
+            apart from it in space; 0 where there is none.
+        apart: metres between the two; NaN where there is no such piece.
+        filled: share of its box that the box around its surface, and around what hides it, has; 1 with a mask.
+        holes: share without depth, of what its box or mask holds and is not known to be something else.
+        beside: share without depth of the pixels around the surface in a mask; 0 with a box, which shows where the
+            object ends.
+    """
+
+    goes_on: float
+    rival: float
+    apart: float
+    filled: float
+    holes: float
+    beside: float
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the object is cut by its box or mask."""
+        return self.goes_on >= _GOES_ON
+
+
+def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, lift_config: LiftConfig) -> CutOut:
+    """Compare a measured object with the connected raised surface around it.
+
+    A surface is connected where no depth edge lies across it. Its box may fall short of it by 10 % of the side, at most
+    by 2 cm and at least by 3 pixels: boxes of models are off by some pixels. Objects that touch are one surface.
+
+    Args:
+        obj: of the scene; with points.
+        scene: with a support, above which "raised" is.
+        depth_config: noise of depth.
+        lift_config: what stands out from the support.
+    """
+    frame = scene.frame
+    measured = measured_pixels(obj.points, frame)
+    others = np.zeros_like(measured)
+    for other in scene.objects:
+        if other is not obj:
+            others |= object_pixels(other, frame)
+    labels = connected_pieces(frame, raised_pixels(frame, scene.support, lift_config) & ~others, depth_config)
+    mine = np.bincount(labels[measured], minlength=int(labels.max()) + 1)
+    mine[0] = 0
+    own = mine >= max(1.0, _OWN_PIECE * np.count_nonzero(measured))
+    surface = own[labels] | measured
+    box, (left, top) = _box(obj, frame), _allowed(obj, frame)
+    inside = _rectangle(box, measured.shape)
+    cut = inside if obj.detection.mask is None else obj.detection.mask
+    around = cv2.dilate(cut.view(np.uint8), np.ones((2 * top + 1, 2 * left + 1), np.uint8)).view(np.bool_)
+    goes_on = int(np.count_nonzero(surface & ~around)) / max(1, int(np.count_nonzero(measured)))
+    rival, apart = 0.0, math.nan
+    if own.any():
+        gap = float(depth_gap(float(obj.points[:, 2].mean()), depth_config, lift_config))
+        rival, apart = _rival(labels, own, cut, others, scene, gap, frame)
+    return CutOut(
+        goes_on=goes_on,
+        rival=rival,
+        apart=apart,
+        filled=_filled((surface | others) & inside, box) if obj.detection.mask is None else 1.0,
+        holes=_holes(surface & cut, cut & ~others, frame),
+        beside=0.0 if obj.detection.mask is None else _holes_beside(surface & cut, others, frame),
+    )
+
+
+def _box(obj: SceneObject, frame: RgbdFrame) -> tuple[int, int, int, int]:
+    """Whole pixels of its box inside the image; the last ones exclusive."""
+    x0, y0, x1, y1 = obj.detection.box_xyxy
+    height, width = frame.depth.shape
+    left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
+    return left, top, max(left + 1, min(width, round(x1))), max(top + 1, min(height, round(y1)))
+
+
+def _allowed(obj: SceneObject, frame: RgbdFrame) -> tuple[int, int]:
+    """Pixels, across and down, by which a box may fall short of its object."""
+    x0, y0, x1, y1 = obj.detection.box_xyxy
+    z, K = float(obj.points[:, 2].mean()), frame.camera.K
+    farthest = (_FARTHEST * float(K[i, i]) / z for i in (0, 1))
+    across, down = (
+        max(_LEAST_PX, round(min(_SIDE * side, far))) for side, far in zip((x1 - x0, y1 - y0), farthest, strict=True)
+    )
+    return across, down
+
+
+def _rectangle(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Mask:
+    x0, y0, x1, y1 = box
+    inside = np.zeros(shape, np.bool_)
+    inside[y0:y1, x0:x1] = True
+    return inside
+
+
+def _filled(pixels: Mask, box: tuple[int, int, int, int]) -> float:
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if not len(rows):
+        return 0.0
+    x0, y0, x1, y1 = box
+    return float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / ((x1 - x0) * (y1 - y0)))
+
+
+def _rival(
+    labels: npt.NDArray[np.int32], own: npt.NDArray[np.bool_], inside: Mask, others: Mask, scene: Scene, gap: float,
+    frame: RgbdFrame,
+) -> tuple[float, float]:  # fmt: skip
+    """Share and distance of the largest piece of what was cut out that lies apart from the main one.
+
+    The far wall of a cup is a piece as well, and meets the near one at its rim. What lies on both sides of another
+    object may go on behind that.
+    """
+    counts = np.bincount(labels[inside], minlength=len(own))
+    areas = np.bincount(labels.reshape(-1), minlength=len(own))
+    counts[0] = 0
+    main = int(np.argmax(np.where(own, counts, 0)))
+    first = labels == main
+    large = (counts >= _RIVAL * counts[main]) & (counts >= _MOSTLY_INSIDE * areas) & (counts > 0)
+    large[main] = False
+    for piece in sorted(np.flatnonzero(large).tolist(), key=lambda n: -int(counts[n])):
+        second = labels == piece
+        behind = any(
+            (_grown(first) & pixels).any() and (_grown(second) & pixels).any()
+            for pixels in (object_pixels(other, frame) & others for other in scene.objects)
+        )
+        apart = _distance(_points(first & inside, frame), _points(second & inside, frame))
+        if apart > gap and not behind:
+            return float(counts[piece] / counts[main]), apart
+    return 0.0, math.nan
+
+
+def _grown(mask: Mask) -> Mask:
+    return cv2.dilate(mask.view(np.uint8), np.ones((_RIM_PX, _RIM_PX), np.uint8)).view(np.bool_)
+
+
+def _points(pixels: Mask, frame: RgbdFrame) -> Points:
+    """(N, 3) metres: at most _SAMPLE of the measured points of some pixels."""
+    rows, columns = np.nonzero(pixels & np.isfinite(frame.depth))
+    kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(np.intp))
+    xs, ys = normalised_axes(frame.camera)
+    z = frame.depth[rows[kept], columns[kept]]
+    return np.stack([xs[columns[kept]] * z, ys[rows[kept]] * z, z], axis=1).astype(np.float32)
+
+
+def _distance(a: Points, b: Points) -> float:
+    """Least distance between two sets of points, metres."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
+    return float(np.sqrt(max(0.0, float(squares.min()))))
+
+
+def _missing(frame: RgbdFrame) -> Mask:
+    """(H, W) bool: pixels without depth, but for those that the robot hides."""
+    missing = ~np.isfinite(frame.depth)
+    return missing if frame.robot is None else missing & ~frame.robot.own
+
+
+def _holes(surface: Mask, inside: Mask, frame: RgbdFrame) -> float:
+    """Share of pixels without depth that may be the object's."""
+    empty = int(np.count_nonzero(_missing(frame) & inside))
+    return empty / max(1, empty + int(np.count_nonzero(surface)))
+
+
+def _holes_beside(surface: Mask, others: Mask, frame: RgbdFrame) -> float:
+    """Share of the pixels around a surface that have no depth."""
+    near, far = (
+        cv2.dilate(surface.view(np.uint8), np.ones((2 * px + 1,) * 2, np.uint8)).view(np.bool_) for px in _RING_PX
+    )
+    ring = far & ~near & ~others
+    return int(np.count_nonzero(ring & _missing(frame))) / max(1, int(np.count_nonzero(ring)))
