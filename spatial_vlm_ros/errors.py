@@ -239,7 +239,7 @@ class UnfamiliarImageError(ModelError):
         super().__init__(
             model,
             f"the image is unlike those that it was trained on (distance {distance:.2f}, limit {limit:.2f})",
-            "choose another grounder, or set its option unfamiliar=answer to use it all the same",
+            "choose another model, or set its option unfamiliar=answer to use it all the same",
         )
 
 
