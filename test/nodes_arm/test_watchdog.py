@@ -50,7 +50,8 @@ class Commander:
         goal = FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=list(JOINTS), points=[point]))
         self.arm.controllers.hold = {0}
         self.client.send_goal_async(goal)
-        self.arm.until(lambda: self.arm.controllers.running == ["arm"], "the arm moves")
+        hands = self.arm.controllers  # a watchdog that cancels again and again may have ended it by the next look
+        self.arm.until(lambda: ["arm"] in (hands.running, hands.cancelled), "the arm moves, or has moved")
 
     def stopped(self) -> bool:
         return self.arm.controllers.cancelled == ["arm"] and "stop" in self.heard
