@@ -2,8 +2,8 @@
 """One sentence on one frame: what measurement, models, models with remedies, and both fused say. docs/compare.md.
 
 Which relations are asked about, how, and what fusing does, is the resolver's own code: `asked_of`,
-`RelationAsking.judged`
-and `with_judgements`. Unlike the resolver it asks about every candidate, whatever `judge.mode` says.
+`RelationAsking.judged` and `with_judgements`. Unlike the resolver it asks about every candidate, whatever `judge.mode`
+says.
 """
 
 from __future__ import annotations

@@ -121,8 +121,9 @@ class FreeWords:
                 return AnsweredByModel(refused, grounding, scene)
             else:
                 chosen = same
-        wanted = chosen.added.id if chosen.added is not None else scene.objects[chosen.row or 0].id
-        row = next((n for n, obj in enumerate(scene.objects) if obj.id == wanted), None)
+        row = chosen.row
+        if chosen.added is not None:
+            row = next((n for n, obj in enumerate(scene.objects) if obj.id == chosen.added.id), None)
         if row is None:
             refused = refused_choice(self._words, Status.NOT_FOUND, "it points at the robot itself", scene)
             return AnsweredByModel(refused, grounding, scene)

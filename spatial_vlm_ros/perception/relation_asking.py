@@ -36,8 +36,6 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import JudgeReport, SpatialQuery
 
-NAME = "relation_judge"
-"""Of the small judge's folder below models/."""
 _log = logging.getLogger(__name__)
 
 
@@ -131,6 +129,8 @@ class RelationAsking:
         """The calibration that is named; of the small judge the one that is shipped with it."""
         named = self._config.judge.calibration
         if not named and self._config.judge.by == "relation-judge":
+            from spatial_vlm_ros.perception.backends.relation_judge import NAME
+
             named = str(shipped_model(NAME) / "calibration.json")
         return load_calibrations(named) if named else JudgeCalibrations()
 

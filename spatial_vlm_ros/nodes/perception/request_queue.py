@@ -14,13 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from spatial_vlm_ros.errors import (
-    BusyError,
-    CancelledError,
-    InternalError,
-    SpatialVlmError,
-    StopRequestedError,
-)
+from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import stops
 from spatial_vlm_ros.nodes.perception.dialogue_store import DialogueStore
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
