@@ -165,10 +165,16 @@ class Cell:
             gate.process.terminate()
             gate.ends()
 
-    def second_gate(self) -> Started:
-        """A second gate that commands the same arm, whose names begin with "other"."""
+    @contextmanager
+    def second_gate(self) -> Iterator[Started]:
+        """A second gate that commands the same arm, whose names begin with "other"; it has ended afterwards."""
         given = {**GATE, **CLOCK, "audit_log": str(self.other_audit)}
-        return self._begin("planner_gate", "__node:=second_gate", *RENAMED, **given)
+        gate = self._begin("planner_gate", "__node:=second_gate", *RENAMED, **given)
+        try:
+            yield gate
+        finally:
+            gate.process.terminate()  # killed, it may leave locks in shared memory
+            gate.ends()
 
     @contextmanager
     def somebody_who_says_it_is_a_gate(self) -> Iterator[None]:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,7 @@ from spatial_vlm_ros.nodes import qos
 Program = Callable[..., Started]
 PLANNING, WAITING, MOVING = 3, 4, 6
 PATIENCE = 60.0  # s, of the gate with a person
+LOOKS = 10.0  # s in which a gate has ended that heard of another one while it looked
 
 
 @pytest.fixture
@@ -62,6 +66,11 @@ def link_of(gate: Started) -> tuple[str, str]:
     port, token = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", link).groups()  # type: ignore[union-attr]
     assert token not in gate.output
     return port, token
+
+
+def ended_or_stays(gate: subprocess.Popen[bytes], until: float) -> bool:
+    """Whether it has ended, or the time (monotonic, s) is over."""
+    return gate.poll() is not None or time.monotonic() > until
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +240,14 @@ def test_approve_wants_the_token_that_lies_beside_the_record(cell: Cell) -> None
 
 
 def test_a_second_gate_on_the_same_arm_ends_and_while_it_is_there_nothing_moves(cell: Cell) -> None:
-    second = cell.second_gate()
-    cell.until(lambda: second.process.poll() is not None, "the second gate ends")
+    for _ in range(3):
+        with cell.second_gate() as second:
+            cell.until(lambda: "another gate" in second.output, "the second gate hears of the first")
+            cell.until(partial(ended_or_stays, second.process, time.monotonic() + LOOKS), "it ends or stays")
+            if second.process.poll() is not None:
+                break
+            # On a busy machine it hears of the other one late. Then both stay, and neither moves anything.
+            assert cell.run().name == "REJECTED"
     assert second.process.returncode == 1
     assert "another gate commands this arm: " in second.output, second.output
     outcomes = [line.get("outcome", "") for line in cell.record(cell.other_audit) if line["event"] == "REFUSED"]

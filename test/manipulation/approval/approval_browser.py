@@ -10,12 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException, NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    JavascriptException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 
 DEADLINE = 60.0  # s
+REPLACED = "does not belong to the document"
+"""How chromedriver says it, without a class of its own, where a page is replaced while an element is read."""
 
 
 class Browser:
@@ -66,6 +73,10 @@ class Browser:
             try:
                 found = seen()
             except (NoSuchElementException, StaleElementReferenceException, JavascriptException):
+                found = None
+            except WebDriverException as error:
+                if REPLACED not in str(error.msg):
+                    raise
                 found = None
             if found:
                 return found
