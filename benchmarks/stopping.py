@@ -168,7 +168,7 @@ class Watched(Stack):
             self.begin(hit)
         self.disturb(world={"name": "behind"})
         self.fresh()
-        latest = time.monotonic() + SETTLES
+        latest, ends = time.monotonic() + SETTLES, list[str]()
         while time.monotonic() < latest:
             picking = Picking(len(self.proposals))
             sent = self._pick.send_goal_async(self._forms[0].Goal(instruction=SENTENCE, plan_only=True))
@@ -182,7 +182,12 @@ class Watched(Stack):
                 self.until(lambda p=picking, e=end: p.result or time.monotonic() > e, "it ends")
                 if picking.result is not None and picking.status == "OK":
                     return
-        raise StackError(f"no goal is served within {SETTLES:.0f} s: {self.said('planner_gate')[-500:]}")
+                ends.append("it has not ended" if picking.result is None else picking.status)
+            else:
+                ends.append("it was not accepted")
+        told = ", ".join(f"{end} ({len(list(same))} times)" for end, same in itertools.groupby(ends))
+        said = [line for line in self.said("planner_gate").splitlines() if "BUSY" not in line]
+        raise StackError(f"no goal is served within {SETTLES:.0f} s: {told}; the gate said {said[-5:]}")
 
     def recover(self) -> None:
         """After a trial that went wrong: start what is not there, and the gate and the resolver anew."""
