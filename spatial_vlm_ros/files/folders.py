@@ -54,13 +54,7 @@ class UnfinishedFolder:
             FileError: it cannot be written, or the place was taken meanwhile.
         """
         try:
-            for root, _, names in os.walk(self.path):
-                for name in names:
-                    if not (Path(root) / name).is_symlink():
-                        _sync_file(Path(root) / name)
-                sync_folder(Path(root))
-            _move(self.path, self._place, self._force)
-            sync_folder(self._place.parent)
+            put_folder(self.path, self._place, force=self._force)
         except OSError as error:
             raise unreadable(self._named, error, PLACE) from error
         finally:
@@ -104,6 +98,22 @@ def changed_folder(place: str | Path) -> Iterator[Path]:
         if Path(place).is_dir():
             shutil.copytree(place, path, symlinks=True, copy_function=_linked, dirs_exist_ok=True)
         yield path
+
+
+def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
+    """Sync a folder that is whole and give it its name in one step; what was there is afterwards where it was.
+
+    Raises:
+        FileError: the place is taken, and `force` is not given.
+        OSError: it cannot be written.
+    """
+    for root, _, names in os.walk(new):
+        for name in names:
+            if not (Path(root) / name).is_symlink():
+                _sync_file(Path(root) / name)
+        sync_folder(Path(root))
+    _move(new, place, force)
+    sync_folder(place.parent)
 
 
 def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
