@@ -136,7 +136,7 @@ def require_new(path: str | Path, force: bool = False) -> None:
     except OSError:
         return
     if stat.S_ISDIR(found.st_mode):
-        raise FileError(path, "a folder", "name a file")
+        raise FileError(path, "a folder", "name a file in a place that can be written")
     if not force and not _is_stream(Path(path)):
         raise FileError(path, "it exists already", REPLACE)
 

@@ -79,6 +79,8 @@ class Familiarity:
         """
         path = folder / FAMILIARITY_FILE
         mean, precision = (np.asarray(part, np.float32) for part in (self.mean, self.precision))
+        if not folder.is_dir():
+            raise FileError(folder, "no such folder", "save the model there first")
         with writing(path, force=True) as file:
             np.savez(file, mean=mean, precision=precision, limit=np.array(self.limit))
 
