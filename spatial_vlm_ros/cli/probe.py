@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
-from spatial_vlm_ros.cli.outputs import force_option
+from spatial_vlm_ros.cli.outputs import check_new, force_option
 from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
@@ -111,13 +111,11 @@ def _blindness(
     from spatial_vlm_ros.output import terminal, terminal_models
     from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
     from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose
-    from spatial_vlm_ros.vlm.diagnostics.report_folder import check_folder, write_folder
+    from spatial_vlm_ros.vlm.diagnostics.report_folder import REPORT, check_folder, write_folder
 
     if out is not None:
-        try:
-            check_folder(out, force)
-        except FileError as error:
-            raise click.UsageError(f"--out {out}: {error.got}; {error.repair}") from error
+        check_new(force, out=out / REPORT if (out / REPORT).is_file() else None)
+        check_folder(out)
     answerer = load_answerer(grounder, options)
     scorer = scorer_of(answerer)
     if scorer is not None:

@@ -189,8 +189,6 @@ class BagWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
             if kind is not None:
-                with suppress(Exception):  # on a full disk closing fails, too
-                    self._writer.abort()
                 return
             self._writer.close()
             for file in self._folder.path.glob("*.mcap"):
@@ -199,6 +197,8 @@ class BagWriter:
         except (OSError, sqlite3.Error) as problem:
             raise _unwritable(self._out, problem) from problem
         finally:
+            with suppress(Exception):  # what is still open; on a full disk closing fails, too
+                self._writer.abort()
             self._folder.drop()
 
 

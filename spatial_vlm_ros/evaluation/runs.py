@@ -11,7 +11,6 @@ Knows the forms of those files, of this and of other versions; knows nothing of 
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,11 +83,11 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
         FileError: missing, of another form, or without answers; names the line or the field.
     """
     text = file_bytes(path, _REPAIR, _LARGEST_RUN)
-    lines = ((n, line) for n, line in enumerate(io.BytesIO(text), 1) if line.strip())
-    first = next(lines, None)
-    if first is None:
+    stripped = text.lstrip()
+    if not stripped:
         raise FileError(path, "the file is empty", _REPAIR)
-    form = _form(text, first[1])
+    above = text.count(b"\n", 0, len(text) - len(stripped))
+    form = _form(stripped)
     if form is _Result:
         cases = decode_json(text, _Result, path, repair=_REPAIR).cases
         return tuple(
@@ -97,7 +96,8 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
     if form is list:
         listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
         return _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])
-    found = ((f"line {n}", line) for n, line in itertools.chain((first,), lines))
+    lines = enumerate(io.BytesIO(stripped), above + 1)
+    found = ((f"line {n}", line) for n, line in lines if line.strip())
     return _answers(path, [(at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in found])
 
 
@@ -105,12 +105,12 @@ class _FirstLine(msgspec.Struct):
     instruction: str | None = None
 
 
-def _form(text: bytes, line: bytes) -> type[object]:
+def _form(text: bytes) -> type[object]:
     """Whether a file is one result, a list of resolutions, or one resolution a line."""
-    if text.lstrip()[:1] == b"[":
+    if text.startswith(b"["):
         return list
     try:
-        first = msgspec.json.decode(line, type=_FirstLine)
+        first = msgspec.json.decode(text.partition(b"\n")[0], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Result  # an object over several lines, or nothing that is known
     return _Resolution if first.instruction is not None else _Result

@@ -77,9 +77,14 @@ def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = 
     """
     if text.count(b"[") + text.count(b"{") <= DEEPEST_JSON:
         return
-    depth = 0
     bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # a backslash is in strings alone
-    for bracket in _STRING.sub(b"", bare).translate(None, _NO_BRACKETS):
+    left = _STRING.sub(b"", bare).translate(None, _NO_BRACKETS)
+    for _ in range(DEEPEST_JSON):  # take innermost pairs away, which is fast, level by level
+        before, left = len(left), left.replace(b"[]", b"").replace(b"{}", b"")
+        if len(left) == before:
+            break
+    depth = 0
+    for bracket in left:
         depth += 1 if bracket in b"[{" else -1
         if depth > DEEPEST_JSON:
             raise FileError(path, f"JSON with more than {DEEPEST_JSON} levels", repair, field)

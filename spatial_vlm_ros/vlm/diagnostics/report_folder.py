@@ -19,15 +19,14 @@ from spatial_vlm_ros.vlm.diagnostics.sheet import answer_sheet
 REPORT, DATA, SHEET = "report.md", "diagnosis.json", "answers.png"
 
 
-def check_folder(folder: Path, force: bool = False) -> None:
+def check_folder(folder: Path) -> None:
     """Find out whether a report can be written, before there is anything to lose.
 
     Raises:
-        FileError: the folder cannot be made or replaced, or holds a report and `force` is not given.
+        FileError: the folder cannot be made or replaced, or a file of a report is a folder there.
     """
-    if not force:
-        for name in (REPORT, DATA, SHEET):
-            require_new(folder / name)
+    for name in (REPORT, DATA, SHEET):
+        require_new(folder / name, force=True)
     UnfinishedFolder(folder, force=True).drop()
 
 
