@@ -16,7 +16,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.files.folders import new_folder
-from spatial_vlm_ros.files.reading import open_regular, read_bytes
+from spatial_vlm_ros.files.reading import check_regular, open_regular, read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, write_text
 from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
@@ -27,6 +27,7 @@ from spatial_vlm_ros.types import Rgb
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
 _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
 _SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
+_RECORD = "give the record that the planner gate wrote"
 _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
 
 
@@ -80,10 +81,11 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
     Raises:
         FileError: it cannot be read, or a line does not follow from the one before.
     """
+    check_regular(record, _RECORD)
     verify(record)
     contents: dict[str, dict[str, Any]] = {}
     events: dict[str, list[dict[str, Any]]] = {}
-    with open_regular(record, "give the record that the planner gate wrote") as file:
+    with open_regular(record, _RECORD) as file:
         for raw in file:
             try:
                 line = json.loads(raw)
