@@ -17,7 +17,7 @@ import spatial_vlm_ros
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "spatial_vlm_ros"
 
-BASE = {"types", "errors", "extras", "parameters", "printable"}
+BASE = {"types", "errors", "extras", "parameters", "printable", "files"}
 SEEN = BASE | {"language", "geometry", "spatial"}
 CORE = SEEN | {"perception", "resolver"}
 EDGE = CORE | {"streams", "manipulation", "output", "sim", "evaluation"}
@@ -26,6 +26,7 @@ MAY_IMPORT = {  # low to high
     "extras": set(),
     "printable": set(),
     "types": {"errors"},
+    "files": {"errors", "types"},
     "parameters": BASE,
     "language": BASE,
     "geometry": BASE,
@@ -50,7 +51,7 @@ ONLY_AT_EDGES = {
     "msgspec": {"output", "evaluation", "perception"},
     "click": {"cli"},
     "rich": {"output", "evaluation", "cli"},
-    "yaml": {"launcher", "cli"},
+    "yaml": {"files"},
     "rclpy": {"nodes"},
     "rosbags": {"evaluation"},
     "jinja2": {"manipulation", "evaluation"},

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--frame", "folder", type=click.Path(file_okay=False, path_type=Path),
               help="A frame folder instead of a live camera.")  # fmt: skip
-@click.option("--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera.")
+@click.option(
+    "--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera: its files are verified, too."
+)
 @click.option("--grounder", default="", help="A grounder instead of a live camera: load it, and ask it once.")
 @click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
@@ -104,10 +106,20 @@ def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> l
 
 
 def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[Finding]:
+    """Its files first; what is wrong with the streams as far as they can be read."""
+    from spatial_vlm_ros.evaluation.bag_check import examine_files
+    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
     from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 
-    return examine_bag(bag, settings, table_height, robot_of(settings.streams, settings.resolver.depth))
+    robot = robot_of(settings.streams, settings.resolver.depth)
+    files = examine_files(bag)
+    try:
+        return [*files, *examine_bag(bag, settings, table_height, robot)]
+    except FileError as error:
+        if not any(finding.level is Severity.ERROR for finding in files):
+            raise
+        return [*files, Finding("streams", Severity.ERROR, f"not examined: {error.got}", error.repair)]
 
 
 def _of_grounder(name: str, options: str, settings: Settings) -> list[Finding]:

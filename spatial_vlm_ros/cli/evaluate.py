@@ -22,9 +22,13 @@ from spatial_vlm_ros.cli.group import (
     print_json,
     read_settings,
     say,
-    write_text,
 )
+from spatial_vlm_ros.cli.outputs import check_new, check_new_folder, force_option
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import parse_json
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.reading import read_lines
+from spatial_vlm_ros.files.writing import write_bytes, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,10 +68,11 @@ class _Run:
 @click.option("--html", type=FILE, help="Report in one file: figures, plots, a picture of every failure.")
 @click.option("--markdown", type=FILE, help="Summary as Markdown; images of failures in NAME_images/ beside it.")
 @click.option("--junit", type=FILE, help="One test case for each case, as JUnit XML.")
+@force_option
 @json_option
 def evaluate(frames: Path, config_file: Path | None, answers: Path | None, baseline: Path | None, significant: bool,
              out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None,
-             as_json: bool) -> None:  # fmt: skip
+             force: bool, as_json: bool) -> None:  # fmt: skip
     """Score the answers to a folder of cases: right instances and places, refusals, confusion, calibration, intervals.
 
     RUN is what `evaluate --out` or `resolve --frames --json` wrote. This run is worse where any metric lost more cases
@@ -88,6 +93,9 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
 
     if significant and baseline is None:
         raise click.UsageError("--significant compares with a run; give --baseline, too")
+    check_new(force, out=out, html=html, markdown=markdown, junit=junit)
+    if markdown is not None:
+        check_new_folder(force, "markdown", _images_beside(markdown), _is_failure_image)
     check_installed(html=html is not None, junit=junit is not None)
     before = None if baseline is None else read_run(baseline)
     run = _answered(
@@ -96,8 +104,8 @@ def evaluate(frames: Path, config_file: Path | None, answers: Path | None, basel
     outcome = judge(run.cases, run.resolutions, before, load_truths(frames, run.cases))
     text = json.dumps(outcome_json(outcome), ensure_ascii=False, allow_nan=False)
     if out is not None:
-        write_text(out, text + "\n")
-    _write_reports(frames, run, outcome, html, markdown, junit)
+        write_text(out, text + "\n", force=force)
+    _write_reports(frames, run, outcome, html, markdown, junit, force)
     print_json(outcome_json(outcome)) if as_json else terminal.outcome(outcome)
     comparison = outcome.comparison
     if comparison is not None and (
@@ -146,19 +154,14 @@ def _resolutions(path: Path) -> Iterator[Resolution]:
     from spatial_vlm_ros.output.json_schema import resolution_from_json
 
     repair = "give what `spatial-vlm resolve --frames DIR --json` wrote"
-    try:
-        lines = path.read_bytes().splitlines()  # of bytes: text has line ends that JSON may hold
-    except OSError as error:
-        raise FileError(path, str(error), repair) from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise ValueError("no JSON object")
-                yield resolution_from_json(value)
-            except (ValueError, RecursionError) as error:  # InputError of `resolution_from_json` is one, too
-                raise FileError(path, str(error), repair, f"line {number}") from error
+    for number, line in read_lines(path, repair):  # of bytes: text has line ends that JSON may hold
+        value = parse_json(line, path, repair, f"line {number}")
+        try:
+            if not isinstance(value, dict):
+                raise ValueError("no JSON object")
+            yield resolution_from_json(value)
+        except (ValueError, RecursionError) as error:  # InputError of `resolution_from_json` is one, too
+            raise FileError(path, str(error), repair, f"line {number}") from error
 
 
 def _image(frame: RgbdFrame, one: AnsweredCase, config: ResolverConfig) -> bytes:
@@ -172,7 +175,13 @@ def _image(frame: RgbdFrame, one: AnsweredCase, config: ResolverConfig) -> bytes
 
 
 def _write_reports(
-    folder: Path, run: _Run, outcome: RunOutcome, html: Path | None, markdown: Path | None, junit: Path | None
+    folder: Path,
+    run: _Run,
+    outcome: RunOutcome,
+    html: Path | None,
+    markdown: Path | None,
+    junit: Path | None,
+    force: bool,
 ) -> None:
     from spatial_vlm_ros.evaluation.junit import junit_xml
     from spatial_vlm_ros.evaluation.markdown import markdown_summary
@@ -180,23 +189,31 @@ def _write_reports(
 
     title = f"Evaluation of {folder.resolve().name}"
     if html is not None:
-        write_text(html, html_report(outcome, run.judged, run.images, title))
+        write_text(html, html_report(outcome, run.judged, run.images, title), force=force)
     if markdown is not None:
-        write_text(markdown, markdown_summary(outcome, title, _write_images(markdown, run.images)))
+        images = _write_images(markdown, run.images, force)
+        write_text(markdown, markdown_summary(outcome, title, images), force=force)
     if junit is not None:
         seconds = [resolution.ms / 1e3 for resolution in run.judged]
-        write_text(junit, junit_xml(outcome.score.cases, seconds, f"spatial-vlm evaluate {folder.resolve().name}"))
+        text = junit_xml(outcome.score.cases, seconds, f"spatial-vlm evaluate {folder.resolve().name}")
+        write_text(junit, text, force=force)
 
 
-def _write_images(beside: Path, images: dict[int, bytes]) -> dict[int, str]:
+def _images_beside(document: Path) -> Path:
+    """The folder of the images of a document."""
+    return document.with_name(document.stem + "_images")
+
+
+def _is_failure_image(path: Path) -> bool:
+    return path.suffix == ".jpg" and path.stem.isdecimal()
+
+
+def _write_images(beside: Path, images: dict[int, bytes], force: bool) -> dict[int, str]:
     """Write images of failures into a folder beside a document; where they are, relative to it."""
-    folder = beside.with_name(beside.stem + "_images")
+    folder = _images_beside(beside)
     files = {number: f"{number + 1}.jpg" for number in images}
-    try:
-        if images:
-            folder.mkdir(parents=True, exist_ok=True)
-        for number, data in images.items():
-            (folder / files[number]).write_bytes(data)
-    except OSError as error:
-        raise FileError(folder, str(error), "choose a place that can be written") from error
+    if images or folder.is_dir():
+        with new_folder(folder, force=force, ours=_is_failure_image) as unfinished:
+            for number, data in images.items():
+                write_bytes(unfinished / files[number], data)
     return {number: f"{quote(folder.name)}/{name}" for number, name in files.items()}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,14 @@ from spatial_vlm_ros.cli.group import (
     slug,
     told_source,
     write_image,
+)
+from spatial_vlm_ros.cli.outputs import (
+    check_new,
+    check_new_folder,
+    force_option,
+    image_folder,
+    is_image,
+    stopped_cleanly,
 )
 from spatial_vlm_ros.errors import InputError
 
@@ -79,13 +88,14 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--robot-description", help="URDF of the robot: its points are removed from depth; '' = nothing is.")
 @click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file.")
 @click.option("--out", type=_PATH, help="Picture of the answer; of several answers, a folder of them.")
+@force_option
 @config_option
 @frame_option
 @json_option
 def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None,
            image_domain: str | None, any_domain: bool, every: bool, at: float | None, base_frame: str | None,
            fixed_frame: str | None, speaker_frame: str | None, robot_description: str | None, rectified: bool | None,
-           out: Path | None, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
+           out: Path | None, force: bool, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
            **topics: str | None) -> None:  # fmt: skip
     """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
 
@@ -116,6 +126,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     is_one = len(instructions) == 1 and not every
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+    _check_out(out, is_one, force)
     settings = read_settings(config_file)
     given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
              "robot_description": robot_description, "rectified": rectified}  # fmt: skip
@@ -125,17 +136,29 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     if model is not None:
         check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
     resolver = Resolver(gate, model)
-    with open_bag(bag) as opened:
+    with stopped_cleanly(), _images(out, is_one, force) as place, open_bag(bag) as opened:
         named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
         answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
                                     frame_of_reference=frame_of_reference,
                                     robot=robot_of(config, settings.resolver.depth))  # fmt: skip
-        answered = [_show(answer, is_one, as_json, out, settings.resolver) for answer in answers]
+        answered = [_show(answer, is_one, as_json, place, settings.resolver, force) for answer in answers]
     if not answered:
         raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
     refused = is_one and Status[answered[0]] not in ANSWERS
     sys.exit(REFUSED if refused else ANSWERED)
+
+
+def _check_out(out: Path | None, is_one: bool, force: bool) -> None:
+    if is_one:
+        check_new(force, out=out)
+    else:
+        check_new_folder(force, "out", out, is_image)
+
+
+def _images(out: Path | None, is_one: bool, force: bool) -> AbstractContextManager[Path | None]:
+    """Where images are written: one under its own name, several in a folder that appears when all are there."""
+    return nullcontext(out) if out is None or is_one else image_folder(out, force)
 
 
 def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str | None]) -> StreamConfig:
@@ -146,7 +169,9 @@ def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str 
     return dataclasses.replace(config, **changes)
 
 
-def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> str:
+def _show(
+    answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig, force: bool
+) -> str:
     """Print one answer and draw it; the name of its status."""
     resolution = answer.resolution
     if as_json or is_one:
@@ -157,5 +182,5 @@ def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None,
         say(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}{told_source(resolution)}")
     if out is not None and answer.frame is not None:
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
-        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene)
+        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force or not is_one)
     return resolution.status.name

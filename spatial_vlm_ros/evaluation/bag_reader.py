@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
+from spatial_vlm_ros.evaluation.bag_limits import METADATA, check_bag
 from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
+from spatial_vlm_ros.files.reading import member
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
     from rosbags.typesys.store import Typestore
 
-METADATA = "metadata.yaml"
 _STORAGES = (".mcap", ".db3")
 _LONGEST_REASON = 200  # characters
 
@@ -173,7 +174,9 @@ def _opened(path: Path) -> Reader:
     from rosbags.rosbag2 import Reader
 
     with _translated(path):
-        reader = Reader(_storage(path))
+        storage = _storage(path)
+        check_bag(storage)
+        reader = Reader(storage)
         reader.open()
         return reader
 
@@ -185,7 +188,7 @@ def _storage(path: Path) -> Path:
             return path
         files = _files(path)
         if len(files) == 1:  # a recorder that was killed writes no metadata
-            return files[0]
+            return member(path, files[0].name)
         reason = f"no {METADATA} in the folder" + (f", but {len(files)} parts of a bag" if files else "")
         repair = f"run `ros2 bag reindex {path.name}`" if files else "give a folder that `ros2 bag record` wrote"
         raise FileError(path, reason, repair)

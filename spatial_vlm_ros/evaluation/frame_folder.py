@@ -16,8 +16,6 @@ Knows the layout of frame folders and what a damaged file looks like; knows noth
 
 from __future__ import annotations
 
-import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,10 +23,13 @@ from typing import TypeVar
 import cv2
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
 from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace
+from spatial_vlm_ros.files.arrays import read_npy
+from spatial_vlm_ros.files.documents import LARGEST_JSON
+from spatial_vlm_ros.files.images import decode_file
+from spatial_vlm_ros.files.reading import inside, member, read_bytes, read_lines
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import (
@@ -135,9 +136,12 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
     Raises:
         FileError: the file is missing, or a line is no case; names the line.
     """
-    path = Path(folder) / CASES_FILE
-    lines = file_bytes(path, "give a folder with cases.jsonl").splitlines()
-    return tuple(decode_json(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
+    path = member(folder, CASES_FILE)
+    lines = read_lines(path, "give a folder with cases.jsonl")
+    cases = tuple((n, decode_json(line, Case, path, f"line {n}")) for n, line in lines)
+    for n, case in cases:
+        inside(folder, case.frame, path, f"line {n}: $.frame")
+    return tuple(case for _, case in cases)
 
 
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
@@ -158,9 +162,9 @@ def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     if not folder.is_dir():
         raise FileError(folder, "there is no such folder", "give a folder with rgb.png, depth.png and camera_info.json")
     frame = read_frame(
-        folder / RGB_FILE,
-        folder / DEPTH_FILE,
-        folder / CAMERA_FILE,
+        member(folder, RGB_FILE),
+        member(folder, DEPTH_FILE),
+        member(folder, CAMERA_FILE),
         base_T_camera=_present(folder / BASE_FILE),
         camera_T_speaker=_present(folder / SPEAKER_FILE),
         depth_camera_info=_present(folder / DEPTH_CAMERA_FILE),
@@ -232,15 +236,15 @@ def read_rgb(path: str | Path) -> Rgb:
     """A colour image.
 
     Args:
-        path: PNG, JPEG or another format OpenCV reads.
+        path: PNG, JPEG, TIFF, BMP or WebP.
 
     Returns:
         (H, W, 3) uint8, RGB. Orientation tags are ignored, as depth and intrinsics do not turn with them.
 
     Raises:
-        FileError: missing, damaged or no image.
+        FileError: missing, too large, damaged or no image.
     """
-    bgr = _image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    bgr = decode_file(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
 
 
@@ -255,7 +259,7 @@ def read_depth(path: str | Path) -> Depth:
         FileError: missing, damaged, or of another depth than 16-bit integers or floats.
     """
     path = Path(path)
-    raw = _array(path) if path.suffix.lower() == ".npy" else _image(path, cv2.IMREAD_UNCHANGED)
+    raw = read_npy(path) if path.suffix.lower() == ".npy" else decode_file(path, cv2.IMREAD_UNCHANGED)
     kind = f"{raw.dtype} image with shape {raw.shape}"
     if raw.ndim != 2:
         raise FileError(path, f"a {kind} is no depth image", "give one channel: 16-bit millimetres or float metres")
@@ -344,7 +348,9 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
 
 
 def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
-    mask = None if entry.mask is None else _mask(path.parent / entry.mask, image_size)
+    mask = None
+    if entry.mask is not None:
+        mask = _mask(inside(path.parent, entry.mask, path, f"$.detections[{n}].mask"), image_size)
     try:
         return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes, entry.front)
     except InputError as error:
@@ -353,7 +359,7 @@ def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int
 
 
 def _mask(path: Path, image_size: tuple[int, int]) -> Mask:
-    mask: Mask = np.not_equal(_image(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
+    mask: Mask = np.not_equal(decode_file(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
     size = mask.shape[::-1]
     if size != image_size:
         reason = f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}"
@@ -429,72 +435,16 @@ def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", 
 
 
 def _present(path: Path) -> Path | None:
-    return path if path.exists() else None
+    return member(path.parent, path.name) if path.exists() or path.is_symlink() else None
 
 
-def file_bytes(path: str | Path, repair: str) -> bytes:
-    """All of a file.
+def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> bytes:
+    """All of a regular file of at most `largest` bytes.
 
     Raises:
         FileError: it cannot be read.
     """
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise FileError(path, getattr(error, "strerror", None) or str(error), repair) from error
-
-
-def _array(path: str | Path) -> npt.NDArray[np.generic]:
-    data = file_bytes(path, "give a NumPy .npy file")
-    try:
-        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise FileError(path, f"no NumPy array: {error}", "save it again with numpy.save, numbers only") from error
-
-
-def _image(path: str | Path, flags: int) -> npt.NDArray[np.generic]:
-    """Decode an image file that is whole."""
-    data = file_bytes(path, "give an image file")
-    problem = _damage(data)
-    if problem is None:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:
-            image = None
-        if image is not None:
-            return np.asarray(image)
-        problem = "no decoder understands it"
-    raise FileError(path, f"not a whole image: {problem}", "copy or record the file again")
-
-
-def _damage(data: bytes) -> str | None:
-    """Why an image file is not whole, or None: decoders may fill the missing part with grey and say nothing."""
-    if not data:
-        return "the file is empty"
-    if data.startswith(_PNG_SIGNATURE):
-        return _png_damage(data)
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-1024:]:
-        return "the JPEG has no end marker"
-    return None
-
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def _png_damage(data: bytes) -> str | None:
-    """Walk the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND."""
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        end = at + 8 + length
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
-        if kind == b"IEND":
-            return None
-        at = end + 4
-    return f"the PNG ends after {len(data)} bytes, before its end marker"
+    return read_bytes(path, repair, largest)
 
 
 def _check_size(path: str | Path, shape: tuple[int, ...], info: str | Path, camera: PinholeCamera, repair: str) -> None:

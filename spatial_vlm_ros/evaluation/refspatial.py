@@ -24,12 +24,14 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.frame_folder import read_rgb
+from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.types import Mask
 from spatial_vlm_ros.types.proportions import Interval
 
 Task = Literal["Location", "Placement", "Unseen"]
 Point = tuple[float, float]
 
+_LARGEST_LISTING = 1 << 26  # bytes
 _REPAIR = "download the raw data of BAAI/RefSpatial-Bench: its folders Location, Placement and Unseen"
 _RESAMPLES = 2000
 _SEED = 20250604
@@ -111,9 +113,7 @@ def read_refspatial(folder: str | Path, task: Task) -> tuple[PointItem, ...]:
     root = Path(folder) / task
     listing = root / "question.json"
     try:
-        entries = msgspec.json.decode(listing.read_bytes(), type=list[_RefSpatialEntry])
-    except OSError as error:
-        raise FileError(listing, error.strerror or str(error), _REPAIR) from error
+        entries = msgspec.json.decode(read_bytes(listing, _REPAIR, _LARGEST_LISTING), type=list[_RefSpatialEntry])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(listing, str(error), _REPAIR) from error
     seen: set[int] = set()

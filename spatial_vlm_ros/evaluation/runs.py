@@ -10,6 +10,7 @@ Knows the forms of those files, of this and of other versions; knows nothing of 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from spatial_vlm_ros.evaluation.frame_folder import decode_json, file_bytes
 from spatial_vlm_ros.evaluation.score import answered_id
 from spatial_vlm_ros.types import SpaceAnswer, Status
 
+_LARGEST_RUN = 1 << 26  # bytes: 100,000 cases of 600 bytes
 _REPAIR = "give what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
 
 
@@ -80,11 +82,12 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
     Raises:
         FileError: missing, of another form, or without answers; names the line or the field.
     """
-    text = file_bytes(path, _REPAIR)
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
+    text = file_bytes(path, _REPAIR, _LARGEST_RUN)
+    stripped = text.lstrip()
+    if not stripped:
         raise FileError(path, "the file is empty", _REPAIR)
-    form = _form(text, lines)
+    above = text.count(b"\n", 0, len(text) - len(stripped))
+    form = _form(stripped)
     if form is _Result:
         cases = decode_json(text, _Result, path, repair=_REPAIR).cases
         return tuple(
@@ -93,19 +96,24 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
     if form is list:
         listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
         return _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])
-    found = ((f"line {n}", line) for n, line in lines)
+    lines = enumerate(io.BytesIO(stripped), above + 1)
+    found = ((f"line {n}", line) for n, line in lines if line.strip())
     return _answers(path, [(at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in found])
 
 
-def _form(text: bytes, lines: Sequence[tuple[int, bytes]]) -> type[object]:
+class _FirstLine(msgspec.Struct):
+    instruction: str | None = None
+
+
+def _form(text: bytes) -> type[object]:
     """Whether a file is one result, a list of resolutions, or one resolution a line."""
-    if text.lstrip()[:1] == b"[":
+    if text.startswith(b"["):
         return list
     try:
-        first = msgspec.json.decode(lines[0][1])
+        first = msgspec.json.decode(text.partition(b"\n")[0], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Result  # an object over several lines, or nothing that is known
-    return _Resolution if isinstance(first, dict) and "instruction" in first else _Result
+    return _Resolution if first.instruction is not None else _Result
 
 
 def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:

@@ -23,6 +23,7 @@ from typing import Literal
 import msgspec
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.types.proportions import Share, wilson
 
 Subset = Literal["A", "B"]
@@ -36,6 +37,7 @@ _FILES: Mapping[str, tuple[str, str]] = MappingProxyType(
 _RELATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"A": ("left_of", "right_of", "on", "under"), "B": ("left_of", "right_of", "in-front_of", "behind")}
 )
+_LARGEST_LISTING = 1 << 26  # bytes
 _REPAIR = "download the controlled sets as the authors' repository whatsup_vlms describes"
 
 
@@ -95,9 +97,7 @@ def read_whatsup(folder: str | Path, subset: Subset) -> tuple[CaptionItem, ...]:
     """
     listing, images = (Path(folder) / name for name in _FILES[subset])
     try:
-        entries = msgspec.json.decode(listing.read_bytes(), type=list[_WhatsUpEntry])
-    except OSError as error:
-        raise FileError(listing, error.strerror or str(error), _REPAIR) from error
+        entries = msgspec.json.decode(read_bytes(listing, _REPAIR, _LARGEST_LISTING), type=list[_WhatsUpEntry])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(listing, str(error), _REPAIR) from error
     return tuple(_item(listing, n, entry, images, subset) for n, entry in enumerate(entries))
