@@ -145,7 +145,8 @@ class _StampPlayer:
         if role == DETECTIONS:
             stamp_ns = stamp_of(message)
             self._newest_found_ns = stamp_ns
-            if stamp_ns in self._cases and stamp_ns not in self.done:
+            waits = any(pending.stamp_ns == stamp_ns for pending in self._waiting)
+            if waits or self._is_wanted(stamp_ns):
                 self._found.setdefault(stamp_ns, message)
             return
         if role == RGB:

@@ -210,11 +210,7 @@ def judge_case(
         error=error,
         blame=blame,
         iou=None if matching is None else matching.iou(found_id, expect.id),
-        oracle_right=right
-        if matching is not None and matching.is_truth
-        else None
-        if oracle is None
-        else oracle.complete,
+        oracle_right=_oracle_right(evidence, good and place_right),
         likeliest_is_right=rank_right and (expect.id is None or true_id(likeliest_id) in (expect.id, *expect.id_also)),
     )
 
