@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from spatial_vlm_ros.evaluation.case_result import CaseResult
 from spatial_vlm_ros.evaluation.comparison import ComparisonVerdict
 from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
 from spatial_vlm_ros.evaluation.model_run import ModelRun, UnusableCase
@@ -92,20 +93,25 @@ def evaluation_of(
 
 def _model(run: ModelRun, baseline: Sequence[StoredAnswer] | None) -> ModelOutcome:
     outcome = outcome_of(score_results(run.results, run.unjudged), baseline)
-    errors: dict[str, dict[str, int]] = {}
-    for error in CaseError:
-        blamed = [r.blame.value if r.blame else UNKNOWN for r in run.results if r.error is error]
-        if blamed:
-            errors[error.value] = {who: blamed.count(who) for who in (*(b.value for b in Blame), UNKNOWN)}
     known = [r for r in run.results if r.oracle_right is not None]
     return ModelOutcome(
         name=run.name,
         outcome=outcome,
-        errors=errors,
+        errors=error_table(run.results),
         oracle=wilson(sum(bool(r.oracle_right) for r in known), len(known)),
         beside_oracle=wilson(sum(r.complete for r in known), len(known)),
         unusable=tuple(run.unusable),
     )
+
+
+def error_table(results: Sequence[CaseResult]) -> dict[str, dict[str, int]]:
+    """What went wrong → who is to blame → number; without errors that did not occur."""
+    errors: dict[str, dict[str, int]] = {}
+    for error in CaseError:
+        blamed = [r.blame.value if r.blame else UNKNOWN for r in results if r.error is error]
+        if blamed:
+            errors[error.value] = {who: blamed.count(who) for who in (*(b.value for b in Blame), UNKNOWN)}
+    return errors
 
 
 def evaluation_json(evaluation: EvaluationOutcome) -> dict[str, Any]:

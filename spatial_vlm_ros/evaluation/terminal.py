@@ -80,7 +80,7 @@ def _shares(console: Console, result: Score) -> None:
     if result.misses:
         console.print("misses: " + ", ".join(f"{n} {kind}" for kind, n in result.by_miss.items() if n))
     if split is not None and split.difference is not None:
-        console.print(f"usual less counter-heuristic: {_points(split.difference)}")
+        console.print(f"usual less counter-heuristic: {points(split.difference)}")
 
 
 def _calibration(console: Console, parts: Mapping[str, Calibration | None]) -> None:
@@ -104,7 +104,7 @@ def _comparison(console: Console, comparison: Comparison) -> None:
     for column in heads:
         table.add_column(column, justify="left" if column in (heads[0], heads[-1]) else "right")
     for c in comparison.changes:
-        table.add_row(c.metric, str(c.before.k), str(c.now.k), str(c.now.n), _points(c.difference), str(c.lost),
+        table.add_row(c.metric, str(c.before.k), str(c.now.k), str(c.now.n), points(c.difference), str(c.lost),
                       str(c.gained), f"{c.p:.3g}", c.verdict.value)  # fmt: skip
     console.print(table)
     for words, switches in (("no longer as expected", comparison.lost), ("as expected again", comparison.gained)):
@@ -118,7 +118,7 @@ def _comparison(console: Console, comparison: Comparison) -> None:
     console.print(f"against the baseline: {comparison.verdict.value}")
 
 
-def _points(change: Interval) -> str:
+def points(change: Interval) -> str:
     """A difference of shares in percentage points."""
     return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}) points"
 
