@@ -90,8 +90,13 @@ def holm(ps: Sequence[float]) -> list[float]:
     order, largest, corrected = sorted(range(len(ps)), key=lambda n: ps[n]), 0.0, [0.0] * len(ps)
     for rank, n in enumerate(order):
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[n]))
-        corrected[n] = round(largest, _DIGITS)
+        corrected[n] = _significant(largest)
     return corrected
+
+
+def _significant(p: float) -> float:
+    """Three significant digits: what small values of p say is their order of magnitude."""
+    return float(f"{p:.3g}")
 
 
 def paired_over_groups(pairs: Sequence[tuple[str, bool, bool]]) -> Interval:
@@ -134,7 +139,7 @@ def _difference(metric: str, first: str, second: str, pairs: Sequence[_Pair], co
         metric=metric, first=first, second=second, n=len(both),
         first_k=sum(a for _, a, _ in both), second_k=sum(b for _, _, b in both),
         only_first=only_first, only_second=only_second,
-        difference=paired_over_groups(both), p=round(mcnemar(only_second, only_first), _DIGITS), p_holm=1.0,
+        difference=paired_over_groups(both), p=_significant(mcnemar(only_second, only_first)), p_holm=1.0,
         verdict=ComparisonVerdict.CANNOT_TELL,
     )  # fmt: skip
 

@@ -21,17 +21,22 @@ _MOST_LISTED = 20
 
 
 def evaluation(result: EvaluationOutcome) -> None:
-    """Each model's figures, what went wrong and whose doing it was, pairs of models, and what was left out."""
+    """Figures, what went wrong and who is to blame, pairs of models, and what was left out.
+
+    Of one model every miss is listed, as `terminal.outcome` does; of several the reports have them.
+    """
     console = new_console()
-    for model in result.models:
-        if len(result.models) > 1:
-            console.rule(printable(model.name))
-        terminal.outcome(model.outcome)
-    if len(result.models) > 1:
-        console.rule("all models")
+    if len(result.models) == 1:
+        terminal.outcome(result.models[0].outcome)
+    else:
         _figures(console, result.models)
     _errors(console, result.models)
     _pairs(console, result)
+    if len(result.models) > 1:
+        for model in result.models:
+            if model.outcome.comparison is not None:
+                console.print(printable(f"{model.name}:"))
+                terminal.comparison(console, model.outcome.comparison)
     for note in result.notes:
         console.print(printable(f"note: {note}"), style="yellow")
     unusable = {case for model in result.models for case in model.unusable}

@@ -26,6 +26,13 @@
     const target = document.getElementById(location.hash.slice(1));
     if (target && target.hidden) { for (const select of chosen) select.value = ""; show(); target.scrollIntoView(); }
   });
+  for (const image of document.querySelectorAll("article img")) {
+    const enlarge = () => image.closest("article").classList.toggle("wide");
+    image.tabIndex = 0;
+    image.title = "Enlarge";
+    image.addEventListener("click", enlarge);
+    image.addEventListener("keydown", (event) => { if (event.key === "Enter") enlarge(); });
+  }
   bar.hidden = false;
   show();
 })();
