@@ -6,7 +6,6 @@ An answer belongs to the case of its frame, or of its image's stamp, and its wor
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
 from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge, EvaluatedCase
-from spatial_vlm_ros.evaluation.frame_folder import file_bytes
 from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec
 from spatial_vlm_ros.evaluation.sources import FolderImages, Source
+from spatial_vlm_ros.files.documents import parse_json
+from spatial_vlm_ros.files.reading import read_lines
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import Resolution
@@ -34,16 +34,14 @@ def read_answers(path: str | Path) -> Iterator[Resolution]:
     Raises:
         FileError: it cannot be read, or a line is none; names the line.
     """
-    lines = file_bytes(path, _REPAIR).splitlines()  # of bytes: text has line ends that JSON may hold
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise ValueError("no JSON object")
-                yield resolution_from_json(value)
-            except (ValueError, RecursionError) as error:  # InputError of `resolution_from_json` is one, too
-                raise FileError(path, str(error), _REPAIR, f"line {number}") from error
+    for number, line in read_lines(path, _REPAIR):  # of bytes: text has line ends that JSON may hold
+        value = parse_json(line, path, _REPAIR, f"line {number}")
+        try:
+            if not isinstance(value, dict):
+                raise ValueError("no JSON object")
+            yield resolution_from_json(value)
+        except (ValueError, RecursionError) as error:  # InputError of `resolution_from_json` is one, too
+            raise FileError(path, str(error), _REPAIR, f"line {number}") from error
 
 
 def judge_answers(

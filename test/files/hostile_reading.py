@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.cli.evaluate import _resolutions
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.evaluation import frame_folder
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.runs import read_run
+from spatial_vlm_ros.evaluation.stored_answers import read_answers
 from spatial_vlm_ros.launcher import gazebo, wiring
 from spatial_vlm_ros.manipulation.planning.robot_model import load, read_hulls
 from spatial_vlm_ros.spatial.measured_file import read_measured
@@ -42,7 +42,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "frame": frame_folder.load_frame,
     "cases": frame_folder.load_cases,
     "run": read_run,
-    "answers": lambda path: list(_resolutions(path)),
+    "answers": lambda path: list(read_answers(path)),
     "measured": lambda path: read_measured(path, "measure again"),
     "split": read_split,
     "parameters": read_settings,
