@@ -66,7 +66,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
            image_domain: str | None, any_domain: bool, every: bool, at: float | None, out: Path | None,
            force: bool, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
            **given: Any) -> None:  # fmt: skip
-    """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
+    """Answer INSTRUCTIONs on a recorded BAG as the live node would: rosbag2's folder, .mcap, .db3 or ROS 1's .bag.
 
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
     Exit code of one INSTRUCTION: 0 answered, 3 refused; of several answers: 0 when each got its line.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of a recorded bag in the order in which they were recorded, without ROS.
 
-Knows rosbag2's folders, MCAP and sqlite3 files, compressed as well, through the library rosbags; knows nothing of what
-the messages mean. Whatever is wrong with a file ends in FileError: bags come from robots that lost their power.
+Knows rosbag2's folders, MCAP and sqlite3 files, compressed as well, and .bag files of ROS 1, through rosbags;
+knows nothing of what the messages mean. Whatever is wrong with a file ends in FileError: bags come from robots that
+lost their power.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
+from spatial_vlm_ros.evaluation import bag_ros1
 from spatial_vlm_ros.evaluation.bag_limits import METADATA, check_bag
 from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.files.reading import member
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rosbags.interfaces import Connection
+    from rosbags.rosbag1 import Reader as Ros1Reader
     from rosbags.rosbag2 import Reader
     from rosbags.typesys.store import Typestore
 
 _STORAGES = (".mcap", ".db3")
+_WANTED = "give a folder that rosbag2 wrote, or a .mcap, .db3 or .bag file"
 _LONGEST_REASON = 200  # characters
 
 
@@ -70,7 +74,7 @@ class Bag:
     """An open bag; close it, or use it in a `with` statement.
 
     Args:
-        path: a folder that rosbag2 wrote, or a single .mcap or .db3 file.
+        path: a folder that rosbag2 wrote, or a single .mcap, .db3 or .bag file.
 
     Attributes:
         path: the same.
@@ -91,7 +95,8 @@ class Bag:
         self._connections: tuple[Connection, ...] = tuple(self._reader.connections)
         counts: dict[tuple[str, str], int] = {}
         for c in self._connections:
-            counts[c.topic, c.msgtype] = counts.get((c.topic, c.msgtype), 0) + c.msgcount
+            key = c.topic, _type(c)
+            counts[key] = counts.get(key, 0) + c.msgcount
         self.contents = tuple(Topic(name, type_, n) for (name, type_), n in sorted(counts.items()))
         self.topics = {topic.name: topic.type for topic in self.contents}
         self.start_ns = self._reader.start_time if any(topic.count for topic in self.contents) else 0
@@ -100,8 +105,12 @@ class Bag:
         """Topic, time of recording (ns) and bytes of every message, in the order in which they were recorded.
 
         Raises:
-            FileError: the bag is damaged from here on; what came before is good.
+            FileError: the bag is damaged from here on; what came before is good. Or it is one of ROS 1, whose bytes no
+                node of ROS 2 understands.
         """
+        if self.path.suffix == bag_ros1.SUFFIX:
+            repair = f"run `rosbags-convert --src {self.path.name} --dst {self.path.stem}`"
+            raise FileError(self.path, "a bag of ROS 1, which cannot be played into ROS 2", repair)
         return ((message.topic, message.log_ns, bytes(message.raw)) for message in self.messages())
 
     def messages(self, names: Collection[str] | None = None) -> Iterator[BagMessage]:
@@ -118,11 +127,13 @@ class Bag:
             return
         with _translated(self.path):
             for connection, log_ns, raw in self._reader.messages(wanted):
-                yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, partial(self._decode, connection))
+                yield BagMessage(connection.topic, _type(connection), log_ns, raw, partial(self._decode, connection))
 
     def _decode(self, connection: Connection, message: BagMessage) -> Any:
         place = f"a {message.type} on {message.topic}, recorded at {message.log_ns} ns"
         try:
+            if self.path.suffix == bag_ros1.SUFFIX:
+                return bag_ros1.decode(self._store(connection), message.raw, connection.msgtype)
             return self._store(connection).deserialize_cdr(message.raw, message.type)
         except KeyError as error:
             reason = f"the definition of {error} is neither in the bag nor known"
@@ -149,9 +160,8 @@ class Bag:
 
     def close(self) -> None:
         """Give the files back; further messages cannot be read."""
-        if self._reader.is_open:
-            with suppress(Exception):
-                self._reader.close()
+        with suppress(Exception):  # one that is closed says so
+            self._reader.close()
 
     def __enter__(self) -> Bag:
         return self
@@ -170,10 +180,17 @@ def open_bag(path: str | Path) -> Bag:
 # ------------------------------------------------------------------------------------------------ opening
 
 
-def _opened(path: Path) -> Reader:
+def _type(connection: Connection) -> str:
+    """The type of a connection's messages by the name that ROS 2 has for it."""
+    return bag_ros1.SAME_TYPES.get(connection.msgtype, connection.msgtype)
+
+
+def _opened(path: Path) -> Reader | Ros1Reader:
     from rosbags.rosbag2 import Reader
 
     with _translated(path):
+        if path.suffix == bag_ros1.SUFFIX and path.is_file():
+            return bag_ros1.open_reader(path)
         storage = _storage(path)
         check_bag(storage)
         reader = Reader(storage)
@@ -194,14 +211,12 @@ def _storage(path: Path) -> Path:
         raise FileError(path, reason, repair)
     if not path.is_file():
         reason = "this is no file" if path.exists() else "there is no such file"
-        raise FileError(path, reason, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
-    if path.suffix == ".bag":
-        raise FileError(path, "a bag of ROS 1", f"run `rosbags-convert --src {path.name} --dst {path.stem}`")
+        raise FileError(path, reason, _WANTED)
     if path.name == METADATA:
         return path.parent
     if path.suffix not in _STORAGES:
         reason = f"the name ends in {path.suffix!r}" if path.suffix else "the name has no ending"
-        raise FileError(path, reason, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
+        raise FileError(path, reason, _WANTED)
     return path
 
 
@@ -234,6 +249,8 @@ def _repair(path: Path) -> str:
     name = files[0].name if files else path.name
     if name.endswith(".mcap"):
         return f"run `mcap recover {name} -o mended.mcap`, or record it again"
+    if name.endswith(bag_ros1.SUFFIX):
+        return f"run `rosbag reindex {name}`, or record it again"
     if name.endswith(".db3"):
         return f"run `sqlite3 {name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
     return "run `ros2 bag reindex`, or record it again"
