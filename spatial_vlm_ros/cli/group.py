@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.errors import (
+    DependencyError,
+    DisplayError,
+    EvaluationError,
+    FileError,
+    InputError,
+    SpatialVlmError,
+)
 from spatial_vlm_ros.printable import printable, printable_json
 
 if TYPE_CHECKING:
@@ -53,7 +60,7 @@ class Group(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except (DependencyError, DisplayError) as error:
+        except (DependencyError, DisplayError, EvaluationError) as error:
             say(error, err=True)
             ctx.exit(FAILED)
         except SpatialVlmError as error:

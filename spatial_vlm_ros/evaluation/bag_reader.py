@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
+from spatial_vlm_ros.evaluation.engine.remote_bag import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
+from spatial_vlm_ros.evaluation.engine.uris import is_remote, local_path, name_of
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
     from types import TracebackType
 
     from rosbags.interfaces import Connection
@@ -36,6 +39,23 @@ class Topic:
     name: str
     type: str
     count: int
+
+
+@dataclass(frozen=True)
+class ChunkSpan:
+    """A chunk of an MCAP bag, as its index knows it.
+
+    Args:
+        start_ns: when its first message was recorded, nanoseconds.
+        end_ns: when its last one was.
+        size: bytes in the file.
+        topics: names of the topics of its messages.
+    """
+
+    start_ns: int
+    end_ns: int
+    size: int
+    topics: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,23 +89,32 @@ class Bag:
     """An open bag; close it, or use it in a `with` statement.
 
     Args:
-        path: a folder that rosbag2 wrote, or a single .mcap or .db3 file.
+        path: a folder that rosbag2 wrote, or a single .mcap or .db3 file; or the URI of one ("s3://bucket/run1.mcap").
+            MCAP files of a store are read by range through their chunk index; other bags are copied here first.
 
     Attributes:
         path: the same.
+        traffic: what was fetched of a store; None of a local bag, and of one that was copied.
         contents: all topics by name, also those without messages.
         topics: name of each topic → type of its messages.
         start_ns: when the first message was recorded, nanoseconds; 0 where there is none.
 
     Raises:
         FileError: there is no bag, or it is damaged.
-        DependencyError: rosbags is not installed.
+        StoreError: the store of a URI does not answer.
+        DependencyError: rosbags is not installed, or what opens the URI is not.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path | str = str(path) if is_remote(path) else local_path(path)
+        self.traffic: Traffic | None = None
+        self._copy: TemporaryDirectory[str] | None = None
         check_rosbags()
-        self._reader = _opened(self.path)
+        try:
+            self._reader = self._opened()
+        except BaseException:
+            self._forget_copy()
+            raise
         self._stores: dict[str, Typestore] = {}
         self._connections: tuple[Connection, ...] = tuple(self._reader.connections)
         counts: dict[tuple[str, str], int] = {}
@@ -95,6 +124,30 @@ class Bag:
         self.topics = {topic.name: topic.type for topic in self.contents}
         self.start_ns = self._reader.start_time if any(topic.count for topic in self.contents) else 0
 
+    def _opened(self) -> Reader:
+        if isinstance(self.path, Path):
+            return _opened(self.path, _storage(self.path))
+        reason = readable_by_range(self.path)
+        if reason is None:
+            self.traffic = Traffic()
+            reader = _opened(self.path, RemoteFile(self.path, self.traffic))
+            expect_chunks(reader)
+            return reader
+        self._copy = copied(self.path, reason)
+        return _opened(self.path, _storage(Path(self._copy.name, name_of(self.path))))
+
+    def chunks(self) -> tuple[ChunkSpan, ...]:
+        """The chunks of an MCAP bag in the order in which they lie in its files; none where it has no chunk index."""
+        storage: Any = self._reader.storage
+        files = getattr(storage, "storages", None) or [storage]
+        found = []
+        for file in files:
+            topics = {connection.id: connection.topic for connection in file.connections}
+            for chunk in getattr(file, "chunks", ()):
+                names = frozenset(topics[n] for n, count in chunk.channel_count.items() if count)
+                found.append(ChunkSpan(chunk.message_start_time, chunk.message_end_time, chunk.chunk_length, names))
+        return tuple(found)
+
     def raw(self) -> Iterator[tuple[str, int, bytes]]:
         """Topic, time of recording (ns) and bytes of every message, in the order in which they were recorded.
 
@@ -103,20 +156,27 @@ class Bag:
         """
         return ((message.topic, message.log_ns, bytes(message.raw)) for message in self.messages())
 
-    def messages(self, names: Collection[str] | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self, names: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[BagMessage]:
         """The messages in the order in which they were recorded.
+
+        Of an MCAP file with a chunk index, only the chunks that hold them are read.
 
         Args:
             names: of the topics wanted; None = all.
+            start_ns: only those recorded then or later, nanoseconds; None = from the beginning.
+            stop_ns: only those recorded before; None = to the end.
 
         Raises:
             FileError: the bag is damaged from here on; what came before is good.
+            StoreError: the store of a URI has failed; what came before is good.
         """
         wanted = [c for c in self._connections if names is None or c.topic in names]
         if not wanted:  # rosbags would take an empty list for all
             return
         with _translated(self.path):
-            for connection, log_ns, raw in self._reader.messages(wanted):
+            for connection, log_ns, raw in self._reader.messages(wanted, start_ns, stop_ns):
                 yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, partial(self._decode, connection))
 
     def _decode(self, connection: Connection, message: BagMessage) -> Any:
@@ -151,6 +211,12 @@ class Bag:
         if self._reader.is_open:
             with suppress(Exception):
                 self._reader.close()
+        self._forget_copy()
+
+    def _forget_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
 
     def __enter__(self) -> Bag:
         return self
@@ -169,11 +235,11 @@ def open_bag(path: str | Path) -> Bag:
 # ------------------------------------------------------------------------------------------------ opening
 
 
-def _opened(path: Path) -> Reader:
+def _opened(path: Path | str, storage: Any) -> Reader:
     from rosbags.rosbag2 import Reader
 
     with _translated(path):
-        reader = Reader(_storage(path))
+        reader = Reader(storage)
         reader.open()
         return reader
 
@@ -207,7 +273,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(path: Path | str) -> Iterator[None]:
     """Whatever rosbags, SQLite, YAML and the decompressors raise of a damaged file becomes FileError."""
     try:
         yield
@@ -225,10 +291,13 @@ def _words(error: Exception) -> str:
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
 
 
-def _repair(path: Path) -> str:
+def _repair(path: Path | str) -> str:
     """How the file is mended, by its kind."""
-    files = _files(path) if path.is_dir() else [path]
-    name = files[0].name if files else path.name
+    if isinstance(path, str):
+        name = name_of(path)
+    else:
+        files = _files(path) if path.is_dir() else [path]
+        name = files[0].name if files else path.name
     if name.endswith(".mcap"):
         return f"run `mcap recover {name} -o mended.mcap`, or record it again"
     if name.endswith(".db3"):
