@@ -32,7 +32,7 @@ COUNT, LENGTH = 48, 200_000  # messages, characters of each
 
 
 def write(out: Path, storage: str = "mcap", compression: CompressionMode = CompressionMode.NONE) -> Path:
-    """A first message on /once, then long ones on /often 10 ms apart: five to a chunk. In the middle, one on /seldom."""
+    """A first message on /once, then long ones on /often 10 ms apart: five to a chunk. Halfway, one on /seldom."""
     store = default_store()
     writer = Writer(out, version=8, storage_plugin=STORAGES[storage])
     writer.set_compression(compression, CompressionFormat.ZSTD)
@@ -179,8 +179,10 @@ def test_mcap_without_an_index_is_copied_first(
 
     path = tmp_path / "plain.mcap"
     with path.open("wb") as file:
-        plain = Plain(file, compression=CompressionType.NONE, index_types=IndexType.NONE, use_chunking=False,
-                      use_statistics=False, use_summary_offsets=False, repeat_channels=False, repeat_schemas=False)  # fmt: skip
+        without = dict.fromkeys(
+            ("use_chunking", "use_statistics", "use_summary_offsets", "repeat_channels", "repeat_schemas"), False
+        )
+        plain = Plain(file, compression=CompressionType.NONE, index_types=IndexType.NONE, **without)
         plain.start("ros2")
         schema = plain.register_schema(STRING, "ros2msg", b"string data")
         channel = plain.register_channel("/a", "cdr", schema)
@@ -220,7 +222,7 @@ def test_a_bag_that_is_cut_off_is_said(bag: tuple[str, Path], tmp_path: Path) ->
 def test_a_store_that_fails_midway_is_said_and_what_came_before_is_good(tmp_path: Path) -> None:
     path = write(tmp_path / "run")
     with running_server() as failing:
-        fs = fsspec.filesystem("s3", endpoint_url=failing.endpoint, key="nobody", secret="nothing")
+        fs = fsspec.filesystem("s3", endpoint_url=failing.endpoint, key="nobody", secret="nothing")  # noqa: S106
         fs.mkdir("other")
         fs.pipe_file("other/run.mcap", (path / "run.mcap").read_bytes())
         before = dict(os.environ)
@@ -244,7 +246,7 @@ def test_a_store_that_fails_midway_is_said_and_what_came_before_is_good(tmp_path
 
 @pytest.mark.parametrize(
     ("text", "remote"),
-    [("s3://b/x.mcap", True), ("gs://b", True), ("file:///tmp/x", False), ("run1", False), ("/a/b", False),
+    [("s3://b/x.mcap", True), ("gs://b", True), ("file:///bags/x", False), ("run1", False), ("/a/b", False),
      ("c:/x", False), ("://x", False), ("a b://x", False)],
 )  # fmt: skip
 def test_what_has_a_scheme_is_remote(text: str, remote: bool) -> None:
@@ -253,8 +255,8 @@ def test_what_has_a_scheme_is_remote(text: str, remote: bool) -> None:
 
 def test_paths_and_uris_are_joined_as_such() -> None:
     assert joined("s3://b/run/", "run.mcap") == "s3://b/run/run.mcap"
-    assert joined("file:///tmp/a%20b", "x") == "/tmp/a b/x"
-    assert local_path("file:///tmp/a") == Path("/tmp/a")
+    assert joined("file:///bags/a%20b", "x") == "/bags/a b/x"
+    assert local_path("file:///bags/a") == Path("/bags/a")
 
 
 def test_facts_and_summary_tell_one_file_from_another(bag: tuple[str, Path]) -> None:

@@ -18,10 +18,12 @@ from spatial_vlm_ros.evaluation.engine import lock as engine_lock
 from spatial_vlm_ros.evaluation.engine.lock import LOCK, STALE_S, FolderLock, LockOwner
 from spatial_vlm_ros.evaluation.engine.store import LocalStore
 
+OTHER = "of another process"
+
 
 def leave(folder: Path, **changes: object) -> LockOwner:
     """A lock that another process left."""
-    owner = dataclasses.replace(LockOwner.this_process(), token="other", **changes)
+    owner = dataclasses.replace(LockOwner.this_process(), **{"token": OTHER, **changes})
     (folder / LOCK).write_text(json.dumps(asdict(owner)))
     return owner
 
@@ -35,7 +37,7 @@ def test_a_second_evaluation_is_told_who_writes_since_when(tmp_path: Path) -> No
         pass
     assert caught.value.age == pytest.approx(100, abs=5)
     assert "remove lock.json" in str(caught.value)
-    assert json.loads((tmp_path / LOCK).read_text())["token"] == "other"
+    assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
 
 
 def test_the_lock_is_gone_afterwards_whatever_happens(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_the_lock_of_a_process_that_has_ended_is_taken_over_at_once(tmp_path: Pa
     ended.wait()
     leave(tmp_path, pid=ended.pid)
     with FolderLock(LocalStore(tmp_path)):
-        assert json.loads((tmp_path / LOCK).read_text())["token"] != "other"
+        assert json.loads((tmp_path / LOCK).read_text())["token"] != OTHER
 
 
 def test_another_process_of_the_same_number_is_not_the_owner(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
         wait_for(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"])
         lock.check()
         wait_for(lambda: _taken(tmp_path, lock))
-    assert json.loads((tmp_path / LOCK).read_text())["token"] == "other"
+    assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
 
 
 def _taken(folder: Path, lock: FolderLock) -> bool:

@@ -16,7 +16,7 @@ from spatial_vlm_ros.evaluation.engine.shards import Row, Shard, configuration_d
 
 KEY = "0" * 40
 ROWS: list[Row] = [
-    {"id": "d1", "right": True, "n": 2**60, "iou": 0.1 + 0.2, "place": None, "kind": ["a", "b"], "message": "Größe \u202e"},
+    {"id": "d1", "right": True, "n": 2**60, "iou": 0.1 + 0.2, "place": None, "kind": ["a", "b"], "message": "Größe"},
     {"id": None, "right": False, "n": -1, "iou": None, "place": None, "kind": [], "message": ""},
 ]  # fmt: skip
 

@@ -129,7 +129,7 @@ def fields_of(parts: Iterable[Sequence[Row]]) -> dict[str, str]:
     """
     fields: dict[str, str | None] = {}
     for row in (row for rows in parts for row in rows):
-        fields = fields or dict.fromkeys(row)
+        fields = fields or dict.fromkeys(row, None)
         if row.keys() != fields.keys():
             got = ", ".join(sorted(row.keys() ^ fields.keys()))
             repair = "have the task give every field, None where there is no value"
@@ -191,7 +191,14 @@ def _filled(rows: Sequence[Row], fields: Mapping[str, str], schema: pa.Schema) -
 
 
 def _as(kind: str, value: Any) -> Any:
-    return float(value) if kind == "float" and value is not None else value
+    """A value as its column holds it: whole numbers among others as floats, texts without half characters."""
+    if value is None:
+        return None
+    if kind == "float":
+        return float(value)
+    if kind == "str":
+        return value.encode("utf-8", "replace").decode()
+    return [one.encode("utf-8", "replace").decode() for one in value] if kind == "list" else value
 
 
 def _rows(table: Any, fields: Mapping[str, str]) -> list[Row]:

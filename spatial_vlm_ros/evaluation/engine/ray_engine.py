@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,8 @@ from spatial_vlm_ros.evaluation.engine.local import MOST_WORKERS
 from spatial_vlm_ros.evaluation.engine.shards import Outcome, Setup, Shard
 from spatial_vlm_ros.evaluation.engine.workers import Dispatcher, ShardWorker
 from spatial_vlm_ros.extras import install
+
+_CONNECT_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -62,16 +66,17 @@ class RayEngine:
         if not shards:
             return
         ray = _ray()
-        began_here = not ray.is_initialized()
-        if began_here:
-            self._connect(ray)
-        cluster = _Cluster(ray, self, setup, min(self.workers, len(shards)))
-        try:
-            yield from cluster.outcomes(Dispatcher(shards))
-        finally:
-            cluster.close()
+        with redirect_stdout(sys.stderr):  # Ray prints news of its machines to where programs read our results
+            began_here = not ray.is_initialized()
             if began_here:
-                ray.shutdown()
+                self._connect(ray)
+            cluster = _Cluster(ray, self, setup, min(self.workers, len(shards)))
+            try:
+                yield from cluster.outcomes(Dispatcher(shards))
+            finally:
+                cluster.close()
+                if began_here:
+                    ray.shutdown()
 
     def _connect(self, ray: Any) -> None:
         """Join the cluster, or begin one here.
@@ -79,6 +84,7 @@ class RayEngine:
         Raises:
             EngineUnavailableError: it is not reachable.
         """
+        _check_port(self.address)
         own = {"num_cpus": math.ceil(self.workers * self.num_cpus), "include_dashboard": False}
         try:
             ray.init(
@@ -89,10 +95,7 @@ class RayEngine:
                 configure_logging=False,
             )
         except (ConnectionError, TimeoutError, OSError, RuntimeError, ValueError) as error:
-            where = f"the Ray cluster at {self.address}" if self.address else "a Ray cluster on this machine"
-            words = " ".join(str(error).split())[:300].rstrip(".")
-            repair = "Check the address with `ray status --address ADDRESS`; without --address, one is started here."
-            raise EngineUnavailableError(f"{where} cannot be reached: {words}", repair) from error
+            raise _unreachable(self.address, error) from error
 
 
 class _Cluster:
@@ -187,6 +190,24 @@ class _Actor:
     def answer(self, shard: Shard) -> Outcome:
         """The outcome of a shard."""
         return self._worker.answer(shard)
+
+
+def _check_port(address: str | None) -> None:
+    """See that somebody listens at an address with a port: Ray itself tries for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str | None, error: Exception) -> EngineUnavailableError:
+    where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+    words = " ".join(str(error).split())[:300].rstrip(".")
+    repair = "Check the address with `ray status --address ADDRESS`; without --address, one is started here."
+    return EngineUnavailableError(f"{where} cannot be reached: {words}", repair)
 
 
 def _ray() -> Any:

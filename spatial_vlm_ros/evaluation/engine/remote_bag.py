@@ -13,12 +13,13 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.engine.ranged import RangedStream
-from spatial_vlm_ros.evaluation.engine.uris import FileFacts, facts_of, filesystem, joined, name_of, told
+from spatial_vlm_ros.evaluation.engine.uris import FileFacts, facts_of, filesystem, joined, name_of, read_range, told
 
 _log = logging.getLogger(__name__)
 _METADATA = "metadata.yaml"
@@ -77,14 +78,7 @@ class RemoteFile:
 
     def open(self, *_: object, **__: object) -> RangedStream:
         """A stream of its bytes, for reading."""
-        fs, path = filesystem(self.uri)
-        size = facts_of(self.uri).size
-
-        def fetch(first: int, last: int) -> bytes:
-            with told(self.uri):
-                return bytes(fs.cat_file(path, start=first, end=last))
-
-        stream = RangedStream(fetch, size)
+        stream = RangedStream(partial(read_range, self.uri), facts_of(self.uri).size)
         self._traffic.streams.append(stream)
         return stream
 
@@ -141,10 +135,8 @@ def is_indexed(uri: str) -> bool:
     Raises:
         FileError: there is no such file, or it ends before its footer.
     """
-    fs, path = filesystem(uri)
-    facts = facts_of(uri)
-    with told(uri):
-        footer = bytes(fs.cat_file(path, start=max(facts.size - _FOOTER, 0), end=facts.size))
+    size = facts_of(uri).size
+    footer = read_range(uri, max(size - _FOOTER, 0), size)
     if not footer.endswith(_MAGIC):
         reason = "it ends before its index: the recorder was killed, or the copy is not complete"
         raise FileError(uri, reason, f"run `mcap recover {name_of(uri)} -o mended.mcap`, or record it again")

@@ -130,3 +130,20 @@ def facts_of(uri: str | os.PathLike[str]) -> FileFacts:
         raise FileError(text, "a folder, or a file without a size", "give the URI of one file")
     version = next((info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if info.get(key)), "")
     return FileFacts(int(info["size"]), str(version))
+
+
+def read_range(uri: str | os.PathLike[str], first: int, last: int) -> bytes:
+    """Bytes `first` to `last`, the latter excluded, of a file.
+
+    Raises:
+        FileError: there is no such file.
+        StoreError: the disk or store does not give them.
+    """
+    text = os.fspath(uri)
+    if is_remote(text):
+        fs, path = filesystem(text)
+        with told(text):
+            return bytes(fs.cat_file(path, start=first, end=last))
+    with told(text), local_path(text).open("rb") as file:
+        file.seek(first)
+        return file.read(last - first)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spatial_vlm_ros.errors import EngineUnavailableError, InternalError, SpatialVlmError
+from spatial_vlm_ros.evaluation.engine.parts import fields_of
 from spatial_vlm_ros.evaluation.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard
 
 ATTEMPTS = 3
@@ -57,6 +58,7 @@ class ShardWorker:
         began = time.perf_counter()
         try:
             rows = tuple(self._task(shard))
+            fields_of([rows])  # values that cannot be stored are the shard's fault, not the evaluation's
         except SpatialVlmError as error:
             return NotEvaluated(shard, str(error), error.status_name)
         except MemoryError:
