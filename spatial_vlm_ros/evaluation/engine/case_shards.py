@@ -83,7 +83,7 @@ def plan_cases(
         cut = list(readers.map(lambda source: _pieces(source, config, frames_in_shard, bytes_in_shard), sources))
     return [
         Shard(source.uri, piece.name, piece.titles, digest([model_identity(model), piece.content]),
-              CaseWork(source, model, piece.cases, piece.part))
+              CaseWork(dataclasses.replace(source, bags=()), model, piece.cases, piece.part))
         for model in models
         for source, pieces in zip(sources, cut, strict=True)
         for piece in pieces

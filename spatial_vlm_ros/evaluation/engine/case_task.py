@@ -34,7 +34,8 @@ class CaseSetup:
 
     Args:
         config: of the resolver, and of how messages become frames.
-        models: that the plan asks; the first one is loaded at once, others when their shards come.
+        models: that the plan asks. An only one is loaded at once, so that an evaluation ends at once where it cannot be;
+            of several, each is loaded when its shards come.
         frame_of_reference: used where the words state none.
     """
 
@@ -43,13 +44,13 @@ class CaseSetup:
     frame_of_reference: FrameOfReference | None = None
 
     def __call__(self) -> CaseTask:
-        """Load the first model.
+        """Load the model where there is only one.
 
         Raises:
             SpatialVlmError: it cannot be loaded.
         """
         task = CaseTask(self)
-        if self.models:
+        if len(self.models) == 1:
             task.model(self.models[0])
         return task
 
@@ -65,19 +66,19 @@ class CaseTask:
         """A model, loaded where it is not the one that is there.
 
         Raises:
-            SpatialVlmError: it cannot be loaded, or is not for such images.
+            SpatialVlmError: it cannot be loaded.
         """
         if self._model is None or self._model.spec != spec:
             self._model = None  # or two models are in memory at once
-            loaded = load_model(spec)
-            check_images(loaded, self._setup.config.resolver.domain_gate)
-            self._model = loaded
+            self._model = load_model(spec)
         return self._model
 
     def __call__(self, shard: Shard) -> list[Row]:
         """A row for each case, in their order."""
         work: CaseWork = shard.payload
         model, source = self.model(work.model), work.source
+        if source.kind == "bag":  # which does not say what made its images
+            check_images(model, self._setup.config.resolver.domain_gate)
         judge = CaseJudge(model, self._setup.config.resolver, source.uri, source.folder, self._setup.frame_of_reference)
         rows: dict[int, Row] = {}
         for asked in made_ahead(_by_image(self._images(work)), IMAGES_AHEAD):
