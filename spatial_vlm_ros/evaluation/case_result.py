@@ -49,6 +49,7 @@ class CaseResult:
         iou: how much the object answered with shares with the expected one, 0 to 1; None without either.
         oracle_right: whether the resolver alone, given the true objects, is right; None where that is not known.
         likeliest_is_right: whether the likeliest candidate is the expected object; False where a refusal is expected.
+        about: which object the error is about, for a person; "" where it is about none.
     """
 
     frame: str
@@ -76,6 +77,7 @@ class CaseResult:
     iou: float | None = None
     oracle_right: bool | None = None
     likeliest_is_right: bool = False
+    about: str = ""
 
     @property
     def complete(self) -> bool:
@@ -178,7 +180,7 @@ def judge_case(
     likeliest_id = found_id if answered else likeliest.id if likeliest else None
     rank_right = expect.status is Status.OK and likeliest_id is not None
     oracle = evidence.oracle
-    error, blame = error_of(
+    error, blame, about = error_of(
         ErrorEvidence(
             expect=expect, status=answer.status, id=id_, found_id=found_id, miss=miss,
             matching=None if matching is None or matching.is_truth else matching,
@@ -209,6 +211,7 @@ def judge_case(
         stamp_ns=case.stamp_ns,
         error=error,
         blame=blame,
+        about=about,
         iou=None if matching is None else matching.iou(found_id, expect.id),
         oracle_right=_oracle_right(evidence, good and place_right),
         likeliest_is_right=rank_right and (expect.id is None or true_id(likeliest_id) in (expect.id, *expect.id_also)),

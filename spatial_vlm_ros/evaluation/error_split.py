@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from spatial_vlm_ros.evaluation.case import Expectation
 from spatial_vlm_ros.evaluation.matching import FoundObject, Matching
@@ -51,7 +52,7 @@ class Blame(str, enum.Enum):
 
 
 FAILURES = frozenset(
-    {Status.INVALID_INPUT, Status.DEPTH_INVALID, Status.STALE_INPUT, Status.NOT_SYNCHRONISED, Status.TF_UNAVAILABLE,
+    {Status.INVALID_INPUT, Status.STALE_INPUT, Status.NOT_SYNCHRONISED, Status.TF_UNAVAILABLE,
      Status.MODEL_ERROR, Status.TIMEOUT, Status.BUSY, Status.CANCELLED, Status.INTERNAL_ERROR}
 )  # fmt: skip
 """Statuses that say nothing of words and objects: something could not be read, or failed."""
@@ -85,20 +86,33 @@ class ErrorEvidence:
     oracle: tuple[bool, CaseError | None] | None
 
 
-def error_of(known: ErrorEvidence) -> tuple[CaseError | None, Blame | None]:
-    """The error of a case and who is to blame for it; both None where nothing went wrong."""
+class JudgedError(NamedTuple):
+    """The error of a case.
+
+    Args:
+        error: what went wrong; None = nothing.
+        blame: who is to blame; None where nothing went wrong, or that is not known.
+        about: which object it is about, for a person; "" where it is about none.
+    """
+
+    error: CaseError | None = None
+    blame: Blame | None = None
+    about: str = ""
+
+
+def error_of(known: ErrorEvidence) -> JudgedError:
+    """The error of a case and who is to blame for it."""
     if known.miss is None:
-        return None, None
+        return JudgedError()
     if known.status in FAILURES and known.status is not known.expect.status:
-        return CaseError.FAILED, Blame.MODEL if known.status in _OF_THE_MODEL else None
+        return JudgedError(CaseError.FAILED, Blame.MODEL if known.status in _OF_THE_MODEL else None)
     if known.matching is None:  # the found objects are the true ones
-        return _of_resolver(known), Blame.RESOLVER
-    if known.oracle is None:
-        return _of_objects(known) or _of_resolver(known), None
-    right, error = known.oracle
-    if right:
-        return _of_objects(known) or _of_resolver(known), Blame.MODEL
-    return error or _of_resolver(known), Blame.RESOLVER
+        return JudgedError(_of_resolver(known), Blame.RESOLVER)
+    if known.oracle is not None and not known.oracle[0]:
+        return JudgedError(known.oracle[1] or _of_resolver(known), Blame.RESOLVER)
+    blame = None if known.oracle is None else Blame.MODEL
+    shown, about = _of_objects(known)
+    return JudgedError(shown or _of_resolver(known), blame, about)
 
 
 def _of_resolver(known: ErrorEvidence) -> CaseError:
@@ -120,27 +134,36 @@ _BY_MISS = {
 }
 
 
-def _of_objects(known: ErrorEvidence) -> CaseError | None:
-    """The error that the found objects show; None where they show none."""
+def _of_objects(known: ErrorEvidence) -> tuple[CaseError | None, str]:
+    """The error that the found objects show, and about which one; None where they show none."""
     matching = known.matching
     if known.expect.status not in ANSWERS or known.miss is MissKind.PLACE or matching is None:
-        return None
+        return None, ""
     if known.status is Status.NOT_UNDERSTOOD:
-        return None
+        return None, ""
     found = {id_: matching.on(id_) for id_ in known.needed}
-    if any(not several for several in found.values()):
-        return CaseError.NOT_DETECTED
+    missing = [_told(id_, known) for id_, several in found.items() if not several]
+    if missing:
+        return CaseError.NOT_DETECTED, ", ".join(missing)
     for id_, several in found.items():
         if not any(same_name(one.label, known.labels.get(id_, "")) for one in several):
-            return CaseError.MISLABELLED
+            names = ", ".join(dict.fromkeys(repr(one.label) for one in several))
+            return CaseError.MISLABELLED, f"{_told(id_, known)} as {names}"
     if known.status in ANSWERS and known.found_id is not None:
         answered = next((one for one in matching.found if one.id == known.found_id), None)
         if answered is not None and _is_misnamed(answered, known):
-            return CaseError.MISLABELLED
+            true = _told(known.id, known) if known.labels.get(known.id or "") is not None else "no true object"
+            return CaseError.MISLABELLED, f"{true} as {answered.label!r}"
         if known.miss is MissKind.OBJECT:  # rightly named, and yet taken for what the words name
             same = same_name(known.labels.get(known.id or "", ""), known.labels.get(known.expect.id or "", ""))
-            return CaseError.WRONG_RELATION if same else CaseError.MISLABELLED
-    return None
+            return CaseError.WRONG_RELATION if same else CaseError.MISLABELLED, _told(known.id, known)
+    return None, ""
+
+
+def _told(id_: str | None, known: ErrorEvidence) -> str:
+    """A true object in words: "mug (d3)"."""
+    label = known.labels.get(id_ or "")
+    return f"{label} ({id_})" if label else str(id_)
 
 
 def _is_misnamed(answered: FoundObject, known: ErrorEvidence) -> bool:

@@ -48,11 +48,12 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
         "likeliest_id": "text",
         "likeliest_is_right": "truth value",
         "miss": "text",
+        "about": "text",
         "problem": "text",
     }
 )
 """Name of each column → what its values are; in every column but model, source, frame, stamp_ns, instruction, kind,
-status, error, confidence, message, relations, expected_also and problem a value may be None."""
+status, error, confidence, message, relations, expected_also, about and problem a value may be None."""
 
 
 def row_of(result: CaseResult) -> Row:
@@ -84,6 +85,7 @@ def row_of(result: CaseResult) -> Row:
             "likeliest_id": result.likeliest_id,
             "likeliest_is_right": result.likeliest_is_right,
             "miss": result.miss.value if result.miss else None,
+            "about": result.about,
             "problem": "",
         }
     )
@@ -107,6 +109,7 @@ def unjudged_row(case: Case, answer: Resolution, model: str, source: str, proble
             "frame_of_reference": answer.frame_of_reference.value if answer.frame_of_reference else None,
             "relations": list(relations_of(answer)),
             "expected_also": [],
+            "about": "",
             "problem": problem,
         }
     )
@@ -149,6 +152,7 @@ def result_of(row: Mapping[str, Any]) -> CaseResult:
             iou=row["iou"],
             oracle_right=row["oracle_right"],
             likeliest_is_right=bool(row["likeliest_is_right"]),
+            about=row["about"],
         )
     except (KeyError, ValueError, TypeError) as error:
         repair = "give rows that `evaluate` of this version wrote"

@@ -8,6 +8,7 @@ with their number. What goes wrong with one image or one case costs that one alo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge, Evaluate
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth
 from spatial_vlm_ros.evaluation.frame_folder import DETECTIONS_FILE, load_cases
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
-from spatial_vlm_ros.evaluation.model_spec import LoadedModel
+from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec
 from spatial_vlm_ros.evaluation.truth_file import cases_of_bag
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
@@ -183,3 +184,24 @@ def check_sources(sources: Sequence[Source]) -> None:
             what = "a folder with cases.jsonl" if source.kind == "frames" else "a folder that rosbag2 wrote, or a file"
             raise FileError(source.uri, "there is no such file or folder", f"give {what}")
         source.cases()
+
+
+def refused_cases(
+    source: Source, model: str, config: Settings, error: SpatialVlmError, done: Sequence[Case] = ()
+) -> Iterator[EvaluatedCase]:
+    """The cases of a source that could not be read to its end, each refused with the reason.
+
+    Args:
+        source: the folder or bag.
+        model: name of the model.
+        config: of the resolver.
+        error: what went wrong.
+        done: cases that were answered before: they are left out.
+    """
+    judge = CaseJudge(LoadedModel(ModelSpec(model)), config.resolver, source.uri, source.folder)
+    answered = Counter(done)
+    for case in source.cases():
+        if answered[case]:
+            answered[case] -= 1
+        else:
+            yield judge.ask(case, CaseImage(error=error))

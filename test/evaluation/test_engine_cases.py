@@ -26,6 +26,7 @@ from engine_tasks import contents
 from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.errors import FileError, RunMismatchError
+from spatial_vlm_ros.evaluation import truth_file
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO
 from spatial_vlm_ros.evaluation.engine import case_shards
@@ -391,3 +392,20 @@ def test_the_code_of_the_package_counts() -> None:
     assert run_configuration(SETTINGS, None)["code"] == case_shards._code()
     changed = Settings(streams=StreamConfig(sync_slop=0.05))
     assert run_configuration(changed, None) != run_configuration(SETTINGS, None)
+
+
+def test_the_truth_of_thousands_of_bags_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"bags/run{n}.mcap" for n in range(2000)]
+    lines = [{"bag": name, "stamp_ns": n + 1, "instruction": "the cup"} for n, name in enumerate(names)]
+    (tmp_path / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    read = []
+    real = truth_file.load_truth
+    monkeypatch.setattr(truth_file, "load_truth", lambda path: read.append(path) or real(path))
+    uris = [str(tmp_path / name) for name in names]
+    sources = [Source(uri, "bag", str(tmp_path / "truth.jsonl"), tuple(uris)) for uri in uris[:50]]
+    assert [source.cases()[0].stamp_ns for source in sources] == list(range(1, 51))
+    assert len(read) == 1
+    (tmp_path / "truth.jsonl").write_text(json.dumps({**lines[0], "stamp_ns": 777}) + "\n")
+    assert sources[0].cases()[0].stamp_ns == 777
+    with pytest.raises(FileError, match=r"there is no case of .*run1\.mcap"):
+        sources[1].cases()

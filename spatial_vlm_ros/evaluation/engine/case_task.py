@@ -34,8 +34,8 @@ class CaseSetup:
 
     Args:
         config: of the resolver, and of how messages become frames.
-        models: that the plan asks. An only one is loaded at once, so that an evaluation ends at once where it cannot be;
-            of several, each is loaded when its shards come.
+        models: that the plan asks. An only one is loaded at once, so that nothing is read where it cannot be; of
+            several, each is loaded when its shards come.
         frame_of_reference: used where the words state none.
     """
 
