@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.errors import (
+    DependencyError,
+    DisplayError,
+    EvaluationError,
+    FileError,
+    InputError,
+    SpatialVlmError,
+)
 from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.files.writing import write_bytes
 from spatial_vlm_ros.printable import printable, printable_json
@@ -55,7 +62,7 @@ class Group(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except (DependencyError, DisplayError) as error:
+        except (DependencyError, DisplayError, EvaluationError) as error:
             say(error, err=True)
             ctx.exit(FAILED)
         except SpatialVlmError as error:

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders and bags give the same rows in one piece and in many, here and in a store, on one process and on two."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import pickle
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("rosbags")
+
+from bag_builder import FIXED, MS, T0, BagBuilder, make, scene
+from engine_tasks import contents
+from frame_files import case, write_cases, write_frame
+
+from spatial_vlm_ros.errors import FileError, RunMismatchError
+from spatial_vlm_ros.evaluation import truth_file
+from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO
+from spatial_vlm_ros.evaluation.engine import case_shards
+from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
+from spatial_vlm_ros.evaluation.engine.bag_window import recording_lag
+from spatial_vlm_ros.evaluation.engine.case_shards import CaseWork, plan_cases, run_configuration
+from spatial_vlm_ros.evaluation.engine.case_task import CaseSetup
+from spatial_vlm_ros.evaluation.engine.local import LocalEngine
+from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
+from spatial_vlm_ros.evaluation.engine.shards import Row, Shard
+from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
+from spatial_vlm_ros.evaluation.sources import Source, evaluate_source, sources_of
+from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
+from spatial_vlm_ros.types import Transform
+
+WORDS = ("the chick behind the cup", "the chick in front of the cup", "the mug")
+SETTINGS = Settings()
+GIVEN = (ModelSpec(),)
+PERIOD = 500 * MS  # between images of the bag
+COUNT = 24
+LAG = 30 * MS  # from an image's stamp to its recording
+
+
+def answered(shards: Sequence[Shard], settings: Settings = SETTINGS) -> list[Row]:
+    task = CaseSetup(settings, GIVEN)()
+    return [row for shard in shards for row in task(shard)]
+
+
+def in_order(rows: Sequence[Any]) -> list[Any]:
+    return sorted(rows, key=lambda row: (row["source"], row["frame"], row["stamp_ns"], row["instruction"]))
+
+
+def evaluated(folder: Path, shards: Sequence[Shard], workers: int = 1, **options: Any) -> MergedRun:
+    setup = CaseSetup(SETTINGS, GIVEN)
+    return evaluate_shards(setup, shards, folder, LocalEngine(workers), run_configuration(SETTINGS, None), **options)
+
+
+# ------------------------------------------------------------------------------------------------ frames
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images of two chicks and a cup, two sentences on each, and a frame that is not there."""
+    folder = tmp_path_factory.mktemp("frames") / "kitchen"
+    seen = scene()
+    for n in range(5):
+        write_frame(folder / f"f{n}", dataclasses.replace(seen.frame, stamp_ns=0), seen.detections)
+    cases = [
+        case(f"f{n}", words, id_) for n in range(5) for words, id_ in zip(WORDS, ("bonnet", "ribbon"), strict=False)
+    ]
+    write_cases(folder, [*cases, case("none", "the cup", "cup"), case("f0", "the box", "box")])
+    return folder
+
+
+def test_batches_of_frames_give_the_rows_of_the_whole_folder(frames: Path) -> None:
+    source = Source(str(frames))
+    expected = [done.row() for done in evaluate_source(source, load_model(ModelSpec()), SETTINGS)]
+    assert [row["right"] for row in expected] == [True] * 10 + [False, True]
+    for most in (1, 2, 32):
+        shards = plan_cases([source], GIVEN, SETTINGS, frames_in_shard=most)
+        assert len(shards) == math.ceil(7 / most)
+        assert answered(shards) == expected
+        assert [title for shard in shards for title in shard.cases] == [
+            f"{row['frame']}: {row['instruction']}" for row in expected
+        ]
+
+
+def test_what_a_worker_needs_can_be_sent_to_it(frames: Path) -> None:
+    shards = plan_cases(sources_of([str(frames)], []), [ModelSpec("a", "simulator", {"seed": "1"})], SETTINGS)
+    for thing in (*shards, CaseSetup(SETTINGS, GIVEN)):
+        again = pickle.loads(pickle.dumps(thing))  # noqa: S301
+        assert again == thing
+    assert pickle.loads(pickle.dumps(shards[0])).payload == shards[0].payload  # noqa: S301
+
+
+def test_the_folder_of_results_is_the_same_on_one_process_and_on_two(frames: Path, tmp_path: Path) -> None:
+    shards = plan_cases([Source(str(frames))], GIVEN, SETTINGS, frames_in_shard=2)
+    assert evaluated(tmp_path / "one", shards).is_whole
+    assert evaluated(tmp_path / "two", shards, workers=2).is_whole
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert list(run_rows(tmp_path / "one")) == answered(shards)
+
+
+def keys(folder: Path, settings: Settings = SETTINGS, models: Sequence[ModelSpec] = GIVEN) -> list[str]:
+    shards = plan_cases([Source(str(folder))], models, settings, frames_in_shard=1)
+    return [shard.key("configuration") for shard in shards]
+
+
+def test_only_what_has_changed_is_evaluated_again(frames: Path, tmp_path: Path) -> None:
+    folder = tmp_path / frames.name
+    shutil.copytree(frames, folder)
+    first = plan_cases([Source(str(folder))], GIVEN, SETTINGS, frames_in_shard=1)
+    evaluated(tmp_path / "out", first)
+    before = keys(folder)
+    image = folder / "f2" / "rgb.png"
+    os.utime(image, (0, 0))
+    assert keys(folder) == before
+    image.write_bytes((frames / "f2" / "rgb.png").read_bytes() + b"\0")
+    after = keys(folder)
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, True, True, True, True]
+    again = plan_cases([Source(str(folder))], GIVEN, SETTINGS, frames_in_shard=1)
+    assert evaluated(tmp_path / "out", again, resume=True).reused == 6
+
+
+def test_models_are_added_to_what_is_there_and_other_parameters_are_refused(frames: Path, tmp_path: Path) -> None:
+    source, both = Source(str(frames)), (*GIVEN, ModelSpec("again"))
+    evaluated(tmp_path, plan_cases([source], GIVEN, SETTINGS))
+    done = evaluated(tmp_path, plan_cases([source], both, SETTINGS), resume=True)
+    assert (done.reused, done.cases) == (1, 24)
+    assert [row["model"] for row in run_rows(tmp_path)] == ["detections"] * 12 + ["again"] * 12
+    other = Settings(resolver=_narrow())
+    with pytest.raises(RunMismatchError, match="another configuration: resolver was"):
+        evaluate_shards(CaseSetup(other, GIVEN), plan_cases([source], GIVEN, other), tmp_path, LocalEngine(),
+                        run_configuration(other, None), resume=True)  # fmt: skip
+
+
+def _narrow() -> ResolverConfig:
+    config = ResolverConfig()
+    return dataclasses.replace(config, relation=dataclasses.replace(config.relation, cone_deg=30.0))
+
+
+def test_weights_that_were_replaced_are_another_model(frames: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "model.onnx").write_bytes(b"1")
+    models = (ModelSpec("owl", "onnx", {"model": str(weights)}),)
+    before = keys(frames, models=models)
+    (weights / "model.onnx").write_bytes(b"22")
+    assert not set(before) & set(keys(frames, models=models))
+
+
+def test_a_folder_without_cases_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"cases\.jsonl"):
+        plan_cases([Source(str(tmp_path))], GIVEN, SETTINGS)
+
+
+# ------------------------------------------------------------------------------------------------ bags
+
+
+def pose(n: int) -> Transform:
+    """Where the camera's mount is when image n is taken: it turns slowly."""
+    angle = 0.02 * n
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    return Transform("base_link", "mount", matrix)
+
+
+def write_bag(out: Path, storage: str = "mcap", sets_back: bool = False) -> Path:
+    """A camera on a mount that turns, its info sent once, its place on the mount static; two objects to choose from.
+
+    Args:
+        out: the folder to make.
+        storage: "mcap" or "sqlite3".
+        sets_back: whether the clock of the stamps is set back an hour halfway.
+    """
+    seen = scene()
+    with BagBuilder(out, storage) as bag:
+        bag.stands(Transform("mount", FIXED.child, FIXED.matrix), T0)
+        bag.message("/rgb/camera_info", CAMERA_INFO, T0, lambda make: make.camera_info(
+            seen.frame.camera, make.header(T0 - 1000 * MS, seen.frame.frame_id)))  # fmt: skip
+        for n in range(COUNT):
+            stamp = stamp_of(n, sets_back)
+            log = T0 + n * PERIOD + LAG
+            bag.moves(pose(n), stamp - 20 * MS, log - 25 * MS)
+            bag.moves(pose(n), stamp + 20 * MS, log + 15 * MS)
+            bag.frame(seen, stamp, log, leave_out=("rgb/camera_info",))
+        bag.message("/words", "std_msgs/msg/String", T0 + 5 * PERIOD, make("std_msgs/msg/String", data="hello"))
+    return out
+
+
+def stamp_of(n: int, sets_back: bool = False) -> int:
+    return T0 + n * PERIOD - (3600 * 1000 * MS if sets_back and n >= COUNT // 2 else 0)
+
+
+def write_truth(path: Path, stamps: Sequence[int]) -> Path:
+    lines = [
+        {"stamp_ns": stamp, "instruction": words, "expect": {"status": "OK", "id": id_}}
+        for stamp in stamps for words, id_ in zip(WORDS, ("bonnet", "ribbon"), strict=False)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    folder = tmp_path_factory.mktemp("bags")
+    truth = write_truth(folder / "truth.jsonl", [stamp_of(n) for n in range(1, COUNT)])
+    return Source(str(write_bag(folder / "run")), "bag", str(truth))
+
+
+@pytest.fixture(scope="module")
+def rows_of_bag(bag: Source) -> list[Any]:
+    found = [done.row() for done in evaluate_source(bag, load_model(ModelSpec()), SETTINGS)]
+    assert all(row["right"] for row in found)
+    return in_order(found)
+
+
+def parts_of(shards: Sequence[Shard]) -> list[Any]:
+    return [shard.payload.part for shard in shards if isinstance(shard.payload, CaseWork)]
+
+
+@pytest.mark.parametrize("megabytes", [0.6, 1.5, 3.0])
+def test_parts_of_a_bag_give_the_rows_of_all_of_it(
+    megabytes: float, bag: Source, rows_of_bag: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    shards = plan_cases([bag], GIVEN, SETTINGS, bytes_in_shard=int(megabytes * 1e6))
+    assert len(shards) > 3
+    assert None not in parts_of(shards)
+    assert in_order(answered(shards)) == rows_of_bag
+    assert "all of it is read" not in caplog.text
+
+
+def test_a_small_bag_is_one_shard(bag: Source, rows_of_bag: list[Any]) -> None:
+    shards = plan_cases([bag], GIVEN, SETTINGS)
+    assert parts_of(shards) == [None]
+    assert in_order(answered(shards)) == rows_of_bag
+
+
+def test_a_part_reads_its_own_chunks_alone(bag: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spatial_vlm_ros.evaluation.engine.bag_window.LEAD_NS", 0)
+    shards = plan_cases([bag], GIVEN, SETTINGS, bytes_in_shard=600_000)
+    part = shards[len(shards) // 2].payload.part
+    from spatial_vlm_ros.evaluation.engine.bag_window import BagWindow
+
+    with BagWindow(bag.uri, part) as window, open_bag(bag.uri) as whole:
+        heavy = [m.log_ns for m in window.messages() if m.topic.endswith("/image")]
+        images = [m.log_ns for m in whole.messages() if m.topic.endswith("/image")]
+        light = [m.topic for m in window.messages() if m.log_ns < part.first_ns]
+    assert 0 < len(heavy) < len(images)
+    assert min(heavy) == part.first_ns
+    assert {"/tf_static", "/tf", "/rgb/camera_info"} <= set(light)
+
+
+def test_stamps_that_no_image_has_get_the_words_of_the_whole_bag(
+    bag: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stamps = [stamp_of(3), stamp_of(9) + 7, stamp_of(20), T0 - 10**12, stamp_of(COUNT) + 10**12]
+    source = dataclasses.replace(bag, truth=str(write_truth(tmp_path / "truth.jsonl", stamps)))
+    expected = [done.row() for done in evaluate_source(source, load_model(ModelSpec()), SETTINGS)]
+    assert {row["right"] for row in expected} >= {True, None}
+    shards = plan_cases([source], GIVEN, SETTINGS, bytes_in_shard=1_000_000)
+    assert parts_of(shards).count(None) == 1
+    assert shards[-1].name == "run, stamps outside of its images"
+    with caplog.at_level(logging.WARNING):
+        assert in_order(answered(shards)) == in_order(expected)
+    assert "2 cases name stamps of no image near them; all of it is read" in caplog.text
+
+
+def test_a_bag_whose_clock_is_set_back_stays_whole(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "run", sets_back=True)
+    truth = write_truth(tmp_path / "truth.jsonl", [stamp_of(2), stamp_of(COUNT - 2, sets_back=True)])
+    source = Source(str(path), "bag", str(truth))
+    with open_bag(path) as opened:
+        assert recording_lag(opened, "/rgb/image") is None
+    shards = plan_cases([source], GIVEN, SETTINGS, bytes_in_shard=1_000_000)
+    assert parts_of(shards) == [None]
+    assert len(answered(shards)) == 4
+
+
+def test_bags_without_chunks_and_bags_that_cannot_be_read_stay_whole(tmp_path: Path) -> None:
+    truth = write_truth(tmp_path / "truth.jsonl", [stamp_of(2)])
+    lite = Source(str(write_bag(tmp_path / "lite", "sqlite3")), "bag", str(truth))
+    (tmp_path / "bad.mcap").write_bytes(b"\x89MCAP0\r\n" + bytes(5_000_000))
+    bad = Source(str(tmp_path / "bad.mcap"), "bag", str(truth))
+    shards = plan_cases([lite, bad], GIVEN, SETTINGS, bytes_in_shard=100_000)
+    assert parts_of(shards) == [None, None]
+    assert all(row["right"] for row in answered(shards[:1]))
+    done = evaluated(tmp_path / "out", shards)
+    assert [(one.shard.name, one.status) for one in done.missing] == [("bad.mcap", "INVALID_INPUT")]
+
+
+def test_another_truth_or_another_bag_is_another_shard(bag: Source, tmp_path: Path) -> None:
+    def key(source: Source) -> str:
+        return plan_cases([source], GIVEN, SETTINGS)[0].content
+
+    other = dataclasses.replace(bag, truth=str(write_truth(tmp_path / "truth.jsonl", [stamp_of(4)])))
+    copied = tmp_path / "run"
+    shutil.copytree(bag.uri, copied)
+    there = dataclasses.replace(bag, uri=str(copied))
+    assert key(there) == key(bag)
+    os.utime(next(copied.glob("*.mcap")), (1, 1))
+    assert len({key(bag), key(other), key(there)}) == 3
+
+
+# ------------------------------------------------------------------------------------------------ a store
+
+
+def test_bags_and_results_of_a_store_are_those_of_a_disk(
+    bag: Source, rows_of_bag: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    import fsspec
+    from s3_server import put, running_server
+
+    with running_server() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        fsspec.filesystem("s3").clear_instance_cache()
+        fsspec.filesystem("s3").mkdir("lab")
+        uri = put(next(Path(bag.uri).glob("*.mcap")), "s3://lab/run.mcap")
+        source = dataclasses.replace(bag, uri=uri)
+        shards = plan_cases([source], GIVEN, SETTINGS, bytes_in_shard=4_000_000)
+        assert len(shards) > 2
+        done = evaluate_shards(CaseSetup(SETTINGS, GIVEN), shards, "s3://lab/results/one", LocalEngine(),
+                               run_configuration(SETTINGS, None))  # fmt: skip
+        assert done.is_whole
+        rows = [{**row, "source": bag.uri} for row in run_rows("s3://lab/results/one")]
+        assert in_order(rows) == rows_of_bag
+        with pytest.raises(RunMismatchError, match="--resume"):
+            evaluate_shards(CaseSetup(SETTINGS, GIVEN), shards, "s3://lab/results/one", LocalEngine(),
+                            run_configuration(SETTINGS, None))  # fmt: skip
+        names = fsspec.filesystem("s3").ls("lab/results/one", detail=False)
+        assert {name.rpartition("/")[2] for name in names} == {"run.json", "rows.parquet", "outcome.json", "parts"}
+        fsspec.filesystem("s3").clear_instance_cache()
+
+
+# ------------------------------------------------------------------------------------------------ ahead
+
+
+def test_items_made_ahead_come_in_order_and_no_more_than_allowed_are_made() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for n in range(10):
+            made.append(n)
+            yield n
+
+    ahead = made_ahead(items(), 2)
+    assert next(ahead) == 0
+    assert len(made) <= 4
+    assert list(ahead) == list(range(1, 10))
+
+
+def test_an_error_of_an_item_comes_where_the_item_would_have_come() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise FileError("x", "damaged", "copy it")
+
+    ahead = made_ahead(items())
+    assert next(ahead) == 1
+    with pytest.raises(FileError):
+        next(ahead)
+
+
+def test_what_is_not_taken_is_closed_with_its_thread() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    ahead = made_ahead(items())
+    next(ahead)
+    ahead.close()  # type: ignore[attr-defined]
+    assert closed.is_set()
+    assert "made-ahead" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_code_of_the_package_counts() -> None:
+    assert run_configuration(SETTINGS, None)["code"] == case_shards._code()
+    changed = Settings(streams=StreamConfig(sync_slop=0.05))
+    assert run_configuration(changed, None) != run_configuration(SETTINGS, None)
+
+
+def test_the_truth_of_thousands_of_bags_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"bags/run{n}.mcap" for n in range(2000)]
+    lines = [{"bag": name, "stamp_ns": n + 1, "instruction": "the cup"} for n, name in enumerate(names)]
+    (tmp_path / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    read = []
+    real = truth_file.load_truth
+    monkeypatch.setattr(truth_file, "load_truth", lambda path: read.append(path) or real(path))
+    uris = [str(tmp_path / name) for name in names]
+    sources = [Source(uri, "bag", str(tmp_path / "truth.jsonl"), tuple(uris)) for uri in uris[:50]]
+    assert [source.cases()[0].stamp_ns for source in sources] == list(range(1, 51))
+    assert len(read) == 1
+    (tmp_path / "truth.jsonl").write_text(json.dumps({**lines[0], "stamp_ns": 777}) + "\n")
+    assert sources[0].cases()[0].stamp_ns == 777
+    with pytest.raises(FileError, match=r"there is no case of .*run1\.mcap"):
+        sources[1].cases()
