@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All benchmarks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from spatial_vlm_ros.errors import UnknownNameError
+from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark
+from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
+
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in (WHATSUP,)})
+"""Name → benchmark."""
+
+
+def benchmark_of(name: str) -> Benchmark:
+    """A benchmark by its name.
+
+    Raises:
+        UnknownNameError: there is none of this name; lists those that exist.
+    """
+    if name not in BENCHMARKS:
+        raise UnknownNameError("benchmark", name, BENCHMARKS)
+    return BENCHMARKS[name]
