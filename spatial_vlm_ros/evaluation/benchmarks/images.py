@@ -8,6 +8,7 @@ import binascii
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import msgspec
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
@@ -45,12 +46,12 @@ class EncodedImage:
     Args:
         file: that holds it.
         field: its place in the file, such as "$[3].image".
-        data: PNG or JPEG bytes, or the same as base64 text.
+        data: PNG or JPEG bytes, or a JSON text with them in base64, which stays where it is in the file's bytes.
     """
 
     file: Path
     field: str
-    data: bytes | str
+    data: bytes | msgspec.Raw
 
     @property
     def name(self) -> str:
@@ -64,8 +65,8 @@ class EncodedImage:
             FileError: no base64 text, damaged or no image.
         """
         try:
-            data = base64.b64decode(self.data, validate=True) if isinstance(self.data, str) else self.data
-        except (binascii.Error, ValueError) as error:
+            data = self.data if isinstance(self.data, bytes) else _of_base64(self.data)
+        except (binascii.Error, ValueError, msgspec.DecodeError) as error:
             raise FileError(self.file, f"no base64 text: {error}", _REPAIR, self.field) from error
         try:
             pixels = decode_image(data)
@@ -76,6 +77,11 @@ class EncodedImage:
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         return np.ascontiguousarray(pixels[..., 2::-1], np.uint8)
+
+
+def _of_base64(text: msgspec.Raw) -> bytes:
+    """Bytes of a JSON text; raises ValueError or DecodeError."""
+    return base64.b64decode(msgspec.json.decode(text, type=str), validate=True)
 
 
 def image_inside(folder: Path, name: str) -> ImageFile:

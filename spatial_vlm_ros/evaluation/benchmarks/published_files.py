@@ -12,7 +12,7 @@ import msgspec
 from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import DamagedItem
 
-Entry = TypeVar("Entry")
+Entry = TypeVar("Entry", bound=msgspec.Struct)
 _LONGEST = 200  # characters of a reason
 
 
@@ -60,7 +60,7 @@ def json_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[s
 def jsonl_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem]]:
     """The entries of a file with one JSON object a line; empty lines are passed over.
 
-    Args, Yields: as json_entries; the place is "line 3".
+    Args, Yields: as of json_entries; the place is "line 3".
 
     Raises:
         FileError: it cannot be read, or no line of it is of the form.
@@ -78,7 +78,7 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
 
     An image in such a file is {"bytes", "path"}: declare it as `ParquetImage`.
 
-    Args, Yields: as json_entries; the place is "row 3".
+    Args, Yields: as of json_entries; the place is "row 3".
 
     Raises:
         FileError: it cannot be read, is no Parquet file, or lacks a column.
