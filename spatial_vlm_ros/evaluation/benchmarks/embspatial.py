@@ -4,8 +4,8 @@
     embspatial_bench.json   [{"data_source", "scene_id", "question_id", "question", "relation", "image" (base64),
                             "answer_options", "answer" (index), "objects": [{"name", "bbox": [x, y, width, height]}]}]
 
-Source: Du et al. (2024), EmbSpatial-Bench, ACL; mengfeidu/EmbSpatial-Bench, README.md:37-70 at 75792fc; data under CC BY
-4.0 by the card of Phineas476/EmbSpatial-Bench.
+Source: Du et al. (2024), EmbSpatial-Bench, ACL; mengfeidu/EmbSpatial-Bench, README.md:37-70 at 75792fc; data under
+CC BY 4.0 by the card of Phineas476/EmbSpatial-Bench.
 """
 
 from __future__ import annotations

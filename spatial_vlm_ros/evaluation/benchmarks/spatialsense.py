@@ -8,7 +8,7 @@
 
 The published baselines are given the boxes of subject and object; a model here is asked by their names alone, so
 scores are not those of the paper's table where an image has two objects of a name. Source: Yang, Russakovsky and Deng
-(2019), SpatialSense, ICCV; princeton-vl/SpatialSense, README.md:33-84 and baselines/util.py:46-53 at ecfee4e.
+(2019), SpatialSense, ICCV; princeton-vl/SpatialSense, README.md:34-82 and baselines/util.py:46-53 at ecfee4e.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
 from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, json_entries
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part
 
-SOURCE = (
-    "download annotations.json and images.tar.gz of SpatialSense from doi.org/10.5281/zenodo.8104370, and unpack it"
-)
+SOURCE = "download annotations.json and images.tar.gz from doi.org/10.5281/zenodo.8104370, and unpack the images"
+
 PREDICATES = (
     "above", "behind", "in", "in front of", "next to", "on", "to the left of", "to the right of", "under",
 )  # fmt: skip
@@ -102,7 +101,7 @@ SPATIALSENSE = Benchmark(
     answers="options",
     layout="annotations.json with images/flickr/ and images/nyu/",
     source=SOURCE,
-    licence="not stated",
+    licence="not stated in the repository",
     scorer="princeton-vl/SpatialSense, baselines/util.py:56-80",
     read=read_spatialsense,
     score=score_spatialsense,

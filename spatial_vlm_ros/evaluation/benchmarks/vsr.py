@@ -75,7 +75,7 @@ def read_vsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
 
 
 def _categories(folder: Path) -> dict[str, str]:
-    """Relation → category; of a relation that is in two, as in the authors' script, the last. Empty without the file."""
+    """Relation → category, the last of those that name it, as in the authors' script. Empty without the file."""
     found = {}
     for path in (folder / _CATEGORIES, folder.parent / _CATEGORIES):
         if path.is_file():
@@ -90,7 +90,7 @@ def _categories(folder: Path) -> dict[str, str]:
 def score_vsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
     """Accuracy of each split; accuracies by relation and by category are those of the splits of the report.
 
-    Published: cambridgeltl/visual-spatial-reasoning, src/eval.py:51-60 and analysis_scripts/eval_compute_acc_by_rel.py
+    Published: cambridgeltl/visual-spatial-reasoning, src/eval.py:47-67 and analysis_scripts/eval_compute_acc_by_rel.py
     and eval_compute_acc_by_rel_meta_cat.py at b27a0af.
     """
     parts = by_part(graded, lambda one: one.item.splits["split"])
@@ -105,7 +105,7 @@ VSR = Benchmark(
     "analysis_scripts/rel_meta_category_dict.txt where it is there",
     source=SOURCE,
     licence="Apache-2.0",
-    scorer="cambridgeltl/visual-spatial-reasoning, src/eval.py:51-60",
+    scorer="cambridgeltl/visual-spatial-reasoning, src/eval.py:47-67",
     read=read_vsr,
     score=score_vsr,
 )
