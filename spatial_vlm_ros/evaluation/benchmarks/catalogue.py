@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from spatial_vlm_ros.errors import UnknownNameError
+from spatial_vlm_ros.evaluation.benchmarks.cv_bench import CV_BENCH
+from spatial_vlm_ros.evaluation.benchmarks.embspatial import EMBSPATIAL
 from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark
+from spatial_vlm_ros.evaluation.benchmarks.spatialsense import SPATIALSENSE
+from spatial_vlm_ros.evaluation.benchmarks.vsr import VSR
 from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 
-BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in (WHATSUP,)})
+_ALL = (
+    WHATSUP,
+    VSR,
+    CV_BENCH,
+    SPATIALSENSE,
+    EMBSPATIAL,
+)
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in _ALL})
 """Name → benchmark."""
 
 

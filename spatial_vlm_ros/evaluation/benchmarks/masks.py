@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class MaskTruth:
 
     def described(self) -> str:
         """What identifies the truth: the mask's name."""
-        return self.mask.name
+        return Path(self.mask.name).name
 
 
 def share_inside(points: Sequence[FractionPoint], mask: Mask) -> float:
