@@ -51,6 +51,6 @@ def damaged_items(read: ReadItems, folder: Path) -> dict[str, str]:
     return {item.key: item.reason for item in read(folder) if isinstance(item, DamagedItem)}
 
 
-def graded(items: Sequence[BenchmarkItem], credits: Sequence[float]) -> list[GradedItem]:
-    """Items with given credits."""
-    return [GradedItem(item, credit) for item, credit in zip(items, credits, strict=True)]
+def graded(items: Sequence[BenchmarkItem], counted: Sequence[float]) -> list[GradedItem]:
+    """Items with given counted."""
+    return [GradedItem(item, credit) for item, credit in zip(items, counted, strict=True)]

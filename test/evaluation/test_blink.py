@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from published_layouts import damaged_items, graded, image_cell, png, whole_items, write_parquet
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.blink import BLINK, read_blink, score_blink
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
-from published_layouts import damaged_items, graded, image_cell, png, whole_items, write_parquet
 
 pytest.importorskip("pyarrow")
 DEPTH = ["A is closer", "B is closer"]
@@ -42,15 +42,16 @@ def test_the_scores_are_accuracies_and_their_mean(bench: Path) -> None:
     assert [item.key for item in items] == [*(f"val_Relative_Depth_{n}" for n in range(4)),
                                             "val_Spatial_Relation_0", "val_Spatial_Relation_1"]  # fmt: skip
     assert (items[1].choices, items[1].splits) == (tuple(DEPTH), {"task": "Relative_Depth"})
-    assert items[1].prompt.endswith("(B) B is closer") and items[1].image.read().shape == (10, 20, 3)
+    assert items[1].prompt.endswith("(B) B is closer")
+    assert items[1].image.read().shape == (10, 20, 3)
     answers = [BenchmarkAnswer(text=text) for text in ("(A)", "(A)", "(B)\n\nNo: (A)", "B", "no", "(A) yes")]
-    credits = [item.truth.credit(answer) for item, answer in zip(items, answers, strict=True)]
-    assert credits == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
-    depth, relation, mean = score_blink(graded(items, credits))
+    counted = [item.truth.credit(answer) for item, answer in zip(items, answers, strict=True)]
+    assert counted == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    depth, relation, mean = score_blink(graded(items, counted))
     assert (depth.name, depth.value, depth.n) == ("Relative_Depth", 0.75, 4)
     assert (relation.name, relation.value, relation.n) == ("Spatial_Relation", 0.5, 2)
     assert (mean.value, mean.n) == ((0.75 + 0.5) / 2, 6)
-    assert len(score_blink(graded(items[:4], credits[:4]))) == 1
+    assert len(score_blink(graded(items[:4], counted[:4]))) == 1
 
 
 def test_the_reading_of_the_package_stands_in_for_the_published_judge(bench: Path) -> None:
@@ -75,16 +76,17 @@ def test_damaged_questions_are_named_and_damage_no_other(bench: Path) -> None:
     write_parquet(bench / "Relative_Depth" / "val-00000-of-00001.parquet", rows)
     found = damaged_items(read_blink, bench)
     assert len(found) == 5
-    assert "none of (A), (B)" in found["val_Relative_Depth_1"] and "none of (A), (B)" in found["val_Relative_Depth_3"]
+    assert "none of (A), (B)" in found["val_Relative_Depth_1"]
+    assert "none of (A), (B)" in found["val_Relative_Depth_3"]
     assert "all different" in found["val_Relative_Depth_2"]
     assert "several images" in found["val_Relative_Depth_5"]
     assert len(list(read_blink(bench))) == 8
 
 
 def test_where_the_data_is_not_there_a_sentence_says_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="BLINK-Benchmark/BLINK on huggingface.co"):
+    with pytest.raises(FileError, match=r"BLINK-Benchmark/BLINK on huggingface.co"):
         list(BLINK.read(tmp_path))
-    with pytest.raises(FileError, match="BLINK-Benchmark/BLINK on huggingface.co"):
+    with pytest.raises(FileError, match=r"BLINK-Benchmark/BLINK on huggingface.co"):
         list(BLINK.read(tmp_path / "nowhere"))
     (tmp_path / "Relative_Depth").mkdir()
     (tmp_path / "Relative_Depth" / "val-0.parquet").write_bytes(b"PAR1 is not enough")

@@ -8,12 +8,12 @@ import csv
 from pathlib import Path
 
 import pytest
+from published_layouts import damaged_items, graded, png, whole_items
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
 from spatial_vlm_ros.evaluation.benchmarks.threedsr import FILE, THREEDSR, read_threedsr, score_threedsr
 from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import LONGEST_ROW, TsvImage, tsv_rows
-from published_layouts import damaged_items, graded, png, whole_items
 
 COLUMNS = ["index", "question", "A", "B", "C", "D", "answer", "category", "image_source", "image_url", "image", "qid"]
 IMAGE = base64.b64encode(png()).decode()
@@ -55,7 +55,11 @@ def test_each_rule_counts_its_variants_together(bench: Path) -> None:
     assert items[4].choices == ("1 m", "2 m", "3 m", "4 m")
     assert items[4].splits == {"type": "height", "category": "height_higher"}
     assert items[3].group == "AAAAAAAA"
-    assert items[1].prompt.splitlines()[-3:] == ["A. no", "B. yes", "Please select the correct answer from the options above. "]
+    assert items[1].prompt.splitlines()[-3:] == [
+        "A. no",
+        "B. yes",
+        "Please select the correct answer from the options above. ",
+    ]
     scores = score_threedsr(graded(items, [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]))
     assert {score.name: (score.value, score.n) for score in scores} == {
         "each variant on its own": (round(5 / 6, 6), 6),
@@ -96,14 +100,16 @@ def test_damaged_rows_are_named_and_damage_no_other(bench: Path) -> None:
     ])  # fmt: skip
     found = damaged_items(read_threedsr, bench)
     assert set(found) == {"AAAAAAAA", "CCCCCCCC", "DDDDDDDD", "EEEEEEEE", "FFFFFFFF", f"{FILE} row 6", "GGGGGGGG"}
-    assert "comes twice" in found["AAAAAAAA"] and "no category" in found["CCCCCCCC"]
-    assert "none of its 2 options" in found["DDDDDDDD"] and "'77' is not the index" in found["FFFFFFFF"]
-    with pytest.raises(FileError, match="row 8.*not a whole image"):
+    assert "comes twice" in found["AAAAAAAA"]
+    assert "no category" in found["CCCCCCCC"]
+    assert "none of its 2 options" in found["DDDDDDDD"]
+    assert "'77' is not the index" in found["FFFFFFFF"]
+    with pytest.raises(FileError, match=r"row 8.*not a whole image"):
         list(read_threedsr(bench))[-1].image.read()  # type: ignore[union-attr]
 
 
 def test_what_is_not_there_or_not_as_published_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="ccvl/3DSRBench on huggingface.co"):
+    with pytest.raises(FileError, match=r"ccvl/3DSRBench on huggingface.co"):
         list(THREEDSR.read(tmp_path))
     for text, words in (("", "empty"), ("index\tqid\n", "no column question"), (b"\xff\xfe\x00", "not UTF-8")):
         (tmp_path / FILE).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -121,7 +127,7 @@ def test_rows_are_found_again_and_long_ones_refused(tmp_path: Path) -> None:
     assert found[2].fields["image"] == ""
     images = [TsvImage(path, one.start, one.size, 1, one.number) for one in found]
     assert images[1].read().shape == (10, 20, 3)
-    with pytest.raises(FileError, match="row 2.*changed"):
+    with pytest.raises(FileError, match=r"row 2.*changed"):
         images[2].read()
     with path.open("wb") as file:
         file.write(b'name\timage\n"')

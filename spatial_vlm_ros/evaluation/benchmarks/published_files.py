@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,7 +110,7 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
 class ParquetImage(msgspec.Struct):
     """An image in a Parquet file, as the library `datasets` writes it: `bytes` as a file has them."""
 
-    bytes: bytes
+    bytes: builtins.bytes  # within the class, the plain name is that of the field
     path: str | None = None
 
 
