@@ -107,9 +107,9 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
 
 
 class ParquetImage(msgspec.Struct):
-    """An image in a Parquet file, as the library `datasets` writes it: `bytes` as a file has them."""
+    """An image in a Parquet file, as the library `datasets` writes it: the field "bytes" as a file has them."""
 
-    bytes: bytes
+    data: bytes = msgspec.field(name="bytes")
     path: str | None = None
 
 
