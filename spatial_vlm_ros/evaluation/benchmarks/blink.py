@@ -88,7 +88,7 @@ def _blink_item(path: Path, place: str, entry: _BlinkEntry) -> BenchmarkItem | D
         truth = BlinkTruth(tuple(entry.choices), letters.index(entry.answer))
     except InputError as error:
         return DamagedItem(entry.idx, str(error))
-    image = EncodedImage(path, f"{place}, image_1", entry.image_1.bytes)
+    image = EncodedImage(path, f"{place}, image_1", entry.image_1.data)
     return BenchmarkItem(entry.idx, image, entry.question, truth, splits={"task": task}, prompt=entry.prompt)
 
 

@@ -58,7 +58,7 @@ class _CvEntry(msgspec.Struct):
 
 
 class _CvRow(_CvEntry):
-    image: ParquetImage = msgspec.field(default_factory=lambda: ParquetImage(b""))
+    image: ParquetImage
 
 
 def read_cv_bench(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
@@ -86,7 +86,7 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
             raise InputError("answer", repr(entry.answer), f"(A) to ({last})", "download the file again")
         image: BenchmarkImage
         if isinstance(entry, _CvRow):
-            image = EncodedImage(path, f"{place}, image", entry.image.bytes)
+            image = EncodedImage(path, f"{place}, image", entry.image.data)
         else:
             image = image_inside(path.parent / "img", entry.filename)
         return BenchmarkItem(

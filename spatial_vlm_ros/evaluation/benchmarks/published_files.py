@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,9 +107,9 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
 
 
 class ParquetImage(msgspec.Struct):
-    """An image in a Parquet file, as the library `datasets` writes it: `bytes` as a file has them."""
+    """An image in a Parquet file, as the library `datasets` writes it: the field "bytes" as a file has them."""
 
-    bytes: builtins.bytes  # within the class, the plain name is that of the field
+    data: bytes = msgspec.field(name="bytes")
     path: str | None = None
 
 

@@ -108,7 +108,7 @@ def _rows(path: Path, task: str) -> Iterator[BenchmarkItem | DamagedItem]:
             yield entry
             continue
         image, mask = (
-            EncodedImage(path, f"{place}, {column}", shown.bytes)
+            EncodedImage(path, f"{place}, {column}", shown.data)
             for column, shown in (("image", entry.image), ("mask", entry.mask))
         )
         yield _item(task, entry, image, mask)

@@ -125,7 +125,7 @@ def _rows(path: Path) -> Iterator[BenchmarkItem | DamagedItem]:
             yield entry
             continue
         key = f"{path.name.partition('-')[0]}/{place.removeprefix('row ')}"
-        yield _item(key, entry, EncodedImage(path, f"{place}, img", entry.img.bytes))
+        yield _item(key, entry, EncodedImage(path, f"{place}, img", entry.img.data))
 
 
 def _listed(listing: Path) -> Iterator[BenchmarkItem | DamagedItem]:
