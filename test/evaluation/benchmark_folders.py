@@ -87,8 +87,8 @@ def cv_entry(idx: int, source: str, task: str, answer: str, **more: Any) -> dict
 
 
 CV_2D = (
-    cv_entry(0, "ADE20K", "Relation", "(A)"), cv_entry(1, "ADE20K", "Count", "(B)"), cv_entry(2, "COCO", "Count", "(A)"),
-    cv_entry(3, "COCO", "Count", "(A)"), cv_entry(4, "COCO", "Relation", "(B)"),
+    cv_entry(0, "ADE20K", "Relation", "(A)"), cv_entry(1, "ADE20K", "Count", "(B)"),
+    cv_entry(2, "COCO", "Count", "(A)"), cv_entry(3, "COCO", "Count", "(A)"), cv_entry(4, "COCO", "Relation", "(B)"),
 )  # fmt: skip
 CV_3D = (cv_entry(5, "Omni3D", "Depth", "(A)"), cv_entry(6, "Omni3D", "Distance", "(B)"))
 

@@ -35,7 +35,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 def test_the_items_are_the_same_each_time_and_their_images_can_be_read(name: str, tmp_path: Path) -> None:
     folder = WRITERS[name](tmp_path / "data")
     items = items_of(benchmark_of(name), folder)
-    assert items and not damaged_of(benchmark_of(name), folder)
+    assert items
+    assert not damaged_of(benchmark_of(name), folder)
     assert [(one.key, one.truth.described()) for one in items] == [
         (one.key, one.truth.described()) for one in items_of(benchmark_of(name), folder)
     ]
@@ -177,8 +178,8 @@ def test_spatialsense_scores_the_test_split_by_predicate(tmp_path: Path) -> None
     assert [one.key for one in items] == ["a", "b", "c", "d"]
     assert items[2].question == "Is the cat to the left of the mirror?"
     found = values(SPATIALSENSE, graded(items, lambda one: one.key != "b"))
-    assert found == {"overall": 0.75, "behind": 1.0, "on": 0.5, "to the left of": 1.0}
-    assert [score.name for score in SPATIALSENSE.score(graded(items, lambda _: True))][0] == "overall"
+    assert found == {"overall": 0.75}
+    assert {one.splits["predicate"] for one in items} == {"on", "to the left of", "behind"}
 
 
 def test_spatialsense_names_damaged_relations_alone(tmp_path: Path) -> None:
@@ -196,11 +197,11 @@ def test_spatialsense_names_damaged_relations_alone(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ EmbSpatial
 
 
-def test_embspatial_scores_by_relation_and_knows_what_contradicts_the_rule_of_thumb(tmp_path: Path) -> None:
+def test_embspatial_scores_and_knows_what_contradicts_the_rule_of_thumb(tmp_path: Path) -> None:
     items = items_of(EMBSPATIAL, folders.embspatial(tmp_path))
     assert [one.counter_heuristic for one in items] == [False, True, False, None]
     found = values(EMBSPATIAL, graded(items, lambda one: one.key in ("q_0", "q_3")))
-    assert found == {"overall": 0.5, "close": 0.5, "far": 0.0, "under": 1.0}
+    assert found == {"overall": 0.5}
     assert items[1].splits == {"relation": "close", "source": "mp3d"}
 
 
@@ -230,7 +231,8 @@ def test_a_mean_of_accuracies_has_the_interval_of_its_parts(tmp_path: Path) -> N
     halves = [(0.5, graded(items[:2], lambda _: True)), (0.5, graded(items[2:5], lambda one: one.key == "2"))]
     found = mean_of_accuracies("both", halves).interval
     first, second = wilson(2, 2), wilson(1, 3)
-    assert found is not None and found.value == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
+    assert found is not None
+    assert found.value == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
     down = ((0.5 * (1 - first.low)) ** 2 + (0.5 * (1 / 3 - second.low)) ** 2) ** 0.5
     assert found.low == pytest.approx(found.value - down, abs=1e-5)
     assert found.high == pytest.approx(found.value + 0.5 * (second.high - 1 / 3), abs=1e-5)
@@ -241,7 +243,8 @@ def test_a_truth_needs_different_options() -> None:
         with pytest.raises(InputError):
             ChoiceTruth(choices, right)
     truth = shuffled(("a", "b", "c"), 1, "key")
-    assert truth.choices[truth.right] == "b" and truth == shuffled(("a", "b", "c"), 1, "key")
+    assert truth.choices[truth.right] == "b"
+    assert truth == shuffled(("a", "b", "c"), 1, "key")
     assert (truth.credit(BenchmarkAnswer(truth.right)), truth.credit(BenchmarkAnswer(None))) == (1.0, 0.0)
 
 

@@ -26,7 +26,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     PublishedScore,
 )
 from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, json_entries
-from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part
+from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy
 
 SOURCE = "download embspatial_bench.json of the dataset Phineas476/EmbSpatial-Bench from huggingface.co"
 
@@ -84,14 +84,13 @@ def _contrary(entry: _EmbEntry) -> bool | None:
 
 
 def score_embspatial(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """Accuracy over all items, and of each relation.
+    """Accuracy over all items; that of each relation and of each source is in the splits of the report.
 
     The authors name accuracy as their metric and publish no scorer: mengfeidu/EmbSpatial-Bench, README.md:37. Accuracy
     overall, by relation and by data source: EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/embspatial/utils.py:104-167 at
     75571cf.
     """
-    parts = by_part(graded, lambda one: one.item.splits["relation"])
-    return (accuracy("overall", graded), *(accuracy(relation, parts[relation]) for relation in sorted(parts)))
+    return (accuracy("overall", graded),)
 
 
 EMBSPATIAL = Benchmark(

@@ -25,8 +25,8 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
     "<answer>", where something does. Quotes, emphasis and a final period are passed over. Then, in this order:
 
     1. it is an option's text, in whatever case;
-    2. it begins with an option's letter that is the whole reply, or is followed by one of ) . : , or, after such a
-       letter, by that option's own text. "A cup …" is no letter, for a word follows;
+    2. it begins with an option's letter that is the whole reply, or is followed by one of ) . : , or by a space and
+       that option's own text: "A cup …" is no letter, for another word follows. "(A) or (B)" names none;
     3. it has one option's text as whole words, where an option that lies within a longer one that is there, too, does
        not count;
     4. it has the letter of one option in brackets, "(B)".
@@ -40,15 +40,16 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
     if said.casefold() in wanted:
         return wanted.index(said.casefold())
     known = letters(len(choices))
+    bracketed = {known.index(one.upper()) for one in _BRACKETED.findall(said) if one.upper() in known}
     first = _LETTER.match(said)
     if first and first[1].upper() in known:
-        return known.index(first[1].upper())
-    if said and said[0] in known and said[1:].strip(_WRAPPING).casefold() == wanted[known.index(said[0])]:
-        return known.index(said[0])
+        return known.index(first[1].upper()) if len(bracketed) < 2 else None
+    letter, space, rest = said.partition(" ")
+    if space and letter in known and rest.strip(_WRAPPING).casefold() == wanted[known.index(letter)]:
+        return known.index(letter)
     named = _named(said, wanted)
     if len(named) == 1:
         return named.pop()
-    bracketed = {known.index(one.upper()) for one in _BRACKETED.findall(said) if one.upper() in known}
     return bracketed.pop() if len(bracketed) == 1 and not named else None
 
 

@@ -253,19 +253,20 @@ def print_report(report: Mapping[str, Any]) -> None:
     console = new_console()
     models = report["models"]
     table = Table(box=None, pad_edge=False)
-    for column in (report["title"], *(model["name"] for model in models)):
-        table.add_column(column, justify="left" if column == report["title"] else "right", overflow="fold")
-    table.add_row("asked by", *(" and ".join(model["asked_by"]) for model in models))
+    table.add_column(report["title"], overflow="fold")
+    for column in ("n", *(model["name"] for model in models)):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_row("asked by", "", *(" and ".join(model["asked_by"]) for model in models))
     for name in dict.fromkeys(score["name"] for model in models for score in model["scores"]):
         found = [next((s for s in model["scores"] if s["name"] == name), None) for model in models]
-        table.add_row(name, *map(_cell, found))
+        table.add_row(name, *_cells(found))
     for split in dict.fromkeys(split for model in models for split in model["splits"]):
         table.add_section()
         for part in dict.fromkeys(part for model in models for part in model["splits"].get(split, {})):
             found = [model["splits"].get(split, {}).get(part) for model in models]
-            table.add_row(f"{split}: {part}", *map(_cell, found))
+            table.add_row(f"{split}: {part}", *_cells(found))
     table.add_section()
-    table.add_row("without an answer", *(f"{model['without_answer']} of {model['n']}" for model in models))
+    table.add_row("without an answer", "", *(f"{model['without_answer']} of {model['n']}" for model in models))
     console.print(table)
     console.print(f"{report['asked']} of {report['items']} items asked; scored as {report['scorer']}")
     if report["chance"] is not None:
@@ -287,11 +288,19 @@ def _print_failures(console: Any, model: Mapping[str, Any]) -> None:
         console.print(f"{model['name']} was not asked any more: {model['stopped']}", style="red")
 
 
+def _cells(found: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """The number of items where it is that of all models, else behind each share; then the shares."""
+    numbers = {one["n"] for one in found if one is not None}
+    if len(numbers) == 1:
+        return [str(numbers.pop()), *map(_cell, found)]
+    return ["", *(_cell(one) + (f", n = {one['n']}" if one is not None else "") for one in found)]
+
+
 def _cell(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
     around = "" if found["low"] is None else f" ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-    return f"{100 * found['value']:.1f} %{around}, n = {found['n']}"
+    return f"{100 * found['value']:.1f} %{around}"
 
 
 def _told_difference(found: Mapping[str, Any] | None) -> str:
