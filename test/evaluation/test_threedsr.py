@@ -69,6 +69,10 @@ def test_each_rule_counts_its_variants_together(bench: Path) -> None:
         "CircularEval, height": (1.0, 1),
         "CircularEval, location": (0.5, 2),
     }
+    mirrored = "2 of 4 groups have one variant alone"  # BBBBBBBB has no mirror image
+    assert [score.note for score in scores] == ["", mirrored, "", "", "", ""]
+    few = score_threedsr(graded([items[0], items[2]], [1.0, 0.0]))
+    assert [score.note for score in few[:3]] == ["", "", "2 of 2 groups have one variant alone"]
 
 
 def test_replies_are_read_by_the_published_rules_first(bench: Path) -> None:

@@ -20,18 +20,12 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking
+from spatial_vlm_ros.evaluation.benchmarks.masks import MaskTruth
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkImage
-from spatial_vlm_ros.evaluation.benchmarks.written_points import (
-    CellReader,
-    Cells,
-    robopoint_cells,
-    roborefer_cells,
-    share_in_mask,
-)
+from spatial_vlm_ros.evaluation.benchmarks.written_points import robopoint_cells, roborefer_cells, share_in_mask
 
 _FRACTION = r"(?:0(?:\.\d*)?|1(?:\.0*)?)"
 _FRACTIONS = re.compile(rf"\({_FRACTION}(?:,\s*{_FRACTION})+\)")
@@ -41,10 +35,10 @@ _FRACTIONS = re.compile(rf"\({_FRACTION}(?:,\s*{_FRACTION})+\)")
 class RefSpatialTruth:
     """A mask of RefSpatial-Bench: all its pixels that are not 0 count 1.
 
-    Source: Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:66-98 (mask: lines 75-78).
+    Source: Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:66-98.
 
     Args:
-        mask: an image; its first channel counts.
+        mask: an image.
         image: that the question is about, whose size the mask has to have.
     """
 
@@ -57,9 +51,12 @@ class RefSpatialTruth:
         Raises:
             FileError: mask or image is damaged, or they are not of one size.
         """
-        weights = (_values(self.mask, self.image) > 0).astype(np.float64)
-        height, width = weights.shape
-        return share_in_mask(marked(answer, width, height, roborefer_cells), weights)
+        height, width = self.image.read().shape[:2]
+        truth = MaskTruth(self.mask, (width, height))
+        if not as_published(answer):
+            return truth.credit(answer)
+        cells = roborefer_cells(after_thinking(answer.text), width, height)
+        return share_in_mask(cells or (), truth.read().astype(np.float64))
 
     def described(self) -> str:
         """What identifies the truth: the mask's name."""
@@ -89,46 +86,21 @@ class Where2PlaceTruth:
         Raises:
             FileError: mask or image is damaged, or they are not of one size.
         """
-        weights = _values(self.mask, self.image) / 255.0
-        height, width = weights.shape
-        return share_in_mask(marked(answer, width, height, lambda text, _w, _h: robopoint_cells(text)), weights)
+        weights = self.mask.read()[..., 0] / 255.0
+        height, width = self.image.read().shape[:2]
+        if weights.shape != (height, width):
+            got = f"the mask has {weights.shape[1]}x{weights.shape[0]} pixels, the image {width}x{height}"
+            raise FileError(self.mask.name, got, "download both again")
+        if as_published(answer):
+            return share_in_mask(robopoint_cells(after_thinking(answer.text)) or (), weights)
+        pixels = [(math.floor(x * width), math.floor(y * height)) for x, y in answer.points]
+        return share_in_mask(tuple((x, y, x + 1, y + 1) for x, y in pixels), weights)
 
     def described(self) -> str:
         """What identifies the truth: the mask's name."""
         return self.mask.name
 
 
-def marked(answer: BenchmarkAnswer, width: int, height: int, published: CellReader) -> tuple[Cells, ...]:
-    """The pixels that an answer marks; see the module.
-
-    Args:
-        answer: of a model.
-        width: of the mask, pixels.
-        height: likewise.
-        published: reader of the benchmark's scorer.
-    """
-    text = after_thinking(answer.text)
-    if not answer.points or _FRACTIONS.search(text):
-        return published(text, width, height) or ()
-    found = []
-    for x, y in ((x * width, y * height) for x, y in answer.points):
-        if math.isfinite(x) and math.isfinite(y):
-            column, row = math.floor(x), math.floor(y)
-            found.append((column, row, column + 1, row + 1))
-        else:
-            found.append((-1, -1, 0, 0))  # a pixel outside
-    return tuple(found)
-
-
-def _values(mask: BenchmarkImage, image: BenchmarkImage) -> npt.NDArray[np.uint8]:
-    """First channel of a mask: (H, W) uint8.
-
-    Raises:
-        FileError: mask or image is damaged, or they are not of one size.
-    """
-    values = mask.read()[..., 0]
-    size = image.read().shape[:2]
-    if values.shape != size:
-        got = f"the mask has {values.shape[1]} x {values.shape[0]} pixels, the image {size[1]} x {size[0]}"
-        raise FileError(mask.name, got, "download both again")
-    return values
+def as_published(answer: BenchmarkAnswer) -> bool:
+    """Whether the published reader reads an answer: it has fractions in round brackets, or nothing else was read."""
+    return not answer.points or _FRACTIONS.search(after_thinking(answer.text)) is not None

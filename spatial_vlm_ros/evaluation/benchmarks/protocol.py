@@ -55,7 +55,7 @@ class BenchmarkAnswer:
 
 
 class PointTruth(Protocol):
-    """Where points have to lie; each benchmark that asks for points has a class of its own."""
+    """Where points have to lie; each benchmark that asks for points has a class of its own, or `masks.MaskTruth`."""
 
     def credit(self, answer: BenchmarkAnswer) -> float:
         """0 to 1, as the benchmark counts; 0 for an answer without points.

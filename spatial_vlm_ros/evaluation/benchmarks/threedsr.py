@@ -16,6 +16,7 @@ replies: open-compass/VLMEvalKit e8e78f0.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,8 @@ def _prompt(question: str, choices: Sequence[str]) -> str:
 def score_threedsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
     """Accuracy by each rule of `variants`, and CircularEval of each type, which the authors publish.
 
-    Where some variants of a question were not asked, those that were decide.
+    Where some variants of a question were not asked, those that were decide, which makes scores higher; the note says
+    how many groups have one variant alone.
     Published: SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73 at 339b29a (circular, types and categories);
     VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732 at e8e78f0 (all rules).
     """
@@ -149,9 +151,12 @@ _NAMES = ("each variant on its own", "FlipEval", "CircularEval", "FlipEval and C
 
 
 def _grouped(name: str, graded: Sequence[GradedItem], rule: VariantRule) -> PublishedScore:
-    right = all_right([one.item.key for one in graded], [one.credit == 1.0 for one in graded], rule)
+    qids = [one.item.key for one in graded]
+    right = all_right(qids, [one.credit == 1.0 for one in graded], rule)
     share = wilson(sum(right.values()), len(right))
-    return PublishedScore(name, share.share, share.n, share)
+    alone = sum(count == 1 for count in Counter(variant_group(qid, rule) for qid in qids).values())
+    note = f"{alone} of {share.n} groups have one variant alone" if alone and rule != "vanilla" else ""
+    return PublishedScore(name, share.share, share.n, share, note=note)
 
 
 THREEDSR = Benchmark(
