@@ -84,9 +84,9 @@ def test_damaged_questions_are_named_and_damage_no_other(bench: Path) -> None:
 
 
 def test_where_the_data_is_not_there_a_sentence_says_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"BLINK-Benchmark/BLINK on huggingface.co"):
+    with pytest.raises(FileError, match=r"BLINK-Benchmark/BLINK from huggingface.co"):
         list(BLINK.read(tmp_path))
-    with pytest.raises(FileError, match=r"BLINK-Benchmark/BLINK on huggingface.co"):
+    with pytest.raises(FileError, match=r"BLINK-Benchmark/BLINK from huggingface.co"):
         list(BLINK.read(tmp_path / "nowhere"))
     (tmp_path / "Relative_Depth").mkdir()
     (tmp_path / "Relative_Depth" / "val-0.parquet").write_bytes(b"PAR1 is not enough")

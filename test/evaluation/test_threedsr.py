@@ -68,9 +68,11 @@ def test_each_rule_counts_its_variants_together(bench: Path) -> None:
         "FlipEval and CircularEval": (0.5, 2),
         "CircularEval, height": (1.0, 1),
         "CircularEval, location": (0.5, 2),
+        "CircularEval, height_higher": (1.0, 1),
+        "CircularEval, location_above": (0.5, 2),
     }
     mirrored = "2 of 4 groups have one variant alone"  # BBBBBBBB has no mirror image
-    assert [score.note for score in scores] == ["", mirrored, "", "", "", ""]
+    assert [score.note for score in scores] == ["", mirrored, *[""] * 6]
     few = score_threedsr(graded([items[0], items[2]], [1.0, 0.0]))
     assert [score.note for score in few[:3]] == ["", "", "2 of 2 groups have one variant alone"]
 
@@ -113,7 +115,7 @@ def test_damaged_rows_are_named_and_damage_no_other(bench: Path) -> None:
 
 
 def test_what_is_not_there_or_not_as_published_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"ccvl/3DSRBench on huggingface.co"):
+    with pytest.raises(FileError, match=r"ccvl/3DSRBench from huggingface.co"):
         list(THREEDSR.read(tmp_path))
     for text, words in (("", "empty"), ("index\tqid\n", "no column question"), (b"\xff\xfe\x00", "not UTF-8")):
         (tmp_path / FILE).write_bytes(text if isinstance(text, bytes) else text.encode())

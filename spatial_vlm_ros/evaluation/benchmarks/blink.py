@@ -37,7 +37,7 @@ from spatial_vlm_ros.evaluation.benchmarks.published_files import ParquetImage, 
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 
 SOURCE = (
-    "download Relative_Depth/ and Spatial_Relation/ of the data set BLINK-Benchmark/BLINK on huggingface.co, "
+    "download Relative_Depth/ and Spatial_Relation/ of the dataset BLINK-Benchmark/BLINK from huggingface.co, "
     "and name the folder that holds them"
 )
 TASKS = ("Relative_Depth", "Spatial_Relation")

@@ -13,7 +13,7 @@ that were not trained on their data. There is no split of usual and counter-heur
 authors' steps of reasoning.
 
 Sources: Zhou et al. (2025), RoboRefer; Zhoues/RoboRefer d97a995, Evaluation/test_benchmark.py:18-57 (layout, prompt);
-the data set's card on huggingface.co, BAAI/RefSpatial-Bench (Parquet files, licence).
+the dataset's card on huggingface.co, BAAI/RefSpatial-Bench (Parquet files, licence).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from spatial_vlm_ros.evaluation.benchmarks.published_files import (
 from spatial_vlm_ros.evaluation.benchmarks.scoring import by_part, mean_credit
 
 SOURCE = (
-    "download the data set BAAI/RefSpatial-Bench from huggingface.co, and name the folder that holds Location/, "
+    "download the dataset BAAI/RefSpatial-Bench from huggingface.co, and name the folder that holds Location/, "
     "Placement/ and Unseen/, or data/"
 )
 TASKS = ("Location", "Placement", "Unseen")

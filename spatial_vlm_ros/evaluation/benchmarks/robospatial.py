@@ -53,7 +53,7 @@ from spatial_vlm_ros.evaluation.benchmarks.published_files import (
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 
 SOURCE = (
-    "download the data set chanhee-luke/RoboSpatial-Home from huggingface.co, and name the folder that holds data/; "
+    "download the dataset chanhee-luke/RoboSpatial-Home from huggingface.co, and name the folder that holds data/; "
     "or the one that download_benchmark.py of github.com/chanhee-luke/RoboSpatial-Eval makes"
 )
 CATEGORIES = ("configuration", "compatibility", "context")

@@ -39,7 +39,7 @@ from spatial_vlm_ros.evaluation.benchmarks.variants import VARIANT_RULES, Varian
 from spatial_vlm_ros.types.proportions import wilson
 
 FILE = "3dsrbench_v1_vlmevalkit_circular.tsv"
-SOURCE = f"download {FILE} of the data set ccvl/3DSRBench on huggingface.co, and name the folder that holds it"
+SOURCE = f"download {FILE} of the dataset ccvl/3DSRBench from huggingface.co, and name the folder that holds it"
 LETTERS = "ABCD"
 COLUMNS = ("index", "qid", "question", "A", "B", "answer", "category", "image")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -132,7 +132,7 @@ def _prompt(question: str, choices: Sequence[str]) -> str:
 
 
 def score_threedsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """Accuracy by each rule of `variants`, and CircularEval of each type, which the authors publish.
+    """Accuracy by each rule of `variants`, and CircularEval of each type and category, which the authors publish.
 
     Where some variants of a question were not asked, those that were decide, which makes scores higher; the note says
     how many groups have one variant alone.
@@ -140,10 +140,11 @@ def score_threedsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
     VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732 at e8e78f0 (all rules).
     """
     scores = [_grouped(name, graded, rule) for rule, name in zip(VARIANT_RULES, _NAMES, strict=True)]
-    for kind in TYPES:
-        items = [one for one in graded if one.item.splits["type"] == kind]
-        if items:
-            scores.append(_grouped(f"CircularEval, {kind}", items, "circular"))
+    for split, parts in (("type", tuple(TYPES)), ("category", tuple(_TYPE_OF))):
+        for part in parts:
+            items = [one for one in graded if one.item.splits[split] == part]
+            if items:
+                scores.append(_grouped(f"CircularEval, {part}", items, "circular"))
     return tuple(scores)
 
 
