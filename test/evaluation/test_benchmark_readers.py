@@ -94,6 +94,21 @@ def test_whatsup_reads_the_sets_with_two_captions_that_are_there(tmp_path: Path)
     assert found["set A, sets of four"] == 0.0
 
 
+def test_whatsup_has_the_mean_of_two_sets_of_a_kind(tmp_path: Path) -> None:
+    folder = folders.whatsup(tmp_path)
+    clevr = [{"image_path": "x/cup_behind_can.jpeg", "caption_options": list("abcd")},
+             {"image_path": "x/cup_in-front_of_can.jpeg", "caption_options": list("abcd")}]  # fmt: skip
+    (folder / "controlled_clevr_dataset.json").write_text(json.dumps(clevr))
+    for entry in clevr:
+        folders.picture(folder / "controlled_clevr" / Path(str(entry["image_path"])).name)
+    found = values(
+        WHATSUP, graded(items_of(WHATSUP, folder), lambda one: "behind" not in one.key and "left" not in one.key)
+    )
+    assert found["controlled, mean of both sets"] == pytest.approx((3 / 4 + 1 / 2) / 2, abs=1e-6)
+    assert found["set B, pairs"] == 0.0
+    assert "COCO-spatial, mean of both sets" not in found
+
+
 def test_whatsup_names_items_that_are_damaged(tmp_path: Path) -> None:
     further = [{"image_path": "x/cup_beside_table.jpeg", "caption_options": list("abcd")},
                {"image_path": "x/mug_on_table.jpeg", "caption_options": list("abcd")},
