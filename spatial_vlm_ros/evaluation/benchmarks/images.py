@@ -99,11 +99,14 @@ def image_inside(folder: Path, name: str) -> ImageFile:
         name: relative to it, with "/".
 
     Raises:
-        FileError: the name leaves the folder, or no regular file is there.
+        FileError: the name leaves the folder, also through a symbolic link, or no regular file is there.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
         raise FileError(folder, f"the name {name!r} leaves the folder", "download the listing again")
-    if not (folder / path).is_file():
-        raise FileError(folder / path, "the image does not exist", "complete the download")
-    return ImageFile(folder / path)
+    file = folder / path
+    if not file.is_file():
+        raise FileError(file, "the image does not exist", "complete the download")
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise FileError(file, "it is a symbolic link that leaves the folder", "copy the file into the folder")
+    return ImageFile(file)
