@@ -19,6 +19,8 @@ from spatial_vlm_ros.evaluation import frame_folder as frames
 from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_writer import record
+from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
+from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
@@ -29,11 +31,11 @@ from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 PUBLIC = (
     load_frame, frames.load_cases, frames.read_frame, frames.read_rgb, frames.read_depth, frames.read_camera_info,
     frames.read_transform, frames.read_detections, answer_cases, given_answers, open_bag, record,
-    read_run, examine_bag, read_hulls, load_reliabilities, AuditLog, verify,
+    read_run, examine_bag, read_benchmark, read_hulls, load_reliabilities, AuditLog, verify,
 )  # fmt: skip
 NEEDS = {open_bag: "rosbags", record: "rosbags", examine_bag: "rosbags", read_hulls: "pinocchio"}
 OTHERS: dict[str, Any] = {
-    "image_size": (8, 6), "resolver": Resolver(), "resolutions": (), "settings": None,
+    "image_size": (8, 6), "resolver": Resolver(), "resolutions": (), "settings": None, "benchmark": WHATSUP,
 }  # fmt: skip
 
 

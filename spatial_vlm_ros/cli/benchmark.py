@@ -38,11 +38,13 @@ WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads Nu
 @click.option("--limit", type=click.IntRange(1), help="Ask this many items, taken from all over the files.")
 @click.option("--out", type=FILE, help="Report as JSON. Answers are kept in FILE.answers.jsonl: a run that was ended "
               "goes on there.")  # fmt: skip
+@click.option("--lmms-task", type=FOLDER, help="Write the questions as a task of lmms-eval into this new folder; no "
+              "model is asked.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE, whatever it is.")
 @json_option
 def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tuple[str, ...],
-              remedies: tuple[str, ...], ask: str | None, limit: int | None, out: Path | None, force: bool,
-              as_json: bool) -> None:  # fmt: skip
+              remedies: tuple[str, ...], ask: str | None, limit: int | None, out: Path | None, lmms_task: Path | None,
+              force: bool, as_json: bool) -> None:  # fmt: skip
     """Ask models the questions of the public benchmark NAME. `benchmark list` names them, and says where to get each.
 
     Scores are computed as their authors publish them, beside shares by split with 95 % intervals. Several models get a
@@ -65,6 +67,9 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
     found = benchmark_of(name)
     if data is None:
         raise click.UsageError(f"name the folder of the data with --data; to get it, {found.source}")
+    if lmms_task is not None:
+        _write_task(found, data, limit, lmms_task)
+        raise SystemExit(ANSWERED)
     if not models:
         raise click.UsageError("name a model with --model")
     asked = _models(models, options, remedies)
@@ -82,6 +87,17 @@ def _list(as_json: bool) -> None:
             say(f"{one.name}: {one.title} ({one.answers}; licence of the data: {one.licence})")
             for line in (f"reads {one.layout}", f"to get it: {one.source}", f"scored as {one.scorer}"):
                 say(f"    {line}")
+
+
+def _write_task(found: Benchmark, data: Path, limit: int | None, out: Path) -> None:
+    from spatial_vlm_ros.evaluation.benchmarks.lmms_task import write_task
+    from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
+
+    read = read_benchmark(found, data, limit)
+    task = write_task(found, data, read, out)
+    say(f"{len(read.items)} items: python -m lmms_eval --include_path {out} --tasks {task} --model …")
+    for one in read.damaged.values():
+        say(f"damaged, left out: {one.key}: {one.reason}", err=True)
 
 
 def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[str]) -> tuple[ComparedModel, ...]:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +96,21 @@ def test_whatsup_reads_the_sets_with_two_captions_that_are_there(tmp_path: Path)
     found = values(WHATSUP, graded(items, lambda one: "#1" in one.key))
     assert found["COCO-spatial, two objects, accuracy"] == pytest.approx(2 / 3, abs=1e-6)
     assert found["set A, sets of four"] == 0.0
+
+
+def test_whatsup_has_the_mean_of_two_sets_of_a_kind(tmp_path: Path) -> None:
+    folder = folders.whatsup(tmp_path)
+    clevr = [{"image_path": "x/cup_behind_can.jpeg", "caption_options": list("abcd")},
+             {"image_path": "x/cup_in-front_of_can.jpeg", "caption_options": list("abcd")}]  # fmt: skip
+    (folder / "controlled_clevr_dataset.json").write_text(json.dumps(clevr))
+    for entry in clevr:
+        folders.picture(folder / "controlled_clevr" / Path(str(entry["image_path"])).name)
+    found = values(
+        WHATSUP, graded(items_of(WHATSUP, folder), lambda one: "behind" not in one.key and "left" not in one.key)
+    )
+    assert found["controlled, mean of both sets"] == pytest.approx((3 / 4 + 1 / 2) / 2, abs=1e-6)
+    assert found["set B, pairs"] == 0.0
+    assert "COCO-spatial, mean of both sets" not in found
 
 
 def test_whatsup_names_items_that_are_damaged(tmp_path: Path) -> None:
@@ -221,6 +240,50 @@ def test_embspatial_refuses_an_image_that_is_damaged_when_it_is_read(tmp_path: P
         with pytest.raises(FileError, match=reason) as error:
             item.image.read()
         assert error.value.field == "$[0].image"
+
+
+# ------------------------------------------------------------------------------------------------ hostile files
+
+
+def test_an_image_that_leaves_the_folder_or_is_no_file_is_damaged(tmp_path: Path) -> None:
+    folder = folders.cv_bench(tmp_path / "cv")
+    outside = folders.picture(tmp_path / "outside.png")
+    images = folder / "img" / "2D"
+    for n in (0, 1, 2):
+        (images / f"{n}.png").unlink()
+    (images / "0.png").symlink_to(outside)
+    os.mkfifo(images / "1.png")
+    (images / "2.png").symlink_to("/dev/zero")
+    damaged = damaged_of(CV_BENCH, folder)
+    assert [one.key for one in damaged] == [f"test_2d.jsonl line {n}" for n in (1, 2, 3)]
+    for one, words in zip(damaged, ("symbolic link", "does not exist", "does not exist"), strict=True):
+        assert words in one.reason
+
+
+def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    data = bytearray(folders.encoded())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    image = base64.b64encode(bytes(data)).decode()
+    item = items_of(EMBSPATIAL, folders.embspatial(tmp_path, [folders.EMB[0] | {"image": image}]))[0]
+    with pytest.raises(FileError, match="60000x60000"):
+        item.image.read()
+
+
+def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folders.embspatial(tmp_path)
+    monkeypatch.setattr("spatial_vlm_ros.evaluation.benchmarks.published_files.LARGEST_LISTING", 10)
+    with pytest.raises(FileError, match="bytes, more than 10"):
+        items_of(EMBSPATIAL, folder)
+
+
+def test_a_listing_nested_without_end_is_refused(tmp_path: Path) -> None:
+    folder = folders.embspatial(tmp_path)
+    (folder / "embspatial_bench.json").write_text("[" * 100_000)
+    with pytest.raises(FileError):
+        items_of(EMBSPATIAL, folder)
 
 
 # ------------------------------------------------------------------------------------------------ what they share

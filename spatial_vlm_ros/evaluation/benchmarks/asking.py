@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -141,20 +141,30 @@ def load_model(model: ComparedModel, asked: str = "") -> BenchmarkModel:
     """Load a model.
 
     Args:
-        model: backend and options; a backend may be a folder with config.json, then its options are those of
-            backends/scoring.py.
+        model: backend and options, as of load_benchmark_backend.
         asked: as of BenchmarkModel.
 
     Raises:
         UnknownNameError, InputError, ModelError, DependencyError, FileError: as the backend's loader.
         InputError: it cannot be asked.
     """
-    if (Path(model.backend).expanduser() / "config.json").is_file():
-        backend = load_backend(SCORING, {"model": model.backend, **model.options})
-    else:
-        probe = {"probe": "no"} if takes_option(model.backend, "probe") else {}
-        backend = load_backend(model.backend, {**probe, **model.options})
-    return BenchmarkModel(model.name, backend, asked)
+    return BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), asked)
+
+
+def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:
+    """Load a backend that is asked questions; its convention of places is not probed unless an option says so.
+
+    Args:
+        name: of a backend, or a folder with config.json, which is then the model of backends/scoring.py.
+        options: of the backend.
+
+    Raises:
+        UnknownNameError, InputError, ModelError, DependencyError, FileError: as the backend's loader.
+    """
+    if (Path(name).expanduser() / "config.json").is_file():
+        return load_backend(SCORING, {"model": name, **options})
+    probe = {"probe": "no"} if takes_option(name, "probe") else {}
+    return load_backend(name, {**probe, **options})
 
 
 def _fractions(found: Sequence[NamedObject], rgb: Rgb) -> tuple[FractionPoint, ...]:

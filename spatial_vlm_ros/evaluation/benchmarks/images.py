@@ -65,11 +65,7 @@ class EncodedImage:
             FileError: no base64 text, damaged or no image.
         """
         try:
-            data = self.data if isinstance(self.data, bytes) else _of_base64(self.data)
-        except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-            raise FileError(self.file, f"no base64 text: {error}", _REPAIR, self.field) from error
-        try:
-            pixels = decode_image(data)
+            pixels = decode_image(self.encoded())
         except InputError as error:
             raise FileError(self.file, f"not a whole image: {error.got}", _REPAIR, self.field) from error
         if pixels.dtype != np.uint8:
@@ -77,6 +73,17 @@ class EncodedImage:
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         return np.ascontiguousarray(pixels[..., 2::-1], np.uint8)
+
+    def encoded(self) -> bytes:
+        """The image as a file has it.
+
+        Raises:
+            FileError: no base64 text.
+        """
+        try:
+            return self.data if isinstance(self.data, bytes) else _of_base64(self.data)
+        except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+            raise FileError(self.file, f"no base64 text: {error}", _REPAIR, self.field) from error
 
 
 def _of_base64(text: msgspec.Raw) -> bytes:
@@ -92,11 +99,14 @@ def image_inside(folder: Path, name: str) -> ImageFile:
         name: relative to it, with "/".
 
     Raises:
-        FileError: the name leaves the folder, or no regular file is there.
+        FileError: the name leaves the folder, also through a symbolic link, or no regular file is there.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
         raise FileError(folder, f"the name {name!r} leaves the folder", "download the listing again")
-    if not (folder / path).is_file():
-        raise FileError(folder / path, "the image does not exist", "complete the download")
-    return ImageFile(folder / path)
+    file = folder / path
+    if not file.is_file():
+        raise FileError(file, "the image does not exist", "complete the download")
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise FileError(file, "it is a symbolic link that leaves the folder", "copy the file into the folder")
+    return ImageFile(file)

@@ -13,6 +13,7 @@ from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import DamagedItem
 
 Entry = TypeVar("Entry", bound=msgspec.Struct)
+LARGEST_LISTING = 1 << 30  # bytes; EmbSpatial-Bench, with its images inside, has a quarter of that
 _LONGEST = 200  # characters of a reason
 
 
@@ -115,6 +116,9 @@ class ParquetImage(msgspec.Struct):
 
 def _bytes(path: Path, source: str) -> bytes:
     try:
+        size = path.stat().st_size
+        if size > LARGEST_LISTING:
+            raise FileError(path, f"it has {size} bytes, more than {LARGEST_LISTING}", source)
         return path.read_bytes()
     except OSError as error:
         raise FileError(path, error.strerror or str(error), source) from error

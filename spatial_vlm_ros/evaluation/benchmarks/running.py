@@ -50,7 +50,7 @@ class ModelRun:
     known: int = 0
 
 
-def read_benchmark(benchmark: Benchmark, folder: Path, limit: int | None = None) -> BenchmarkItems:
+def read_benchmark(benchmark: Benchmark, folder: str | Path, limit: int | None = None) -> BenchmarkItems:
     """The items of a folder.
 
     Args:
@@ -64,7 +64,7 @@ def read_benchmark(benchmark: Benchmark, folder: Path, limit: int | None = None)
     """
     items, damaged = list[BenchmarkItem](), dict[str, DamagedItem]()
     keys = set[str]()
-    for one in benchmark.read(folder):
+    for one in benchmark.read(Path(folder)):
         if isinstance(one, DamagedItem):
             damaged[one.key] = one
         elif one.key in keys:

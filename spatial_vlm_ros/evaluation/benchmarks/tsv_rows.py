@@ -70,6 +70,14 @@ class TsvImage:
         Raises:
             FileError: the file has changed, or the field holds no whole image.
         """
+        return EncodedImage(self.file, f"row {self.number}", self.encoded()).read()
+
+    def encoded(self) -> bytes:
+        """The image as a file has it.
+
+        Raises:
+            FileError: the file has changed, or the field is no base64 text.
+        """
         try:
             with self.file.open("rb") as file:
                 file.seek(self.start)
@@ -80,10 +88,9 @@ class TsvImage:
         if len(cells) <= self.position:
             raise FileError(self.file, "it has changed since it was read", _REPAIR, place)
         try:
-            data = base64.b64decode(cells[self.position], validate=True)
+            return base64.b64decode(cells[self.position], validate=True)
         except (binascii.Error, ValueError) as error:
             raise FileError(self.file, f"an image is not base64 text: {error}", _REPAIR, place) from error
-        return EncodedImage(self.file, place, data).read()
 
 
 def tsv_rows(path: Path, source: str) -> tuple[tuple[str, ...], Iterator[TsvRow]]:

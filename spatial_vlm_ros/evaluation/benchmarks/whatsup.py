@@ -33,7 +33,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     shuffled,
 )
 from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, json_entries
-from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy
+from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 from spatial_vlm_ros.types.proportions import wilson
 
 QUESTION = "Which caption describes the image?"
@@ -57,6 +57,14 @@ _PAIRED: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "vg_qa_two_obj.json": ("GQA-spatial, two objects", "vg_images", "{}.jpg"),
     }
 )
+_KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "controlled": ("A", "B"),
+        "COCO-spatial": ("COCO-spatial, one object", "COCO-spatial, two objects"),
+        "GQA-spatial": ("GQA-spatial, one object", "GQA-spatial, two objects"),
+    }
+)
+"""Two sets of a kind, of which the paper's Table 1 has the mean."""
 _OPPOSITES = (("left_of", "right_of"), ("on", "under"), ("in-front_of", "behind"))
 
 
@@ -125,17 +133,19 @@ def _paired(listing: Path) -> Iterator[BenchmarkItem | DamagedItem]:
 
 
 def score_whatsup(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """Accuracy of each set, and of A and B pairs and sets of four.
+    """Accuracy of each set, of A and B also pairs and sets of four, and the mean of each two sets of a kind.
 
     A pair is right where the captions of both opposites of the same two objects were chosen, a set where those of all
     four relations were. The authors divide the pairs by half, and the sets by a quarter, of the number of images:
     `value` is that. A and B have 411 and 407 images, which are not whole sets, so `share` is of complete ones.
-    Published: amitakamath/whatsup_vlms, dataset_zoo/aro_datasets.py:449-517 at 7c1f255.
+    Published: amitakamath/whatsup_vlms, dataset_zoo/aro_datasets.py:449-517 at 7c1f255; the means: README.md:52.
     """
-    by_set: dict[str, list[GradedItem]] = defaultdict(list)
-    for one in graded:
-        by_set[one.item.splits["set"]].append(one)
-    scores = []
+    by_set = by_part(graded, lambda one: one.item.splits["set"])
+    scores = [
+        mean_of_accuracies(f"{name}, mean of both sets", [(0.5, by_set[one]) for one in both])
+        for name, both in _KINDS.items()
+        if all(one in by_set for one in both)
+    ]
     for subset, items in by_set.items():
         name = f"set {subset}" if len(subset) == 1 else subset
         scores.append(accuracy(f"{name}, accuracy", items))
