@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 from pathlib import Path
 
 import pytest
 from published_layouts import damaged_items, graded, png, whole_items
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.benchmarks.lmms_task import credits_of, write_task
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
+from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
 from spatial_vlm_ros.evaluation.benchmarks.threedsr import FILE, THREEDSR, read_threedsr, score_threedsr
 from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import LONGEST_ROW, TsvImage, tsv_rows
 
@@ -90,6 +93,15 @@ def test_replies_are_read_by_the_published_rules_first(bench: Path) -> None:
         (BenchmarkAnswer(), 0.0),
     ):
         assert truth.credit(answer) == credit, answer
+
+
+def test_as_a_task_of_lmms_eval_it_has_its_images_and_its_own_rules(bench: Path, tmp_path: Path) -> None:
+    out = tmp_path / "task"
+    assert write_task(THREEDSR, bench, read_benchmark(THREEDSR, bench), out) == "spatial_vlm_3dsrbench"
+    documents = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+    assert Path(documents[2]["image"]).read_bytes() == png(30)
+    for reply, credit in (("B", 1.0), ("A. no", 0.0), ("Both A and B look so: yes", 1.0)):
+        assert credits_of("3dsrbench", str(bench), documents[1], [reply])["accuracy"] == credit
 
 
 def test_damaged_rows_are_named_and_damage_no_other(bench: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.benchmarks.asking import prompt_of
 from spatial_vlm_ros.evaluation.benchmarks.catalogue import benchmark_of
 from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, ImageFile
-from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkItem, ChoiceTruth, GradedItem
+from spatial_vlm_ros.evaluation.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkAnswer,
+    BenchmarkItem,
+    ChoiceTruth,
+    GradedItem,
+)
 from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
 from spatial_vlm_ros.evaluation.benchmarks.running import BenchmarkItems, read_benchmark
+from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import TsvImage
 
 _TASK = """\
 task: {task}
@@ -65,7 +73,7 @@ def doc_to_text(doc, lmms_eval_specific_kwargs=None):
 
 
 def process_results(doc, results):
-    return credits_of(doc, results)
+    return credits_of({name!r}, {data!r}, doc, results)
 
 
 def as_published(results):
@@ -112,15 +120,22 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     return task
 
 
-def credits_of(document: Mapping[str, Any], replies: Sequence[str]) -> dict[str, Any]:
-    """What one reply counts, by metric.
+def credits_of(name: str, data: str, document: Mapping[str, Any], replies: Sequence[str]) -> dict[str, Any]:
+    """What one reply counts, by metric: what the item's own rules make of it, as in `spatial-vlm benchmark`.
 
     Args:
+        name: of the benchmark.
+        data: folder of its data.
         document: a line of items.jsonl.
         replies: of the model; the first counts.
+
+    Raises:
+        FileError: the data is not there any more.
+        InputError: the document is of no item of it.
     """
-    credit = float(read_choice(replies[0], document["choices"]) == document["right"])
-    return {"accuracy": credit, "as_published": {"key": document["key"], "credit": credit}}
+    item = _item_of(name, data, document["key"])
+    credit = item.truth.credit(BenchmarkAnswer(read_choice(replies[0], item.choices), text=replies[0]))
+    return {"accuracy": credit, "as_published": {"key": item.key, "credit": credit}}
 
 
 def published_score(name: str, data: str, results: Sequence[Mapping[str, Any]]) -> float:
@@ -135,12 +150,20 @@ def published_score(name: str, data: str, results: Sequence[Mapping[str, Any]]) 
         FileError: the data is not there any more.
         InputError: a result is of no item of it.
     """
-    benchmark = benchmark_of(name)
-    items = {item.key: item for item in read_benchmark(benchmark, Path(data)).items}
-    unknown = [result["key"] for result in results if result["key"] not in items]
-    if unknown:
-        raise InputError("result", repr(unknown[0]), f"an item of {data}", "write the task anew from this data")
-    return benchmark.score([GradedItem(items[one["key"]], one["credit"]) for one in results])[0].value
+    graded = [GradedItem(_item_of(name, data, one["key"]), one["credit"]) for one in results]
+    return benchmark_of(name).score(graded)[0].value
+
+
+def _item_of(name: str, data: str, key: str) -> BenchmarkItem:
+    item = _items_of(name, data).get(key)
+    if item is None:
+        raise InputError("result", repr(key), f"an item of {data}", "write the task anew from this data")
+    return item
+
+
+@lru_cache(maxsize=2)
+def _items_of(name: str, data: str) -> Mapping[str, BenchmarkItem]:
+    return {item.key: item for item in read_benchmark(benchmark_of(name), Path(data)).items}
 
 
 def _document(item: BenchmarkItem, path: Path) -> dict[str, Any]:
@@ -154,7 +177,7 @@ def _document(item: BenchmarkItem, path: Path) -> dict[str, Any]:
 def _image_file(item: BenchmarkItem, path: Path) -> Path:
     if isinstance(item.image, ImageFile):
         return item.image.path.resolve()
-    if not isinstance(item.image, EncodedImage):
+    if not isinstance(item.image, EncodedImage | TsvImage):
         raise FileError(item.image.name, "an image of a kind that has no file", "ask it with `spatial-vlm benchmark`")
     data = item.image.encoded()
     file = path.with_suffix(".png" if data.startswith(b"\x89PNG") else ".jpg")
