@@ -24,7 +24,7 @@ from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
 from spatial_vlm_ros.evaluation.benchmarks.reporting import corrected
 from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
-from spatial_vlm_ros.types.proportions import mcnemar, newcombe_paired, wilson
+from spatial_vlm_ros.types.proportions import mcnemar, newcombe, newcombe_paired, wilson
 
 MODEL = "benchmark_backends:truthful"
 NAMES = [f"{obj}_{side}_table.jpeg" for obj in ("cup", "can", "hat") for side in folders.SIDES]
@@ -87,7 +87,7 @@ def test_models_are_compared_with_the_first_on_the_same_items(data: Path) -> Non
     assert (change["lost"], change["gained"], change["p"]) == (4, 0, mcnemar(4, 0))
     assert change["p_holm"] == min(1.0, 2 * mcnemar(4, 0))
     told = run("whatsup", "--data", data, "--model", f"a={MODEL}", "--model", f'b={MODEL} wrong="can "')
-    assert "12  100.0 % (75.8 to 100.0)" in told.output
+    assert "set A, accuracy 12 100.0 % (75.8 to 100.0) 66.7 %" in " ".join(told.output.split())
     assert "b less a: -33.3" in told.output
     assert "lost 4, gained 0" in told.output
 
@@ -103,6 +103,14 @@ def test_what_contradicts_a_rule_of_thumb_has_a_row_of_its_own(tmp_path: Path) -
     rows = found["models"][0]["splits"]["rule of thumb"]
     assert {name: row["n"] for name, row in rows.items()} == {"usual": 2, "counter-heuristic": 1}
     assert found["models"][0]["over_groups"] is not None  # two items of one scene
+    change = newcombe(1, 2, 1, 1)
+    assert change is not None
+    assert found["models"][0]["usual_less_counter_heuristic"] == {
+        "value": change.value, "low": change.low, "high": change.high
+    }  # fmt: skip
+    told = run("embspatial", "--data", tmp_path / "e", "--model", MODEL).output
+    assert "usual less counter-heuristic: -50.0 (" in told
+    assert "all, interval over groups" in told
 
 
 def test_a_limit_takes_items_from_all_over_the_files(data: Path) -> None:

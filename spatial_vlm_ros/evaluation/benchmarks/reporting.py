@@ -19,10 +19,10 @@ from spatial_vlm_ros.evaluation.benchmarks.scoring import by_part, resampled_mea
 from spatial_vlm_ros.evaluation.clustering import clustered
 from spatial_vlm_ros.evaluation.compared_models import ComparedModel
 from spatial_vlm_ros.output.terminal import new_console
-from spatial_vlm_ros.types.proportions import Interval, mcnemar, newcombe_paired
+from spatial_vlm_ros.types.proportions import Interval, mcnemar, newcombe, newcombe_paired
 
 SCHEMA = 1
-USUAL, CONTRARY = "usual", "counter-heuristic"
+RULE, USUAL, CONTRARY = "rule of thumb", "usual", "counter-heuristic"
 _MOST_NAMED = 20  # damaged items and failures that a terminal shows
 
 
@@ -77,7 +77,7 @@ def split_share(graded: Sequence[GradedItem]) -> SplitShare:
 
 
 def splits_of(graded: Sequence[GradedItem]) -> dict[str, dict[str, SplitShare]]:
-    """Split → part → share; with "rule of thumb" where items are marked as usual or counter-heuristic."""
+    """Split → part → share; with RULE where items are marked as usual or counter-heuristic."""
     found: dict[str, dict[str, SplitShare]] = {}
     for name in dict.fromkeys(name for one in graded for name in one.item.splits):
         parts = by_part([one for one in graded if name in one.item.splits], _part_of(name))
@@ -85,7 +85,7 @@ def splits_of(graded: Sequence[GradedItem]) -> dict[str, dict[str, SplitShare]]:
     marked = [one for one in graded if one.item.counter_heuristic is not None]
     if marked:
         parts = by_part(marked, lambda one: CONTRARY if one.item.counter_heuristic else USUAL)
-        found["rule of thumb"] = {part: split_share(parts[part]) for part in (USUAL, CONTRARY) if part in parts}
+        found[RULE] = {part: split_share(parts[part]) for part in (USUAL, CONTRARY) if part in parts}
     return found
 
 
@@ -93,8 +93,16 @@ def _part_of(split: str) -> Callable[[GradedItem], str]:
     return lambda one: one.item.splits[split]
 
 
+def rule_difference(parts: Mapping[str, SplitShare]) -> Interval | None:
+    """Usual less counter-heuristic, 95 % by Newcombe's method; None where one has no item, or credits besides 0 and 1."""
+    usual, contrary = parts.get(USUAL), parts.get(CONTRARY)
+    if usual is None or contrary is None or usual.k is None or contrary.k is None:
+        return None
+    return newcombe(usual.k, usual.n, contrary.k, contrary.n)
+
+
 def over_groups(graded: Sequence[GradedItem]) -> Interval | None:
-    """Share of right items with its interval over groups of items that share an image; None where each stands alone."""
+    """Share of right items with its interval over groups that share their errors; None where each item stands alone."""
     cases = [(one.item.group or one.item.key, one.credit == 1.0) for one in graded]
     shared = len({group for group, _ in cases}) < len(cases) and all(one.credit in (0.0, 1.0) for one in graded)
     return clustered(cases) if shared else None
@@ -175,6 +183,8 @@ def _p(found: ModelDifference | None) -> float:
 
 def _model(benchmark: Benchmark, model: ComparedModel, run: ModelRun) -> dict[str, Any]:
     groups = over_groups(run.graded) if run.graded else None
+    splits = splits_of(run.graded)
+    rule = rule_difference(splits.get(RULE, {}))
     return {
         "name": model.name,
         "backend": model.backend,
@@ -187,10 +197,8 @@ def _model(benchmark: Benchmark, model: ComparedModel, run: ModelRun) -> dict[st
         "all": asdict(split_share(run.graded)) if run.graded else None,
         "over_groups": None if groups is None else asdict(groups),
         "scores": [_score(one) for one in benchmark.score(run.graded)] if run.graded else [],
-        "splits": {
-            name: {part: asdict(share) for part, share in parts.items()}
-            for name, parts in splits_of(run.graded).items()
-        },
+        "splits": {name: {part: asdict(share) for part, share in parts.items()} for name, parts in splits.items()},
+        "usual_less_counter_heuristic": None if rule is None else asdict(rule),
     }
 
 
@@ -266,11 +274,18 @@ def print_report(report: Mapping[str, Any]) -> None:
             found = [model["splits"].get(split, {}).get(part) for model in models]
             table.add_row(f"{split}: {part}", *_cells(found))
     table.add_section()
+    groups = [model["over_groups"] for model in models]
+    if any(groups):
+        table.add_row("all, interval over groups", "", *map(_cell, groups))
     table.add_row("without an answer", "", *(f"{model['without_answer']} of {model['n']}" for model in models))
     console.print(table)
     console.print(f"{report['asked']} of {report['items']} items asked; scored as {report['scorer']}")
     if report["chance"] is not None:
         console.print(f"a guess is right in {report['chance']:.1%}")
+    for model in models:
+        change = model["usual_less_counter_heuristic"]
+        if change is not None:
+            console.print(f"{model['name']}: usual less counter-heuristic: {_points(change)} points")
     for name, found in report["against_first"].items():
         console.print(f"{name} less {models[0]['name']}: {_told_difference(found)}")
     for model in models:
@@ -303,12 +318,14 @@ def _cell(found: Mapping[str, Any] | None) -> str:
     return f"{100 * found['value']:.1f} %{around}"
 
 
+def _points(change: Mapping[str, Any]) -> str:
+    return f"{100 * change['value']:+.1f} ({100 * change['low']:+.1f} to {100 * change['high']:+.1f})"
+
+
 def _told_difference(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "no item was answered by both"
-    change = found["difference"]
-    told = f"{100 * change['value']:+.1f} ({100 * change['low']:+.1f} to {100 * change['high']:+.1f}) points, "
-    told += f"n = {found['n']}"
+    told = f"{_points(found['difference'])} points, n = {found['n']}"
     if found["p"] is None:
         return told
     return (
