@@ -199,6 +199,7 @@ setup(
     entry_points={
         "console_scripts": [f"spatial-vlm = {PACKAGE}.cli.main:run"],
         "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],
+        "lmms_eval.models": [f"spatial_vlm = {PACKAGE}.evaluation.benchmarks.lmms_model:manifest"],
     },
     zip_safe=False,
 )
