@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,10 @@ from spatial_vlm_ros.cli.group import (
 from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord
     from spatial_vlm_ros.evaluation.replay import ReplayedAnswer
     from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
+    from spatial_vlm_ros.types import Resolution
 
 
 _PATH = click.Path(path_type=Path)
@@ -89,6 +92,8 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
            **topics: str | None) -> None:  # fmt: skip
     """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
 
+    An evidence bundle of the node is answered by the words, parameters and detections of then, unless others are given.
+
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
     Exit code of one INSTRUCTION: 0 answered, 3 refused; of several answers: 0 when each got its line.
 
@@ -97,6 +102,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
       spatial-vlm replay run1 "the can behind the cup" --out answer.png
       spatial-vlm replay run1 "the can behind the cup" --every --json > answers.jsonl
       spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
+      spatial-vlm replay ~/.local/state/spatial_vlm_ros/evidence/20261123T174732.103220Z_AMBIGUOUS_9f31c2aa.mcap
     """
     from spatial_vlm_ros.evaluation import bag_topics
     from spatial_vlm_ros.evaluation import replay as bag_replay
@@ -113,6 +119,14 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise click.UsageError("--image-domain and --any-domain are of a --grounder")
     if grounder is not None and topics["detections"] is not None:
         raise click.UsageError("give either --detections or --grounder")
+    if is_evidence(bag):
+        if at is not None or every or any(topics.values()):
+            raise click.UsageError("an evidence bundle has one frame: --at, --every and topics are of other bags")
+        given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
+                 "robot_description": robot_description, "rectified": rectified}  # fmt: skip
+        gating = partial(gated, image_domain=image_domain, any_domain=any_domain)
+        sys.exit(_replay_evidence(bag, instructions, grounder, grounder_options, gating, given, config_file,
+                                  frame_of_reference, out, as_json))  # fmt: skip
     is_one = len(instructions) == 1 and not every
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
@@ -136,6 +150,68 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
     refused = is_one and Status[answered[0]] not in ANSWERS
     sys.exit(REFUSED if refused else ANSWERED)
+
+
+def is_evidence(bag: Path) -> bool:
+    """Whether a bag is an evidence bundle."""
+    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.evidence.bundle import is_bundle
+
+    with open_bag(bag) as opened:
+        return is_bundle(opened)
+
+
+def _replay_evidence(
+    path: Path,
+    instructions: tuple[str, ...],
+    grounder: str | None,
+    grounder_options: str | None,
+    gate: Callable[[ResolverConfig], ResolverConfig],
+    given: dict[str, Any],
+    config_file: Path | None,
+    frame_of_reference: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> int:
+    """Answer a bundle again, say whether that is what was answered then; the exit code."""
+    from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
+    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+    from spatial_vlm_ros.perception import load_grounder, parse_options
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import ANSWERS
+
+    is_one = len(instructions) <= 1
+    if out is not None and is_one and out.suffix.lower() not in IMAGES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+    bundle = read_bundle(path)
+    settings = settings_of_bundle(bundle) if config_file is None else read_settings(config_file)
+    streams = _changed(settings.streams, given, {"depth_camera_info": None})
+    model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
+    resolver, robot = Resolver(gate(settings.resolver), model), robot_of(streams, settings.resolver.depth)
+    code = ANSWERED
+    for words in instructions or (None,):
+        answer = answer_bundle(bundle, resolver, streams, instruction=words, frame_of_reference=frame_of_reference,
+                               robot=robot, finds_anew=model is not None)  # fmt: skip
+        _show(answer, is_one, as_json, out, settings.resolver)
+        if is_one and answer.resolution.status not in ANSWERS:
+            code = REFUSED
+        if words is None:
+            say(compared_words(bundle.record, answer.resolution), err=True)
+    return code
+
+
+def compared_words(record: EvidenceRecord, now: Resolution) -> str:
+    """Whether a decision that was made again is that of the bundle."""
+    from spatial_vlm_ros.evaluation.evidence.answering import differences
+
+    then = record.answer
+    differing = differences(then, now)
+    if not differing:
+        return f"the same answer as on {record.utc}"
+    why = "; it had no frame of its own, this is the newest one before it" if record.frame == "newest" else ""
+    chosen = f" ({then.target.id})" if then.target is not None else ""
+    return f"on {record.utc} it was {then.status.value}{chosen}: {then.message}{why}; differs: {', '.join(differing)}"
 
 
 def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str | None]) -> StreamConfig:

@@ -78,6 +78,7 @@ class BagWriter:
         out: the folder to make.
         storage: "mcap" or "sqlite3".
         namespace: put before the topics, but not before /tf and /tf_static.
+        compress: with zstd, chunk by chunk; for "mcap" only.
 
     Attributes:
         composer: builds the messages.
@@ -89,7 +90,7 @@ class BagWriter:
         DependencyError: rosbags is not installed.
     """
 
-    def __init__(self, out: str | Path, storage: str = "mcap", namespace: str = "") -> None:
+    def __init__(self, out: str | Path, storage: str = "mcap", namespace: str = "", compress: bool = False) -> None:
         if storage not in STORAGES:
             raise InputError("storage", repr(storage), " or ".join(STORAGES), "name one of them")
         self._out, self._namespace = Path(out), namespace.strip("/")
@@ -97,7 +98,7 @@ class BagWriter:
         self.composer: Composer = rosbags_composer(self._store)
         self.messages = 0
         self._connections: dict[str, Connection] = {}
-        self._writer = _writer(self._out, storage)
+        self._writer = _writer(self._out, storage, compress)
 
     def topic(self, role: str) -> str:
         """Name of a role's topic: the node's."""
@@ -117,14 +118,21 @@ class BagWriter:
         Raises:
             FileError: the disk is full, or the like.
         """
-        type_, topic = type_ or _TYPES[role], topic or self.topic(role)
+        type_ = type_ or _TYPES[role]
+        self.write_bytes(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
+
+    def write_bytes(
+        self, role: str, data: bytes | memoryview, log_ns: int, type_: str, topic: str | None = None
+    ) -> None:
+        """Write one message that is serialised (CDR) already; else as `write`."""
+        topic = topic or self.topic(role)
         if topic not in self._connections:
             qos = [_qos(is_latched=role == STATIC_TRANSFORMS)]
             self._connections[topic] = self._writer.add_connection(
                 topic, type_, typestore=self._store, offered_qos_profiles=qos
             )
         try:
-            self._writer.write(self._connections[topic], log_ns, self._store.serialize_cdr(message, type_))
+            self._writer.write(self._connections[topic], log_ns, data)
         except OSError as error:
             raise _unwritable(self._out, error) from error
         self.messages += 1
@@ -285,12 +293,14 @@ def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
 # ------------------------------------------------------------------------------------------------ files
 
 
-def _writer(out: Path, storage: str) -> Writer:
-    from rosbags.rosbag2 import StoragePlugin, Writer
+def _writer(out: Path, storage: str, compress: bool) -> Writer:
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
     if out.exists():
         raise FileError(out, "it exists already", "name a folder that does not, or remove it")
     writer = Writer(out, version=_METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()])
+    if compress:
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     try:
         writer.open()
     except OSError as error:

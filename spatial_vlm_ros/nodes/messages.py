@@ -11,6 +11,7 @@ from typing import Any
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseWithCovariance, PoseWithCovarianceStamped, Quaternion, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
+from rclpy.serialization import serialize_message
 from spatial_vlm_interfaces.msg import Candidate, ClauseMeasurement, HiddenRegion, Place, Status, Target
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from spatial_vlm_interfaces.msg import SecondOpinion as SecondOpinionMessage
@@ -54,6 +55,12 @@ def vision_class(name: str) -> Any:
         return message_class(name)
     except ModuleNotFoundError as error:
         raise DependencyError("vision_msgs", REPAIRS["vision_msgs"]) from error
+
+
+def serialised(message: Any) -> tuple[str, bytes]:
+    """The name of a message's type, "sensor_msgs/msg/Image", and its bytes (CDR), as they come over the wire."""
+    form = type(message)
+    return f"{form.__module__.split('.')[0]}/msg/{form.__name__}", bytes(serialize_message(message))
 
 
 def composer() -> Composer:
