@@ -48,7 +48,7 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
     for path in found:
         try:
             record = read_record(path)
-            print_json({"file": str(path), **_facts(record)}) if as_json else say(_line(path, record))
+            print_json({"file": str(path), **_facts(record)}) if as_json else _show(path, record)
         except FileError as error:
             damaged += 1
             print_json({"file": str(path), "error": str(error)}) if as_json else say(f"{path.name}: {error}")
@@ -116,10 +116,11 @@ def _facts(record: EvidenceRecord) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _line(path: Path, record: EvidenceRecord) -> str:
+def _show(path: Path, record: EvidenceRecord) -> None:
     answer = record.answer
     reason = answer.message if len(answer.message) <= _LONGEST else answer.message[: _LONGEST - 3] + "..."
-    return f"{record.utc[:19]}Z  {answer.status.value:20} {record.instruction!r}: {reason}\n  {path}"
+    say(f"{record.utc[:19]}Z  {answer.status.value:20} {record.instruction!r}: {reason}")
+    say(f"  {path}")
 
 
 def _write_parameters(path: Path, parameters: dict[str, Any], differing: tuple[str, ...]) -> None:

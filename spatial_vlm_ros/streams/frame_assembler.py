@@ -198,7 +198,7 @@ class FrameAssembler:
             self.freshness.clear()
             self.freshness.add(role, stamp_ns, now_ns)
             self._matched.clear()
-            self._held = None
+            self._held = self._given = None
 
     def continue_from(self, other: FrameAssembler) -> None:
         """Go on with what another one heard and may be sent only once: transforms and camera info; and with the clocks.

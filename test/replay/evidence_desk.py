@@ -7,6 +7,7 @@ import dataclasses
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,6 @@ class EvidenceDesk:
         config = EvidenceConfig(keep=keep, folder=str(folder), **evidence)
         self.settings = Settings(resolver or ResolverConfig(), streams=streams, evidence=config)
         self.warned: list[str] = []
-        self.failed_or_kept = threading.Event()
         assembler = FrameAssembler(streams, with_detections=grounder is None)
         self.queue = RequestQueue(self.settings, assembler, grounder, lambda: self.now_ns, self._jobs.put, {})
         self.keeper = EvidenceKeeper(
@@ -111,6 +111,13 @@ class EvidenceDesk:
         self.frame()
         self.until(lambda: len(self.replies) > before)
         return self.replies[-1]
+
+    def until_kept(self, count: int) -> None:
+        """Wait until so many bundles are written."""
+        end, nothing = time.monotonic() + DEADLINE, threading.Event()
+        while self.keeper.state.kept < count:
+            assert time.monotonic() < end, self.keeper.state
+            nothing.wait(0.01)
 
     def end(self) -> list[Path]:
         """The bundles, once all are written."""

@@ -331,9 +331,7 @@ def test_a_folder_that_is_removed_meanwhile_is_made_again(tmp_path: Path) -> Non
     folder = tmp_path / "evidence"
     desk = EvidenceDesk(folder).standing()
     desk.answered(WORDS)
-    deadline = threading.Event()
-    while desk.keeper.state.kept < 1 and not deadline.wait(0.01):
-        pass
+    desk.until_kept(1)
     shutil.rmtree(folder)
     desk.answered(WORDS)
     assert len(desk.end()) == 1

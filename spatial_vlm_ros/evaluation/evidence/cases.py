@@ -24,7 +24,7 @@ from spatial_vlm_ros.evaluation.frame_folder import (
 )
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig, settings_from
+from spatial_vlm_ros.parameters import ResolverConfig, settings_from
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, RgbdFrame, Status
 
@@ -90,7 +90,7 @@ def keep_as_test(
 def parameters_of(bundles: Sequence[EvidenceBundle]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The parameters of some bundles, and names of those in which the bundles differ; the first one's are given.
 
-    What only the live node uses is left out.
+    What makes frames of messages is left out: the frames of cases are made.
     """
     chosen = [_core(bundle) for bundle in bundles]
     names = sorted({name for one in chosen for name in one})
@@ -99,7 +99,7 @@ def parameters_of(bundles: Sequence[EvidenceBundle]) -> tuple[dict[str, Any], tu
 
 def _core(bundle: EvidenceBundle) -> dict[str, Any]:
     """The parameters that an answer rests on; a frame of reference that the request named is that of all words."""
-    known = {field.name for form in (ResolverConfig, StreamConfig) for field in dataclasses.fields(form)}
+    known = {field.name for field in dataclasses.fields(ResolverConfig)}
     core = {name: value for name, value in bundle.record.parameters.items() if name in known}
     if bundle.record.frame_of_reference:
         core["frame_of_reference"] = bundle.record.frame_of_reference
