@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, json_optio
 from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord
 
 _PARAMETERS = "resolver.yaml"
@@ -123,13 +126,24 @@ def _show(path: Path, record: EvidenceRecord) -> None:
     say(f"  {path}")
 
 
+def _yaml_lines(values: dict[str, Any], indent: int) -> Iterator[str]:
+    """Groups of parameters as YAML; words in quotes, so that none is taken for another type."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield f"{' ' * indent}{name}:"
+            yield from _yaml_lines(value, indent + 2)
+            continue
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, float) and "e" in text and "." not in text:  # YAML 1.1 takes 1e-05 for a word
+            text = text.replace("e", ".0e")
+        yield f"{' ' * indent}{name}: {text}"
+
+
 def _write_parameters(path: Path, parameters: dict[str, Any], differing: tuple[str, ...]) -> None:
     """Write the parameters of the bundles as `evaluate --config` reads them; one that is there and differs is kept."""
-    import yaml
-
     if differing:
         say(f"the bundles differ in {', '.join(differing)}: evaluated by the parameters of the first one", err=True)
-    text = yaml.safe_dump({"/**": {"ros__parameters": parameters}}, sort_keys=False)
+    text = "\n".join(["/**:", "  ros__parameters:", *_yaml_lines(parameters, 4)]) + "\n"
     try:
         there = path.read_text(encoding="utf-8") if path.exists() else None
     except (OSError, UnicodeDecodeError) as error:

@@ -140,4 +140,3 @@ def test_diagnostics_tell_what_is_kept_and_a_blocked_folder_stops_nothing(graph:
     graph.feed(lambda: board.reads("evidence", DiagnosticStatus.WARN, blocked), "evidence warns", FRAME, DETECTIONS)
     graph.feed(lambda: board.reads("requests", DiagnosticStatus.OK), "requests are OK", FRAME, DETECTIONS)
     assert board.value("not kept, failed") == "2"
-

@@ -20,8 +20,11 @@ from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, Odd
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bag_topics import choose_roles
 from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+from spatial_vlm_ros.evaluation.replay import replay
 from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING, status_words
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import EvidenceConfig, config_from
@@ -135,8 +138,6 @@ def test_images_and_infos_are_kept_byte_by_byte(tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path, serialise=serialise).standing()
     desk.answered(WORDS)
     (path,) = desk.end()
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
-
     with open_bag(path) as bag:
         kept = {message.topic: bytes(message.raw) for message in bag.messages()}
     assert set(sent.values()) <= set(kept.values())
@@ -212,6 +213,16 @@ def test_detections_of_vision_msgs_are_kept_as_ours(tmp_path: Path) -> None:
     (path,) = desk.end()
     assert desk.replies[0].status is Status.AMBIGUOUS
     assert_replays(path, desk.replies[0])
+
+
+def test_a_bundle_is_an_ordinary_bag_too(tmp_path: Path) -> None:
+    desk = EvidenceDesk(tmp_path).standing()
+    live = desk.answered(WORDS)
+    (path,) = desk.end()
+    with open_bag(path) as bag:
+        named = choose_roles(bag.contents, STREAMS)
+        (answer,) = replay(bag, Resolver(), named, STREAMS, [WORDS])
+    assert timeless(resolution_json(answer.resolution)) == timeless(resolution_json(live))
 
 
 # ------------------------------------------------------------------------------------------------ without a frame

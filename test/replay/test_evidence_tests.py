@@ -13,6 +13,7 @@ pytest.importorskip("rosbags")
 from click.testing import CliRunner, Result
 from evidence_desk import DETECTIONS, EvidenceDesk, OddNames
 
+from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.parameters import config_from
@@ -174,7 +175,17 @@ def test_a_frame_of_reference_of_the_request_is_a_parameter_of_the_test(tmp_path
     out = tmp_path / "f"
     done = run("evidence", "keep-as-test", path, "--out", out, "--as-answered", "--json")
     assert json.loads(done.stdout)["now"] == live.status.value
-    assert "frame_of_reference: world" in (out / "resolver.yaml").read_text()
+    assert 'frame_of_reference: "world"' in (out / "resolver.yaml").read_text()
+
+
+def test_the_parameters_of_then_are_read_back_from_the_file_as_they_were(tmp_path: Path) -> None:
+    resolver = config_from({"decision": {"holds": 0.8}, "depth": {"noise_quadratic": 1e-05}})
+    desk = EvidenceDesk(tmp_path / "kept", resolver=resolver).standing()
+    desk.answered("the chick behind the cup")
+    (path,) = desk.end()
+    out = tmp_path / "f"
+    assert run("evidence", "keep-as-test", path, "--out", out, "--as-answered").exit_code == 0
+    assert read_settings(out / "resolver.yaml").resolver == resolver
 
 
 def test_bundles_of_other_parameters_are_named(tmp_path: Path, kept: list[Path]) -> None:

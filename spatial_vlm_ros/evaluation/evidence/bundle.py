@@ -191,7 +191,8 @@ def write_bundle(
         for number, message in enumerate(sorted(messages, key=lambda m: m.log_ns), 1):
             log_ns = message.log_ns + number * _BETWEEN_NS
             writer.write_bytes(message.role, message.data, log_ns, message.type, f"/{message.topic}")
-    return out / f"{out.name}.mcap"
+    (file,) = out.glob("*.mcap")
+    return file
 
 
 def is_bundle(bag: Bag) -> bool:

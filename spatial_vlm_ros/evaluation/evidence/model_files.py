@@ -54,7 +54,7 @@ def _shipped(name: str) -> dict[str, Path]:
 
 
 def _below(folder: Path) -> dict[str, Path]:
-    if not any(path.suffix in _OF_MODELS for path in folder.iterdir()):  # an option may name any folder
+    if not {path.suffix for path in folder.iterdir()} & {*_OF_MODELS}:  # an option may name any folder
         return {}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path for path in files[:_MOST]}

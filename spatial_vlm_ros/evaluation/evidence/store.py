@@ -24,11 +24,18 @@ _LEFT = 60.0  # s after which such a folder was left by a node that was killed
 
 
 def evidence_folder(configured: str) -> Path:
-    """Where bundles are kept: as configured, else under $XDG_STATE_HOME or ~/.local/state."""
-    if configured:
-        return Path(configured).expanduser()
+    """Where bundles are kept: as configured, else under $XDG_STATE_HOME or ~/.local/state.
+
+    Raises:
+        FileError: there is no home folder.
+    """
     state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / _FOLDER
+    try:
+        if configured:
+            return Path(configured).expanduser()
+        return (Path(state) if state else Path.home() / ".local" / "state") / _FOLDER
+    except RuntimeError as error:
+        raise FileError(configured or _FOLDER, str(error), "set evidence.folder to a whole path") from error
 
 
 def bundles_in(folder: Path) -> list[Path]:

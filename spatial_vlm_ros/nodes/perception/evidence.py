@@ -29,6 +29,8 @@ from spatial_vlm_ros.output.json_schema import dialogue_json, phrases_json, reso
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings
 from spatial_vlm_ros.parameters.settings import values_of
 from spatial_vlm_ros.perception.domain import domain_of
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH_INFO,
     DETECTIONS,
@@ -39,11 +41,10 @@ from spatial_vlm_ros.streams.frame_assembler import (
     stamp_of,
 )
 from spatial_vlm_ros.streams.transforms import TransformSample
-from spatial_vlm_ros.types import ANSWERS, Status
+from spatial_vlm_ros.types import ANSWERS, Detection, NounPhrase, Resolution, RgbdFrame, Status
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord, KeptMessage, KeptModel
-    from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome
 
 _log = logging.getLogger(__name__)
 
@@ -77,9 +78,35 @@ class KeptFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class _Decision:
-    request: InstructionRequest
-    outcome: RequestOutcome
+class MadeDecision:
+    """What was asked and answered.
+
+    Args:
+        instruction: the words.
+        frame_of_reference: that the request named; "" = none.
+        before: the dialogue that the words go on with, or None.
+        accepted_ns: when they came, nanoseconds.
+        resolution: the answer.
+        image: the frame as it was decoded; None where nothing was resolved.
+        detections: those that the answer rests on.
+        found: phrases that the grounder was asked for, and what it found; None where it was not asked, or failed.
+        frame: what it rests on; None where no frame was taken.
+    """
+
+    instruction: str
+    frame_of_reference: str
+    before: Dialogue | None
+    accepted_ns: int
+    resolution: Resolution
+    image: RgbdFrame | None
+    detections: tuple[Detection, ...]
+    found: tuple[tuple[NounPhrase, ...], Grounding] | None
+    frame: KeptFrame | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    decision: MadeDecision
     frame: KeptFrame
     utc: float
 
@@ -128,7 +155,7 @@ class EvidenceKeeper:
     ) -> None:
         self._settings, self._topics, self._serialise, self._grounder = settings, topics, serialise, grounder
         self._node, self._warn = node, warn
-        self._waiting: queue.Queue[_Decision | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[_Kept | None] = queue.Queue(MOST_WAITING)
         self._thread: threading.Thread | None = None
         self._model: KeptModel | None = None
         self._closed = False
@@ -163,15 +190,15 @@ class EvidenceKeeper:
             return KeptFrame(messages, pending.match.arrivals, transforms, self._settings(), "answered")
         return None
 
-    def decided(self, request: InstructionRequest, outcome: RequestOutcome, assembler: FrameAssembler) -> None:
+    def decided(self, decision: MadeDecision, assembler: FrameAssembler) -> None:
         """Keep a decision, where decisions like it are kept; called after its reply. Never waits, never raises."""
-        if not self._is_wanted(outcome.resolution.status) or self._closed:
+        if not self._is_wanted(decision.resolution.status) or self._closed:
             return
         with self._guarded():
-            frame = request.kept or self._newest(assembler)
+            frame = decision.frame or self._newest(assembler)
             self._start()
             try:
-                self._waiting.put_nowait(_Decision(request, outcome, frame, time.time()))
+                self._waiting.put_nowait(_Kept(decision, frame, time.time()))
             except queue.Full:
                 self._dropped += 1
                 if time.monotonic() - self._dropped_at >= _RECENT:
@@ -218,30 +245,28 @@ class EvidenceKeeper:
     def _run(self) -> None:
         while True:
             try:
-                decision = self._waiting.get(timeout=_LOOKS)
+                kept = self._waiting.get(timeout=_LOOKS)
             except queue.Empty:
                 if self._closed:  # and the sign to end did not fit into the queue
                     return
                 continue
-            if decision is None:
+            if kept is None:
                 return
             try:
-                self._write(decision)
+                self._write(kept)
             except Exception as error:  # whatever a disk does, it costs this bundle
                 self._note_failure(error)
             finally:
-                del decision  # images are large
+                del kept  # images are large
 
-    def _write(self, decision: _Decision) -> None:
+    def _write(self, kept: _Kept) -> None:
         from spatial_vlm_ros.evaluation.evidence.bundle import write_bundle
 
         config = self.config
-        record, messages = self._record(decision), self._messages(decision)
+        record, messages = self._record(kept), self._messages(kept)
         store = EvidenceStore(evidence_folder(config.folder), config.most_bytes, config.most_files)
-        status = decision.outcome.resolution.status.value
-        path = store.keep(
-            status, decision.utc, lambda out: write_bundle(out, record, messages, decision.frame.transforms)
-        )
+        status = kept.decision.resolution.status.value
+        path = store.keep(status, kept.utc, lambda out: write_bundle(out, record, messages, kept.frame.transforms))
         self._kept += 1
         self._latest, self._trouble = path.name, ""
 
@@ -257,24 +282,24 @@ class EvidenceKeeper:
         if was_well:
             self._warn(f"decisions are not kept as evidence, requests are served as before: {words}")
 
-    def _record(self, decision: _Decision) -> EvidenceRecord:
+    def _record(self, kept: _Kept) -> EvidenceRecord:
         from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord, KeptGrounding
 
-        request, outcome, frame = decision.request, decision.outcome, decision.frame
-        when = datetime.datetime.fromtimestamp(decision.utc, datetime.timezone.utc)
+        decision, frame = kept.decision, kept.frame
+        when = datetime.datetime.fromtimestamp(kept.utc, datetime.timezone.utc)
         found = None
-        if outcome.found is not None:
-            phrases, grounding = outcome.found
+        if decision.found is not None:
+            phrases, grounding = decision.found
             found = KeptGrounding(phrases_json(phrases), grounding.match.tolist(), grounding.unread)
         return EvidenceRecord(
             utc=when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            instruction=request.instruction,
-            frame_of_reference=request.frame_of_reference,
-            resolution=resolution_json(outcome.resolution),
+            instruction=decision.instruction,
+            frame_of_reference=decision.frame_of_reference,
+            resolution=resolution_json(decision.resolution),
             parameters=values_of(frame.settings),
             frame=frame.origin,  # type: ignore[arg-type]
-            reencoded=(DETECTIONS,) if self._detections_anew(decision) else (),
-            dialogue=None if request.before is None else dialogue_json(request.before),
+            reencoded=(DETECTIONS,) if self._detections_anew(kept) else (),
+            dialogue=None if decision.before is None else dialogue_json(decision.before),
             grounding=found,
             model=self._kept_model(),
             versions=_versions(),
@@ -292,13 +317,13 @@ class EvidenceKeeper:
             self._model = model_of(name, getattr(self._grounder, "options", {}), domain_of(self._grounder))
         return self._model
 
-    def _messages(self, decision: _Decision) -> list[KeptMessage]:
+    def _messages(self, kept: _Kept) -> list[KeptMessage]:
         """The messages of the frame as they came; detections of a model, or of vision_msgs, as our own message."""
         from spatial_vlm_ros.evaluation.evidence.bundle import KeptMessage
 
-        frame, topics = decision.frame, self._topics()
-        anew = self._detections_anew(decision)
-        begin_ns = min(frame.arrivals.values(), default=decision.request.accepted_ns)
+        frame, topics = kept.frame, self._topics()
+        anew = self._detections_anew(kept)
+        begin_ns = min(frame.arrivals.values(), default=kept.decision.accepted_ns)
         messages = []
         for role, message in frame.messages.items():
             if role == DETECTIONS and (anew or not _is_ours(message)):
@@ -307,17 +332,17 @@ class EvidenceKeeper:
             log_ns = frame.arrivals.get(role, begin_ns)
             messages.append(KeptMessage(role, topics.get(role, role), type_, data, log_ns))
         if anew:
-            data = _detections(decision)
+            data = _detections(kept)
             messages.append(KeptMessage(DETECTIONS, DETECTIONS, DETECTION_ARRAY, data, begin_ns))
         return messages
 
     @staticmethod
-    def _detections_anew(decision: _Decision) -> bool:
+    def _detections_anew(kept: _Kept) -> bool:
         """Whether its detections are written as they were understood, for there is no message of ours with them."""
-        outcome, given = decision.outcome, decision.frame.messages.get(DETECTIONS)
-        if outcome.frame is None:
+        decision, given = kept.decision, kept.frame.messages.get(DETECTIONS)
+        if decision.image is None:
             return False
-        return outcome.found is not None or (given is not None and not _is_ours(given))
+        return decision.found is not None or (given is not None and not _is_ours(given))
 
 
 def _is_ours(message: Any) -> bool:
@@ -325,17 +350,17 @@ def _is_ours(message: Any) -> bool:
     return hasattr(message, "image_width")
 
 
-def _detections(decision: _Decision) -> bytes:
+def _detections(kept: _Kept) -> bytes:
     """Detections as the resolver saw them, as CDR of DetectionArray with the header of the colour image."""
     from spatial_vlm_ros.evaluation.bag_types import default_store
     from spatial_vlm_ros.streams.compose import rosbags_composer
 
-    outcome, image = decision.outcome, decision.frame.messages[RGB]
-    assert outcome.frame is not None  # noqa: S101 - `_detections_anew` has just seen it
-    camera, store = outcome.frame.camera, default_store()
+    decision, image = kept.decision, kept.frame.messages[RGB]
+    assert decision.image is not None  # noqa: S101 - `_detections_anew` has just seen it
+    camera, store = decision.image.camera, default_store()
     make = rosbags_composer(store)
-    header = make.header(stamp_of(image), outcome.frame.frame_id)
-    found = outcome.found[1].detections if outcome.found is not None else outcome.detections
+    header = make.header(stamp_of(image), decision.image.frame_id)
+    found = decision.found[1].detections if decision.found is not None else decision.detections
     array = make.detection_array(found, header, camera.width, camera.height)
     return bytes(store.serialize_cdr(array, DETECTION_ARRAY))
 
@@ -350,7 +375,10 @@ def _versions() -> dict[str, str]:
 
 def status_words(state: EvidenceState, config: EvidenceConfig) -> tuple[bool, str, dict[str, Any]]:
     """What /diagnostics says: whether all is well, in words, and the values."""
-    folder = evidence_folder(config.folder)
+    try:
+        folder = str(evidence_folder(config.folder))
+    except SpatialVlmError:
+        folder = config.folder
     values: dict[str, Any] = {
         "keep": config.keep, "folder": folder, "kept": state.kept, "not kept, queue full": state.dropped,
         "not kept, failed": state.failed, "waiting": state.waiting, "newest": state.latest,

@@ -17,7 +17,7 @@ from typing import Any
 from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import stops
 from spatial_vlm_ros.nodes.perception.dialogue_store import DialogueStore
-from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper, KeptFrame
+from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper, KeptFrame, MadeDecision
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.observer import Observer
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
@@ -381,7 +381,11 @@ class RequestQueue:
         self._dialogues.keep(outcome.dialogue)
         request.reply(outcome)
         if self.evidence is not None:
-            self.evidence.decided(request, outcome, self.assembler)
+            decision = MadeDecision(
+                request.instruction, request.frame_of_reference, request.before, request.accepted_ns, resolution,
+                outcome.frame, outcome.detections, outcome.found, request.kept,
+            )  # fmt: skip
+            self.evidence.decided(decision, self.assembler)
 
 
 def _grounders_time(grounder: Any) -> float:
