@@ -50,6 +50,7 @@ class EvidenceDesk:
         resolver: ResolverConfig | None = None,
         serialise: Callable[[Any], tuple[str, bytes]] = serialised,
         topics: dict[str, str] | None = None,
+        robot: Any = None,
         **evidence: Any,
     ) -> None:
         self.now_ns, self.folder, self.grounder = 1000 * SECOND, folder, grounder
@@ -57,7 +58,7 @@ class EvidenceDesk:
         config = EvidenceConfig(keep=keep, folder=str(folder), **evidence)
         self.settings = Settings(resolver or ResolverConfig(), streams=streams, evidence=config)
         self.warned: list[str] = []
-        assembler = FrameAssembler(streams, with_detections=grounder is None)
+        assembler = FrameAssembler(streams, with_detections=grounder is None, robot=robot)
         self.queue = RequestQueue(self.settings, assembler, grounder, lambda: self.now_ns, self._jobs.put, {})
         self.keeper = EvidenceKeeper(
             lambda: self.settings, lambda: topics or {}, serialise, grounder, "/resolver", self.warned.append

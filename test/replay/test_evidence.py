@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import threading
 from pathlib import Path
@@ -22,16 +23,18 @@ from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
+from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, differences, settings_of_bundle
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
 from spatial_vlm_ros.evaluation.replay import replay
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING, status_words
 from spatial_vlm_ros.output.json_schema import resolution_json
-from spatial_vlm_ros.parameters import EvidenceConfig, config_from
+from spatial_vlm_ros.parameters import DepthConfig, EvidenceConfig, config_from
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.types import Resolution, Status
+from spatial_vlm_ros.types import Resolution, Status, Transform
 
 WORDS = "the chick behind the cup"
 
@@ -213,6 +216,35 @@ def test_detections_of_vision_msgs_are_kept_as_ours(tmp_path: Path) -> None:
     (path,) = desk.end()
     assert desk.replies[0].status is Status.AMBIGUOUS
     assert_replays(path, desk.replies[0])
+
+
+def test_the_links_of_the_robot_are_where_they_were(tmp_path: Path) -> None:
+    robot = RobotModel({"hand": Hull(np.array(list(itertools.product((-0.065, 0.065), repeat=3))))}, 0.0, DepthConfig())
+    streams = dataclasses.replace(STREAMS, robot_description="robot.urdf", robot_padding=0.0)
+    desk = EvidenceDesk(tmp_path, streams=streams, robot=robot).standing()
+
+    def move(x: float) -> None:  # it passes the chick with the bonnet, and is there at the frame's stamp alone
+        matrix = np.eye(4)
+        matrix[:3, 3] = 0.22 + x, -0.03, 0.05
+        desk.transform(Transform("world", "hand", matrix), desk.now_ns)
+
+    desk.ask("the chick")
+    desk.now_ns += 30_000_000
+    move(-1.0)
+    desk.now_ns -= 30_000_000
+    desk.frame()
+    desk.now_ns += 20_000_000
+    move(1.0)
+    desk.queue.step()
+    desk.until(lambda: desk.replies)
+    (live,) = desk.replies
+    assert "Left out as the robot itself: chick (bonnet)." in live.message
+    (path,) = desk.end()
+    bundle = read_bundle(path)
+    again = answer_bundle(bundle, Resolver(), settings_of_bundle(bundle).streams, robot=robot)
+    assert differences(live, again.resolution) == ()
+    assert run("replay", path).exit_code == 3  # there is no robot.urdf here
+    assert "robot.urdf" in run("replay", path).stderr
 
 
 def test_a_bundle_is_an_ordinary_bag_too(tmp_path: Path) -> None:
