@@ -414,7 +414,7 @@ def test_an_ordinary_bag_is_no_bundle(tmp_path: Path) -> None:
 
     with BagWriter(tmp_path / "bag") as writer:
         writer.write_instruction("the cup", 1)
-    with pytest.raises(FileError, match="no evidence bundle"):
+    with pytest.raises(FileError, match="not an evidence bundle"):
         read_bundle(tmp_path / "bag")
 
 

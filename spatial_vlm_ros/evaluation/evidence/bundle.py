@@ -240,7 +240,7 @@ def read_bundle(path: str | Path) -> EvidenceBundle:
 def _record(bag: Bag) -> EvidenceRecord:
     if not is_bundle(bag):
         raise FileError(
-            bag.path, f"no evidence bundle: nothing on {TOPIC}", "give a file that the node kept as evidence"
+            bag.path, f"not an evidence bundle: nothing on {TOPIC}", "give a file that the node kept as evidence"
         )
     said = list(bag.messages({TOPIC}))
     if len(said) != 1:
