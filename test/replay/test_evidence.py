@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_topics import choose_roles
+from spatial_vlm_ros.evaluation.bag_types import default_store
 from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, differences, settings_of_bundle
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
 from spatial_vlm_ros.evaluation.replay import replay
@@ -245,6 +247,48 @@ def test_the_links_of_the_robot_are_where_they_were(tmp_path: Path) -> None:
     assert differences(live, again.resolution) == ()
     assert run("replay", path).exit_code == 3  # there is no robot.urdf here
     assert "robot.urdf" in run("replay", path).stderr
+
+
+def test_compressed_images_stay_compressed(tmp_path: Path) -> None:
+    topics = {roles.RGB: "rgb/image/compressed"}
+    desk = EvidenceDesk(tmp_path, topics=topics).standing()
+    desk.ask(WORDS)
+    jpeg = cv2.imencode(".jpg", FRAME.rgb[..., ::-1])[1].reshape(-1)
+    form = default_store().types["sensor_msgs/msg/CompressedImage"]
+    desk.frame(make=lambda header: {roles.RGB: form(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)})
+    desk.until(lambda: desk.replies)
+    assert desk.replies[0].status is Status.OK
+    (path,) = desk.end()
+    assert_replays(path, desk.replies[0])
+    with open_bag(path) as bag:
+        assert bag.topics["/rgb/image/compressed"] == "sensor_msgs/msg/CompressedImage"
+        (answer,) = replay(bag, Resolver(), choose_roles(bag.contents, STREAMS), STREAMS, [WORDS])
+    assert timeless(resolution_json(answer.resolution)) == timeless(resolution_json(desk.replies[0]))
+
+
+def spoilt(kind: str, header: Any) -> dict[str, Any]:
+    """A frame that no driver should send."""
+    if kind == "encoding":
+        return {roles.RGB: dataclasses.replace(COMPOSE.image_rgb(FRAME.rgb, header), encoding="nonsense")}
+    if kind == "size":
+        return {roles.DEPTH: COMPOSE.image_depth(FRAME.depth[:100], header)}
+    if kind == "depth":
+        return {roles.DEPTH: COMPOSE.image_depth(np.full_like(FRAME.depth, np.nan), header)}
+    if kind == "camera":
+        return {roles.RGB_INFO: dataclasses.replace(COMPOSE.camera_info(FRAME.camera, header), k=np.zeros(9))}
+    twice = (DETECTIONS[0], DETECTIONS[0])
+    return {roles.DETECTIONS: COMPOSE.detection_array(twice, header, FRAME.camera.width, FRAME.camera.height)}
+
+
+@pytest.mark.parametrize("kind", ["encoding", "size", "depth", "camera", "ids"])
+def test_a_frame_that_cannot_be_used_is_refused_for_the_same_reason(tmp_path: Path, kind: str) -> None:
+    desk = EvidenceDesk(tmp_path, keep="refused").standing()
+    desk.ask(WORDS)
+    desk.frame(make=lambda header: spoilt(kind, header))
+    desk.until(lambda: desk.replies)
+    assert desk.replies[0].target is None
+    (path,) = desk.end()
+    assert_replays(path, desk.replies[0])
 
 
 def test_a_bundle_is_an_ordinary_bag_too(tmp_path: Path) -> None:
