@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatial_vlm_ros.cli.evidence_replay import EvidenceOptions, is_evidence, replay_evidence
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     IMAGES,
@@ -32,10 +33,8 @@ from spatial_vlm_ros.cli.group import (
 from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord
     from spatial_vlm_ros.evaluation.replay import ReplayedAnswer
     from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
-    from spatial_vlm_ros.types import Resolution
 
 
 _PATH = click.Path(path_type=Path)
@@ -119,20 +118,20 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise click.UsageError("--image-domain and --any-domain are of a --grounder")
     if grounder is not None and topics["detections"] is not None:
         raise click.UsageError("give either --detections or --grounder")
+    given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
+             "robot_description": robot_description, "rectified": rectified}  # fmt: skip
     if is_evidence(bag):
         if at is not None or every or any(topics.values()):
             raise click.UsageError("an evidence bundle has one frame: --at, --every and topics are of other bags")
-        given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
-                 "robot_description": robot_description, "rectified": rectified}  # fmt: skip
+        model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
         gating = partial(gated, image_domain=image_domain, any_domain=any_domain)
-        sys.exit(_replay_evidence(bag, instructions, grounder, grounder_options, gating, given, config_file,
-                                  frame_of_reference, out, as_json))  # fmt: skip
+        changing = partial(_changed, given=given, topics=topics)
+        chosen = EvidenceOptions(model, gating, changing, config_file, frame_of_reference)
+        sys.exit(replay_evidence(bag, instructions, chosen, out, as_json))
     is_one = len(instructions) == 1 and not every
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
     settings = read_settings(config_file)
-    given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
-             "robot_description": robot_description, "rectified": rectified}  # fmt: skip
     config = _changed(settings.streams, given, topics)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
     gate = gated(settings.resolver, image_domain, any_domain)
@@ -150,68 +149,6 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
     refused = is_one and Status[answered[0]] not in ANSWERS
     sys.exit(REFUSED if refused else ANSWERED)
-
-
-def is_evidence(bag: Path) -> bool:
-    """Whether a bag is an evidence bundle."""
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
-    from spatial_vlm_ros.evaluation.evidence.bundle import is_bundle
-
-    with open_bag(bag) as opened:
-        return is_bundle(opened)
-
-
-def _replay_evidence(
-    path: Path,
-    instructions: tuple[str, ...],
-    grounder: str | None,
-    grounder_options: str | None,
-    gate: Callable[[ResolverConfig], ResolverConfig],
-    given: dict[str, Any],
-    config_file: Path | None,
-    frame_of_reference: str | None,
-    out: Path | None,
-    as_json: bool,
-) -> int:
-    """Answer a bundle again, say whether that is what was answered then; the exit code."""
-    from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
-    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
-    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-    from spatial_vlm_ros.perception import load_grounder, parse_options
-    from spatial_vlm_ros.resolver import Resolver
-    from spatial_vlm_ros.types import ANSWERS
-
-    is_one = len(instructions) <= 1
-    if out is not None and is_one and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
-    bundle = read_bundle(path)
-    settings = settings_of_bundle(bundle) if config_file is None else read_settings(config_file)
-    streams = _changed(settings.streams, given, {"depth_camera_info": None})
-    model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
-    resolver, robot = Resolver(gate(settings.resolver), model), robot_of(streams, settings.resolver.depth)
-    code = ANSWERED
-    for words in instructions or (None,):
-        answer = answer_bundle(bundle, resolver, streams, instruction=words, frame_of_reference=frame_of_reference,
-                               robot=robot, finds_anew=model is not None)  # fmt: skip
-        _show(answer, is_one, as_json, out, settings.resolver)
-        if is_one and answer.resolution.status not in ANSWERS:
-            code = REFUSED
-        if words is None:
-            say(compared_words(bundle.record, answer.resolution), err=True)
-    return code
-
-
-def compared_words(record: EvidenceRecord, now: Resolution) -> str:
-    """Whether a decision that was made again is that of the bundle."""
-    from spatial_vlm_ros.evaluation.evidence.answering import differences
-
-    then = record.answer
-    differing = differences(then, now)
-    if not differing:
-        return f"the same answer as on {record.utc}"
-    why = "; it had no frame of its own, this is the newest one before it" if record.frame == "newest" else ""
-    chosen = f" ({then.target.id})" if then.target is not None else ""
-    return f"on {record.utc} it was {then.status.value}{chosen}: {then.message}{why}; differs: {', '.join(differing)}"
 
 
 def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str | None]) -> StreamConfig:
