@@ -20,8 +20,8 @@ pytest.importorskip("rosbags")
 from evidence_desk import EvidenceDesk
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.evidence.bundle import NAME, hash_of, read_bundle
-from spatial_vlm_ros.evaluation.evidence.store import EvidenceStore, bundles_in, evidence_folder
+from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+from spatial_vlm_ros.evaluation.evidence.store import NAME, EvidenceStore, bundles_in, evidence_folder, hash_of
 
 T0 = 1_700_000_000.25
 WORDS = "the chick"

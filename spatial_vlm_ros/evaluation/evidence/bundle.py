@@ -8,9 +8,7 @@ on /tf and /tf_static, the words on `instruction`; one message of TOPIC holds th
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
 from spatial_vlm_ros.evaluation.bag_types import STRING, default_store
 from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+from spatial_vlm_ros.evaluation.evidence.store import HASH_DIGITS, NAME, hash_of
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.streams.frame_assembler import STATIC_TRANSFORMS, TRANSFORMS
 from spatial_vlm_ros.streams.transforms import TransformSample
@@ -31,9 +30,6 @@ DECISION = "evidence/decision"
 TOPIC = f"/{DECISION}"
 VERSION = 1
 """Of the JSON. Raised when a field changes its meaning or goes; new fields do not raise it."""
-NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z_[A-Z_]+_[0-9a-f]{8}\.mcap")
-"""Names of bundles: time (UTC), status, beginning of the SHA-256 of the file."""
-HASH_DIGITS = 8
 _BETWEEN_NS = 1_000  # from one message to the next: their order is that of their times
 _LONGEST = 16_000_000  # bytes of JSON
 _REPAIR = "give a bundle as the node wrote it"
@@ -256,19 +252,6 @@ def _record(bag: Bag) -> EvidenceRecord:
         reason = f"version {record.version} of the form, this package knows {VERSION}"
         raise FileError(bag.path, reason, "install a newer version of this package", TOPIC)
     return record
-
-
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _check_hash(path: Path) -> None:

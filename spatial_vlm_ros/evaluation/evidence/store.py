@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -16,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.evidence.bundle import HASH_DIGITS, NAME, hash_of
 
+NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z_[A-Z_]+_[0-9a-f]{8}\.mcap")
+"""Names of bundles: time (UTC), status, beginning of the SHA-256 of the file."""
+HASH_DIGITS = 8
 _FOLDER = Path("spatial_vlm_ros") / "evidence"
 _PART = ".part"  # ends the name of the folder in which a bundle is written
 _LEFT = 60.0  # s after which such a folder was left by a node that was killed
@@ -48,6 +52,19 @@ def bundles_in(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
     except OSError as error:
         raise FileError(folder, str(error.strerror), "give the folder that evidence.folder names") from error
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
