@@ -77,7 +77,7 @@ setup(
             "lark>=1.0",  # makes the table of the grammar (scripts/grammar_table.py)
             "scipy>=1.11",
             "jsonschema>=4.19",
-            "rosbags>=0.10",
+            "rosbags>=0.10.9",
             "Jinja2>=3.0",
             "junitparser>=2.0",
             "matplotlib>=3.7",
@@ -127,7 +127,7 @@ setup(
             "ros-ament-cmake-ros-core",
             "ros-rosidl-core-generators",
         ],
-        "bags": ["rosbags>=0.10"],
+        "bags": ["rosbags>=0.10.9"],
         "sim": ["mujoco>=3.4"],
         # The built-in planner. pin brings NumPy 2: beside a distribution with NumPy 1, in an environment of its own.
         "arm": ["pin>=4.0", "coal>=3.0", "ompl>=2.0", "daqp>=0.11", "example-robot-data>=4.3,<4.4"],

@@ -11,7 +11,8 @@ from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.group import ANSWERED, Group
 
 VERBS = (
-    "adapt", "ask", "audit", "benchmark", "calibrate", "compare", "doctor", "evaluate", "fault", "models", "parse",
+    "adapt", "ask", "audit", "benchmark", "calibrate", "compare", "doctor", "evaluate", "evidence", "fault", "models",
+    "parse",
     "pick", "probe", "record", "replay", "resolve", "schema", "train", "up",
 )  # fmt: skip
 """The commands: `cli/VERB.py` holds each, and is imported when it is called."""

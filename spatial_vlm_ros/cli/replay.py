@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
+from spatial_vlm_ros.cli.evidence_replay import EvidenceOptions, is_evidence, replay_evidence
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     IMAGES,
@@ -68,6 +70,8 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
            **given: Any) -> None:  # fmt: skip
     """Answer INSTRUCTIONs on a recorded BAG as the live node would: rosbag2's folder, .mcap, .db3 or ROS 1's .bag.
 
+    An evidence bundle of the node is answered by the words, parameters and detections of then, unless others are given.
+
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
     Exit code of one INSTRUCTION: 0 answered, 3 refused; of several answers: 0 when each got its line.
 
@@ -76,6 +80,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
       spatial-vlm replay run1 "the can behind the cup" --out answer.png
       spatial-vlm replay run1 "the can behind the cup" --every --json > answers.jsonl
       spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
+      spatial-vlm replay ~/.local/state/spatial_vlm_ros/evidence/20261123T174732.103220Z_AMBIGUOUS_9f31c2aa.mcap
     """
     from spatial_vlm_ros.evaluation import bag_topics
     from spatial_vlm_ros.evaluation import replay as bag_replay
@@ -93,6 +98,14 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     named = named_topics(given)
     if grounder is not None and "detections" in named:
         raise click.UsageError("give either --detections or --grounder")
+    if is_evidence(bag):
+        if at is not None or every or named:
+            raise click.UsageError("an evidence bundle has one frame: --at, --every and topics are of other bags")
+        model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
+        gating = partial(gated, image_domain=image_domain, any_domain=any_domain)
+        changing = partial(changed_streams, given=given)
+        chosen = EvidenceOptions(model, gating, changing, config_file, frame_of_reference)
+        sys.exit(replay_evidence(bag, instructions, chosen, out, as_json))
     is_one = len(instructions) == 1 and not every
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")

@@ -82,6 +82,7 @@ class BagWriter:
         out: the folder to make. MCAP files get the checksums of chunks, data and index.
         storage: "mcap" or "sqlite3".
         namespace: put before the topics, but not before /tf and /tf_static.
+        compress: with zstd, chunk by chunk; for "mcap" only.
         force: replace an earlier bag.
 
     Attributes:
@@ -94,7 +95,15 @@ class BagWriter:
         DependencyError: rosbags is not installed.
     """
 
-    def __init__(self, out: str | Path, storage: str = "mcap", namespace: str = "", *, force: bool = False) -> None:
+    def __init__(
+        self,
+        out: str | Path,
+        storage: str = "mcap",
+        namespace: str = "",
+        *,
+        compress: bool = False,
+        force: bool = False,
+    ) -> None:
         if storage not in STORAGES:
             raise InputError("storage", repr(storage), " or ".join(STORAGES), "name one of them")
         self._out, self._namespace = Path(out), namespace.strip("/")
@@ -104,7 +113,7 @@ class BagWriter:
         self._connections: dict[str, Connection] = {}
         self._folder = UnfinishedFolder(self._out, force=force, ours=is_bag_file)
         try:
-            self._writer = _writer(self._folder.path, self._out, storage)
+            self._writer = _writer(self._folder.path, self._out, storage, compress)
         except BaseException:
             self._folder.drop()
             raise
@@ -127,14 +136,21 @@ class BagWriter:
         Raises:
             FileError: the disk is full, or the like.
         """
-        type_, topic = type_ or _TYPES[role], topic or self.topic(role)
+        type_ = type_ or _TYPES[role]
+        self.write_bytes(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
+
+    def write_bytes(
+        self, role: str, data: bytes | memoryview, log_ns: int, type_: str, topic: str | None = None
+    ) -> None:
+        """Write one message that is serialised (CDR) already; else as `write`."""
+        topic = topic or self.topic(role)
         try:
             if topic not in self._connections:
                 qos = [_qos(is_latched=role == STATIC_TRANSFORMS)]
                 self._connections[topic] = self._writer.add_connection(
                     topic, type_, typestore=self._store, offered_qos_profiles=qos
                 )
-            self._writer.write(self._connections[topic], log_ns, self._store.serialize_cdr(message, type_))
+            self._writer.write(self._connections[topic], log_ns, data)
         except (OSError, sqlite3.Error) as error:
             raise _unwritable(self._out, error) from error
         self.messages += 1
@@ -308,12 +324,14 @@ def is_bag_file(path: Path) -> bool:
     return path.name == METADATA or path.suffix in (".mcap", ".db3")
 
 
-def _writer(folder: Path, out: Path, storage: str) -> Writer:
-    from rosbags.rosbag2 import StoragePlugin, Writer
+def _writer(folder: Path, out: Path, storage: str, compress: bool) -> Writer:
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
     try:
         folder.rmdir()  # rosbags makes it itself
         writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()])
+        if compress:
+            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         writer.open()
     except (OSError, sqlite3.Error) as error:
         raise _unwritable(out, error) from error

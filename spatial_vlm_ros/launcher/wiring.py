@@ -130,6 +130,11 @@ def image_domain(said: Mapping[str, str]) -> dict[str, str]:
     return {"domain_gate.images": said["image_domain"]} if said["image_domain"] else {}
 
 
+def evidence(said: Mapping[str, str]) -> dict[str, str]:
+    """The parameter for the argument `keep`; none where it is empty."""
+    return {"evidence.keep": said["keep"]} if said["keep"] else {}
+
+
 def parameter_file(said: Mapping[str, str]) -> str:
     """The parameter file of the argument `params_file`; launch itself would only warn of one that is not there.
 
