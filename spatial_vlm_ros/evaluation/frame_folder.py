@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
-from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace
+from spatial_vlm_ros.evaluation.case import Case, CaseLine, Expectation, ExpectedAnswer
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import (
@@ -39,8 +39,6 @@ from spatial_vlm_ros.types import (
     PinholeCamera,
     Rgb,
     RgbdFrame,
-    SpaceAnswer,
-    Status,
     Transform,
 )
 
@@ -56,71 +54,16 @@ CASES_FILE = "cases.jsonl"
 
 DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
+__all__ = [
+    "BASE_FILE", "CAMERA_FILE", "CASES_FILE", "DEFAULT_FRAME_ID", "DEPTH_CAMERA_FILE", "DEPTH_FILE", "DEPTH_POSE_FILE",
+    "DETECTIONS_FILE", "RGB_FILE", "SPEAKER_FILE", "Case", "Expectation", "ExpectedAnswer", "TransformInfo",
+    "decode_json", "file_bytes", "load_cases", "load_frame", "read_camera_info", "read_depth", "read_detections",
+    "read_domain", "read_frame", "read_mask", "read_rgb", "read_transform",
+]  # fmt: skip
+
 _FORM = "correct the file; the module frame_folder describes its form"
+CASE_REPAIR = "correct the line; docs/evaluate.md describes a case"
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class ExpectedAnswer:
-    """The right answer to a question about space.
-
-    Args:
-        value: "yes", "no", "unclear", a number in metres or of objects, …; None = any.
-        tolerance: by which a number may differ; None = it has to lie within the answer's own interval.
-        ids: of all objects that the answer has to give as its subjects or as those that fit; None = any.
-    """
-
-    value: float | str | None = None
-    tolerance: float | None = None
-    ids: tuple[str, ...] | None = None
-
-    def fits(self, answer: SpaceAnswer) -> bool:
-        """Whether an answer is the right one."""
-        given = {obj.id for obj in answer.objects if obj.role in ("subject", "fits")}
-        if self.ids is not None and given != set(self.ids):
-            return False
-        if self.value is None or isinstance(self.value, str) or not isinstance(answer.value, float | int):
-            return self.value in (None, answer.value)
-        if self.tolerance is not None:
-            return abs(answer.value - self.value) <= self.tolerance
-        low, high = answer.interval or (answer.value, answer.value)
-        return low <= self.value <= high
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a case should end in.
-
-    Args:
-        status: the right status.
-        id: of the right detection where the status is OK; None = any.
-        id_also: of others that are as right: the drawer of "close the drawer and put the bowl on top of it".
-        place: where a place should lie; None = none is asked for, or it is not known.
-        answer: the right answer where the status is ANSWERED; None = any.
-    """
-
-    status: Status
-    id: str | None = None
-    id_also: tuple[str, ...] = ()
-    place: ExpectedPlace | None = None
-    answer: ExpectedAnswer | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """One instruction on one frame.
-
-    Args:
-        frame: name of the frame's folder.
-        instruction: the words.
-        expect: the right outcome; None = not known.
-        kind: what the case tries, for counting.
-    """
-
-    frame: str
-    instruction: str
-    expect: Expectation | None = None
-    kind: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------ whole frames
@@ -136,8 +79,36 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
         FileError: the file is missing, or a line is no case; names the line.
     """
     path = Path(folder) / CASES_FILE
-    lines = file_bytes(path, "give a folder with cases.jsonl").splitlines()
-    return tuple(decode_json(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
+    return tuple(of_frame(case, path, at) for at, case in read_cases(path, "give a folder with cases.jsonl"))
+
+
+def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
+    """The cases of a file, one for each line that is not blank, each with its place in it ("line 3").
+
+    Args:
+        path: JSON lines.
+        repair: what to do where it cannot be read.
+
+    Raises:
+        FileError: it cannot be read, or a line is no case; names the line.
+    """
+    lines = file_bytes(path, repair).splitlines()
+    for n, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"line {n}", decode_json(line, CaseLine, path, f"line {n}", CASE_REPAIR).case()
+
+
+def of_frame(case: Case, path: Path, at: str) -> Case:
+    """The case, which has to name a frame.
+
+    Raises:
+        FileError: it names none, or is one of a bag.
+    """
+    if not case.frame or case.stamp_ns or case.bag:
+        reason = "the case names a bag or a stamp" if case.stamp_ns or case.bag else "the case has no `frame`"
+        repair = 'write "frame": "f001"; cases of bags belong into a file for --truth, docs/evaluate.md'
+        raise FileError(path, reason, repair, at)
+    return case
 
 
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
@@ -344,7 +315,7 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
 
 
 def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
-    mask = None if entry.mask is None else _mask(path.parent / entry.mask, image_size)
+    mask = None if entry.mask is None else read_mask(path.parent / entry.mask, image_size)
     try:
         return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes, entry.front)
     except InputError as error:
@@ -352,7 +323,16 @@ def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int
         raise FileError(path, reason, error.repair, f"$.detections[{n}]") from error
 
 
-def _mask(path: Path, image_size: tuple[int, int]) -> Mask:
+def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
+    """A mask of a whole image: (H, W) bool.
+
+    Args:
+        path: 8-bit image, not 0 = object.
+        image_size: (width, height) of the image that it is of, pixels.
+
+    Raises:
+        FileError: missing, damaged, of another size, or without a pixel that is set.
+    """
     mask: Mask = np.not_equal(_image(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
     size = mask.shape[::-1]
     if size != image_size:
