@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-_TOPICS = {  # option → role, as evaluation.bag_topics names them
+TOPICS = {  # option → role, as evaluation.bag_topics names them
     "rgb": "rgb/image",
     "depth": "depth/image",
     "camera_info": "rgb/camera_info",
@@ -48,7 +48,7 @@ _TOPICS = {  # option → role, as evaluation.bag_topics names them
 }
 
 
-def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
+def topic_options(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each topic that can be named."""
     words = {
         "rgb": "Colour images, raw or compressed.",
@@ -66,7 +66,7 @@ def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("bag", type=_PATH)
 @click.argument("instructions", metavar="[INSTRUCTION]...", nargs=-1)
-@_topic_options
+@topic_options
 @click.option("--grounder", help="Backend that finds the things, instead of a topic of detections.")
 @click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
 @image_domain_option
@@ -126,7 +126,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
     resolver = Resolver(gate, model)
     with open_bag(bag) as opened:
-        named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
+        named = {TOPICS[option]: name for option, name in topics.items() if name is not None}
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
         answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
                                     frame_of_reference=frame_of_reference,

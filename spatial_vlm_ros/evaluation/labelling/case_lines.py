@@ -11,7 +11,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
+
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.evaluation.case import CaseLine
 from spatial_vlm_ros.evaluation.labelling.proposal import OWN_FIELDS, rounded_box
 from spatial_vlm_ros.types import ANSWERS, Status
 
@@ -40,6 +43,9 @@ def case_line(
         kind: what the case tries; None = as it stands.
         expect: the truth, from `checked_truth`.
         by: how it was made.
+
+    Raises:
+        InputError: with what stands in the old line it would be no case.
     """
     line = dict(old) if old else {**naming, "instruction": words}
     before = old.get("expect")
@@ -52,14 +58,25 @@ def case_line(
     if replaced:
         earlier = line.get("replaced")
         line["replaced"] = {**(earlier if isinstance(earlier, Mapping) else {}), **replaced}
+    _check_readable(line)
     return line
+
+
+def _check_readable(line: Mapping[str, Any]) -> None:
+    """What the page writes can be read as a case; a field that somebody wrote by hand may stand against that."""
+    try:
+        msgspec.convert(dict(line), CaseLine)
+    except (msgspec.ValidationError, ValueError) as error:
+        repair = "correct the line in the file by hand, then load the page again"
+        raise InputError("case", str(error), "a case as docs/evaluation.md describes it", repair) from error
 
 
 def _kept(before: Mapping[str, Any], expect: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fields of others that stay in `expect`, and those that are moved aside."""
     others = {name: value for name, value in before.items() if name not in OWN_FIELDS}
     replaced: dict[str, Any] = {}
-    if any(before.get(name) != expect.get(name) for name in _TELLS_OBJECT):
+    is_refusal = Status[expect["status"]] not in ANSWERS
+    if is_refusal or any(before.get(name) != expect.get(name) for name in _TELLS_OBJECT):
         replaced = {name: others.pop(name) for name in _OF_OBJECT if name in others}
     for name, own in (("place", _OF_PLACE), ("answer", _OF_ANSWER)):
         value = before.get(name)
