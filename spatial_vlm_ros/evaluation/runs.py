@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.case_result import answered_id
 from spatial_vlm_ros.evaluation.frame_folder import decode_json, file_bytes
-from spatial_vlm_ros.evaluation.score import answered_id
 from spatial_vlm_ros.types import SpaceAnswer, Status
 
 _REPAIR = "give what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"

@@ -130,6 +130,7 @@ class FrameAssembler:
         freshness: which images answer a request, and the clocks of the streams.
         camera_frame: of the newest colour image, "" before the first.
         without_info: frames that were passed over for want of camera info.
+        spent_ns: stamp of the frame that `take` looked at last, which it raised about where it did; 0 = none.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class FrameAssembler:
         self._off: MatchedMessages | None = None  # the last one of a wrong clock
         self.camera_frame = ""  # of the newest colour image
         self.without_info = 0
+        self.spent_ns = 0
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -252,6 +254,7 @@ class FrameAssembler:
             match = self._first_complete(after_ns)
             if match is None:
                 return None
+            self.spent_ns = match.stamp_ns
             if DETECTIONS in match.messages:
                 check_same_camera(match.messages[DETECTIONS], match.messages[RGB])
             self._held = self._holding(match, now_ns, after_ns > 0)
@@ -263,6 +266,7 @@ class FrameAssembler:
 
     def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
         """The held frame with its transforms; None while they may still come. Raises as `take` does."""
+        self.spent_ns = held.match.stamp_ns
         patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
         try:
             observation = self._observe(held, awaits_speaker and patient)
