@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
 import sys
 import threading
@@ -154,8 +153,7 @@ def _source(
         named = {TOPICS[option]: name for option, name in topics.items() if name is not None}
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=not asks_grounder)
         robot = robot_of(config, settings.resolver.depth)
-        name = os.path.relpath(bag.resolve(), truth.parent)
-        source = BagSource(opened, name, roles, config, apart, robot)
+        source = BagSource(opened, truth.parent, roles, config, apart, robot)
     with source:
         yield source
 

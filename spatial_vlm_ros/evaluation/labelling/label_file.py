@@ -248,10 +248,11 @@ def _content(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise FileError(path, error.strerror or str(error), "make it readable, or name another file") from error
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
+        os.close(fd)
+        raise FileError(path, "not a regular file of up to 256 MiB", "name a file of cases")
     with os.fdopen(fd, "rb") as opened:
-        about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
-            raise FileError(path, "not a regular file of up to 256 MiB", "name a file of cases")
         return opened.read(_LARGEST + 1)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from spatial_vlm_ros.evaluation.bag_reader import Bag
 from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
 from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, Case
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
+from spatial_vlm_ros.evaluation.truth_file import is_same_bag
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, SECOND, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
@@ -116,7 +118,7 @@ class BagSource:
 
     Args:
         bag: an open bag; it may be closed afterwards.
-        named: what the truth file calls the bag: a path relative to it.
+        truth_folder: of the truth file, which names the bag by its path from there.
         roles: role → topic, as `choose_roles` gives them.
         config: tolerances and frames, as the live node's.
         apart: least seconds between the stamps of two frames; 0 = every complete frame.
@@ -128,10 +130,11 @@ class BagSource:
     """
 
     def __init__(
-        self, bag: Bag, named: str, roles: Mapping[str, str], config: StreamConfig, apart: float = 1.0,
+        self, bag: Bag, truth_folder: Path, roles: Mapping[str, str], config: StreamConfig, apart: float = 1.0,
         robot: SeenRobot | None = None,
     ) -> None:  # fmt: skip
-        self._named, self._with_detections = named, DETECTIONS in roles
+        self._path, self._truth_folder = str(bag.path.resolve()), truth_folder
+        self._with_detections = DETECTIONS in roles
         self._folder = tempfile.TemporaryDirectory(prefix="spatial_vlm_label_")
         self._frames: list[tuple[int, dict[str, Any], list[dict[str, Any]] | None]] = []
         try:
@@ -181,13 +184,13 @@ class BagSource:
 
     def number_of(self, case: Mapping[str, Any]) -> int | None:
         """See LabelSource. A line that names no bag is about this one."""
-        stamp = case.get("stamp_ns")
-        is_ours = case.get("bag") in (None, self._named)
+        stamp, named = case.get("stamp_ns"), case.get("bag", "")
+        is_ours = isinstance(named, str) and (not named or is_same_bag(named, self._path, self._truth_folder))
         return self._stamps.index(stamp) if is_ours and isinstance(stamp, int) and stamp in self._stamps else None
 
     def naming(self, number: int) -> dict[str, Any]:
         """See LabelSource."""
-        return {"bag": self._named, "stamp_ns": self._stamps[number]}
+        return {"bag": os.path.relpath(self._path, self._truth_folder), "stamp_ns": self._stamps[number]}
 
     def load(self, number: int) -> FrameToLabel:
         """See LabelSource."""
