@@ -317,7 +317,7 @@ document.addEventListener("keydown", (event) => {
 
 for (const [id, work] of Object.entries({
   accept, undo, skip: COMMANDS["."], back: COMMANDS[","], save: () => save(false), merge: () => save(true),
-  "box-mode": boxMode, "place-mode": placeMode,
+  "box-mode": () => { boxMode(); $("stage").focus(); }, "place-mode": () => { placeMode(); $("top-stage").focus(); },
   "box-clear": () => { draft.setBox(null); setMode("choose"); },
   "place-clear": () => { draft.setPlace(null); setMode("choose"); },
   reveal: () => tried(async () => {
