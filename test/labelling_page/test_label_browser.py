@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,7 +39,6 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(chromium: Browser) -> Browser:
-    chromium.script("window.onbeforeunload = null") if chromium.driver.current_url != "data:," else None
     chromium.forget()
     return chromium
 
@@ -95,6 +95,16 @@ def test_accepting_by_enter_alone(browser: Browser, served: Serve) -> None:
 
 def said(browser: Browser) -> str:
     return str(browser.script("return document.getElementById('live').textContent"))
+
+
+def test_a_key_that_is_held_accepts_nothing(browser: Browser, served: Serve) -> None:
+    desk = served(BEHIND, CUP)
+    labelling(browser, desk, BEHIND)
+    held = "{key: 'Enter', repeat: true, bubbles: true, cancelable: true}"
+    browser.script(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {held}))")
+    browser.press(".")
+    shows(browser, CUP)
+    assert desk.lines() == []
 
 
 def test_choosing_another_object_by_its_number(browser: Browser, served: Serve) -> None:
@@ -478,9 +488,43 @@ def test_each_state_is_accessible(browser: Browser, served: Serve, axe_script: s
     labelling(browser, desk, BESIDE)
     if STATES[state]:
         browser.press(*STATES[state])
-    assert browser.all_faults(axe_script) == []
+    faults = browser.all_faults(axe_script)
+    assert [one for one in faults if not re.search(r"unsure, color-contrast: \['text\[", one)] == []  # see below
     assert browser.script("return document.getAnimations().length") == 0
     assert browser.driver.get_log("browser") == []  # no policy is broken, nothing is missing
+
+
+def test_numbers_in_drawings_stand_out_from_what_is_behind_them(browser: Browser, served: Serve) -> None:
+    """Which axe-core cannot tell of drawings: numbers in the image have a badge, those seen from above an edge."""
+    desk = served(BEHIND)
+    labelling(browser, desk, BEHIND)
+    for dark in (False, True):
+        browser.look(1280, dark)
+        pairs = browser.script(INKS)
+        assert len(pairs) >= 8
+        assert [pair for pair in pairs if contrast(*pair) < 4.5] == []
+
+
+INKS = """
+    const found = [];
+    for (const text of document.querySelectorAll("#overlay text"))
+        found.push([getComputedStyle(text).fill, getComputedStyle(text.previousSibling).fill]);
+    for (const text of document.querySelectorAll("#top text"))
+        found.push([getComputedStyle(text).fill, getComputedStyle(text).stroke]);
+    return found
+"""
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of WCAG 2.2, "contrast ratio", of two colours as a browser writes them."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_the_page_to_sign_in_is_accessible(browser: Browser, served: Serve, axe_script: str) -> None:

@@ -280,7 +280,7 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 def frame_of(value: Mapping[str, Any]) -> tuple[Any, ...]:
     """Which frame a line is about."""
-    return tuple(json.dumps(value.get(name)) for name in ("frame", "bag", "stamp_ns"))
+    return tuple(value.get(name) for name in ("frame", "bag", "stamp_ns"))
 
 
 def words_of(value: Mapping[str, Any]) -> str | None:

@@ -88,12 +88,13 @@ class FolderSource:
         if not self.names:
             repair = "give a folder whose subfolders hold rgb.png, depth.png and camera_info.json"
             raise InputError("--frames", f"{folder} without a frame", "one or more frames", repair)
+        self._number = {name: n for n, name in enumerate(self.names)}
         self._frames = FolderFrames(self._folder)
 
     def number_of(self, case: Mapping[str, Any]) -> int | None:
         """See LabelSource."""
         name = case.get("frame")
-        return self.names.index(name) if isinstance(name, str) and name in self.names else None
+        return self._number.get(name) if isinstance(name, str) else None
 
     def naming(self, number: int) -> dict[str, Any]:
         """See LabelSource."""
@@ -143,22 +144,25 @@ class BagSource:
             self.close()
             raise
         self._stamps = tuple(stamp for stamp, _, _ in self._frames)
+        self._number = {stamp: n for n, stamp in enumerate(self._stamps)}
         self.names = tuple(f"{stamp / SECOND:.3f} s" for stamp in self._stamps)
 
     def _spool(
         self, bag: Bag, roles: Mapping[str, str], config: StreamConfig, apart: float, robot: SeenRobot | None
     ) -> None:
+        seen: set[int] = set()  # a stamp means the first image that has it, as to `evaluate`
         last, why = -1, None
         for pending in _complete(bag, roles, config, robot):
             if isinstance(pending, SpatialVlmError):
                 why = why or pending
                 continue
-            if pending.stamp_ns == last or (last >= 0 and pending.stamp_ns - last < apart * SECOND):
+            if pending.stamp_ns in seen or (seen and abs(pending.stamp_ns - last) < apart * SECOND):
                 continue
             if len(self._frames) == MOST_FRAMES:
                 got, repair = f"more than {MOST_FRAMES} frames of {bag.path}", "raise --apart"
                 raise InputError("--bag", got, "fewer frames to label", repair)
             last = pending.stamp_ns
+            seen.add(last)
             self._keep(*pending.decode())
         if not self._frames:
             raise why or InputError("--bag", "no complete frame", "colour and depth of one time", "name its topics")
@@ -186,7 +190,7 @@ class BagSource:
         """See LabelSource. A line that names no bag is about this one."""
         stamp, named = case.get("stamp_ns"), case.get("bag", "")
         is_ours = isinstance(named, str) and (not named or is_same_bag(named, self._path, self._truth_folder))
-        return self._stamps.index(stamp) if is_ours and isinstance(stamp, int) and stamp in self._stamps else None
+        return self._number.get(stamp) if is_ours and isinstance(stamp, int) else None
 
     def naming(self, number: int) -> dict[str, Any]:
         """See LabelSource."""

@@ -278,7 +278,7 @@ class LabelSession:
             kind: what the case tries, words; None = as it stands.
 
         Returns:
-            How it was made ("by"), whether the answer is the same, and `saved`.
+            The case as `overview` lists it, how its truth was made ("by"), whether the answer is the same, and `saved`.
 
         Raises:
             InputError: there is no such case, or the truth is wrong; nothing was changed.
@@ -309,7 +309,8 @@ class LabelSession:
             self._changes.append(change)
             self._try_to_save()
             agrees = same_truth(checked, look.proposal)
-            return {"by": self._by(entry), "unchanged": unchanged, "agrees": agrees, **self.saved()}
+            listed = self._listed(entry)
+            return {"case": listed, "by": listed["by"], "unchanged": unchanged, "agrees": agrees, **self.saved()}
 
     def add(self, frame: int, words: str) -> int:
         """Put a sentence to a frame; it is in the file at once, without a truth.

@@ -70,6 +70,18 @@ def test_frames_are_as_far_apart_as_is_asked(bag: Path) -> None:
         assert np.diff(stamps).tolist() == [10**9, 10**9]
 
 
+def test_time_that_is_set_back_and_stamps_that_come_twice(tmp_path: Path) -> None:
+    seen = scene()
+    with BagBuilder(tmp_path / "back") as builder:
+        builder.stands(FIXED, seconds(0.0))
+        for n, stamp in enumerate((20.1, 20.6, 0.1, 0.6, 20.1)):
+            builder.frame(seen, seconds(stamp), seconds(0.2 + 0.5 * n))
+    with source_of(tmp_path / "back") as source:
+        stamps = [source.naming(n)["stamp_ns"] for n in range(len(source.names))]
+    assert len(set(stamps)) == len(stamps)
+    assert stamps[0] in (seconds(20.1), seconds(0.1))
+
+
 def test_the_temporary_folder_goes_with_the_source(bag: Path) -> None:
     with source_of(bag) as source:
         folder = Path(source._folder.name)

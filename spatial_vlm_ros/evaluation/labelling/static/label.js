@@ -11,7 +11,7 @@ const main = $("main"), blind = main.dataset.blind === "yes", talk = new Talk(ma
 const QUICK = { f: "NOT_FOUND", a: "AMBIGUOUS", v: "RELATION_UNSATISFIED" };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-let cases = [], number = 0, draft = null, mode = "choose", digits = "", before = null, busy = false, saved = { saved: true };
+let cases = [], names = [], number = 0, draft = null, mode = "choose", digits = "", before = null, busy = false, saved = { saved: true };
 
 // ------------------------------------------------------------------------------------------------ saying
 
@@ -128,10 +128,13 @@ const open = async (next, focus = true) => {
   if (focus) $("sentence").focus();
 };
 
+const listed = (one, n) => `${n + 1} · ${names[one.frame]} · ${one.words} (${one.state})`;
+
 const load = async () => {
   const overview = await talk.get("/cases");
   cases = overview.cases;
-  $("jump").replaceChildren(...cases.map((one, n) => new Option(`${n + 1} · ${overview.frames[one.frame]} · ${one.words} (${one.state})`, n)));
+  names = overview.frames;
+  $("jump").replaceChildren(...cases.map((one, n) => new Option(listed(one, n), n)));
   showSaved(overview);
   showProgress();
 };
@@ -170,7 +173,8 @@ const accept = () => tried(async () => {
   const words = draft.words(), hidden = draft.shown.answer === null && blind;
   const done = await talk.post(`/case/${number}`, { expect: draft.expect(), kind: draft.kinds() });
   showSaved(done);
-  await load();
+  cases[number] = done.case;
+  $("jump").options[number].textContent = listed(done.case, number);
   const by = done.unchanged ? "as it was" : done.by, agrees = hidden ? (done.agrees ? " The answer is the same." : " The answer is another one.") : "";
   await go(1);
   say(`${done.saved ? "Saved" : "Not saved"}: ${words}, ${by}.${agrees} Next: ${draft.shown.words}`);
@@ -299,6 +303,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.target.matches("button, summary, a") && (event.key === "Enter" || event.key === " ")) return;
   if (key.length === 1 && !$("keys-on").checked) return;
+  if (event.repeat && key === "Enter") { event.preventDefault(); return; } // a key that is held accepts one case, not all
   const own = mode === "box" ? boxKey : mode === "place" ? placeKey : null;
   const isDigit = /^\d$/.test(event.key);
   if (!isDigit) digits = "";
