@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spatial_vlm_ros.evaluation.case import BoxPixels
-from spatial_vlm_ros.evaluation.object_truth import SAME_BOX, TrueObject
-from spatial_vlm_ros.evaluation.solids import (
-    Solid,
+from spatial_vlm_ros.evaluation.compared_boxes import (
+    ComparedBox,
     apart,
+    compared_box,
+    compared_target,
+    compared_truth,
     in_frame,
     overlap,
-    solid_of_box,
-    solid_of_target,
-    solid_of_truth,
 )
+from spatial_vlm_ros.evaluation.object_truth import SAME_BOX, KnownObject
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Transform
 
-SAME_SOLID = 0.25
+SAME_BOX_3D = 0.25
 """Least IoU in space of one object: depth shows one side of it (Song et al. 2015, SUN RGB-D, section 4.2)."""
 
 
@@ -38,14 +38,14 @@ class FoundObject:
         label: its name.
         box: pixels, or None.
         mask: (H, W) bool, or None.
-        solid: its box in space, or None where it was not measured.
+        box_3d: its box in space, or None where it was not measured.
     """
 
     id: str
     label: str
     box: BoxPixels | None
     mask: Mask | None = None
-    solid: Solid | None = None
+    box_3d: ComparedBox | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Matching:
 def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple[FoundObject, ...]:
     """What a model found, with its boxes in space where they were measured."""
     solids = {} if scene is None else {
-        obj.id: solid_of_box(obj.box, scene.frame.frame_id) for obj in scene.objects if obj.depth_problem is None
+        obj.id: compared_box(obj.box, scene.frame.frame_id) for obj in scene.objects if obj.depth_problem is None
     }  # fmt: skip
     return tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask, solids.get(d.id)) for d in detections)
 
@@ -105,11 +105,11 @@ def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple
 def answered_objects(resolution: Resolution) -> tuple[FoundObject, ...]:
     """The object that a stored answer gives, where it gives one."""
     target = resolution.target
-    return () if target is None else (FoundObject(target.id, target.label, target.box, None, solid_of_target(target)),)
+    return () if target is None else (FoundObject(target.id, target.label, target.box, None, compared_target(target)),)
 
 
 def match_objects(
-    found: Sequence[FoundObject], true: Sequence[TrueObject], frame: RgbdFrame | None, known: Sequence[Transform] = ()
+    found: Sequence[FoundObject], true: Sequence[KnownObject], frame: RgbdFrame | None, known: Sequence[Transform] = ()
 ) -> Matching:
     """Which true object each found one is: the one that it shares most with, where that is enough.
 
@@ -149,7 +149,7 @@ def same_objects(detections: Sequence[Detection]) -> Matching:
 
 
 def _compared(
-    one: FoundObject, other: TrueObject, frame: RgbdFrame | None, known: Sequence[Transform]
+    one: FoundObject, other: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform]
 ) -> tuple[float, bool]:
     """What two objects share, and whether that is enough to be one."""
     if one.box is not None and other.box is not None:
@@ -157,16 +157,16 @@ def _compared(
         if one.mask is not None and other.mask is not None and share > 0.0:
             share = _mask_overlap(one.mask, other.mask)
         return share, share >= SAME_BOX
-    if one.solid is None or other.box_3d is None:
+    if one.box_3d is None or other.box_3d is None:
         return 0.0, False
-    true = solid_of_truth(other.box_3d, _default_frame(one.solid, frame, known))
-    solid = in_frame(one.solid, true.frame_id, transforms_of(frame, known))
+    true = compared_truth(other.box_3d, _default_frame(one.box_3d, frame, known))
+    solid = in_frame(one.box_3d, true.frame_id, transforms_of(frame, known))
     share = overlap(solid, true)
     near = other.tolerance_m is not None and apart(solid, true) <= other.tolerance_m
-    return share, near or share >= SAME_SOLID
+    return share, near or share >= SAME_BOX_3D
 
 
-def _default_frame(found: Solid, frame: RgbdFrame | None, known: Sequence[Transform]) -> str:
+def _default_frame(found: ComparedBox, frame: RgbdFrame | None, known: Sequence[Transform]) -> str:
     """The frame of a true box that names none: the base, where there is one."""
     if frame is None:
         return found.frame_id
@@ -181,7 +181,7 @@ def transforms_of(frame: RgbdFrame | None, known: Sequence[Transform] = ()) -> t
 
 
 def distance_m(
-    resolution: Resolution, true: TrueObject, frame: RgbdFrame | None, known: Sequence[Transform] = ()
+    resolution: Resolution, true: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform] = ()
 ) -> float | None:
     """Metres from the middle of the pose that was answered with to that of the true box in space; None without one.
 
@@ -190,8 +190,8 @@ def distance_m(
     """
     if resolution.target is None or true.box_3d is None:
         return None
-    given = solid_of_target(resolution.target)
-    wanted = solid_of_truth(true.box_3d, _default_frame(given, frame, known))
+    given = compared_target(resolution.target)
+    wanted = compared_truth(true.box_3d, _default_frame(given, frame, known))
     return apart(in_frame(given, wanted.frame_id, transforms_of(frame, known)), wanted)
 
 

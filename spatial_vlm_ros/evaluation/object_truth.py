@@ -27,7 +27,7 @@ _CONTRADICTS = 0.1  # IoU below which a box and the detection of its id cannot b
 
 
 @dataclass(frozen=True, eq=False)
-class TrueObject:
+class KnownObject:
     """An object that is known to be in an image.
 
     Args:
@@ -59,14 +59,14 @@ class CaseTruth:
     """
 
     expect: Expectation
-    objects: tuple[TrueObject, ...]
+    objects: tuple[KnownObject, ...]
 
-    def find(self, id_: str | None) -> TrueObject | None:
+    def find(self, id_: str | None) -> KnownObject | None:
         """The object of an id, or None."""
         return next((one for one in self.objects if one.id == id_), None)
 
     @property
-    def expected(self) -> TrueObject | None:
+    def expected(self) -> KnownObject | None:
         """The object that is expected, or None."""
         return self.find(self.expect.id)
 
@@ -87,7 +87,7 @@ def case_truth(
         InputError: an id is of none of the detections, or contradicts the box; or a box lies outside the image.
         FileError: a mask is missing or damaged, has another size, or lies outside of the folder.
     """
-    objects = [TrueObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]
+    objects = [KnownObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]
     described = _described(expect, image_size, folder)
     if described is not None:
         expect, objects = _joined(expect, described, objects)
@@ -95,7 +95,7 @@ def case_truth(
     return CaseTruth(expect, tuple(objects))
 
 
-def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -> TrueObject | None:
+def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -> KnownObject | None:
     """The object that an expectation describes itself, or None."""
     if not expect.describes_object:
         return None
@@ -109,7 +109,7 @@ def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -
         if left >= width - 0.5 or top >= height - 0.5 or right <= -0.5 or bottom <= -0.5:
             repair = f"give pixels of the colour image, {width}x{height}"
             raise InputError("expect.box", str(list(box)), "a box that the image shows a part of", repair)
-    return TrueObject(expect.id or EXPECTED, expect.label or "", box, mask, expect.box_3d, expect.tolerance_m)
+    return KnownObject(expect.id or EXPECTED, expect.label or "", box, mask, expect.box_3d, expect.tolerance_m)
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -125,8 +125,8 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _joined(
-    expect: Expectation, described: TrueObject, objects: list[TrueObject]
-) -> tuple[Expectation, list[TrueObject]]:
+    expect: Expectation, described: KnownObject, objects: list[KnownObject]
+) -> tuple[Expectation, list[KnownObject]]:
     """The described object among the others: in the place of its detection, where it has one."""
     at = next((n for n, one in enumerate(objects) if one.id == expect.id), None)
     if at is None and expect.id is None and described.box is not None and objects:
@@ -142,7 +142,7 @@ def _joined(
         raise InputError("expect.id", got, f"the box of that detection, {box}", "correct id or box")
     plain = expect.box is None and expect.mask is None and expect.label in (None, same.label)
     mask = same.mask if expect.box is None and described.mask is None else described.mask
-    one = TrueObject(
+    one = KnownObject(
         same.id, described.label or same.label, described.box or same.box, mask, described.box_3d,
         described.tolerance_m, same.detection if plain else None,
     )  # fmt: skip
@@ -153,7 +153,7 @@ def _overlap(one: BoxPixels | None, other: BoxPixels | None) -> float:
     return 0.0 if one is None or other is None else float(overlaps(one, other)[0, 0])
 
 
-def _check_ids(case: Case, expect: Expectation, objects: Sequence[TrueObject]) -> None:
+def _check_ids(case: Case, expect: Expectation, objects: Sequence[KnownObject]) -> None:
     """Raises InputError where an id is of no object."""
     ids = [one.id for one in objects]
     named = [("expect.id", expect.id), *(("expect.id_also", id_) for id_ in expect.id_also)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from spatial_vlm_ros.evaluation.object_truth import CaseTruth, TrueObject
+from spatial_vlm_ros.evaluation.object_truth import CaseTruth, KnownObject
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import ObservedFrame, Resolver
@@ -24,7 +24,7 @@ class Oracle:
 
     def __init__(self, config: ResolverConfig) -> None:
         self._resolver = Resolver(without_models(config))
-        self._observed: tuple[RgbdFrame, tuple[TrueObject, ...], ObservedFrame] | None = None
+        self._observed: tuple[RgbdFrame, tuple[KnownObject, ...], ObservedFrame] | None = None
 
     def answer(
         self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
@@ -50,7 +50,7 @@ def without_models(config: ResolverConfig) -> ResolverConfig:
     )
 
 
-def as_detection(true: TrueObject) -> Detection | None:
+def as_detection(true: KnownObject) -> Detection | None:
     """A true object as a detector would report it, or None where its name or its pixels are not known."""
     if true.detection is not None:
         return true.detection
@@ -68,7 +68,7 @@ def anchors_of(answer: Resolution) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def _same(some: tuple[TrueObject, ...], others: tuple[TrueObject, ...]) -> bool:
+def _same(some: tuple[KnownObject, ...], others: tuple[KnownObject, ...]) -> bool:
     """Whether they are the same objects: each the very one, or of the very detection."""
     return len(some) == len(others) and all(
         a is b or (a.detection is not None and a.detection is b.detection) for a, b in zip(some, others, strict=True)

@@ -22,7 +22,7 @@ Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Solid:
+class ComparedBox:
     """A box in a frame.
 
     Args:
@@ -48,13 +48,13 @@ class Solid:
         inside = np.abs((points - self.center) @ self.axes) <= self.size / 2
         return np.asarray(inside.all(axis=1), np.bool_)
 
-    def moved(self, transform: Transform) -> Solid:
+    def moved(self, transform: Transform) -> ComparedBox:
         """The same in the transform's parent."""
         center = transform.apply(self.center)
-        return Solid(transform.parent, center, transform.rotation @ self.axes, self.size)
+        return ComparedBox(transform.parent, center, transform.rotation @ self.axes, self.size)
 
 
-def overlap(one: Solid, other: Solid) -> float:
+def overlap(one: ComparedBox, other: ComparedBox) -> float:
     """Volume that two boxes of one frame share, of that which they fill together (IoU), 0 to 1.
 
     Counted on even points of both, for the boxes need not be parallel.
@@ -66,30 +66,30 @@ def overlap(one: Solid, other: Solid) -> float:
     return min(1.0, shared / union) if union > 0.0 else 0.0
 
 
-def apart(one: Solid, other: Solid) -> float:
+def apart(one: ComparedBox, other: ComparedBox) -> float:
     """Metres between the middles of two boxes of one frame."""
     return float(np.linalg.norm(one.center - other.center))
 
 
-def solid_of_truth(box: Box3d, frame_id: str) -> Solid:
+def compared_truth(box: Box3d, frame_id: str) -> ComparedBox:
     """The box of a case; `frame_id` is used where it names none."""
     turned = np.eye(3)
     turned[:2, :2] = [[np.cos(box.yaw), -np.sin(box.yaw)], [np.sin(box.yaw), np.cos(box.yaw)]]
-    return Solid(box.frame_id or frame_id, np.array(box.center), turned, np.array(box.size))
+    return ComparedBox(box.frame_id or frame_id, np.array(box.center), turned, np.array(box.size))
 
 
-def solid_of_box(box: OrientedBox, frame_id: str) -> Solid:
+def compared_box(box: OrientedBox, frame_id: str) -> ComparedBox:
     """The box of a measured object, in the camera's frame."""
-    return Solid(frame_id, box.centre, box.axes, box.size)
+    return ComparedBox(frame_id, box.centre, box.axes, box.size)
 
 
-def solid_of_target(target: Target) -> Solid:
+def compared_target(target: Target) -> ComparedBox:
     """The box of an object that was answered with, in the frame of its pose."""
     axes = matrix_from_quaternion_xyzw(target.pose.orientation)
-    return Solid(target.pose.frame_id, np.array(target.pose.position), axes, np.array(target.size))
+    return ComparedBox(target.pose.frame_id, np.array(target.pose.position), axes, np.array(target.size))
 
 
-def in_frame(solid: Solid, frame_id: str, known: Sequence[Transform]) -> Solid:
+def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> ComparedBox:
     """A box in another frame, by one of the transforms or its inverse.
 
     Raises:
