@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     FAILED,
@@ -27,7 +27,6 @@ from spatial_vlm_ros.cli.group import (
     read_settings,
     say,
 )
-from spatial_vlm_ros.cli.replay import TOPICS, topic_options
 from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
@@ -50,15 +49,14 @@ _LARGEST = 10 * 1024 * 1024  # bytes of a file of sentences
 @click.option("--blind", is_flag=True, help="Show no answer before you have decided: truth that no answer has swayed.")
 @click.option("--apart", type=click.FloatRange(0.0, 1e6), default=1.0, show_default=True, metavar="SECONDS",
               help="Least time between two frames of a bag; 0 = every complete frame.")  # fmt: skip
-@topic_options
-@click.option("--base-frame", help="Frame that poses and places of a bag are in, z up; '' = the camera's own.")
+@topic_options(without=("instruction",))
+@stream_options
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page on 127.0.0.1; 0 = a free one.")
 @config_option
 @frame_option
 def label(frames: Path | None, bag: Path | None, out: Path | None, instructions: Path | None, grounder: str | None,
           grounder_options: str | None, image_domain: str | None, any_domain: bool, blind: bool, apart: float,
-          base_frame: str | None, port: int, config_file: Path | None, frame_of_reference: str | None,
-          **topics: str | None) -> None:  # fmt: skip
+          port: int, config_file: Path | None, frame_of_reference: str | None, **of_bag: Any) -> None:  # fmt: skip
     """Write the truth of a folder of frames or of a bag on a local page: proposed from current answers, corrected.
 
     Open the printed link in a browser on this machine; Ctrl-C ends the page. Every decision is saved at once.
@@ -82,9 +80,10 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
         raise click.UsageError("give either --frames DIR or --bag BAG")
     if grounder is None and (grounder_options is not None or image_domain is not None or any_domain):
         raise click.UsageError("--grounder-options, --image-domain and --any-domain are of a --grounder")
-    if bag is None and (base_frame is not None or any(topics.values())):
-        raise click.UsageError("names of topics and --base-frame are of a --bag")
-    if grounder is not None and topics["detections"] is not None:
+    topics = named_topics(of_bag)
+    if bag is None and any(value is not None for value in of_bag.values()):
+        raise click.UsageError("names of topics, frames and the robot are of a --bag")
+    if grounder is not None and "detections" in topics:
         raise click.UsageError("give either --detections or --grounder")
     sentences = () if instructions is None else _sentences(instructions)
     settings = read_settings(config_file)
@@ -94,9 +93,8 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
         check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
     reference = None if frame_of_reference is None else FrameOfReference(frame_of_reference)
     path = out or _beside(frames, bag)
-    changes = {} if base_frame is None else {"base_frame": base_frame}
     with LabelFile(path) as file:  # first: a page that is open elsewhere is said before a bag is read
-        with _source(frames, bag, file.path, model is not None, settings, changes, topics, apart) as source:
+        with _source(frames, bag, file.path, model is not None, settings, of_bag, apart) as source:
             labels = LabelSession(source, file, Resolver(gate, model), sentences, reference, blind=blind)
             title = (frames or bag or path).resolve().name
             with serve_labels(labels, title, port) as page:
@@ -135,7 +133,7 @@ def _sentences(path: Path) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _source(
     frames: Path | None, bag: Path | None, truth: Path, asks_grounder: bool, settings: Settings,
-    changes: dict[str, Any], topics: dict[str, str | None], apart: float,
+    of_bag: dict[str, Any], apart: float,
 ) -> Iterator[LabelSource]:  # fmt: skip
     from spatial_vlm_ros.evaluation import bag_topics
     from spatial_vlm_ros.evaluation.bag_reader import open_bag
@@ -146,11 +144,9 @@ def _source(
         yield FolderSource(frames, ask_grounder=asks_grounder)
         return
     assert bag is not None  # noqa: S101 - one of the two is given
-    if topics["depth_camera_info"] is not None:
-        changes = {**changes, "depth_registered": False}
-    config = dataclasses.replace(settings.streams, **changes)
+    config = changed_streams(settings.streams, of_bag)
     with open_bag(bag) as opened:
-        named = {TOPICS[option]: name for option, name in topics.items() if name is not None}
+        named = named_topics(of_bag)
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=not asks_grounder)
         robot = robot_of(config, settings.resolver.depth)
         source = BagSource(opened, truth.parent, roles, config, apart, robot)

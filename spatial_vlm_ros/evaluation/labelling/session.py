@@ -21,11 +21,13 @@ from spatial_vlm_ros.evaluation.labelling.ground import Ground, ground_of
 from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_ros.evaluation.labelling.label_sources import FrameToLabel, LabelSource
 from spatial_vlm_ros.evaluation.labelling.proposal import proposed, same_truth
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb
 
 _log = logging.getLogger(__name__)
 _FRAMES_KEPT = 3
+_SAME_OBJECT = 0.1  # of their union that box and detection share at least, as `evaluate` wants it
 _LOOKS_KEPT = 64
 _MOST_CASES = 100_000
 _LONGEST_SENTENCE = 1000  # characters, as the parser takes
@@ -291,6 +293,8 @@ class LabelSession:
             if entry.truth is not None and "place" in entry.truth:
                 with_place = True  # written when the pose was known
             checked = checked_truth(truth, known, look.size, with_place=with_place)
+            if _is_elsewhere(checked, look.detections):
+                del checked["id"]  # the box is of another object than the detection; `evaluate` refuses both together
             kinds = checked_kind(kind)
             before = None if entry.line is None else entry.line.raw
             change = _Change(entry, before, entry.decided)
@@ -417,6 +421,15 @@ class LabelSession:
             lines = [line.raw + b"\n" for line in self.file.lines if line.is_changed]
             replace_file(beside, b"".join(lines))
             return beside
+
+
+def _is_elsewhere(truth: Mapping[str, Any], detections: Sequence[Detection]) -> bool:
+    """Whether a box was drawn around another object than the detection that is named beside it."""
+    if "id" not in truth or "box" not in truth:
+        return False
+    named = next((one for one in detections if one.id == truth["id"]), None)
+    x1, y1, x2, y2 = truth["box"]
+    return named is not None and float(overlaps((x1, y1, x2, y2), named.box_xyxy)[0, 0]) < _SAME_OBJECT
 
 
 def _check_sentence(words: str) -> None:

@@ -207,6 +207,17 @@ def test_wrong_truth_changes_nothing(opened: Open, frames: Path) -> None:
     assert session.overview()["undoable"] == 0
 
 
+def test_a_box_around_another_object_than_the_one_named_stands_alone(opened: Open, frames: Path) -> None:
+    """`evaluate` refuses an id together with a box elsewhere."""
+    session = opened(BEHIND)
+    box = next(one["box"] for one in session.case(0)["detections"] if one["id"] == "bonnet")
+    near = [box[0] - 3.0, box[1], box[2], box[3] + 2.0]
+    session.decide(0, {"status": "OK", "id": "bonnet", "box": near, "label": "chick"})
+    assert lines_of(frames)[0]["expect"]["id"] == "bonnet"
+    session.decide(0, {"status": "OK", "id": "bonnet", "box": [5.0, 5.0, 40.0, 40.0], "label": "lamp"})
+    assert lines_of(frames)[0]["expect"] == {"status": "OK", "label": "lamp", "box": [5.0, 5.0, 40.0, 40.0]}
+
+
 def test_ids_of_a_truth_about_other_detections_may_stay(opened: Open, frames: Path) -> None:
     session = opened(lines=[case("f1", "the cup", "old_7")])
     session.decide(0, {"status": "OK", "id": "old_7", "label": "cup"})

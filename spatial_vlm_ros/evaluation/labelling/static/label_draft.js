@@ -93,10 +93,12 @@ export class Draft {
     });
   }
 
-  // A box that was begun and left as the object has it is no correction.
+  // A box that was begun and left as the object has it is no correction; one that was drawn elsewhere is of another object.
   settleBox() {
     const found = this.detection(this.now.id);
-    if (!this.now.drawn || !found || !this.now.box || !found.box.every((value, k) => Math.abs(value - this.now.box[k]) < 0.6)) return;
+    if (this.now.drawn && found && this.now.box && shared(found.box, this.now.box) < 0.1)
+      this.edit((now) => { Object.assign(now, { id: null, also: [], label: now.label === found.label ? "" : now.label }); });
+    else if (!this.now.drawn || !found || !this.now.box || !found.box.every((value, k) => Math.abs(value - this.now.box[k]) < 0.6)) return;
     this.edit((now) => {
       now.drawn = false;
       now.box = this.shown.by_id ? null : found.box.slice();
@@ -164,4 +166,9 @@ export class Draft {
   }
 }
 
+const area = (box) => Math.max(0, box[2] - box[0]) * Math.max(0, box[3] - box[1]);
+const shared = (one, other) => { // of their union
+  const both = area([0, 1, 2, 3].map((k) => (k < 2 ? Math.max(one[k], other[k]) : Math.min(one[k], other[k]))));
+  return both / (area(one) + area(other) - both);
+};
 const asNumber = (text) => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text.trim());
