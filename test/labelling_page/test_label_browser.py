@@ -90,7 +90,7 @@ def test_accepting_by_enter_alone(browser: Browser, served: Serve) -> None:
     browser.until("what was saved is said", lambda: "Saved: OK" in said(browser) and "accepted" in said(browser))
     browser.press(Keys.ENTER)
     saved(browser, desk, 2)
-    browser.until_says("Every case has a truth", "#says")
+    browser.until_says("Every case is labelled", "#says")
 
 
 def said(browser: Browser) -> str:

@@ -133,7 +133,7 @@ def checked_truth(
     if "id_also" in truth:
         also = _ids(truth["id_also"], known)
         if "id" not in checked or checked["id"] in also:
-            raise _wrong("objects that are right, too", also, "others than the right object, beside one",
+            raise _wrong("objects that are also right", also, "others than the right object, beside one",
                          "choose the right object first")  # fmt: skip
         checked["id_also"] = also
     if "label" in truth:

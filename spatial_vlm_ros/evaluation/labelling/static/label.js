@@ -45,13 +45,13 @@ const showSaved = (state) => {
 
 const showProgress = () => {
   const done = cases.filter((one) => one.state !== "to do").length;
-  $("progress").textContent = cases.length ? `${done} of ${cases.length} have a truth · case ${number + 1}` : "";
+  $("progress").textContent = cases.length ? `${done} of ${cases.length} labelled · case ${number + 1}` : "";
 };
 
 const HINTS = {
   box: "Box: arrows move the marked corner, x marks the other one, Enter keeps it, Esc does not.",
-  place: "Place: arrows move it, + and - change its size, digits say what it is told by, Enter keeps it, Esc does not.",
-  mark: "Mark: digits say which objects are right, too; m ends it.",
+  place: "Place: arrows move it, + and - change its size, digits choose the anchor, Enter keeps it, Esc does not.",
+  mark: "Mark: digits choose objects that are also right; m ends it.",
 };
 
 // ------------------------------------------------------------------------------------------------ showing
@@ -98,7 +98,7 @@ const showAnswer = (shown) => {
   const { answer, size } = shown;
   $("reveal").hidden = answer !== null || !size;
   if (!size) $("answer").textContent = `The frame cannot be read: ${shown.problem}`;
-  else if (answer === null) $("answer").textContent = "Hidden until you have decided. A truth that is made after looking at it counts as corrected or accepted.";
+  else if (answer === null) $("answer").textContent = "Hidden until you have decided. If you show it first, the case counts as accepted or corrected.";
   else {
     const n = shown.detections.findIndex((one) => one.id === answer.id) + 1;
     $("answer").textContent = `${answer.status}${n ? `, ${n} ${shown.detections[n - 1].label}` : ""}: ${answer.message}`;
@@ -159,7 +159,7 @@ const go = async (step) => {
   if (next === null || next < 0) {
     await open(number, false);
     const left = cases.filter((one) => one.state === "to do").length;
-    const words = left ? "There is no case beyond this one." : "Every case has a truth. Choose “all cases” to go through them again, or close the page.";
+    const words = left ? "There is no case beyond this one." : "Every case is labelled. Choose “all cases” to go through them again, or close the page.";
     hint(words);
     say(words);
     return;
@@ -265,7 +265,7 @@ const digitKey = (digit) => {
   if (!id) return hint(`There is no object ${digit}.`);
   if (mode === "mark") {
     if (earlier && digits === earlier + digit) draft.undo(); // 1 and 2 were meant as 12
-    if (!draft.mark(id)) hint("Objects of a detector's own answer are told by their box: only one can be right.");
+    if (!draft.mark(id)) hint("The detector's ids mean nothing beyond this answer, so the truth is one box: only one object can be right.");
   } else draft.choose(id);
   refresh();
   return say(draft.words());

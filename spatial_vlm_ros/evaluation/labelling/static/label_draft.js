@@ -157,7 +157,7 @@ export class Draft {
     const now = this.now;
     if (!now.status) return "Choose the right object, or a status.";
     if (now.place && !now.place.relation.trim()) return "The place has no relation.";
-    if (now.place && !now.place.anchor_id) return "Say what the place is told by.";
+    if (now.place && !now.place.anchor_id) return "The place has no anchor.";
     if (now.place && AXES.some((_, k) => !Number.isFinite(now.place.region_center[k]) || !(now.place.region_half[k] >= 0)))
       return "The region of the place is not complete.";
     if (now.box && !(now.box.every(Number.isFinite) && now.box[0] < now.box[2] && now.box[1] < now.box[3]))

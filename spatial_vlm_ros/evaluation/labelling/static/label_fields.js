@@ -41,7 +41,7 @@ export class Fields {
     $("place-frame").textContent = (ground && ground.frame_id) || "base";
     $("no-place").hidden = this.canPlace(draft);
     $("no-place").textContent = ground ? "A place needs the camera's pose in base: base_T_camera.json or truth.json of the frame, or transforms of the bag."
-      : "Nothing is measured in this frame, so that no place can be told.";
+      : "Nothing is measured in this frame, so no place can be set.";
   }
 
   row(one, n, byId) {
@@ -56,7 +56,7 @@ export class Fields {
     id.textContent = ` ${one.id}${one.score < 1 ? `, ${Math.round(100 * one.score)} %` : ""}`;
     label.append(one.label, id);
     row.append(head, label, this.cell("radio", `Right: ${name}`, () => this.choose(one.id)));
-    const also = this.cell("checkbox", `Right, too: ${name}`, () => this.mark(one.id));
+    const also = this.cell("checkbox", `Also right: ${name}`, () => this.mark(one.id));
     if (!byId) also.firstChild.disabled = true;
     row.append(also);
     return row;
@@ -80,7 +80,7 @@ export class Fields {
       also.disabled = !draft.shown.by_id || (!draft.asksQuestion && row.dataset.id === now.id);
       row.classList.toggle("chosen", right.checked);
     }
-    $("also-head").textContent = draft.asksQuestion ? "In the answer" : "Right, too";
+    $("also-head").textContent = draft.asksQuestion ? "In the answer" : "Also right";
     $("status").value = now.status;
     $("answer-fields").hidden = !draft.asksQuestion;
     set($("answer-value"), now.value);

@@ -47,13 +47,14 @@ export class ImageView {
     const { shown, now } = this.draft, size = shown.size;
     if (!size) return;
     this.svg.setAttribute("viewBox", `0 0 ${size[0]} ${size[1]}`);
-    const letter = 14 * this.scale, taken = [];
+    const letter = 14 * this.scale, taken = [], badges = []; // over all boxes
     const order = shown.detections.map((one, n) => ({ ...one, n }))
       .sort((a, b) => (b.box[2] - b.box[0]) * (b.box[3] - b.box[1]) - (a.box[2] - a.box[0]) * (a.box[3] - a.box[1]));
     const marked = this.draft.marked;
     for (const one of order) {
       const chosen = one.id === now.id, also = marked.includes(one.id);
-      const group = shape("g", { class: chosen ? "chosen" : also ? "also" : "other" });
+      const state = chosen ? "chosen" : also ? "also" : "other";
+      const group = shape("g", { class: state }), badge = shape("g", { class: state });
       const [x1, y1, x2, y2] = one.box, frame = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
       if (!(chosen && now.drawn)) group.append(shape("rect", { ...frame, class: "halo" }), shape("rect", { ...frame, class: "found" }));
       const words = `${one.n + 1}${chosen ? " ✓" : also ? " +" : ""}`;
@@ -63,11 +64,13 @@ export class ImageView {
       const free = ([x, y]) => !taken.some((t) => x < t[2] && x + wide > t[0] && y < t[3] && y + high > t[1]);
       const [x, y] = spots.find(free) || spots[0];
       taken.push([x, y, x + wide, y + high]);
-      group.append(shape("rect", { x, y, width: wide, height: high, rx: letter * 0.2, class: "badge" }),
+      badge.append(shape("rect", { x, y, width: wide, height: high, rx: letter * 0.2, class: "badge" }),
         shape("text", { x: x + letter * 0.3, y: y + letter * 1.02, "font-size": letter, class: "badge-words" }, words));
       this.svg.append(group);
+      badges.push(badge);
     }
     if (now.box && (now.drawn || this.active)) this.drawDraft(now.box);
+    this.svg.append(...badges);
   }
 
   drawDraft([x1, y1, x2, y2]) {

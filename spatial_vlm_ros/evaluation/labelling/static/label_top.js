@@ -83,11 +83,16 @@ export class TopView {
         class: `shape${wide ? " wide-shape" : ""}${chosen ? " chosen" : also ? " also" : ""}` }));
       const at = [0, 1].map((k) => points.reduce((sum, p) => sum + p[k], 0) / points.length);
       const inside = at.every((v) => v > 12 && v < SIDE - 12);
-      if (n >= 0 && inside) words.push([wide ? this.beside(points) : at, `${n + 1}${chosen ? " ✓" : also ? " +" : ""}`]);
+      if (n >= 0 && inside) words.unshift([wide ? null : at, points, `${n + 1}${chosen ? " ✓" : also ? " +" : ""}`]);
     }
     if (now.place) this.region(now.place);
-    for (const [[x, y], text] of words)
+    const taken = [];
+    for (const [middle, points, text] of words) { // the smallest first: what lies in a bowl keeps the middle
+      const free = middle && !taken.some((one) => Math.hypot(one[0] - middle[0], one[1] - middle[1]) < 20);
+      const [x, y] = free ? middle : this.beside(points);
+      taken.push([x, y]);
       this.svg.append(shape("text", { x, y: y + 6, "text-anchor": "middle", "font-size": 17, class: "top-words" }, text));
+    }
     this.axes(ground, step);
   }
 
