@@ -461,6 +461,27 @@ def test_existing_truth_is_shown_and_where_the_answer_differs(browser: Browser, 
     assert desk.lines() == lines
 
 
+def test_a_truth_that_was_written_by_hand_is_accepted_as_it_is(browser: Browser, served: Serve) -> None:
+    place = {"relation": "right of", "anchor_id": "cup", "anchor_also": ["box"], "region_center": [0.01, -0.123456, 0],
+             "region_half": [0.06, 0.06, 0], "sure": True}  # fmt: skip
+    expect = {"status": "OK", "id": "box", "label": "carton", "mask": "m.png", "place": place}
+    desk = served(lines=[{"frame": "f1", "instruction": BESIDE, "expect": expect}])
+    before = desk.path.read_bytes()
+    labelling(browser, desk, BESIDE)
+    browser.press(Keys.ENTER)
+    browser.until("it is accepted", lambda: "as it was" in said(browser) or "labelled" in browser.text("#says"))
+    assert desk.session.overview()["cases"][0]["state"] == "decided"
+    assert desk.path.read_bytes() == before
+    browser.press("p", Keys.ARROW_UP, Keys.ENTER, Keys.ENTER)
+    browser.until("the place is moved", lambda: desk.path.read_bytes() != before)
+    assert desk.expect()["place"] == {**place, "region_center": [0.02, -0.123, 0]}
+    assert {name: desk.expect()[name] for name in ("id", "label", "mask")} == {
+        "id": "box",
+        "label": "carton",
+        "mask": "m.png",
+    }
+
+
 def test_a_folder_without_sentences_asks_for_one(browser: Browser, served: Serve) -> None:
     desk = served()
     labelling(browser, desk, "There is no sentence yet.")

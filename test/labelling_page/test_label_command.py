@@ -66,7 +66,7 @@ def test_decisions_are_in_the_file_and_the_page_ends_when_it_is_told(
     labeller = visitor(link)
     assert len(json.loads(labeller.get("/cases").text)["cases"]) == 4
     shown = json.loads(labeller.get("/case/0").text)
-    assert labeller.tell("/case/0", {"expect": shown["proposal"]}).status == 200
+    assert labeller.tell("/case/0", {"expect": shown["proposal"], "words": BEHIND}).status == 200
     process.send_signal(how)
     assert process.wait(30) == 0
     (line,) = (frames / "cases.jsonl").read_text().splitlines()

@@ -86,13 +86,21 @@ def test_everything_comes_from_the_page_itself(labeller: Labeller) -> None:
 
 
 def test_a_decision_is_in_the_file_at_once(labeller: Labeller, desk: Any) -> None:
-    reply = labeller.tell("/case/0", {"expect": {"status": "OK", "id": "bonnet"}, "kind": ["behind"]})
+    reply = labeller.tell("/case/0", {"expect": {"status": "OK", "id": "bonnet"}, "kind": ["behind"], "words": BEHIND})
     assert json.loads(reply.text)["saved"]
     assert desk.expect() == {"status": "OK", "id": "bonnet"}
 
 
+def test_a_page_that_was_loaded_before_a_sentence_was_added_writes_no_other_case(labeller: Labeller, desk: Any) -> None:
+    added = json.loads(labeller.tell("/add", {"frame": 0, "words": "the cup"}).text)["case"]
+    reply = labeller.tell(f"/case/{added}", {"expect": {"status": "OK", "id": "bonnet"}, "words": BEHIND})
+    assert reply.status == 400
+    assert "load the page again" in reply.text
+    assert "expect" not in desk.lines()[0]
+
+
 def test_only_requests_of_the_page_write(labeller: Labeller, desk: Any) -> None:
-    truth = {"expect": {"status": "OK", "id": "bonnet"}}
+    truth = {"expect": {"status": "OK", "id": "bonnet"}, "words": BEHIND}
     for headers in ({"Origin": "http://evil.example"}, {"Origin": None}, {"X_Form_Token": "x" * 40},
                     {"X_Form_Token": None}):  # fmt: skip
         for path in ("/case/0", "/add", "/undo", "/save"):

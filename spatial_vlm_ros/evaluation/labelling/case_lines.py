@@ -15,15 +15,13 @@ import msgspec
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.case import CaseLine
-from spatial_vlm_ros.evaluation.labelling.proposal import OWN_FIELDS, rounded_box
+from spatial_vlm_ros.evaluation.labelling.proposal import OWN_FIELDS, OWN_PARTS, rounded_box
 from spatial_vlm_ros.types import ANSWERS, Status
 
 Maker = Literal["accepted", "corrected", "written"]
 """How the truth of a case was made: what the program answered, accepted; that, corrected; or without having seen it."""
 
 _OF_OBJECT = ("mask", "box_3d", "tolerance_m")
-_OF_PLACE = ("relation", "anchor_id", "region_center", "region_half")
-_OF_ANSWER = ("value", "tolerance", "ids")
 _TELLS_OBJECT = ("id", "label", "box")
 _LONGEST = 2000  # characters of a word or name
 _MOST = 200  # of ids and kinds
@@ -78,19 +76,24 @@ def _kept(before: Mapping[str, Any], expect: Mapping[str, Any]) -> tuple[dict[st
     is_refusal = Status[expect["status"]] not in ANSWERS
     if is_refusal or any(before.get(name) != expect.get(name) for name in _TELLS_OBJECT):
         replaced = {name: others.pop(name) for name in _OF_OBJECT if name in others}
-    for name, own in (("place", _OF_PLACE), ("answer", _OF_ANSWER)):
+    for name, own in OWN_PARTS.items():
         value = before.get(name)
-        if name not in expect and isinstance(value, Mapping) and value.keys() - set(own):
+        if isinstance(value, Mapping) and value.keys() - set(own) and not _is_about_the_same(value, expect.get(name)):
             replaced[name] = value
     return others, replaced
+
+
+def _is_about_the_same(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
+    """Whether what others wrote within a place still holds: it has the same relation and anchor. Answers have none."""
+    return now is not None and all(before.get(name) == now.get(name) for name in ("relation", "anchor_id"))
 
 
 def _merged(before: Mapping[str, Any], expect: Mapping[str, Any]) -> dict[str, Any]:
     """The new fields; what others wrote within a place or an answer stays in it."""
     merged = dict(expect)
-    for name, own in (("place", _OF_PLACE), ("answer", _OF_ANSWER)):
+    for name, own in OWN_PARTS.items():
         value = before.get(name)
-        if name in expect and isinstance(value, Mapping):
+        if name in expect and isinstance(value, Mapping) and _is_about_the_same(value, expect[name]):
             merged[name] = {**expect[name], **{key: value[key] for key in value if key not in own}}
     return merged
 
@@ -211,8 +214,8 @@ def _box(value: object, size: tuple[int, int] | None) -> list[float]:
 
 
 def _place(value: object, known: frozenset[str]) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or value.keys() - set(_OF_PLACE):
-        raise _wrong("place", value, f"an object with {', '.join(_OF_PLACE)}")
+    if not isinstance(value, Mapping) or value.keys() - set(OWN_PARTS["place"]):
+        raise _wrong("place", value, f"an object with {', '.join(OWN_PARTS['place'])}")
     vectors = {}
     for name, least in (("region_center", -_FARTHEST), ("region_half", 0.0)):
         vector = value.get(name)
@@ -228,8 +231,8 @@ def _place(value: object, known: frozenset[str]) -> dict[str, Any]:
 
 
 def _answer(value: object, known: frozenset[str]) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or value.keys() - set(_OF_ANSWER):
-        raise _wrong("answer", value, f"an object with {', '.join(_OF_ANSWER)}")
+    if not isinstance(value, Mapping) or value.keys() - set(OWN_PARTS["answer"]):
+        raise _wrong("answer", value, f"an object with {', '.join(OWN_PARTS['answer'])}")
     checked: dict[str, Any] = {}
     given = value.get("value")
     if given is not None and given != "":

@@ -167,7 +167,10 @@ class _LabelPage:
         return self._labels.case(request.path_params["number"], reveal="reveal" in request.query_params)
 
     def decide(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
-        return self._labels.decide(request.path_params["number"], given.get("expect"), given.get("kind"))
+        words = given.get("words")
+        if not isinstance(words, str):
+            raise InputError("case", "no words", "the sentence that was shown", "load the page again")
+        return self._labels.decide(request.path_params["number"], given.get("expect"), given.get("kind"), words)
 
     def add(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         frame, words = given.get("frame"), given.get("words")

@@ -16,6 +16,11 @@ from spatial_vlm_ros.types import Detection, Place, Resolution, SpaceAnswer, Sta
 
 OWN_FIELDS = ("status", "id", "id_also", "label", "box", "place", "answer")
 """Fields of `expect` that the page writes; others are left as they are."""
+OWN_PARTS = {
+    "place": ("relation", "anchor_id", "region_center", "region_half"),
+    "answer": ("value", "tolerance", "ids"),
+}
+"""... and those within a place and an answer."""
 _SPOT = 0.06  # metres: half a side of a spot, as in the frames of docs/evaluation.md
 _AROUND = 0.15  # metres around an anchor that "next to" reaches
 _WHOLE = frozenset({"on", "inside", "in"})  # relations of which the region is all of the anchor
@@ -99,4 +104,11 @@ def same_truth(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _said(truth: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: truth[name] for name in OWN_FIELDS if truth.get(name) not in (None, [], {})}
+    said = {}
+    for name in OWN_FIELDS:
+        value = truth.get(name)
+        if name in OWN_PARTS and isinstance(value, Mapping):
+            value = {part: value[part] for part in OWN_PARTS[name] if value.get(part) not in (None, [])}
+        if value not in (None, [], {}):
+            said[name] = value
+    return said

@@ -28,7 +28,7 @@ from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb
 _log = logging.getLogger(__name__)
 _FRAMES_KEPT = 3
 _SAME_OBJECT = 0.1  # of their union that box and detection share at least, as `evaluate` wants it
-_LOOKS_KEPT = 64
+_LOOKS_KEPT = 8  # with their masks
 _MOST_CASES = 100_000
 _LONGEST_SENTENCE = 1000  # characters, as the parser takes
 UNSAVED = ".unsaved.jsonl"
@@ -271,38 +271,41 @@ class LabelSession:
 
     # -------------------------------------------------------------------------------------------- deciding
 
-    def decide(self, number: int, truth: object, kind: object = None) -> dict[str, Any]:
+    def decide(self, number: int, truth: object, kind: object = None, words: str | None = None) -> dict[str, Any]:
         """Take a person's truth of a case, and save.
 
         Args:
             number: of the case.
             truth: `expect`, as the page sent it.
             kind: what the case tries, words; None = as it stands.
+            words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
 
         Returns:
             The case as `overview` lists it, how its truth was made ("by"), whether the answer is the same, and `saved`.
 
         Raises:
-            InputError: there is no such case, or the truth is wrong; nothing was changed.
+            InputError: there is no such case, it has another sentence, or the truth is wrong; nothing was changed.
         """
         with self._lock:
             entry = self._entry(number)
+            if words is not None and words != entry.words:
+                got = f"{words!r}, but case {number + 1} is {entry.words!r} by now"
+                raise InputError("case", got, "the case that the page shows", "load the page again")
             look = self._look(entry)
             known = {one.id for one in look.detections} | _named_in(entry.truth)
             with_place = look.ground is not None and look.ground.frame_id is not None
             if entry.truth is not None and "place" in entry.truth:
                 with_place = True  # written when the pose was known
             checked = checked_truth(truth, known, look.size, with_place=with_place)
+            as_it_was = entry.truth is not None and (
+                same_truth(checked, entry.truth) or (isinstance(truth, Mapping) and same_truth(truth, entry.truth))
+            )
             if _is_elsewhere(checked, look.detections):
                 del checked["id"]  # the box is of another object than the detection; `evaluate` refuses both together
             kinds = checked_kind(kind)
             before = None if entry.line is None else entry.line.raw
             change = _Change(entry, before, entry.decided)
-            unchanged = (
-                entry.truth is not None
-                and same_truth(checked, entry.truth)
-                and (kinds is None or kinds == _kinds(entry.value))
-            )
+            unchanged = as_it_was and (kinds is None or kinds == _kinds(entry.value))
             if not unchanged:  # looked at and left as it is: the line keeps its bytes
                 by: Maker = (
                     "written" if not entry.shown else "accepted" if same_truth(checked, look.proposal) else "corrected"

@@ -40,6 +40,17 @@ def test_fields_that_the_page_does_not_write_stay() -> None:
     assert list(line)[:2] == ["frame", "question"]
 
 
+def test_fields_within_a_place_go_with_its_relation_and_anchor() -> None:
+    moved = {**PLACE, "region_center": [0.2, 0.2, 0.3]}
+    line = case_line(OLD, {}, "", None, truth(status="OK", id="d1", place=moved), "corrected")
+    assert line["expect"]["place"] == {**moved, "because": "the plate"}
+    assert "replaced" not in line
+    other = {**PLACE, "anchor_id": "d3"}
+    line = case_line(OLD, {}, "", None, truth(status="OK", id="d1", place=other), "corrected")
+    assert line["expect"]["place"] == other
+    assert line["replaced"] == {"place": {**PLACE, "because": "the plate"}}
+
+
 def test_what_describes_another_object_is_moved_and_not_lost() -> None:
     line = case_line(OLD, {}, "", None, truth(status="OK", id="d2"), "corrected")
     assert line["expect"] == {"status": "OK", "id": "d2", "sure": 0.7}

@@ -129,6 +129,17 @@ def test_a_truth_that_is_left_as_it_is_keeps_its_bytes(opened: Open, frames: Pat
     assert line["expect"] == {"status": "OK", "id": "box"}
 
 
+def test_a_truth_that_is_written_more_finely_than_the_page_does_keeps_its_bytes(opened: Open, frames: Path) -> None:
+    place = {"relation": "on", "anchor_id": "cup", "anchor_also": ["box"], "region_center": [0.123456, 0, 1],
+             "region_half": [0.1, 0.1, 0]}  # fmt: skip
+    given = case("f1", BEHIND, status="OK", id="cup", label="mug", box=[10.25, 20, 300.123, 400], place=place)
+    session = opened(lines=[given])
+    before = (frames / "cases.jsonl").read_bytes()
+    sent = {**given["expect"], "place": {name: place[name] for name in place if name != "anchor_also"}}
+    assert session.decide(0, sent)["unchanged"]
+    assert (frames / "cases.jsonl").read_bytes() == before
+
+
 def test_objects_of_a_grounder_are_written_by_label_and_box(opened: Open, frames: Path) -> None:
     from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 

@@ -171,7 +171,7 @@ const accept = () => tried(async () => {
   const missing = draft.missing();
   if (missing) { hint(missing); say(missing); return; }
   const words = draft.words(), hidden = draft.shown.answer === null && blind;
-  const done = await talk.post(`/case/${number}`, { expect: draft.expect(), kind: draft.kinds() });
+  const done = await talk.post(`/case/${number}`, { expect: draft.expect(), kind: draft.kinds(), words: draft.shown.words });
   showSaved(done);
   cases[number] = done.case;
   $("jump").options[number].textContent = listed(done.case, number);
@@ -256,6 +256,8 @@ const counted = (digit) => {
   return (found[Number(digits) - 1] || {}).id;
 };
 
+const found = (digits) => (draft.shown.detections[Number(digits) - 1] || {}).id;
+
 const digitKey = (digit) => {
   if (digit === "0" && !digits) {
     if (mode === "mark") draft.edit((now) => { now.also = []; now.ids = []; }); else draft.clearObject();
@@ -264,7 +266,7 @@ const digitKey = (digit) => {
   const earlier = digits, id = counted(digit);
   if (!id) return hint(`There is no object ${digit}.`);
   if (mode === "mark") {
-    if (earlier && digits === earlier + digit) draft.undo(); // 1 and 2 were meant as 12
+    if (earlier && digits === earlier + digit) draft.mark(found(earlier)); // 1 and 2 were meant as 12
     if (!draft.mark(id)) hint("The detector's ids mean nothing beyond this answer, so the truth is one box: only one object can be right.");
   } else draft.choose(id);
   refresh();

@@ -65,6 +65,7 @@ export class Draft {
 
   mark(id) {
     if (!this.shown.by_id) return false;
+    if (!this.asksQuestion && !this.now.id) { this.choose(id); return true; }
     this.edit((now) => {
       const list = this.asksQuestion ? now.ids : now.also;
       const at = list.indexOf(id);
@@ -115,16 +116,16 @@ export class Draft {
 
   // What is sent: `expect` of a case, without what is empty.
   expect() {
+    if (this.shown.truth && !this.changed) return said(this.shown.truth); // to the last digit
     const now = this.now, expect = { status: now.status };
     if (this.shown.by_id) {
       if (now.id) expect.id = now.id;
       if (now.also.length) expect.id_also = now.also;
     }
-    if (now.box) {
-      expect.box = now.box;
-      if (now.label.trim()) expect.label = now.label.trim();
-    } else if (now.id && !this.shown.by_id && !this.detection(now.id)) expect.id = now.id; // of a truth in the file
-    if (now.place) expect.place = now.place;
+    if (now.label.trim()) expect.label = now.label.trim();
+    if (now.box) expect.box = now.box;
+    else if (now.id && !this.shown.by_id && !this.detection(now.id)) expect.id = now.id; // of a truth in the file
+    if (now.place) expect.place = parts(now.place, PLACE);
     const answer = {};
     if (now.value.trim()) answer.value = asNumber(now.value);
     if (now.tolerance.trim()) answer.tolerance = Number(now.tolerance);
@@ -140,16 +141,17 @@ export class Draft {
     const now = this.now;
     if (!now.status) return "Choose the right object, or a status.";
     const number = (id) => `${this.shown.detections.findIndex((one) => one.id === id) + 1} ${(this.detection(id) || { label: id }).label}`;
-    const parts = [now.status];
-    if (now.id) parts.push(number(now.id));
-    else if (now.box) parts.push(now.label || "the box without a name");
-    else if (now.status === "OK") parts.push("any object");
-    if (now.also.length) parts.push(`or ${now.also.map(number).join(", ")}`);
-    if (now.drawn) parts.push("box drawn");
-    if (now.value) parts.push(now.value);
-    if (now.ids.length) parts.push(now.ids.map(number).join(", "));
-    if (now.place) parts.push(`place ${now.place.relation || "without a relation"}`);
-    return parts.join(" · ");
+    const told = [now.status];
+    if (now.id) told.push(number(now.id));
+    else if (now.box) told.push(now.label || "the box without a name");
+    else if (this.shown.truth && (this.shown.truth.mask || this.shown.truth.box_3d)) told.push("the object of its mask or box in space");
+    else if (now.status === "OK") told.push("any object");
+    if (now.also.length) told.push(`or ${now.also.map(number).join(", ")}`);
+    if (now.drawn) told.push("box drawn");
+    if (now.value) told.push(now.value);
+    if (now.ids.length) told.push(now.ids.map(number).join(", "));
+    if (now.place) told.push(`place ${now.place.relation || "without a relation"}`);
+    return told.join(" · ");
   }
 
   // What is missing before it can be accepted; "" where nothing is.
@@ -170,5 +172,13 @@ const area = (box) => Math.max(0, box[2] - box[0]) * Math.max(0, box[3] - box[1]
 const shared = (one, other) => { // of their union
   const both = area([0, 1, 2, 3].map((k) => (k < 2 ? Math.max(one[k], other[k]) : Math.min(one[k], other[k]))));
   return both / (area(one) + area(other) - both);
+};
+const PLACE = ["relation", "anchor_id", "region_center", "region_half"], ANSWER = ["value", "tolerance", "ids"];
+const parts = (value, names) => Object.fromEntries(names.filter((name) => name in value).map((name) => [name, value[name]]));
+const said = (truth) => {
+  const own = parts(truth, ["status", "id", "id_also", "label", "box", "place", "answer"]);
+  if (own.place) own.place = parts(own.place, PLACE);
+  if (own.answer) own.answer = parts(own.answer, ANSWER);
+  return own;
 };
 const asNumber = (text) => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text.trim());
