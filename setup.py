@@ -34,12 +34,16 @@ setup(
             "language/grammar.lark",
             "language/grammar.json",
             "evaluation/templates/*",
+            "evaluation/labelling/templates/*",
+            "evaluation/labelling/static/*",
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
             "nodes/fastdds_udp.xml",
             "nodes/fastdds_udp_localhost.xml",
             "perception/model_store/models.json",
+            "web/templates/*",
+            "web/static/*",
         ]
     },
     data_files=[
@@ -184,7 +188,7 @@ setup(
             # what torch and colcon-core, above, both take
             "setuptools>=77.0.3,<80",
         ],
-        # The page on which a person approves.
+        # The pages on which a person approves, and labels.
         "web": ["starlette>=0.37", "uvicorn>=0.30", "Jinja2>=3.0"],
         # Tests of that page in a real browser; chromium and its driver are Debian's.
         "browser": ["selenium>=4.20"],

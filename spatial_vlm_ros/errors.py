@@ -9,6 +9,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   ├── ShapeError                   an array of the wrong shape or dtype
     │   ├── TransformError               no rigid transform, or frames that do not fit
     │   ├── FileError                    a file that is missing, truncated or of the wrong form
+    │   │   └── FileChangedError         a file that somebody else has written since it was read
     │   └── UnknownNameError             a relation, backend or frame name that does not exist
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
     ├── DepthError                       DEPTH_INVALID
@@ -112,6 +113,13 @@ class FileError(InputError):
         self.path, self.field = str(path), field
         place = f"{path}" if field is None else f"{path} at {field}"
         super().__init__(place, reason, "a readable file of the documented form", repair)
+
+
+class FileChangedError(FileError):
+    """A file was written by somebody else since it was read; nothing was written."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(path, "somebody else has written it since it was read", "put your changes on the new file")
 
 
 class UnknownNameError(InputError):

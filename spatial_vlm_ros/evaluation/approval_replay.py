@@ -23,6 +23,7 @@ from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
 from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.web import STATIC
 
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
 _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
@@ -254,7 +255,9 @@ def write_page(
         shown=shown,
         events=[{"operator": "", "outcome": "", "reason": "", **line} for line in proposal.events],
         checks=checks,
-        css=(_APPROVAL / "static" / "page.css").read_text(encoding="utf-8"),
+        css="".join(
+            path.read_text(encoding="utf-8") for path in (STATIC["base.css"], _APPROVAL / "static" / "page.css")
+        ),
         player=(_APPROVAL / "static" / "player.js").read_text(encoding="utf-8"),
         # In a script element "<" could end it; in JSON it stands in strings alone.
         motion_json=files.get("motion", b"").decode("ascii").replace("<", "\\u003c"),
