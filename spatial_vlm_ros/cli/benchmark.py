@@ -16,7 +16,7 @@ from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, REFUSED, j
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.benchmarks.answers import AnswerFile
     from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark
-    from spatial_vlm_ros.evaluation.benchmarks.running import BenchmarkItems, ModelRun
+    from spatial_vlm_ros.evaluation.benchmarks.running import BenchmarkItems, BenchmarkRun
     from spatial_vlm_ros.evaluation.compared_models import ComparedModel
 
 WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads NumPy
@@ -132,7 +132,7 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
     if out is not None and kept is not None and not force:
         check_report_place(out, kept, found.name)
     read = read_benchmark(found, data, limit)
-    runs: dict[str, ModelRun] = {}
+    runs: dict[str, BenchmarkRun] = {}
     with open_answers(kept, found.name) as answers:
         try:
             for model in models:
@@ -147,7 +147,7 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
     return REFUSED if any(run.failed for run in runs.values()) else ANSWERED
 
 
-def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> ModelRun:
+def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
     """One model, loaded only while it is asked."""
     from spatial_vlm_ros.evaluation.benchmarks.asking import load_model
     from spatial_vlm_ros.evaluation.benchmarks.running import run_model

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, json_option, print_json, say, write_text
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, json_option, print_json, say
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import LARGEST_YAML
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.writing import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,11 +147,8 @@ def _write_parameters(path: Path, parameters: dict[str, Any], differing: tuple[s
     if differing:
         say(f"the bundles differ in {', '.join(differing)}: evaluated by the parameters of the first one", err=True)
     text = "\n".join(["/**:", "  ros__parameters:", *_yaml_lines(parameters, 4)]) + "\n"
-    try:
-        there = path.read_text(encoding="utf-8") if path.exists() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(path, str(error), "remove it, then keep the bundle again") from error
+    there = read_bytes(path, "remove it, then keep the bundle again", LARGEST_YAML) if path.exists() else None
     if there is None:
         write_text(path, text)
-    elif there != text:
+    elif there != text.encode():
         say(f"{path} stays as it is: this bundle was answered by other parameters", err=True)

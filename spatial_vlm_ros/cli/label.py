@@ -118,12 +118,13 @@ def _beside(frames: Path | None, bag: Path | None) -> Path:
 
 
 def _sentences(path: Path) -> tuple[str, ...]:
+    from spatial_vlm_ros.files.reading import read_bytes
+
+    repair = "give a text file with one sentence a line, in UTF-8"
     try:
-        if path.stat().st_size > _LARGEST:
-            raise FileError(path, "more than 10 MB", "give a text file with one sentence a line")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(path, str(error), "give a text file with one sentence a line, in UTF-8") from error
+        text = read_bytes(path, repair, _LARGEST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(path, str(error), repair) from error
     found = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not found:
         raise FileError(path, "no sentence in it", "write one sentence a line")

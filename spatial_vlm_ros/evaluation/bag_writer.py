@@ -137,9 +137,9 @@ class BagWriter:
             FileError: the disk is full, or the like.
         """
         type_ = type_ or _TYPES[role]
-        self.write_bytes(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
+        self.write_serialized(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
 
-    def write_bytes(
+    def write_serialized(
         self, role: str, data: bytes | memoryview, log_ns: int, type_: str, topic: str | None = None
     ) -> None:
         """Write one message that is serialised (CDR) already; else as `write`."""

@@ -7,6 +7,7 @@ brings along (a mask named in detections.json, rgb.png in a folder of frames) ha
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -105,6 +106,22 @@ def check_regular(path: str | Path, repair: str, largest: int | None = None) -> 
         FileError: it is not.
     """
     open_regular(path, repair, largest).close()
+
+
+def sha256_of(path: str | Path, repair: str) -> str:
+    """SHA-256 of a regular file in hexadecimal digits; the file is never held whole.
+
+    Raises:
+        FileError: missing, unreadable or not a regular file.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path, repair) as file:
+        try:
+            while block := file.read(MIB):
+                digest.update(block)
+        except OSError as error:
+            raise unreadable(path, error, repair) from error
+    return digest.hexdigest()
 
 
 def inside(folder: str | Path, name: str, source: str | Path, field: str | None = None) -> Path:

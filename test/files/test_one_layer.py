@@ -21,11 +21,13 @@ CALLS = {
 ALLOWED = {
     # What comes with the package or with Python packages that it installs, and is not a user's.
     "evaluation/approval_replay.py": {"read_text": "style and script of its page"},
+    "evaluation/labelling/label_web.py": {"read_bytes": "files of the page"},
     "manipulation/approval/web.py": {"read_bytes": "files of the page"},
     "output/lettering.py": {"read_text": "letters of images", "read_bytes": "letters of images"},
     "perception/model_store/manifest.py": {"read_bytes": "the list of models"},
     "perception/verdict_cache.py": {"read_bytes": "the hash of the package's own code"},
     # The kernel's own files.
+    "evaluation/engine/lock.py": {"read_text": "/proc/sys/kernel/random/boot_id, /proc/PID/stat"},
     "nodes/arm/watchdog_process.py": {"read_text": "/proc"},
     "nodes/pressure.py": {"read_text": "/proc/pressure"},
     "nodes/shared_memory.py": {"read_text": "/proc/self/maps"},
@@ -36,6 +38,13 @@ ALLOWED = {
         "read_bytes": "the record of approvals", "os.open": "the record", "open": "the record"
     },
     "nodes/arm/proposals.py": {"os.open": "the token", "os.fdopen": "the token"},
+    "evaluation/benchmarks/answers.py": {"open": "answers of models, locked, appended and synced one by one"},
+    "evaluation/labelling/label_file.py": {"os.open": "the lock beside a truth file"},
+    # The folder of an evaluation, on a disk or in an object store: the same steps for both, among them files that must
+    # not exist yet (locks), and half files that are told by their process and removed by the next one.
+    "evaluation/engine/store.py": {
+        "read_bytes": "what an evaluation wrote", "open": "a half file", "os.open": "fsync of the folder"
+    },
     # Downloads, resumed where they ended and checked by their SHA-256; the lock of a store.
     "perception/model_store/download.py": {"open": "a part of a download"},
     "perception/model_store/store.py": {"open": "the lock"},
@@ -43,6 +52,8 @@ ALLOWED = {
     "launcher/commands.py": {"write_text": "parameters of a process, in a temporary folder"},
     "manipulation/arm_kinematics.py": {"write_text": "a URDF from a topic, in a temporary folder"},
     "cli/train.py": {"open": "log.jsonl"},
+    "evaluation/engine/remote_bag.py": {"open": "a copy of a bag, in a temporary folder"},
+    "evaluation/labelling/label_sources.py": {"np.load": "frames of a bag that it put into a temporary folder"},
     # No files.
     "perception/worker_process.py": {"os.fdopen": "a pipe to the process that started it"},
     "vlm/remedies/cloc.py": {"read_text": "a layer of that name"},

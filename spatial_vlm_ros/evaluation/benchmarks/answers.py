@@ -24,6 +24,8 @@ import msgspec
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
+from spatial_vlm_ros.evaluation.benchmarks.published_files import LARGEST_LISTING
+from spatial_vlm_ros.files.reading import check_regular
 
 _SCHEMA = 1
 _OTHER = "name another file with --out, or remove this one"
@@ -98,6 +100,8 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_regular(path, _OTHER, LARGEST_LISTING)
         file = path.open("a+b")
     except OSError as error:
         raise FileError(path, error.strerror or str(error), "choose a place that can be written") from error

@@ -31,6 +31,8 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
 from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
 from spatial_vlm_ros.evaluation.benchmarks.running import BenchmarkItems, read_benchmark
 from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import TsvImage
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.writing import write_bytes, write_text, writing
 
 _TASK = """\
 task: {task}
@@ -103,20 +105,18 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
             "ask it with `spatial-vlm benchmark`",
         )  # fmt: skip
     task = f"spatial_vlm_{benchmark.name.replace('-', '_')}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise FileError(out, "the folder has files", "name a folder that does not exist yet")
-        items = out / "items.jsonl"
-        with items.open("w", encoding="utf-8") as file:
+    place = out.resolve()
+    if place.is_dir() and any(place.iterdir()):
+        raise FileError(out, "the folder has files", "name a folder that does not exist yet")
+    with new_folder(out) as folder:
+        with writing(folder / "items.jsonl") as file:
             for n, item in enumerate(read.items):
-                file.write(json.dumps(_document(item, out / "images" / f"{n:06}"), ensure_ascii=False) + "\n")
-        listed = json.dumps(str(items.resolve()))  # a JSON text is one of YAML
-        (out / f"{task}.yaml").write_text(_TASK.format(task=task, items=listed), encoding="utf-8")
+                line = json.dumps(_document(item, folder, place, f"{n:06}"), ensure_ascii=False)
+                file.write(line.encode("utf-8", "replace") + b"\n")
+        listed = json.dumps(str(place / "items.jsonl"))  # a JSON text is one of YAML
+        write_text(folder / f"{task}.yaml", _TASK.format(task=task, items=listed))
         functions = _FUNCTIONS.format(task=task, name=benchmark.name, data=str(data.resolve()))
-        (out / "functions.py").write_text(functions, encoding="utf-8")
-    except OSError as error:
-        raise FileError(out, error.strerror or str(error), "choose a place that can be written") from error
+        write_text(folder / "functions.py", functions)
     return task
 
 
@@ -166,21 +166,20 @@ def _items_of(name: str, data: str) -> Mapping[str, BenchmarkItem]:
     return {item.key: item for item in read_benchmark(benchmark_of(name), Path(data)).items}
 
 
-def _document(item: BenchmarkItem, path: Path) -> dict[str, Any]:
-    """A line of items.jsonl; an image that stands inside another file is written to `path`, with its ending."""
+def _document(item: BenchmarkItem, folder: Path, place: Path, number: str) -> dict[str, Any]:
+    """A line of items.jsonl; an image that stands inside another file gets one in `folder`, later named `place`."""
     truth = item.truth
     right = truth.right if isinstance(truth, ChoiceTruth) else -1
-    return {"key": item.key, "image": str(_image_file(item, path)), "prompt": prompt_of(item),
+    return {"key": item.key, "image": str(_image_file(item, folder, place, number)), "prompt": prompt_of(item),
             "choices": list(item.choices), "right": right}  # fmt: skip
 
 
-def _image_file(item: BenchmarkItem, path: Path) -> Path:
+def _image_file(item: BenchmarkItem, folder: Path, place: Path, number: str) -> Path:
     if isinstance(item.image, ImageFile):
         return item.image.path.resolve()
     if not isinstance(item.image, EncodedImage | TsvImage):
         raise FileError(item.image.name, "an image of a kind that has no file", "ask it with `spatial-vlm benchmark`")
     data = item.image.encoded()
-    file = path.with_suffix(".png" if data.startswith(b"\x89PNG") else ".jpg")
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(data)
-    return file.resolve()
+    name = Path("images", number + (".png" if data.startswith(b"\x89PNG") else ".jpg"))
+    write_bytes(folder / name, data)
+    return place / name

@@ -11,6 +11,7 @@ import msgspec
 
 from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import DamagedItem
+from spatial_vlm_ros.files.reading import check_regular, read_bytes
 
 Entry = TypeVar("Entry", bound=msgspec.Struct)
 LARGEST_LISTING = 1 << 30  # bytes; EmbSpatial-Bench, with its images inside, has a quarter of that
@@ -91,6 +92,7 @@ def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tupl
     except ImportError as error:
         raise DependencyError("pyarrow", "pip install pyarrow") from error
     fields = msgspec.structs.fields(form)
+    check_regular(path, source)
     try:
         with parquet.ParquetFile(path) as file:
             there = set(file.schema_arrow.names)
@@ -115,13 +117,7 @@ class ParquetImage(msgspec.Struct):
 
 
 def _bytes(path: Path, source: str) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_LISTING:
-            raise FileError(path, f"it has {size} bytes, more than {LARGEST_LISTING}", source)
-        return path.read_bytes()
-    except OSError as error:
-        raise FileError(path, error.strerror or str(error), source) from error
+    return read_bytes(path, source, LARGEST_LISTING)
 
 
 def _decoded(raw: Any, form: type[Entry], key: str) -> Entry | DamagedItem:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +12,13 @@ from rich.table import Table
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, GradedItem, PublishedScore
-from spatial_vlm_ros.evaluation.benchmarks.running import BenchmarkItems, ModelRun, chance_of
+from spatial_vlm_ros.evaluation.benchmarks.published_files import LARGEST_LISTING
+from spatial_vlm_ros.evaluation.benchmarks.running import BenchmarkItems, BenchmarkRun, chance_of
 from spatial_vlm_ros.evaluation.benchmarks.scoring import by_part, resampled_mean, share_right
 from spatial_vlm_ros.evaluation.clustering import clustered
 from spatial_vlm_ros.evaluation.compared_models import ComparedModel
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.writing import REPLACE, write_json
 from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.types.proportions import Interval, mcnemar, newcombe, newcombe_paired
 
@@ -94,7 +95,7 @@ def _part_of(split: str) -> Callable[[GradedItem], str]:
 
 
 def rule_difference(parts: Mapping[str, SplitShare]) -> Interval | None:
-    """Usual less counter-heuristic, 95 % by Newcombe's method; None where one has no item, or credits besides 0 and 1."""
+    """Usual less counter-heuristic, 95 % by Newcombe's method; None without such items or with partial credits."""
     usual, contrary = parts.get(USUAL), parts.get(CONTRARY)
     if usual is None or contrary is None or usual.k is None or contrary.k is None:
         return None
@@ -142,7 +143,7 @@ def report_of(
     benchmark: Benchmark,
     folder: Path,
     read: BenchmarkItems,
-    runs: Mapping[str, ModelRun],
+    runs: Mapping[str, BenchmarkRun],
     models: Mapping[str, ComparedModel],
 ) -> dict[str, Any]:
     """Everything as plain values, without times: two runs that answer alike give the same bytes.
@@ -181,7 +182,7 @@ def _p(found: ModelDifference | None) -> float:
     return 1.0 if found is None or found.p is None else found.p
 
 
-def _model(benchmark: Benchmark, model: ComparedModel, run: ModelRun) -> dict[str, Any]:
+def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dict[str, Any]:
     groups = over_groups(run.graded) if run.graded else None
     splits = splits_of(run.graded)
     rule = rule_difference(splits.get(RULE, {}))
@@ -225,12 +226,12 @@ def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
     if not path.exists():
         return
     try:
-        there = json.loads(path.read_bytes()) if path.is_file() else None
-    except (OSError, ValueError):
+        there = read_json(path, REPLACE, LARGEST_LISTING)
+    except FileError:
         there = None
     if not (isinstance(there, dict) and there.get("benchmark") == benchmark and answers.is_file()):
         reason = f"it exists, and is no report of {benchmark} with its answers in {answers.name}"
-        raise FileError(path, reason, "name another file, or replace it with --force")
+        raise FileError(path, reason, REPLACE)
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
@@ -239,18 +240,10 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(report, file, ensure_ascii=False, allow_nan=False, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FileError(path, error.strerror or str(error), "choose a place that can be written; the answers are kept"
-                        ) from error  # fmt: skip
+        write_json(path, report, force=True, indent=1)
+    except FileError as error:
+        raise FileError(path, error.got, "choose a place that can be written; the answers are kept") from error
 
 
 # ------------------------------------------------------------------------------------------------ at a terminal

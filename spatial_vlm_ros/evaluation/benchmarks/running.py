@@ -32,7 +32,7 @@ class BenchmarkItems:
 
 
 @dataclass
-class ModelRun:
+class BenchmarkRun:
     """What one model answered.
 
     Args:
@@ -87,7 +87,7 @@ def run_model(
     read: BenchmarkItems,
     answers: AnswerFile,
     progress: Callable[[int, int], None] | None = None,
-) -> ModelRun:
+) -> BenchmarkRun:
     """Ask a model all items that it has not answered yet.
 
     Args:
@@ -101,7 +101,7 @@ def run_model(
         InputError: the model cannot be asked such items.
         FileError: an answer cannot be kept.
     """
-    run, in_a_row = ModelRun(), 0
+    run, in_a_row = BenchmarkRun(), 0
     for n, item in enumerate(read.items):
         way = model.way_of(item)
         if way not in run.ways:

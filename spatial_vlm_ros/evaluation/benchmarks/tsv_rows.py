@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage
+from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.types import Rgb
 
 LONGEST_ROW = 64 * 2**20
@@ -79,7 +80,7 @@ class TsvImage:
             FileError: the file has changed, or the field is no base64 text.
         """
         try:
-            with self.file.open("rb") as file:
+            with open_regular(self.file, _REPAIR) as file:
                 file.seek(self.start)
                 cells = _cells(file.read(self.size))
         except OSError as error:
@@ -118,7 +119,7 @@ def tsv_rows(path: Path, source: str) -> tuple[tuple[str, ...], Iterator[TsvRow]
 def _rows(path: Path, source: str) -> Iterator[tuple[int, int, list[str]]]:
     """First byte, size and fields of each row that is not empty, the header first."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path, source) as file:
             start = 0
             while data := _record(file):
                 if len(data) > LONGEST_ROW:

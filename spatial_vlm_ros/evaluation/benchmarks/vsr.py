@@ -31,6 +31,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
 )
 from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, jsonl_entries
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part
+from spatial_vlm_ros.files.reading import MIB, read_bytes
 
 QUESTION = "Is this statement about the image true or false? {}"
 SOURCE = (
@@ -79,7 +80,7 @@ def _categories(folder: Path) -> dict[str, str]:
     found = {}
     for path in (folder / _CATEGORIES, folder.parent / _CATEGORIES):
         if path.is_file():
-            for line in path.read_text("utf-8", errors="replace").splitlines():
+            for line in read_bytes(path, SOURCE, MIB).decode("utf-8", errors="replace").splitlines():
                 category, colon, relations = line.partition(": ")
                 if colon:
                     found.update({relation.strip(): category.strip() for relation in relations.split(",")})

@@ -30,6 +30,7 @@ from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, local_pa
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec
 from spatial_vlm_ros.evaluation.rows import COLUMNS
 from spatial_vlm_ros.evaluation.sources import Source
+from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.frame_assembler import RGB, SECOND
 from spatial_vlm_ros.types import FrameOfReference
@@ -38,7 +39,6 @@ FRAMES_IN_SHARD = 32
 BYTES_IN_SHARD = 256 * 1024 * 1024
 """Of a bag's chunks; a bag of less than twice as many is one shard."""
 _READERS = 16  # threads that hash files or ask stores
-_BLOCK = 1024 * 1024
 _MOST_FILES = 10_000  # of one frame
 
 
@@ -259,6 +259,8 @@ def _frame_hash(folder: Path) -> str:
     try:
         files = sorted(file for file in folder.rglob("*") if file.is_file())[:_MOST_FILES]
         return digest([[str(file.relative_to(folder)), _file_hash(file)] for file in files])
+    except FileError as error:
+        return f"unreadable: {error.got}"
     except OSError as error:
         return f"unreadable: {error.strerror}"
 
@@ -272,16 +274,12 @@ def _mask_hashes(cases: Sequence[Case], folder: Path) -> list[list[str]]:
 def _state_or_hash(path: Path) -> str:
     try:
         return _file_hash(path)
-    except (OSError, ValueError) as error:
-        return f"unreadable: {error}"
+    except FileError as error:
+        return f"unreadable: {error.got}"
 
 
 def _file_hash(path: Path) -> str:
-    hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()
+    return sha256_of(path, "make it readable")
 
 
 def _files_state(value: str) -> list[list[Any]]:

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from spatial_vlm_ros.errors import DependencyError, FileError, SpatialVlmError, StoreError
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.files.reading import open_regular
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -144,6 +145,6 @@ def read_range(uri: str | os.PathLike[str], first: int, last: int) -> bytes:
         fs, path = filesystem(text)
         with told(text):
             return bytes(fs.cat_file(path, start=first, end=last))
-    with told(text), local_path(text).open("rb") as file:
+    with told(text), open_regular(local_path(text), "give the path of a bag, or its URI") as file:
         file.seek(first)
         return file.read(last - first)

@@ -186,7 +186,7 @@ def write_bundle(
                 writer.write(role, make.tf_message(stamped), begin_ns)
         for number, message in enumerate(sorted(messages, key=lambda m: m.log_ns), 1):
             log_ns = message.log_ns + number * _BETWEEN_NS
-            writer.write_bytes(message.role, message.data, log_ns, message.type, f"/{message.topic}")
+            writer.write_serialized(message.role, message.data, log_ns, message.type, f"/{message.topic}")
     (file,) = out.glob("*.mcap")
     return file
 
@@ -258,9 +258,6 @@ def _check_hash(path: Path) -> None:
     """See that a file that carries the hash of its content still has it; other names promise nothing."""
     if not NAME.fullmatch(path.name) or not path.is_file():
         return
-    try:
-        found = hash_of(path)[:HASH_DIGITS]
-    except OSError as error:
-        raise FileError(path, str(error.strerror), "see who may read it") from error
+    found = hash_of(path)[:HASH_DIGITS]
     if found != path.stem[-HASH_DIGITS:]:
         raise FileError(path, f"damaged: its SHA-256 begins with {found}", "copy it again from where it was kept")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +22,16 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     load_frame,
 )
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.reading import MIB, read_bytes
+from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import ResolverConfig, settings_from
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, RgbdFrame, Status
 
 _KIND = "evidence"
+_LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
 
 
 @dataclass(frozen=True)
@@ -126,23 +129,17 @@ def _expected(
 
 def _write(out: Path, name: str, frame: RgbdFrame, found: Sequence[Detection] | None) -> None:
     """Write a frame's folder, whole or not at all."""
-    folder, part = out / name, out / f".{name}.{os.getpid()}.part"
+    folder = out / name
     if folder.exists():
         raise FileError(folder, "this bundle is a case already", "give another --out, or remove the frame and its case")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
+    with new_folder(folder) as part:
         write_frame(part, frame, found or ())
         if found is None:
             (part / DETECTIONS_FILE).unlink()
         speaker = frame.camera_T_speaker
         if speaker is not None:
             form = {"parent": speaker.parent, "child": speaker.child, "matrix": speaker.matrix.tolist()}
-            (part / SPEAKER_FILE).write_text(json.dumps(form) + "\n", encoding="utf-8")
-        part.rename(folder)
-    except OSError as error:
-        raise FileError(out, str(error), "choose a place that can be written, with enough room") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            write_json(part / SPEAKER_FILE, form)
 
 
 def _asked(folder: Path, words: str) -> tuple[RgbdFrame, str, tuple[Detection, ...]]:
@@ -152,24 +149,16 @@ def _asked(folder: Path, words: str) -> tuple[RgbdFrame, str, tuple[Detection, .
 
 def _add_case(out: Path, case: dict[str, Any]) -> None:
     """Add a line to cases.jsonl; the file stays as it was where that fails."""
-    path = out / CASES_FILE
-    part = out / f".{CASES_FILE}.{os.getpid()}.part"
+    path, before = out / CASES_FILE, b""
     try:
         if path.exists():
             load_cases(out)  # a damaged file is not made longer
-        before = path.read_bytes() if path.exists() else b""
+            before = read_bytes(path, "keep the bundle in another --out", _LARGEST_CASES)
         before += b"\n" if before and not before.endswith(b"\n") else b""
-        with part.open("wb") as file:
-            file.write(before + json.dumps(case, ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-    except (OSError, SpatialVlmError) as error:
+        write_bytes(path, before + json.dumps(case, ensure_ascii=False).encode() + b"\n", force=True)
+    except SpatialVlmError:
         shutil.rmtree(out / case["frame"], ignore_errors=True)
-        part.unlink(missing_ok=True)
-        if isinstance(error, SpatialVlmError):
-            raise
-        raise FileError(path, str(error), "choose a place that can be written, with enough room") from error
+        raise
 
 
 def fits(case: KeptCase) -> bool | None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.evaluation.evidence.bundle import KeptModel
 from spatial_vlm_ros.evaluation.evidence.store import hash_of
 from spatial_vlm_ros.perception.backends.shipped import shipped_model
@@ -64,5 +64,5 @@ def _below(folder: Path) -> dict[str, Path]:
 def _hash(path: Path) -> str:
     try:
         return hash_of(path)
-    except OSError as error:
-        return f"not readable: {error.strerror}"
+    except FileError as error:
+        return f"not readable: {error.got}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import os
 import re
 import shutil
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.reading import sha256_of
+from spatial_vlm_ros.files.writing import sync_folder
 
 NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z_[A-Z_]+_[0-9a-f]{8}\.mcap")
 """Names of bundles: time (UTC), status, beginning of the SHA-256 of the file."""
@@ -58,13 +59,9 @@ def hash_of(path: Path) -> str:
     """SHA-256 of a file.
 
     Raises:
-        OSError: it cannot be read.
+        FileError: it cannot be read.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return sha256_of(path, "see who may read it")
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class EvidenceStore:
         Args:
             status: of the decision, in capitals.
             utc: when it was decided, seconds since 1970.
-            write: writes the bundle into a folder that it makes, and returns its file.
+            write: writes the bundle into a folder that it makes, synced as BagWriter does, and returns its file.
 
         Returns:
             The file.
@@ -112,22 +109,13 @@ class EvidenceStore:
     def _finish(self, file: Path, name: str) -> Path:
         """Give a whole file its name, with the disk's word that it has it."""
         file.chmod(0o600)
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-            size = os.fstat(fd).st_size
-        finally:
-            os.close(fd)
+        size = file.stat().st_size
         if size > self.most_bytes:
             raise FileError(self.folder, f"a bundle of {size} bytes", f"raise evidence.most_bytes ({self.most_bytes})")
         path = self.folder / f"{name}_{hash_of(file)[:HASH_DIGITS]}.mcap"
         self._make_room(size)
         file.rename(path)
-        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(self.folder)
         return path
 
     def _make_room(self, size: int) -> None:

@@ -12,13 +12,13 @@ import contextlib
 import fcntl
 import json
 import os
-import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileChangedError, FileError
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.writing import write_bytes
 
 _LARGEST = 256 * 1024 * 1024  # bytes; a million cases are less
 _WRITTEN = "choose a place that can be written, or make room; nothing was changed"
@@ -184,34 +184,10 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         FileError: it cannot be written; what was there is as it was.
     """
-    made: Path | None = None
     try:
-        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        made = Path(name)
-        with os.fdopen(fd, "wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fchmod(fd, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask())
-            os.fsync(fd)
-        made.replace(path)
-        made = None
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise FileError(path, error.strerror or str(error), _WRITTEN) from error
-    finally:
-        if made is not None:
-            with contextlib.suppress(OSError):
-                made.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+        write_bytes(path, data, force=True)
+    except FileError as error:
+        raise FileError(path, error.got, _WRITTEN) from error
 
 
 def _locked(lock: Path, path: Path) -> int | None:
@@ -243,17 +219,11 @@ def _locked(lock: Path, path: Path) -> int | None:
 def _content(path: Path) -> bytes:
     """All of a regular file; nothing of one that is missing."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise FileError(path, error.strerror or str(error), "make it readable, or name another file") from error
-    about = os.fstat(fd)
-    if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
-        os.close(fd)
-        raise FileError(path, "not a regular file of up to 256 MiB", "name a file of cases")
-    with os.fdopen(fd, "rb") as opened:
-        return opened.read(_LARGEST + 1)
+        return read_bytes(path, "make it readable, or name another file of cases", _LARGEST)
+    except FileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return b""
+        raise
 
 
 def _object(raw: bytes) -> dict[str, Any] | None:

@@ -134,7 +134,8 @@ class BagSource:
         self, bag: Bag, truth_folder: Path, roles: Mapping[str, str], config: StreamConfig, apart: float = 1.0,
         robot: SeenRobot | None = None,
     ) -> None:  # fmt: skip
-        self._path, self._truth_folder = str(bag.path.resolve()), truth_folder
+        self._path = bag.path if isinstance(bag.path, str) else str(bag.path.resolve())
+        self._truth_folder = truth_folder
         self._with_detections = DETECTIONS in roles
         self._folder = tempfile.TemporaryDirectory(prefix="spatial_vlm_label_")
         self._frames: list[tuple[int, dict[str, Any], list[dict[str, Any]] | None]] = []
@@ -194,7 +195,8 @@ class BagSource:
 
     def naming(self, number: int) -> dict[str, Any]:
         """See LabelSource."""
-        return {"bag": os.path.relpath(self._path, self._truth_folder), "stamp_ns": self._stamps[number]}
+        named = self._path if "://" in self._path else os.path.relpath(self._path, self._truth_folder)
+        return {"bag": named, "stamp_ns": self._stamps[number]}
 
     def load(self, number: int) -> FrameToLabel:
         """See LabelSource."""
