@@ -94,8 +94,8 @@ def row(width: int) -> str:
     with tempfile.TemporaryDirectory() as name:
         askers = {keep: Asker(Path(name), keep) for keep in times}
         for number, shot in enumerate([shots[0], *shots * ROUNDS], 1):  # in turns: what else runs meets both alike
-            for keep, asker in askers.items():
-                times[keep].append(asker.ask(*shot))
+            for keep in sorted(askers, reverse=number % 2 == 0):
+                times[keep].append(askers[keep].ask(*shot))
             begun = time.perf_counter()
             while askers["all"].keeper.state.kept < number:
                 time.sleep(TICK)
