@@ -145,7 +145,10 @@ def _bound_decompression() -> None:
         def unpack(data: bytes, size: int) -> bytes:
             if size > mcap.LARGEST_RECORD:
                 raise ValueError(f"a chunk of {size} bytes when unpacked; at most {mcap.LARGEST_RECORD} are read")
-            return mcap.unpacked(name, data, size)
+            found = mcap.unpacked(name, data, size)
+            if len(found) != size:
+                raise ValueError(f"a chunk of another size than the {size} bytes that its head says")
+            return found
 
         return unpack
 

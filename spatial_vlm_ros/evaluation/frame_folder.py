@@ -27,9 +27,8 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
 from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace
 from spatial_vlm_ros.files.arrays import read_npy
-from spatial_vlm_ros.files.documents import LARGEST_JSON
 from spatial_vlm_ros.files.images import decode_file
-from spatial_vlm_ros.files.reading import inside, member, read_bytes, read_lines
+from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes, read_lines
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import (
@@ -55,6 +54,8 @@ DEPTH_CAMERA_FILE = "depth_camera_info.json"
 DEPTH_POSE_FILE = "rgb_t_depth.json"
 CASES_FILE = "cases.jsonl"
 
+LARGEST_TYPED = 8 * MIB
+"""Bytes of a JSON file whose form is known before it is parsed: 20,000 detections."""
 DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
 _FORM = "correct the file; the module frame_folder describes its form"
@@ -438,7 +439,7 @@ def _present(path: Path) -> Path | None:
     return member(path.parent, path.name) if path.exists() or path.is_symlink() else None
 
 
-def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> bytes:
+def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_TYPED) -> bytes:
     """All of a regular file of at most `largest` bytes.
 
     Raises:
