@@ -60,7 +60,8 @@ def examine_files(path: str | Path) -> list[Finding]:
         FileError: there is no bag, or a file is not regular or lies outside its folder.
     """
     path = Path(path)
-    findings, counts = [], Counter[str]()
+    findings: list[Finding] = []
+    counts: Counter[str] = Counter()
     for file in _files_of(path):
         facts = _mcap_facts(file) if file.suffix == ".mcap" else _sqlite_facts(file)
         counts += facts.counts

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("rosbags")
 pytest.importorskip("pinocchio")
+pytest.importorskip("backports.zstd")
 
 from hostile_files import HOSTILE
 
