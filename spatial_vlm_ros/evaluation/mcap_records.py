@@ -23,8 +23,8 @@ from spatial_vlm_ros.files.reading import MIB, unreadable
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
 STATISTICS, DATA_END = 0x0B, 0x0F
-LARGEST_RECORD = 160 * MIB
-"""Bytes of a record, and of a chunk when unpacked: one colour image of the largest size that is read, and a margin."""
+LARGEST_RECORD = 104 * MIB
+"""Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.images.LARGEST_PIXELS is 96 MiB."""
 _REPAIR = "record it again"
 _HEAD = struct.Struct("<BQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, bytes when unpacked, CRC

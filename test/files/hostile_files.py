@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from backports import zstd
 from lz4 import frame as lz4
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 HUGE = 1 << 40
 Maker = Callable[[Path], Path]
@@ -257,6 +259,28 @@ def database(*statements: str) -> Maker:
     return make
 
 
+def compressed_bag(mode: str, name: str) -> Maker:
+    """A bag of rosbags' own, compressed, whose one message or file is replaced by 2 GB of zeros."""
+
+    def make(folder: Path) -> Path:
+        place, store = folder / "bag", get_typestore(Stores.ROS2_HUMBLE)
+        writer = Writer(place, version=8, storage_plugin=StoragePlugin.MCAP)
+        writer.set_compression(CompressionMode[name], CompressionFormat.ZSTD)
+        with writer:
+            topic = writer.add_connection("/a", "std_msgs/msg/String", typestore=store)
+            if mode == "file":
+                writer.write(topic, 1, b"x")
+            else:
+                assert writer.storage is not None
+                writer.storage.write(topic, 1, zstd_bomb(32))
+                writer.counts[topic.id] += 1
+        if mode == "file":
+            (place / "bag.mcap.zstd").write_bytes(zstd_bomb(32))
+        return place
+
+    return make
+
+
 TOPICS = (
     "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT, offered_qos_profiles "
     "TEXT)",
@@ -438,6 +462,7 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "mcap: an index that claims 1 TB": ("bag", data("a.mcap", chunked(b"", b"x" * 50, 50, HUGE))),
     "mcap: a chunk that claims 1 TB": ("bag", data("a.mcap", lambda: chunked(b"zstd", zstd.compress(b"x"), HUGE))),
     "mcap: a zstd bomb": ("bag", data("a.mcap", lambda: chunked(b"zstd", zstd_bomb(), 1000))),
+    "mcap: 104 MB of a message that goes on": ("bag", data("a.mcap", lambda: large_chunk())),
     "mcap: an lz4 bomb": ("bag", data("a.mcap", lambda: chunked(b"lz4", lz4_bomb(), 1000))),
     "mcap: an unknown compression": ("bag", data("a.mcap", chunked(b"rar", b"x" * 50, 50))),
     "mcap: an index behind the end": ("bag", data("a.mcap", HEAD + record(2, struct.pack("<QQI", HUGE, 0, 0)) + MAGIC)),
@@ -456,15 +481,24 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "db3: a trigger": ("bag", database(*TOPICS, PLAIN, TRIGGER)),
     "db3: no database": ("bag", data("a.db3", b"hello" * 1000)),
     "db3: a pipe": ("bag", pipe("a.db3")),
+    "bag: a message that is a bomb": ("bag", compressed_bag("message", "MESSAGE")),
+    "bag: a file that is a bomb": ("bag", compressed_bag("file", "FILE")),
     "bag: of ROS 1": ("bag", data("a.bag", b"#ROSBAG V2.0\n")),
 }  # fmt: skip
+HOSTILE |= {f"doctor: {name}": ("doctor", make) for name, (reader, make) in HOSTILE.items() if reader == "bag"}
 """Name → reader (hostile_reading.READERS) and what makes the file."""
 
 
-def zstd_bomb() -> bytes:
-    """512 MB of zeros in a few kilobytes."""
+def zstd_bomb(pieces: int = 8) -> bytes:
+    """Zeros, 64 MB a piece, in a few kilobytes."""
     packer, piece = zstd.ZstdCompressor(), bytes(64 << 20)
-    return b"".join([*(packer.compress(piece) for _ in range(8)), packer.flush()])
+    return b"".join([*(packer.compress(piece) for _ in range(pieces)), packer.flush()])
+
+
+def large_chunk() -> bytes:
+    """A chunk of the largest size that is read, whose one message claims more."""
+    content = record(5, bytes((104 << 20) - 9), HUGE)
+    return chunked(b"zstd", zstd.compress(content), len(content))
 
 
 def lz4_bomb() -> bytes:
