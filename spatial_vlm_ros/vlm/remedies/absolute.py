@@ -56,7 +56,7 @@ class LearnedPositions(nn.Module):
         path = Path(folder) / FILE
         if not path.parent.is_dir():
             repair = "save the checkpoint there first, in a place that can be written"
-            raise FileError(path.parent, "no such folder", repair)
+            raise FileError(path, "no such folder", repair)
         try:
             with written_by_name(path, force=True) as unfinished:
                 save_file({"table": self.table.detach().contiguous()}, str(unfinished))

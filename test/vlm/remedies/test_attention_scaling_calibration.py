@@ -203,4 +203,4 @@ def test_files_that_are_missing_no_json_or_cannot_be_written_are_refused(tmp_pat
     with pytest.raises(FileError, match="model"):
         read_calibration(tmp_path / "b.json")
     with pytest.raises(FileError, match="can be written"):
-        write_calibration(AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4)), tmp_path / "none" / "a.json")
+        write_calibration(AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4)), tmp_path / "a.json" / "b.json")
