@@ -215,5 +215,5 @@ def _write_images(beside: Path, images: dict[int, bytes], force: bool) -> dict[i
     if images or folder.is_dir():
         with new_folder(folder, force=force, ours=_is_failure_image) as unfinished:
             for number, data in images.items():
-                write_bytes(unfinished / files[number], data)
+                write_bytes(unfinished / files[number], data, sync=False)
     return {number: f"{quote(folder.name)}/{name}" for number, name in files.items()}

@@ -140,8 +140,8 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
     path = member(folder, CASES_FILE)
     lines = read_lines(path, "give a folder with cases.jsonl")
     cases = tuple((n, decode_json(line, Case, path, f"line {n}")) for n, line in lines)
-    for n, case in cases:
-        inside(folder, case.frame, path, f"line {n}: $.frame")
+    for name, n in {case.frame: n for n, case in reversed(cases)}.items():  # each name where it first stands
+        inside(folder, name, path, f"line {n}: $.frame")
     return tuple(case for _, case in cases)
 
 
