@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are made to do harm, each with the reader that a user's command would give it to."""
+"""Hostile files, each with the reader that a user's command would give it to."""
 
 from __future__ import annotations
 
@@ -421,6 +421,9 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "frame: camera_info is a pipe": ("frame", frame(**{"camera_info.json": pipe("camera_info.json")})),
     "frame: a pose that is a link out of it": ("frame", frame(pose=link("base_T_camera.json", "/etc/passwd"))),
     "frame: a pose that is a link to nothing": ("frame", frame(pose=link("base_T_camera.json", "/nothing"))),
+    "frame: an image of 33 million pixels": ("frame", frame(**{"rgb.png": data("rgb.png", lambda: png_bomb(5700))})),
+    "frame: depth of 33 million pixels": ("frame", frame(**{"depth.png": data("depth.png", lambda: png_bomb(5700))})),
+    "mask: of 33 million pixels": ("detections", detections("m.png", data("m.png", lambda: png_bomb(5700)))),
     "frame: a loop of links": ("frame", link("frame", "frame")),
     "frame: a device": ("frame", link("frame", "/dev/zero")),
     "cases: a frame outside": ("cases", cases(b'{"frame": "../../etc", "instruction": "the cup"}')),
