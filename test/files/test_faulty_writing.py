@@ -174,6 +174,14 @@ def test_a_folder_is_exchanged_where_the_system_cannot_do_it_in_one_step(
         pass
 
 
+def test_a_mount_point_is_refused_by_name_and_a_folder_in_it_is_not(small_disk: Path) -> None:
+    with pytest.raises(FileError, match=r"mount point.*name a folder in it"):
+        folders.require_new_folder(small_disk)
+    with folders.new_folder(small_disk / "result") as folder:
+        write_bytes(folder / "a", b"1")
+    assert [path.name for path in small_disk.iterdir()] == ["result"]
+
+
 # ------------------------------------------------------------------------------------------------ commands
 
 
