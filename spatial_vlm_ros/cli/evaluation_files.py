@@ -140,7 +140,7 @@ def _write_images(beside: Path, runs: Sequence[ModelRun], force: bool) -> Mappin
     if images or folder.is_dir():
         with new_folder(folder, force=force, ours=_is_failure_image) as unfinished:
             for name, data in images.items():
-                write_bytes(unfinished / name, data)
+                write_bytes(unfinished / name, data, sync=False)
     return {run.name: {n: f"{quote(folder.name)}/{_head(run, runs)}{n + 1}.jpg" for n in run.images} for run in runs}
 
 

@@ -264,8 +264,8 @@ def write_page(
     )
     with new_folder(folder, force=force, ours=is_page_file) as unfinished:
         for name, data in files.items():
-            write_bytes(unfinished / names[name], data)
-        write_text(unfinished / "index.html", text)
+            write_bytes(unfinished / names[name], data, sync=False)
+        write_text(unfinished / "index.html", text, sync=False)
     return Path(folder) / "index.html"
 
 

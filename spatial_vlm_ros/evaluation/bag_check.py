@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import mcap_records as mcap
-from spatial_vlm_ros.evaluation.bag_limits import METADATA, bag_files, metadata
+from spatial_vlm_ros.evaluation.bag_limits import METADATA, bag_files, check_sqlite, metadata
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
-from spatial_vlm_ros.files.reading import open_regular
+from spatial_vlm_ros.files.reading import check_regular, member, open_regular
 
 _MOST_SHOWN = 5  # faults of one file that are named one by one
 
@@ -60,7 +60,8 @@ def examine_files(path: str | Path) -> list[Finding]:
         FileError: there is no bag, or a file is not regular or lies outside its folder.
     """
     path = Path(path)
-    findings, counts = [], Counter[str]()
+    findings: list[Finding] = []
+    counts: Counter[str] = Counter()
     for file in _files_of(path):
         facts = _mcap_facts(file) if file.suffix == ".mcap" else _sqlite_facts(file)
         counts += facts.counts
@@ -75,8 +76,12 @@ def _files_of(path: Path) -> list[Path]:
         found = sorted(file for file in path.iterdir() if file.suffix in (".mcap", ".db3"))
         if not found:
             raise FileError(path, f"no {METADATA} in the folder", "give a folder that `ros2 bag record` wrote")
-        return found
-    return [file for file in bag_files(path) if file.suffix in (".mcap", ".db3")]
+        files = [member(path, file.name) for file in found]
+    else:
+        files = [file for file in bag_files(path) if file.suffix in (".mcap", ".db3")]
+    for file in files:
+        check_regular(file, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
+    return files
 
 
 def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
@@ -225,7 +230,7 @@ def _chunk_messages(
     at = 0
     while at < len(data):
         kind, length = struct.unpack_from("<BQ", data, at)
-        if at + 9 + length > len(data):
+        if at + 9 + length > len(data) or not kind:
             raise ValueError(f"a record at its byte {at} claims {length} bytes")
         if kind == mcap.MESSAGE:
             channel, _, stamp = struct.unpack_from("<HIQ", data, at + 9)
@@ -286,12 +291,15 @@ def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int],
 def _sqlite_facts(path: Path) -> _FileFacts:
     facts = _FileFacts()
     try:
+        check_sqlite(path)
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
             facts.faults += [str(row[0]).splitlines()[0] for row in database.execute("PRAGMA integrity_check(10)")
                              if row[0] != "ok"]  # fmt: skip
             named = dict(database.execute("SELECT id, name FROM topics"))
             for number, stamp in database.execute("SELECT topic_id, timestamp FROM messages"):
                 facts.add(str(named.get(number, f"topic {number}")), int(stamp))
+    except FileError as error:
+        facts.faults.append(error.got)
     except (sqlite3.Error, UnicodeError, ValueError, TypeError) as error:
         facts.faults.append(str(error))
     return facts

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import mcap_records as mcap
+from spatial_vlm_ros.evaluation.bounded_zstd import BoundedZstd
 from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, open_regular
 
@@ -40,7 +41,7 @@ def check_bag(path: Path) -> None:
         if file.suffix == ".mcap":
             check_mcap(file)
         elif file.suffix == ".db3":
-            _check_sqlite(file)
+            check_sqlite(file)
     _bound_decompression()
 
 
@@ -116,8 +117,12 @@ def _check_record(file: BinaryIO, record: mcap.McapRecord) -> None:
         raise mcap.McapDamage(record.at, f"a record of {size} bytes; at most {largest} are read")
 
 
-def _check_sqlite(path: Path) -> None:
-    """See that the tables of an SQLite file are tables: a view or a computed column can bring any amount of data."""
+def check_sqlite(path: Path) -> None:
+    """See that the tables of an SQLite file are tables: a view or a computed column can bring any amount of data.
+
+    Raises:
+        FileError: they are not, or it is not an SQLite file.
+    """
     repair = f"run `sqlite3 {path.name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
     if path.stat().st_size == 0:
         raise FileError(path, "the file is empty", repair)
@@ -138,14 +143,21 @@ def _check_sqlite(path: Path) -> None:
 
 
 def _bound_decompression() -> None:
-    """Have rosbags unpack a chunk to the size that its head says and no further."""
-    from rosbags.rosbag2 import storage_mcap
+    """Have rosbags unpack a chunk to the size that its head says, and messages and files to a limit."""
+    from rosbags.rosbag2 import reader, storage_mcap
+
+    zstd = getattr(reader, "zstd", None)
+    if zstd is not None and not isinstance(zstd, BoundedZstd):
+        vars(reader)["zstd"] = BoundedZstd(zstd)
 
     def bounded(name: str) -> object:
         def unpack(data: bytes, size: int) -> bytes:
             if size > mcap.LARGEST_RECORD:
                 raise ValueError(f"a chunk of {size} bytes when unpacked; at most {mcap.LARGEST_RECORD} are read")
-            return mcap.unpacked(name, data, size)
+            found = mcap.unpacked(name, data, size)
+            if len(found) != size:
+                raise ValueError(f"a chunk of another size than the {size} bytes that its head says")
+            return found
 
         return unpack
 

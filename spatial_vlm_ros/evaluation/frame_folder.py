@@ -16,20 +16,20 @@ Knows the layout of frame folders and what a damaged file looks like; knows noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
 from spatial_vlm_ros.evaluation.case import Case, CaseLine, Expectation, ExpectedAnswer
 from spatial_vlm_ros.files.arrays import read_npy
-from spatial_vlm_ros.files.documents import LARGEST_JSON
 from spatial_vlm_ros.files.images import decode_file
-from spatial_vlm_ros.files.reading import inside, member, read_bytes, read_lines
+from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes, read_lines
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import (
@@ -53,6 +53,8 @@ DEPTH_CAMERA_FILE = "depth_camera_info.json"
 DEPTH_POSE_FILE = "rgb_t_depth.json"
 CASES_FILE = "cases.jsonl"
 
+LARGEST_TYPED = 8 * MIB
+"""Bytes of a JSON file whose form is known before it is parsed: 20,000 detections."""
 DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
 _FORM = "correct the file; the module frame_folder describes its form"
 CASE_REPAIR = "correct the line; docs/evaluate.md describes a case"
 _T = TypeVar("_T")
+_Sized = Callable[[tuple[int, ...]], None]
 
 
 # ------------------------------------------------------------------------------------------------ whole frames
@@ -82,8 +85,8 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
     path = member(folder, CASES_FILE)
     found = list(read_cases(path, "give a folder with cases.jsonl"))
     cases = tuple(of_frame(case, path, at) for at, case in found)
-    for (at, _), case in zip(found, cases, strict=True):
-        inside(folder, case.frame, path, f"{at}: $.frame")
+    for name, at in {case.frame: at for at, case in reversed(found)}.items():  # each name where it first stands
+        inside(folder, name, path, f"{at}: $.frame")
     return cases
 
 
@@ -174,19 +177,18 @@ def read_frame(
         TransformError: a transform is not rigid or is for other frames.
     """
     camera, frame_id = read_camera_info(camera_info)
-    colour, metres = read_rgb(rgb), read_depth(depth)
-    _check_size(rgb, colour.shape, camera_info, camera, "give the camera_info of this very image")
+    this = "give the camera_info of this very image"
+    colour = read_rgb(rgb, _sized(rgb, camera_info, camera, this))
     if (depth_camera_info is None) != (rgb_T_depth is None):
         reason = "depth intrinsics and depth pose were not given together"
         repair = "give both for depth that is not registered to colour, neither for depth that is"
         raise FileError(depth_camera_info or rgb_T_depth, reason, repair)
     if depth_camera_info is None or rgb_T_depth is None:
-        _check_size(
-            depth, metres.shape, camera_info, camera, "register depth to colour, or give the depth camera's own"
-        )
+        repair = "register depth to colour, or give the depth camera's own"
+        metres = read_depth(depth, _sized(depth, camera_info, camera, repair))
     else:
         depth_camera, depth_frame_id = read_camera_info(depth_camera_info)
-        _check_size(depth, metres.shape, depth_camera_info, depth_camera, "give the camera_info of this very image")
+        metres = read_depth(depth, _sized(depth, depth_camera_info, depth_camera, this))
         depth_pose = read_transform(rgb_T_depth)
         if (depth_pose.parent, depth_pose.child) == (depth_frame_id, frame_id) != (frame_id, depth_frame_id):
             raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: give its inverse")
@@ -202,11 +204,12 @@ def read_frame(
 # ------------------------------------------------------------------------------------------------ single files
 
 
-def read_rgb(path: str | Path) -> Rgb:
+def read_rgb(path: str | Path, sized: _Sized | None = None) -> Rgb:
     """A colour image.
 
     Args:
         path: PNG, JPEG, TIFF, BMP or WebP.
+        sized: called with height and width before the image is decoded; raises where they do not fit.
 
     Returns:
         (H, W, 3) uint8, RGB. Orientation tags are ignored, as depth and intrinsics do not turn with them.
@@ -214,25 +217,28 @@ def read_rgb(path: str | Path) -> Rgb:
     Raises:
         FileError: missing, too large, damaged or no image.
     """
-    bgr = decode_file(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    bgr = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, sized)
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
 
 
-def read_depth(path: str | Path) -> Depth:
+def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
     """A depth image: (H, W) float32, metres, NaN where not measured.
 
     Args:
         path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
             (millimetres) or floats (metres).
+        sized: as of `read_rgb`.
 
     Raises:
         FileError: missing, damaged, or of another depth than 16-bit integers or floats.
     """
     path = Path(path)
-    raw = read_npy(path) if path.suffix.lower() == ".npy" else decode_file(path, cv2.IMREAD_UNCHANGED)
+    raw = read_npy(path) if path.suffix.lower() == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED, sized)
     kind = f"{raw.dtype} image with shape {raw.shape}"
     if raw.ndim != 2:
         raise FileError(path, f"a {kind} is no depth image", "give one channel: 16-bit millimetres or float metres")
+    if sized is not None:  # also an array
+        sized(raw.shape)
     if raw.dtype.itemsize == 1:
         reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)"
         raise FileError(path, reason, "save depth as 16-bit PNG in millimetres")
@@ -338,11 +344,13 @@ def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
     Raises:
         FileError: missing, damaged, of another size, or without a pixel that is set.
     """
-    mask: Mask = np.not_equal(decode_file(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
-    size = mask.shape[::-1]
-    if size != image_size:
-        reason = f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}"
-        raise FileError(path, reason, "give masks of the whole image")
+
+    def sized(shape: tuple[int, ...]) -> None:
+        if shape[1::-1] != image_size:
+            reason = f"the mask has {shape[1]}x{shape[0]} pixels, the image {image_size[0]}x{image_size[1]}"
+            raise FileError(path, reason, "give masks of the whole image")
+
+    mask: Mask = np.not_equal(_decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, sized), 0)
     if not mask.any():
         raise FileError(path, "the mask has no pixel set", "drop the detection, or give its box without a mask")
     return mask
@@ -417,7 +425,7 @@ def _present(path: Path) -> Path | None:
     return member(path.parent, path.name) if path.exists() or path.is_symlink() else None
 
 
-def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> bytes:
+def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_TYPED) -> bytes:
     """All of a regular file of at most `largest` bytes.
 
     Raises:
@@ -426,7 +434,18 @@ def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> by
     return read_bytes(path, repair, largest)
 
 
-def _check_size(path: str | Path, shape: tuple[int, ...], info: str | Path, camera: PinholeCamera, repair: str) -> None:
-    if shape[:2] != (camera.height, camera.width):
-        reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
-        raise FileError(path, reason, repair)
+def _decoded(path: str | Path, flags: int, sized: _Sized | None) -> npt.NDArray[np.generic]:
+    """An image whose size is judged by its header."""
+    fits = None if sized is None else lambda header: sized((header.height, header.width))
+    return decode_file(path, flags, fits=fits)
+
+
+def _sized(path: str | Path, info: str | Path, camera: PinholeCamera, repair: str) -> _Sized:
+    """Raises FileError where an image is not of its camera's size."""
+
+    def check(shape: tuple[int, ...]) -> None:
+        if shape[:2] != (camera.height, camera.width):
+            reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
+            raise FileError(path, reason, repair)
+
+    return check

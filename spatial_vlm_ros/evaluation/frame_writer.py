@@ -72,8 +72,8 @@ def _listed(folder: Path, number: int, one: Detection) -> dict[str, Any]:
 
 
 def _write_png(path: Path, image: Any) -> None:
-    write_bytes(path, cv2.imencode(".png", image)[1].tobytes(), force=True)
+    write_bytes(path, cv2.imencode(".png", image)[1].tobytes(), force=True, sync=False)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_text(path, json.dumps(value) + "\n", force=True)
+    write_text(path, json.dumps(value) + "\n", force=True, sync=False)

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import MIB, unreadable
@@ -23,9 +23,8 @@ from spatial_vlm_ros.files.reading import MIB, unreadable
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
 STATISTICS, DATA_END = 0x0B, 0x0F
-LARGEST_RECORD = 160 * MIB
-"""Bytes of a record, and of a chunk when unpacked: one colour image of the largest size that is read, and a margin."""
-_ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+LARGEST_RECORD = 104 * MIB
+"""Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.images.LARGEST_PIXELS is 96 MiB."""
 _REPAIR = "record it again"
 _HEAD = struct.Struct("<BQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, bytes when unpacked, CRC
@@ -149,17 +148,22 @@ def unpacked(compression: str, data: bytes, size: int) -> bytes:
         if compression == "":
             return data
         if compression == "zstd":
-            return bytes(_module(_ZSTD).ZstdDecompressor().decompress(data, max_length=size + 1))
+            return _unpacked_zstd(data, size + 1)
         if compression == "lz4":
-            return bytes(_module("lz4.frame").LZ4FrameDecompressor().decompress(data, max_length=size + 1))
+            packer = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
+            return bytes(packer.decompress(data, max_length=size + 1))
     except Exception as error:  # each library has errors of its own
         raise ValueError(f"its {compression} data are damaged: {error}") from error
     raise ValueError(f"an unknown compression, {compression!r}")
 
 
-def _module(name: str) -> Any:
-    """A module that rosbags itself installs or, from Python 3.14 on, of Python."""
-    return importlib.import_module(name)
+def _unpacked_zstd(data: bytes, most: int) -> bytes:
+    """At most so many bytes, by the library that rosbags itself installs or, from Python 3.14 on, by Python."""
+    try:
+        zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    except ModuleNotFoundError:  # rosbags up to 0.10
+        return bytes(importlib.import_module("zstandard").ZstdDecompressor().stream_reader(data).read(most))
+    return bytes(zstd.ZstdDecompressor().decompress(data, max_length=most))
 
 
 def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:

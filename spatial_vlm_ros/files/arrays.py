@@ -67,13 +67,13 @@ def _array(data: bytes, path: str | Path, field: str | None = None) -> npt.NDArr
         if length > _LONGEST_HEADER:
             raise ValueError(f"a header of {length} bytes")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(header, max_header_size=_LONGEST_HEADER)
+        shape, _, dtype = read(header)
         if dtype.hasobject:
             raise ValueError("objects, which only pickle can load")
         size, left = math.prod(shape) * dtype.itemsize, len(data) - header.tell()
         if min(shape, default=0) < 0 or size > left:
             raise ValueError(f"the header says {dtype} of shape {shape}, which takes {size} bytes; {left} follow")
-        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False, max_header_size=_LONGEST_HEADER))
+        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
     except Exception as error:  # numpy evaluates the header as a literal, which fails in many ways
         words = " ".join(str(error).split())[:200]
         raise FileError(path, f"no NumPy array: {words}", _REPAIR, field) from error

@@ -14,7 +14,7 @@ from spatial_vlm_ros.files.reading import MIB, read_bytes
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-LARGEST_JSON = 4 * MIB
+LARGEST_JSON = 2 * MIB
 """Bytes. JSON without a known form takes up to 22 times its size in memory: "[]," is 3 bytes, a Python list 64."""
 DEEPEST_JSON = 64
 """Levels of lists and objects; the deepest file of this package has 7."""
@@ -81,13 +81,24 @@ def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = 
     left = _STRING.sub(b"", bare).translate(None, _NO_BRACKETS)
     for _ in range(DEEPEST_JSON):  # take innermost pairs away, which is fast, level by level
         before, left = len(left), left.replace(b"[]", b"").replace(b"{}", b"")
-        if len(left) == before:
+        if len(left) == before:  # brackets without another are left, if any
+            too_deep = _opens(left) > DEEPEST_JSON
             break
-    depth = 0
-    for bracket in left:
+    else:
+        too_deep = bool(left)
+    if too_deep:
+        raise FileError(path, f"JSON with more than {DEEPEST_JSON} levels", repair, field)
+
+
+def _opens(brackets: bytes) -> int:
+    """How many are open at most at a time, counted no further than is refused."""
+    depth = most = 0
+    for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
-        if depth > DEEPEST_JSON:
-            raise FileError(path, f"JSON with more than {DEEPEST_JSON} levels", repair, field)
+        most = max(most, depth)
+        if most > DEEPEST_JSON:
+            break
+    return most
 
 
 # ------------------------------------------------------------------------------------------------ YAML

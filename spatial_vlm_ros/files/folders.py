@@ -139,6 +139,8 @@ def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[P
         raise unreadable(place, error, PLACE) from error
     if found and not force:
         raise FileError(place, "it exists already", REPLACE)
+    if os.path.ismount(place):
+        raise FileError(place, "a mount point, which cannot be replaced as a whole", "name a folder in it")
     other = next((file for file in found if ours is not None and not ours(file)), None)
     if other is not None:
         raise FileError(place, f"it holds {other.name!r}, which is not part of such a result", "name another folder")

@@ -13,6 +13,8 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import MIB, read_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -41,7 +43,11 @@ class ImageHeader:
 
 
 def decode_file(
-    path: str | Path, flags: int, repair: str = "give an image file", largest: int = LARGEST_PIXELS
+    path: str | Path,
+    flags: int,
+    repair: str = "give an image file",
+    largest: int = LARGEST_PIXELS,
+    fits: Callable[[ImageHeader], None] | None = None,
 ) -> npt.NDArray[np.generic]:
     """Pixels of an image file that is whole.
 
@@ -50,6 +56,7 @@ def decode_file(
         flags: of cv2.imdecode.
         repair: what to do where it cannot be read.
         largest: pixels allowed.
+        fits: called with the header before anything is decoded; raises FileError where the size is not the wanted one.
 
     Returns:
         (H, W) or (H, W, channels), as OpenCV gives them: blue first.
@@ -57,16 +64,24 @@ def decode_file(
     Raises:
         FileError: missing, not a regular file, too large, damaged or not an image.
     """
-    return decode(read_bytes(path, repair, LARGEST_IMAGE_FILE), path, flags, largest)
+    return decode(read_bytes(path, repair, LARGEST_IMAGE_FILE), path, flags, largest, fits)
 
 
-def decode(data: bytes, path: str | Path, flags: int, largest: int = LARGEST_PIXELS) -> npt.NDArray[np.generic]:
+def decode(
+    data: bytes,
+    path: str | Path,
+    flags: int,
+    largest: int = LARGEST_PIXELS,
+    fits: Callable[[ImageHeader], None] | None = None,
+) -> npt.NDArray[np.generic]:
     """As `decode_file`, of bytes that came from `path`.
 
     Raises:
         FileError: too many pixels, damaged or not an image.
     """
-    check_image(data, path, largest)
+    header = check_image(data, path, largest)
+    if fits is not None:
+        fits(header)
     import cv2
     import numpy as np
 

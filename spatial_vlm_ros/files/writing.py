@@ -30,24 +30,25 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNO
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into a file; /dev/fd/63 of a shell's >(…)
 
 
-def write_bytes(path: str | Path, data: bytes, *, force: bool = False) -> None:
+def write_bytes(path: str | Path, data: bytes, *, force: bool = False, sync: bool = True) -> None:
     """Write a file whole or not at all; folders above it are made.
 
     Args:
         path: the file; a symbolic link keeps pointing to it. Devices and pipes are written to as they are.
         data: all of it.
         force: replace an existing file.
+        sync: wait until it is on the disk; False within a folder that is synced as a whole (files.folders).
 
     Raises:
         FileError: it exists, or cannot be written; an existing file is as it was.
     """
-    with writing(path, force=force) as file:
+    with writing(path, force=force, sync=sync) as file:
         file.write(data)
 
 
-def write_text(path: str | Path, text: str, *, force: bool = False) -> None:
+def write_text(path: str | Path, text: str, *, force: bool = False, sync: bool = True) -> None:
     """As `write_bytes`, in UTF-8; what UTF-8 cannot say (half of a surrogate pair) becomes a question mark."""
-    write_bytes(path, text.encode("utf-8", errors="replace"), force=force)
+    write_bytes(path, text.encode("utf-8", errors="replace"), force=force, sync=sync)
 
 
 def write_json(path: str | Path, value: Any, *, force: bool = False, indent: int | None = None) -> None:
@@ -61,12 +62,13 @@ def write_json(path: str | Path, value: Any, *, force: bool = False, indent: int
 
 
 @contextmanager
-def writing(path: str | Path, *, force: bool = False) -> Iterator[BinaryIO]:
+def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iterator[BinaryIO]:
     """A file to write to that takes its name when the block ends without an error; an error leaves nothing behind.
 
     Args:
         path: the file; folders above it are made.
         force: replace an existing file.
+        sync: as of `write_bytes`.
 
     Raises:
         FileError: it exists, or cannot be written.
@@ -88,11 +90,13 @@ def writing(path: str | Path, *, force: bool = False) -> Iterator[BinaryIO]:
                     os.fchmod(number, stat.S_IMODE(place.stat().st_mode))
                 yield file
                 file.flush()
-                os.fsync(number)
+                if sync:
+                    os.fsync(number)
             _take_name(part, place, force)
         finally:
             part.unlink(missing_ok=True)
-        sync_folder(place.parent)
+        if sync:
+            sync_folder(place.parent)
     except OSError as error:
         raise unreadable(path, error, PLACE) from error
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are made to do harm, each with the reader that a user's command would give it to."""
+"""Hostile files, each with the reader that a user's command would give it to."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from backports import zstd
 from lz4 import frame as lz4
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 HUGE = 1 << 40
 Maker = Callable[[Path], Path]
@@ -257,6 +259,28 @@ def database(*statements: str) -> Maker:
     return make
 
 
+def compressed_bag(mode: str, name: str) -> Maker:
+    """A bag of rosbags' own, compressed, whose one message or file is replaced by 2 GB of zeros."""
+
+    def make(folder: Path) -> Path:
+        place, store = folder / "bag", get_typestore(Stores.ROS2_HUMBLE)
+        writer = Writer(place, version=8, storage_plugin=StoragePlugin.MCAP)
+        writer.set_compression(CompressionMode[name], CompressionFormat.ZSTD)
+        with writer:
+            topic = writer.add_connection("/a", "std_msgs/msg/String", typestore=store)
+            if mode == "file":
+                writer.write(topic, 1, b"x")
+            else:
+                assert writer.storage is not None
+                writer.storage.write(topic, 1, zstd_bomb(32))
+                writer.counts[topic.id] += 1
+        if mode == "file":
+            (place / "bag.mcap.zstd").write_bytes(zstd_bomb(32))
+        return place
+
+    return make
+
+
 TOPICS = (
     "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT, offered_qos_profiles "
     "TEXT)",
@@ -370,7 +394,7 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "json: null characters": ("camera", data("a.json", bytes(1000))),
     "json: empty": ("camera", data("a.json", b"")),
     "json: a million empty lists": ("measured", data("a.json", b"[" + b"[]," * 300_000 + b"[]]")),
-    "json: 4 MB of empty lists": ("split", data("a.json", b"[" + b"[]," * 1_300_000 + b"[]]")),
+    "json: 2 MB of empty lists": ("split", data("a.json", b"[" + b"[]," * 690_000 + b"[]]")),
     "json: brackets within texts": ("split", data("a.json", b'["' + b'\\"[{' * 500_000 + b'"]')),
     "json: a text without end": ("split", data("a.json", b'"' + b"\\" * 3_000_000)),
     "json: 70 levels": ("measured", data("a.json", b"[" * 70 + b"]" * 70)),
@@ -397,6 +421,9 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "frame: camera_info is a pipe": ("frame", frame(**{"camera_info.json": pipe("camera_info.json")})),
     "frame: a pose that is a link out of it": ("frame", frame(pose=link("base_T_camera.json", "/etc/passwd"))),
     "frame: a pose that is a link to nothing": ("frame", frame(pose=link("base_T_camera.json", "/nothing"))),
+    "frame: an image of 33 million pixels": ("frame", frame(**{"rgb.png": data("rgb.png", lambda: png_bomb(5700))})),
+    "frame: depth of 33 million pixels": ("frame", frame(**{"depth.png": data("depth.png", lambda: png_bomb(5700))})),
+    "mask: of 33 million pixels": ("detections", detections("m.png", data("m.png", lambda: png_bomb(5700)))),
     "frame: a loop of links": ("frame", link("frame", "frame")),
     "frame: a device": ("frame", link("frame", "/dev/zero")),
     "cases: a frame outside": ("cases", cases(b'{"frame": "../../etc", "instruction": "the cup"}')),
@@ -438,7 +465,8 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "mcap: an index that claims 1 TB": ("bag", data("a.mcap", chunked(b"", b"x" * 50, 50, HUGE))),
     "mcap: a chunk that claims 1 TB": ("bag", data("a.mcap", lambda: chunked(b"zstd", zstd.compress(b"x"), HUGE))),
     "mcap: a zstd bomb": ("bag", data("a.mcap", lambda: chunked(b"zstd", zstd_bomb(), 1000))),
-    "mcap: an lz4 bomb": ("bag", data("a.mcap", lambda: chunked(b"lz4", lz4.compress(bytes(400 << 20)), 1000))),
+    "mcap: 104 MB of a message that goes on": ("bag", data("a.mcap", lambda: large_chunk())),
+    "mcap: an lz4 bomb": ("bag", data("a.mcap", lambda: chunked(b"lz4", lz4_bomb(), 1000))),
     "mcap: an unknown compression": ("bag", data("a.mcap", chunked(b"rar", b"x" * 50, 50))),
     "mcap: an index behind the end": ("bag", data("a.mcap", HEAD + record(2, struct.pack("<QQI", HUGE, 0, 0)) + MAGIC)),
     "mcap: a schema of 2 MB": ("bag", data("a.mcap", mcap(b"", record(3, bytes(2_000_000))))),
@@ -456,15 +484,30 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "db3: a trigger": ("bag", database(*TOPICS, PLAIN, TRIGGER)),
     "db3: no database": ("bag", data("a.db3", b"hello" * 1000)),
     "db3: a pipe": ("bag", pipe("a.db3")),
+    "bag: a message that is a bomb": ("bag", compressed_bag("message", "MESSAGE")),
+    "bag: a file that is a bomb": ("bag", compressed_bag("file", "FILE")),
     "bag: of ROS 1": ("bag", data("a.bag", b"#ROSBAG V2.0\n")),
 }  # fmt: skip
+HOSTILE |= {f"doctor: {name}": ("doctor", make) for name, (reader, make) in HOSTILE.items() if reader == "bag"}
 """Name → reader (hostile_reading.READERS) and what makes the file."""
 
 
-def zstd_bomb() -> bytes:
-    """4 GB of zeros in a few hundred kilobytes."""
+def zstd_bomb(pieces: int = 8) -> bytes:
+    """Zeros, 64 MB a piece, in a few kilobytes."""
     packer, piece = zstd.ZstdCompressor(), bytes(64 << 20)
-    return b"".join([*(packer.compress(piece) for _ in range(8)), packer.flush()])
+    return b"".join([*(packer.compress(piece) for _ in range(pieces)), packer.flush()])
+
+
+def large_chunk() -> bytes:
+    """A chunk of the largest size that is read, whose one message claims more."""
+    content = record(5, bytes((104 << 20) - 9), HUGE)
+    return chunked(b"zstd", zstd.compress(content), len(content))
+
+
+def lz4_bomb() -> bytes:
+    """512 MB of zeros in 2 MB."""
+    packer, piece = lz4.LZ4FrameCompressor(), bytes(64 << 20)
+    return b"".join([packer.begin(), *(packer.compress(piece) for _ in range(8)), packer.flush()])
 
 
 def _large_record(folder: Path) -> Path:

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.cli.group import read_settings
+from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder
+from spatial_vlm_ros.evaluation.bag_check import examine_files
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stored_answers import read_answers
 from spatial_vlm_ros.launcher import gazebo, wiring
@@ -32,6 +35,14 @@ _GIVEN_UP = 20  # seconds
 def _bag(path: Path) -> int:
     with open_bag(path) as opened:
         return sum(1 for _ in opened.messages())
+
+
+def _doctor(path: Path) -> int:
+    """`doctor --bag` says what is wrong, or the bag cannot be opened."""
+    for finding in examine_files(path):
+        if finding.level is Severity.ERROR:
+            raise FileError(path, finding.found, finding.repair)
+    return _bag(path)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
@@ -50,6 +61,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "urdf": read_hulls,
     "world": gazebo.camera_mount,
     "bag": _bag,
+    "doctor": _doctor,
 }
 
 

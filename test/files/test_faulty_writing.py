@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import os
 import random
 import signal
@@ -16,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("rosbags")
 
 from faulty_writing import WRITERS, contents, is_whole
 
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.files import folders
 from spatial_vlm_ros.files.writing import PART, write_bytes
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 HERE = Path(__file__).parent
 SMALL, ROOM = 60_000, 1 << 20
@@ -167,3 +172,54 @@ def test_a_folder_is_exchanged_where_the_system_cannot_do_it_in_one_step(
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(FileError, match="exists already"), folders.new_folder(tmp_path / "out"):
         pass
+
+
+def test_a_mount_point_is_refused_by_name_and_a_folder_in_it_is_not(small_disk: Path) -> None:
+    with pytest.raises(FileError, match=r"mount point.*name a folder in it"):
+        folders.require_new_folder(small_disk)
+    with folders.new_folder(small_disk / "result") as folder:
+        write_bytes(folder / "a", b"1")
+    assert [path.name for path in small_disk.iterdir()] == ["result"]
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one labelled frame."""
+    root = tmp_path_factory.mktemp("recordings")
+    write_frame(root / "f0", *chicks_and_cup_frame())
+    case = {"frame": "f0", "instruction": "the chick", "expect": {"status": "OK", "id": "bonnet"}}  # fails: AMBIGUOUS
+    (root / "cases.jsonl").write_text(json.dumps(case) + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        ("evaluate", "--out", "scores.json"),
+        ("evaluate", "--html", "report.html"),
+        ("evaluate", "--markdown", "summary.md"),
+        ("evaluate", "--junit", "report.xml"),
+        ("resolve", "--out", "images"),
+        ("record", "", "bag"),
+    ],
+)
+def test_a_command_on_a_full_disk_fails_with_a_sentence_and_keeps_the_earlier_result(
+    command: str, option: str, name: str, recordings: Path, small_disk: Path
+) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("junitparser")
+    place, filler = small_disk / name, small_disk / "filler"
+    given = [str(recordings), str(place)] if command == "record" else ["--frames", str(recordings), option, str(place)]
+    if command != "record":  # a bag is larger than this disk
+        assert CliRunner().invoke(main, [command, *given]).exit_code == 0
+    before = {path.name: contents(path) for path in small_disk.iterdir()}
+    free = os.statvfs(small_disk)
+    filler.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - (0 if command != "record" else 500_000))))
+    done = CliRunner().invoke(main, [command, *given, "--force"])
+    assert done.exit_code == 3, done.output
+    assert "enough room" in done.output
+    filler.unlink()
+    assert {path.name: contents(path) for path in small_disk.iterdir()} == before

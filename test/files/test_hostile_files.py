@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are made to do harm are refused with FileError: at once, and without much memory."""
+"""Hostile files are refused with FileError: at once, and without much memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("rosbags")
 pytest.importorskip("pinocchio")
+pytest.importorskip("backports.zstd")
 
 from hostile_files import HOSTILE
 

@@ -24,6 +24,7 @@ from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 if TYPE_CHECKING:
     import torch
 
+_LARGEST_JSON = 1 << 24  # bytes: the index of 40,000 tensors has about 3 MB
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -210,7 +211,7 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
     if not path.exists():
         raise ModelError(model, f"{path} is missing", "give the model's whole folder")
     try:
-        content = documents.read_json(path, "fetch the model again")
+        content = documents.read_json(path, "fetch the model again", _LARGEST_JSON)
     except FileError as error:
         raise ModelError(model, f"{path} cannot be read: {error.got}", error.repair) from error
     if not isinstance(content, dict):

@@ -79,7 +79,10 @@ class StoredView:
         Raises:
             FileError: the image is missing or damaged.
         """
-        bgr = decode_file(self.path, cv2.IMREAD_COLOR, _REPAIR)
+        try:
+            bgr = decode_file(self.path, cv2.IMREAD_COLOR, _REPAIR)
+        except FileError as error:
+            raise FileError(self.path, error.got, _REPAIR) from error
         rgb = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
         return LabelledView(self.name, rgb, self.objects, self.relations)
 

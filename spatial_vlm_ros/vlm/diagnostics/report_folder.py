@@ -70,7 +70,7 @@ def write_folder(
     }
     with changed_folder(folder) as unfinished:
         for name, data in contents.items():
-            write_bytes(unfinished / name, data, force=True)
+            write_bytes(unfinished / name, data, force=True, sync=False)
     return [folder / name for name in contents]
 
 

@@ -54,6 +54,9 @@ class LearnedPositions(nn.Module):
         from safetensors.torch import save_file
 
         path = Path(folder) / FILE
+        if not path.parent.is_dir():
+            repair = "save the checkpoint there first, in a place that can be written"
+            raise FileError(path, "no such folder", repair)
         try:
             with written_by_name(path, force=True) as unfinished:
                 save_file({"table": self.table.detach().contiguous()}, str(unfinished))

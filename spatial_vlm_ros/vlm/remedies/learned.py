@@ -37,6 +37,8 @@ def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]
 
     path = Path(folder) / FILE
     tensors = {f"{mark}.{name}": value for mark, parts in learned.items() for name, value in parts.items()}
+    if not path.parent.is_dir():
+        raise FileError(path, "no such folder", "save the checkpoint there first, in a place that can be written")
     try:
         with written_by_name(path, force=True) as unfinished:
             save_file(tensors, str(unfinished))
