@@ -286,6 +286,28 @@ def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.Mo
         assert answers.known("another", items[0]) is None
 
 
+def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "report.json"
+    assert run("whatsup", "--data", data, "--out", out, "--model", MODEL).exit_code == 0
+    before = out.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    again = run("whatsup", "--data", data, "--out", out, "--model", MODEL, "--limit", 3)
+    assert again.exit_code == 3
+    assert "No space left on device" in again.output
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in out.parent.iterdir()) == ["report.json", "report.json.answers.jsonl"]
+    monkeypatch.undo()
+    refused = run("whatsup", "--data", data, "--out", data / "controlled_images_dataset.json" / "x", "--model", MODEL)
+    assert refused.exit_code == 3
+    assert "choose a place that can be written" in refused.output
+
+
 def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -145,6 +145,15 @@ def test_a_continuation_is_as_likely_as_in_one_pass_over_the_whole() -> None:
         assert greedy == bool((values.argmax(-1) == tokens[0]).all())
 
 
+def test_the_package_declares_the_entry_point_that_lmms_eval_loads(lmms: Any) -> None:
+    setup = (Path(lmms_model.__file__).parents[3] / "setup.py").read_text()
+    assert '"lmms_eval.models": [f"spatial_vlm = {PACKAGE}.evaluation.benchmarks.lmms_model:manifest"]' in setup
+    assert lmms_model.__name__ == "spatial_vlm_ros.evaluation.benchmarks.lmms_model"
+    assert lmms_model.manifest() == lmms["registry_v2"].ModelManifest(
+        "spatial_vlm", "spatial_vlm_ros.evaluation.benchmarks.lmms_model.SpatialVlmModel"
+    )
+
+
 def test_nothing_of_lmms_eval_is_imported_before_it_asks() -> None:
     code = (
         "import sys; from spatial_vlm_ros.evaluation.benchmarks import lmms_model, lmms_task; "
