@@ -94,7 +94,7 @@ def _part_of(split: str) -> Callable[[GradedItem], str]:
 
 
 def rule_difference(parts: Mapping[str, SplitShare]) -> Interval | None:
-    """Usual less counter-heuristic, 95 % by Newcombe's method; None where one has no item, or credits besides 0 and 1."""
+    """Usual less counter-heuristic, 95 % by Newcombe's method; None without such items or with partial credits."""
     usual, contrary = parts.get(USUAL), parts.get(CONTRARY)
     if usual is None or contrary is None or usual.k is None or contrary.k is None:
         return None
