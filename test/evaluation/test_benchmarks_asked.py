@@ -54,6 +54,8 @@ def refspatial(tmp_path: Path) -> Path:
         ('[{"point_2d":[10,15]}]', "absolute", 1.0),
         ('[{"point_2d":[30,15]}]', "absolute", 0.0),
         ('<point x="25.0" y="50.0">mug</point>', "percent", 1.0),
+        ('<points x1="25.0" y1="50.0" x2="75.0" y2="50.0">mug</points>', "percent", 0.5),
+        ('```json\n[{"point": [500, 250], "label": "mug"}]\n```', "thousand-yx", 1.0),
         ("There is none.", "fraction", 0.0),
     ],
 )
