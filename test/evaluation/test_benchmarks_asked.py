@@ -18,6 +18,11 @@ SQUARE = "[(0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.5)]"
 
 def asked(name: str, folder: Path, words: str, convention: str = "thousand") -> dict[str, float]:
     """Name of a published score → its value, of a model that always replies the same words."""
+    return {score["name"]: score["value"] for score in row_of(name, folder, words, convention)["scores"]}
+
+
+def row_of(name: str, folder: Path, words: str, convention: str = "thousand") -> dict[str, Any]:
+    """What the report says of such a model."""
     reply = folder / "reply.txt"
     reply.write_text(words)
     model = f"replying_backend:SaysAlways words={reply} convention={convention}"
@@ -25,7 +30,7 @@ def asked(name: str, folder: Path, words: str, convention: str = "thousand") -> 
     assert done.exit_code == 0, done.output
     report: dict[str, Any] = json.loads(done.stdout)
     (row,) = report["models"]
-    return {score["name"]: score["value"] for score in row["scores"]}
+    return dict(row)
 
 
 @pytest.fixture
@@ -49,6 +54,8 @@ def refspatial(tmp_path: Path) -> Path:
         ('[{"point_2d":[10,15]}]', "absolute", 1.0),
         ('[{"point_2d":[30,15]}]', "absolute", 0.0),
         ('<point x="25.0" y="50.0">mug</point>', "percent", 1.0),
+        ('<points x1="25.0" y1="50.0" x2="75.0" y2="50.0">mug</points>', "percent", 0.5),
+        ('```json\n[{"point": [500, 250], "label": "mug"}]\n```', "thousand-yx", 1.0),
         ("There is none.", "fraction", 0.0),
     ],
 )
@@ -67,3 +74,14 @@ def test_one_model_answers_options_and_points(tmp_path: Path) -> None:
         "context": 1.0,
         "all questions": 0.75,
     }
+
+
+def test_an_answer_that_the_published_rules_alone_read_is_no_missing_answer(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    row = {"idx": "val_Spatial_Relation_1", "question": "Is it?", "sub_task": "", "image_1": image_cell(png()),
+           "choices": ["yes", "no"], "answer": "(A)", "prompt": "Is it?"}  # fmt: skip
+    write_parquet(tmp_path / "Spatial_Relation" / "val-00000-of-00001.parquet", [row])
+    found = row_of("blink", tmp_path, "(A) or (B)?\n\nIt seems to be (A) rather")
+    assert (found["scores"][0]["value"], found["without_answer"]) == (1.0, 0)
+    found = row_of("blink", tmp_path, "Who knows?")
+    assert (found["scores"][0]["value"], found["without_answer"]) == (0.0, 1)

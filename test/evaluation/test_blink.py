@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from published_layouts import damaged_items, graded, image_cell, png, whole_items, write_parquet
 
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.evaluation.benchmarks.blink import BLINK, read_blink, score_blink
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
 
@@ -92,3 +93,15 @@ def test_where_the_data_is_not_there_a_sentence_says_where_to_get_it(tmp_path: P
     (tmp_path / "Relative_Depth" / "val-0.parquet").write_bytes(b"PAR1 is not enough")
     with pytest.raises(FileError, match="Parquet"):
         list(BLINK.read(tmp_path))
+
+
+def test_without_pyarrow_a_sentence_says_what_to_install(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DependencyError, match="pip install pyarrow"):
+        list(BLINK.read(bench))
+
+
+def test_a_file_without_a_column_is_refused_and_names_it(bench: Path) -> None:
+    write_parquet(bench / "Relative_Depth" / "val-00000-of-00001.parquet", [{"idx": "1", "question": "Is it?"}])
+    with pytest.raises(FileError, match="it has no column choices, answer, prompt, image_1"):
+        list(BLINK.read(bench))

@@ -44,8 +44,8 @@ class AnswerLine(msgspec.Struct, omit_defaults=True):
 
     @property
     def answered(self) -> bool:
-        """Whether an option or a point was given."""
-        return self.choice is not None or bool(self.points)
+        """Whether an option or a point was given, or the benchmark's own rules read a right answer."""
+        return self.choice is not None or bool(self.points) or self.credit > 0.0
 
 
 class _FileHead(msgspec.Struct):

@@ -7,17 +7,14 @@ question, and this to compare with published figures.
 
 Sources, as of the commits named:
 - RoboPoint (wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34): `robopoint_cells`;
-- RoboRefer (Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-63): `roborefer_cells`, `molmo_cells`,
-  `gemini_cells`. Its main function (lines 113-122) chooses one by the model's name; READERS names them.
+- RoboRefer (Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-34): `roborefer_cells`. Its readers of Molmo's
+  tags and Gemini's JSON (lines 37-63) have no counterpart here: the package reads both, to the same pixels, and single
+  points of Molmo as well, which the published reader passes over.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +22,11 @@ import numpy.typing as npt
 Cells = tuple[int, int, int, int]
 """Whole pixels: first column, first row, one past the last column, one past the last row. A point is one pixel."""
 
-CellReader = Callable[[str, int, int], tuple[Cells, ...] | None]
-"""Reply, width and height of the mask in pixels → what it marks; None where the published reader fails."""
-
 MOST_CHARACTERS = 262_144
 """Longer replies are cut here before they are read; a list of 10,000 points is shorter."""
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
 _VECTOR = re.compile(rf"\(({_NUMBER}(?:,\s*{_NUMBER})*)\)")
-_MOLMO = re.compile(r'x\d+="(-?\d+(?:\.\d*)?)"\s+y\d+="(-?\d+(?:\.\d*)?)"')
-_FENCED = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 
 
 def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cells, ...] | None:
@@ -74,19 +66,16 @@ def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cel
     return tuple(found)
 
 
-def roborefer_cells(text: str, width: int, height: int, absolute: bool = False) -> tuple[Cells, ...] | None:
+def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | None:
     """What RoboRefer's scorer reads of tuples; differs from RoboPoint's in boxes.
 
-    Four numbers are always fractions unless `absolute`, and boxes are not cut at the image's sides: what lies outside
-    counts as missed. A box with its corners in another order makes the published scorer leave the question out.
+    Four numbers are always fractions, and boxes are not cut at the image's sides: what lies outside counts as missed. A
+    box with its corners in another order makes the published scorer leave the question out.
 
     Args:
         text: the reply.
         width: of the mask, pixels.
         height: likewise.
-        absolute: numbers are pixels, as the published scorer takes it for models with "Qwen" or "RoboBrain" in their
-            names. Where a pair has a decimal point its run stops with an error; here the fraction is cut off. A box
-            that has one is left out.
 
     Returns:
         None where the published scorer leaves the question out of the mean (line 81-84).
@@ -96,13 +85,12 @@ def roborefer_cells(text: str, width: int, height: int, absolute: bool = False) 
         for vector in _vectors(text):
             if len(vector) == 2:
                 x, y = vector
-                if not absolute and (isinstance(x, float) or isinstance(y, float)):
+                if isinstance(x, float) or isinstance(y, float):
                     x, y = x * width, y * height
                 found.append(_pixel(x, y))
             elif len(vector) == 4:
                 left, top, right, bottom = (
-                    _whole(value) if absolute else int(value * side)
-                    for value, side in zip(vector, (width, height, width, height), strict=True)
+                    int(value * side) for value, side in zip(vector, (width, height, width, height), strict=True)
                 )
                 if right < left or bottom < top:
                     return None
@@ -111,58 +99,6 @@ def roborefer_cells(text: str, width: int, height: int, absolute: bool = False) 
     except (ValueError, OverflowError):
         return None
     return tuple(found)
-
-
-def molmo_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | None:
-    """What RoboRefer's scorer reads of Molmo's first version: `x1="…" y1="…"`, percent.
-
-    A single point, which Molmo writes as `x="…" y="…"`, is not read, and neither is Molmo 2.
-    """
-    try:
-        return tuple(
-            _pixel(float(x) / 100 * width, float(y) / 100 * height) for x, y in _MOLMO.findall(text[:MOST_CHARACTERS])
-        )
-    except (ValueError, OverflowError):
-        return None
-
-
-def gemini_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | None:
-    """What RoboRefer's scorer reads of Gemini: objects with `point` [y, x], thousandths, in the first fenced block."""
-    block = _FENCED.search(text[:MOST_CHARACTERS])
-    if block is None:
-        return ()
-    try:
-        data: Any = json.loads(block[1].strip())
-    except (ValueError, RecursionError):
-        return ()
-    if not isinstance(data, list | dict) or any(item is None or isinstance(item, int | float) for item in data):
-        return None
-    found: list[Cells] = []
-    for item in data:
-        point = item.get("point") if isinstance(item, dict) else None
-        if isinstance(point, list) and len(point) == 2:
-            if not all(isinstance(value, int | float) for value in point):
-                return None
-            try:
-                found.append(_pixel(point[1] / 1000 * width, point[0] / 1000 * height))
-            except (ValueError, OverflowError):
-                return None
-    return tuple(found)
-
-
-def _roborefer_pixels(text: str, width: int, height: int) -> tuple[Cells, ...] | None:
-    return roborefer_cells(text, width, height, absolute=True)
-
-
-READERS: Mapping[str, CellReader] = MappingProxyType(
-    {
-        "tuples": roborefer_cells,
-        "pixels": _roborefer_pixels,
-        "molmo": molmo_cells,
-        "gemini": gemini_cells,
-    }
-)
-"""Name → how RoboRefer's scorer reads: RoboPoint, Claude, GPT-4o and RoboRefer; Qwen and RoboBrain; Molmo; Gemini."""
 
 
 def share_in_mask(cells: tuple[Cells, ...], weights: npt.NDArray[np.float64]) -> float:
