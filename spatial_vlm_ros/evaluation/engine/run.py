@@ -119,6 +119,7 @@ def evaluate_shards(
     with FolderLock(store) as lock:
         configured = configuration_digest(configuration)
         _check_folder(store, configured, configuration, resume)
+        store.tidy()
         keys = [shard.key(configured) for shard in shards]
         store.write(RUN, _plan_bytes(configuration, configured, shards, keys))
         there = store.names("parts") if resume else set()

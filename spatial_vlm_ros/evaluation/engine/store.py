@@ -53,6 +53,10 @@ class ResultStore(Protocol):
         """Names of the files in the folder, or in a folder of it."""
         ...
 
+    def tidy(self) -> None:
+        """Remove what writers left that were killed; for who holds the folder's lock."""
+        ...
+
 
 def open_store(uri: str) -> ResultStore:
     """The store of a folder's path or URI; a local folder is made.
@@ -94,7 +98,7 @@ class LocalStore:
         with told(joined(self.uri, name)):
             target = self._folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            half = target.with_name(f"{HALF}{secrets.token_hex(8)}")
+            half = self._half_of(target)
             try:
                 with path.open("rb") as source, half.open("xb") as written:
                     shutil.copyfileobj(source, written)
@@ -130,11 +134,23 @@ class LocalStore:
             return {file.name for file in (self._folder / folder).iterdir() if not file.name.startswith(HALF)}
         return set()
 
+    def tidy(self) -> None:
+        """See ResultStore. Others may be about to ask for the lock: what living processes write stays."""
+        with told(self.uri):
+            for half in self._folder.rglob(f"{HALF}*"):
+                pid = half.name.removeprefix(HALF).partition("-")[0]
+                if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+                    half.unlink(missing_ok=True)
+
+    @staticmethod
+    def _half_of(target: Path) -> Path:
+        return target.with_name(f"{HALF}{os.getpid()}-{secrets.token_hex(8)}")
+
     def _half(self, name: str, data: bytes) -> Path:
         """The bytes, synced, under a name of their own beside their place."""
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        half = target.with_name(f"{HALF}{secrets.token_hex(8)}")
+        half = self._half_of(target)
         try:
             with half.open("xb") as file:
                 file.write(data)
@@ -194,6 +210,9 @@ class RemoteStore:
             self._fs.invalidate_cache(path)
             return {name_of(name) for name in self._fs.ls(path, detail=False)} - {""}
         return set()
+
+    def tidy(self) -> None:
+        """See ResultStore. A store keeps nothing of a request that did not end."""
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
