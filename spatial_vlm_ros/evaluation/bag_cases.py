@@ -38,6 +38,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
     PendingFrame,
     stamp_of,
 )
+from spatial_vlm_ros.streams.synchronizer import RESTART
 
 _FOREVER_NS = 1 << 62  # later than any message
 _HELD = 4  # complete frames that wait for their detections, at most: an image is several megabytes
@@ -150,7 +151,10 @@ class _StampPlayer:
                 self._found.setdefault(stamp_ns, message)
             return
         if role == RGB:
-            self.seen.add(stamp_of(message))
+            stamp_ns = stamp_of(message)
+            self.seen.add(stamp_ns)
+            if stamp_ns < self._newest_found_ns - RESTART:  # time is set back, for the detections, too
+                self._newest_found_ns = 0
         self._assembler.add(role, message, now_ns)
 
     def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:

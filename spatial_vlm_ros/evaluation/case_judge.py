@@ -25,10 +25,10 @@ from spatial_vlm_ros.evaluation.matching import (
 )
 from spatial_vlm_ros.evaluation.model_spec import ORACLE, LoadedModel
 from spatial_vlm_ros.evaluation.object_truth import CaseTruth, case_truth
-from spatial_vlm_ros.evaluation.oracle import Oracle, anchors_of, as_detection
+from spatial_vlm_ros.evaluation.oracle import Oracle, anchors_of
 from spatial_vlm_ros.evaluation.rows import Row, row_of, unjudged_row
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.resolver import ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
 
 
@@ -170,16 +170,18 @@ class CaseJudge:
             labels={one.id: one.label for one in truth.objects if one.label},
             **_pose_evidence(truth, answer, frame, poses),
         )
-        oracle: Resolution | None = None
+        alone: Answered | None = None
         oracle_result: CaseResult | None = None
         if frame is not None and seen is not None and not (matching is not None and matching.is_truth):
-            oracle = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
-        if oracle is not None:
-            known = tuple(one for one in map(as_detection, truth.objects) if one is not None)
-            alone = dataclasses.replace(
-                evidence, matching=same_objects(known), **_pose_evidence(truth, oracle, frame, poses)
+            alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
+        oracle = None if alone is None else alone.resolution
+        if alone is not None and oracle is not None:
+            beside = dataclasses.replace(
+                evidence,
+                matching=_of_oracle(alone, truth, frame, poses),
+                **_pose_evidence(truth, oracle, frame, poses),
             )
-            oracle_result = judge_case(case, truth.expect, oracle, alone, ORACLE, self._source)
+            oracle_result = judge_case(case, truth.expect, oracle, beside, ORACLE, self._source)
         needed = _needed(truth, oracle) if seen is not None else ()
         evidence = dataclasses.replace(evidence, oracle=oracle_result, needed=needed)
         result = judge_case(case, truth.expect, answer, evidence, self._model.name, self._source)
@@ -197,6 +199,13 @@ class CaseJudge:
         if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
             return same_objects(seen)
         return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)
+
+
+def _of_oracle(alone: Answered, truth: CaseTruth, frame: RgbdFrame | None, poses: tuple[Transform, ...]) -> Matching:
+    """The oracle's objects are the true ones; but for one that is known in space alone, which is one of them."""
+    if all(one.box is not None for one in truth.objects):
+        return same_objects(alone.detections)
+    return match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
 
 
 def _pose_evidence(
