@@ -60,7 +60,7 @@ def evaluated(bag: str | Path, truth: str | Path) -> int:
     """Evaluate a bag in this process; how many images were resolved, which all have to be."""
     shards = plan_cases([source_of(bag, truth)], MODELS, SETTINGS)
     task = CaseSetup(SETTINGS, MODELS)()
-    rows = [row for shard in shards for row in task(shard)]
+    rows = [row for shard in shards for row in task(shard).rows]
     refused = {
         row["message"] for row in rows if row["status"] in ("TF_UNAVAILABLE", "INVALID_INPUT", "NOT_SYNCHRONISED")
     }

@@ -149,7 +149,8 @@ def limit_opencv() -> None:
     """Have OpenCV use as many threads as other libraries are told to: every worker has its share of the cores."""
     import cv2
 
-    cv2.setNumThreads(int(os.environ.get(_THREADS[0], "1")))
+    told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
+    cv2.setNumThreads(max(1, int(told) if told.isdigit() else 1))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
-from spatial_vlm_ros.evaluation.engine.shards import Row, digest
+from spatial_vlm_ros.evaluation.engine.shards import Row, ShardAnswers, digest
 from spatial_vlm_ros.extras import install
 
 if TYPE_CHECKING:
@@ -45,30 +45,31 @@ def part_name(key: str) -> str:
     return f"parts/{key}.parquet"
 
 
-def part_bytes(rows: Sequence[Row], key: str) -> bytes:
-    """Rows as a Parquet file that says which part it is.
+def part_bytes(answers: ShardAnswers, key: str) -> bytes:
+    """The answers of a shard as a Parquet file that says which part it is.
 
     Raises:
         InputError: rows differ in their fields, or a value is not plain.
     """
-    parquet, fields, sink = _parquet(), fields_of([rows]), io.BytesIO()
-    kept = [{name: _as(kind, row[name]) for name, kind in fields.items()} for row in rows]
-    schema = _schema(fields, {"form": FORM, "key": key, "digest": digest(kept)})
+    parquet, fields, sink = _parquet(), fields_of([answers.rows]), io.BytesIO()
+    kept = [{name: _as(kind, row[name]) for name, kind in fields.items()} for row in answers.rows]
+    notes = list(answers.notes)
+    schema = _schema(fields, {"form": FORM, "key": key, "notes": notes, "digest": digest([kept, notes])})
     parquet.write_table(_filled(kept, fields, schema), sink, **_SETTINGS)
     return sink.getvalue()
 
 
-def part_rows(data: bytes, key: str) -> tuple[Row, ...] | None:
-    """The rows of a part; None where it is damaged, cut off or another part."""
+def part_answers(data: bytes, key: str) -> ShardAnswers | None:
+    """The answers of a part; None where it is damaged, cut off or another part."""
     parquet = _parquet()
     try:
         table = parquet.read_table(io.BytesIO(data))
         about = json.loads((table.schema.metadata or {})[ABOUT])
-        rows = tuple(_rows(table, about["fields"]))
+        rows, notes = _rows(table, about["fields"]), about["notes"]
     except Exception:  # whatever pyarrow says of damaged bytes
         return None
-    good = about.get("form") == FORM and about.get("key") == key and about.get("digest") == digest(list(rows))
-    return rows if good else None
+    good = about.get("form") == FORM and about.get("key") == key and about.get("digest") == digest([rows, notes])
+    return ShardAnswers(tuple(rows), tuple(notes)) if good else None
 
 
 def write_merged(
