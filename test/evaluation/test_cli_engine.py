@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ pytest.importorskip("pyarrow")
 
 from bag_builder import scene
 from click.testing import CliRunner, Result
+from engine_tasks import contents
 from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.cli.main import main
@@ -119,3 +122,18 @@ def test_without_ray_or_pyarrow_the_command_that_installs_them_is_said(
     monkeypatch.setitem(sys.modules, "ray", None)
     done = run("--frames", frames, "--engine", "ray", "--out", tmp_path / "out")
     assert (done.exit_code, "pip install ray pyarrow fsspec s3fs" in done.output) == (1, True)
+
+
+@pytest.mark.slow
+def test_ray_writes_the_bytes_of_one_process(frames: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    for engine, workers in (("local", 1), ("ray", 2)):
+        command = (sys.executable, "-m", "spatial_vlm_ros.cli", "evaluate", "--frames", frames, "--engine", engine,
+                   "--workers", workers, "--shards", tmp_path / engine, "--json")  # fmt: skip
+        done = subprocess.run(
+            [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=180
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")

@@ -82,10 +82,10 @@ def test_what_is_no_row_is_refused(rows: list[Row], words: str) -> None:
 def test_parts_merge_into_one_file_in_their_order(tmp_path: Path) -> None:
     parts = [ROWS, [], ROWS[::-1]]
     path = tmp_path / "rows.parquet"
-    assert write_merged(path, parts, fields_of(parts), {"configuration": "c"}) == 4
+    assert write_merged(path, parts, fields_of(row for rows in parts for row in rows), {"configuration": "c"}) == 4
     assert list(read_merged(path)) == [*ROWS, *ROWS[::-1]]
     again = tmp_path / "again.parquet"
-    write_merged(again, iter(parts), fields_of(parts), {"configuration": "c"})
+    write_merged(again, iter(parts), fields_of(row for rows in parts for row in rows), {"configuration": "c"})
     assert again.read_bytes() == path.read_bytes()
 
 

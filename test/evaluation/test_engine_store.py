@@ -157,6 +157,18 @@ def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("number", [1, 95])
+def test_a_file_system_without_links_will_do(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = LocalStore(tmp_path)
+    assert store.create("lock.json", b"mine")
+    assert not store.create("lock.json", b"yours")
+    assert contents(tmp_path) == {"lock.json": b"mine"}
+
+
 def test_a_read_only_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = LocalStore(tmp_path)
     store.write("file", b"before")

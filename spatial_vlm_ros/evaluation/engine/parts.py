@@ -51,7 +51,7 @@ def part_bytes(answers: ShardAnswers, key: str) -> bytes:
     Raises:
         InputError: rows differ in their fields, or a value is not plain.
     """
-    parquet, fields, sink = _parquet(), fields_of([answers.rows]), io.BytesIO()
+    parquet, fields, sink = _parquet(), fields_of(answers.rows), io.BytesIO()
     kept = [{name: _as(kind, row[name]) for name, kind in fields.items()} for row in answers.rows]
     notes = list(answers.notes)
     schema = _schema(fields, {"form": FORM, "key": key, "notes": notes, "digest": digest([kept, notes])})
@@ -80,7 +80,7 @@ def write_merged(
     Args:
         path: of the file, which is written in place.
         parts: rows of each part.
-        fields: field → kind, as `fields_of` gives it for all rows.
+        fields: field → kind, as `RowFields` gives it for all rows.
         about: what the file says of itself, JSON-like, no times.
 
     Returns:
@@ -122,22 +122,41 @@ def read_merged(path: str | Path) -> Iterator[Row]:
         raise FileError(path, " ".join(str(error).split()) or "no rows of an evaluation", repair) from error
 
 
-def fields_of(parts: Iterable[Sequence[Row]]) -> dict[str, str]:
-    """Field → kind of all rows; a field that is None everywhere is text.
+class RowFields:
+    """What fields all rows of an evaluation have, and of which kind their values are."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str | None] = {}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Note some rows.
+
+        Raises:
+            InputError: they differ from others in their fields or the kinds of values, or a value is not plain.
+        """
+        for row in rows:
+            self._kinds = self._kinds or dict.fromkeys(row, None)
+            if row.keys() != self._kinds.keys():
+                got = f"fields that not all have: {', '.join(sorted(row.keys() ^ self._kinds.keys()))}"
+                repair = "have the task give every field, None where there is no value"
+                raise InputError("rows of an evaluation", got, "the same in each", repair)
+            for name, value in row.items():
+                self._kinds[name] = _joined(name, self._kinds[name], _kind(name, value))
+
+    def kinds(self) -> dict[str, str]:
+        """Field → kind; a field that is None everywhere is text."""
+        return {name: kind or "str" for name, kind in self._kinds.items()}
+
+
+def fields_of(rows: Iterable[Row]) -> dict[str, str]:
+    """Field → kind of some rows.
 
     Raises:
-        InputError: rows differ in their fields or the kinds of their values, or a value is not plain.
+        InputError: as `RowFields.add`.
     """
-    fields: dict[str, str | None] = {}
-    for row in (row for rows in parts for row in rows):
-        fields = fields or dict.fromkeys(row, None)
-        if row.keys() != fields.keys():
-            got = ", ".join(sorted(row.keys() ^ fields.keys()))
-            repair = "have the task give every field, None where there is no value"
-            raise InputError("rows of an evaluation", f"fields that not all have: {got}", "the same in each", repair)
-        for name, value in row.items():
-            fields[name] = _joined(name, fields[name], _kind(name, value))
-    return {name: kind or "str" for name, kind in fields.items()}
+    fields = RowFields()
+    fields.add(rows)
+    return fields.kinds()
 
 
 # ------------------------------------------------------------------------------------------------ Arrow

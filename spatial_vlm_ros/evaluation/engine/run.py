@@ -23,8 +23,8 @@ from typing import Any
 from spatial_vlm_ros.errors import RunMismatchError, StoreError
 from spatial_vlm_ros.evaluation.engine.lock import LOCK, FolderLock
 from spatial_vlm_ros.evaluation.engine.parts import (
+    RowFields,
     check_pyarrow,
-    fields_of,
     part_answers,
     part_bytes,
     part_name,
@@ -127,12 +127,14 @@ def evaluate_shards(
         store.write(RUN, _plan_bytes(configuration, configured, shards, keys))
         there = store.names("parts") if resume else set()
         due: dict[str, Shard] = {}
-        kept = 0
+        kept, fields = 0, RowFields()
         for shard, key in zip(shards, keys, strict=True):
-            if f"{key}.parquet" in there and _stored(store, key) is not None:
-                kept += 1
-            else:
+            answers = _stored(store, key) if f"{key}.parquet" in there else None
+            if answers is None:
                 due.setdefault(key, shard)
+            else:
+                fields.add(answers.rows)
+                kept += 1
         missing: dict[str, NotEvaluated] = {}
         seconds = 0.0
         stored = kept
@@ -142,13 +144,14 @@ def evaluate_shards(
                 missing[key] = outcome
             else:
                 lock.check()
+                fields.add(outcome.answers.rows)
                 _store(store, key, outcome, stored, len(shards))
                 stored += 1
                 seconds += outcome.seconds
             if watch is not None:
                 watch(outcome)
         lock.check()
-        return _merged(store, shards, keys, missing, configured, kept, seconds)
+        return _merged(store, shards, keys, missing, {"configuration": configured}, fields, kept, seconds)
 
 
 def run_rows(folder: str | Path) -> Iterator[Row]:
@@ -244,7 +247,7 @@ def _store(store: ResultStore, key: str, outcome: Evaluated, stored: int, count:
 
 def _merged(
     store: ResultStore, shards: Sequence[Shard], keys: Sequence[str], missing: Mapping[str, NotEvaluated],
-    configured: str, kept: int, seconds: float,
+    about: Mapping[str, str], fields: RowFields, kept: int, seconds: float,
 ) -> MergedRun:  # fmt: skip
     gone, notes = dict(missing), dict[str, None]()
 
@@ -257,10 +260,9 @@ def _merged(
                 notes.update(dict.fromkeys(answers.notes))
                 yield answers.rows
 
-    fields = fields_of(parts())  # twice read: what all rows have in common is known at the end only
     with told(store.uri), tempfile.TemporaryDirectory(prefix="spatial_vlm_rows_") as folder:
         path = Path(folder, ROWS)
-        evaluated = write_merged(path, parts(), fields, {"configuration": configured})
+        evaluated = write_merged(path, parts(), fields.kinds(), about)
         store.write_from(ROWS, path)
     absent = tuple(NotEvaluated(shard, gone[key].reason, gone[key].status) for shard, key in zip(
         shards, keys, strict=True) if key in gone)  # fmt: skip

@@ -8,6 +8,7 @@ which stores take whole or not at all. So a kill, a full disk or a lost network 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 HALF = ".half-"
 """What the names of files begin with that are being written."""
+_NOT_KNOWN = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems say that have no links, or whose folders cannot be synced."""
 
 
 class ResultStore(Protocol):
@@ -115,7 +118,7 @@ class LocalStore:
         with told(joined(self.uri, name)):
             half = self._half(name, data)
             try:
-                os.link(half, self._folder / name)
+                _link(half, self._folder / name)
             except FileExistsError:
                 return False
             finally:
@@ -223,5 +226,19 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
     finally:
         os.close(handle)
+
+
+def _link(half: Path, target: Path) -> None:
+    """Give a whole file its name, which must be new."""
+    try:
+        os.link(half, target)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
+        with target.open("xb") as file:  # a file system without links: new, and whole a moment later
+            file.write(half.read_bytes())

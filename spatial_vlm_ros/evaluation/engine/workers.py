@@ -58,7 +58,7 @@ class ShardWorker:
         began = time.perf_counter()
         try:
             answers = self._task(shard)
-            fields_of([answers.rows])  # values that cannot be stored are the shard's fault, not the evaluation's
+            fields_of(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
         except SpatialVlmError as error:
             return NotEvaluated(shard, str(error), error.status_name)
         except MemoryError:
