@@ -28,7 +28,7 @@ SHARDS = "shards"
 _OPTIONS = (
     click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards: on this machine, or on Ray."),
     click.option("--workers", type=click.IntRange(1), help="Processes that each load the models once; Ray: actors."),
-    click.option("--address", help='Ray cluster: "auto", "host:6379", "ray://host:10001". Default: started here.'),
+    click.option("--address", help='Ray cluster: "auto" or "host:6379". Default: one is started here.'),
     click.option("--num-gpus", type=click.FloatRange(0), help="GPUs for each Ray worker; 0.25 has four share one."),
     click.option("--resume", is_flag=True, help="Go on with an evaluation in shards; what is there is kept."),
     click.option("--shards", metavar="URI", help="Folder of the parts, also in a store. Default: shards/ in --out."),
