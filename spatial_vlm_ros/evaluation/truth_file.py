@@ -7,11 +7,14 @@ Knows the file and the names of bags; knows nothing of what is in them. docs/eva
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.frame_folder import CASE_REPAIR, read_cases
+
+_MOST_NAMED = 10
 
 
 def load_truth(path: str | Path) -> tuple[Case, ...]:
@@ -44,23 +47,45 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
     Raises:
         FileError: as `load_truth`; or it has none of this bag; or a case names no bag, though there are several.
     """
-    cases, several = load_truth(path), len(set(bags)) > 1
-    nameless = next((case for case in cases if not case.bag), None)
-    if several and nameless is not None:
-        reason = f"the case of stamp {nameless.stamp_ns} names no bag, and {len(set(bags))} bags are evaluated"
+    found = _by_bag(path)
+    nameless = found.get("", [])
+    if nameless and len(set(bags)) > 1:
+        reason = f"the case of stamp {nameless[0][1].stamp_ns} names no bag, and {len(set(bags))} bags are evaluated"
         raise FileError(path, reason, 'write "bag": "run1.mcap" into every case')
-    own = tuple(case for case in cases if not case.bag or is_same_bag(case.bag, uri, Path(path).parent))
+    own = [*nameless, *found.get(_key(uri, Path()), [])]
     if not own:
-        named = ", ".join(sorted({case.bag for case in cases}))
-        raise FileError(path, f"there is no case of {uri}; its cases are of {named}",
+        named = sorted({several[0][1].bag for several in found.values()})
+        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+        raise FileError(path, f"there is no case of {uri}; its cases are of {', '.join(named[:_MOST_NAMED])}{more}",
                         "correct `bag`: the bag's URI, or its path relative to this file")  # fmt: skip
-    return own
+    return tuple(case for _, case in sorted(own, key=lambda numbered: numbered[0]))
 
 
-def is_same_bag(name: str, uri: str, folder: Path) -> bool:
-    """Whether a name in a file of truth means a bag: it is its URI, or a path from the file's folder."""
-    if name == uri:
-        return True
-    if "://" in name or "://" in uri:
-        return False
-    return (folder / name).resolve() == Path(uri).resolve()
+def _key(name: str, folder: Path) -> str:
+    """The same for all names of a bag: an address as it is, else the whole path."""
+    return name if "://" in name else str((folder / name).resolve())
+
+
+_Numbered = tuple[int, Case]
+
+
+def _by_bag(path: str | Path) -> dict[str, list[_Numbered]]:
+    """The cases by bag, "" for those that name none, each with its place in the file.
+
+    Raises:
+        FileError: as `load_truth`.
+    """
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return _read_by_bag(path, (0, 0))  # which says what is wrong
+    return _read_by_bag(path, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=4)  # one file may hold the truth of thousands of bags
+def _read_by_bag(path: str | Path, _state: tuple[int, int]) -> dict[str, list[_Numbered]]:
+    found: dict[str, list[_Numbered]] = {}
+    for number, case in enumerate(load_truth(path)):
+        key = _key(case.bag, Path(path).parent) if case.bag else ""
+        found.setdefault(key, []).append((number, case))
+    return found
