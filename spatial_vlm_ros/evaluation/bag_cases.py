@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from spatial_vlm_ros.errors import (
     FileError,
     InputError,
+    InternalError,
     NotSynchronisedError,
     SpatialVlmError,
     TransformUnavailableError,
@@ -40,6 +42,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
 )
 from spatial_vlm_ros.streams.synchronizer import RESTART
 
+_log = logging.getLogger(__name__)
 _FOREVER_NS = 1 << 62  # later than any message
 _HELD = 4  # complete frames that wait for their detections, at most: an image is several megabytes
 
@@ -189,6 +192,9 @@ class _StampPlayer:
             frame, known = (pending if message is None else pending.with_detections(message)).decode()
         except SpatialVlmError as error:
             return pending.stamp_ns, CaseImage(error=error)
+        except Exception as error:  # a fault of ours costs the cases of one image, not the bag
+            _log.exception("unexpected exception while decoding the image of stamp %d", pending.stamp_ns)
+            return pending.stamp_ns, CaseImage(error=InternalError.of(error))
         truth = None if frame.base_T_camera is None else FrameTruth(frame.base_T_camera)
         return pending.stamp_ns, CaseImage(frame, None, known, truth)
 

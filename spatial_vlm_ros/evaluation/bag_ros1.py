@@ -51,11 +51,11 @@ def decode(store: Typestore, raw: bytes | memoryview, type_: str) -> Any:
         Exception: rosbags' own, where the bytes do not fit the type.
     """
     message = store.deserialize_ros1(raw, type_)
-    return _CameraInfoOfRos1(message) if type_ == CAMERA_INFO else message
+    return _Ros1CameraInfo(message) if type_ == CAMERA_INFO else message
 
 
 @dataclass(frozen=True, eq=False)
-class _CameraInfoOfRos1:
+class _Ros1CameraInfo:
     """A camera info of ROS 1, whose matrices have capital letters."""
 
     message: Any

@@ -7,11 +7,12 @@ Knows images, truth and answers of one source; reading them is done elsewhere.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.evaluation.case import Case, Expectation
 from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth
@@ -30,6 +31,8 @@ from spatial_vlm_ros.evaluation.rows import Row, row_of, unjudged_row
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +156,9 @@ class CaseJudge:
             return self._judged(done, expect, image, seen)
         except SpatialVlmError as error:
             return dataclasses.replace(done, problem=f"its truth cannot be used: {error}")
+        except Exception as error:  # a fault of ours costs one case, not the batch
+            _log.exception("unexpected exception while judging %r on %s", case.instruction, self._source)
+            return dataclasses.replace(done, problem=f"it could not be judged: {InternalError.of(error)}")
 
     def _judged(
         self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None

@@ -7,16 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from frame_files import write_frame
 
+from spatial_vlm_ros.evaluation import case_judge, failure_image
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
 from spatial_vlm_ros.evaluation.error_split import same_name
 from spatial_vlm_ros.evaluation.frame_writer import write_frame as write_whole_frame
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
 from spatial_vlm_ros.evaluation.rows import COLUMNS, result_of, row_of
 from spatial_vlm_ros.evaluation.sources import Source, evaluate_source
-from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.parameters import ResolverConfig, Settings
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 BEHIND = "the chick behind the cup"
@@ -132,6 +135,32 @@ def test_a_frame_that_cannot_be_read_is_counted_as_failed(tmp_path: Path) -> Non
     (tmp_path / "f1" / "depth.png").write_bytes(b"no image")
     row = evaluated(tmp_path, BEHIND, BONNET).row()
     assert (row["status"], row["error"], row["blame"], row["right"]) == ("INVALID_INPUT", "failed", None, False)
+
+
+def test_a_fault_of_ours_costs_one_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = evaluated(tmp_path, BEHIND, BONNET, drop="cup")
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(failure_image, "draw", fails)
+    assert failure_image.failure_image(one, ResolverConfig()) is None
+    monkeypatch.setattr(case_judge, "judge_case", fails)
+    one = evaluated(tmp_path, BEHIND, BONNET)
+    assert one.result is None
+    assert one.problem.startswith("it could not be judged: ")
+    assert "a fault" in one.problem
+
+
+def test_the_image_of_a_failure_has_the_right_object_in_it(tmp_path: Path) -> None:
+    one = evaluated(tmp_path, BEHIND, BONNET, drop="bonnet")
+    jpeg = failure_image.failure_image(one, ResolverConfig())
+    assert jpeg is not None
+    drawn = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    assert drawn.shape[1] > 640  # the view from above is beside it
+    edge = drawn[155:195, 316:321]
+    green = (edge[..., 1] - np.maximum(edge[..., 0], edge[..., 2]) > 40).any(axis=1)
+    assert 0.3 < green.mean() < 0.95  # dashed
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_repeated_stamps_and_time_set_back_are_noted(tmp_path: Path) -> None:
     cases, notes = evaluated(tmp_path / "odd", [line(STAMPS[0]), line(STAMPS[1])], tmp_path)
     assert [one.row()["right"] for one in cases] == [True, True]
     assert f"2 colour images have the stamp {STAMPS[0]}" in notes[0]
-    assert "time is set back 1 times, first by 8.9 s after the stamp" in notes[1]
+    assert "the stamps go back once by 8.9 s, after the stamp" in notes[1]
 
 
 def test_an_image_without_depth_is_a_refusal(tmp_path: Path) -> None:
