@@ -112,6 +112,20 @@ def test_the_folder_of_results_is_the_same_on_one_process_and_on_two(frames: Pat
     assert list(run_rows(tmp_path / "one")) == answered(shards)
 
 
+def test_rows_name_sources_as_they_were_given_wherever_a_worker_runs(
+    frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(frames.parent)
+    shards = plan_cases([Source(frames.name)], GIVEN, SETTINGS)
+    expected = [done.row() for done in evaluate_source(Source(frames.name), load_model(ModelSpec()), SETTINGS)]
+    monkeypatch.chdir(tmp_path)
+    found = answered(shards)
+    for row in (*found, *expected):  # a frame that is not there is named by its path
+        row["message"] = row["message"].replace(f"{frames.parent}/", "")
+    assert found == expected
+    assert {row["source"] for row in expected} == {frames.name}
+
+
 def keys(folder: Path, settings: Settings = SETTINGS, models: Sequence[ModelSpec] = GIVEN) -> list[str]:
     shards = plan_cases([Source(str(folder))], models, settings, frames_in_shard=1)
     return [shard.key("configuration") for shard in shards]

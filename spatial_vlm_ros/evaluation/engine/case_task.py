@@ -76,12 +76,12 @@ class CaseTask:
         model, source = self.model(work.model), work.source
         if source.kind == "bag":  # which does not say what made its images
             check_images(model, self._setup.config.resolver.domain_gate)
-        judge = CaseJudge(model, self._setup.config.resolver, source.uri, source.folder, self._setup.frame_of_reference)
+        judge = CaseJudge(model, self._setup.config.resolver, work.shown, source.folder, self._setup.frame_of_reference)
         rows: dict[int, Row] = {}
         notes: list[str] = []
 
         def note(words: str) -> None:
-            notes.append(f"{source.uri}: {words}")
+            notes.append(f"{work.shown}: {words}")
 
         for asked in made_ahead(_by_image(self._images(work, note)), IMAGES_AHEAD):
             for case, image in asked:
