@@ -6,23 +6,21 @@ One image is lifted once for all its sentences; while they are answered, a threa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge
-from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
 from spatial_vlm_ros.evaluation.engine.bag_window import BagWindow
 from spatial_vlm_ros.evaluation.engine.case_shards import CaseWork
 from spatial_vlm_ros.evaluation.engine.shards import Row, Shard, ShardAnswers
+from spatial_vlm_ros.evaluation.images_ahead import images_ahead
 from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec, check_images, load_model
 from spatial_vlm_ros.evaluation.sources import FolderImages
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
-
-IMAGES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,8 @@ class CaseTask:
         def note(words: str) -> None:
             notes.append(f"{work.shown}: {words}")
 
-        for asked in made_ahead(_by_image(self._images(work, note)), IMAGES_AHEAD):
-            for case, image in asked:
-                rows[id(case)] = judge.ask(case, image).row()
+        for case, image in images_ahead(self._images(work, note)):
+            rows[id(case)] = judge.ask(case, image).row()
         return ShardAnswers(tuple(rows[id(case)] for case in work.cases), tuple(notes))
 
     def _images(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
@@ -121,18 +118,6 @@ class CaseTask:
         if missing:
             note(f"{len(missing)} cases name stamps of no image near them; all of the bag was read for them")
             yield from self._of_bag(work, tuple(missing.values()), note)
-
-
-def _by_image(images: Iterable[tuple[Case, CaseImage]]) -> Iterator[list[tuple[Case, CaseImage]]]:
-    """Cases that follow each other on one image, together; each keeps what is known for it."""
-    group: list[tuple[Case, CaseImage]] = []
-    for case, image in images:
-        if group and (image.frame is None or image.frame is not group[0][1].frame):
-            yield group
-            group = []
-        group.append((case, image))
-    if group:
-        yield group
 
 
 def _say_nothing(words: str) -> None:
