@@ -61,6 +61,11 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
     return tuple(case for _, case in own)
 
 
+def is_same_bag(name: str, uri: str, folder: Path) -> bool:
+    """Whether a name in a file of truth means a bag: it is its URI, or a path from the file's folder."""
+    return name == uri or _place_of(name, folder) == _place_of(uri, Path())
+
+
 @lru_cache(maxsize=4)
 def _by_bag(path: str, state: tuple[int, int]) -> tuple[dict[str, list[tuple[int, Case]]], dict[str, list[str]]]:
     """Numbered cases by the bag that they name, and these names by their place: read once for thousands of bags."""
