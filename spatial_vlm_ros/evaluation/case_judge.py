@@ -30,7 +30,7 @@ from spatial_vlm_ros.evaluation.oracle import Oracle, anchors_of
 from spatial_vlm_ros.evaluation.rows import Row, row_of, unjudged_row
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
+from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
 
 _log = logging.getLogger(__name__)
 
@@ -225,10 +225,15 @@ def _pose_evidence(
 
 
 def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:
-    """Ids of the true objects that the right answer rests on: those expected, and what they were measured against."""
+    """Ids of the true objects that the right answer rests on: those expected, and what they were measured against.
+
+    Of a refusal that is due they are all that the words may mean.
+    """
     expect = truth.expect
     asked = () if expect.answer is None else expect.answer.ids or ()
     own = () if expect.id is None else (expect.id,)
     known = {one.id for one in truth.objects}
     anchors = () if oracle is None else anchors_of(oracle)
+    if oracle is not None and expect.status not in ANSWERS:
+        asked = tuple(candidate.id for candidate in oracle.candidates)
     return tuple(id_ for id_ in dict.fromkeys((*own, *asked, *anchors)) if id_ in known)

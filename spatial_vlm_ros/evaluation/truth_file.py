@@ -14,7 +14,7 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.frame_folder import CASE_REPAIR, read_cases
 
-_MOST_NAMED = 10
+_MOST_NAMED = 20  # bags in a message
 
 
 def load_truth(path: str | Path) -> tuple[Case, ...]:
@@ -47,45 +47,48 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
     Raises:
         FileError: as `load_truth`; or it has none of this bag; or a case names no bag, though there are several.
     """
-    found = _by_bag(path)
-    nameless = found.get("", [])
+    truth, at = _by_bag(str(path), _state_of(path))
+    nameless = truth.get("", ())
     if nameless and len(set(bags)) > 1:
         reason = f"the case of stamp {nameless[0][1].stamp_ns} names no bag, and {len(set(bags))} bags are evaluated"
         raise FileError(path, reason, 'write "bag": "run1.mcap" into every case')
-    own = [*nameless, *found.get(_key(uri, Path()), [])]
+    names = dict.fromkeys(("", uri, *at.get(_place_of(uri, Path()), ())))
+    own = sorted((one for name in names for one in truth.get(name, ())), key=lambda numbered: numbered[0])
     if not own:
-        named = sorted({several[0][1].bag for several in found.values()})
-        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-        raise FileError(path, f"there is no case of {uri}; its cases are of {', '.join(named[:_MOST_NAMED])}{more}",
+        named = ", ".join(sorted(truth)[:_MOST_NAMED])
+        raise FileError(path, f"there is no case of {uri}; its cases are of {named}",
                         "correct `bag`: the bag's URI, or its path relative to this file")  # fmt: skip
-    return tuple(case for _, case in sorted(own, key=lambda numbered: numbered[0]))
+    return tuple(case for _, case in own)
 
 
-def _key(name: str, folder: Path) -> str:
-    """The same for all names of a bag: an address as it is, else the whole path."""
-    return name if "://" in name else str((folder / name).resolve())
+def is_same_bag(name: str, uri: str, folder: Path) -> bool:
+    """Whether a name in a file of truth means a bag: it is its URI, or a path from the file's folder."""
+    return name == uri or _place_of(name, folder) == _place_of(uri, Path())
 
 
-_Numbered = tuple[int, Case]
+@lru_cache(maxsize=4)
+def _by_bag(path: str, state: tuple[int, int]) -> tuple[dict[str, list[tuple[int, Case]]], dict[str, list[str]]]:
+    """Numbered cases by the bag that they name, and these names by their place: read once for thousands of bags."""
+    del state
+    cases: dict[str, list[tuple[int, Case]]] = {}
+    for number, case in enumerate(load_truth(path)):
+        cases.setdefault(case.bag, []).append((number, case))
+    at: dict[str, list[str]] = {}
+    for name in cases:
+        if name:
+            at.setdefault(_place_of(name, Path(path).parent), []).append(name)
+    return cases, at
 
 
-def _by_bag(path: str | Path) -> dict[str, list[_Numbered]]:
-    """The cases by bag, "" for those that name none, each with its place in the file.
-
-    Raises:
-        FileError: as `load_truth`.
-    """
+def _state_of(path: str | Path) -> tuple[int, int]:
+    """Size and time of a file, by which it is read again when it has changed."""
     try:
         state = Path(path).stat()
-    except OSError:
-        return _read_by_bag(path, (0, 0))  # which says what is wrong
-    return _read_by_bag(path, (state.st_mtime_ns, state.st_size))
+    except (OSError, ValueError):  # whoever reads it says so
+        return (-1, -1)
+    return state.st_size, state.st_mtime_ns
 
 
-@lru_cache(maxsize=4)  # one file may hold the truth of thousands of bags
-def _read_by_bag(path: str | Path, _state: tuple[int, int]) -> dict[str, list[_Numbered]]:
-    found: dict[str, list[_Numbered]] = {}
-    for number, case in enumerate(load_truth(path)):
-        key = _key(case.bag, Path(path).parent) if case.bag else ""
-        found.setdefault(key, []).append((number, case))
-    return found
+def _place_of(name: str, folder: Path) -> str:
+    """What is the same for all names of a bag: its URI, or its path without links."""
+    return name if "://" in name else str((folder / name).resolve())

@@ -49,8 +49,10 @@ def evaluated(folder: Path, words: str, expect: dict[str, Any], **options: str) 
          "cup (cup)"),
         ("the rightmost chick", BONNET, {"ghost": "chick"}, "mislabelled", "model", "no true object as 'chick'"),
         ("the cup", {"status": "OK", "id": "cup"}, {"ghost": "cup"}, "needless refusal", "model", ""),
-        ("the chick", {"status": "AMBIGUOUS"}, {"drop": "ribbon"}, "missing refusal", "model", ""),
-        ("the spoon", {"status": "NOT_FOUND"}, {"ghost": "spoon"}, "missing refusal", "model", ""),
+        ("the chick", {"status": "AMBIGUOUS"}, {"drop": "ribbon"}, "missing refusal", "model",
+         "chick (ribbon): not detected"),
+        ("the spoon", {"status": "NOT_FOUND"}, {"ghost": "spoon"}, "missing refusal", "model",
+         "no true object as 'spoon': mislabelled"),
         (BEHIND, {"status": "RELATION_UNSATISFIED"}, {"ghost": "plate"}, "missing refusal", "resolver", ""),
         ("the cup along the box", {"status": "OK", "id": "cup"}, {"drop": "cup"}, "misread sentence", "resolver", ""),
         (BEHIND, {"status": "OK", "id": "ribbon"}, {"drop": "box"}, "wrong relation", "resolver", ""),
@@ -61,7 +63,9 @@ def evaluated(folder: Path, words: str, expect: dict[str, Any], **options: str) 
         (BEHIND, {**BONNET, "box_3d": NEAR, "tolerance_m": 0.02}, {"ghost": "plate"}, "", None, ""),
         ("how many chicks are there?", {"status": "ANSWERED", "answer": {"value": 2}}, {"drop": "ribbon"}, "answer",
          "model", ""),
-        ("the chick", {"status": "AMBIGUOUS"}, {"drop": "ribbon,bonnet"}, "other refusal", "model", ""),
+        ("the chick", {"status": "AMBIGUOUS"}, {"drop": "ribbon,bonnet"}, "not detected", "model",
+         "chick (bonnet), chick (ribbon)"),
+        ("the chick", {"status": "NOT_FOUND"}, {"drop": "box"}, "other refusal", "resolver", ""),
     ],
 )  # fmt: skip
 def test_the_error_names_what_is_missing(
