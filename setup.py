@@ -85,6 +85,9 @@ setup(
             "mcap>=1.1",  # reads what `record` writes, with its checksums
             "Jinja2>=3.0",
             "junitparser>=2.0",
+            # an object store on this machine, and bags without an index
+            "moto[server]>=5.0",
+            "mcap>=1.2",
             "matplotlib>=3.7",
             "ruff==0.17.5",
             "mypy==2.4.1",
@@ -194,6 +197,8 @@ setup(
         # Tests of that page in a real browser; chromium and its driver are Debian's.
         "browser": ["selenium>=4.20"],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
+        # Evaluation on a cluster, results as Parquet, bags and results in object stores.
+        "scale": ["ray>=2.9", "pyarrow>=14", "fsspec>=2025.2", "s3fs>=2025.2"],
         "docs": ["matplotlib>=3.7"],
         # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.
         "view": ["open3d-cpu>=0.19"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
+from spatial_vlm_ros.cli.engine_options import SHARDS, engine_options, shard_request
 from spatial_vlm_ros.cli.evaluation_files import ReportFiles
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 @click.option("--markdown", type=FILE, help="Summary as Markdown; images of failures in NAME_images/ beside it.")
 @click.option("--junit", type=FILE, help="One test case for each case, as JUnit XML.")
 @click.option("--parquet", type=FILE, help="One row for each model and case, as Parquet (extra scale).")
+@engine_options
 @force_option
 @json_option
 def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None, given: bool,
@@ -99,7 +101,11 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         raise click.UsageError("--answers are those of one folder or bag, without --detections and --grounder")
     if not grounders and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain are of a --grounder")
-    files = ReportFiles.of(out, html, markdown, junit, parquet, force)
+    shards = shard_request(streams, out, answers)
+    files = ReportFiles.of(
+        out, html, markdown, junit, parquet, force=force or bool(shards and shards.resume),
+        beside=SHARDS if shards else "",
+    )  # fmt: skip
     files.check_new()
     files.check_installed()
     sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
@@ -113,12 +119,19 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         streams=changed_streams(settings.streams, streams),
     )
     notes: list[str] = []
-    cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)
-    runs = _collected(cases, settings, files)
+    if shards is not None:
+        runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
+        notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
+    else:
+        cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)
+        runs, done = _collected(cases, settings, files), None
     evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
     with stopped_cleanly():
         files.write(evaluation, runs, _title(sources))
     print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
+    if done is not None and not done.is_whole:
+        say(f"{done.summary()}; the same command with --resume tries them again", err=True)
+        sys.exit(FAILED)
     if evaluation.is_worse(significant):
         say("worse than the baseline", err=True)
         sys.exit(REFUSED)

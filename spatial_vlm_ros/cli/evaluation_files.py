@@ -50,16 +50,25 @@ class ReportFiles:
     @classmethod
     def of(
         cls, out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None, parquet: Path | None,
-        force: bool = False,
+        force: bool = False, beside: str = "",
     ) -> ReportFiles:  # fmt: skip
         """The files of a command line; an `out` without an ending is a folder that takes all reports.
+
+        Args:
+            out: JSON, or the folder.
+            html: page.
+            markdown: summary.
+            junit: XML.
+            parquet: rows.
+            beside: name of what the folder may hold already.
+            again: whether reports that are there are replaced.
 
         Raises:
             FileError: the folder holds something already.
         """
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
         if out is not None and (out.is_dir() or not out.suffix):
-            if out.is_dir() and any(out.iterdir()) and not force:
+            if not force and out.is_dir() and any(one.name != beside for one in out.iterdir()):
                 raise FileError(out, "the folder is not empty", "name a new one, or pass --force")
             named = {name: named[name] if name != "out" and named[name] else out / file
                      for name, file in _FOLDER_FILES.items()}  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from spatial_vlm_ros.errors import (
     FileError,
     InputError,
+    InternalError,
     NotSynchronisedError,
     SpatialVlmError,
     TransformUnavailableError,
@@ -38,7 +40,9 @@ from spatial_vlm_ros.streams.frame_assembler import (
     PendingFrame,
     stamp_of,
 )
+from spatial_vlm_ros.streams.synchronizer import RESTART
 
+_log = logging.getLogger(__name__)
 _FOREVER_NS = 1 << 62  # later than any message
 _HELD = 4  # complete frames that wait for their detections, at most: an image is several megabytes
 
@@ -150,7 +154,10 @@ class _StampPlayer:
                 self._found.setdefault(stamp_ns, message)
             return
         if role == RGB:
-            self.seen.add(stamp_of(message))
+            stamp_ns = stamp_of(message)
+            self.seen.add(stamp_ns)
+            if stamp_ns < self._newest_found_ns - RESTART:  # time is set back, for the detections, too
+                self._newest_found_ns = 0
         self._assembler.add(role, message, now_ns)
 
     def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
@@ -185,6 +192,9 @@ class _StampPlayer:
             frame, known = (pending if message is None else pending.with_detections(message)).decode()
         except SpatialVlmError as error:
             return pending.stamp_ns, CaseImage(error=error)
+        except Exception as error:  # a fault of ours costs the cases of one image, not the bag
+            _log.exception("unexpected exception while decoding the image of stamp %d", pending.stamp_ns)
+            return pending.stamp_ns, CaseImage(error=InternalError.of(error))
         truth = None if frame.base_T_camera is None else FrameTruth(frame.base_T_camera)
         return pending.stamp_ns, CaseImage(frame, None, known, truth)
 

@@ -7,11 +7,12 @@ Knows images, truth and answers of one source; reading them is done elsewhere.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.evaluation.case import Case, Expectation
 from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth
@@ -25,11 +26,13 @@ from spatial_vlm_ros.evaluation.matching import (
 )
 from spatial_vlm_ros.evaluation.model_spec import ORACLE, LoadedModel
 from spatial_vlm_ros.evaluation.object_truth import CaseTruth, case_truth
-from spatial_vlm_ros.evaluation.oracle import Oracle, anchors_of, as_detection
+from spatial_vlm_ros.evaluation.oracle import Oracle, anchors_of
 from spatial_vlm_ros.evaluation.rows import Row, row_of, unjudged_row
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.resolver import ObservedFrame, Resolver, refusal
-from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
+from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +156,9 @@ class CaseJudge:
             return self._judged(done, expect, image, seen)
         except SpatialVlmError as error:
             return dataclasses.replace(done, problem=f"its truth cannot be used: {error}")
+        except Exception as error:  # a fault of ours costs one case, not the batch
+            _log.exception("unexpected exception while judging %r on %s", case.instruction, self._source)
+            return dataclasses.replace(done, problem=f"it could not be judged: {InternalError.of(error)}")
 
     def _judged(
         self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None
@@ -170,16 +176,18 @@ class CaseJudge:
             labels={one.id: one.label for one in truth.objects if one.label},
             **_pose_evidence(truth, answer, frame, poses),
         )
-        oracle: Resolution | None = None
+        alone: Answered | None = None
         oracle_result: CaseResult | None = None
         if frame is not None and seen is not None and not (matching is not None and matching.is_truth):
-            oracle = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
-        if oracle is not None:
-            known = tuple(one for one in map(as_detection, truth.objects) if one is not None)
-            alone = dataclasses.replace(
-                evidence, matching=same_objects(known), **_pose_evidence(truth, oracle, frame, poses)
+            alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
+        oracle = None if alone is None else alone.resolution
+        if alone is not None and oracle is not None:
+            beside = dataclasses.replace(
+                evidence,
+                matching=_of_oracle(alone, truth, frame, poses),
+                **_pose_evidence(truth, oracle, frame, poses),
             )
-            oracle_result = judge_case(case, truth.expect, oracle, alone, ORACLE, self._source)
+            oracle_result = judge_case(case, truth.expect, oracle, beside, ORACLE, self._source)
         needed = _needed(truth, oracle) if seen is not None else ()
         evidence = dataclasses.replace(evidence, oracle=oracle_result, needed=needed)
         result = judge_case(case, truth.expect, answer, evidence, self._model.name, self._source)
@@ -199,6 +207,13 @@ class CaseJudge:
         return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)
 
 
+def _of_oracle(alone: Answered, truth: CaseTruth, frame: RgbdFrame | None, poses: tuple[Transform, ...]) -> Matching:
+    """The oracle's objects are the true ones; but for one that is known in space alone, which is one of them."""
+    if all(one.box is not None for one in truth.objects):
+        return same_objects(alone.detections)
+    return match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
+
+
 def _pose_evidence(
     truth: CaseTruth, answer: Resolution, frame: RgbdFrame | None, poses: tuple[Transform, ...]
 ) -> dict[str, Any]:
@@ -210,10 +225,15 @@ def _pose_evidence(
 
 
 def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:
-    """Ids of the true objects that the right answer rests on: those expected, and what they were measured against."""
+    """Ids of the true objects that the right answer rests on: those expected, and what they were measured against.
+
+    Of a refusal that is due they are all that the words may mean.
+    """
     expect = truth.expect
     asked = () if expect.answer is None else expect.answer.ids or ()
     own = () if expect.id is None else (expect.id,)
     known = {one.id for one in truth.objects}
     anchors = () if oracle is None else anchors_of(oracle)
+    if oracle is not None and expect.status not in ANSWERS:
+        asked = tuple(candidate.id for candidate in oracle.candidates)
     return tuple(id_ for id_ in dict.fromkeys((*own, *asked, *anchors)) if id_ in known)

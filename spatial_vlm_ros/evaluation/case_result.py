@@ -170,7 +170,8 @@ def judge_case(
         good = answer.answer is not None and expect.answer.fits(answer.answer, ids)
     place = _place(expect, answer, evidence)
     of_frame = {} if evidence.truth is None else evidence.truth.labels
-    given = {true_id(c.id) or "": c.label for c in answer.candidates}
+    is_same = matching is None or matching.is_truth  # else a candidate's label is what the model calls it
+    given = {c.id: c.label for c in answer.candidates} if is_same else {}
     labels = {**of_frame, **given, **(evidence.labels or {})}
     place_right = place in (None, PlaceOutcome.RIGHT)
     miss = miss_kind(
@@ -183,7 +184,7 @@ def judge_case(
     error, blame, about = error_of(
         ErrorEvidence(
             expect=expect, status=answer.status, id=id_, found_id=found_id, miss=miss,
-            matching=None if matching is None or matching.is_truth else matching,
+            matching=None if is_same else matching,
             labels=labels, needed=evidence.needed,
             oracle=None if oracle is None else (oracle.complete, oracle.error),
         )

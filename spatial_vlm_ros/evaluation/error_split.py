@@ -135,12 +135,19 @@ _BY_MISS = {
 
 
 def _of_objects(known: ErrorEvidence) -> tuple[CaseError | None, str]:
-    """The error that the found objects show, and about which one; None where they show none."""
-    matching = known.matching
-    if known.expect.status not in ANSWERS or known.miss is MissKind.PLACE or matching is None:
+    """The error that the found objects show, and about which one; None where they show none.
+
+    An answer where a refusal was due stays that, whatever objects led to it: it is the error that moves an arm.
+    """
+    if known.miss is MissKind.PLACE or known.matching is None or known.status is Status.NOT_UNDERSTOOD:
         return None, ""
-    if known.status is Status.NOT_UNDERSTOOD:
-        return None, ""
+    error, about = _shown(known, known.matching)
+    if known.miss is MissKind.MISSING_REFUSAL and error is not None:
+        return CaseError.MISSING_REFUSAL, f"{about}: {error.value}"
+    return error, about
+
+
+def _shown(known: ErrorEvidence, matching: Matching) -> tuple[CaseError | None, str]:
     found = {id_: matching.on(id_) for id_ in known.needed}
     missing = [_told(id_, known) for id_, several in found.items() if not several]
     if missing:

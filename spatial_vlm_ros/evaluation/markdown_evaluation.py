@@ -62,7 +62,7 @@ def _errors(models: tuple[ModelOutcome, ...]) -> Iterator[str]:
     names = list(dict.fromkeys(error for model in models for error in model.errors))
     if not names:
         return
-    yield "What went wrong (of these the model's doing / the resolver's / not known):"
+    yield "What went wrong (to blame: the model / the resolver / not known):"
     yield ""
     rows = ((name, *(_blamed(model.errors.get(name, {})) for model in models)) for name in names)
     yield from table(("error", *(escape(model.name) for model in models)), rows)

@@ -114,7 +114,8 @@ def match_objects(
     """Which true object each found one is: the one that it shares most with, where that is enough.
 
     Masks are compared where both have one, else boxes, else boxes in space. Several found objects may be one true
-    object. Where a found one shares the same with several, that of its own id is taken, else the first.
+    object. Where a found one shares the same with several, that of its own id is taken, else the first. A true object
+    that is known in space alone is the one found object that shares most with it, whatever else that one is.
 
     Args:
         found: by the model.
@@ -127,6 +128,7 @@ def match_objects(
     """
     of: dict[str, Match] = {}
     ious: dict[tuple[str, str], float] = {}
+    in_space: dict[str, dict[str, float]] = {}
     for one in found:
         best: tuple[float, bool, Match] | None = None
         for other in true:
@@ -134,10 +136,15 @@ def match_objects(
             if share > 0.0:
                 ious[one.id, other.id] = round(share, 6)
             mark = (share, one.id == other.id)
-            if enough and (best is None or mark > best[:2]):
+            if enough and other.box is None:
+                in_space.setdefault(other.id, {})[one.id] = share
+            elif enough and (best is None or mark > best[:2]):
                 best = (*mark, Match(other.id, round(share, 6)))
         if best is not None:
             of[one.id] = best[2]
+    for true_id, shares in in_space.items():
+        most = max(shares, key=lambda id_: shares[id_])
+        of[most] = Match(true_id, round(shares[most], 6))
     return Matching(tuple(found), of, ious)
 
 

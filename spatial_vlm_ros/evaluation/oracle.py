@@ -11,7 +11,7 @@ import dataclasses
 from spatial_vlm_ros.evaluation.object_truth import CaseTruth, KnownObject
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.resolver import ObservedFrame, Resolver
+from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame
 
 
@@ -28,16 +28,19 @@ class Oracle:
 
     def answer(
         self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
-    ) -> Resolution | None:
-        """What the resolver answers, or None where the truth does not tell enough: an object without name or pixels."""
-        detections = [as_detection(one) for one in truth.objects]
-        given = tuple(one for one in detections if one is not None)
-        if len(given) < len(detections) or not detections:
+    ) -> Answered | None:
+        """What the resolver answers, or None where the truth does not tell enough: an object without name or pixels.
+
+        An object that is known in space alone is left out where others are known: it is one of them.
+        """
+        shown = [one for one in truth.objects if one.box is not None]
+        given = tuple(one for one in map(as_detection, shown) if one is not None)
+        if len(given) < len(shown) or not given:
             return None
         known = self._observed
         if known is None or known[0] is not frame or not _same(known[1], truth.objects):
             known = self._observed = frame, truth.objects, self._resolver.look_at(frame, given)
-        return known[2].ask(words, frame_of_reference).resolution
+        return known[2].ask(words, frame_of_reference)
 
 
 def without_models(config: ResolverConfig) -> ResolverConfig:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
+import msgspec
+
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.case import Case
+from spatial_vlm_ros.evaluation.case import Case, ExpectedAnswer
 from spatial_vlm_ros.evaluation.case_result import CaseResult, relations_of
 from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
 from spatial_vlm_ros.evaluation.expected_place import PlaceOutcome
@@ -45,6 +47,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
         "oracle_right": "truth value",
         "as_expected": "truth value",
         "expected_also": "texts",
+        "expected_answer": "text",
         "likeliest_id": "text",
         "likeliest_is_right": "truth value",
         "miss": "text",
@@ -82,6 +85,7 @@ def row_of(result: CaseResult) -> Row:
             "oracle_right": result.oracle_right,
             "as_expected": result.as_expected,
             "expected_also": list(result.expected_also),
+            "expected_answer": _text_of(result.expected_answer),
             "likeliest_id": result.likeliest_id,
             "likeliest_is_right": result.likeliest_is_right,
             "miss": result.miss.value if result.miss else None,
@@ -142,6 +146,7 @@ def result_of(row: Mapping[str, Any]) -> CaseResult:
             frame_of_reference=row["frame_of_reference"],
             message=row["message"],
             expected_also=tuple(row["expected_also"]),
+            expected_answer=_answer_of(row["expected_answer"]),
             place=PlaceOutcome(row["place"]) if row["place"] else None,
             miss=MissKind(row["miss"]) if row["miss"] else None,
             model=row["model"],
@@ -154,9 +159,17 @@ def result_of(row: Mapping[str, Any]) -> CaseResult:
             likeliest_is_right=bool(row["likeliest_is_right"]),
             about=row["about"],
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
         repair = "give rows that `evaluate` of this version wrote"
         raise InputError("row", f"{type(error).__name__}: {error}", "a row of a judged case", repair) from error
+
+
+def _text_of(answer: ExpectedAnswer | None) -> str | None:
+    return None if answer is None else msgspec.json.encode(answer).decode()
+
+
+def _answer_of(text: str | None) -> ExpectedAnswer | None:
+    return None if text is None else msgspec.json.decode(text, type=ExpectedAnswer)
 
 
 def _in_order(values: Row) -> Row:

@@ -47,21 +47,20 @@ def evaluate_models(
         watch: gets the name of the model, and the number of cases that follow.
 
     Raises:
-        SpatialVlmError: the only model cannot be loaded, or the only source cannot be read.
+        SpatialVlmError: the only model cannot be loaded; or of one model and one source, the source cannot be read.
     """
     for spec in specs:
         try:
             model = load_model(spec)
-            if any(source.kind == "bag" for source in sources):  # a bag does not say what made its images
-                check_images(model, config.resolver.domain_gate)
         except SpatialVlmError as error:
             if len(specs) == 1:
                 raise
             note(f"{spec.name} could not be loaded, its cases are refused: {error}")
             failed = error if isinstance(error, ModelError) else ModelError(spec.name, str(error), "name another model")
             model = LoadedModel(spec, _UnloadedModel(failed))
+        is_only = len(sources) == len(specs) == 1
         for source in sources:
-            yield from _one(source, model, config, frame_of_reference, note, watch, is_only=len(sources) == 1)
+            yield from _one(source, model, config, frame_of_reference, note, watch, is_only)
 
 
 def _one(
@@ -70,6 +69,8 @@ def _one(
 ) -> Iterator[EvaluatedCase]:  # fmt: skip
     done: list[Case] = []
     try:
+        if source.kind == "bag":  # it does not say what made its images: before it is read
+            check_images(model, config.resolver.domain_gate)
         for one in evaluate_source(
             source, model, config, frame_of_reference,
             note=lambda words: note(f"{source.uri}: {words}"),
@@ -80,5 +81,5 @@ def _one(
     except SpatialVlmError as error:
         if is_only:
             raise
-        note(f"{source.uri} could not be read, its cases are refused: {error}")
+        note(f"{source.uri}: its cases are refused for {model.name}: {error}")
         yield from refused_cases(source, model.name, config, error, done)

@@ -2,8 +2,8 @@
 """The unit of work of an evaluation: one model on one folder of frames or one bag, case by case.
 
 A source and a model's specification are plain data, so that other processes can do the work. A model is loaded once
-(`model_spec.load_model`) and passed to every source. Cases come one by one, and so do frames: memory does not grow
-with their number. What goes wrong with one image or one case costs that one alone.
+(`model_spec.load_model`) and passed to every source. Cases come one by one, and so do frames, the next ones read ahead
+in a thread: memory does not grow with their number. What goes wrong with one image or one case costs that one alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge, Evaluate
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth
 from spatial_vlm_ros.evaluation.frame_folder import DETECTIONS_FILE, load_cases
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
+from spatial_vlm_ros.evaluation.images_ahead import images_ahead
 from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec
 from spatial_vlm_ros.evaluation.truth_file import cases_of_bag
 from spatial_vlm_ros.parameters import Settings
@@ -130,14 +131,14 @@ def evaluate_source(
         return
     with opened(source.uri) as bag:
         images = images_of_bag(bag, cases, config, source.topics, needs_detections=model.spec.is_given, note=note)
-        for case, image in images:
+        for case, image in images_ahead(images):
             yield judge.ask(case, image)
 
 
 def _of_folder(source: Source, cases: Sequence[Case], judge: CaseJudge) -> Iterator[EvaluatedCase]:
     frames = FolderImages(source.uri)
-    for case in cases:
-        yield judge.ask(case, frames.load(case))
+    for case, image in images_ahead((case, frames.load(case)) for case in cases):
+        yield judge.ask(case, image)
 
 
 class FolderImages:

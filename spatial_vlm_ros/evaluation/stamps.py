@@ -48,9 +48,10 @@ class SeenStamps:
                 yield f"{n} colour images have the stamp {stamp_ns}; its cases are asked on the first complete one"
         if self._backs:
             last, first = self._backs[0]
+            often = "once" if len(self._backs) == 1 else f"{len(self._backs)} times, first"
             yield (
-                f"time is set back {len(self._backs)} times, first by {(last - first) / SECOND:.1f} s after the stamp "
-                f"{last}: a stamp may mean two images; cases are asked on the first"
+                f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
+                "mean two images; cases are asked on the first"
             )
 
     def why_absent(self, stamp_ns: int) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def _errors(console: Console, models: tuple[ModelOutcome, ...]) -> None:
     names = list(dict.fromkeys(error for model in models for error in model.errors))
     if not names:
         return
-    table = _table("what went wrong (model's doing / resolver's / not known)", *(printable(m.name) for m in models))
+    table = _table("what went wrong (to blame: model / resolver / not known)", *(printable(m.name) for m in models))
     for name in names:
         table.add_row(name, *(_blamed(model.errors.get(name, {})) for model in models))
     console.print(table)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.engine.parts import fields_of, part_bytes, part_rows, read_merged, write_merged
-from spatial_vlm_ros.evaluation.engine.shards import Row, Shard, configuration_digest, digest, in_batches
+from spatial_vlm_ros.evaluation.engine.parts import fields_of, part_answers, part_bytes, read_merged, write_merged
+from spatial_vlm_ros.evaluation.engine.shards import Row, Shard, ShardAnswers, configuration_digest, digest, in_batches
 
 KEY = "0" * 40
 ROWS: list[Row] = [
@@ -21,36 +22,46 @@ ROWS: list[Row] = [
 ]  # fmt: skip
 
 
+def made(rows: Sequence[Row]) -> bytes:
+    return part_bytes(ShardAnswers(tuple(rows), ("the bag's end is damaged",)), KEY)
+
+
+def rows_of(data: bytes, key: str) -> tuple[Row, ...] | None:
+    answers = part_answers(data, key)
+    assert answers is None or answers.notes == ("the bag's end is damaged",)
+    return None if answers is None else answers.rows
+
+
 def test_rows_come_back_as_they_were_and_the_same_rows_give_the_same_bytes() -> None:
-    data = part_bytes(ROWS, KEY)
-    assert part_rows(data, KEY) == tuple(ROWS)
-    assert part_bytes([dict(row) for row in ROWS], KEY) == data
+    data = made(ROWS)
+    assert rows_of(data, KEY) == tuple(ROWS)
+    assert made([dict(row) for row in ROWS]) == data
 
 
 def test_a_field_of_whole_and_broken_numbers_is_one_of_broken_numbers() -> None:
-    data = part_bytes([{"iou": 1}, {"iou": 0.5}, {"iou": None}], KEY)
-    assert part_rows(data, KEY) == ({"iou": 1.0}, {"iou": 0.5}, {"iou": None})
+    data = made([{"iou": 1}, {"iou": 0.5}, {"iou": None}])
+    assert rows_of(data, KEY) == ({"iou": 1.0}, {"iou": 0.5}, {"iou": None})
 
 
 def test_a_part_without_rows_is_a_part() -> None:
-    assert part_rows(part_bytes([], KEY), KEY) == ()
+    assert rows_of(made([]), KEY) == ()
 
 
 def test_a_part_is_of_its_own_shard_alone() -> None:
-    assert part_rows(part_bytes(ROWS, KEY), "1" * 40) is None
+    assert rows_of(made(ROWS), "1" * 40) is None
 
 
 def test_no_part_that_is_cut_off_is_taken_for_whole() -> None:
-    data = part_bytes(ROWS, KEY)
-    assert all(part_rows(data[:length], KEY) is None for length in range(0, len(data), 7))
+    data = made(ROWS)
+    assert all(rows_of(data[:length], KEY) is None for length in range(0, len(data), 7))
 
 
 def test_a_part_with_a_changed_byte_gives_no_other_rows() -> None:
-    data, rng = part_bytes(ROWS, KEY), random.Random(0)
+    data, rng = made(ROWS), random.Random(0)
     for _ in range(200):
         at = rng.randrange(len(data))
         changed = data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
-        assert part_rows(changed, KEY) in (None, tuple(ROWS))
+        assert rows_of(changed, KEY) in (None, tuple(ROWS))
 
 
 @pytest.mark.parametrize(
@@ -65,16 +76,16 @@ def test_a_part_with_a_changed_byte_gives_no_other_rows() -> None:
 )
 def test_what_is_no_row_is_refused(rows: list[Row], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        part_bytes(rows, KEY)
+        made(rows)
 
 
 def test_parts_merge_into_one_file_in_their_order(tmp_path: Path) -> None:
     parts = [ROWS, [], ROWS[::-1]]
     path = tmp_path / "rows.parquet"
-    assert write_merged(path, parts, fields_of(parts), {"configuration": "c"}) == 4
+    assert write_merged(path, parts, fields_of(row for rows in parts for row in rows), {"configuration": "c"}) == 4
     assert list(read_merged(path)) == [*ROWS, *ROWS[::-1]]
     again = tmp_path / "again.parquet"
-    write_merged(again, iter(parts), fields_of(parts), {"configuration": "c"})
+    write_merged(again, iter(parts), fields_of(row for rows in parts for row in rows), {"configuration": "c"})
     assert again.read_bytes() == path.read_bytes()
 
 

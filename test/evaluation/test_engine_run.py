@@ -23,7 +23,7 @@ from spatial_vlm_ros.evaluation.engine import run as engine_run
 from spatial_vlm_ros.evaluation.engine.local import LocalEngine
 from spatial_vlm_ros.evaluation.engine.parts import read_merged
 from spatial_vlm_ros.evaluation.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_ros.evaluation.engine.shards import Outcome, Shard
+from spatial_vlm_ros.evaluation.engine.shards import Outcome, Shard, ShardAnswers
 from spatial_vlm_ros.evaluation.engine.workers import ATTEMPTS
 
 HERE = Path(__file__).parent
@@ -52,7 +52,9 @@ def test_a_folder_holds_plan_parts_rows_and_outcome_and_no_lock(expected: dict[s
     plan = json.loads(expected["run.json"])
     assert plan["configuration"] == CONFIGURATION
     assert [f"parts/{shard['key']}.parquet" in expected for shard in plan["shards"]] == [True] * 7
-    assert json.loads(expected["outcome.json"]) == {"cases": 21, "evaluated": 21, "not_evaluated": []}
+    assert json.loads(expected["outcome.json"]) == {
+        "cases": 21, "evaluated": 21, "notes": ["piece 2 is made up"], "not_evaluated": []
+    }  # fmt: skip
 
 
 def test_rows_are_in_the_order_of_the_plan(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_a_task_that_leaves_cases_out_is_not_taken_for_whole(tmp_path: Path) -> 
     class Short(MadeUp):
         def __call__(self) -> Any:
             task = super().__call__()
-            return lambda shard: task(shard)[:-1]
+            return lambda shard: ShardAnswers(task(shard).rows[:-1])
 
     done = evaluated(tmp_path, shards_of(2), Short())
     assert [one.reason for one in done.missing] == ["2 rows came for 3 cases"] * 2
@@ -179,7 +181,7 @@ def test_an_evaluation_whose_driver_was_killed_goes_on_with_the_parts_it_has(
     stored = {name for name in contents(tmp_path) if name.startswith("parts/")}
     assert 2 <= len(stored) < 7
     done = evaluated(tmp_path, shards_of(7), resume=True)
-    assert (done.reused, done.is_whole) == (len(stored), True)
+    assert (done.reused, done.is_whole, done.notes) == (len(stored), True, ("piece 2 is made up",))
     assert contents(tmp_path) == expected
 
 

@@ -47,12 +47,14 @@ class CaseWork:
     """What a worker needs of a shard.
 
     Args:
-        source: the folder or bag.
+        shown: the folder or bag, as rows show it.
+        source: the same by its whole path, for a worker may run in another folder.
         model: that is asked.
         cases: that are asked, in the order of their rows.
         part: of a bag; None = all of it.
     """
 
+    shown: str
     source: Source
     model: ModelSpec
     cases: tuple[Case, ...]
@@ -83,11 +85,18 @@ def plan_cases(
         cut = list(readers.map(lambda source: _pieces(source, config, frames_in_shard, bytes_in_shard), sources))
     return [
         Shard(source.uri, piece.name, piece.titles, digest([model_identity(model), piece.content]),
-              CaseWork(dataclasses.replace(source, bags=()), model, piece.cases, piece.part))
+              CaseWork(source.uri, _placed(source), model, piece.cases, piece.part))
         for model in models
         for source, pieces in zip(sources, cut, strict=True)
         for piece in pieces
     ]  # fmt: skip
+
+
+def _placed(source: Source) -> Source:
+    """A source by its whole path. Other bags of the same truth are left out: the cases are chosen already."""
+    uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
+    truth = str(Path(source.truth).absolute()) if source.truth else ""
+    return dataclasses.replace(source, uri=uri, truth=truth, bags=())
 
 
 def run_configuration(config: Settings, frame_of_reference: FrameOfReference | None) -> dict[str, Any]:

@@ -6,26 +6,21 @@ One image is lifted once for all its sentences; while they are answered, a threa
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge
-from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
 from spatial_vlm_ros.evaluation.engine.bag_window import BagWindow
 from spatial_vlm_ros.evaluation.engine.case_shards import CaseWork
-from spatial_vlm_ros.evaluation.engine.shards import Row, Shard
+from spatial_vlm_ros.evaluation.engine.shards import Row, Shard, ShardAnswers
+from spatial_vlm_ros.evaluation.images_ahead import images_ahead
 from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec, check_images, load_model
 from spatial_vlm_ros.evaluation.sources import FolderImages
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
-
-IMAGES_AHEAD = 2
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,37 +68,41 @@ class CaseTask:
             self._model = load_model(spec)
         return self._model
 
-    def __call__(self, shard: Shard) -> list[Row]:
-        """A row for each case, in their order."""
+    def __call__(self, shard: Shard) -> ShardAnswers:
+        """A row for each case, in their order, and what is said of the source as a whole."""
         work: CaseWork = shard.payload
         model, source = self.model(work.model), work.source
         if source.kind == "bag":  # which does not say what made its images
             check_images(model, self._setup.config.resolver.domain_gate)
-        judge = CaseJudge(model, self._setup.config.resolver, source.uri, source.folder, self._setup.frame_of_reference)
+        judge = CaseJudge(model, self._setup.config.resolver, work.shown, source.folder, self._setup.frame_of_reference)
         rows: dict[int, Row] = {}
-        for asked in made_ahead(_by_image(self._images(work)), IMAGES_AHEAD):
-            for case, image in asked:
-                rows[id(case)] = judge.ask(case, image).row()
-        return [rows[id(case)] for case in work.cases]
+        notes: list[str] = []
 
-    def _images(self, work: CaseWork) -> Iterator[tuple[Case, CaseImage]]:
+        def note(words: str) -> None:
+            notes.append(f"{work.shown}: {words}")
+
+        for case, image in images_ahead(self._images(work, note)):
+            rows[id(case)] = judge.ask(case, image).row()
+        return ShardAnswers(tuple(rows[id(case)] for case in work.cases), tuple(notes))
+
+    def _images(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
         if work.source.kind == "frames":
             frames = FolderImages(work.source.uri)
             for case in work.cases:
                 yield case, frames.load(case)
         elif work.part is None:
-            yield from self._of_bag(work, work.cases)
+            yield from self._of_bag(work, work.cases, note)
         else:
-            yield from self._of_part(work)
+            yield from self._of_part(work, note)
 
-    def _of_bag(self, work: CaseWork, cases: Sequence[Case]) -> Iterator[tuple[Case, CaseImage]]:
+    def _of_bag(
+        self, work: CaseWork, cases: Sequence[Case], note: Callable[[str], None]
+    ) -> Iterator[tuple[Case, CaseImage]]:
         source = work.source
         with open_bag(source.uri) as bag:
-            yield from images_of_bag(
-                bag, cases, self._setup.config, source.topics, work.model.is_given, _note(source.uri)
-            )
+            yield from images_of_bag(bag, cases, self._setup.config, source.topics, work.model.is_given, note)
 
-    def _of_part(self, work: CaseWork) -> Iterator[tuple[Case, CaseImage]]:
+    def _of_part(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
         """Images of a part of a bag; what is not found there is looked for in all of it."""
         source, missing = work.source, {id(case): case for case in work.cases}
         assert work.part is not None  # noqa: S101
@@ -117,24 +116,8 @@ class CaseTask:
                 if not missing:
                     return
         if missing:
-            _log.warning("%s: %d cases name stamps of no image near them; all of it is read", source.uri, len(missing))
-            yield from self._of_bag(work, tuple(missing.values()))
-
-
-def _by_image(images: Iterable[tuple[Case, CaseImage]]) -> Iterator[list[tuple[Case, CaseImage]]]:
-    """Cases that follow each other on one image, together; each keeps what is known for it."""
-    group: list[tuple[Case, CaseImage]] = []
-    for case, image in images:
-        if group and (image.frame is None or image.frame is not group[0][1].frame):
-            yield group
-            group = []
-        group.append((case, image))
-    if group:
-        yield group
-
-
-def _note(uri: str) -> Callable[[str], None]:
-    return lambda words: _log.warning("%s: %s", uri, words)
+            note(f"{len(missing)} cases name stamps of no image near them; all of the bag was read for them")
+            yield from self._of_bag(work, tuple(missing.values()), note)
 
 
 def _say_nothing(words: str) -> None:

@@ -133,7 +133,7 @@ class _Pool:
 def _serve(connection: Connection, setup: Setup) -> None:
     """The life of a worker: it says that it is ready, then answers shards until it is told to end or its owner dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner ends it
-    _limit_opencv()
+    limit_opencv()
     try:
         worker = ShardWorker(setup)
     except SpatialVlmError as error:
@@ -145,10 +145,12 @@ def _serve(connection: Connection, setup: Setup) -> None:
             connection.send(worker.answer(shard))
 
 
-def _limit_opencv() -> None:
+def limit_opencv() -> None:
+    """Have OpenCV use as many threads as other libraries are told to: every worker has its share of the cores."""
     import cv2
 
-    cv2.setNumThreads(int(os.environ.get(_THREADS[0], "1")))
+    told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
+    cv2.setNumThreads(max(1, int(told) if told.isdigit() else 1))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
-from spatial_vlm_ros.evaluation.engine.shards import Row, digest
+from spatial_vlm_ros.evaluation.engine.shards import Row, ShardAnswers, digest
 from spatial_vlm_ros.extras import install
 
 if TYPE_CHECKING:
@@ -45,30 +45,31 @@ def part_name(key: str) -> str:
     return f"parts/{key}.parquet"
 
 
-def part_bytes(rows: Sequence[Row], key: str) -> bytes:
-    """Rows as a Parquet file that says which part it is.
+def part_bytes(answers: ShardAnswers, key: str) -> bytes:
+    """The answers of a shard as a Parquet file that says which part it is.
 
     Raises:
         InputError: rows differ in their fields, or a value is not plain.
     """
-    parquet, fields, sink = _parquet(), fields_of([rows]), io.BytesIO()
-    kept = [{name: _as(kind, row[name]) for name, kind in fields.items()} for row in rows]
-    schema = _schema(fields, {"form": FORM, "key": key, "digest": digest(kept)})
+    parquet, fields, sink = _parquet(), fields_of(answers.rows), io.BytesIO()
+    kept = [{name: _as(kind, row[name]) for name, kind in fields.items()} for row in answers.rows]
+    notes = list(answers.notes)
+    schema = _schema(fields, {"form": FORM, "key": key, "notes": notes, "digest": digest([kept, notes])})
     parquet.write_table(_filled(kept, fields, schema), sink, **_SETTINGS)
     return sink.getvalue()
 
 
-def part_rows(data: bytes, key: str) -> tuple[Row, ...] | None:
-    """The rows of a part; None where it is damaged, cut off or another part."""
+def part_answers(data: bytes, key: str) -> ShardAnswers | None:
+    """The answers of a part; None where it is damaged, cut off or another part."""
     parquet = _parquet()
     try:
         table = parquet.read_table(io.BytesIO(data))
         about = json.loads((table.schema.metadata or {})[ABOUT])
-        rows = tuple(_rows(table, about["fields"]))
+        rows, notes = _rows(table, about["fields"]), about["notes"]
     except Exception:  # whatever pyarrow says of damaged bytes
         return None
-    good = about.get("form") == FORM and about.get("key") == key and about.get("digest") == digest(list(rows))
-    return rows if good else None
+    good = about.get("form") == FORM and about.get("key") == key and about.get("digest") == digest([rows, notes])
+    return ShardAnswers(tuple(rows), tuple(notes)) if good else None
 
 
 def write_merged(
@@ -79,7 +80,7 @@ def write_merged(
     Args:
         path: of the file, which is written in place.
         parts: rows of each part.
-        fields: field → kind, as `fields_of` gives it for all rows.
+        fields: field → kind, as `RowFields` gives it for all rows.
         about: what the file says of itself, JSON-like, no times.
 
     Returns:
@@ -121,22 +122,41 @@ def read_merged(path: str | Path) -> Iterator[Row]:
         raise FileError(path, " ".join(str(error).split()) or "no rows of an evaluation", repair) from error
 
 
-def fields_of(parts: Iterable[Sequence[Row]]) -> dict[str, str]:
-    """Field → kind of all rows; a field that is None everywhere is text.
+class RowFields:
+    """What fields all rows of an evaluation have, and of which kind their values are."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str | None] = {}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Note some rows.
+
+        Raises:
+            InputError: they differ from others in their fields or the kinds of values, or a value is not plain.
+        """
+        for row in rows:
+            self._kinds = self._kinds or dict.fromkeys(row, None)
+            if row.keys() != self._kinds.keys():
+                got = f"fields that not all have: {', '.join(sorted(row.keys() ^ self._kinds.keys()))}"
+                repair = "have the task give every field, None where there is no value"
+                raise InputError("rows of an evaluation", got, "the same in each", repair)
+            for name, value in row.items():
+                self._kinds[name] = _joined(name, self._kinds[name], _kind(name, value))
+
+    def kinds(self) -> dict[str, str]:
+        """Field → kind; a field that is None everywhere is text."""
+        return {name: kind or "str" for name, kind in self._kinds.items()}
+
+
+def fields_of(rows: Iterable[Row]) -> dict[str, str]:
+    """Field → kind of some rows.
 
     Raises:
-        InputError: rows differ in their fields or the kinds of their values, or a value is not plain.
+        InputError: as `RowFields.add`.
     """
-    fields: dict[str, str | None] = {}
-    for row in (row for rows in parts for row in rows):
-        fields = fields or dict.fromkeys(row, None)
-        if row.keys() != fields.keys():
-            got = ", ".join(sorted(row.keys() ^ fields.keys()))
-            repair = "have the task give every field, None where there is no value"
-            raise InputError("rows of an evaluation", f"fields that not all have: {got}", "the same in each", repair)
-        for name, value in row.items():
-            fields[name] = _joined(name, fields[name], _kind(name, value))
-    return {name: kind or "str" for name, kind in fields.items()}
+    fields = RowFields()
+    fields.add(rows)
+    return fields.kinds()
 
 
 # ------------------------------------------------------------------------------------------------ Arrow

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spatial_vlm_ros.errors import DependencyError, EngineUnavailableError, InputError, SpatialVlmError
-from spatial_vlm_ros.evaluation.engine.local import MOST_WORKERS
+from spatial_vlm_ros.evaluation.engine.local import MOST_WORKERS, limit_opencv
 from spatial_vlm_ros.evaluation.engine.shards import Outcome, Setup, Shard
 from spatial_vlm_ros.evaluation.engine.workers import Dispatcher, ShardWorker
 from spatial_vlm_ros.extras import install
@@ -35,7 +35,7 @@ class RayEngine:
 
     Args:
         workers: number of actors.
-        address: of a cluster: "auto", "host:6379" or "ray://host:10001"; None = one on this machine, for this run.
+        address: of a cluster: "auto" or "host:6379"; None = one is started on this machine, for this run.
         num_cpus: cores for each actor, more than 0.
         num_gpus: GPUs for each; a fraction has actors share one.
         start_timeout: how long the first actor may take to be placed and to load its models, seconds.
@@ -181,6 +181,7 @@ class _Actor:
 
     def begin(self, setup: Setup) -> SpatialVlmError | None:
         """Load the models; what went wrong, if anything did."""
+        limit_opencv()  # Ray sets OMP_NUM_THREADS to the cores of an actor
         try:
             self._worker = ShardWorker(setup)
         except SpatialVlmError as error:

@@ -23,11 +23,11 @@ from typing import Any
 from spatial_vlm_ros.errors import RunMismatchError, StoreError
 from spatial_vlm_ros.evaluation.engine.lock import LOCK, FolderLock
 from spatial_vlm_ros.evaluation.engine.parts import (
+    RowFields,
     check_pyarrow,
-    fields_of,
+    part_answers,
     part_bytes,
     part_name,
-    part_rows,
     write_merged,
 )
 from spatial_vlm_ros.evaluation.engine.shards import (
@@ -37,6 +37,7 @@ from spatial_vlm_ros.evaluation.engine.shards import (
     Row,
     Setup,
     Shard,
+    ShardAnswers,
     configuration_digest,
 )
 from spatial_vlm_ros.evaluation.engine.store import ResultStore, open_store
@@ -57,6 +58,7 @@ class MergedRun:
         cases: how many were due.
         evaluated: how many have a row.
         missing: shards without rows, in the order of the plan.
+        notes: sentences about sources, each once.
         reused: shards whose part was there before.
         seconds: of workers, over the shards answered now; not stored.
     """
@@ -65,6 +67,7 @@ class MergedRun:
     cases: int
     evaluated: int
     missing: tuple[NotEvaluated, ...]
+    notes: tuple[str, ...] = ()
     reused: int = 0
     seconds: float = field(compare=False, default=0.0)
 
@@ -119,16 +122,19 @@ def evaluate_shards(
     with FolderLock(store) as lock:
         configured = configuration_digest(configuration)
         _check_folder(store, configured, configuration, resume)
+        store.tidy()
         keys = [shard.key(configured) for shard in shards]
         store.write(RUN, _plan_bytes(configuration, configured, shards, keys))
         there = store.names("parts") if resume else set()
         due: dict[str, Shard] = {}
-        kept = 0
+        kept, fields = 0, RowFields()
         for shard, key in zip(shards, keys, strict=True):
-            if f"{key}.parquet" in there and _stored(store, key) is not None:
-                kept += 1
-            else:
+            answers = _stored(store, key) if f"{key}.parquet" in there else None
+            if answers is None:
                 due.setdefault(key, shard)
+            else:
+                fields.add(answers.rows)
+                kept += 1
         missing: dict[str, NotEvaluated] = {}
         seconds = 0.0
         stored = kept
@@ -138,13 +144,14 @@ def evaluate_shards(
                 missing[key] = outcome
             else:
                 lock.check()
+                fields.add(outcome.answers.rows)
                 _store(store, key, outcome, stored, len(shards))
                 stored += 1
                 seconds += outcome.seconds
             if watch is not None:
                 watch(outcome)
         lock.check()
-        return _merged(store, shards, keys, missing, configured, kept, seconds)
+        return _merged(store, shards, keys, missing, {"configuration": configured}, fields, kept, seconds)
 
 
 def run_rows(folder: str | Path) -> Iterator[Row]:
@@ -159,7 +166,8 @@ def run_rows(folder: str | Path) -> Iterator[Row]:
     if plan is None:
         raise RunMismatchError(store.uri, f"holds no {RUN}", "Give a folder that `spatial-vlm evaluate --out` wrote.")
     for shard in plan["shards"]:
-        yield from _stored(store, shard["key"]) or ()
+        answers = _stored(store, shard["key"])
+        yield from () if answers is None else answers.rows
 
 
 # ------------------------------------------------------------------------------------------------ the folder
@@ -223,14 +231,14 @@ def _json(value: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------ parts
 
 
-def _stored(store: ResultStore, key: str) -> tuple[Row, ...] | None:
+def _stored(store: ResultStore, key: str) -> ShardAnswers | None:
     data = store.read(part_name(key))
-    return None if data is None else part_rows(data, key)
+    return None if data is None else part_answers(data, key)
 
 
 def _store(store: ResultStore, key: str, outcome: Evaluated, stored: int, count: int) -> None:
     try:
-        store.write(part_name(key), part_bytes(outcome.rows, key))
+        store.write(part_name(key), part_bytes(outcome.answers, key))
     except StoreError as error:
         done = f"{stored} of {count} parts are stored and kept"
         repair = f"{error.repair.rstrip('.')}; then run the same command with --resume: {done}."
@@ -239,22 +247,22 @@ def _store(store: ResultStore, key: str, outcome: Evaluated, stored: int, count:
 
 def _merged(
     store: ResultStore, shards: Sequence[Shard], keys: Sequence[str], missing: Mapping[str, NotEvaluated],
-    configured: str, kept: int, seconds: float,
+    about: Mapping[str, str], fields: RowFields, kept: int, seconds: float,
 ) -> MergedRun:  # fmt: skip
-    gone = dict(missing)
+    gone, notes = dict(missing), dict[str, None]()
 
     def parts() -> Iterator[tuple[Row, ...]]:
         for shard, key in zip(shards, keys, strict=True):
-            rows = _stored(store, key) if key not in gone else None
-            if rows is None:
+            answers = _stored(store, key) if key not in gone else None
+            if answers is None:
                 gone.setdefault(key, NotEvaluated(shard, "its part is damaged or was removed while this ran"))
             else:
-                yield rows
+                notes.update(dict.fromkeys(answers.notes))
+                yield answers.rows
 
-    fields = fields_of(parts())  # twice read: what all rows have in common is known at the end only
     with told(store.uri), tempfile.TemporaryDirectory(prefix="spatial_vlm_rows_") as folder:
         path = Path(folder, ROWS)
-        evaluated = write_merged(path, parts(), fields, {"configuration": configured})
+        evaluated = write_merged(path, parts(), fields.kinds(), about)
         store.write_from(ROWS, path)
     absent = tuple(NotEvaluated(shard, gone[key].reason, gone[key].status) for shard, key in zip(
         shards, keys, strict=True) if key in gone)  # fmt: skip
@@ -262,10 +270,11 @@ def _merged(
     store.write(OUTCOME, _json({
         "cases": cases,
         "evaluated": evaluated,
+        "notes": list(notes),
         "not_evaluated": [
             {"source": one.shard.source, "shard": one.shard.name, "status": one.status, "reason": one.reason,
              "cases": list(one.shard.cases)}
             for one in absent
         ],
     }))  # fmt: skip
-    return MergedRun(store.uri, cases, evaluated, absent, kept, seconds)
+    return MergedRun(store.uri, cases, evaluated, absent, tuple(notes), kept, seconds)

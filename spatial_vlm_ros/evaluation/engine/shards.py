@@ -44,11 +44,24 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class ShardAnswers:
+    """What a task gives for a shard.
+
+    Args:
+        rows: one for each case, in their order.
+        notes: sentences about the source, such as "its end is damaged".
+    """
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Evaluated:
-    """The rows of a shard, and how long they took (seconds of the worker)."""
+    """The answers of a shard, and how long they took (seconds of the worker)."""
 
     shard: Shard
-    rows: tuple[Row, ...]
+    answers: ShardAnswers
     seconds: float = field(compare=False, default=0.0)
 
 
@@ -68,7 +81,7 @@ class NotEvaluated:
 
 
 Outcome = Evaluated | NotEvaluated
-Task = Callable[[Shard], Sequence[Row]]
+Task = Callable[[Shard], ShardAnswers]
 """Answers a shard. What it raises of `spatial_vlm_ros.errors` is the reason for which the shard is not evaluated."""
 Setup = Callable[[], Task]
 """Loads models and returns the task; called once in each worker. It is sent there by its module and name."""

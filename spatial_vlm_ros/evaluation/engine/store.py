@@ -8,6 +8,7 @@ which stores take whole or not at all. So a kill, a full disk or a lost network 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 HALF = ".half-"
 """What the names of files begin with that are being written."""
+_NOT_KNOWN = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems say that have no links, or whose folders cannot be synced."""
 
 
 class ResultStore(Protocol):
@@ -51,6 +54,10 @@ class ResultStore(Protocol):
 
     def names(self, folder: str = "") -> set[str]:
         """Names of the files in the folder, or in a folder of it."""
+        ...
+
+    def tidy(self) -> None:
+        """Remove what writers left that were killed; for who holds the folder's lock."""
         ...
 
 
@@ -94,7 +101,7 @@ class LocalStore:
         with told(joined(self.uri, name)):
             target = self._folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            half = target.with_name(f"{HALF}{secrets.token_hex(8)}")
+            half = self._half_of(target)
             try:
                 with path.open("rb") as source, half.open("xb") as written:
                     shutil.copyfileobj(source, written)
@@ -111,7 +118,7 @@ class LocalStore:
         with told(joined(self.uri, name)):
             half = self._half(name, data)
             try:
-                os.link(half, self._folder / name)
+                _link(half, self._folder / name)
             except FileExistsError:
                 return False
             finally:
@@ -130,11 +137,23 @@ class LocalStore:
             return {file.name for file in (self._folder / folder).iterdir() if not file.name.startswith(HALF)}
         return set()
 
+    def tidy(self) -> None:
+        """See ResultStore. Others may be about to ask for the lock: what living processes write stays."""
+        with told(self.uri):
+            for half in self._folder.rglob(f"{HALF}*"):
+                pid = half.name.removeprefix(HALF).partition("-")[0]
+                if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+                    half.unlink(missing_ok=True)
+
+    @staticmethod
+    def _half_of(target: Path) -> Path:
+        return target.with_name(f"{HALF}{os.getpid()}-{secrets.token_hex(8)}")
+
     def _half(self, name: str, data: bytes) -> Path:
         """The bytes, synced, under a name of their own beside their place."""
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        half = target.with_name(f"{HALF}{secrets.token_hex(8)}")
+        half = self._half_of(target)
         try:
             with half.open("xb") as file:
                 file.write(data)
@@ -195,6 +214,9 @@ class RemoteStore:
             return {name_of(name) for name in self._fs.ls(path, detail=False)} - {""}
         return set()
 
+    def tidy(self) -> None:
+        """See ResultStore. A store keeps nothing of a request that did not end."""
+
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
 
@@ -204,5 +226,19 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
     finally:
         os.close(handle)
+
+
+def _link(half: Path, target: Path) -> None:
+    """Give a whole file its name, which must be new."""
+    try:
+        os.link(half, target)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN:
+            raise
+        with target.open("xb") as file:  # a file system without links: new, and whole a moment later
+            file.write(half.read_bytes())

@@ -57,8 +57,8 @@ class ShardWorker:
         """The rows of a shard, or why there are none; nothing is raised, so that a bad shard costs itself alone."""
         began = time.perf_counter()
         try:
-            rows = tuple(self._task(shard))
-            fields_of([rows])  # values that cannot be stored are the shard's fault, not the evaluation's
+            answers = self._task(shard)
+            fields_of(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
         except SpatialVlmError as error:
             return NotEvaluated(shard, str(error), error.status_name)
         except MemoryError:
@@ -66,9 +66,9 @@ class ShardWorker:
         except Exception as error:
             _log.exception("unexpected exception in %s", shard.name)
             return NotEvaluated(shard, str(InternalError.of(error)))
-        if len(rows) != len(shard.cases):
-            return NotEvaluated(shard, f"{len(rows)} rows came for {len(shard.cases)} cases")
-        return Evaluated(shard, rows, time.perf_counter() - began)
+        if len(answers.rows) != len(shard.cases):
+            return NotEvaluated(shard, f"{len(answers.rows)} rows came for {len(shard.cases)} cases")
+        return Evaluated(shard, answers, time.perf_counter() - began)
 
 
 @dataclass
