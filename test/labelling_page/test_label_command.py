@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,10 +28,7 @@ BEHIND = "the chick behind the cup"
 
 @pytest.fixture
 def frames(recorded: Path, tmp_path: Path) -> Path:
-    (tmp_path / "frames").mkdir()
-    for name in ("f1", "f2"):
-        (tmp_path / "frames" / name).symlink_to(recorded / name)
-    return tmp_path / "frames"
+    return Path(shutil.copytree(recorded, tmp_path / "frames"))
 
 
 @pytest.fixture
@@ -117,3 +115,10 @@ def test_what_cannot_be_labelled_is_refused_in_words(
     assert done.exit_code != 0
     assert says in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_missing_extra_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else object())
+    done = CliRunner().invoke(main, ["label", "--bag", str(tmp_path / "no_such_bag")])
+    assert done.exit_code == 1
+    assert "pip install starlette uvicorn Jinja2" in done.output

@@ -45,7 +45,8 @@ const showSaved = (state) => {
 
 const showProgress = () => {
   const done = cases.filter((one) => one.state !== "to do").length;
-  $("progress").textContent = cases.length ? `${done} of ${cases.length} labelled · case ${number + 1}` : "";
+  const now = cases.filter((one) => one.state === "decided").length;
+  $("progress").textContent = cases.length ? `${done} of ${cases.length} labelled${now ? `, ${now} decided now` : ""} · case ${number + 1}` : "";
 };
 
 const HINTS = {
