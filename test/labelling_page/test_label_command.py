@@ -22,6 +22,7 @@ pytest.importorskip("uvicorn")
 from test_label_page import Labeller
 
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.evaluation.truth_file import load_truth
 
 BEHIND = "the chick behind the cup"
 
@@ -70,6 +71,36 @@ def test_decisions_are_in_the_file_and_the_page_ends_when_it_is_told(
     (line,) = (frames / "cases.jsonl").read_text().splitlines()
     assert json.loads(line)["by"] == "accepted"
     assert [one.name for one in frames.iterdir() if one.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["folder", "file"])
+def test_frames_of_a_bag_are_labelled_by_their_stamps(
+    tmp_path: Path, started: Callable[..., Any], single: bool
+) -> None:
+    pytest.importorskip("rosbags")
+    from bag_builder import FIXED, BagBuilder, scene, seconds
+
+    with BagBuilder(tmp_path / "run1") as builder:
+        builder.stands(FIXED, seconds(0.0))
+        for n in range(4):
+            builder.frame(scene(), seconds(0.1 + n))
+    bag = next((tmp_path / "run1").glob("*.mcap")) if single else tmp_path / "run1"
+    (tmp_path / "words.txt").write_text(BEHIND)
+    process, link = started(
+        "--bag", bag, "--instructions", tmp_path / "words.txt", "--apart", "2", "--base-frame", "base_link"
+    )
+    labeller = visitor(link)
+    overview = json.loads(labeller.get("/cases").text)
+    assert len(overview["frames"]) == 2
+    shown = json.loads(labeller.get("/case/1").text)
+    assert shown["ground"]["frame_id"] == "base_link"
+    assert json.loads(labeller.tell("/case/1", {"expect": shown["proposal"], "words": BEHIND}).text)["saved"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    (case,) = load_truth(bag.with_name(f"{bag.stem}.truth.jsonl"))
+    assert (case.stamp_ns, case.bag) == (seconds(2.1), bag.name)
+    assert case.expect is not None
+    assert case.expect.id == shown["proposal"]["id"]
 
 
 def test_a_second_page_on_the_same_file_is_refused(frames: Path, started: Callable[..., Any]) -> None:
