@@ -118,7 +118,7 @@ def test_what_cannot_be_saved_is_written_beside_and_said(frames: Path, started: 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "somebody else has written it" in said
+    assert "another program has written it" in said
     assert (frames / "cases.jsonl").read_text() == "theirs\n"
     assert json.loads((frames / "cases.jsonl.unsaved.jsonl").read_text())["instruction"] == BEHIND
 

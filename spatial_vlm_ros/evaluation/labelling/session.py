@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is to be labelled, what was decided, and the file it goes to: the page without its web server.
 
-Every decision is saved at once. Where that fails (a full disk, a file that somebody else has written) it stays in
+Every decision is saved at once. Where that fails (a full disk, a file that another program has written) it stays in
 memory, the page says so, and `save` tries again. One lock: threads of the server may share it.
 """
 
@@ -296,7 +296,7 @@ class LabelSession:
         """Save what is not saved.
 
         Args:
-            merge: where somebody else has written the file, read it anew and put the decisions of this page on it.
+            merge: where another program has written the file, read it anew and put the decisions of this page on it.
         """
         with self._lock:
             if merge and self._by_somebody_else:

@@ -40,7 +40,9 @@ const showSaved = (state) => {
   $("saved").textContent = state.saved ? "Everything is saved" : `${state.lacking || 1} not saved`;
   $("unsaved").hidden = state.saved && !state.problem;
   $("unsaved-words").textContent = state.problem;
+  $("saved").classList.toggle("bad", !state.saved);
   $("merge").hidden = !state.by_somebody_else;
+  $("save").hidden = state.by_somebody_else; // it would be refused again
 };
 
 const showProgress = () => {
