@@ -9,7 +9,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   ├── ShapeError                   an array of the wrong shape or dtype
     │   ├── TransformError               no rigid transform, or frames that do not fit
     │   ├── FileError                    a file that is missing, truncated or of the wrong form
-    │   │   └── FileChangedError         a file that somebody else has written since it was read
+    │   │   └── FileChangedError         a file that another program has written since it was read
     │   └── UnknownNameError             a relation, backend or frame name that does not exist
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
     ├── DepthError                       DEPTH_INVALID
@@ -116,10 +116,11 @@ class FileError(InputError):
 
 
 class FileChangedError(FileError):
-    """A file was written by somebody else since it was read; nothing was written."""
+    """Another program has written a file since it was read; nothing was written."""
 
     def __init__(self, path: object) -> None:
-        super().__init__(path, "somebody else has written it since it was read", "put your changes on the new file")
+        super().__init__(path, "another program has written it since it was read", "put your changes on the new file")
+        self.args = (f"{path}: another program has written it since it was read; nothing was changed",)
 
 
 class UnknownNameError(InputError):

@@ -75,6 +75,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     from spatial_vlm_ros.perception.domain import check_domain
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import FrameOfReference
+    from spatial_vlm_ros.web.serving import check_installed
 
     if (frames is None) == (bag is None):
         raise click.UsageError("give either --frames DIR or --bag BAG")
@@ -85,6 +86,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
         raise click.UsageError("names of topics, frames and the robot are of a --bag")
     if grounder is not None and "detections" in topics:
         raise click.UsageError("give either --detections or --grounder")
+    check_installed()
     sentences = () if instructions is None else _sentences(instructions)
     settings = read_settings(config_file)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None

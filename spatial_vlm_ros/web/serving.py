@@ -6,6 +6,7 @@ uvicorn and Starlette (extra `web`) are imported when a page is served, never be
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import threading
 import time
@@ -77,6 +78,17 @@ class Page:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_installed() -> None:
+    """Say what is missing before work is spent on what a page is to show.
+
+    Raises:
+        DependencyError: Starlette, uvicorn or Jinja2 is not installed.
+    """
+    for name in ("starlette", "uvicorn", "jinja2"):
+        if importlib.util.find_spec(name) is None:
+            raise DependencyError(name, _REPAIR)
 
 
 def serve_page(

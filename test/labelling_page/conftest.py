@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,12 +59,10 @@ def served(recorded: Path, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
         def serve(*sentences: str, lines: list[dict[str, Any]] | None = None, frames: int = 1, bare: bool = False,
                   **options: Any) -> Desk:  # fmt: skip
             folder = tmp_path / "frames"
-            folder.mkdir()
             for name in ("f1", "f2")[:frames]:
-                (folder / name).mkdir()
-                for one in (recorded / name).iterdir():
-                    if not (bare and one.name == "detections.json"):
-                        (folder / name / one.name).symlink_to(one)
+                shutil.copytree(recorded / name, folder / name)
+                if bare:
+                    (folder / name / "detections.json").unlink()
             path = folder / "cases.jsonl"
             if lines is not None:
                 path.write_text("".join(json.dumps(line) + "\n" for line in lines))

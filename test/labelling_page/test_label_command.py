@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,16 +22,14 @@ pytest.importorskip("uvicorn")
 from test_label_page import Labeller
 
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.evaluation.truth_file import load_truth
 
 BEHIND = "the chick behind the cup"
 
 
 @pytest.fixture
 def frames(recorded: Path, tmp_path: Path) -> Path:
-    (tmp_path / "frames").mkdir()
-    for name in ("f1", "f2"):
-        (tmp_path / "frames" / name).symlink_to(recorded / name)
-    return tmp_path / "frames"
+    return Path(shutil.copytree(recorded, tmp_path / "frames"))
 
 
 @pytest.fixture
@@ -74,6 +73,36 @@ def test_decisions_are_in_the_file_and_the_page_ends_when_it_is_told(
     assert [one.name for one in frames.iterdir() if one.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("single", [False, True], ids=["folder", "file"])
+def test_frames_of_a_bag_are_labelled_by_their_stamps(
+    tmp_path: Path, started: Callable[..., Any], single: bool
+) -> None:
+    pytest.importorskip("rosbags")
+    from bag_builder import FIXED, BagBuilder, scene, seconds
+
+    with BagBuilder(tmp_path / "run1") as builder:
+        builder.stands(FIXED, seconds(0.0))
+        for n in range(4):
+            builder.frame(scene(), seconds(0.1 + n))
+    bag = next((tmp_path / "run1").glob("*.mcap")) if single else tmp_path / "run1"
+    (tmp_path / "words.txt").write_text(BEHIND)
+    process, link = started(
+        "--bag", bag, "--instructions", tmp_path / "words.txt", "--apart", "2", "--base-frame", "base_link"
+    )
+    labeller = visitor(link)
+    overview = json.loads(labeller.get("/cases").text)
+    assert len(overview["frames"]) == 2
+    shown = json.loads(labeller.get("/case/1").text)
+    assert shown["ground"]["frame_id"] == "base_link"
+    assert json.loads(labeller.tell("/case/1", {"expect": shown["proposal"], "words": BEHIND}).text)["saved"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    (case,) = load_truth(bag.with_name(f"{bag.stem}.truth.jsonl"))
+    assert (case.stamp_ns, case.bag) == (seconds(2.1), bag.name)
+    assert case.expect is not None
+    assert case.expect.id == shown["proposal"]["id"]
+
+
 def test_a_second_page_on_the_same_file_is_refused(frames: Path, started: Callable[..., Any]) -> None:
     started("--frames", frames)
     done = CliRunner().invoke(main, ["label", "--frames", str(frames)])
@@ -89,7 +118,7 @@ def test_what_cannot_be_saved_is_written_beside_and_said(frames: Path, started: 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "somebody else has written it" in said
+    assert "another program has written it" in said
     assert (frames / "cases.jsonl").read_text() == "theirs\n"
     assert json.loads((frames / "cases.jsonl.unsaved.jsonl").read_text())["instruction"] == BEHIND
 
@@ -117,3 +146,10 @@ def test_what_cannot_be_labelled_is_refused_in_words(
     assert done.exit_code != 0
     assert says in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_missing_extra_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else object())
+    done = CliRunner().invoke(main, ["label", "--bag", str(tmp_path / "no_such_bag")])
+    assert done.exit_code == 1
+    assert "pip install starlette uvicorn Jinja2" in done.output

@@ -2,7 +2,7 @@
 """The truth file as lines. A line that is not changed keeps its bytes, whether or not this package understands it.
 
 A change is written to a temporary file beside it, synchronised and renamed: after a crash the file is the old one or
-the new one. What somebody else has written meanwhile is noticed before that, and two writers are kept apart by a lock
+the new one. What another program has written meanwhile is noticed before that, and two writers are kept apart by a lock
 file. Knows JSON objects by lines; knows nothing of what truth is.
 """
 
@@ -115,7 +115,7 @@ class LabelFile:
         """Write the lines, whole or not at all; nothing where the file already holds them.
 
         Raises:
-            FileChangedError: somebody else has written the file.
+            FileChangedError: another program has written the file.
             FileError: it cannot be written; what was there is as it was.
         """
         if _content(self.path) != self._known:

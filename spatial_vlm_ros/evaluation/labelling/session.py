@@ -1,59 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is to be labelled, what was decided, and the file it goes to: the page without its web server.
 
-Every decision is saved at once. Where that fails (a full disk, a file that somebody else has written) it stays in
+Every decision is saved at once. Where that fails (a full disk, a file that another program has written) it stays in
 memory, the page says so, and `save` tries again. One lock: threads of the server may share it.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.errors import FileChangedError, FileError, InputError, InternalError, SpatialVlmError
+from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
 from spatial_vlm_ros.evaluation.labelling.case_lines import Maker, case_line, checked_kind, checked_truth
-from spatial_vlm_ros.evaluation.labelling.ground import Ground, ground_of
 from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
-from spatial_vlm_ros.evaluation.labelling.label_sources import FrameToLabel, LabelSource
-from spatial_vlm_ros.evaluation.labelling.proposal import proposed, same_truth
+from spatial_vlm_ros.evaluation.labelling.label_looks import LabelLooks
+from spatial_vlm_ros.evaluation.labelling.label_sources import LabelSource
+from spatial_vlm_ros.evaluation.labelling.proposal import same_truth
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb
 
-_log = logging.getLogger(__name__)
-_FRAMES_KEPT = 3
 _SAME_OBJECT = 0.1  # of their union that box and detection share at least, as `evaluate` wants it
-_LOOKS_KEPT = 8  # with their masks
 _MOST_CASES = 100_000
 _LONGEST_SENTENCE = 1000  # characters, as the parser takes
 UNSAVED = ".unsaved.jsonl"
 """What the name of a file ends in that decisions are written to which could not be saved."""
-
-
-@dataclass(frozen=True, eq=False)
-class LabelLook:
-    """What is known of a case before a person decides.
-
-    Args:
-        resolution: the answer; None where the frame cannot be read.
-        detections: objects of the frame, numbered from 1 in this order.
-        ground: the scene from above; None where nothing was lifted.
-        size: (width, height) of the image, pixels; None where the frame cannot be read.
-        proposal: the truth if the answer were right.
-        problem: why the frame cannot be read; "" where it can.
-    """
-
-    resolution: Resolution | None
-    detections: tuple[Detection, ...] = ()
-    ground: Ground | None = None
-    size: tuple[int, int] | None = None
-    proposal: Mapping[str, Any] = field(default_factory=dict)
-    problem: str = ""
 
 
 @dataclass(eq=False)
@@ -106,10 +80,8 @@ class LabelSession:
         frame_of_reference: FrameOfReference | None = None, *, blind: bool = False,
     ) -> None:  # fmt: skip
         self.blind, self.file = blind, file
-        self._source, self._resolver, self._reference = source, resolver, frame_of_reference
+        self._source, self._looks = source, LabelLooks(source, resolver, frame_of_reference)
         self._lock = threading.RLock()
-        self._frames: OrderedDict[int, tuple[FrameToLabel, ObservedFrame] | SpatialVlmError] = OrderedDict()
-        self._looks: OrderedDict[_Entry, LabelLook] = OrderedDict()
         self._changes: list[_Change] = []
         self._problem = ""
         self._by_somebody_else = False
@@ -182,7 +154,7 @@ class LabelSession:
         """
         with self._lock:
             entry = self._entry(number)
-            look = self._look(entry)
+            look = self._looks.look(entry.frame, entry.words)
             entry.shown |= reveal or entry.decided or not self.blind
             shows = entry.shown
             return {
@@ -196,7 +168,7 @@ class LabelSession:
                     {"id": one.id, "label": one.label, "score": round(one.score, 3), "box": list(one.box_xyxy)}
                     for one in look.detections
                 ],
-                "by_id": self._by_id(entry.frame),
+                "by_id": self._looks.names_by_id(entry.frame),
                 "ground": None if look.ground is None else look.ground.json(),
                 "answer": _answer_words(look.resolution) if shows else None,
                 "proposal": dict(look.proposal) if shows else None,
@@ -212,62 +184,12 @@ class LabelSession:
         with self._lock:
             if not 0 <= frame < len(self._source.names):
                 raise InputError("frame", str(frame), "a frame of the page", "load the page again")
-            loaded = self._loaded(frame)
-            return None if isinstance(loaded, SpatialVlmError) else loaded[0].frame.rgb
+            return self._looks.rgb(frame)
 
     def _entry(self, number: int) -> _Entry:
         if not 0 <= number < len(self._entries):
             raise InputError("case", str(number), "a case of the page", "load the page again")
         return self._entries[number]
-
-    def _by_id(self, frame: int) -> bool:
-        loaded = self._loaded(frame)
-        return not isinstance(loaded, SpatialVlmError) and loaded[0].detections is not None
-
-    def _loaded(self, frame: int) -> tuple[FrameToLabel, ObservedFrame] | SpatialVlmError:
-        if frame not in self._frames:
-            found: tuple[FrameToLabel, ObservedFrame] | SpatialVlmError
-            try:
-                there = self._source.load(frame)
-                found = there, self._resolver.look_at(there.frame, there.detections)
-            except SpatialVlmError as error:
-                found = error
-            except Exception as error:  # a fault of ours costs one frame, not the page
-                _log.exception("unexpected exception while reading frame %s", self._source.names[frame])
-                found = InternalError.of(error)
-            self._frames[frame] = found
-            while len(self._frames) > _FRAMES_KEPT:
-                self._frames.popitem(last=False)
-        self._frames.move_to_end(frame)
-        return self._frames[frame]
-
-    def _look(self, entry: _Entry) -> LabelLook:
-        if entry not in self._looks:
-            self._looks[entry] = self._looked(entry)
-            while len(self._looks) > _LOOKS_KEPT:
-                self._looks.popitem(last=False)
-        return self._looks[entry]
-
-    def _looked(self, entry: _Entry) -> LabelLook:
-        loaded = self._loaded(entry.frame)
-        if isinstance(loaded, SpatialVlmError):
-            return LabelLook(None, problem=str(loaded))
-        there, observed = loaded
-        answered = observed.ask(entry.words, self._reference)
-        ground = self._ground(there, answered)
-        by_id = there.detections is not None
-        truth = proposed(answered.resolution, answered.detections, ground, by_id=by_id)
-        size = (there.frame.camera.width, there.frame.camera.height)
-        return LabelLook(answered.resolution, answered.detections, ground, size, truth)
-
-    def _ground(self, there: FrameToLabel, answered: Answered) -> Ground | None:
-        scene = answered.scene
-        try:
-            if scene is None:  # refused before it was lifted: the words were not understood
-                scene = self._resolver.observe(there.frame, answered.detections)
-            return ground_of(scene, there.base_T_camera)
-        except SpatialVlmError:
-            return None
 
     # -------------------------------------------------------------------------------------------- deciding
 
@@ -291,7 +213,7 @@ class LabelSession:
             if words is not None and words != entry.words:
                 got = f"{words!r}, but case {number + 1} is {entry.words!r} by now"
                 raise InputError("case", got, "the case that the page shows", "load the page again")
-            look = self._look(entry)
+            look = self._looks.look(entry.frame, entry.words)
             known = {one.id for one in look.detections} | _named_in(entry.truth)
             with_place = look.ground is not None and look.ground.frame_id is not None
             if entry.truth is not None and "place" in entry.truth:
@@ -374,7 +296,7 @@ class LabelSession:
         """Save what is not saved.
 
         Args:
-            merge: where somebody else has written the file, read it anew and put the decisions of this page on it.
+            merge: where another program has written the file, read it anew and put the decisions of this page on it.
         """
         with self._lock:
             if merge and self._by_somebody_else:
@@ -396,7 +318,6 @@ class LabelSession:
             if known is not None:
                 entry.decided, entry.shown = known.decided, known.shown
         self._changes.clear()
-        self._looks.clear()
 
     def _try_to_save(self) -> None:
         self._problem, self._by_somebody_else = "", False

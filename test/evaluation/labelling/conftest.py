@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,8 @@ def two_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def frames(two_frames: Path, tmp_path: Path) -> Path:
-    """The same, where each test may write: links to the frames."""
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for one in two_frames.iterdir():
-        (folder / one.name).symlink_to(one)
-    return folder
+    """The same, where each test may write."""
+    return Path(shutil.copytree(two_frames, tmp_path / "frames"))
 
 
 @pytest.fixture

@@ -9,9 +9,12 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spatial_vlm_ros.errors import FileChangedError, FileError
 from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
@@ -119,7 +122,7 @@ def test_a_file_that_somebody_else_wrote_is_not_overwritten(tmp_path: Path) -> N
         file.add({"frame": "f1", "instruction": "ours"})
         theirs = ONE + b"\n" + TWO + b"\n" + b'{"frame": "f9", "instruction": "theirs"}\n'
         path.write_bytes(theirs)
-        with pytest.raises(FileChangedError, match="somebody else has written it"):
+        with pytest.raises(FileChangedError, match="another program has written it"):
             file.save()
         assert path.read_bytes() == theirs
         file.rebase()
@@ -211,3 +214,21 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileError):
         LabelFile(path)
     assert not [one for one in tmp_path.iterdir() if one.name.endswith(".lock")]
+
+
+@given(st.lists(st.binary(max_size=30).filter(lambda raw: b"\n" not in raw), max_size=8), st.data())
+def test_any_line_that_is_not_touched_keeps_its_bytes_and_its_place(lines: list[bytes], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.jsonl"
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        touched = data.draw(st.sets(st.integers(0, len(lines) - 1))) if lines else set()
+        with LabelFile(path) as file:
+            for number in touched:
+                file.put(file.lines[number], {"frame": "f1", "instruction": str(number)})
+            file.save()
+        after = path.read_bytes().split(b"\n")[:-1]
+    assert len(after) == len(lines)
+    assert [line for n, line in enumerate(after) if n not in touched] == [
+        line for n, line in enumerate(lines) if n not in touched
+    ]
+    assert [json.loads(after[n])["instruction"] for n in sorted(touched)] == [str(n) for n in sorted(touched)]

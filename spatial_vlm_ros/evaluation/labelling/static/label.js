@@ -40,12 +40,15 @@ const showSaved = (state) => {
   $("saved").textContent = state.saved ? "Everything is saved" : `${state.lacking || 1} not saved`;
   $("unsaved").hidden = state.saved && !state.problem;
   $("unsaved-words").textContent = state.problem;
+  $("saved").classList.toggle("bad", !state.saved);
   $("merge").hidden = !state.by_somebody_else;
+  $("save").hidden = state.by_somebody_else; // it would be refused again
 };
 
 const showProgress = () => {
   const done = cases.filter((one) => one.state !== "to do").length;
-  $("progress").textContent = cases.length ? `${done} of ${cases.length} labelled · case ${number + 1}` : "";
+  const now = cases.filter((one) => one.state === "decided").length;
+  $("progress").textContent = cases.length ? `${done} of ${cases.length} labelled${now ? `, ${now} decided now` : ""} · case ${number + 1}` : "";
 };
 
 const HINTS = {
