@@ -60,8 +60,8 @@ class ReportFiles:
             markdown: summary.
             junit: XML.
             parquet: rows.
+            force: whether reports that are there are replaced.
             beside: name of what the folder may hold already.
-            again: whether reports that are there are replaced.
 
         Raises:
             FileError: the folder holds something already.
