@@ -65,7 +65,9 @@ class ReportFiles:
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
         if out is not None and (out.is_dir() or not out.suffix):
             if not again and out.is_dir() and any(one.name != beside for one in out.iterdir()):
-                raise FileError(out, "the folder is not empty", "name a new one, or empty it: no report is replaced")
+                more = "; --resume goes on with an evaluation in shards" if beside else ""
+                repair = f"name a new one, or empty it: no report is replaced{more}"
+                raise FileError(out, "the folder is not empty", repair)
             named = {name: named[name] if name != "out" and named[name] else out / file
                      for name, file in _FOLDER_FILES.items()}  # fmt: skip
         return cls(named["out"], named["html"], named["markdown"], named["junit"], parquet)
