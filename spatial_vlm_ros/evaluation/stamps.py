@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Collection, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 SECOND = 1_000_000_000
 _BACK_NS = SECOND  # a stamp this far before the one before it is no late image but time set back
@@ -29,9 +30,11 @@ class SeenStamps:
         self._all, self._wanted = array("q"), frozenset(wanted)
         self._repeated: dict[int, int] = {}
         self._backs: list[tuple[int, int]] = []
+        self._ordered: npt.NDArray[np.int64] | None = None  # all stamps, once they are asked for
 
     def add(self, stamp_ns: int) -> None:
         """Note an image."""
+        self._ordered = None
         if self._all and stamp_ns < self._all[-1] - _BACK_NS:
             self._backs.append((self._all[-1], stamp_ns))
         self._all.append(stamp_ns)
@@ -54,11 +57,16 @@ class SeenStamps:
                 "mean two images; cases are asked on the first"
             )
 
+    def _in_order(self) -> npt.NDArray[np.int64]:
+        if self._ordered is None:
+            self._ordered = np.unique(np.array(self._all, np.int64))
+        return self._ordered
+
     def why_absent(self, stamp_ns: int) -> tuple[str, str]:
         """Why no image has a stamp, in words, and what would have been right."""
         if not self._all:
             return "no colour image is in the bag", "a bag with colour images"
-        stamps = np.unique(np.frombuffer(self._all, np.int64))
+        stamps = self._in_order()
         low, high = int(stamps[0]), int(stamps[-1])
         span = f"a stamp between {low} and {high} ns"
         for factor, unit in _UNITS:
