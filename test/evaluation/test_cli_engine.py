@@ -63,6 +63,7 @@ def test_a_folder_is_resumed_and_never_replaced(frames: Path, tmp_path: Path) ->
     again = run(*arguments)
     assert again.exit_code != 0
     assert "not empty" in again.output
+    assert "--resume" in again.output
     assert run(*arguments, "--resume").exit_code == 0
     parts = sorted((tmp_path / "out" / "shards" / "parts").iterdir())
     (tmp_path / "out" / "scores.json").unlink()

@@ -14,20 +14,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("rosbags")
 
-from bag_builder import FIXED, MS, T0, BagBuilder, make, scene
+from bag_builder import T0, scene
+from engine_bags import COUNT, WORDS, stamp_of, write_bag, write_truth
 from engine_tasks import contents
 from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.errors import FileError, RunMismatchError
 from spatial_vlm_ros.evaluation import truth_file
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO
 from spatial_vlm_ros.evaluation.engine import case_shards
 from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
 from spatial_vlm_ros.evaluation.engine.bag_window import recording_lag
@@ -39,14 +38,9 @@ from spatial_vlm_ros.evaluation.engine.shards import Row, Shard
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
 from spatial_vlm_ros.evaluation.sources import Source, evaluate_source, sources_of
 from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
-from spatial_vlm_ros.types import Transform
 
-WORDS = ("the chick behind the cup", "the chick in front of the cup", "the mug")
 SETTINGS = Settings()
 GIVEN = (ModelSpec(),)
-PERIOD = 500 * MS  # between images of the bag
-COUNT = 24
-LAG = 30 * MS  # from an image's stamp to its recording
 NOTES: list[str] = []  # of the latest answers
 
 
@@ -180,50 +174,6 @@ def test_a_folder_without_cases_is_refused_before_anything_is_run(tmp_path: Path
 
 
 # ------------------------------------------------------------------------------------------------ bags
-
-
-def pose(n: int) -> Transform:
-    """Where the camera's mount is when image n is taken: it turns slowly."""
-    angle = 0.02 * n
-    matrix = np.eye(4)
-    matrix[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
-    return Transform("base_link", "mount", matrix)
-
-
-def write_bag(out: Path, storage: str = "mcap", sets_back: bool = False) -> Path:
-    """A camera on a mount that turns, its info sent once, its place on the mount static; two objects to choose from.
-
-    Args:
-        out: the folder to make.
-        storage: "mcap" or "sqlite3".
-        sets_back: whether the clock of the stamps is set back an hour halfway.
-    """
-    seen = scene()
-    with BagBuilder(out, storage) as bag:
-        bag.stands(Transform("mount", FIXED.child, FIXED.matrix), T0)
-        bag.message("/rgb/camera_info", CAMERA_INFO, T0, lambda make: make.camera_info(
-            seen.frame.camera, make.header(T0 - 1000 * MS, seen.frame.frame_id)))  # fmt: skip
-        for n in range(COUNT):
-            stamp = stamp_of(n, sets_back)
-            log = T0 + n * PERIOD + LAG
-            bag.moves(pose(n), stamp - 20 * MS, log - 25 * MS)
-            bag.moves(pose(n), stamp + 20 * MS, log + 15 * MS)
-            bag.frame(seen, stamp, log, leave_out=("rgb/camera_info",))
-        bag.message("/words", "std_msgs/msg/String", T0 + 5 * PERIOD, make("std_msgs/msg/String", data="hello"))
-    return out
-
-
-def stamp_of(n: int, sets_back: bool = False) -> int:
-    return T0 + n * PERIOD - (3600 * 1000 * MS if sets_back and n >= COUNT // 2 else 0)
-
-
-def write_truth(path: Path, stamps: Sequence[int]) -> Path:
-    lines = [
-        {"stamp_ns": stamp, "instruction": words, "expect": {"status": "OK", "id": id_}}
-        for stamp in stamps for words, id_ in zip(WORDS, ("bonnet", "ribbon"), strict=False)
-    ]  # fmt: skip
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,56 @@ def test_a_shard_over_which_every_worker_dies_is_named(tmp_path: Path) -> None:
     assert "3 of 12 cases were not evaluated: piece 1 (3 cases: 3 workers ended while they worked on it" in said
 
 
+_FROM_A_STORE = """
+import sys
+from spatial_vlm_ros.evaluation.engine import case_shards
+from spatial_vlm_ros.evaluation.engine.evaluate_cases import evaluate_cases
+from spatial_vlm_ros.evaluation.engine.local import LocalEngine
+from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine
+from spatial_vlm_ros.evaluation.model_spec import ModelSpec
+from spatial_vlm_ros.evaluation.sources import Source
+from spatial_vlm_ros.parameters import Settings
+
+if __name__ == "__main__":
+    source = Source(sys.argv[1], "bag", sys.argv[2])
+    case_shards.plan_cases.__defaults__ = (1, 2_000_000)  # frames and bytes in a shard
+    for engine, folder in ((LocalEngine(), sys.argv[3]), (RayEngine(4), sys.argv[4])):
+        print(evaluate_cases([source], [ModelSpec()], Settings(), folder, engine).summary())
+"""
+
+
+@pytest.mark.slow
+def test_parts_of_a_bag_in_a_store_are_read_by_workers_of_ray(tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    pytest.importorskip("rosbags")
+    import fsspec
+    from engine_bags import COUNT, stamp_of, write_bag, write_truth
+    from s3_server import running_server
+
+    truth = write_truth(tmp_path / "truth.jsonl", [stamp_of(n) for n in range(1, COUNT)])
+    file = next(write_bag(tmp_path / "run").glob("*.mcap"))
+    with running_server() as server:
+        fs = fsspec.filesystem("s3", endpoint_url=server.endpoint, key="nobody", secret="nothing")  # noqa: S106
+        fs.mkdir("lab")
+        fs.pipe_file("lab/run.mcap", file.read_bytes())
+        environment = {
+            **os.environ,
+            **server.environment(),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "HOME": str(tmp_path),
+        }
+        folders = ("s3://lab/local", "s3://lab/ray")
+        (tmp_path / "program.py").write_text(_FROM_A_STORE)
+        command = (sys.executable, tmp_path / "program.py", "s3://lab/run.mcap", truth, *folders)
+        done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+        assert done.stdout == f"all {2 * (COUNT - 1)} cases were evaluated\n" * 2, done.stdout + done.stderr
+        local, ray = ({name.partition(f"{part}/")[2]: fs.cat_file(name) for name in fs.find(f"lab/{part}")}
+                      for part in ("local", "ray"))  # fmt: skip
+    assert len(local) > 6
+    assert ray == local
+
+
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailableError, match=r"cluster at 127\.0\.0\.1:1 cannot be reached.*ray status"):
         evaluate_shards(MadeUp(), shards_of(2), tmp_path, RayEngine(2, "127.0.0.1:1"), CONFIGURATION)
