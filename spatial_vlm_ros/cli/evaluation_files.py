@@ -58,7 +58,7 @@ class ReportFiles:
             FileError: the folder holds something already.
         """
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
-        if out is not None and (out.is_dir() or not out.suffix):
+        if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout has no ending
             if out.is_dir() and any(out.iterdir()) and not force:
                 raise FileError(out, "the folder is not empty", "name a new one, or pass --force")
             named = {name: named[name] if name != "out" and named[name] else out / file
