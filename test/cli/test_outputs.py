@@ -53,7 +53,7 @@ def refused(done: Result, option: str = "--out") -> bool:
 def test_evaluate_replaces_a_result_with_force_alone(option: str, recordings: Path, tmp_path: Path) -> None:
     pytest.importorskip("jinja2")
     pytest.importorskip("junitparser")
-    out = tmp_path / "result"
+    out = tmp_path / "result.json"
     assert run("evaluate", "--frames", recordings, option, out).exit_code == 0
     out.write_text("of yesterday")
     assert refused(run("evaluate", "--frames", recordings, option, out), option)

@@ -70,7 +70,7 @@ def test_cases_and_images_are_answered(labeller: Labeller) -> None:
     assert labeller.get("/image/9").status == 404
     assert labeller.get("/case/9").status == 400
     assert labeller.get("/static/label.js").headers["content-type"].startswith("text/javascript")
-    for path in ("/static/../label_web.py", "/static/label_web.py", "/nothing"):
+    for path in ("/static/../label_web.py", "/static/label_web", "/static/label.html", "/nothing"):
         assert labeller.get(path).status == 404
 
 
