@@ -82,7 +82,6 @@ setup(
             "scipy>=1.11",
             "jsonschema>=4.19",
             "rosbags>=0.10.9",
-            "mcap>=1.1",  # reads what `record` writes, with its checksums
             "Jinja2>=3.0",
             "junitparser>=2.0",
             # an object store on this machine, and bags without an index

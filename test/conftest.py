@@ -160,7 +160,7 @@ MODEL_PACKAGES = (
     "openai",
 )
 ARM_PACKAGES = ("pinocchio", "coal", "ompl", "daqp", "mujoco")
-SCALE_PACKAGES = ("ray", "pyarrow", "fsspec", "s3fs", "moto")
+SCALE_PACKAGES = ("ray", "pyarrow", "fsspec", "s3fs", "moto", "mcap")
 WEB_PACKAGES = ("starlette", "uvicorn", "jinja2", "selenium")
 BROWSER_PROGRAMS = ("chromium", "chromedriver")
 
