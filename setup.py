@@ -34,12 +34,16 @@ setup(
             "language/grammar.lark",
             "language/grammar.json",
             "evaluation/templates/*",
+            "evaluation/labelling/templates/*",
+            "evaluation/labelling/static/*",
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
             "nodes/fastdds_udp.xml",
             "nodes/fastdds_udp_localhost.xml",
             "perception/model_store/models.json",
+            "web/templates/*",
+            "web/static/*",
         ]
     },
     data_files=[
@@ -77,9 +81,12 @@ setup(
             "lark>=1.0",  # makes the table of the grammar (scripts/grammar_table.py)
             "scipy>=1.11",
             "jsonschema>=4.19",
-            "rosbags>=0.10",
+            "rosbags>=0.10.9",
             "Jinja2>=3.0",
             "junitparser>=2.0",
+            # an object store on this machine, and bags without an index
+            "moto[server]>=5.0",
+            "mcap>=1.2",
             "matplotlib>=3.7",
             "ruff==0.17.5",
             "mypy==2.4.1",
@@ -127,7 +134,7 @@ setup(
             "ros-ament-cmake-ros-core",
             "ros-rosidl-core-generators",
         ],
-        "bags": ["rosbags>=0.10"],
+        "bags": ["rosbags>=0.10.9"],
         "sim": ["mujoco>=3.4"],
         # The built-in planner. pin brings NumPy 2: beside a distribution with NumPy 1, in an environment of its own.
         "arm": ["pin>=4.0", "coal>=3.0", "ompl>=2.0", "daqp>=0.11", "example-robot-data>=4.3,<4.4"],
@@ -184,11 +191,13 @@ setup(
             # what torch and colcon-core, above, both take
             "setuptools>=77.0.3,<80",
         ],
-        # The page on which a person approves.
+        # The pages on which a person approves, and labels.
         "web": ["starlette>=0.37", "uvicorn>=0.30", "Jinja2>=3.0"],
         # Tests of that page in a real browser; chromium and its driver are Debian's.
         "browser": ["selenium>=4.20"],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
+        # Evaluation on a cluster, results as Parquet, bags and results in object stores.
+        "scale": ["ray>=2.9", "pyarrow>=14", "fsspec>=2025.2", "s3fs>=2025.2"],
         "docs": ["matplotlib>=3.7"],
         # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.
         "view": ["open3d-cpu>=0.19"],
@@ -199,6 +208,7 @@ setup(
     entry_points={
         "console_scripts": [f"spatial-vlm = {PACKAGE}.cli.main:run"],
         "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],
+        "lmms_eval.models": [f"spatial_vlm = {PACKAGE}.evaluation.benchmarks.lmms_model:manifest"],
     },
     zip_safe=False,
 )

@@ -68,6 +68,11 @@ ALONE = {
     "adaptvis": Part(("--layers", "1", "--rounds", "1"), ("torch", "transformers"), slow=True),
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
+    "evaluation_throughput": Part(
+        ("--frames", "3", "--long", "6", "--bags", "3", "--repetitions", "1", "--workers", "0"),
+        ("rosbags", "pyarrow"),
+        slow=True,
+    ),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "detection_forms": Part(("--seeds", "1")),
     "free_words": Part(("--seeds", "1")),

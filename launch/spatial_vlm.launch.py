@@ -71,6 +71,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         "autostart": _argument(
             "", "configure and activate at start, or leave it to a lifecycle manager" + as_file, YES_NO
         ),
+        "keep": _argument(
+            "", "decisions that are kept as evidence bundles, with images" + as_file, ["", "off", "refused", "all"]
+        ),
         "log_level": _argument("info", "of the nodes", ["debug", "info", "warn", "error", "fatal"]),
         "respawn": _argument(
             "true", "start a node again that crashes or is killed; false: everything ends with it", ["true", "false"]
@@ -87,7 +90,12 @@ def nodes(context: LaunchContext) -> list[Node]:
     """The resolver, wired to its camera; RViz where it is wanted."""
     said = context.launch_configurations
     camera = wiring.camera(SHARE, said)
-    parameters = {**camera.parameters, **wiring.given(said, *GIVEN), **wiring.image_domain(said)}
+    parameters = {
+        **camera.parameters,
+        **wiring.given(said, *GIVEN),
+        **wiring.image_domain(said),
+        **wiring.evidence(said),
+    }
     remappings = [*camera.remappings, ("detections", said["detections_topic"])]
     resolver = actions.node("resolver", said, parameters, [wiring.parameter_file(said)], remappings)
     return [resolver, _rviz(said)] if said["rviz"] == "true" else [resolver]

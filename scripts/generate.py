@@ -23,6 +23,7 @@ from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
     ArmPlannerConfig,
     BagConfig,
+    EvidenceConfig,
     GateConfig,
     NodeConfig,
     PlanningConfig,
@@ -71,6 +72,8 @@ def parameter_yaml() -> str:
     for config in (StreamConfig(), NodeConfig()):
         lines += ["", f"    # --- {(type(config).__doc__ or '').strip()}"]
         lines += yaml_lines(config, 4)
+    lines += ["", f"    # --- {(EvidenceConfig.__doc__ or '').strip()}", "    evidence:"]
+    lines += yaml_lines(EvidenceConfig(), 6)
     return "\n".join(lines) + "\n"
 
 
@@ -134,13 +137,14 @@ def parameter_table() -> str:
     for title, config in (
         ("Streams", StreamConfig()),
         ("Node", NodeConfig()),
+        ("Evidence", EvidenceConfig()),
         ("Node frame_player", PlayerConfig()),
         ("Node bag_player", BagConfig()),
         ("Node arm_planner", ArmPlannerConfig()),
         ("Node planner_gate", GateConfig()),
         ("Node sim_arm", SimArmConfig()),
     ):
-        lines += table(title, config)
+        lines += table(title, config, "evidence." if title == "Evidence" else "")
     for name, group in groups(PlanningConfig()):
         lines += table(f"Planning: {name}", group, f"{name}.")
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ pytest=(.venv/bin/python -m pytest)
 workers() { local n=$(($(nproc) - $1)); echo $((n < 2 ? 2 : n > 4 ? 4 : n)); }
 parallel=(--dist loadfile --numprocesses "$(workers 0)")
 side=(--dist loadfile --numprocesses "$(workers 1)") # a live test is several processes
-live=(test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)
+live=(test/labelling_page test/manipulation/approval test/launcher test/nodes test/nodes_arm test/system)
 code=0
 run() { "${pytest[@]}" "$@" || { local ended=$?; ((code)) || code=$ended; }; }
 case "${1:-}" in

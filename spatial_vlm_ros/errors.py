@@ -9,6 +9,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   ├── ShapeError                   an array of the wrong shape or dtype
     │   ├── TransformError               no rigid transform, or frames that do not fit
     │   ├── FileError                    a file that is missing, truncated or of the wrong form
+    │   │   └── FileChangedError         a file that another program has written since it was read
     │   └── UnknownNameError             a relation, backend or frame name that does not exist
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
     ├── DepthError                       DEPTH_INVALID
@@ -37,7 +38,12 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     ├── ExecutionFailedError             EXECUTION_FAILED, in which phase of a plan
     ├── DependencyError                  MODEL_ERROR, a package that is not installed
     ├── DisplayError                     MODEL_ERROR, a window where none can be opened
-    └── PlugInError                      MODEL_ERROR, a relation of an installed package that cannot be used
+    ├── PlugInError                      MODEL_ERROR, a relation of an installed package that cannot be used
+    └── EvaluationError                  INTERNAL_ERROR, an evaluation that cannot begin or go on
+        ├── EngineUnavailableError       what should run it is not there, or lost its workers
+        ├── StoreError                   a disk or an object store does not give or take a file
+        ├── FolderInUseError             another evaluation writes to the folder
+        └── RunMismatchError             the folder holds another evaluation
 """
 
 from __future__ import annotations
@@ -107,6 +113,14 @@ class FileError(InputError):
         self.path, self.field = str(path), field
         place = f"{path}" if field is None else f"{path} at {field}"
         super().__init__(place, reason, "a readable file of the documented form", repair)
+
+
+class FileChangedError(FileError):
+    """Another program has written a file since it was read; nothing was written."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(path, "another program has written it since it was read", "put your changes on the new file")
+        self.args = (f"{path}: another program has written it since it was read; nothing was changed",)
 
 
 class UnknownNameError(InputError):
@@ -551,3 +565,67 @@ class PlugInError(SpatialVlmError):
     def __init__(self, name: str, source: str, reason: str, repair: str) -> None:
         self.name, self.source, self.reason, self.repair = name, source, reason, repair
         super().__init__(f"relation {name!r} of {source}: {reason}; {repair}")
+
+
+class EvaluationError(SpatialVlmError):
+    """An evaluation cannot begin or go on; results that are stored already are kept.
+
+    Args:
+        reason: why, in words.
+        repair: what to do about it.
+    """
+
+    status_name = "INTERNAL_ERROR"
+
+    def __init__(self, reason: str, repair: str) -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(f"{reason}. {repair}")
+
+
+class EngineUnavailableError(EvaluationError):
+    """Ray is not reachable, or no worker starts."""
+
+
+class StoreError(EvaluationError):
+    """A disk or an object store does not give or take a file.
+
+    Args:
+        uri: of the file.
+        reason: why, in words.
+        repair: what to do about it.
+    """
+
+    def __init__(self, uri: str, reason: str, repair: str) -> None:
+        self.uri = uri
+        super().__init__(f"{uri}: {reason}", repair)
+
+
+class FolderInUseError(EvaluationError):
+    """Another evaluation writes to the folder.
+
+    Args:
+        folder: path or URI.
+        owner: host and process, in words.
+        age: seconds since it began.
+        seen: seconds since it last gave a sign of life.
+        repair: what to do about it.
+    """
+
+    def __init__(self, folder: str, owner: str, age: float, seen: float, repair: str) -> None:
+        self.folder, self.owner, self.age, self.seen = folder, owner, age, seen
+        reason = f"{folder} is in use by {owner}, since {age:.0f} s, last sign of life {seen:.0f} s ago"
+        super().__init__(reason, repair)
+
+
+class RunMismatchError(EvaluationError):
+    """The folder holds another evaluation, or something else.
+
+    Args:
+        folder: path or URI.
+        reason: what it holds.
+        repair: what to do about it.
+    """
+
+    def __init__(self, folder: str, reason: str, repair: str) -> None:
+        self.folder = folder
+        super().__init__(f"{folder} {reason}", repair)

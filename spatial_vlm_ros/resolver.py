@@ -296,6 +296,7 @@ class ObservedFrame:
         self._checked: tuple[Detection, ...] | None = None  # the given detections, once they were checked
         self._scene: Scene | SpatialVlmError | None = None  # of the given detections, or why there is none
         self._latest: tuple[tuple[NounPhrase, ...], Grounding, Scene] | None = None  # of the grounder
+        self._found: tuple[tuple[NounPhrase, ...], Grounding] | None = None  # of the grounder, lifted or not
         self._grounding: Grounding | None = None
         self._referrer: Referrer | None = None
 
@@ -340,6 +341,11 @@ class ObservedFrame:
             answered.resolution, ms=watch.total(), timings_ms=watch.laps, model_domain=self._model_domain()
         )
         return answered._replace(resolution=resolution)
+
+    @property
+    def found(self) -> tuple[tuple[NounPhrase, ...], Grounding] | None:
+        """What the grounder was last asked for and found; None where it was not asked, or failed."""
+        return self._found
 
     def measured(self, instruction: str, frame_of_reference: FrameOfReference | str | None = None) -> MeasuredSentence:
         """What measurement alone decides about an instruction, whatever models the configuration names.
@@ -529,7 +535,9 @@ class ObservedFrame:
         try:
             grounding = grounder.ground(self.frame.rgb, phrases)
             self._check_domain()  # the process of a worker has told by now what it loaded
-            return checked_grounding(grounding, phrases, self.frame, name)
+            checked = checked_grounding(grounding, phrases, self.frame, name)
+            self._found = phrases, checked
+            return checked
         except (ModelError, CancelledError):  # a model's own words, its timeout and a cancellation keep their status
             raise
         except SpatialVlmError as error:

@@ -17,15 +17,17 @@ import spatial_vlm_ros
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "spatial_vlm_ros"
 
-BASE = {"types", "errors", "extras", "parameters", "printable"}
+BASE = {"types", "errors", "extras", "parameters", "printable", "files"}
+LOCAL_PAGES = {"web"}
 SEEN = BASE | {"language", "geometry", "spatial"}
 CORE = SEEN | {"perception", "resolver"}
-EDGE = CORE | {"streams", "manipulation", "output", "sim", "evaluation"}
+EDGE = CORE | LOCAL_PAGES | {"streams", "manipulation", "output", "sim", "evaluation"}
 MAY_IMPORT = {  # low to high
     "errors": set(),
     "extras": set(),
     "printable": set(),
     "types": {"errors"},
+    "files": {"errors", "types"},
     "parameters": BASE,
     "language": BASE,
     "geometry": BASE,
@@ -34,10 +36,11 @@ MAY_IMPORT = {  # low to high
     "perception": SEEN | {"vlm"},
     "resolver": CORE,
     "streams": BASE | {"geometry"},
-    "manipulation": BASE | {"geometry", "spatial"},
+    "web": {"errors", "extras"},
+    "manipulation": BASE | LOCAL_PAGES | {"geometry", "spatial"},
     "output": CORE | {"manipulation", "vlm"},
     "sim": CORE | {"manipulation", "output"},
-    "evaluation": CORE | {"manipulation", "output", "streams"},
+    "evaluation": CORE | LOCAL_PAGES | {"manipulation", "output", "streams"},
     "nodes": EDGE,
     "launcher": BASE,
     "cli": EDGE | {"launcher", "nodes", "vlm"},
@@ -50,12 +53,15 @@ ONLY_AT_EDGES = {
     "msgspec": {"output", "evaluation", "perception"},
     "click": {"cli"},
     "rich": {"output", "evaluation", "cli"},
-    "yaml": {"launcher", "cli"},
+    "yaml": {"files"},
     "rclpy": {"nodes"},
     "rosbags": {"evaluation"},
+    "ray": {"evaluation"},
+    "pyarrow": {"evaluation"},
+    "fsspec": {"evaluation"},
     "jinja2": {"manipulation", "evaluation"},
-    "starlette": {"manipulation"},
-    "uvicorn": {"manipulation"},
+    "starlette": {"manipulation", "evaluation", "web"},
+    "uvicorn": {"web"},
     "junitparser": {"evaluation"},
     "mujoco": {"sim"},
     "open3d": {"output"},

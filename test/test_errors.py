@@ -32,6 +32,10 @@ ONE_OF_EACH = (
     errors.ApprovalExpiredError("goal 1", 60.0),
     errors.NoPathError(0, "no path", ("crate",), "clear the way"),
     errors.DisplayError("DISPLAY is not set"),
+    errors.EngineUnavailableError("nobody listens", "Start it."),
+    errors.StoreError("s3://lab/x", "no answer", "Check the network."),
+    errors.FolderInUseError("results", "process 7 on lab1", 12.0, 3.0, "Wait."),
+    errors.RunMismatchError("results", "holds something else", "Name another."),
     errors.PlugInError("in line with", "lines 1.0 (lines:IN_LINE)", "it cannot be loaded", "correct it"),
 )
 

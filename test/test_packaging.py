@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILT_FROM = ("config", "executables", "launch", "models", "resource", "spatial_vlm_ros", "test", "worlds", "LICENSE",
               "MANIFEST.in", "README.md", "package.xml", "pyproject.toml", "setup.cfg", "setup.py")  # fmt: skip
 INSTALLED = ("config", "launch", "models/compact", "worlds")
-LEFT_OUT = ("launcher", "manipulation/approval", "manipulation/builtin_planner", "nodes", "nodes_arm", "perception",
-            "replay", "sim", "sim_arm", "spatial", "system", "test_benchmarks.py", "test_build_paths.py",
+LEFT_OUT = ("labelling_page", "launcher", "manipulation/approval", "manipulation/builtin_planner", "nodes", "nodes_arm",
+            "perception", "replay", "sim", "sim_arm", "spatial", "system", "test_benchmarks.py", "test_build_paths.py",
             "vlm")  # fmt: skip
 """Tests that `colcon test` leaves out, all or in part: they take long, or need what not every robot has."""
 

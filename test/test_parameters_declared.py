@@ -12,6 +12,7 @@ import yaml
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.parameters import (
     DecisionConfig,
+    EvidenceConfig,
     NodeConfig,
     PlanningConfig,
     PlayerConfig,
@@ -23,6 +24,7 @@ from spatial_vlm_ros.parameters import (
     planning_from,
     settings_from,
 )
+from spatial_vlm_ros.parameters.settings import values_of
 from spatial_vlm_ros.types import FrameOfReference
 
 SHIPPED = Path(__file__).resolve().parent.parent / "config" / "resolver.yaml"
@@ -140,7 +142,17 @@ def test_an_unknown_setting_lists_those_that_exist() -> None:
         settings_from({"base_link": "base"})
 
 
-@pytest.mark.parametrize("form", [StreamConfig, NodeConfig, PlayerConfig, SimArmConfig])
+@pytest.mark.parametrize("form", [StreamConfig, NodeConfig, EvidenceConfig, PlayerConfig, SimArmConfig])
 def test_every_setting_says_what_it_does(form: type) -> None:
     for field in dataclasses.fields(form):
         assert len(field.metadata["doc"]) > 15, field.name
+
+
+def test_parameters_of_evidence_are_a_group_and_read_back() -> None:
+    settings = settings_from({"evidence": {"keep": "refused", "most_files": 3}, "base_frame": "base"})
+    assert settings.evidence == EvidenceConfig(keep="refused", most_files=3)
+    assert settings_from(values_of(settings)) == settings
+    with pytest.raises(InputError, match="off or refused or all"):
+        settings_from({"evidence": {"keep": "some"}})
+    with pytest.raises(UnknownNameError, match="most_bytes"):
+        settings_from({"evidence": {"most": 3}})

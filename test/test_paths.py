@@ -19,10 +19,10 @@ from spatial_vlm_ros.evaluation import frame_folder as frames
 from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
 from spatial_vlm_ros.evaluation.bag_writer import record
-from spatial_vlm_ros.evaluation.refspatial import read_refspatial
+from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
+from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
-from spatial_vlm_ros.evaluation.whatsup import read_whatsup
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -30,13 +30,12 @@ from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 
 PUBLIC = (
     load_frame, frames.load_cases, frames.read_frame, frames.read_rgb, frames.read_depth, frames.read_camera_info,
-    frames.read_transform, frames.read_detections, answer_cases, given_answers, open_bag, record, read_refspatial,
-    read_run, examine_bag, read_whatsup, read_hulls, load_reliabilities, AuditLog, verify,
+    frames.read_transform, frames.read_detections, answer_cases, given_answers, open_bag, record,
+    read_run, examine_bag, read_benchmark, read_hulls, load_reliabilities, AuditLog, verify,
 )  # fmt: skip
 NEEDS = {open_bag: "rosbags", record: "rosbags", examine_bag: "rosbags", read_hulls: "pinocchio"}
 OTHERS: dict[str, Any] = {
-    "image_size": (8, 6), "resolver": Resolver(), "resolutions": (), "settings": None, "task": "location",
-    "subset": "A",
+    "image_size": (8, 6), "resolver": Resolver(), "resolutions": (), "settings": None, "benchmark": WHATSUP,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, json_option, print_json, say
+from spatial_vlm_ros.cli.outputs import check_new_folder, force_option
 
 _PATH = click.Path(path_type=Path)
 
@@ -21,8 +22,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--robot-description", default="", metavar="URDF", help="Compute the tip's way anew from the trajectories."
 )
+@force_option
 @json_option
-def audit(record: Path, goal: str | None, out: Path | None, robot_description: str, as_json: bool) -> None:
+def audit(record: Path, goal: str | None, out: Path | None, robot_description: str, force: bool, as_json: bool) -> None:
     """List the proposals of a RECORD of approvals, and check that it is whole.
 
     With --goal one of them is put together again: each kept file against its hash, the plan against the hash that was
@@ -37,6 +39,7 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
 
     if out is not None and goal is None:
         raise click.UsageError("--out shows one proposal: give its --goal")
+    check_new_folder(force, "out", out, approval_replay.is_page_file)
     chosen = approval_replay.proposals(record) if goal is None else (approval_replay.proposal_in(record, goal),)
     whole = True
     for proposal in chosen:
@@ -60,7 +63,7 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
                     words = f": {check.words}" if check.words else ""
                     say(f"  {'ok    ' if check.holds else 'FAILED'}  {check.what}{words}")
         if out is not None:
-            page = approval_replay.write_page(out, proposal, files, checks)
+            page = approval_replay.write_page(out, proposal, files, checks, force=force)
             say(f"  written: {page}", err=True)
     if not as_json and goal is None:
         say(f"{len(chosen)} proposals; the record is whole" if whole else "files beside the record do not fit it")

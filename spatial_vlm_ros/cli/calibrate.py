@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from spatial_vlm_ros.cli.group import FILE, FOLDER, config_option, json_option, print_json, read_settings, write_text
+from spatial_vlm_ros.cli.group import FILE, FOLDER, config_option, json_option, print_json, read_settings
+from spatial_vlm_ros.cli.outputs import check_new, force_option
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.files.writing import write_json
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally
@@ -30,10 +31,11 @@ _START_S = 600.0  # a model may take this long to load: a person waits, and can 
               "--judge for judge.calibration.")  # fmt: skip
 @click.option("--judge", is_flag=True, help="Ask about single relations instead of whole phrases.")
 @click.option("--timeout", type=click.FloatRange(0.001), default=60.0, show_default=True, help="Of a request, seconds.")
+@force_option
 @config_option
 @json_option
 def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, judge: bool, timeout: float,
-              config_file: Path | None, as_json: bool) -> None:  # fmt: skip
+              force: bool, config_file: Path | None, as_json: bool) -> None:  # fmt: skip
     """Count how often a model names the right object when it is asked for a whole phrase, by relation.
 
     FRAMES is a folder of labelled cases, as `spatial-vlm evaluate` takes it. The model is asked for the phrase of each
@@ -59,6 +61,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     from spatial_vlm_ros.perception.judging import with_marks
     from spatial_vlm_ros.perception.worker import WorkerGrounder
 
+    check_new(force, out=out)
     options, cases, config = parse_options(grounder_options), load_cases(frames), read_settings(config_file).resolver
     asked = str(options["judge"]) if judge and options.get("judge") else _model_of(grounder, options)
     name, watched = asked, bars.progress("asking")(cases)
@@ -71,9 +74,9 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
                 ask_phrases(frames, watched, model, config, tally)
     finally:
         if isinstance(tally, JudgeTally) and (tally.said or tally.none or tally.late):
-            _report_judge(name, tally, out, as_json, config.judge.marks)
+            _report_judge(name, tally, out, as_json, config.judge.marks, force)
         elif isinstance(tally, OpinionTally) and tally.counts:
-            _report(name, tally, config.second_opinion, out, as_json)
+            _report(name, tally, config.second_opinion, out, as_json, force)
     if not tally.frames:
         left_out = "; ".join(f"{n} where {reason}" for reason, n in tally.left_out.items())
         repair = "add cases that expect one object by its id, docs/evaluation.md"
@@ -94,7 +97,7 @@ def _model_of(backend: str, options: Mapping[str, str]) -> str:
     return " ".join(filter(None, (backend, options.get("model"))))
 
 
-def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Path, as_json: bool) -> None:
+def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Path, as_json: bool, force: bool) -> None:
     """Print what was counted, then write it: counts are not lost where the file cannot be written."""
     from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.reliability import reliability_json
@@ -106,10 +109,10 @@ def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Pa
     }  # fmt: skip
     result = reliability_json(name, tally.counts, measured)
     print_json(result) if as_json else terminal.reliability(name, tally, config)
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    write_json(out, result, force=force, indent=2)
 
 
-def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks: str) -> None:
+def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks: str, force: bool) -> None:
     """The same of relations."""
     from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.judge_calibration import judge_json
@@ -120,7 +123,7 @@ def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks:
     }  # fmt: skip
     result = judge_json(name, tally, measured)
     print_json(result) if as_json else terminal.judge_calibration(name, tally)
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    write_json(out, result, force=force, indent=2)
 
 
 def _today() -> str:

@@ -29,6 +29,7 @@ from spatial_vlm_ros.cli.group import (
     save_image,
     say,
 )
+from spatial_vlm_ros.cli.outputs import check_new, force_option
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.types import Detection, RelationComparison, RgbdFrame
@@ -49,13 +50,14 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=click.FloatRange(0.1, 600.0), default=600.0, show_default=True,
               help="Seconds after which a model is asked about no further relation.")  # fmt: skip
 @click.option("--image", "image_file", type=FILE, help="Image that is written: photograph, view from above, table.")
+@force_option
 @image_domain_option
 @any_domain_option
 @config_option
 @frame_option
 @json_option
 def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str, ...], calibrations: tuple[str, ...],
-            most: int, timeout: float, image_file: Path | None, image_domain: str | None, any_domain: bool,
+            most: int, timeout: float, image_file: Path | None, force: bool, image_domain: str | None, any_domain: bool,
             config_file: Path | None, frame_of_reference: str | None, as_json: bool, **files: Any) -> None:  # fmt: skip
     """Show who says what of WORDS on one FRAME: measurement, models, models with remedies, and both fused.
 
@@ -80,6 +82,7 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
 
     if image_file is not None and image_file.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--image {image_file.name}: name an image, one of {', '.join(IMAGES)}")
+    check_new(force, image=image_file)
     if len(given) > 2:
         raise click.UsageError('give a FRAME and WORDS, WORDS in quotes: recordings/f1 "the chick behind the cup"')
     words, folder = given[-1], Path(given[0]) if len(given) == 2 else None
@@ -98,7 +101,7 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     if image_file is not None:
         from spatial_vlm_ros.output.comparison_image import draw_comparison
 
-        save_image(image_file, draw_comparison(frame, answered, compared, config))
+        save_image(image_file, draw_comparison(frame, answered, compared, config), force=force)
     sys.exit(ANSWERED if _was_compared(compared) else REFUSED)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, print_json, read_settings, say
-from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.frame_doctor import Finding
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--frame", "folder", type=click.Path(file_okay=False, path_type=Path),
               help="A frame folder instead of a live camera.")  # fmt: skip
-@click.option("--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera.")
+@click.option(
+    "--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera: its files are verified, too."
+)
 @click.option("--grounder", default="", help="A grounder instead of a live camera: load it, and ask it once.")
 @click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
@@ -78,7 +80,8 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     if folder is not None:
         findings, source = _of_frame(folder, settings, table_height), folder.name
     elif bag is not None:
-        findings, source = _of_bag(bag, settings, table_height), bag.name
+        told = config_file is not None or base_frame is not None
+        findings, source = _of_bag(bag, settings, table_height, told), bag.name
     elif grounder:
         findings, source = _of_grounder(grounder, grounder_options, settings), grounder
     else:
@@ -103,11 +106,42 @@ def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> l
         return [Finding(name, Severity.ERROR, str(error), error.repair)]
 
 
-def _of_bag(bag: Path, settings: Settings, table_height: float | None) -> list[Finding]:
+def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: bool) -> list[Finding]:
+    """Its files first; what is wrong with the streams, or with the frame of a bundle, as far as they can be read."""
+    from spatial_vlm_ros.cli.evidence_replay import is_evidence
+    from spatial_vlm_ros.evaluation.bag_check import examine_files
+    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
     from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 
-    return examine_bag(bag, settings, table_height, robot_of(settings.streams, settings.resolver.depth))
+    files = examine_files(bag)
+    try:
+        if is_evidence(bag):
+            return [*files, *_of_bundle(bag, settings if told else None, table_height)]
+        robot = robot_of(settings.streams, settings.resolver.depth)
+        return [*files, *examine_bag(bag, settings, table_height, robot)]
+    except FileError as error:
+        if not any(finding.level is Severity.ERROR for finding in files):
+            raise
+        return [*files, Finding("streams", Severity.ERROR, f"not examined: {error.got}", error.repair)]
+
+
+def _of_bundle(path: Path, settings: Settings | None, table_height: float | None) -> list[Finding]:
+    """The frame of an evidence bundle, by the parameters of its decision where none are given."""
+    from spatial_vlm_ros.evaluation.evidence.answering import frame_of, settings_of_bundle
+    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+    from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
+    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+
+    bundle = read_bundle(path)
+    known = settings or settings_of_bundle(bundle)
+    try:
+        frame, found = frame_of(bundle, known.streams, robot_of(known.streams, known.resolver.depth))
+    except FileError:
+        raise
+    except SpatialVlmError as error:  # a decision without a frame is kept, too
+        return [Finding("frame", Severity.WARNING, f"not examined: {error}")]
+    return examine(frame, found or (), known.resolver, table_height)
 
 
 def _of_grounder(name: str, options: str, settings: Settings) -> list[Finding]:

@@ -1,202 +1,205 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm evaluate`: scores, calibration, comparison with a baseline, reports. Loaded when it is called."""
+"""`spatial-vlm evaluate`: models on frames and bags, their errors, pairs and baselines. Loaded when it is called."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
+from spatial_vlm_ros.cli.engine_options import SHARDS, engine_options, shard_request
+from spatial_vlm_ros.cli.evaluation_files import ReportFiles
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
+    FAILED,
     FILE,
     FOLDER,
     REFUSED,
+    any_domain_option,
     config_option,
+    frame_option,
+    gated,
+    image_domain_option,
     json_option,
     print_json,
     read_settings,
     say,
-    write_text,
 )
-from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.cli.outputs import force_option, stopped_cleanly
+from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from spatial_vlm_ros.evaluation.answering import AnsweredCase
-    from spatial_vlm_ros.evaluation.frame_folder import Case
-    from spatial_vlm_ros.evaluation.outcome import RunOutcome
-    from spatial_vlm_ros.parameters import ResolverConfig
-    from spatial_vlm_ros.types import Resolution, RgbdFrame
-
-_QUALITY = 85  # of JPEG images
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The cases of a folder, their answers, and images of the failures by their number among the judged cases."""
-
-    cases: list[Case]
-    resolutions: list[Resolution]
-    images: dict[int, bytes]
-
-    @property
-    def judged(self) -> list[Resolution]:
-        """Answers to the cases that say what to expect."""
-        return [answer for case, answer in zip(self.cases, self.resolutions, strict=True) if case.expect is not None]
+    from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
+    from spatial_vlm_ros.evaluation.model_run import ModelRun
+    from spatial_vlm_ros.evaluation.model_spec import ModelSpec
+    from spatial_vlm_ros.evaluation.runs import StoredAnswer
+    from spatial_vlm_ros.evaluation.sources import Source
+    from spatial_vlm_ros.parameters import Settings
 
 
 @click.command()
-@click.option("--frames", type=FOLDER, required=True, help="Folder with cases.jsonl and frames.")
+@click.option("--frames", type=FOLDER, multiple=True, help="Folder with cases.jsonl and frames; may be repeated.")
+@click.option("--bags", metavar="URI", multiple=True, help="Bag: MCAP, sqlite3 or ROS 1; may be repeated.")
+@click.option("--truth", type=FILE, help="Cases of the bags, one a line; docs/evaluate.md describes it.")
+@click.option("--detections", "given", is_flag=True, help="Evaluate the given detections, too, beside a --grounder.")
+@click.option("--grounder", "grounders", multiple=True, metavar="[NAME=]BACKEND OPTIONS",
+              help='Model, such as "owl=onnx model=…"; may be repeated. Default: the given detections.')  # fmt: skip
+@topic_options({"detections": "--detections-topic"}, without=("instruction",))
+@stream_options
+@image_domain_option
+@any_domain_option
 @config_option
-@click.option("--answers", type=FILE, help="Score these answers of `resolve --frames --json` instead of resolving.")
+@frame_option
+@click.option("--answers", type=FILE, help="Score these answers of `resolve --json` or `replay --json` instead.")
 @click.option("--baseline", metavar="RUN", type=FILE, help="An earlier run; exit 3 when this one is worse.")
 @click.option(
     "--significant", is_flag=True, help="With --baseline: exit 3 only for a loss that chance does not explain."
 )
-@click.option("--out", type=FILE, help="Write the scores as JSON to this file.")
-@click.option("--html", type=FILE, help="Report in one file: figures, plots, a picture of every failure.")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="Write the scores as JSON to this file, or all reports into this folder.")  # fmt: skip
+@click.option("--html", type=FILE, help="Report in one file: figures, plots, an image of every failure.")
 @click.option("--markdown", type=FILE, help="Summary as Markdown; images of failures in NAME_images/ beside it.")
 @click.option("--junit", type=FILE, help="One test case for each case, as JUnit XML.")
+@click.option("--parquet", type=FILE, help="One row for each model and case, as Parquet (extra scale).")
+@engine_options
+@force_option
 @json_option
-def evaluate(frames: Path, config_file: Path | None, answers: Path | None, baseline: Path | None, significant: bool,
-             out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None,
-             as_json: bool) -> None:  # fmt: skip
-    """Score the answers to a folder of cases: right instances and places, refusals, confusion, calibration, intervals.
+def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None, given: bool,
+             grounders: tuple[str, ...], image_domain: str | None, any_domain: bool, config_file: Path | None,
+             frame_of_reference: str | None, answers: Path | None, baseline: Path | None, significant: bool,
+             out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None, parquet: Path | None,
+             force: bool, as_json: bool, **streams: Any) -> None:  # fmt: skip
+    """Score models on cases with known truth: right objects and places, refusals, what went wrong and who is to blame.
 
-    RUN is what `evaluate --out` or `resolve --frames --json` wrote. This run is worse where any metric lost more cases
+    RUN is what `evaluate --out` or `resolve --frames --json` wrote. A model is worse where any metric lost more cases
     than it gained; with --significant only where McNemar's exact test says so, at 5 %: it takes six cases that differ.
+    Exit code: 0, 3 when worse than the baseline, 1 when the truth of a case could not be used.
 
     \b
     Examples:
       spatial-vlm evaluate --frames recordings/ --out scores.json
+      spatial-vlm evaluate --frames real/ --frames outside/ --bags run1.mcap --truth run1.jsonl --detections \\
+          --grounder "owl=onnx model=owlvit-base-patch32-int8 family=owlvit" --out report/
       spatial-vlm evaluate --frames recordings/ --baseline scores.json --html report.html --junit report.xml
       spatial-vlm evaluate --frames recordings/ --answers new.jsonl --baseline old.jsonl
     """
-    from spatial_vlm_ros.evaluation import terminal
-    from spatial_vlm_ros.evaluation.comparison import ComparisonVerdict
-    from spatial_vlm_ros.evaluation.frame_truth import load_truths
-    from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
-    from spatial_vlm_ros.evaluation.report import check_installed
-    from spatial_vlm_ros.evaluation.runs import read_run
+    from spatial_vlm_ros.evaluation import terminal_evaluation
+    from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json, evaluation_of
+    from spatial_vlm_ros.evaluation.model_spec import models_of
+    from spatial_vlm_ros.evaluation.runs import read_runs
+    from spatial_vlm_ros.evaluation.sources import check_sources, sources_of
 
     if significant and baseline is None:
         raise click.UsageError("--significant compares with a run; give --baseline, too")
-    check_installed(html=html is not None, junit=junit is not None)
-    before = None if baseline is None else read_run(baseline)
-    run = _answered(
-        frames, read_settings(config_file).resolver, answers, with_images=html is not None or markdown is not None
+    if answers is not None and (given or grounders or len(frames) + len(bags) != 1):
+        raise click.UsageError("--answers are those of one folder or bag, without --detections and --grounder")
+    if not grounders and (image_domain is not None or any_domain):
+        raise click.UsageError("--image-domain and --any-domain are of a --grounder")
+    shards = shard_request(streams, out, answers)
+    files = ReportFiles.of(
+        out, html, markdown, junit, parquet, force=force or bool(shards and shards.resume),
+        beside=SHARDS if shards else "",
+    )  # fmt: skip
+    files.check_new()
+    files.check_installed()
+    sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
+    specs = models_of(grounders, given)
+    check_sources(sources)
+    before = {} if baseline is None else read_runs(baseline)
+    settings = read_settings(config_file)
+    settings = dataclasses.replace(
+        settings,
+        resolver=gated(settings.resolver, image_domain, any_domain),
+        streams=changed_streams(settings.streams, streams),
     )
-    outcome = judge(run.cases, run.resolutions, before, load_truths(frames, run.cases))
-    text = json.dumps(outcome_json(outcome), ensure_ascii=False, allow_nan=False)
-    if out is not None:
-        write_text(out, text + "\n")
-    _write_reports(frames, run, outcome, html, markdown, junit)
-    print_json(outcome_json(outcome)) if as_json else terminal.outcome(outcome)
-    comparison = outcome.comparison
-    if comparison is not None and (
-        comparison.verdict is ComparisonVerdict.WORSE or (comparison.slipped and not significant)
-    ):
+    notes: list[str] = []
+    if shards is not None:
+        runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
+        notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
+    else:
+        cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)
+        runs, done = _collected(cases, settings, files), None
+    evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
+    with stopped_cleanly():
+        files.write(evaluation, runs, _title(sources))
+    print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
+    if done is not None and not done.is_whole:
+        say(f"{done.summary()}; the same command with --resume tries them again", err=True)
+        sys.exit(FAILED)
+    if evaluation.is_worse(significant):
         say("worse than the baseline", err=True)
         sys.exit(REFUSED)
+    if not evaluation.is_complete:
+        say("the truth of some cases could not be used: see above, or `unusable` in the JSON", err=True)
+        sys.exit(FAILED)
     sys.exit(ANSWERED)
 
 
-def _answered(folder: Path, config: ResolverConfig, answers: Path | None, with_images: bool) -> _Run:
-    """Answer every case, or take the answers given.
+def _cases(
+    sources: Sequence[Source], specs: Sequence[ModelSpec], settings: Settings, frame_of_reference: str | None,
+    answers: Path | None, notes: list[str],
+) -> Iterable[EvaluatedCase]:  # fmt: skip
+    """Every case by every model, or with the answers given."""
+    from spatial_vlm_ros.evaluation.running import evaluate_models
+    from spatial_vlm_ros.evaluation.stored_answers import judge_answers, read_answers
+    from spatial_vlm_ros.output import terminal
+    from spatial_vlm_ros.types import FrameOfReference
+
+    if answers is not None:
+        yield from judge_answers(sources[0], read_answers(answers), settings, notes.append)
+        return
+    chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
+    total, done = sum(len(source.cases()) for source in sources) * len(specs), 0
+    with terminal.counting("evaluating") as tell:
+        for one in evaluate_models(sources, specs, settings, chosen, notes.append):
+            done += 1
+            tell(done, total)
+            yield one
+
+
+def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: ReportFiles) -> list[ModelRun]:
+    """The runs of all models.
 
     Raises:
         InputError: no case says what to expect.
     """
-    from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
-    from spatial_vlm_ros.evaluation.frame_truth import load_truths
-    from spatial_vlm_ros.evaluation.score import score
-    from spatial_vlm_ros.output import terminal
-    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.evaluation.failure_image import failure_image
+    from spatial_vlm_ros.evaluation.model_run import ModelRun
 
-    run = _Run([], [], {})
-    judged = 0
-    if answers is None:
-        answered = answer_cases(folder, Resolver(config), watch=terminal.progress("evaluating"))
-    else:
-        answered = given_answers(folder, _resolutions(answers), with_images)
-    for one in answered:
-        if (
-            with_images
-            and one.frame is not None
-            and score([one.case], [one.resolution], load_truths(folder, [one.case])).misses
-        ):
-            run.images[judged] = _image(one.frame, one, config)
-        run.cases.append(one.case)
-        run.resolutions.append(one.resolution)
-        judged += one.case.expect is not None
-    if not judged:
-        raise InputError("--frames", "no case that says what to expect", 'cases with "expect"', "add it to cases.jsonl")
-    return run
+    runs: dict[str, ModelRun] = {}
+    for one in cases:
+        run = runs.setdefault(one.model, ModelRun(one.model))
+        wrong = one.result is not None and not one.result.complete
+        image = failure_image(one, settings.resolver) if wrong and files.wants_image(len(run.images)) else None
+        run.add(one, image)
+        files.note_row(one.row())
+    if not any(run.results or run.unusable for run in runs.values()):
+        raise InputError("the cases", "none that says what to expect", 'cases with "expect"', "add it to them")
+    return list(runs.values())
 
 
-def _resolutions(path: Path) -> Iterator[Resolution]:
-    """Resolutions as `resolve --frames --json` wrote them, one a line."""
-    from spatial_vlm_ros.output.json_schema import resolution_from_json
-
-    repair = "give what `spatial-vlm resolve --frames DIR --json` wrote"
-    try:
-        lines = path.read_bytes().splitlines()  # of bytes: text has line ends that JSON may hold
-    except OSError as error:
-        raise FileError(path, str(error), repair) from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise ValueError("no JSON object")
-                yield resolution_from_json(value)
-            except (ValueError, RecursionError) as error:  # InputError of `resolution_from_json` is one, too
-                raise FileError(path, str(error), repair, f"line {number}") from error
+def _baselines(
+    before: Mapping[str, Sequence[StoredAnswer]], runs: Sequence[ModelRun], notes: list[str]
+) -> dict[str, Sequence[StoredAnswer]]:
+    """The earlier answers of each model: those under its name, or the only ones that there are."""
+    chosen = {}
+    for run in runs:
+        if run.name in before:
+            chosen[run.name] = before[run.name]
+        elif len(before) == 1:
+            chosen[run.name] = next(iter(before.values()))
+        elif before:
+            notes.append(f"{run.name} is not compared: the baseline has {', '.join(before)}")
+    return chosen
 
 
-def _image(frame: RgbdFrame, one: AnsweredCase, config: ResolverConfig) -> bytes:
-    """The answer drawn on its frame, as JPEG."""
-    import cv2
-
-    from spatial_vlm_ros.output.annotated_image import draw
-
-    drawn = cv2.cvtColor(draw(frame, one.detections, one.resolution, config, one.scene), cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
-
-
-def _write_reports(
-    folder: Path, run: _Run, outcome: RunOutcome, html: Path | None, markdown: Path | None, junit: Path | None
-) -> None:
-    from spatial_vlm_ros.evaluation.junit import junit_xml
-    from spatial_vlm_ros.evaluation.markdown import markdown_summary
-    from spatial_vlm_ros.evaluation.report import html_report
-
-    title = f"Evaluation of {folder.resolve().name}"
-    if html is not None:
-        write_text(html, html_report(outcome, run.judged, run.images, title))
-    if markdown is not None:
-        write_text(markdown, markdown_summary(outcome, title, _write_images(markdown, run.images)))
-    if junit is not None:
-        seconds = [resolution.ms / 1e3 for resolution in run.judged]
-        write_text(junit, junit_xml(outcome.score.cases, seconds, f"spatial-vlm evaluate {folder.resolve().name}"))
-
-
-def _write_images(beside: Path, images: dict[int, bytes]) -> dict[int, str]:
-    """Write images of failures into a folder beside a document; where they are, relative to it."""
-    folder = beside.with_name(beside.stem + "_images")
-    files = {number: f"{number + 1}.jpg" for number in images}
-    try:
-        if images:
-            folder.mkdir(parents=True, exist_ok=True)
-        for number, data in images.items():
-            (folder / files[number]).write_bytes(data)
-    except OSError as error:
-        raise FileError(folder, str(error), "choose a place that can be written") from error
-    return {number: f"{quote(folder.name)}/{name}" for number, name in files.items()}
+def _title(sources: Sequence[Source]) -> str:
+    names = [Path(source.uri).resolve().name if "://" not in source.uri else source.uri for source in sources]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"Evaluation of {', '.join(names[:3])}{more}"

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.errors import (
+    DependencyError,
+    DisplayError,
+    EvaluationError,
+    FileError,
+    InputError,
+    SpatialVlmError,
+)
+from spatial_vlm_ros.files.documents import read_yaml
+from spatial_vlm_ros.files.writing import write_bytes
 from spatial_vlm_ros.printable import printable, printable_json
 
 if TYPE_CHECKING:
@@ -53,7 +62,7 @@ class Group(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except (DependencyError, DisplayError) as error:
+        except (DependencyError, DisplayError, EvaluationError) as error:
             say(error, err=True)
             ctx.exit(FAILED)
         except SpatialVlmError as error:
@@ -176,12 +185,8 @@ def read_settings(path: Path | None) -> Settings:
 
     if path is None:
         return Settings()
-    import yaml
-
     try:
-        values = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FileError(path, repr(error), "write it as config/resolver.yaml is") from error
+        values = read_yaml(path, "write it as config/resolver.yaml is")["/**"]["ros__parameters"]
     except (KeyError, TypeError) as error:
         repair = "begin with the lines `/**:` and `  ros__parameters:`, as config/resolver.yaml does"
         raise FileError(path, "no /** with ros__parameters", repair) from error
@@ -216,19 +221,6 @@ def print_json(value: Any) -> None:
     click.echo(printable_json(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
-def write_text(path: Path, text: str) -> None:
-    """A text as a file; folders above it are made.
-
-    Raises:
-        FileError: the place cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise FileError(path, str(error), "choose a place that can be written") from error
-
-
 def write_image(
     path: Path,
     frame: RgbdFrame,
@@ -236,19 +228,21 @@ def write_image(
     resolution: Resolution,
     config: ResolverConfig,
     scene: Scene | None = None,
+    *,
+    force: bool = False,
 ) -> None:
-    """An answer drawn on its frame, as a file.
+    """An answer drawn on its frame, as a file; an existing one is replaced with `force` alone.
 
     Raises:
         InputError, FileError: no image format, or a place that cannot be written.
     """
     from spatial_vlm_ros.output.annotated_image import draw
 
-    save_image(path, draw(frame, detections, resolution, config, scene))
+    save_image(path, draw(frame, detections, resolution, config, scene), force=force)
 
 
-def save_image(path: Path, image: Rgb) -> None:
-    """An image as a file; folders above it are made.
+def save_image(path: Path, image: Rgb, *, force: bool = False) -> None:
+    """An image as a file; folders above it are made. An existing file is replaced with `force` alone.
 
     Raises:
         InputError, FileError: no image format, or a place that cannot be written.
@@ -258,11 +252,7 @@ def save_image(path: Path, image: Rgb) -> None:
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise FileError(path, str(error), "choose a place that can be written") from error
+    write_bytes(path, data.tobytes(), force=force)
 
 
 def write_scene(
@@ -272,8 +262,10 @@ def write_scene(
     resolution: Resolution,
     config: ResolverConfig,
     scene: Scene | None = None,
+    *,
+    force: bool = False,
 ) -> None:
-    """An answer in three dimensions, as a file.
+    """An answer in three dimensions, as a file; an existing one is replaced with `force` alone.
 
     Raises:
         DependencyError, FileError: Open3D is not installed, or a place that cannot be written.
@@ -282,7 +274,7 @@ def write_scene(
     from spatial_vlm_ros.output.annotated_image import content_from
 
     content = content_from(frame, detections, resolution, config, scene)
-    scene_3d.write_ply(path, scene_3d.mesh_of(frame, content))
+    scene_3d.write_ply(path, scene_3d.mesh_of(frame, content), force=force)
 
 
 def slug(text: str) -> str:

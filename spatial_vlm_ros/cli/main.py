@@ -11,9 +11,8 @@ from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.group import ANSWERED, Group
 
 VERBS = (
-    "adapt", "ask", "audit", "calibrate", "compare", "doctor", "evaluate", "fault", "models", "parse", "pick", "probe",
-    "record",
-    "replay", "resolve", "schema", "train", "up",
+    "adapt", "ask", "audit", "benchmark", "calibrate", "compare", "doctor", "evaluate", "evidence", "fault", "label",
+    "models", "parse", "pick", "probe", "record", "replay", "resolve", "schema", "train", "up",
 )  # fmt: skip
 """The commands: `cli/VERB.py` holds each, and is imported when it is called."""
 
@@ -32,6 +31,7 @@ def main() -> None:
       spatial-vlm resolve "the can behind the cup" --rgb rgb.png --depth depth.png \\
           --camera-info camera_info.json --detections detections.json --out answer.png
       spatial-vlm resolve --frames recordings/ --json
+      spatial-vlm label --frames recordings/
       spatial-vlm evaluate --frames recordings/
       spatial-vlm calibrate recordings/ --grounder florence-2 --grounder-options "model=/models/Florence-2-base" \\
           --out reliability.json

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
+from spatial_vlm_ros.cli.outputs import check_new, force_option
 from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 @click.option("--questions", type=click.Choice(AMOUNTS), default="full", show_default=True, help="With --blindness: "
               "100 questions in all their forms, or 280.")  # fmt: skip
 @click.option("--out", type=FOLDER, help="With --blindness: folder for report.md, diagnosis.json and pictures.")
+@force_option
 @click.option("--bench", is_flag=True, help="Measure what it costs here: seconds and memory of a request.")
 @click.option("--frames", type=click.IntRange(1, 10_000), default=10, show_default=True, help="With --bench: requests "
               "after the first one.")  # fmt: skip
 @json_option
-def probe(grounder: str, grounder_options: str, blindness: bool, questions: str, out: Path | None, bench: bool,
-          frames: int, as_json: bool) -> None:  # fmt: skip
+def probe(grounder: str, grounder_options: str, blindness: bool, questions: str, out: Path | None, force: bool,
+          bench: bool, frames: int, as_json: bool) -> None:  # fmt: skip
     """Show GROUNDER's model 18 images of shapes at known places, and see in which convention its answers fit.
 
     Of a model that writes places as text its own words are judged against the convention stated for it; of any other
@@ -63,7 +65,7 @@ def probe(grounder: str, grounder_options: str, blindness: bool, questions: str,
     if blindness and bench:
         raise click.UsageError("give one of --blindness and --bench")
     if blindness:
-        _blindness(grounder, options, questions, out, as_json)
+        _blindness(grounder, options, questions, out, force, as_json)
     if out is not None:
         raise click.UsageError("--out goes with --blindness")
     if bench:
@@ -103,13 +105,16 @@ def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:
     raise SystemExit(ANSWERED if verdict.outcome == "confirmed" else REFUSED)
 
 
-def _blindness(grounder: str, options: dict[str, str], questions: str, out: Path | None, as_json: bool) -> None:
+def _blindness(
+    grounder: str, options: dict[str, str], questions: str, out: Path | None, force: bool, as_json: bool
+) -> None:
     from spatial_vlm_ros.output import terminal, terminal_models
     from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
     from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose
-    from spatial_vlm_ros.vlm.diagnostics.report_folder import check_folder, write_folder
+    from spatial_vlm_ros.vlm.diagnostics.report_folder import REPORT, check_folder, write_folder
 
     if out is not None:
+        check_new(force, out=out / REPORT if (out / REPORT).is_file() else None)
         check_folder(out)
     answerer = load_answerer(grounder, options)
     scorer = scorer_of(answerer)

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
+from spatial_vlm_ros.cli.evidence_replay import EvidenceOptions, is_evidence, replay_evidence
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     IMAGES,
@@ -28,66 +30,47 @@ from spatial_vlm_ros.cli.group import (
     told_source,
     write_image,
 )
+from spatial_vlm_ros.cli.outputs import (
+    check_new,
+    check_new_folder,
+    force_option,
+    image_folder,
+    is_image,
+    stopped_cleanly,
+)
 from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.replay import ReplayedAnswer
-    from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
+    from spatial_vlm_ros.parameters import ResolverConfig
 
 
 _PATH = click.Path(path_type=Path)
 
 
-_TOPICS = {  # option → role, as evaluation.bag_topics names them
-    "rgb": "rgb/image",
-    "depth": "depth/image",
-    "camera_info": "rgb/camera_info",
-    "depth_camera_info": "depth/camera_info",
-    "detections": "detections",
-    "instruction_topic": "instruction",
-}
-
-
-def _topic_options(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for each topic that can be named."""
-    words = {
-        "rgb": "Colour images, raw or compressed.",
-        "depth": "Depth images, raw or compressedDepth.",
-        "camera_info": "Camera info of colour.",
-        "depth_camera_info": "Camera info of depth, where it is not registered.",
-        "detections": "DetectionArray, or Detection2DArray of vision_msgs.",
-        "instruction_topic": "std_msgs/String: what is asked where no INSTRUCTION is given.",
-    }
-    for name, text in reversed(words.items()):
-        command = click.option(f"--{name.replace('_', '-')}", name, metavar="TOPIC", help=text)(command)
-    return command
-
-
 @click.command()
 @click.argument("bag", type=_PATH)
 @click.argument("instructions", metavar="[INSTRUCTION]...", nargs=-1)
-@_topic_options
+@topic_options()
 @click.option("--grounder", help="Backend that finds the things, instead of a topic of detections.")
 @click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
 @image_domain_option
 @any_domain_option
 @click.option("--every", is_flag=True, help="Answer on every complete frame, not only on the first.")
 @click.option("--at", type=float, metavar="SECONDS", help="Ask this long after the bag's beginning.")
-@click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own.")
-@click.option("--fixed-frame", help="Frame that stands still while the camera moves, such as odom.")
-@click.option("--speaker-frame", help="Frame of the person who speaks, for 'my left'.")
-@click.option("--robot-description", help="URDF of the robot: its points are removed from depth; '' = nothing is.")
-@click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file.")
+@stream_options
 @click.option("--out", type=_PATH, help="Picture of the answer; of several answers, a folder of them.")
+@force_option
 @config_option
 @frame_option
 @json_option
 def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None,
-           image_domain: str | None, any_domain: bool, every: bool, at: float | None, base_frame: str | None,
-           fixed_frame: str | None, speaker_frame: str | None, robot_description: str | None, rectified: bool | None,
-           out: Path | None, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
-           **topics: str | None) -> None:  # fmt: skip
-    """Answer INSTRUCTIONs on a recorded BAG as the live node would: a folder of rosbag2, or a .mcap or .db3 file.
+           image_domain: str | None, any_domain: bool, every: bool, at: float | None, out: Path | None,
+           force: bool, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
+           **given: Any) -> None:  # fmt: skip
+    """Answer INSTRUCTIONs on a recorded BAG as the live node would: rosbag2's folder, .mcap, .db3 or ROS 1's .bag.
+
+    An evidence bundle of the node is answered by the words, parameters and detections of then, unless others are given.
 
     Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
     Exit code of one INSTRUCTION: 0 answered, 3 refused; of several answers: 0 when each got its line.
@@ -97,6 +80,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
       spatial-vlm replay run1 "the can behind the cup" --out answer.png
       spatial-vlm replay run1 "the can behind the cup" --every --json > answers.jsonl
       spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
+      spatial-vlm replay ~/.local/state/spatial_vlm_ros/evidence/20261123T174732.103220Z_AMBIGUOUS_9f31c2aa.mcap
     """
     from spatial_vlm_ros.evaluation import bag_topics
     from spatial_vlm_ros.evaluation import replay as bag_replay
@@ -111,42 +95,55 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise click.UsageError("--grounder-options are of a --grounder")
     if grounder is None and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain are of a --grounder")
-    if grounder is not None and topics["detections"] is not None:
+    named = named_topics(given)
+    if grounder is not None and "detections" in named:
         raise click.UsageError("give either --detections or --grounder")
+    if is_evidence(bag):
+        if at is not None or every or named:
+            raise click.UsageError("an evidence bundle has one frame: --at, --every and topics are of other bags")
+        model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
+        gating = partial(gated, image_domain=image_domain, any_domain=any_domain)
+        changing = partial(changed_streams, given=given)
+        chosen = EvidenceOptions(model, gating, changing, config_file, frame_of_reference)
+        sys.exit(replay_evidence(bag, instructions, chosen, out, as_json))
     is_one = len(instructions) == 1 and not every
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+    _check_out(out, is_one, force)
     settings = read_settings(config_file)
-    given = {"base_frame": base_frame, "fixed_frame": fixed_frame, "speaker_frame": speaker_frame,
-             "robot_description": robot_description, "rectified": rectified}  # fmt: skip
-    config = _changed(settings.streams, given, topics)
+    config = changed_streams(settings.streams, given)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
     gate = gated(settings.resolver, image_domain, any_domain)
     if model is not None:
         check_domain(model, gate.domain_gate)  # a bag does not say what made its images: before it is read
     resolver = Resolver(gate, model)
-    with open_bag(bag) as opened:
-        named = {_TOPICS[option]: name for option, name in topics.items() if name is not None}
+    with stopped_cleanly(), _images(out, is_one, force) as place, open_bag(bag) as opened:
         roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
         answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
                                     frame_of_reference=frame_of_reference,
                                     robot=robot_of(config, settings.resolver.depth))  # fmt: skip
-        answered = [_show(answer, is_one, as_json, out, settings.resolver) for answer in answers]
+        answered = [_show(answer, is_one, as_json, place, settings.resolver, force) for answer in answers]
     if not answered:
         raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
     refused = is_one and Status[answered[0]] not in ANSWERS
     sys.exit(REFUSED if refused else ANSWERED)
 
 
-def _changed(config: StreamConfig, given: dict[str, Any], topics: dict[str, str | None]) -> StreamConfig:
-    """The parameter file's values but for those of the command line."""
-    changes = {name: value for name, value in given.items() if value is not None}
-    if topics["depth_camera_info"] is not None:
-        changes["depth_registered"] = False
-    return dataclasses.replace(config, **changes)
+def _check_out(out: Path | None, is_one: bool, force: bool) -> None:
+    if is_one:
+        check_new(force, out=out)
+    else:
+        check_new_folder(force, "out", out, is_image)
 
 
-def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig) -> str:
+def _images(out: Path | None, is_one: bool, force: bool) -> AbstractContextManager[Path | None]:
+    """Where images are written: one under its own name, several in a folder that appears when all are there."""
+    return nullcontext(out) if out is None or is_one else image_folder(out, force)
+
+
+def _show(
+    answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig, force: bool
+) -> str:
     """Print one answer and draw it; the name of its status."""
     resolution = answer.resolution
     if as_json or is_one:
@@ -157,5 +154,5 @@ def _show(answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None,
         say(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}{told_source(resolution)}")
     if out is not None and answer.frame is not None:
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
-        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene)
+        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force or not is_one)
     return resolution.status.name

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,14 @@ from spatial_vlm_ros.cli.group import (
     write_image,
     write_scene,
 )
+from spatial_vlm_ros.cli.outputs import (
+    check_new,
+    check_new_folder,
+    force_option,
+    image_folder,
+    is_image,
+    stopped_cleanly,
+)
 from spatial_vlm_ros.errors import SpatialVlmError
 
 if TYPE_CHECKING:
@@ -51,11 +60,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Image of the answer, or a 3-D scene (.ply); with --frames a folder of images.",
 )
+@force_option
 @click.option("--view", is_flag=True, help="Show the answer in 3-D, in a window (Open3D).")
 @config_option
 @frame_option
 @json_option
-def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None, view: bool,
+def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None, force: bool, view: bool,
             frame_of_reference: str | None, config_file: Path | None, image_domain: str | None, any_domain: bool,
             **files: Any) -> None:  # fmt: skip
     """Find what an INSTRUCTION means in a frame: a pose, the answer to a question, or a refusal with its reason.
@@ -74,6 +84,10 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
     if out is not None and frames is None and out.suffix.lower() not in IMAGES + SCENES:
         raise click.UsageError(f"--out {out.name}: name an image or a scene, one of {', '.join(IMAGES + SCENES)}")
+    if frames is None:
+        check_new(force, out=out)
+    else:
+        check_new_folder(force, "out", out, is_image)
     if frames is not None:
         if view:
             raise click.UsageError("--view shows one answer; leave --frames out")
@@ -83,7 +97,7 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
             raise click.UsageError(f"--frames reads its files from DIR; leave {', '.join(given)} out")
         if instruction is not None:
             raise click.UsageError("--frames takes its instructions from cases.jsonl; leave the INSTRUCTION out")
-        _resolve_frames(frames, Resolver(read_settings(config_file).resolver), chosen, out, as_json)
+        _resolve_frames(frames, Resolver(read_settings(config_file).resolver), chosen, out, as_json, force)
         return
     if instruction is None:
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
@@ -91,7 +105,7 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     asked = files["grounder"] is not None or config.judge.by == "relation-judge"
     if not asked and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain are of a --grounder, or of judge.by relation-judge")
-    resolution, made = _resolve_files(instruction, files, config, chosen, out)
+    resolution, made = _resolve_files(instruction, files, config, chosen, out, force)
     print_resolution(resolution, as_json)
     if view and made is not None:
         _show(made, resolution, config)
@@ -99,7 +113,12 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
 
 
 def _resolve_files(
-    instruction: str, files: dict[str, Any], config: ResolverConfig, chosen: FrameOfReference | None, out: Path | None
+    instruction: str,
+    files: dict[str, Any],
+    config: ResolverConfig,
+    chosen: FrameOfReference | None,
+    out: Path | None,
+    force: bool,
 ) -> tuple[Resolution, tuple[RgbdFrame, Answered] | None]:
     """Resolve one instruction on files; what cannot be read is a refusal, too, without a frame."""
     from spatial_vlm_ros.perception import load_grounder, parse_options
@@ -119,7 +138,7 @@ def _resolve_files(
     answered = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
     if out is not None:
         write = write_scene if out.suffix.lower() in SCENES else write_image
-        write(out, frame, answered.detections, answered.resolution, config, answered.scene)
+        write(out, frame, answered.detections, answered.resolution, config, answered.scene, force=force)
     return answered.resolution, (frame, answered)
 
 
@@ -138,19 +157,21 @@ def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: Reso
 
 
 def _resolve_frames(
-    folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool
+    folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool, force: bool
 ) -> None:
     """Every case of a folder, one answer each."""
     from spatial_vlm_ros.evaluation.answering import answer_cases
     from spatial_vlm_ros.output import terminal
 
-    for one in answer_cases(folder, resolver, chosen, watch=terminal.progress("resolving")):
-        case, resolution = one.case, one.resolution
-        if as_json:
-            print_resolution(resolution, as_json)
-        else:
-            target = resolution.target.id if resolution.target else "-"
-            say(f"{case.frame}  {resolution.status.value:22} {target:5} {case.instruction}{told_source(resolution)}")
-        if out is not None and one.frame is not None:
-            name = f"{case.frame}_{slug(case.instruction)}.png"
-            write_image(out / name, one.frame, one.detections, resolution, resolver.config, one.scene)
+    with stopped_cleanly(), nullcontext() if out is None else image_folder(out, force) as place:
+        for one in answer_cases(folder, resolver, chosen, watch=terminal.progress("resolving")):
+            case, resolution = one.case, one.resolution
+            if as_json:
+                print_resolution(resolution, as_json)
+            else:
+                target = resolution.target.id if resolution.target else "-"
+                words = f"{case.instruction}{told_source(resolution)}"
+                say(f"{case.frame}  {resolution.status.value:22} {target:5} {words}")
+            if place is not None and one.frame is not None:
+                path = place / f"{case.frame}_{slug(case.instruction)}.png"
+                write_image(path, one.frame, one.detections, resolution, resolver.config, one.scene, force=True)

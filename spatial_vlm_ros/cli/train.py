@@ -18,6 +18,8 @@ import click
 from spatial_vlm_ros.cli.group import ANSWERED, FILE, FOLDER, json_option, print_json, say
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.writing import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +117,7 @@ def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
     for part in values.values():
         part["things"] = part.pop("objects")  # published under this name
     text = json.dumps({name: _finite(value) for name, value in values.items()}, indent=1)
-    (out / "figures.json").write_text(text + "\n", encoding="utf-8")
+    write_text(out / "figures.json", text + "\n", force=True)
     for name, one in figures.items():
         line = {"scored on": name, "mAP@50": round(one.map50, 4), "mask IoU": round(one.mask_iou, 4)}
         print_json(_finite(line)) if as_json else say("  ".join(f"{k} {v}" for k, v in line.items()))
@@ -274,8 +276,9 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = 
     spec = dataclasses.replace(model.config.spec, names=vocabulary.names, width=width, height=height)
     scale, rival, shift = figures_of(model, data, CALIBRATION, vocabulary, spec=spec).line
     spec = dataclasses.replace(spec, score_scale=scale, score_rival=rival, score_shift=shift)
-    export(model, out / "model", spec)
-    familiarity_of(model, data, spec).write(out / "model")
+    with new_folder(out / "model", force=True) as folder:
+        export(model, folder, spec)
+        familiarity_of(model, data, spec).write(folder)
     parts = ["validation", CALIBRATION, *(["test"] if on_test else [])]
     figures = {part: figures_of(model, data, part, vocabulary, spec=spec, with_masks=True) for part in parts}
     if on_test:

@@ -15,15 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.reading import check_regular, open_regular, read_bytes
+from spatial_vlm_ros.files.writing import write_bytes, write_text
 from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
 from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.web import STATIC
 
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
 _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
 _SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
+_RECORD = "give the record that the planner gate wrote"
 _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
 
 
@@ -77,10 +82,11 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
     Raises:
         FileError: it cannot be read, or a line does not follow from the one before.
     """
+    check_regular(record, _RECORD)
     verify(record)
     contents: dict[str, dict[str, Any]] = {}
     events: dict[str, list[dict[str, Any]]] = {}
-    with Path(record).open("rb") as file:
+    with open_regular(record, _RECORD) as file:
         for raw in file:
             try:
                 line = json.loads(raw)
@@ -120,10 +126,8 @@ def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, by
             continue
         path = files_of(record) / Path(str(entry["file"])).name
         try:
-            if not path.is_file() or path.stat().st_size > _LARGEST:
-                raise FileError(path, "there is no such file, or it is too large", "restore it from a copy")
-            data = path.read_bytes()
-        except (OSError, FileError) as error:
+            data = read_bytes(path, "restore it from a copy", _LARGEST)
+        except FileError as error:
             checks.append(RecordCheck(what, False, str(error)))
             continue
         same = hashlib.sha256(data).hexdigest() == entry["sha256"]
@@ -214,21 +218,27 @@ def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str)
 
 
 def write_page(
-    folder: str | Path, proposal: ProposalRecord, files: dict[str, bytes], checks: tuple[RecordCheck, ...]
+    folder: str | Path,
+    proposal: ProposalRecord,
+    files: dict[str, bytes],
+    checks: tuple[RecordCheck, ...],
+    *,
+    force: bool = False,
 ) -> Path:
     """Write a page that shows and plays what was shown, with its files beside it; it needs no server.
 
     Args:
-        folder: made where it is missing.
+        folder: that is made, whole or not at all.
         proposal: that is shown.
         files: as of `check_proposal`.
         checks: likewise.
+        force: replace an earlier page.
 
     Returns:
         The page.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: it cannot be written, or is there already.
     """
     import jinja2
 
@@ -245,21 +255,23 @@ def write_page(
         shown=shown,
         events=[{"operator": "", "outcome": "", "reason": "", **line} for line in proposal.events],
         checks=checks,
-        css=(_APPROVAL / "static" / "page.css").read_text(encoding="utf-8"),
+        css="".join(
+            path.read_text(encoding="utf-8") for path in (STATIC["base.css"], _APPROVAL / "static" / "page.css")
+        ),
         player=(_APPROVAL / "static" / "player.js").read_text(encoding="utf-8"),
         # In a script element "<" could end it; in JSON it stands in strings alone.
         motion_json=files.get("motion", b"").decode("ascii").replace("<", "\\u003c"),
     )
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder, force=force, ours=is_page_file) as unfinished:
         for name, data in files.items():
-            (folder / names[name]).write_bytes(data)
-        page = folder / "index.html"
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(folder, str(error.strerror), "choose a folder that can be written") from error
-    return page
+            write_bytes(unfinished / names[name], data, sync=False)
+        write_text(unfinished / "index.html", text, sync=False)
+    return Path(folder) / "index.html"
+
+
+def is_page_file(path: Path) -> bool:
+    """Whether a name is one of the files that `write_page` writes."""
+    return path.name == "index.html" or path.stem in ("camera", *_OF_PREVIEW)
 
 
 def _ending(proposal: ProposalRecord, name: str) -> str:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of a recorded bag in the order in which they were recorded, without ROS.
 
-Knows rosbag2's folders, MCAP and sqlite3 files, compressed as well, through the library rosbags; knows nothing of what
-the messages mean. Whatever is wrong with a file ends in FileError: bags come from robots that lost their power.
+Knows rosbag2's folders, MCAP and sqlite3 files, compressed as well, and .bag files of ROS 1, through rosbags;
+knows nothing of what the messages mean. Whatever is wrong with a file ends in FileError: bags come from robots that
+lost their power.
 """
 
 from __future__ import annotations
@@ -15,17 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
+from spatial_vlm_ros.evaluation import bag_ros1
+from spatial_vlm_ros.evaluation.bag_limits import METADATA, check_bag
 from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
+from spatial_vlm_ros.evaluation.engine.remote_bag import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
+from spatial_vlm_ros.evaluation.engine.uris import is_remote, local_path, name_of
+from spatial_vlm_ros.files.reading import member
 
 if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
     from types import TracebackType
 
     from rosbags.interfaces import Connection
+    from rosbags.rosbag1 import Reader as Ros1Reader
     from rosbags.rosbag2 import Reader
     from rosbags.typesys.store import Typestore
 
-METADATA = "metadata.yaml"
 _STORAGES = (".mcap", ".db3")
+_WANTED = "give a folder that rosbag2 wrote, or a .mcap, .db3 or .bag file"
 _LONGEST_REASON = 200  # characters
 
 
@@ -36,6 +44,23 @@ class Topic:
     name: str
     type: str
     count: int
+
+
+@dataclass(frozen=True)
+class ChunkSpan:
+    """A chunk of an MCAP bag, as its index knows it.
+
+    Args:
+        start_ns: when its first message was recorded, nanoseconds.
+        end_ns: when its last one was.
+        size: bytes in the file.
+        topics: names of the topics of its messages.
+    """
+
+    start_ns: int
+    end_ns: int
+    size: int
+    topics: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,59 +94,109 @@ class Bag:
     """An open bag; close it, or use it in a `with` statement.
 
     Args:
-        path: a folder that rosbag2 wrote, or a single .mcap or .db3 file.
+        path: a folder that rosbag2 wrote, or a single .mcap, .db3 or .bag file; or the URI of one, such as
+            "s3://bucket/run1.mcap". MCAP files of a store are read by range through their chunk index; other bags are
+            copied to this machine first.
 
     Attributes:
         path: the same.
+        traffic: what was fetched of a store; None of a local bag, and of one that was copied.
         contents: all topics by name, also those without messages.
         topics: name of each topic → type of its messages.
         start_ns: when the first message was recorded, nanoseconds; 0 where there is none.
 
     Raises:
         FileError: there is no bag, or it is damaged.
-        DependencyError: rosbags is not installed.
+        StoreError: the store of a URI does not answer.
+        DependencyError: rosbags is not installed, or what opens the URI is not.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path | str = str(path) if is_remote(path) else local_path(path)
+        self.traffic: Traffic | None = None
+        self._copy: TemporaryDirectory[str] | None = None
+        self._is_ros1 = name_of(path).endswith(bag_ros1.SUFFIX)
         check_rosbags()
-        self._reader = _opened(self.path)
+        try:
+            self._reader = self._opened()
+        except BaseException:
+            self._forget_copy()
+            raise
         self._stores: dict[str, Typestore] = {}
         self._connections: tuple[Connection, ...] = tuple(self._reader.connections)
         counts: dict[tuple[str, str], int] = {}
         for c in self._connections:
-            counts[c.topic, c.msgtype] = counts.get((c.topic, c.msgtype), 0) + c.msgcount
+            key = c.topic, _type(c)
+            counts[key] = counts.get(key, 0) + c.msgcount
         self.contents = tuple(Topic(name, type_, n) for (name, type_), n in sorted(counts.items()))
         self.topics = {topic.name: topic.type for topic in self.contents}
         self.start_ns = self._reader.start_time if any(topic.count for topic in self.contents) else 0
+
+    def _opened(self) -> Reader | Ros1Reader:
+        if isinstance(self.path, Path):
+            return _opened(self.path, self.path)
+        reason = readable_by_range(self.path)
+        if reason is None:
+            self.traffic = Traffic()
+            reader = _opened(self.path, RemoteFile(self.path, self.traffic))
+            expect_chunks(reader)
+            return reader
+        self._copy = copied(self.path, reason)
+        return _opened(self.path, Path(self._copy.name, name_of(self.path)))
+
+    def chunks(self) -> tuple[ChunkSpan, ...]:
+        """The chunks of an MCAP bag in the order in which they lie in its files; none where it has no chunk index."""
+        storage: Any = getattr(self._reader, "storage", None)
+        files = getattr(storage, "storages", None) or [storage]
+        found = []
+        for file in files:
+            topics = {connection.id: connection.topic for connection in getattr(file, "connections", ())}
+            for chunk in getattr(file, "chunks", ()):
+                names = frozenset(topics[n] for n, count in chunk.channel_count.items() if count)
+                found.append(ChunkSpan(chunk.message_start_time, chunk.message_end_time, chunk.chunk_length, names))
+        return tuple(found)
 
     def raw(self) -> Iterator[tuple[str, int, bytes]]:
         """Topic, time of recording (ns) and bytes of every message, in the order in which they were recorded.
 
         Raises:
-            FileError: the bag is damaged from here on; what came before is good.
+            FileError: the bag is damaged from here on; what came before is good. Or it is one of ROS 1, whose bytes no
+                node of ROS 2 understands.
         """
+        if self._is_ros1:
+            name = name_of(self.path)
+            repair = f"run `rosbags-convert --src {name} --dst {name.removesuffix(bag_ros1.SUFFIX)}`"
+            raise FileError(self.path, "a bag of ROS 1, which cannot be played into ROS 2", repair)
         return ((message.topic, message.log_ns, bytes(message.raw)) for message in self.messages())
 
-    def messages(self, names: Collection[str] | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self, names: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[BagMessage]:
         """The messages in the order in which they were recorded.
+
+        Of an MCAP file with a chunk index, only the chunks that hold them are read.
 
         Args:
             names: of the topics wanted; None = all.
+            start_ns: only those recorded then or later, nanoseconds; None = from the beginning.
+            stop_ns: only those recorded before; None = to the end.
 
         Raises:
             FileError: the bag is damaged from here on; what came before is good.
+            StoreError: the store of a URI has failed; what came before is good.
         """
         wanted = [c for c in self._connections if names is None or c.topic in names]
         if not wanted:  # rosbags would take an empty list for all
             return
         with _translated(self.path):
-            for connection, log_ns, raw in self._reader.messages(wanted):
-                yield BagMessage(connection.topic, connection.msgtype, log_ns, raw, partial(self._decode, connection))
+            for connection, log_ns, raw in self._reader.messages(wanted, start_ns, stop_ns):
+                yield BagMessage(connection.topic, _type(connection), log_ns, raw, partial(self._decode, connection))
 
     def _decode(self, connection: Connection, message: BagMessage) -> Any:
         place = f"a {message.type} on {message.topic}, recorded at {message.log_ns} ns"
         try:
+            if self._is_ros1:
+                return bag_ros1.decode(self._store(connection), message.raw, connection.msgtype)
             return self._store(connection).deserialize_cdr(message.raw, message.type)
         except KeyError as error:
             reason = f"the definition of {error} is neither in the bag nor known"
@@ -148,9 +223,14 @@ class Bag:
 
     def close(self) -> None:
         """Give the files back; further messages cannot be read."""
-        if self._reader.is_open:
-            with suppress(Exception):
-                self._reader.close()
+        with suppress(Exception):  # one that is closed says so
+            self._reader.close()
+        self._forget_copy()
+
+    def _forget_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
 
     def __enter__(self) -> Bag:
         return self
@@ -169,11 +249,23 @@ def open_bag(path: str | Path) -> Bag:
 # ------------------------------------------------------------------------------------------------ opening
 
 
-def _opened(path: Path) -> Reader:
+def _type(connection: Connection) -> str:
+    """The type of a connection's messages by the name that ROS 2 has for it."""
+    return bag_ros1.SAME_TYPES.get(connection.msgtype, connection.msgtype)
+
+
+def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
+    """A reader of a bag at a place, which errors name by the path or URI that the user gave."""
     from rosbags.rosbag2 import Reader
 
     with _translated(path):
-        reader = Reader(_storage(path))
+        if isinstance(file, Path) and file.suffix == bag_ros1.SUFFIX and file.is_file():
+            return bag_ros1.open_reader(file)
+        storage: Any = file
+        if isinstance(file, Path):
+            storage = _storage(file)
+            check_bag(storage)
+        reader = Reader(storage)
         reader.open()
         return reader
 
@@ -185,20 +277,18 @@ def _storage(path: Path) -> Path:
             return path
         files = _files(path)
         if len(files) == 1:  # a recorder that was killed writes no metadata
-            return files[0]
+            return member(path, files[0].name)
         reason = f"no {METADATA} in the folder" + (f", but {len(files)} parts of a bag" if files else "")
         repair = f"run `ros2 bag reindex {path.name}`" if files else "give a folder that `ros2 bag record` wrote"
         raise FileError(path, reason, repair)
     if not path.is_file():
         reason = "this is no file" if path.exists() else "there is no such file"
-        raise FileError(path, reason, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
-    if path.suffix == ".bag":
-        raise FileError(path, "a bag of ROS 1", f"run `rosbags-convert --src {path.name} --dst {path.stem}`")
+        raise FileError(path, reason, _WANTED)
     if path.name == METADATA:
         return path.parent
     if path.suffix not in _STORAGES:
         reason = f"the name ends in {path.suffix!r}" if path.suffix else "the name has no ending"
-        raise FileError(path, reason, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
+        raise FileError(path, reason, _WANTED)
     return path
 
 
@@ -207,7 +297,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(path: Path | str) -> Iterator[None]:
     """Whatever rosbags, SQLite, YAML and the decompressors raise of a damaged file becomes FileError."""
     try:
         yield
@@ -225,12 +315,17 @@ def _words(error: Exception) -> str:
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
 
 
-def _repair(path: Path) -> str:
+def _repair(path: Path | str) -> str:
     """How the file is mended, by its kind."""
-    files = _files(path) if path.is_dir() else [path]
-    name = files[0].name if files else path.name
+    if isinstance(path, str):
+        name = name_of(path)
+    else:
+        files = _files(path) if path.is_dir() else [path]
+        name = files[0].name if files else path.name
     if name.endswith(".mcap"):
         return f"run `mcap recover {name} -o mended.mcap`, or record it again"
+    if name.endswith(bag_ros1.SUFFIX):
+        return f"run `rosbag reindex {name}`, or record it again"
     if name.endswith(".db3"):
         return f"run `sqlite3 {name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
     return "run `ros2 bag reindex`, or record it again"

@@ -85,10 +85,12 @@ def default_store() -> Typestore:
     return store
 
 
+@lru_cache(maxsize=256)
 def embedded_store(name: str, definition: str, is_idl: bool) -> Typestore:
     """A store of one type and those that it is made of, as a bag defines them.
 
-    Types of one bag are kept apart, so that no topic's definitions can spoil another's.
+    Types are kept apart by their whole definition, so that no topic's can spoil another's, and what was parsed for one
+    bag serves the next one.
 
     Args:
         name: of the type, "sensor_msgs/msg/Image".

@@ -7,8 +7,9 @@ up and the same each time, so that the same folder gives the same bag.
 
 from __future__ import annotations
 
-import shutil
+import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.bag_limits import METADATA
 from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
 from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO, DETECTION_ARRAY, IMAGE, STRING, TF_MESSAGE, default_store
 from spatial_vlm_ros.evaluation.frame_folder import (
@@ -29,6 +31,8 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     read_camera_info,
     read_transform,
 )
+from spatial_vlm_ros.evaluation.mcap_records import add_checksums
+from spatial_vlm_ros.files.folders import UnfinishedFolder
 from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_transforms
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
@@ -72,12 +76,14 @@ class Recorded:
 
 
 class BagWriter:
-    """A new bag; use it in a `with` statement: an error within leaves nothing behind.
+    """A new bag; use it in a `with` statement: it appears whole at the end, an error within leaves nothing behind.
 
     Args:
-        out: the folder to make.
+        out: the folder to make. MCAP files get the checksums of chunks, data and index.
         storage: "mcap" or "sqlite3".
         namespace: put before the topics, but not before /tf and /tf_static.
+        compress: with zstd, chunk by chunk; for "mcap" only.
+        force: replace an earlier bag.
 
     Attributes:
         composer: builds the messages.
@@ -89,7 +95,15 @@ class BagWriter:
         DependencyError: rosbags is not installed.
     """
 
-    def __init__(self, out: str | Path, storage: str = "mcap", namespace: str = "") -> None:
+    def __init__(
+        self,
+        out: str | Path,
+        storage: str = "mcap",
+        namespace: str = "",
+        *,
+        compress: bool = False,
+        force: bool = False,
+    ) -> None:
         if storage not in STORAGES:
             raise InputError("storage", repr(storage), " or ".join(STORAGES), "name one of them")
         self._out, self._namespace = Path(out), namespace.strip("/")
@@ -97,7 +111,12 @@ class BagWriter:
         self.composer: Composer = rosbags_composer(self._store)
         self.messages = 0
         self._connections: dict[str, Connection] = {}
-        self._writer = _writer(self._out, storage)
+        self._folder = UnfinishedFolder(self._out, force=force, ours=is_bag_file)
+        try:
+            self._writer = _writer(self._folder.path, self._out, storage, compress)
+        except BaseException:
+            self._folder.drop()
+            raise
 
     def topic(self, role: str) -> str:
         """Name of a role's topic: the node's."""
@@ -117,15 +136,22 @@ class BagWriter:
         Raises:
             FileError: the disk is full, or the like.
         """
-        type_, topic = type_ or _TYPES[role], topic or self.topic(role)
-        if topic not in self._connections:
-            qos = [_qos(is_latched=role == STATIC_TRANSFORMS)]
-            self._connections[topic] = self._writer.add_connection(
-                topic, type_, typestore=self._store, offered_qos_profiles=qos
-            )
+        type_ = type_ or _TYPES[role]
+        self.write_serialized(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
+
+    def write_serialized(
+        self, role: str, data: bytes | memoryview, log_ns: int, type_: str, topic: str | None = None
+    ) -> None:
+        """Write one message that is serialised (CDR) already; else as `write`."""
+        topic = topic or self.topic(role)
         try:
-            self._writer.write(self._connections[topic], log_ns, self._store.serialize_cdr(message, type_))
-        except OSError as error:
+            if topic not in self._connections:
+                qos = [_qos(is_latched=role == STATIC_TRANSFORMS)]
+                self._connections[topic] = self._writer.add_connection(
+                    topic, type_, typestore=self._store, offered_qos_profiles=qos
+                )
+            self._writer.write(self._connections[topic], log_ns, data)
+        except (OSError, sqlite3.Error) as error:
             raise _unwritable(self._out, error) from error
         self.messages += 1
 
@@ -177,17 +203,24 @@ class BagWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is not None:
-            self._writer.abort()
-            shutil.rmtree(self._out, ignore_errors=True)
-            return
         try:
+            if kind is not None:
+                return
             self._writer.close()
-        except OSError as problem:
+            for file in self._folder.path.glob("*.mcap"):
+                add_checksums(file)
+            self._folder.finish()
+        except (OSError, sqlite3.Error) as problem:
             raise _unwritable(self._out, problem) from problem
+        finally:
+            with suppress(Exception):  # what is still open; on a full disk closing fails, too
+                self._writer.abort()
+            self._folder.drop()
 
 
-def record(folder: str | Path, out: str | Path, storage: str = "mcap", namespace: str = "") -> Recorded:
+def record(
+    folder: str | Path, out: str | Path, storage: str = "mcap", namespace: str = "", *, force: bool = False
+) -> Recorded:
     """Write a folder of frames as a bag.
 
     Each case gives an instruction and, four tenths of a second later, its frame; cases are a second apart. Poses that
@@ -195,9 +228,10 @@ def record(folder: str | Path, out: str | Path, storage: str = "mcap", namespace
 
     Args:
         folder: with cases.jsonl and frame folders, or a single frame folder.
-        out: the bag's folder; must not exist.
+        out: the bag's folder.
         storage: "mcap" or "sqlite3".
         namespace: put before the topics.
+        force: replace an earlier bag at `out`; else it must not exist.
 
     Raises:
         FileError: a frame cannot be read, `out` exists or cannot be written.
@@ -211,7 +245,7 @@ def record(folder: str | Path, out: str | Path, storage: str = "mcap", namespace
     fixed = _unchanging(poses)
     has_detections = any((folder / name / DETECTIONS_FILE).exists() for name in poses)
     loaded: tuple[str, RgbdFrame, tuple[Detection, ...]] | None = None
-    with BagWriter(out, storage, namespace) as writer:
+    with BagWriter(out, storage, namespace, force=force) as writer:
         if fixed:
             writer.write_transforms(fixed, START_NS, role=STATIC_TRANSFORMS)
         for number, (name, instruction) in enumerate(cases):
@@ -285,20 +319,26 @@ def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
 # ------------------------------------------------------------------------------------------------ files
 
 
-def _writer(out: Path, storage: str) -> Writer:
-    from rosbags.rosbag2 import StoragePlugin, Writer
+def is_bag_file(path: Path) -> bool:
+    """Whether a file in a folder belongs to a bag, so that the folder may be replaced by another bag."""
+    return path.name == METADATA or path.suffix in (".mcap", ".db3")
 
-    if out.exists():
-        raise FileError(out, "it exists already", "name a folder that does not, or remove it")
-    writer = Writer(out, version=_METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()])
+
+def _writer(folder: Path, out: Path, storage: str, compress: bool) -> Writer:
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
     try:
+        folder.rmdir()  # rosbags makes it itself
+        writer = Writer(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()])
+        if compress:
+            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         writer.open()
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise _unwritable(out, error) from error
     return writer
 
 
-def _unwritable(out: Path, error: OSError) -> FileError:
+def _unwritable(out: Path, error: Exception) -> FileError:
     return FileError(out, str(error), "choose a place that can be written, with enough room")
 
 

@@ -49,22 +49,25 @@ class ComparedModel:
         return replace(self, options=more, calibration=None)
 
 
-def models_of(judges: Sequence[str], calibrations: Sequence[str] = ()) -> tuple[ComparedModel, ...]:
+def models_of(
+    judges: Sequence[str], calibrations: Sequence[str] = (), option: str = "--judge"
+) -> tuple[ComparedModel, ...]:
     """Models as one writes them.
 
     Args:
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
         calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
+        option: of the command line that `judges` are from, for messages.
 
     Raises:
         InputError: a name comes twice, a calibration is of none of the judges, or options are not of their form.
     """
     models: dict[str, ComparedModel] = {}
     for text in judges:
-        model = _model(text)
+        model = _model(text, option)
         if model.name in models:
             repair = 'give each a name of its own: "small=relation-judge"'
-            raise InputError("--judge", f"{model.name!r} twice", "each name once", repair)
+            raise InputError(option, f"{model.name!r} twice", "each name once", repair)
         models[model.name] = model
     for text in calibrations:
         named = _NAMED.fullmatch(text)
@@ -77,13 +80,13 @@ def models_of(judges: Sequence[str], calibrations: Sequence[str] = ()) -> tuple[
     return tuple(models.values())
 
 
-def _model(text: str) -> ComparedModel:
+def _model(text: str, option: str) -> ComparedModel:
     named = _NAMED.fullmatch(text.strip())
     name, rest = (named[1], named[2].strip()) if named else ("", text.strip())
     backend, _, options = rest.partition(" ")
     if not backend:
         repair = 'write "relation-judge", or "qwen=qwen-vl model=FOLDER"'
-        raise InputError("--judge", repr(text), "BACKEND OPTIONS or NAME=BACKEND OPTIONS", repair)
+        raise InputError(option, repr(text), "BACKEND OPTIONS or NAME=BACKEND OPTIONS", repair)
     given = parse_options(options)
     shipped = backend == SMALL_JUDGE and not given.get("model")
     return ComparedModel(name or backend, backend, MappingProxyType(given), _shipped_calibration() if shipped else None)

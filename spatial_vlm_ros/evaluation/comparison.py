@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.evaluation.case_result import CaseResult, is_expected
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
-from spatial_vlm_ros.evaluation.score import CaseResult, is_expected
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
 
@@ -62,7 +62,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Switch:
-    """A case that ended as expected in one of the runs only."""
+    """A case that ended as expected in one of the runs only; `frame` is the stamp of an image in a bag."""
 
     frame: str
     instruction: str
@@ -105,7 +105,9 @@ _Pair = tuple[CaseResult, StoredAnswer]
 
 
 def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Comparison:
-    """Compare the cases that both runs have. A case is found by its frame and words, repeated ones in their order.
+    """Compare the cases that both runs have. A case is found by its image and words, repeated ones in their order.
+
+    The image is told by the last part of its source, where both runs name one, and by frame or stamp.
 
     Args:
         now: the judged cases of this run.
@@ -114,12 +116,13 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
     Raises:
         InputError: they have no case in common.
     """
-    answers: dict[tuple[str, str], list[StoredAnswer]] = defaultdict(list)
+    answers: dict[tuple[str, str, str], list[StoredAnswer]] = defaultdict(list)
+    has_sources = any(answer.source for answer in before)
     for answer in reversed(before):
-        answers[answer.frame, answer.instruction].append(answer)
+        answers[_last(answer.source), answer.frame, answer.instruction].append(answer)
     pairs: list[_Pair] = []
     for result in now:
-        found = answers[result.frame, result.instruction]
+        found = answers[_last(result.source) if has_sources else "", result.image, result.instruction]
         if found:
             pairs.append((result, found.pop()))
     if not pairs:
@@ -143,6 +146,11 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
     )
 
 
+def _last(source: str) -> str:
+    """The last part of a path or address: the same data may lie in another folder today."""
+    return source.rstrip("/").rpartition("/")[2]
+
+
 def _good_before(pair: _Pair) -> bool:
     result, answer = pair
     if result.expected_answer is not None and answer.status is Status.ANSWERED:
@@ -154,7 +162,7 @@ def _good_before(pair: _Pair) -> bool:
 
 def _switch(pair: _Pair) -> Switch:
     result, answer = pair
-    return Switch(result.frame, result.instruction, result.status, result.id, answer.status, answer.id)
+    return Switch(result.image, result.instruction, result.status, result.id, answer.status, answer.id)
 
 
 def _changes(pairs: Sequence[_Pair]) -> Iterator[Change]:

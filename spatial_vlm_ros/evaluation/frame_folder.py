@@ -16,9 +16,7 @@ Knows the layout of frame folders and what a damaged file looks like; knows noth
 
 from __future__ import annotations
 
-import io
-import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
-from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace
+from spatial_vlm_ros.evaluation.case import Case, CaseLine, Expectation, ExpectedAnswer
+from spatial_vlm_ros.files.arrays import read_npy
+from spatial_vlm_ros.files.images import decode_file
+from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes, read_lines
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import (
@@ -39,8 +40,6 @@ from spatial_vlm_ros.types import (
     PinholeCamera,
     Rgb,
     RgbdFrame,
-    SpaceAnswer,
-    Status,
     Transform,
 )
 
@@ -54,73 +53,21 @@ DEPTH_CAMERA_FILE = "depth_camera_info.json"
 DEPTH_POSE_FILE = "rgb_t_depth.json"
 CASES_FILE = "cases.jsonl"
 
+LARGEST_TYPED = 8 * MIB
+"""Bytes of a JSON file whose form is known before it is parsed: 20,000 detections."""
 DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
+__all__ = [
+    "BASE_FILE", "CAMERA_FILE", "CASES_FILE", "DEFAULT_FRAME_ID", "DEPTH_CAMERA_FILE", "DEPTH_FILE", "DEPTH_POSE_FILE",
+    "DETECTIONS_FILE", "RGB_FILE", "SPEAKER_FILE", "Case", "Expectation", "ExpectedAnswer", "TransformInfo",
+    "decode_json", "file_bytes", "load_cases", "load_frame", "read_camera_info", "read_depth", "read_detections",
+    "read_domain", "read_frame", "read_mask", "read_rgb", "read_transform",
+]  # fmt: skip
+
 _FORM = "correct the file; the module frame_folder describes its form"
+CASE_REPAIR = "correct the line; docs/evaluate.md describes a case"
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class ExpectedAnswer:
-    """The right answer to a question about space.
-
-    Args:
-        value: "yes", "no", "unclear", a number in metres or of objects, …; None = any.
-        tolerance: by which a number may differ; None = it has to lie within the answer's own interval.
-        ids: of all objects that the answer has to give as its subjects or as those that fit; None = any.
-    """
-
-    value: float | str | None = None
-    tolerance: float | None = None
-    ids: tuple[str, ...] | None = None
-
-    def fits(self, answer: SpaceAnswer) -> bool:
-        """Whether an answer is the right one."""
-        given = {obj.id for obj in answer.objects if obj.role in ("subject", "fits")}
-        if self.ids is not None and given != set(self.ids):
-            return False
-        if self.value is None or isinstance(self.value, str) or not isinstance(answer.value, float | int):
-            return self.value in (None, answer.value)
-        if self.tolerance is not None:
-            return abs(answer.value - self.value) <= self.tolerance
-        low, high = answer.interval or (answer.value, answer.value)
-        return low <= self.value <= high
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a case should end in.
-
-    Args:
-        status: the right status.
-        id: of the right detection where the status is OK; None = any.
-        id_also: of others that are as right: the drawer of "close the drawer and put the bowl on top of it".
-        place: where a place should lie; None = none is asked for, or it is not known.
-        answer: the right answer where the status is ANSWERED; None = any.
-    """
-
-    status: Status
-    id: str | None = None
-    id_also: tuple[str, ...] = ()
-    place: ExpectedPlace | None = None
-    answer: ExpectedAnswer | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """One instruction on one frame.
-
-    Args:
-        frame: name of the frame's folder.
-        instruction: the words.
-        expect: the right outcome; None = not known.
-        kind: what the case tries, for counting.
-    """
-
-    frame: str
-    instruction: str
-    expect: Expectation | None = None
-    kind: tuple[str, ...] = ()
+_Sized = Callable[[tuple[int, ...]], None]
 
 
 # ------------------------------------------------------------------------------------------------ whole frames
@@ -135,9 +82,39 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
     Raises:
         FileError: the file is missing, or a line is no case; names the line.
     """
-    path = Path(folder) / CASES_FILE
-    lines = file_bytes(path, "give a folder with cases.jsonl").splitlines()
-    return tuple(decode_json(line, Case, path, f"line {n}") for n, line in enumerate(lines, 1) if line.strip())
+    path = member(folder, CASES_FILE)
+    found = list(read_cases(path, "give a folder with cases.jsonl"))
+    cases = tuple(of_frame(case, path, at) for at, case in found)
+    for name, at in {case.frame: at for at, case in reversed(found)}.items():  # each name where it first stands
+        inside(folder, name, path, f"{at}: $.frame")
+    return cases
+
+
+def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
+    """The cases of a file, one for each line that is not blank, each with its place in it ("line 3").
+
+    Args:
+        path: JSON lines.
+        repair: what to do where it cannot be read.
+
+    Raises:
+        FileError: it cannot be read, or a line is no case; names the line.
+    """
+    for n, line in read_lines(path, repair):
+        yield f"line {n}", decode_json(line, CaseLine, path, f"line {n}", CASE_REPAIR).case()
+
+
+def of_frame(case: Case, path: Path, at: str) -> Case:
+    """The case, which has to name a frame.
+
+    Raises:
+        FileError: it names none, or is one of a bag.
+    """
+    if not case.frame or case.stamp_ns or case.bag:
+        reason = "the case names a bag or a stamp" if case.stamp_ns or case.bag else "the case has no `frame`"
+        repair = 'write "frame": "f001"; cases of bags belong into a file for --truth, docs/evaluate.md'
+        raise FileError(path, reason, repair, at)
+    return case
 
 
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
@@ -158,9 +135,9 @@ def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     if not folder.is_dir():
         raise FileError(folder, "there is no such folder", "give a folder with rgb.png, depth.png and camera_info.json")
     frame = read_frame(
-        folder / RGB_FILE,
-        folder / DEPTH_FILE,
-        folder / CAMERA_FILE,
+        member(folder, RGB_FILE),
+        member(folder, DEPTH_FILE),
+        member(folder, CAMERA_FILE),
         base_T_camera=_present(folder / BASE_FILE),
         camera_T_speaker=_present(folder / SPEAKER_FILE),
         depth_camera_info=_present(folder / DEPTH_CAMERA_FILE),
@@ -200,19 +177,18 @@ def read_frame(
         TransformError: a transform is not rigid or is for other frames.
     """
     camera, frame_id = read_camera_info(camera_info)
-    colour, metres = read_rgb(rgb), read_depth(depth)
-    _check_size(rgb, colour.shape, camera_info, camera, "give the camera_info of this very image")
+    this = "give the camera_info of this very image"
+    colour = read_rgb(rgb, _sized(rgb, camera_info, camera, this))
     if (depth_camera_info is None) != (rgb_T_depth is None):
         reason = "depth intrinsics and depth pose were not given together"
         repair = "give both for depth that is not registered to colour, neither for depth that is"
         raise FileError(depth_camera_info or rgb_T_depth, reason, repair)
     if depth_camera_info is None or rgb_T_depth is None:
-        _check_size(
-            depth, metres.shape, camera_info, camera, "register depth to colour, or give the depth camera's own"
-        )
+        repair = "register depth to colour, or give the depth camera's own"
+        metres = read_depth(depth, _sized(depth, camera_info, camera, repair))
     else:
         depth_camera, depth_frame_id = read_camera_info(depth_camera_info)
-        _check_size(depth, metres.shape, depth_camera_info, depth_camera, "give the camera_info of this very image")
+        metres = read_depth(depth, _sized(depth, depth_camera_info, depth_camera, this))
         depth_pose = read_transform(rgb_T_depth)
         if (depth_pose.parent, depth_pose.child) == (depth_frame_id, frame_id) != (frame_id, depth_frame_id):
             raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: give its inverse")
@@ -228,37 +204,41 @@ def read_frame(
 # ------------------------------------------------------------------------------------------------ single files
 
 
-def read_rgb(path: str | Path) -> Rgb:
+def read_rgb(path: str | Path, sized: _Sized | None = None) -> Rgb:
     """A colour image.
 
     Args:
-        path: PNG, JPEG or another format OpenCV reads.
+        path: PNG, JPEG, TIFF, BMP or WebP.
+        sized: called with height and width before the image is decoded; raises where they do not fit.
 
     Returns:
         (H, W, 3) uint8, RGB. Orientation tags are ignored, as depth and intrinsics do not turn with them.
 
     Raises:
-        FileError: missing, damaged or no image.
+        FileError: missing, too large, damaged or no image.
     """
-    bgr = _image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    bgr = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, sized)
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
 
 
-def read_depth(path: str | Path) -> Depth:
+def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
     """A depth image: (H, W) float32, metres, NaN where not measured.
 
     Args:
         path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
             (millimetres) or floats (metres).
+        sized: as of `read_rgb`.
 
     Raises:
         FileError: missing, damaged, or of another depth than 16-bit integers or floats.
     """
     path = Path(path)
-    raw = _array(path) if path.suffix.lower() == ".npy" else _image(path, cv2.IMREAD_UNCHANGED)
+    raw = read_npy(path) if path.suffix.lower() == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED, sized)
     kind = f"{raw.dtype} image with shape {raw.shape}"
     if raw.ndim != 2:
         raise FileError(path, f"a {kind} is no depth image", "give one channel: 16-bit millimetres or float metres")
+    if sized is not None:  # also an array
+        sized(raw.shape)
     if raw.dtype.itemsize == 1:
         reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)"
         raise FileError(path, reason, "save depth as 16-bit PNG in millimetres")
@@ -344,7 +324,9 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
 
 
 def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
-    mask = None if entry.mask is None else _mask(path.parent / entry.mask, image_size)
+    mask = None
+    if entry.mask is not None:
+        mask = read_mask(inside(path.parent, entry.mask, path, f"$.detections[{n}].mask"), image_size)
     try:
         return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes, entry.front)
     except InputError as error:
@@ -352,12 +334,23 @@ def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int
         raise FileError(path, reason, error.repair, f"$.detections[{n}]") from error
 
 
-def _mask(path: Path, image_size: tuple[int, int]) -> Mask:
-    mask: Mask = np.not_equal(_image(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
-    size = mask.shape[::-1]
-    if size != image_size:
-        reason = f"the mask has {size[0]}x{size[1]} pixels, the image {image_size[0]}x{image_size[1]}"
-        raise FileError(path, reason, "give masks of the whole image")
+def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
+    """A mask of a whole image: (H, W) bool.
+
+    Args:
+        path: 8-bit image, not 0 = object.
+        image_size: (width, height) of the image that it is of, pixels.
+
+    Raises:
+        FileError: missing, damaged, of another size, or without a pixel that is set.
+    """
+
+    def sized(shape: tuple[int, ...]) -> None:
+        if shape[1::-1] != image_size:
+            reason = f"the mask has {shape[1]}x{shape[0]} pixels, the image {image_size[0]}x{image_size[1]}"
+            raise FileError(path, reason, "give masks of the whole image")
+
+    mask: Mask = np.not_equal(_decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, sized), 0)
     if not mask.any():
         raise FileError(path, "the mask has no pixel set", "drop the detection, or give its box without a mask")
     return mask
@@ -429,75 +422,30 @@ def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", 
 
 
 def _present(path: Path) -> Path | None:
-    return path if path.exists() else None
+    return member(path.parent, path.name) if path.exists() or path.is_symlink() else None
 
 
-def file_bytes(path: str | Path, repair: str) -> bytes:
-    """All of a file.
+def file_bytes(path: str | Path, repair: str, largest: int = LARGEST_TYPED) -> bytes:
+    """All of a regular file of at most `largest` bytes.
 
     Raises:
         FileError: it cannot be read.
     """
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise FileError(path, getattr(error, "strerror", None) or str(error), repair) from error
+    return read_bytes(path, repair, largest)
 
 
-def _array(path: str | Path) -> npt.NDArray[np.generic]:
-    data = file_bytes(path, "give a NumPy .npy file")
-    try:
-        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise FileError(path, f"no NumPy array: {error}", "save it again with numpy.save, numbers only") from error
+def _decoded(path: str | Path, flags: int, sized: _Sized | None) -> npt.NDArray[np.generic]:
+    """An image whose size is judged by its header."""
+    fits = None if sized is None else lambda header: sized((header.height, header.width))
+    return decode_file(path, flags, fits=fits)
 
 
-def _image(path: str | Path, flags: int) -> npt.NDArray[np.generic]:
-    """Decode an image file that is whole."""
-    data = file_bytes(path, "give an image file")
-    problem = _damage(data)
-    if problem is None:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:
-            image = None
-        if image is not None:
-            return np.asarray(image)
-        problem = "no decoder understands it"
-    raise FileError(path, f"not a whole image: {problem}", "copy or record the file again")
+def _sized(path: str | Path, info: str | Path, camera: PinholeCamera, repair: str) -> _Sized:
+    """Raises FileError where an image is not of its camera's size."""
 
+    def check(shape: tuple[int, ...]) -> None:
+        if shape[:2] != (camera.height, camera.width):
+            reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
+            raise FileError(path, reason, repair)
 
-def _damage(data: bytes) -> str | None:
-    """Why an image file is not whole, or None: decoders may fill the missing part with grey and say nothing."""
-    if not data:
-        return "the file is empty"
-    if data.startswith(_PNG_SIGNATURE):
-        return _png_damage(data)
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-1024:]:
-        return "the JPEG has no end marker"
-    return None
-
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-def _png_damage(data: bytes) -> str | None:
-    """Walk the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND."""
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        end = at + 8 + length
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
-        if kind == b"IEND":
-            return None
-        at = end + 4
-    return f"the PNG ends after {len(data)} bytes, before its end marker"
-
-
-def _check_size(path: str | Path, shape: tuple[int, ...], info: str | Path, camera: PinholeCamera, repair: str) -> None:
-    if shape[:2] != (camera.height, camera.width):
-        reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
-        raise FileError(path, reason, repair)
+    return check

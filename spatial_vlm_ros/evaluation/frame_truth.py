@@ -26,6 +26,7 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     file_bytes,
     read_transform,
 )
+from spatial_vlm_ros.files.reading import member
 from spatial_vlm_ros.types import Transform
 
 TRUTH_FILE = "truth.json"
@@ -63,15 +64,15 @@ def load_truths(folder: str | Path, cases: Iterable[Case]) -> dict[str, FrameTru
 
 def _truth(folder: Path, needed: bool) -> FrameTruth | None:
     path = folder / TRUTH_FILE
-    if path.exists():
-        info = decode_json(file_bytes(path, _REPAIR), _Truth, path)
+    if path.exists() or path.is_symlink():
+        info = decode_json(file_bytes(member(folder, TRUTH_FILE), _REPAIR), _Truth, path)
         pose = Transform(
             info.base_T_camera.parent, info.base_T_camera.child, np.array(info.base_T_camera.matrix, np.float64)
         )
         centers = {name: o.center for name, o in info.objects.items()}
         return FrameTruth(pose, centers, {name: o.label for name, o in info.objects.items() if o.label})
     if (folder / BASE_FILE).exists():
-        return FrameTruth(read_transform(folder / BASE_FILE))
+        return FrameTruth(read_transform(member(folder, BASE_FILE)))
     if needed:
         raise FileError(path, "no such file, nor base_T_camera.json", _REPAIR)
     return None

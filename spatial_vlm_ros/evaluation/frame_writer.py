@@ -11,15 +11,18 @@ from typing import Any
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.frame_folder import BASE_FILE, CAMERA_FILE, DEPTH_FILE, DETECTIONS_FILE, RGB_FILE
+from spatial_vlm_ros.files.folders import changed_folder
+from spatial_vlm_ros.files.writing import write_bytes, write_text
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 
 _MASKS = "masks"
 
 
 def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detection] = ()) -> Path:
-    """A frame and its detections as a folder; files of these names are replaced. The speaker's place is left out.
+    """A frame and its detections as a folder; the speaker's place is left out.
+
+    Files of these names are replaced, all of them or none; other files of the folder stay.
 
     Args:
         folder: made where it is missing.
@@ -32,22 +35,19 @@ def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detec
     Raises:
         FileError: the place cannot be written.
     """
-    folder = Path(folder)
-    try:
-        (folder / _MASKS).mkdir(parents=True, exist_ok=True)
+    with changed_folder(folder) as unfinished:
+        (unfinished / _MASKS).mkdir(exist_ok=True)
         millimetres = np.nan_to_num(frame.depth * 1000.0).round().clip(0, 65535).astype(np.uint16)
-        _write_png(folder / RGB_FILE, np.ascontiguousarray(frame.rgb[..., ::-1]))
-        _write_png(folder / DEPTH_FILE, millimetres)
-        _write_json(folder / CAMERA_FILE, _camera(frame.camera, frame))
+        _write_png(unfinished / RGB_FILE, np.ascontiguousarray(frame.rgb[..., ::-1]))
+        _write_png(unfinished / DEPTH_FILE, millimetres)
+        _write_json(unfinished / CAMERA_FILE, _camera(frame.camera, frame))
         if frame.base_T_camera is not None:
             pose = frame.base_T_camera
             matrix = {"parent": pose.parent, "child": pose.child, "matrix": pose.matrix.tolist()}
-            _write_json(folder / BASE_FILE, matrix)
-        listed = [_listed(folder, number, one) for number, one in enumerate(detections)]
-        _write_json(folder / DETECTIONS_FILE, {"detections": listed})
-    except OSError as error:
-        raise FileError(folder, str(error), "choose a place that can be written") from error
-    return folder
+            _write_json(unfinished / BASE_FILE, matrix)
+        listed = [_listed(unfinished, number, one) for number, one in enumerate(detections)]
+        _write_json(unfinished / DETECTIONS_FILE, {"detections": listed})
+    return Path(folder)
 
 
 def _camera(camera: PinholeCamera, frame: RgbdFrame) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def _listed(folder: Path, number: int, one: Detection) -> dict[str, Any]:
 
 
 def _write_png(path: Path, image: Any) -> None:
-    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    write_bytes(path, cv2.imencode(".png", image)[1].tobytes(), force=True, sync=False)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value) + "\n", force=True, sync=False)

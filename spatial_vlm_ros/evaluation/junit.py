@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.evaluation.score import CaseResult
+from spatial_vlm_ros.evaluation.case_result import CaseResult
+from spatial_vlm_ros.evaluation.model_run import ModelRun, UnusableCase
 from spatial_vlm_ros.printable import printable
 
 
@@ -25,21 +26,48 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
     Raises:
         DependencyError: junitparser is not installed.
     """
+    return _xml([(name, cases, seconds, ())])
+
+
+def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
+    """JUnit XML of some runs: one test suite for each model. A case whose truth cannot be used is an error.
+
+    Args:
+        runs: of the models.
+        name: of the evaluation.
+
+    Raises:
+        DependencyError: junitparser is not installed.
+    """
+    several = len(runs) > 1
+    return _xml([(f"{name}: {run.name}" if several else name, run.results, run.seconds, run.unusable) for run in runs])
+
+
+_Suite = tuple[str, Sequence[CaseResult], Sequence[float], Sequence[UnusableCase]]
+
+
+def _xml(suites: Sequence[_Suite]) -> str:
     try:
-        from junitparser import Failure, JUnitXml, TestCase, TestSuite
+        from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
     except ImportError as error:
         raise DependencyError("junitparser", "pip install junitparser, or apt install python3-junitparser") from error
 
-    suite = TestSuite(_text(name))
-    for case, time in zip(cases, seconds, strict=True):
-        test = TestCase(_text(case.instruction), _text(case.frame), round(time, 6))
-        if not case.complete:
-            failure = Failure(_text(_summary(case)), case.status.value)
-            failure.text = _text(f"{_summary(case)}\n{case.message}")
-            test.result = [failure]
-        suite.add_testcase(test)
     report = JUnitXml()
-    report.add_testsuite(suite)
+    for name, cases, seconds, unusable in suites:
+        suite = TestSuite(_text(name))
+        for case, time in zip(cases, seconds, strict=True):
+            test = TestCase(_text(case.instruction), _text(case.image), round(time, 6))
+            if not case.complete:
+                failure = Failure(_text(_summary(case)), case.status.value)
+                kind = f" ({case.error.value})" if case.error else ""
+                failure.text = _text(f"{_summary(case)}{kind}\n{case.message}")
+                test.result = [failure]
+            suite.add_testcase(test)
+        for left_out in unusable:
+            test = TestCase(_text(left_out.instruction), _text(left_out.image), 0.0)
+            test.result = [Error(_text(left_out.problem), "unusable truth")]
+            suite.add_testcase(test)
+        report.add_testsuite(suite)
     written: bytes = cast("Any", report).tostring()  # the library leaves it without types
     return written.decode("utf-8")
 

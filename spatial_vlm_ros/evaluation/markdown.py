@@ -15,7 +15,8 @@ from spatial_vlm_ros.types.proportions import Interval, Share
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$@:.=^-])")
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
-_MOST_LISTED = 50
+MOST_LISTED = 50
+"""Rows of a list of cases; the rest is counted."""
 
 
 def markdown_summary(outcome: RunOutcome, title: str, images: Mapping[int, str] | None = None) -> str:
@@ -48,7 +49,7 @@ def _lines(outcome: RunOutcome, title: str, images: Mapping[int, str]) -> Iterat
     yield from _heads(heads, result.over_frames)
     missed = [(kind, str(n)) for kind, n in result.by_miss.items() if n]
     if missed:
-        yield from _table(("miss", "n"), missed)
+        yield from table(("miss", "n"), missed)
     if result.split is not None:
         yield from _shares("split", {"usual": result.split.usual, "counter-heuristic": result.split.counter_heuristic})
         if result.split.difference is not None:
@@ -61,9 +62,9 @@ def _lines(outcome: RunOutcome, title: str, images: Mapping[int, str]) -> Iterat
     yield from _calibration({"answers given": outcome.answered, "likeliest of all cases": outcome.all_cases})
     yield from _misses([case for case in result.cases if not case.complete])
     shown = [n for n, case in enumerate(result.cases) if not case.complete and n in images]
-    for n in shown[:_MOST_LISTED]:
+    for n in shown[:MOST_LISTED]:
         case = result.cases[n]
-        yield f"**{escape(case.frame)}**: “{escape(case.instruction)}”"
+        yield f"**{escape(case.image)}**: “{escape(case.instruction)}”"
         yield ""
         yield f"![The answer drawn on its frame, and from above]({images[n]})"
         yield ""
@@ -85,7 +86,8 @@ def points(change: Interval) -> str:
     return f"{100 * change.value:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """The lines of a table, with an empty one after them."""
     heads = list(heads)
     yield "| " + " | ".join(heads) + " |"
     yield "|" + "---|" * len(heads)
@@ -97,7 +99,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]
 def _shares(head: str, shares: Mapping[str, Share]) -> Iterator[str]:
     if shares:
         rows = ((escape(name), f"{s.k} / {s.n}", percent(s)) for name, s in shares.items())
-        yield from _table((head, "k / n", "share (95 %)"), rows)
+        yield from table((head, "k / n", "share (95 %)"), rows)
 
 
 def _heads(shares: Mapping[str, Share], over_frames: Mapping[str, Interval | None]) -> Iterator[str]:
@@ -108,7 +110,7 @@ def _heads(shares: Mapping[str, Share], over_frames: Mapping[str, Interval | Non
         return "" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}"
 
     rows = ((escape(name), f"{s.k} / {s.n}", percent(s), over(name)) for name, s in shares.items())
-    yield from _table(("figure", "k / n", "share (95 %)", "over frames"), rows)
+    yield from table(("figure", "k / n", "share (95 %)", "over frames"), rows)
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:
@@ -122,7 +124,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
          f"{c.p:.3g}", c.verdict.value)
         for c in comparison.changes
     )  # fmt: skip
-    yield from _table(("metric", "before → now", "difference (95 %)", "lost / gained", "p", "verdict"), rows)
+    yield from table(("metric", "before → now", "difference (95 %)", "lost / gained", "p", "verdict"), rows)
     yield from _switches("No longer as expected", comparison.lost)
     yield from _switches("As expected again", comparison.gained)
 
@@ -132,7 +134,7 @@ def _switches(title: str, switches: tuple[Switch, ...]) -> Iterator[str]:
         return
     yield f"{title}:"
     yield ""
-    for s in switches[:_MOST_LISTED]:
+    for s in switches[:MOST_LISTED]:
         was, now = (escape(f"{status.value} {id_ or ''}".strip()) for status, id_ in
                     ((s.before_status, s.before_id), (s.status, s.id)))  # fmt: skip
         yield f"- {escape(s.frame)}: “{escape(s.instruction)}”: {was} → {now}"
@@ -152,7 +154,7 @@ def _calibration(parts: Mapping[str, Calibration | None]) -> Iterator[str]:
     heads = ("confidence of", "n", "right (95 %)", "mean confidence", "ECE (95 %)", "Brier (95 %)",
              "Brier of a constant", "AURC (95 %)", "AURC by chance")  # fmt: skip
     if rows:
-        yield from _table(heads, rows)
+        yield from table(heads, rows)
 
 
 def _misses(misses: list[CaseResult]) -> Iterator[str]:
@@ -162,15 +164,15 @@ def _misses(misses: list[CaseResult]) -> Iterator[str]:
     yield f"## {len(misses)} not as expected"
     yield ""
     rows = (
-        (escape(m.frame), escape(m.instruction), escape(f"{m.expected_status.value} {m.expected_id or ''}".strip()),
+        (escape(m.image), escape(m.instruction), escape(f"{m.expected_status.value} {m.expected_id or ''}".strip()),
          escape(f"{m.status.value} {m.id or ''}".strip()), m.miss.value if m.miss else "", f"{m.confidence:.2f}",
          escape(m.message))
-        for m in misses[:_MOST_LISTED]
+        for m in misses[:MOST_LISTED]
     )  # fmt: skip
-    yield from _table(("frame", "instruction", "expected", "given", "miss", "confidence", "message"), rows)
+    yield from table(("frame", "instruction", "expected", "given", "miss", "confidence", "message"), rows)
     yield from _more(len(misses))
 
 
 def _more(n: int) -> Iterator[str]:
-    if n > _MOST_LISTED:
-        yield f"… and {n - _MOST_LISTED} more."
+    if n > MOST_LISTED:
+        yield f"… and {n - MOST_LISTED} more."

@@ -54,7 +54,19 @@ def judge(
     Raises:
         InputError: the baseline has no case in common.
     """
-    result = score(cases, resolutions, truths)
+    return outcome_of(score(cases, resolutions, truths), baseline)
+
+
+def outcome_of(result: Score, baseline: Sequence[StoredAnswer] | None = None) -> RunOutcome:
+    """Everything that is said of judged cases.
+
+    Args:
+        result: their score.
+        baseline: answers of an earlier run.
+
+    Raises:
+        InputError: the baseline has no case in common.
+    """
     given = [case for case in result.cases if case.status is Status.OK]
     return RunOutcome(
         score=result,

@@ -125,6 +125,16 @@ class _Request:
         return self.is_patient or (isinstance(error, TransformUnavailableError) and error.is_past)
 
 
+def without_transforms(error: TransformUnavailableError) -> TransformUnavailableError:
+    """The error of a transform that is missing, for a bag that holds none at all."""
+    return TransformUnavailableError(
+        error.parent,
+        error.child,
+        "the bag holds no transforms (nothing on /tf and /tf_static)",
+        f"give {WITHOUT_BASE} for poses in the camera's own frame, or record them",
+    )
+
+
 @lru_cache(maxsize=64)
 def _readings(instruction: str) -> tuple[SpatialQuery, ...]:
     """All readings; none of words that are not understood, which are refused where they are answered."""
@@ -289,12 +299,7 @@ class _Player:
         except SpatialVlmError as misunderstood:
             return ReplayedAnswer(refusal(instruction, misunderstood), None, (), self._now_ns)
         if isinstance(error, TransformUnavailableError) and not self._has_transforms:
-            error = TransformUnavailableError(
-                error.parent,
-                error.child,
-                "the bag holds no transforms (nothing on /tf and /tf_static)",
-                f"give {WITHOUT_BASE} for poses in the camera's own frame, or record them",
-            )
+            error = without_transforms(error)
         return ReplayedAnswer(refusal(instruction, error, stamp_ns), None, (), self._now_ns)
 
     def _why_none(self, after_ns: int) -> SpatialVlmError:

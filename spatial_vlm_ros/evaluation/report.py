@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run as one HTML file: figures with intervals, plots, every failure with its image, candidates and margins.
+"""An evaluation as one HTML file: models, errors, pairs, plots, every failure with its image, candidates and margins.
 
-The file needs nothing else: no script, no font, no other file. Words and labels come from outside; they are escaped,
-and the page's policy lets no script run. Jinja2 is imported when it is needed, never before.
+The file needs nothing else: no font and no other file. Its one script filters the failures; without it all are shown.
+Words and labels come from outside; they are escaped, and the page's policy lets no other script run.
+Jinja2 is imported when it is needed, never before.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +20,15 @@ from typing import TYPE_CHECKING, Any
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import Calibration
+from spatial_vlm_ros.evaluation.case_result import CaseResult
+from spatial_vlm_ros.evaluation.error_split import Blame
+from spatial_vlm_ros.evaluation.evaluation_outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, error_table
+from spatial_vlm_ros.evaluation.model_run import ModelRun
+from spatial_vlm_ros.evaluation.model_spec import GIVEN
 from spatial_vlm_ros.evaluation.outcome import RunOutcome
-from spatial_vlm_ros.evaluation.score import CaseResult
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
-from spatial_vlm_ros.types.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share, wilson
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,18 +48,22 @@ class Failure:
     """A case that did not end as expected.
 
     Args:
-        number: among the judged cases, from 1.
+        key: of its anchor in the page.
+        model: name of the model.
         case: what was expected and given.
-        resolution: the answer, with candidates and margins.
+        resolution: the answer, with candidates and margins; None where it was not kept.
         image: the annotated frame as a data URL, or None.
         is_new: whether it ended as expected in the baseline.
+        has_true_ids: whether the ids of its candidates are those of the true objects.
     """
 
-    number: int
+    key: str
+    model: str
     case: CaseResult
-    resolution: Resolution
+    resolution: Resolution | None
     image: str | None
     is_new: bool
+    has_true_ids: bool
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,42 @@ def check_installed(html: bool, junit: bool) -> None:
         raise DependencyError("junitparser", _REPAIR.format("junitparser", "python3-junitparser")) from error
 
 
+@dataclass(frozen=True)
+class ShownModel:
+    """A model as the page shows it.
+
+    Args:
+        tag: what its anchors end in; "" where it is the only one.
+        about: what is said of it.
+        plots: of its confidence.
+        statuses: that occur among expected and given ones, in their order.
+        parts: shares of its cases that make the bar: right, the model's errors, the resolver's, others.
+        missing_images: failures of which no image was kept.
+    """
+
+    tag: str
+    about: ModelOutcome
+    plots: tuple[Plots, ...]
+    statuses: tuple[str, ...]
+    parts: tuple[tuple[str, float, float], ...]
+    missing_images: int
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case in the list of all: what each model made of it.
+
+    Args:
+        case: as the first model was asked it.
+        ends: for each model its result and the anchor of the failure, or None where it was not asked.
+    """
+
+    case: CaseResult
+    ends: tuple[tuple[CaseResult, str] | None, ...]
+
+
 def html_report(outcome: RunOutcome, resolutions: Sequence[Resolution], images: Mapping[int, bytes], title: str) -> str:
-    """The report as one HTML file.
+    """The report of one run as one HTML file.
 
     Args:
         outcome: what is said of the run.
@@ -95,36 +141,116 @@ def html_report(outcome: RunOutcome, resolutions: Sequence[Resolution], images: 
     Raises:
         DependencyError: Jinja2 is not installed.
     """
+    cases = list(outcome.score.cases)
+    run = ModelRun("", cases, dict(enumerate(resolutions)), [0.0] * len(cases), dict(images), outcome.score.unjudged)
+    nobody = wilson(0, 0)
+    about = ModelOutcome("", outcome, error_table(cases), nobody, nobody, ())
+    return evaluation_page(EvaluationOutcome((about,)), [run], title)
+
+
+def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> str:
+    """The report of an evaluation as one HTML file.
+
+    Args:
+        evaluation: what is said of all models.
+        runs: of the same models in the same order, with answers and images of what went wrong.
+        title: of the page.
+
+    Raises:
+        DependencyError: Jinja2 is not installed.
+    """
     check_installed(html=True, junit=False)
+    tags = [""] if len(runs) == 1 else [f"-{n}" for n in range(1, len(runs) + 1)]
+    failures = [f for model, run, tag in zip(evaluation.models, runs, tags, strict=True)
+                for f in _failures(model, run, tag)]  # fmt: skip
+    failures.sort(key=lambda failure: not failure.is_new)
+    shown = [_shown_model(model, tag, run) for model, run, tag in zip(evaluation.models, runs, tags, strict=True)]
+    environment = _environment()
+    script = environment.get_template("report.js").render()
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        models=shown,
+        several=len(shown) > 1,
+        pairs=evaluation.pairs,
+        notes=evaluation.notes,
+        unusable=sorted({c for m in evaluation.models for c in m.unusable}, key=lambda c: (c.source, c.image)),
+        errors=list(dict.fromkeys(error for model in evaluation.models for error in model.errors)),
+        failures=failures,
+        choices=_choices(failures),
+        cases=_shown_cases(runs, tags),
+        several_sources=len({c.source for run in runs for c in run.results}) > 1,
+        width=plots.WIDTH,
+        height=plots.HEIGHT,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+    )  # fmt: skip
+
+
+def _shown_model(model: ModelOutcome, tag: str, run: ModelRun) -> ShownModel:
+    outcome, score = model.outcome, model.outcome.score
     calibrations = (
         ("Answers given", "Confidence of each pose that was answered; right = the expected object.", outcome.answered),
         ("Likeliest candidate of every case", _OF_ALL, outcome.all_cases),
     )
-    return _environment().get_template("report.html.j2").render(
-        title=title,
-        score=outcome.score,
-        comparison=outcome.comparison,
-        plots=[
+    return ShownModel(
+        tag=tag,
+        about=model,
+        plots=tuple(
             Plots(name, words, c, plots.reliability(c), plots.coverage_risk(c))
             for name, words, c in calibrations if c is not None
-        ],
-        width=plots.WIDTH,
-        height=plots.HEIGHT,
-        failures=list(_failures(outcome, resolutions, images)),
-        statuses=[s.value for s in Status if any(s.value in given for given in outcome.score.confusion.values())],
-        numbers={(c.frame, c.instruction): n for n, c in enumerate(outcome.score.cases, 1)},
+        ),
+        statuses=tuple(s.value for s in Status if any(s.value in (e, *g) for e, g in score.confusion.items())),
+        parts=_parts(model),
+        missing_images=sum(not case.complete and n not in run.images for n, case in enumerate(run.results)),
     )  # fmt: skip
 
 
-def _failures(outcome: RunOutcome, resolutions: Sequence[Resolution], images: Mapping[int, bytes]) -> Iterator[Failure]:
-    """Cases not as expected, those that are new against the baseline first."""
-    new = set() if outcome.comparison is None else {(s.frame, s.instruction) for s in outcome.comparison.lost}
-    found = [
-        Failure(n + 1, case, resolution, _data_url(images.get(n)), (case.frame, case.instruction) in new)
-        for n, (case, resolution) in enumerate(zip(outcome.score.cases, resolutions, strict=True))
-        if not case.complete
-    ]
-    yield from sorted(found, key=lambda failure: not failure.is_new)
+def _parts(model: ModelOutcome) -> tuple[tuple[str, float, float], ...]:
+    """Name of each part of the bar, where it begins and how wide it is, percent."""
+    complete = model.outcome.score.complete
+    counts = {"right": complete.k, **{who: sum(e[who] for e in model.errors.values()) for who in (
+        Blame.MODEL.value, Blame.RESOLVER.value, UNKNOWN)}}  # fmt: skip
+    parts, at = [], 0.0
+    for name, n in counts.items():
+        width = 100.0 * n / complete.n if complete.n else 0.0
+        parts.append((name, round(at, 3), round(width, 3)))
+        at += width
+    return tuple(parts)
+
+
+def _shown_cases(runs: Sequence[ModelRun], tags: Sequence[str]) -> list[ShownCase]:
+    """All cases, each with what every model made of it; repeated ones in their order."""
+    rows: dict[tuple[str, str, int], dict[int, tuple[CaseResult, str]]] = {}
+    for number, (run, tag) in enumerate(zip(runs, tags, strict=True)):
+        seen: Counter[tuple[str, str]] = Counter()
+        for n, case in enumerate(run.results, 1):
+            key = case.group, case.instruction
+            rows.setdefault((*key, seen[key]), {})[number] = case, "" if case.complete else f"case{tag}-{n}"
+            seen[key] += 1
+    return [ShownCase(next(iter(ends.values()))[0], tuple(ends.get(n) for n in range(len(runs))))
+            for ends in rows.values()]  # fmt: skip
+
+
+def _failures(model: ModelOutcome, run: ModelRun, tag: str) -> Iterator[Failure]:
+    """Cases not as expected."""
+    comparison = model.outcome.comparison
+    new = set() if comparison is None else {(s.frame, s.instruction) for s in comparison.lost}
+    for n, case in enumerate(run.results):
+        if not case.complete:
+            is_new = (case.image, case.instruction) in new
+            yield Failure(
+                f"case{tag}-{n + 1}", model.name, case, run.answers.get(n), _data_url(run.images.get(n)), is_new,
+                has_true_ids=model.name in ("", GIVEN),
+            )  # fmt: skip
+
+
+def _choices(failures: Sequence[Failure]) -> dict[str, list[str]]:
+    """What failures can be chosen by: name of the filter → its values."""
+    return {
+        "model": list(dict.fromkeys(f.model for f in failures)),
+        "error": list(dict.fromkeys(f.case.error.value for f in failures if f.case.error)),
+        "kind": sorted({kind for f in failures for kind in f.case.kind}),
+        "status": list(dict.fromkeys(f.case.status.value for f in failures)),
+    }
 
 
 def _data_url(jpeg: bytes | None) -> str | None:
@@ -145,7 +271,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, range=_range, points=_points, estimate=_estimate, outcome=_outcome)
+    environment.filters.update(
+        percent=_percent, range=_range, fraction=_fraction, points=_points, estimate=_estimate, outcome=_outcome,
+        listed=_listed,
+    )  # fmt: skip
     return environment
 
 
@@ -162,6 +291,15 @@ def _percent(value: float) -> str:
 
 def _range(share: Share | Interval) -> str:
     return f"{100 * share.low:.1f} to {100 * share.high:.1f}{_TIED}%"
+
+
+def _listed(values: Sequence[str]) -> str:
+    """Values as the script reads them: as they are shown in the filters."""
+    return json.dumps([_shown(value) for value in values], ensure_ascii=False)
+
+
+def _fraction(share: Share) -> str:
+    return f"{share.k} / {share.n}, {_percent(share.share)}" if share.n else "–"
 
 
 def _points(change: Interval) -> str:

@@ -3,13 +3,14 @@
 
 Knows the forms of those files, of this and of other versions; knows nothing of what was expected.
 
-    JSON of `spatial-vlm evaluate --json` or `--out`     an object with "cases"
-    JSON lines of `spatial-vlm resolve --frames --json`   one resolution a line
+    JSON of `spatial-vlm evaluate --json` or `--out`     an object with "cases", or with "models" that have them
+    JSON lines of `spatial-vlm resolve --frames --json`   one resolution a line; so does `replay --json`
     a JSON list of resolutions
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,11 @@ from pathlib import Path
 import msgspec
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.case_result import answered_id
 from spatial_vlm_ros.evaluation.frame_folder import decode_json, file_bytes
-from spatial_vlm_ros.evaluation.score import answered_id
 from spatial_vlm_ros.types import SpaceAnswer, Status
 
+_LARGEST_RUN = 1 << 26  # bytes: 100,000 cases of 600 bytes
 _REPAIR = "give what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
 
 
@@ -29,12 +31,13 @@ class StoredAnswer:
     """What was answered to one case.
 
     Args:
-        frame: name of the frame.
+        frame: name of the frame; of an image in a bag its stamp, nanoseconds.
         instruction: the words.
         status: the outcome.
         id: the object answered with, when OK or of a question where or which one it is.
         answer: to a question about space, where the run keeps it.
         as_expected: whether it was as expected then, where the run keeps that.
+        source: folder or bag, where the run keeps that.
     """
 
     frame: str
@@ -43,6 +46,7 @@ class StoredAnswer:
     id: str | None
     answer: SpaceAnswer | None = field(default=None, compare=False)
     as_expected: bool | None = field(default=None, compare=False)
+    source: str = field(default="", compare=False)
 
 
 class _Target(msgspec.Struct):
@@ -57,6 +61,7 @@ class _Resolution(msgspec.Struct):
     target: _Target | None
     frame: str | None = None
     answer: SpaceAnswer | None = None
+    stamp_ns: int = 0
 
 
 class _Case(msgspec.Struct):
@@ -65,55 +70,90 @@ class _Case(msgspec.Struct):
     status: Status
     id: str | None
     as_expected: bool | None = None
+    source: str = ""
+    stamp_ns: int = 0
 
 
 class _Result(msgspec.Struct):
-    cases: list[_Case]
+    cases: list[_Case] | None = None
+    model: str = ""
+    models: list[_Result] | None = None
 
 
 def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
-    """The answers of a stored run, in its order.
+    """The answers of a stored run of one model, in its order; see `read_runs`.
+
+    Raises:
+        FileError: as `read_runs`, or there are several models in it.
+    """
+    runs = read_runs(path)
+    if len(runs) > 1:
+        raise FileError(path, f"it has several models: {', '.join(runs)}", "give the run of one model")
+    return next(iter(runs.values()))
+
+
+def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
+    """The answers of stored runs by model, in their order.
 
     Args:
         path: JSON or JSON lines, see the module's forms.
 
+    Returns:
+        Name of the model, "" where the file tells none → its answers.
+
     Raises:
         FileError: missing, of another form, or without answers; names the line or the field.
     """
-    text = file_bytes(path, _REPAIR)
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
+    text = file_bytes(path, _REPAIR, _LARGEST_RUN)
+    stripped = text.lstrip()
+    if not stripped:
         raise FileError(path, "the file is empty", _REPAIR)
-    form = _form(text, lines)
+    above = text.count(b"\n", 0, len(text) - len(stripped))
+    form = _form(stripped)
     if form is _Result:
-        cases = decode_json(text, _Result, path, repair=_REPAIR).cases
-        return tuple(
-            StoredAnswer(case.frame, case.instruction, case.status, case.id, None, case.as_expected) for case in cases
-        )
+        result = decode_json(text, _Result, path, repair=_REPAIR)
+        return {one.model: _stored(one.cases or (), path) for one in (result.models or [result])}
     if form is list:
         listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
-        return _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])
-    found = ((f"line {n}", line) for n, line in lines)
-    return _answers(path, [(at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in found])
+        return {"": _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])}
+    lines = enumerate(io.BytesIO(stripped), above + 1)
+    found = ((f"line {n}", line) for n, line in lines if line.strip())
+    return {"": _answers(path, [(at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in found])}
 
 
-def _form(text: bytes, lines: Sequence[tuple[int, bytes]]) -> type[object]:
+def _stored(cases: Sequence[_Case], path: str | Path) -> tuple[StoredAnswer, ...]:
+    if not cases:
+        raise FileError(path, "there are no cases in it", _REPAIR)
+    return tuple(
+        StoredAnswer(
+            case.frame or str(case.stamp_ns), case.instruction, case.status, case.id, None, case.as_expected,
+            case.source,
+        )
+        for case in cases
+    )  # fmt: skip
+
+
+class _FirstLine(msgspec.Struct):
+    instruction: str | None = None
+
+
+def _form(text: bytes) -> type[object]:
     """Whether a file is one result, a list of resolutions, or one resolution a line."""
-    if text.lstrip()[:1] == b"[":
+    if text.startswith(b"["):
         return list
     try:
-        first = msgspec.json.decode(lines[0][1])
+        first = msgspec.json.decode(text.partition(b"\n")[0], type=_FirstLine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Result  # an object over several lines, or nothing that is known
-    return _Resolution if isinstance(first, dict) and "instruction" in first else _Result
+    return _Resolution if first.instruction is not None else _Result
 
 
 def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:
     answers = []
     for place, one in found:
-        if one.frame is None:
-            repair = "give answers to a folder of cases: `spatial-vlm resolve --frames DIR --json`"
+        if one.frame is None and not one.stamp_ns:
+            repair = "give answers to a folder of cases or a bag: `resolve --frames DIR --json` or `replay --json`"
             raise FileError(path, "it does not say on which frame", repair, place)
         id_ = one.target.id if one.target is not None else answered_id(one.answer)
-        answers.append(StoredAnswer(one.frame, one.instruction, one.status, id_, one.answer))
+        answers.append(StoredAnswer(one.frame or str(one.stamp_ns), one.instruction, one.status, id_, one.answer))
     return tuple(answers)

@@ -41,7 +41,7 @@ def outcome(result: RunOutcome) -> None:
             style="yellow",
         )
     if result.comparison is not None:
-        _comparison(console, result.comparison)
+        comparison(console, result.comparison)
 
 
 def _of_kind(kind: MissKind | None) -> str:
@@ -80,7 +80,7 @@ def _shares(console: Console, result: Score) -> None:
     if result.misses:
         console.print("misses: " + ", ".join(f"{n} {kind}" for kind, n in result.by_miss.items() if n))
     if split is not None and split.difference is not None:
-        console.print(f"usual less counter-heuristic: {_points(split.difference)}")
+        console.print(f"usual less counter-heuristic: {points(split.difference)}")
 
 
 def _calibration(console: Console, parts: Mapping[str, Calibration | None]) -> None:
@@ -98,27 +98,28 @@ def _calibration(console: Console, parts: Mapping[str, Calibration | None]) -> N
         console.print(table)
 
 
-def _comparison(console: Console, comparison: Comparison) -> None:
+def comparison(console: Console, compared: Comparison) -> None:
+    """A run against its baseline, with every case that changed."""
     table = Table(box=None, pad_edge=False)
     heads = ("against the baseline", "before", "now", "n", "difference", "lost", "gained", "p", "verdict")
     for column in heads:
         table.add_column(column, justify="left" if column in (heads[0], heads[-1]) else "right")
-    for c in comparison.changes:
-        table.add_row(c.metric, str(c.before.k), str(c.now.k), str(c.now.n), _points(c.difference), str(c.lost),
+    for c in compared.changes:
+        table.add_row(c.metric, str(c.before.k), str(c.now.k), str(c.now.n), points(c.difference), str(c.lost),
                       str(c.gained), f"{c.p:.3g}", c.verdict.value)  # fmt: skip
     console.print(table)
-    for words, switches in (("no longer as expected", comparison.lost), ("as expected again", comparison.gained)):
+    for words, switches in (("no longer as expected", compared.lost), ("as expected again", compared.gained)):
         for s in switches:
             was, now = f"{s.before_status.value} {s.before_id or ''}", f"{s.status.value} {s.id or ''}"
             told = f"{words}: {s.frame} '{s.instruction}': {was.strip()} before, {now.strip()} now"
-            console.print(printable(told), style="yellow" if switches is comparison.lost else "green")
-    if comparison.only_now or comparison.only_before:
-        console.print(f"not compared: {comparison.only_now} cases that the baseline lacks, "
-                      f"{comparison.only_before} of its answers to other cases", style="yellow")  # fmt: skip
-    console.print(f"against the baseline: {comparison.verdict.value}")
+            console.print(printable(told), style="yellow" if switches is compared.lost else "green")
+    if compared.only_now or compared.only_before:
+        console.print(f"not compared: {compared.only_now} cases that the baseline lacks, "
+                      f"{compared.only_before} of its answers to other cases", style="yellow")  # fmt: skip
+    console.print(f"against the baseline: {compared.verdict.value}")
 
 
-def _points(change: Interval) -> str:
+def points(change: Interval) -> str:
     """A difference of shares in percentage points."""
     return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}) points"
 

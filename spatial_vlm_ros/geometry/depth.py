@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 from types import MappingProxyType
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -58,7 +59,7 @@ def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float
     if not 0 < factor < math.inf:
         raise InputError("depth scale", str(scale), "metres per unit, more than 0", "use 0.001 for millimetres")
     if kind == "u":
-        return _metres_of_units(factor).take(np.asarray(image, np.uint16))
+        return _looked_up(_metres_of_units(factor), np.asarray(image, np.uint16))
     return _metres(image, factor)
 
 
@@ -76,6 +77,24 @@ def _metres_of_units(factor: float) -> Depth:
     table = _metres(np.arange(65536, dtype=np.uint16), factor)
     table.setflags(write=False)
     return table
+
+
+def _looked_up(table: Depth, image: npt.NDArray[np.uint16]) -> Depth:
+    """The entry of a table (65536,) for each pixel: by OpenCV where its version knows 16 bits, in half of the time."""
+    if _lut_knows_16_bits() and image.size:
+        return np.asarray(cv2.LUT(np.ascontiguousarray(image), table), np.float32)
+    return table.take(image)
+
+
+@lru_cache(maxsize=1)
+def _lut_knows_16_bits() -> bool:
+    """Whether cv2.LUT takes tables of 65,536 entries, as OpenCV 5 does."""
+    image, table = np.array([[0, 7, 65535]], np.uint16), np.arange(65536, dtype=np.float32)
+    try:
+        found = cv2.LUT(image, table)
+    except cv2.error:
+        return False
+    return bool(np.array_equal(found, table[image]))
 
 
 def check_depth(depth: Depth, config: DepthConfig) -> None:

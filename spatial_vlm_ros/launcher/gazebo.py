@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_xml
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -54,10 +54,7 @@ def camera_mount(path: Path) -> Mount:
     Raises:
         FileError: it cannot be read, has none or several such sensors, or a pose that is not six numbers.
     """
-    try:
-        root = ElementTree.parse(path).getroot()  # noqa: S314 (a file that the user names, of a world to be run)
-    except (OSError, ElementTree.ParseError) as error:
-        raise FileError(path, str(error), _REPAIR) from error
+    root = read_xml(path, _REPAIR)
     chains = [
         (model, link, sensor)
         for model in root.iterfind("world/model")

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
+from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.parameters import NodeConfig, StreamConfig
 
 NO_CAMERA = "none"
@@ -84,10 +83,7 @@ def camera(share: Path, said: Mapping[str, str]) -> Camera:
 
 def _preset(path: Path) -> dict[str, Any]:
     repair = "write it as the files in config/cameras are"
-    try:
-        preset = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FileError(path, str(error), repair) from error
+    preset = read_yaml(path, repair)
     if not isinstance(preset, dict) or not isinstance(preset.get("topics"), dict):
         raise FileError(path, "no topics", repair, "topics")
     if not isinstance(preset.get("parameters", {}), dict):
@@ -132,6 +128,11 @@ def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
 def image_domain(said: Mapping[str, str]) -> dict[str, str]:
     """The parameter for the argument `image_domain`; none where it is empty."""
     return {"domain_gate.images": said["image_domain"]} if said["image_domain"] else {}
+
+
+def evidence(said: Mapping[str, str]) -> dict[str, str]:
+    """The parameter for the argument `keep`; none where it is empty."""
+    return {"evidence.keep": said["keep"]} if said["keep"] else {}
 
 
 def parameter_file(said: Mapping[str, str]) -> str:

@@ -28,6 +28,9 @@ def declared(*rooms: Any) -> dict[str, tuple[Any, Mapping[str, Any]]]:
     """Default and metadata of every parameter of some configurations by its ROS name; of the resolver's by default."""
     found: dict[str, tuple[Any, Mapping[str, Any]]] = {}
     everything = Settings()
+    if not rooms:
+        kept = dataclasses.fields(everything.evidence)
+        found |= {f"evidence.{f.name}": (getattr(everything.evidence, f.name), f.metadata) for f in kept}
     for room in rooms or (everything.resolver, everything.streams, everything.node):
         for field in dataclasses.fields(room):
             value = getattr(room, field.name)

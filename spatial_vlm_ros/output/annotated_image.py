@@ -49,7 +49,7 @@ def draw(
     config = config or ResolverConfig()
     content = content_from(frame, detections, resolution, config, scene)
     rgb = frame.rgb if content is None else content.layout.scene.frame.rgb
-    scale = max(1, -(-_SMALLEST_WIDTH // rgb.shape[1]))
+    scale = enlargement(frame)
     canvas = rgb.copy() if scale == 1 else np.repeat(np.repeat(rgb, scale, axis=0), scale, axis=1)
     height, width = canvas.shape[:2]
     size = round(_LETTERS * min(max(width / 1000, _SIZES[0]), _SIZES[1]))
@@ -59,6 +59,11 @@ def draw(
         border = np.full((height, 1, 3), drawing.LINE, np.uint8)
         canvas = np.hstack((canvas, border, beside))
     return np.vstack((canvas, draw_verdict(resolution, content, canvas.shape[1], size)))
+
+
+def enlargement(frame: RgbdFrame) -> int:
+    """Pixels of a drawn answer for one pixel of its frame's image, which is its left upper corner."""
+    return max(1, -(-_SMALLEST_WIDTH // frame.rgb.shape[1]))
 
 
 def content_from(

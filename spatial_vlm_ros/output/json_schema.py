@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
-from spatial_vlm_ros.types import Ordinal, RelationComparison, Resolution, SpatialQuery
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue
+from spatial_vlm_ros.types import NounPhrase, Ordinal, RelationComparison, Resolution, SpatialQuery
 
 VERSION = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -72,6 +73,43 @@ def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
         raise InputError("surroundings", str(error), expected, "compare versions") from error
 
 
+def dialogue_json(dialogue: Dialogue) -> dict[str, Any]:
+    """What is kept of a dialogue as a JSON object."""
+    return _as_json(dialogue)
+
+
+def dialogue_from_json(value: Mapping[str, Any]) -> Dialogue:
+    """The dialogue that `dialogue_json` wrote.
+
+    Raises:
+        InputError: it is no dialogue; names the field.
+    """
+    return _converted("dialogue", value, Dialogue)
+
+
+def phrases_json(phrases: Sequence[NounPhrase]) -> list[Any]:
+    """Phrases that a grounder was asked for as JSON."""
+    return [_as_json(phrase) for phrase in phrases]
+
+
+def phrases_from_json(values: Sequence[Any]) -> tuple[NounPhrase, ...]:
+    """The phrases that `phrases_json` wrote.
+
+    Raises:
+        InputError: one is no phrase; names the field.
+    """
+    return _converted("phrases", list(values), tuple[NounPhrase, ...])
+
+
+def _converted(what: str, value: Any, form: Any) -> Any:
+    import msgspec
+
+    try:
+        return msgspec.convert(_with_keyword(value), form)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InputError(what, str(error), f"JSON as `{what}_json` writes it", "compare versions") from error
+
+
 def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
     """An instruction that was not understood: code (status name), message, span of characters."""
     span = error.span if isinstance(error, NotUnderstoodError) else (0, len(instruction))
@@ -103,8 +141,8 @@ def _as_json(value: Any) -> Any:
         return {"n": value.n, "from": value.from_}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [_as_json(item) for item in value]
+    if isinstance(value, (tuple, frozenset)):
+        return [_as_json(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):

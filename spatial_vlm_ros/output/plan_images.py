@@ -14,7 +14,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.images import decode
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.planned_motion import MotionFrame, PlannedMotion, Seven, ShownBox
@@ -126,10 +127,9 @@ def same_pixels(one: bytes, other: bytes) -> bool:
 def _decoded(data: bytes) -> Rgb | None:
     """The pixels of an image file, blue first; None where it is none."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # of no bytes at all
+        return np.asarray(decode(data, "image of a record", cv2.IMREAD_COLOR), np.uint8)
+    except FileError:
         return None
-    return None if image is None else np.asarray(image, np.uint8)
 
 
 # ------------------------------------------------------------------------------------------------ eyes

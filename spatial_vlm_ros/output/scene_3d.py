@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
@@ -85,22 +86,19 @@ def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
 # ------------------------------------------------------------------------------------------------ files, window
 
 
-def write_ply(path: Path, mesh: ColouredMesh) -> None:
-    """Write a mesh as binary PLY; needs no display.
+def write_ply(path: Path, mesh: ColouredMesh, *, force: bool = False) -> None:
+    """Write a mesh as binary PLY; needs no display. An existing file is replaced with `force` alone.
 
     Raises:
         DependencyError: Open3D is not installed.
         FileError: the file cannot be written.
     """
     open3d = _open3d()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")  # Open3D tells no reason
-        done = open3d.io.write_triangle_mesh(str(path), _open3d_mesh(open3d, mesh), write_vertex_normals=False)
-    except OSError as error:
-        raise FileError(path, str(error), "choose a place that can be written") from error
-    if not done:
-        raise FileError(path, "Open3D could not write it", "choose a place that can be written")
+    with written_by_name(path, force=force) as unfinished:
+        unfinished.write_bytes(b"")  # Open3D tells no reason
+        done = open3d.io.write_triangle_mesh(str(unfinished), _open3d_mesh(open3d, mesh), write_vertex_normals=False)
+        if not done:
+            raise FileError(path, "Open3D could not write it", "choose a place that can be written, with enough room")
 
 
 def show(mesh: ColouredMesh, title: str) -> None:

@@ -18,7 +18,7 @@ from spatial_vlm_ros.parameters.manipulation import (
     WorkspaceConfig,
     planning_from,
 )
-from spatial_vlm_ros.parameters.nodes import BagConfig, NodeConfig, PlayerConfig
+from spatial_vlm_ros.parameters.nodes import BagConfig, EvidenceConfig, NodeConfig, PlayerConfig
 from spatial_vlm_ros.parameters.resolver import (
     DecisionConfig,
     DepthConfig,
@@ -40,6 +40,7 @@ __all__ = [
     "DecisionConfig",
     "DepthConfig",
     "DomainGateConfig",
+    "EvidenceConfig",
     "GateConfig",
     "GoalConfig",
     "GripperConfig",

@@ -67,6 +67,20 @@ class NodeConfig(Bounded):
 
 
 @dataclass(frozen=True)
+class EvidenceConfig(Bounded):
+    """What the resolver keeps of its decisions, as files: docs/evidence.md. They hold images."""
+
+    keep: str = option(
+        "off", "which decisions are kept as evidence bundles; YAML needs 'off' in quotes", ("off", "refused", "all")
+    )
+    folder: str = option("", "folder of the bundles; empty = ~/.local/state/spatial_vlm_ros/evidence")
+    most_bytes: int = parameter(
+        1_000_000_000, "bytes", 100_000, 10**13, "all bundles of the folder together; the oldest are removed first"
+    )
+    most_files: int = parameter(1000, "files", 1, 1_000_000, "bundles in the folder; the oldest are removed first")
+
+
+@dataclass(frozen=True)
 class PlayerConfig(Bounded):
     """What the node `frame_player` plays as a camera: frame folders, or a simulated world."""
 

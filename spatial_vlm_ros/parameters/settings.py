@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spatial_vlm_ros.parameters.bounds import check_names
-from spatial_vlm_ros.parameters.nodes import NodeConfig
+from spatial_vlm_ros.parameters.bounds import check_names, group_from
+from spatial_vlm_ros.parameters.nodes import EvidenceConfig, NodeConfig
 from spatial_vlm_ros.parameters.resolver import ResolverConfig, config_from
 from spatial_vlm_ros.parameters.streams import StreamConfig
 
@@ -22,11 +23,13 @@ class Settings:
         resolver: the numbers of the core.
         streams: how messages become frames.
         node: what only the live node needs.
+        evidence: what the live node keeps of its decisions.
     """
 
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
     streams: StreamConfig = field(default_factory=StreamConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
@@ -38,8 +41,23 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     """
     rooms = {"resolver": ResolverConfig, "streams": StreamConfig, "node": NodeConfig}
     room_of = {f.name: room for room, form in rooms.items() for f in dataclasses.fields(form)}
-    check_names("parameter", values, room_of)
+    check_names("parameter", values, (*room_of, "evidence"))
     parts: dict[str, dict[str, Any]] = {room: {} for room in rooms}
     for name, value in values.items():
-        parts[room_of[name]][name] = value
-    return Settings(config_from(parts["resolver"]), StreamConfig(**parts["streams"]), NodeConfig(**parts["node"]))
+        if name != "evidence":
+            parts[room_of[name]][name] = value
+    return Settings(
+        config_from(parts["resolver"]),
+        StreamConfig(**parts["streams"]),
+        NodeConfig(**parts["node"]),
+        group_from("evidence", EvidenceConfig(), values.get("evidence", {})),
+    )
+
+
+def values_of(settings: Settings) -> dict[str, Any]:
+    """The nested values of a parameter file that `settings_from` reads back; enums as their words."""
+    values: dict[str, Any] = {}
+    for room in (settings.resolver, settings.streams, settings.node):
+        values |= dataclasses.asdict(room)
+    values["evidence"] = dataclasses.asdict(settings.evidence)
+    return {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}

@@ -22,13 +22,15 @@ import importlib.metadata
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spatial_vlm_ros import vlm
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.reading import open_regular, read_bytes
+from spatial_vlm_ros.files.writing import write_json
 from spatial_vlm_ros.perception import backends
 from spatial_vlm_ros.vlm.diagnostics.verdicts import Outcome
 
@@ -40,6 +42,8 @@ SAMPLE = 4096
 _WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
 _APART = frozenset({"compact"})  # folder of vlm whose model answers no questions of a backend
 _LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
+_LARGEST_SMALL = 1 << 28  # bytes of a tokenizer or configuration
+_REPAIR = "give the model's whole folder"
 _log = logging.getLogger(__name__)
 
 
@@ -96,7 +100,7 @@ def remembered(key: str) -> Known | None:
     if folder is None:
         return None
     try:
-        told = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        told = read_json(folder / f"{key}.json", "remove it")
         known = Known(told["outcome"], told["verdict"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -110,11 +114,8 @@ def remember(key: str, known: Known) -> None:
     try:
         if folder is None:
             raise OSError("there is no home folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False, encoding="utf-8") as file:
-            json.dump(asdict(known), file)
-        Path(file.name).replace(folder / f"{key}.json")
-    except OSError as error:
+        write_json(folder / f"{key}.json", asdict(known), force=True)
+    except (OSError, FileError) as error:
         _log.warning("the verdict on the model is not kept, it will be asked again: %s", error)
 
 
@@ -126,14 +127,14 @@ def _files(folder: Path) -> Iterator[tuple[str, ...]]:
                 facts = path.stat()
                 yield path.name, str(facts.st_size), str(facts.st_mtime_ns), _sampled(path, facts.st_size)
             elif path.suffix in _SMALL and path.is_file():
-                yield path.name, hashlib.sha256(path.read_bytes()).hexdigest()
+                yield path.name, hashlib.sha256(read_bytes(path, _REPAIR, _LARGEST_SMALL)).hexdigest()
     except OSError as error:
-        raise FileError(folder, str(error), "give the model's whole folder") from error
+        raise FileError(folder, str(error), _REPAIR) from error
 
 
 def _sampled(path: Path, size: int) -> str:
     """Hash of a safetensors file's header and of the middle of each tensor."""
-    with path.open("rb") as file:
+    with open_regular(path, _REPAIR) as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(size - 8, _LONGEST_HEADER):
             raise FileError(path, "no safetensors file, or a damaged one", "fetch the model again")

@@ -22,6 +22,7 @@ from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.types import (
     AvoidedObject,
+    Detection,
     GraspHint,
     HiddenRegion,
     ObjectShape,
@@ -139,7 +140,13 @@ def target_of(obj: SceneObject, scene: Scene) -> Target:
         visible_fraction=round(obj.visible_fraction, 6),
         truncated=obj.truncated,
         shape=None if obj.shape is None else _rounded(obj.shape),
+        box=_box(obj.detection),
     )
+
+
+def _box(detection: Detection) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (round(float(v), 3) for v in detection.box_xyxy)
+    return (left, top, right, bottom)
 
 
 def _rounded(shape: ObjectShape) -> ObjectShape:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_json
 
 _LARGEST_FILE = 1 << 20  # bytes
 _NAMES = {"schema", "model", "relations"}
@@ -23,16 +23,7 @@ def read_measured(path: str | Path, repair: str) -> tuple[str, dict[str, Any]]:
     Raises:
         FileError: the file is missing, too large, or not of that form.
     """
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_LARGEST_FILE + 1)
-        if len(text) > _LARGEST_FILE:
-            raise FileError(path, f"more than {_LARGEST_FILE} bytes", repair)
-        value: Any = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(path, f"{type(error).__name__}: {error}", repair) from error
+    value = read_json(path, repair, _LARGEST_FILE)
     if not isinstance(value, dict) or set(value) - {"measured"} != _NAMES or value["schema"] != 1:
         raise FileError(path, "no object of schema 1 with model and relations", repair)
     if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.files.images import LARGEST_PIXELS
 
-LARGEST = 2**26  # pixels, twice 8K video; more is no camera's image but a damaged or hostile header
+LARGEST = LARGEST_PIXELS  # of an image in a message, as of one in a file
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables and extensions

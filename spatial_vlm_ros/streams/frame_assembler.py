@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from spatial_vlm_ros.streams.decoding import check_same_camera, colour_of, depth
 from spatial_vlm_ros.streams.freshness import Freshness
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream, Synchronizer
-from spatial_vlm_ros.streams.transforms import TransformBuffer
+from spatial_vlm_ros.streams.transforms import TransformBuffer, TransformSample
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 RGB, DEPTH, DETECTIONS = "rgb/image", "depth/image", "detections"
@@ -130,6 +131,7 @@ class FrameAssembler:
         freshness: which images answer a request, and the clocks of the streams.
         camera_frame: of the newest colour image, "" before the first.
         without_info: frames that were passed over for want of camera info.
+        spent_ns: stamp of the frame that `take` looked at last, which it raised about where it did; 0 = none.
     """
 
     def __init__(
@@ -152,11 +154,13 @@ class FrameAssembler:
         self._in_step = dict.fromkeys(self._infos, False)
         self._matched: deque[MatchedMessages] = deque(maxlen=config.sync_queue)
         self._held: Held | None = None
+        self._given: MatchedMessages | None = None  # the newest one that was waited for, whatever became of it
         self.arrivals: dict[str, int] = {}
         self.freshness = Freshness(config, (RGB, DEPTH))
         self._off: MatchedMessages | None = None  # the last one of a wrong clock
         self.camera_frame = ""  # of the newest colour image
         self.without_info = 0
+        self.spent_ns = 0
 
     @property
     def streams(self) -> dict[str, Stream]:
@@ -196,7 +200,7 @@ class FrameAssembler:
             self.freshness.clear()
             self.freshness.add(role, stamp_ns, now_ns)
             self._matched.clear()
-            self._held = None
+            self._held = self._given = None
 
     def continue_from(self, other: FrameAssembler) -> None:
         """Go on with what another one heard and may be sent only once: transforms and camera info; and with the clocks.
@@ -218,7 +222,7 @@ class FrameAssembler:
             stream.clear()
         self.transforms.clear()
         self._matched.clear()
-        self._held = None
+        self._held = self._given = None
         self.arrivals.clear()
         self.freshness.clear()
 
@@ -252,6 +256,7 @@ class FrameAssembler:
             match = self._first_complete(after_ns)
             if match is None:
                 return None
+            self.spent_ns = match.stamp_ns
             if DETECTIONS in match.messages:
                 check_same_camera(match.messages[DETECTIONS], match.messages[RGB])
             self._held = self._holding(match, now_ns, after_ns > 0)
@@ -263,6 +268,7 @@ class FrameAssembler:
 
     def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
         """The held frame with its transforms; None while they may still come. Raises as `take` does."""
+        self.spent_ns = held.match.stamp_ns
         patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
         try:
             observation = self._observe(held, awaits_speaker and patient)
@@ -294,6 +300,7 @@ class FrameAssembler:
                 known = [self._info(role, match) for role in self._infos]
                 if all(info is not None for info in known):
                     self._matched.popleft()
+                    self._given = match
                     return match
                 if not all(info is not None or self._info_lost(role, match) for role, info in zip(
                     self._infos, known, strict=True)):  # fmt: skip
@@ -396,6 +403,45 @@ class FrameAssembler:
         if config.depth_registered:
             return None
         return self.transforms.lookup(rgb_frame, depth_frame, rgb_ns)
+
+    # -------------------------------------------------------------------------------------------- kept frames
+
+    def newest_messages(self) -> dict[str, Any] | None:
+        """Role → message of the newest complete frame that is still here, of any age; camera infos where known."""
+        match = self._matched[-1] if self._matched else self._given
+        return None if match is None else {**match.messages, **self.infos_of(match)}
+
+    def infos_of(self, match: MatchedMessages) -> dict[str, Any]:
+        """Role → camera info that holds for a frame, where it is known."""
+        infos = {role: self._info(role, match) for role in self._infos}
+        return {role: info for role, info in infos.items() if info is not None}
+
+    def transforms_of(self, messages: Mapping[str, Any]) -> tuple[TransformSample, ...]:
+        """What /tf and /tf_static say that a frame of these messages (role → message) needs."""
+        config, images = self.config, [messages[role] for role in (RGB, DEPTH) if role in messages]
+        frames = [config.base_frame, config.fixed_frame, config.speaker_frame, *map(frame_id_of, images)]
+        links = () if self.robot is None else self.robot.links
+        return self.transforms.excerpt([*frames, *links], [stamp_of(image) for image in images])
+
+    def assemble(self, messages: Mapping[str, Any]) -> PendingFrame:
+        """The frame of messages that are known to belong together: stamps and ages are not looked at.
+
+        Args:
+            messages: role → message: images and camera infos, detections where there are any.
+
+        Raises:
+            InputError: one that a frame needs is missing; or as `take` raises it.
+            TransformUnavailableError: its transforms are not there.
+        """
+        for role in (RGB, DEPTH, *self._infos):
+            if role not in messages:
+                raise InputError(role, "no message", "one for the frame", "keep a complete frame")
+        if DETECTIONS in messages:
+            check_same_camera(messages[DETECTIONS], messages[RGB])
+        images = {role: message for role, message in messages.items() if role not in (RGB_INFO, DEPTH_INFO)}
+        stamps = {role: stamp_of(message) for role, message in images.items()}
+        match = MatchedMessages(stamps[RGB], images, stamps)
+        return self._observe(Held(match, {role: messages[role] for role in self._infos}, 0, 0, is_asked=False))
 
     # -------------------------------------------------------------------------------------------- why none came
 

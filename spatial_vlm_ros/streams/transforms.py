@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
@@ -25,9 +25,30 @@ from spatial_vlm_ros.types import Quaternion, Transform, Vector3
 SECOND = 1_000_000_000  # nanoseconds
 CACHE_NS = 10 * SECOND  # tf2's default
 NORM_TOLERANCE = 1e-2  # of a squared quaternion norm; what tf2 accepts
+_NORMAL = 2e-15  # of a squared norm: what is left by dividing by the norm, and is not divided again
 _MOST_REASONS = 100  # different reasons that are counted; a broken publisher must not fill the memory
 _LONGEST_REASON = 200  # characters
 _MOST_NAMED = 8  # frames named in a message
+
+
+class TransformSample(NamedTuple):
+    """One sample of a buffer, as a message would carry it.
+
+    Args:
+        parent: frame id that the pose is given in.
+        child: frame id whose pose it is.
+        stamp_ns: nanoseconds; 0 of a static one.
+        translation: metres.
+        quaternion_xyzw: of norm 1.
+        static: whether it holds at all times.
+    """
+
+    parent: str
+    child: str
+    stamp_ns: int
+    translation: Vector3
+    quaternion_xyzw: Quaternion
+    static: bool
 
 
 class _Sample(NamedTuple):
@@ -273,6 +294,32 @@ class TransformBuffer:
                     edge = f"/tf {self._edges[child].samples[-1].parent} <- {child}"
                     raise ClockError(edge, ahead, "transform_max_ahead", max_ahead)
 
+    def excerpt(self, frames: Iterable[str], stamps: Iterable[int]) -> tuple[TransformSample, ...]:
+        """The samples that lookups between some frames at some times rest on: a buffer of these gives the same poses.
+
+        Args:
+            frames: frame ids; those that nobody published are left out.
+            stamps: nanoseconds; 0 = the newest.
+
+        Returns:
+            Of each edge above these frames the static sample, or those next to each time, before and after it.
+        """
+        found: dict[tuple[str, int], TransformSample] = {}
+        times = tuple(stamps)
+        with self._lock:
+            waiting, seen = [_frame(name) for name in frames if name.removeprefix("/")], set[str]()
+            while waiting:
+                child = waiting.pop()
+                edge = self._edges.get(child)
+                if child in seen or edge is None:
+                    continue
+                seen.add(child)
+                for i in sorted({i for at in times for i in _around(edge, at)}):
+                    stamp_ns, sample = 0 if edge.static else edge.stamps[i], edge.samples[i]
+                    found[child, stamp_ns] = TransformSample(sample.parent, child, stamp_ns, *sample[1:], edge.static)
+                    waiting.append(sample.parent)
+        return tuple(found.values())
+
     # --------------------------------------------------------------------------------------------------- climbing
 
     def _climb(self, target: str, source: str, start: str, at: int | None, stop: Any) -> _Chain:
@@ -390,8 +437,17 @@ def _checked(parent: str, child: str, translation: Sequence[float], quaternion: 
         raise _refused(parent, child, "a number that is not finite", "finite numbers")
     if not abs(squared - 1.0) < NORM_TOLERANCE:
         raise _refused(parent, child, "a quaternion that is not of norm 1", "norm 1; identity is 0, 0, 0, 1")
-    norm = math.sqrt(squared)
+    norm = 1.0 if abs(squared - 1.0) < _NORMAL else math.sqrt(squared)
     return (tx, ty, tz), (x / norm, y / norm, z / norm, w / norm)
+
+
+def _around(edge: _Edge, at: int) -> tuple[int, ...]:
+    """Which samples of an edge its pose at a time (ns) rests on; 0 = the newest."""
+    last = len(edge.samples) - 1
+    if edge.static or not at:
+        return (last,)
+    i = bisect_right(edge.stamps, at)
+    return tuple(sorted({max(i - 1, 0), min(i, last)}))
 
 
 def _sample(child: str, edge: _Edge, at: int | None) -> _Sample | _Gap:

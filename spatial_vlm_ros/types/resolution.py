@@ -50,6 +50,8 @@ class Target:
         visible_fraction: part of the estimated silhouette that nothing nearer covers.
         truncated: the picture's border cuts it; its size is that of the part inside.
         shape: how its hidden side was found; None where nobody said.
+        box: of its detection in the colour image, pixels, left, top, right, bottom; None where nobody said. Not part of
+            equality.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Target:
     visible_fraction: float = 1.0
     truncated: bool = False
     shape: ObjectShape | None = None
+    box: tuple[float, float, float, float] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

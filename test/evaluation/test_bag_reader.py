@@ -201,7 +201,7 @@ def damaged(kind: str, folder: Path) -> Path:
         ("folder", "no metadata.yaml"),
         ("parts", r"ros2 bag reindex parts"),
         ("text", r"the name ends in '\.txt'"),
-        ("ros1", "rosbags-convert --src old.bag"),
+        ("ros1", "rosbag reindex old.bag"),
         ("empty_mcap", "mcap recover x.mcap"),
         ("empty_db3", r"sqlite3 x\.db3 \.recover"),
         ("pipe", "this is no file"),

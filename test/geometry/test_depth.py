@@ -9,6 +9,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 
 from spatial_vlm_ros.errors import DepthError, InputError, ShapeError, UnknownNameError
+from spatial_vlm_ros.geometry import depth as depth_module
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth, depth_from_image, depth_noise, register_depth
 from spatial_vlm_ros.parameters import DepthConfig
@@ -246,3 +247,21 @@ def test_points_behind_the_colour_camera_and_empty_images_give_nothing() -> None
 def test_depth_of_another_size_than_its_camera_is_refused() -> None:
     with pytest.raises(ShapeError, match="240, 320"):
         register_depth(plane_at(1.0), DEPTH_CAMERA, RGB_CAMERA, IDENTITY)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_every_16_bit_depth_is_the_same_with_and_without_opencvs_table(
+    knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if knows and not depth_module._lut_knows_16_bits():
+        pytest.skip("this version of OpenCV has tables of 8 bits alone")
+    monkeypatch.setattr(depth_module, "_lut_knows_16_bits", lambda: knows)
+    image = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = np.where(image > 0, (image * 0.001).astype(np.float32), np.float32(np.nan))
+    for view, part in ((image, expected), (image[::2, 3:77], expected[::2, 3:77]), (image.T, expected.T)):
+        found = depth_from_image(view, "16UC1")
+        assert found.dtype == np.float32
+        assert found.flags.writeable
+        assert not np.shares_memory(found, view)
+        np.testing.assert_array_equal(found, part)
+    assert depth_from_image(np.zeros((0, 5), np.uint16), "16UC1").shape == (0, 5)

@@ -459,3 +459,16 @@ def test_others_say_what_they_are_told() -> None:
     assert images_of("sim", folder="rendered", image_domain="simulated") == "simulated"
     assert images_of("sim", image_domain="real") == images_of("replay", image_domain="real") == "real"
     assert images_of("gazebo", image_domain="unknown") == "unknown"
+
+
+# ------------------------------------------------------------------------------------------------ evidence
+
+
+def test_decisions_are_kept_where_that_is_said() -> None:
+    def kept(name: str, **given: str) -> Any:
+        resolver = next(process for process in ours(name, **given) if process.executable == "resolver")
+        return resolver.parameters.get("evidence.keep")
+
+    assert kept("sim") is kept("spatial_vlm") is kept("replay") is None
+    assert kept("spatial_vlm", keep="refused") == kept("sim", keep="refused") == "refused"
+    assert kept("sim", keep="off") == "off"

@@ -19,6 +19,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.mcap_records import add_checksums
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.perception.bag_player import BagPlayer
 from spatial_vlm_ros.output.json_schema import resolution_json
@@ -219,6 +220,7 @@ def test_a_topic_of_an_unknown_type_is_left_out_with_a_warning(
     for name in ("bag.mcap", "metadata.yaml"):  # a name of the same length keeps the file whole
         path = bag.out / name
         path.write_bytes(path.read_bytes().replace(b"std_msgs/msg/Empty", b"own_msgs/msg/Thing"))
+    add_checksums(bag.out / "bag.mcap")
     hearing = Hearing(graph, bag.out, "/strange")
     player = node("bag_player", bag=bag.out, linger=0.0)
     hearing.all_of_it()

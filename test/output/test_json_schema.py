@@ -10,7 +10,17 @@ import pytest
 
 from spatial_vlm_ros import Resolver, parse
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.output.json_schema import json_schema, query_json, resolution_from_json, resolution_json
+from spatial_vlm_ros.output.json_schema import (
+    dialogue_from_json,
+    dialogue_json,
+    json_schema,
+    phrases_from_json,
+    phrases_json,
+    query_json,
+    resolution_from_json,
+    resolution_json,
+)
+from spatial_vlm_ros.resolver import phrases_of
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import (
     Candidate,
@@ -164,3 +174,34 @@ def test_json_from_before_there_were_several_targets_and_places_is_read() -> Non
 def test_an_unknown_schema_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="query or resolution"):
         json_schema("answer")
+
+
+def test_a_dialogue_is_read_back_as_it_was() -> None:
+    frame, detections = chicks_and_cup_frame()
+    dialogue, read = None, 0
+    for words in (
+        "put the chick left of the second box from the left",
+        "the chick",
+        "the bonnet one",
+        "no, the other one",
+    ):
+        answered = Resolver().look_at(frame, detections).ask(words, follows=dialogue or ())
+        dialogue = answered.dialogue
+        if dialogue is not None:
+            again = dialogue_from_json(json.loads(json.dumps(dialogue_json(dialogue))))
+            assert again == dialogue
+            assert again.last == dialogue.last
+            read += 1
+    assert read >= 3
+
+
+def test_what_is_no_dialogue_is_refused() -> None:
+    with pytest.raises(InputError, match="dialogue"):
+        dialogue_from_json({"id": 3})
+    with pytest.raises(InputError, match="phrases"):
+        phrases_from_json([{"category": 3}])
+
+
+def test_phrases_are_read_back_as_they_were() -> None:
+    phrases = phrases_of(parse("the second red cup from the left behind the plate nearest the box"))
+    assert phrases_from_json(json.loads(json.dumps(phrases_json(phrases)))) == phrases

@@ -251,6 +251,7 @@ def test_topics_can_have_a_namespace(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "frames", [None, None])
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").write_text("mine")
     with pytest.raises(FileError, match="exists already"):
         record(folder, tmp_path / "there")
     (folder / "f1" / "depth.png").write_bytes(b"\x89PNG")

@@ -172,8 +172,8 @@ def test_a_frame_that_is_not_the_viewers_is_said_to_the_model(two_sides: Renderi
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "JSONDecodeError"),
-        ("[" * 100_000, "RecursionError|JSONDecodeError"),
+        ("", "not JSON"),
+        ("[" * 100_000, "JSON with more than 64 levels"),
         ("[]", "schema 1"),
         ('{"schema": 2, "model": "", "relations": {}}', "schema 1"),
         ('{"schema": 1, "model": "", "relations": {}, "more": 1}', "schema 1"),

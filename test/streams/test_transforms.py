@@ -440,3 +440,62 @@ def test_threads_may_write_and_read_at_once() -> None:
     for reader in readers:
         reader.join(timeout=10)
     assert failed == []
+
+
+# ------------------------------------------------------------------------------------------------ excerpts
+
+
+def wandering(seed: int) -> TransformBuffer:
+    """map <- odom <- base <- arm <- camera, the last one fixed, each with samples at times of its own."""
+    rng, buffer = np.random.default_rng(seed), TransformBuffer()
+    for parent, child, period in (
+        ("map", "odom", 97),
+        ("odom", "base", 20),
+        ("base", "arm", 11),
+        ("base", "other", 13),
+    ):
+        for n in range(60):
+            pose = rng.normal(size=3), Rotation.random(random_state=rng).as_quat()
+            buffer.add(parent, child, T0 + n * period * 1_000_000 + int(rng.integers(1000)), *pose)
+    for parent, child in (("arm", "camera"), ("camera", "depth"), ("map", "elsewhere")):
+        buffer.add(parent, child, 0, rng.normal(size=3), Rotation.random(random_state=rng).as_quat(), static=True)
+    return buffer
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_excerpt_gives_the_very_same_poses(seed: int) -> None:
+    buffer, stamps = wandering(seed), (T0 + 321_000_123, T0 + 333_000_456)
+    samples = buffer.excerpt(["/base", "camera", "depth", "", "nobody"], stamps)
+    again = TransformBuffer()
+    for one in samples:
+        again.add(one.parent, one.child, one.stamp_ns, one.translation, one.quaternion_xyzw, one.static)
+    for target, source in (("base", "camera"), ("camera", "depth"), ("odom", "depth"), ("map", "base")):
+        for stamp_ns in stamps:
+            one, other = buffer.lookup(target, source, stamp_ns), again.lookup(target, source, stamp_ns)
+            assert np.array_equal(one.matrix, other.matrix)
+    via = [each.lookup_via("camera", stamps[0], "depth", stamps[1], "odom").matrix for each in (buffer, again)]
+    assert np.array_equal(*via)
+    assert {one.child for one in samples} == {"odom", "base", "arm", "camera", "depth"}
+    assert len(samples) <= 3 * 4 + 2
+
+
+def test_an_excerpt_outside_of_what_is_known_has_the_nearest_sample_and_refuses_alike() -> None:
+    buffer = moving(T0, T0 + SECOND)
+    late = buffer.excerpt(["arm"], [T0 + 5 * SECOND])
+    assert [one.stamp_ns for one in late] == [T0 + SECOND]
+    again = TransformBuffer()
+    again.add(late[0].parent, late[0].child, late[0].stamp_ns, late[0].translation, late[0].quaternion_xyzw)
+    words = []
+    for each in (buffer, again):
+        with pytest.raises(TransformUnavailableError) as caught:
+            each.lookup("base", "arm", T0 + 5 * SECOND)
+        words.append(str(caught.value))
+    assert words[0] == words[1]
+    assert [one.stamp_ns for one in buffer.excerpt(["arm"], [0])] == [T0 + SECOND]
+
+
+def test_an_excerpt_of_a_loop_ends() -> None:
+    buffer = TransformBuffer()
+    buffer.add("a", "b", T0, (0, 0, 0), NONE)
+    buffer.add("b", "a", T0, (0, 0, 0), NONE)
+    assert len(buffer.excerpt(["a"], [T0])) == 2

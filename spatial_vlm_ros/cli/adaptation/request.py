@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.folders import put_folder
+from spatial_vlm_ros.files.writing import write_text
 
 TOLD = "adaptation.json"
 """In OUT: settings, data and scores; what tells that a folder is one of `adapt`."""
@@ -91,9 +94,11 @@ def finished(request: AdaptRequest, identity: Mapping[str, Any]) -> dict[str, An
     if request.force:
         return None
     try:
-        told: dict[str, Any] = json.loads((out / TOLD).read_text(encoding="utf-8"))
+        told: dict[str, Any] = read_json(out / TOLD, "replace the folder with --force")
         same = told["identity"] == json.loads(json.dumps(identity))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except FileError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise FileError(out / TOLD, f"{type(error).__name__}: {error}", "replace the folder with --force") from error
     if not same:
         got = f"{out}, a model adapted with other settings"
@@ -124,9 +129,7 @@ def put_in_place(request: AdaptRequest) -> None:
         FileError: it cannot be written.
     """
     try:
-        if request.out.exists():
-            request.out.rename(request.work / "before")
-        request.whole.rename(request.out)
+        put_folder(request.whole, request.out, force=True)
         shutil.rmtree(request.work)
     except OSError as error:
         raise FileError(request.out, str(error), "choose a place that can be written") from error
@@ -138,8 +141,5 @@ def write_told(folder: Path, told: Mapping[str, Any], files: Mapping[str, str]) 
     Raises:
         FileError: they cannot be written.
     """
-    try:
-        for name, text in {**files, TOLD: json.dumps(told, indent=1, allow_nan=False) + "\n"}.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(folder, str(error), "choose a place that can be written") from error
+    for name, text in {**files, TOLD: json.dumps(told, indent=1, allow_nan=False) + "\n"}.items():
+        write_text(folder / name, text, force=True)

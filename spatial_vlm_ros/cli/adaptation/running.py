@@ -19,6 +19,9 @@ from spatial_vlm_ros.cli.adaptation.frames import RENDERED, collected, progress_
 from spatial_vlm_ros.cli.adaptation.request import AdaptRequest, begin, finished, put_in_place, write_told
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, UnknownNameError
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.files.documents import LARGEST_JSON
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.writing import write_text
 from spatial_vlm_ros.perception.backends.devices import best_device
 
 if TYPE_CHECKING:
@@ -135,10 +138,10 @@ def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> bool:
         raise InputError("--out", f"{request.work}, which holds something else", "a new folder", repair)
     try:
         if place.exists() and not request.force:
-            check_identity(place.read_text(encoding="utf-8"), wanted, request.work)
+            check_identity(read_bytes(place, "start anew with --force", LARGEST_JSON).decode(), wanted, request.work)
         new = not place.exists()
         begin(request)
-        place.write_text(wanted, encoding="utf-8")
+        write_text(place, wanted, force=True)
         return new
     except OSError as error:
         raise FileError(place, str(error), "choose a place that can be written") from error

@@ -27,7 +27,6 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
 from spatial_vlm_ros.manipulation.approval.facts import content_of, named
-from spatial_vlm_ros.manipulation.approval.guard import RecordBrake
 from spatial_vlm_ros.manipulation.approval.proposal import (
     Decision,
     PersonAnswer,
@@ -36,6 +35,7 @@ from spatial_vlm_ros.manipulation.approval.proposal import (
     check_operator,
 )
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
+from spatial_vlm_ros.web.guard import RecordBrake
 
 _REMEMBERED = 1000  # goals and questions that are over, for words and against their second use
 _LOOK = 0.05  # s between looks at the clock and at `cancelled`

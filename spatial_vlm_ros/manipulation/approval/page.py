@@ -1,83 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page as a running server: bound, served on a thread of its own, and closed.
-
-uvicorn and Starlette (extra `web`) are imported when a page is served, never before.
-"""
+"""The page of a broker, served. The server itself is in `web/serving.py`."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from spatial_vlm_ros.errors import DependencyError, InputError
-from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
-from spatial_vlm_ros.manipulation.approval.guard import Guard, is_loopback, names_of
+from spatial_vlm_ros.web.guard import Guard
+from spatial_vlm_ros.web.serving import Page, serve_page
 
 if TYPE_CHECKING:
-    from uvicorn import Server
-
-_STARTS_WITHIN = 30.0  # s
-_CLOSES_WITHIN = 10.0  # s
-_WAITING = 1024  # connections that the kernel keeps for us; a flood in front of a Stop is not to fill it
-_LARGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
-_REPAIR = install("web")
-
-
-class Page:
-    """A page that is being served; made by `serve`. Closing it closes the sessions; the broker stays.
-
-    Args:
-        server: uvicorn's.
-        bound: the socket it listens on.
-        guard: holds the token.
-    """
-
-    def __init__(self, server: Server, bound: socket.socket, guard: Guard) -> None:
-        self._server, self._guard = server, guard
-        self.host, self.port = bound.getsockname()[:2]
-        self._thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [bound]}, name="approval page", daemon=True
-        )
-        self._thread.start()
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while not server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                self.close()
-                expected, repair = "a server that starts", "report this with the log of uvicorn"
-                raise InputError("page", f"no server on {self.address}", expected, repair)
-            self._thread.join(0.01)
-        bound.listen(_WAITING)
-
-    @property
-    def address(self) -> str:
-        """Where it is, without the token."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
-
-    @property
-    def url(self) -> str:
-        """Where it is, with the token: whoever has this may approve. Show it once, to the person who operates."""
-        return f"{self.address}?token={self._guard.token}"
-
-    def close(self) -> None:
-        """Stop serving; comes back when the port is free. Closing twice is fine."""
-        self._server.should_exit = True
-        self._thread.join(_CLOSES_WITHIN)
-        if self._thread.is_alive():  # somebody holds a connection open
-            self._server.force_exit = True
-            self._thread.join(_CLOSES_WITHIN)
-
-    def __enter__(self) -> Page:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    from spatial_vlm_ros.web.shield import Shield
 
 
 def serve(
@@ -89,7 +23,7 @@ def serve(
     allow_network: bool = False,
     names: Iterable[str] = (),
 ) -> Page:
-    """Serve the page of a broker.
+    """Serve the page of a broker: whoever has its `url` may approve. Closing it closes the sessions; the broker stays.
 
     Args:
         broker: what it shows, and tells.
@@ -105,44 +39,13 @@ def serve(
         InputError: the port is in use, the address is not of this machine or not loopback, or the token is too short.
         DependencyError: Starlette, uvicorn or Jinja2 is not installed.
     """
-    if not is_loopback(host) and not allow_network:
-        raise InputError(
-            "address of the page",
-            host,
-            "a loopback address: other machines would reach the page, without encryption",
-            f"keep 127.0.0.1 and tunnel to it (ssh -L {port or 8080}:127.0.0.1:{port or 8080}), or set allow_network",
-        )
-    if not 0 <= port <= 65535:
-        raise InputError("address of the page", f"port {port}", "a port, 0 to 65535", "take another, or 0")
-    guard = Guard(token)
-    try:
-        from uvicorn import Config, Server
 
-        from spatial_vlm_ros.manipulation.approval.connections import ACCEPTED_AT_ONCE, Connections
-        from spatial_vlm_ros.manipulation.approval.web import application
-    except ImportError as error:
-        raise DependencyError(error.name or "starlette", _REPAIR) from error
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.create_server((host, port), family=family)
-    except OSError as error:
-        got = f"{host} port {port}: {error.strerror or error}"
-        raise InputError("address of the page", got, "a free port of this machine", "take another, or 0") from error
-    connections = Connections(application(broker, guard, names_of(host, bound.getsockname()[1], names)))
-    config = Config(
-        connections,
-        http=connections.protocol,
-        loop="asyncio",
-        h11_max_incomplete_event_size=_LARGEST_HEAD,
-        backlog=ACCEPTED_AT_ONCE,  # asyncio accepts as many at a time; the kernel keeps more, see `Page`
-        log_config=None,  # and no access log: the first request has the token in it
-        log_level="critical",  # no line for each request that is no HTTP: anybody could fill the terminal
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # anybody can write those; the record names who connected
-        lifespan="off",
-        ws="none",
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=2,
-    )
-    return Page(Server(config), bound, guard)
+    def application(guard: Guard, names: frozenset[str]) -> Shield:
+        from spatial_vlm_ros.manipulation.approval import web
+
+        return web.application(broker, guard, names)
+
+    return serve_page(application, host, port, token, allow_network=allow_network, names=names, thread="approval page")
+
+
+__all__ = ["Page", "serve"]

@@ -11,32 +11,30 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
-from spatial_vlm_ros.manipulation.approval.connections import KEPT
 from spatial_vlm_ros.manipulation.approval.drawing import side_views
-from spatial_vlm_ros.manipulation.approval.guard import Guard, Session
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
-from spatial_vlm_ros.manipulation.approval.shield import Shield
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL
+from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
+from spatial_vlm_ros.web.door import Door
+from spatial_vlm_ros.web.forms import read_form
+from spatial_vlm_ros.web.guard import Guard, Session
+from spatial_vlm_ros.web.shield import Shield
 
 _HERE = Path(__file__).parent
-_LARGEST_FORM = 16 * 1024  # bytes
-_FORM_WITHIN = 10.0  # s
 _STOPS_AT_ONCE = 8
-_STATIC = {"page.css": "text/css", "page.js": "text/javascript", "player.js": "text/javascript",
-            "icon.svg": "image/svg+xml"}  # fmt: skip
+_OWN = {"page.css": "text/css", "page.js": "text/javascript", "player.js": "text/javascript"}
 _STATUS = {"INVALID_INPUT": 400, "REJECTED": 409, "APPROVAL_EXPIRED": 410, "CANCELLED": 410}
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -71,9 +69,9 @@ class _Office:
         self._broker, self._guard = broker, guard
         # Of their own: the others may all be waiting for the disk.
         self._stopping = ThreadPoolExecutor(_STOPS_AT_ONCE, "stop")
-        self._origins = {f"{scheme}://{name}" for name in names for scheme in ("http", "https")}
+        self._door = Door(guard, names, "approval")
         self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / "templates"),
+            loader=jinja2.FileSystemLoader([_HERE / "templates", TEMPLATES]),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
@@ -119,26 +117,23 @@ class _Office:
     # -------------------------------------------------------------------------------------------- signing in
 
     async def sign_in(self, request: Request) -> Response:
-        if self._is_foreign(request):
+        if self._door.is_foreign(request):
             await self.refused("another site sent it", request)
             return self._message("Not accepted", "This form came from another site.", 403)
         try:
-            form = await _form(request)
+            form = await read_form(request)
         except InputError as error:
             return self._message("Not accepted", str(error), 400)
         return await self._signed_in(request, form.get("token", ""))
 
     async def _signed_in(self, request: Request, token: str) -> Response:
-        # By address alone: each connection has a port of its own.
-        address = request.client.host if request.client else "unknown"
-        wait = self._guard.wait_before(address)
-        secret = self._guard.sign_in(token, address)
-        if secret is None and wait:
-            words = f"Too many wrong tokens from this machine. Try again in {math.ceil(wait)} s."
+        tried = self._door.try_token(request, token)
+        if tried.secret is None and tried.wait:
+            words = f"Too many wrong tokens from this machine. Try again in {math.ceil(tried.wait)} s."
             response = self._page("sign_in.html.j2", 429, title="Sign in", problem=words)
-            response.headers["Retry-After"] = str(math.ceil(wait))
+            response.headers["Retry-After"] = str(math.ceil(tried.wait))
             return response
-        if secret is None:
+        if tried.secret is None:
             await self.refused("a wrong token", request)
             return self._page(
                 "sign_in.html.j2", 403, title="Sign in", problem="This token is not the one of this page."
@@ -147,9 +142,7 @@ class _Office:
             await run_in_threadpool(self._broker.audit.add, "SIGNED_IN", remote=_remote(request))
         except AuditError as error:
             return self._message("Not signed in", str(error), 503)
-        response = RedirectResponse("/", 303)
-        response.set_cookie(_cookie(request), secret, httponly=True, samesite="strict", path="/")
-        return response
+        return self._door.let_in(request, tried.secret)
 
     # -------------------------------------------------------------------------------------------- saying something
 
@@ -161,11 +154,11 @@ class _Office:
             if session is None:
                 await self.refused("a form without a session", request)
                 return self._page("sign_in.html.j2", 401, title="Sign in", problem="Sign in, then decide again.")
-            if self._is_foreign(request):
+            if self._door.is_foreign(request):
                 await self.refused("another site sent it", request)
                 return self._message("Not accepted", "This form came from another site.", 403)
             try:
-                form = await _form(request)
+                form = await read_form(request)
                 if not self._guard.is_form_of(session, form.get("form_token", "")):
                     await self.refused("a form with a wrong token", request)
                     return self._message("Not accepted", "This form is not of your session; open the page anew.", 403)
@@ -186,7 +179,7 @@ class _Office:
         await run_in_threadpool(
             self._broker.audit.add, "NAMED", operator=operator, before=session.operator, remote=_remote(request)
         )
-        self._guard.name(request.cookies[_cookie(request)], operator)
+        self._guard.name(request.cookies[self._door.cookie(request)], operator)
 
     async def decide(self, form: Mapping[str, str], session: Session, request: Request) -> None:
         said = {"approve": True, "reject": False}.get(form.get("decision", ""))
@@ -233,14 +226,7 @@ class _Office:
         return Response("the page has a fault; it is on record", 500, media_type="text/plain")
 
     def _session(self, request: Request) -> Session | None:
-        session = self._guard.session(request.cookies.get(_cookie(request)))
-        if session is not None:
-            request.scope[KEPT] = True
-        return session
-
-    def _is_foreign(self, request: Request) -> bool:
-        """Whether a form came from elsewhere. Browsers name the origin of each form they send."""
-        return request.headers.get("origin") not in self._origins
+        return self._door.session(request)
 
     def _status_page(self, session: Session, view: View) -> Response:
         preview = view.item.preview if isinstance(view.item, Proposal) else None
@@ -270,44 +256,11 @@ class _Office:
 
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in _STATIC:
+    if name in STATIC:
+        return Response(STATIC[name].read_bytes(), media_type=STATIC_KINDS[STATIC[name].suffix])
+    if name not in _OWN:
         return Response("no such file", 404, media_type="text/plain")
-    return Response((_HERE / "static" / name).read_bytes(), media_type=_STATIC[name])
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form.
-
-    Raises:
-        InputError: it is no form, too large, too slow, names a field twice, or is no UTF-8.
-    """
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/x-www-form-urlencoded":
-        raise InputError("form", "another content type", "application/x-www-form-urlencoded", "use the page's forms")
-    try:
-        body = await asyncio.wait_for(_body(request), _FORM_WITHIN)
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=20
-        )
-    except (asyncio.TimeoutError, ClientDisconnect) as error:
-        expected = f"all of it within {_FORM_WITHIN:g} s"
-        raise InputError("form", "an unfinished one", expected, "send it again") from error
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("form", "other bytes", "URL-encoded UTF-8", "use the page's forms") from error
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise InputError("form", "a field twice", "each field once", "use the page's forms")
-    return form
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_FORM:
-            raise InputError("form", "more bytes", f"up to {_LARGEST_FORM}", "write less")
-    return body
+    return Response((_HERE / "static" / name).read_bytes(), media_type=_OWN[name])
 
 
 def _shown(proposal: Proposal) -> dict[str, str] | None:
@@ -329,11 +282,6 @@ def _images(view: View) -> list[bytes]:
 
 def _hash(image: bytes) -> str:
     return hashlib.sha256(image).hexdigest()
-
-
-def _cookie(request: Request) -> str:
-    """Cookies are not kept apart by port: two pages on one machine need two names."""
-    return f"spatial_vlm_approval_{request.url.port or 0}"
 
 
 def _remote(request: Request) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import warnings
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
+from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
 from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
@@ -175,12 +175,9 @@ def _check_meshes(path: Path, folders: Sequence[str]) -> None:
     Raises:
         FileError: not so.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
-    try:
-        root = ElementTree.parse(path).getroot()  # noqa: S314 - a file that the user names, without entities to expand
-    except (ElementTree.ParseError, UnicodeDecodeError, OSError) as error:
-        raise FileError(path, f"it is no XML: {error}", "give a URDF; expand xacro: xacro FILE > robot.urdf") from error
+    root = read_xml(path, "give a URDF; expand xacro: xacro FILE > robot.urdf")
     if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
         raise FileError(path, "it is no URDF", "give the URDF itself; expand xacro: xacro FILE > robot.urdf")
     for link in root.iter("link"):

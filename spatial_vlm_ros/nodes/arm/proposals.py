@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.pick_sequence import Offer, told
@@ -22,6 +23,7 @@ from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, pn
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
+_LARGEST_TOKEN = 4096  # bytes
 _NEAR = 0.01  # metres: a clearance below this is said before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 
@@ -48,8 +50,8 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
         return _new_token(audit.with_suffix(".token"))
     path, repair = Path(file).expanduser(), "write the token into it, readable for this user alone"
     try:
-        with path.open(encoding="utf-8") as file_:
-            mode, token = os.fstat(file_.fileno()).st_mode, file_.read().strip()
+        with open_regular(path, repair, _LARGEST_TOKEN) as file_:
+            mode, token = os.fstat(file_.fileno()).st_mode, file_.read(_LARGEST_TOKEN).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, str(error), repair) from error
     if mode & 0o077:

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from spatial_vlm_ros.errors import ModelError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.nodes.perception.evidence import status_words
 from spatial_vlm_ros.nodes.perception.graph import twins_around
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
@@ -70,6 +71,11 @@ class Health:
         )
         if self._keeper is not None:
             array.status.append(self._worker(self._keeper))
+        evidence = self._queue.evidence
+        if evidence is not None and evidence.config.keep != "off":
+            is_well, words, values = status_words(evidence.state, evidence.config)
+            level = DiagnosticStatus.OK if is_well else DiagnosticStatus.WARN
+            array.status.append(self._status("evidence", level, words, values))
         array.status.append(self._requests(active, array.status))
         array.header.stamp = now.to_msg()
         return array

@@ -17,16 +17,18 @@ from typing import Any
 from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import stops
 from spatial_vlm_ros.nodes.perception.dialogue_store import DialogueStore
+from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper, KeptFrame, MadeDecision
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
 from spatial_vlm_ros.nodes.perception.observer import Observer
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.resolver import Resolver, refused_in
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, Status
+from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, RgbdFrame, Scene, Status
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class InstructionRequest(Wait):
         stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = it waits for its turn.
         told: when the stage was last told, seconds of time.monotonic.
         task: its computation, while it is being resolved.
+        kept: what evidence of it needs of its frame; None where it has none, or nothing is kept.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class InstructionRequest(Wait):
         self.accepted_ns = self.stage = 0
         self.told = 0.0
         self.task: ResolvingTask | None = None
+        self.kept: KeptFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,7 @@ class RequestOutcome:
         begun: when the last message of the frame came in, seconds of time.perf_counter; None where none was resolved.
         scene: all objects of the frame; None where it was refused before they were lifted.
         dialogue: what later words may refer to.
+        found: phrases that the grounder was asked for, and what it found; None where it was not asked, or failed.
     """
 
     resolution: Resolution
@@ -91,6 +96,7 @@ class RequestOutcome:
     begun: float | None = None
     scene: Scene | None = None
     dialogue: Dialogue | None = None
+    found: tuple[tuple[NounPhrase, ...], Grounding] | None = None
 
 
 class RequestQueue:
@@ -108,6 +114,7 @@ class RequestQueue:
     Attributes:
         observer: tells without a request whether one would be served.
         grounder_failed: why the last request failed where the grounder was the cause; else "".
+        evidence: keeps decisions; None = nobody does.
         on_busy: called when requests begin to wait, and when none is left, with whether one is.
     """
 
@@ -132,6 +139,7 @@ class RequestQueue:
         self._queue: deque[InstructionRequest] = deque()
         self._dialogues = DialogueStore(lambda: self._settings.node.dialogue_timeout)
         self._closed = False
+        self.evidence: EvidenceKeeper | None = None
         self.grounder_failed = ""
         self.ends: Counter[str] = Counter()
         self.latencies: deque[float] = deque(maxlen=_LATENCIES)
@@ -314,16 +322,18 @@ class RequestQueue:
     def _resolve(self, request: InstructionRequest, pending: PendingFrame, begun: float) -> None:
         """Resolve a snapshot beside the executor: the frame's messages, its transforms, and the resolver as it is."""
         resolver, limit = self._resolver, self._resolve_timeout
+        request.kept = None if self.evidence is None else self.evidence.taken(pending, self.assembler)
         request.task = ResolvingTask(limit + _grounders_time(self._grounder), limit)
 
         def work(task: ResolvingTask) -> RequestOutcome:
             task.check("decoding")
             frame, detections = pending.decode()
             task.check("resolving")
-            resolution, seen, scene, dialogue = resolver.look_at(frame, detections).ask(
+            observed = resolver.look_at(frame, detections)
+            resolution, seen, scene, dialogue = observed.ask(
                 request.instruction, request.frame_of_reference or None, request.before or (), task.check
             )
-            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue)
+            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, observed.found)
 
         def failed(error: SpatialVlmError) -> RequestOutcome:
             return RequestOutcome(refused_in(request.instruction, error, request.before, pending.stamp_ns))
@@ -370,6 +380,12 @@ class RequestQueue:
         self.ends[resolution.status.value] += 1
         self._dialogues.keep(outcome.dialogue)
         request.reply(outcome)
+        if self.evidence is not None:
+            decision = MadeDecision(
+                request.instruction, request.frame_of_reference, request.before, request.accepted_ns, resolution,
+                outcome.frame, outcome.detections, outcome.found, request.kept,
+            )  # fmt: skip
+            self.evidence.decided(decision, self.assembler)
 
 
 def _grounders_time(grounder: Any) -> float:

@@ -33,6 +33,7 @@ from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmErro
 from spatial_vlm_ros.language import parse, stops
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
@@ -51,6 +52,7 @@ from spatial_vlm_ros.types import ANSWERS, Status
 NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that recent frames do not keep
 POLL = 0.02  # s: how often a request that waits looks at the time
 DIAGNOSTICS_PERIOD = 1.0  # s
+LAST_BUNDLES = 2.0  # s that evidence which waits to be written has when the process ends
 SAID_AGAIN = 5.0  # s between two reports of a message that cannot be taken in
 
 
@@ -91,6 +93,7 @@ class ResolverNode(LifecycleNode):
         self._robot: RobotModel | None = None
         self._active = self._stopped = False
         self._keeper: GrounderKeeper | None = None
+        self._evidence: EvidenceKeeper | None = None
         self._came_ns = 0
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._guard = self.create_guard_condition(self._run_jobs)
@@ -108,7 +111,10 @@ class ResolverNode(LifecycleNode):
     def stop(self) -> None:
         """Give everything back; safe in any state, and more than once. Nobody spins any more: `end` comes before."""
         self._stopped = True
+        evidence = self._evidence
         self._take_down()
+        if evidence is not None:
+            evidence.close(LAST_BUNDLES)
         self._side.close()
 
     def end(self) -> None:
@@ -147,6 +153,11 @@ class ResolverNode(LifecycleNode):
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics = self._resolved_topics()
         self._queue = RequestQueue(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
+        self._evidence = EvidenceKeeper(
+            lambda: self._settings, self._topics, messages.serialised, self._grounder,
+            self.get_fully_qualified_name(), lambda words: self.get_logger().warning(printable(words)),
+        )  # fmt: skip
+        self._queue.evidence = self._evidence
         parse("the cup")  # the grammar is loaded now, not with the first request
         self._health = Health(self, self._queue, self._keeper)
         self._publish()
@@ -214,6 +225,9 @@ class ResolverNode(LifecycleNode):
         if self._queue is not None:
             self._queue.close()
             self._queue = None
+        if self._evidence is not None:
+            self._evidence.close()
+            self._evidence = None
         self._deafen()
         while self._made:
             self._made.pop()()

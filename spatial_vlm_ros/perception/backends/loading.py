@@ -7,7 +7,6 @@ The order is: a folder of that name, a model of `spatial-vlm models`, the hub's 
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from spatial_vlm_ros.errors import DependencyError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.errors import DependencyError, FileError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.files import documents
 from spatial_vlm_ros.perception.backends.devices import INSTALL, is_out_of_memory
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
@@ -24,6 +24,7 @@ from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 if TYPE_CHECKING:
     import torch
 
+_LARGEST_JSON = 1 << 24  # bytes: the index of 40,000 tensors has about 3 MB
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -207,12 +208,12 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, no JSON or no object.
     """
+    if not path.exists():
+        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(model, f"{path} is missing", "give the model's whole folder") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(model, f"{path} cannot be read: {short(error)}", "fetch the model again") from error
+        content = documents.read_json(path, "fetch the model again", _LARGEST_JSON)
+    except FileError as error:
+        raise ModelError(model, f"{path} cannot be read: {error.got}", error.repair) from error
     if not isinstance(content, dict):
         raise ModelError(model, f"{path} holds a {type(content).__name__}, not an object", "fetch the model again")
     return content

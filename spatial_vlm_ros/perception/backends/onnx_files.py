@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 
 from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.files.reading import open_regular
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 """Operators that ONNX Runtime has built in; a model's own functions bring their domains."""
@@ -63,14 +64,14 @@ def check_graph(path: Path, model: str) -> int:
     """
     if path.suffix != ".onnx":
         raise ModelError(model, f"{path} is not an .onnx file", "name a file of the model's folder that ends in .onnx")
+    if not path.exists():
+        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open_regular(path, _AGAIN) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             looked = _Look(data, path, model)
             looked.over("model", (0, len(data)), 0)
             looked.judge()
             return len(data) + sum(looked.external.values())
-    except FileNotFoundError as error:
-        raise ModelError(model, f"{path} is missing", "give the model's whole folder") from error
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
         raise ModelError(model, f"{path} cannot be read: {error}", _AGAIN) from error
     except _Damaged as error:

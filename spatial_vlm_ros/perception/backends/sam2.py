@@ -20,6 +20,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.loading import model_folder, short
+from spatial_vlm_ros.perception.backends.mask_upsampling import mask_above
 from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
@@ -131,38 +132,38 @@ class Segmenter:
 
     def _forward(self, rgb: Rgb) -> Callable[[Sequence[Box], int], list[Mask | None]]:
         """What the runner calls with a batch of boxes."""
-        decode = self._decoder(rgb)
+        decode, size = self._decoder(rgb), (rgb.shape[0], rgb.shape[1])
 
         def forward(boxes: Sequence[Box], _: int) -> list[Mask | None]:
-            masks, _scores = decode(boxes, "input_boxes")
-            return [inside(mask, box) for mask, box in zip(masks[:, 0], boxes, strict=True)]
+            logits, _scores = decode(boxes, "input_boxes")
+            masks = (mask_above(one[0], 0.0, size, box) for one, box in zip(logits, boxes, strict=True))
+            return [mask if mask.any() else None for mask in masks]
 
         return forward
 
     def _at_points(self, rgb: Rgb) -> Callable[[Sequence[Point], int], list[Mask | None]]:
         """What the runner calls with a batch of points."""
-        decode = self._decoder(rgb)
+        decode, size = self._decoder(rgb), (rgb.shape[0], rgb.shape[1])
 
         def forward(points: Sequence[Point], _: int) -> list[Mask | None]:
-            masks, scores = decode(points, "input_points")
-            best = [mask[score.argmax()] for mask, score in zip(masks, scores, strict=True)]
-            return [mask if mask.any() else None for mask in best]
+            logits, scores = decode(points, "input_points")
+            best = (some[int(score.argmax())] for some, score in zip(logits, scores, strict=True))
+            masks = (mask_above(one, 0.0, size) for one in best)
+            return [mask if mask.any() else None for mask in masks]
 
         return forward
 
     def _decoder(
         self, rgb: Rgb
-    ) -> Callable[[Sequence[Sequence[float]], str], tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]]:
+    ) -> Callable[[Sequence[Sequence[float]], str], tuple[torch.Tensor, npt.NDArray[np.float32]]]:
         """What gives masks and their scores for B prompts in pixels; the image is encoded at its first call.
 
-        It returns (B, M, H, W) bool and (B, M) float32; M is 1 for boxes, 3 for points.
+        It returns logits (B, M, h, w) of the model's grid and (B, M) float32; M is 1 for boxes, 3 for points.
         """
         height, width = rgb.shape[:2]
         encoded: list[Any] = []
 
-        def decode(
-            prompts: Sequence[Sequence[float]], kind: str
-        ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+        def decode(prompts: Sequence[Sequence[float]], kind: str) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
             import torch
 
             device, dtype = self.runner.device, self.runner.dtype
@@ -179,8 +180,7 @@ class Segmenter:
             output = self._model(image_embeddings=list(encoded[0]), multimask_output=kind == "input_points", **given)
             logits, scores = output.pred_masks[0].float(), output.iou_scores[0].float()
             check_finite(NAME, masks=logits, scores=scores)
-            full = torch.nn.functional.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-            return (full > 0.0).cpu().numpy(), scores.cpu().numpy()
+            return logits, scores.cpu().numpy()
 
         return decode
 
@@ -314,11 +314,3 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
-
-
-def inside(mask: npt.NDArray[np.bool_], box: Box) -> Mask | None:
-    """The part of a mask inside its box, or None where nothing is left."""
-    left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-    cut = np.zeros_like(mask)
-    cut[max(top, 0) : bottom, max(left, 0) : right] = mask[max(top, 0) : bottom, max(left, 0) : right]
-    return cut if cut.any() else None

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends.clip_tokens import ClipTokens, tokens_for
 from spatial_vlm_ros.perception.backends.loading import model_folder
+from spatial_vlm_ros.perception.backends.mask_upsampling import mask_above
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import (
     ANYTHING,
@@ -30,7 +31,7 @@ from spatial_vlm_ros.perception.backends.phrase_boxes import (
     grounded,
     together,
 )
-from spatial_vlm_ros.perception.backends.sam2 import Preparation, inside, preparation
+from spatial_vlm_ros.perception.backends.sam2 import Preparation, preparation
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
@@ -198,12 +199,8 @@ class ConceptDetector:
         slack = torch.finfo(logits.dtype).eps * max(size)
         masks = np.zeros((len(logits), *size), np.bool_)
         for n, (one, (left, top, right, bottom)) in enumerate(zip(logits, xyxy, strict=True)):
-            likely = one.float().sigmoid()[None, None]
-            full = torch.nn.functional.interpolate(likely, size, mode="bilinear", align_corners=False)[0, 0]
             box = (left - slack, top - slack, right + slack, bottom + slack)
-            cut = inside((full > self.mask_threshold).cpu().numpy(), box)
-            if cut is not None:
-                masks[n] = cut
+            masks[n] = mask_above(one.float().sigmoid(), self.mask_threshold, size, box)
         return masks
 
 

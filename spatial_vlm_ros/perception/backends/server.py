@@ -45,6 +45,7 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing_backends import check_convention
 from spatial_vlm_ros.perception.relation_marks import Box
+from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, ReplyReading, ended_at_limit, parse_reply
 from spatial_vlm_ros.perception.validation import check_detections
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -168,6 +169,17 @@ class ServerGrounder:
         """
         sent = chat.image(rgb, self._asking)
         return self._said(self._refer_request(words, sent)).text, sent.size
+
+    def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
+        """The model's reply to a prompt that is sent as it is; the fallback is not asked. See Replier.reply.
+
+        Raises:
+            ServerTimeoutError, ServerDownError: as `refer`.
+            ModelError: the server refuses, or answers what cannot be used.
+        """
+        sent = chat.image(rgb, self._asking)
+        said = self._said(chat.prompt_request(prompt, sent, self._asking), partly=True)
+        return PromptReply(said.text, sent.size, said.whole)
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
         """Which of some answers the model's reply names; the fallback is not asked. See questioning.py.

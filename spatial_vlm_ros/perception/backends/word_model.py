@@ -36,6 +36,7 @@ from spatial_vlm_ros.perception.backends.prompts import (
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
+from spatial_vlm_ros.perception.replier import PromptReply
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, ended_at_limit, parse_reply, printable
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
@@ -174,6 +175,16 @@ class WordModel:
         check_rgb(rgb)
         reply, resized = self.runner.over([self.family.one.format(quoted(words))], self._forward(rgb))[0]
         return reply.text, resized
+
+    def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
+        """The reply to a prompt, see Replier.reply.
+
+        Raises:
+            ShapeError, ModelError, ModelTimeoutError: as `ground`.
+        """
+        check_rgb(rgb)
+        reply, resized = self.runner.over([prompt], self._forward(rgb))[0]
+        return PromptReply(reply.text, resized, reply.whole)
 
     def warm_up(self) -> float:
         """Ask a full batch about a grey image, and let it say a few tokens; gives the seconds it took.

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import Any, Protocol
 import torch
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.writing import write_text
 from spatial_vlm_ros.perception.backends.grounding_dino import CLASSES as GROUNDING_DINO
 from spatial_vlm_ros.perception.backends.grounding_dino import detector_of
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json, short
@@ -116,17 +116,13 @@ def export_model(
     model = pretrained(OWL[family], str(source), **on_cpu) if family in OWL else detector_of(str(source), **on_cpu)
     prepared_by = processor(str(source), model=NAME)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as half:
+        with new_folder(out) as unfinished:
             export: ModelExport = (
                 OwlExport(model, prepared_by)
                 if family in OWL
                 else DinoExport(model, prepared_by, image or IMAGE, longest_px)
             )
-            written = _write(export, prepared_by, Path(half) / out.name, number_format)
-            if out.exists():
-                out.rmdir()
-            shutil.move(written.folder, out)
+            written = _write(export, prepared_by, unfinished, number_format)
     except SpatialVlmError:
         raise
     except OSError as error:
@@ -139,10 +135,9 @@ def export_model(
 
 def _write(export: ModelExport, prepared_by: Any, folder: Path, number_format: str) -> ExportedModel:
     """All files of the model, checked."""
-    folder.mkdir()
     config = {key: value for key, value in export.model.config.to_dict().items() if key != "_name_or_path"}
     for name, content in (("config.json", config), ("preprocessor_config.json", export.described())):
-        (folder / name).write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+        write_text(folder / name, json.dumps(content, indent=1, default=str) + "\n")
     prepared_by.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     export.write_graphs(folder)
     errors = _checked(export, folder, "fp32")

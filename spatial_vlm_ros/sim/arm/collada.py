@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.sim.meshes import Array, Mesh, join
 from spatial_vlm_ros.sim.model import Colour, PaintedSurface
 
@@ -25,7 +26,7 @@ def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
         FileError: the file cannot be read, or is of another make.
     """
     try:
-        root = ET.parse(path).getroot()  # noqa: S314 - comes with the description, as its meshes do
+        root = read_xml(path, "install example-robot-data from its wheel")
         colours = _colours(root)
         found: dict[Colour, list[Mesh]] = {}
         shapes = {geometry.get("id"): geometry for geometry in root.iter(f"{_C}geometry")}
@@ -37,7 +38,9 @@ def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
             found.setdefault(colours[targets[material]], []).append(
                 Mesh(mesh.vertices @ pose[:3, :3].T + pose[:3, 3], mesh.faces)
             )
-    except (OSError, ET.ParseError, KeyError, ValueError) as error:
+    except FileError:
+        raise
+    except (KeyError, ValueError) as error:
         repair = "install example-robot-data from its wheel"
         raise FileError(path, f"{type(error).__name__}: {error}", repair) from error
     return tuple(PaintedSurface(join(*meshes), colour) for colour, meshes in found.items())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, HOME, description
 from spatial_vlm_ros.sim.arm.collada import painted_parts
 from spatial_vlm_ros.sim.compilation import COLLIDES, SEEN
@@ -55,11 +56,8 @@ def add_panda(mj: Any, spec: Any) -> None:
     spec.compiler.degree = False
     folder = description()
     path = folder / "urdf" / "panda.urdf"
-    try:
-        robot = ET.parse(path).getroot()  # noqa: S314 - comes with the description, as its meshes do
-        never = ET.parse(folder / "srdf" / "panda.srdf").getroot()  # noqa: S314
-    except (OSError, ET.ParseError) as error:
-        raise FileError(path, str(error), "install example-robot-data from its wheel") from error
+    robot, never = (read_xml(one, "install example-robot-data from its wheel") for one in
+                    (path, folder / "srdf" / "panda.srdf"))  # fmt: skip
     links = {str(link.get("name")): link for link in robot.findall("link")}
     bodies = {BASE_LINK: spec.worldbody.add_body(name=BASE_LINK)}
     _furnish(mj, spec, bodies[BASE_LINK], links[BASE_LINK], folder)

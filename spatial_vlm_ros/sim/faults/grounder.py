@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
@@ -25,6 +26,7 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 _MODEL = {"model": FORMS["model"]}
 _INJECTED = "an injected fault"
+_LARGEST = 1 << 16  # bytes
 _REPAIR = "empty the file of faults"
 
 
@@ -81,7 +83,7 @@ class FaultyGrounder:
     def _now(self) -> Fault | None:
         words = self._faults
         if self._file is not None and self._file.is_file():
-            words = self._file.read_text(encoding="utf-8")
+            words = read_bytes(self._file, _REPAIR, _LARGEST).decode("utf-8")
         fault = next(iter(read_faults(words, _MODEL)), None)
         if fault != self._fault:
             self._fault, self._random = fault, np.random.default_rng(self._seed)

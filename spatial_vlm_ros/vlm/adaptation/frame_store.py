@@ -10,7 +10,6 @@ The views of a group (of one world, of one frame) are all learnt from, all calib
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +19,15 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.images import decode_file
+from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, RelationLabel
 
 PARTS = ("training", "calibration", "test")
 HELD_OUT = 0.15
 """Share of the groups of a source that are calibrated on, and as many that are scored on; one of each at least."""
+_LARGEST = 1 << 26  # bytes of the JSON of a group
 _REPAIR = "start anew with --force"
 
 
@@ -40,20 +43,14 @@ def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledV
         FileError: the folder cannot be written.
     """
     path, told = group_path(folder, source, group), []
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for view in views:
-            done, data = cv2.imencode(".png", cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR))
-            if not done:
-                raise OSError(f"no PNG can be made of {view.rgb.shape}")
-            (path.parent / f"{_file_name(view.name)}.png").write_bytes(data.tobytes())
-            objects, relations = ([asdict(one) for one in some] for some in (view.objects, view.relations))
-            told.append({"name": view.name, "objects": objects, "relations": relations})
-        part = path.with_suffix(".tmp")
-        part.write_text(json.dumps(told), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise FileError(path, str(error), "choose a folder with room that can be written") from error
+    for view in views:
+        done, data = cv2.imencode(".png", cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR))
+        if not done:
+            raise FileError(path, f"no PNG can be made of {view.rgb.shape}", _REPAIR)
+        write_bytes(path.parent / f"{_file_name(view.name)}.png", data.tobytes(), force=True)
+        objects, relations = ([asdict(one) for one in some] for some in (view.objects, view.relations))
+        told.append({"name": view.name, "objects": objects, "relations": relations})
+    write_json(path, told, force=True)
 
 
 @dataclass(frozen=True)
@@ -83,11 +80,9 @@ class StoredView:
             FileError: the image is missing or damaged.
         """
         try:
-            bgr = cv2.imdecode(np.frombuffer(self.path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-        except (OSError, cv2.error) as error:
-            raise FileError(self.path, str(error), _REPAIR) from error
-        if bgr is None:
-            raise FileError(self.path, "is not a whole image", _REPAIR)
+            bgr = decode_file(self.path, cv2.IMREAD_COLOR, _REPAIR)
+        except FileError as error:
+            raise FileError(self.path, error.got, _REPAIR) from error
         rgb = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
         return LabelledView(self.name, rgb, self.objects, self.relations)
 
@@ -125,8 +120,10 @@ def split_groups(names: Sequence[str], seed: int) -> Mapping[str, list[str]]:
 
 def _read(path: Path, source: str) -> list[StoredView]:
     try:
-        return [_stored(path, source, one) for one in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [_stored(path, source, one) for one in read_json(path, _REPAIR, _LARGEST)]
+    except FileError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
 
 

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
+from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
 
 STATE = "state.safetensors"
@@ -158,12 +159,10 @@ class AdaptRun:
         for number, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).cpu().contiguous()
-        new = self._place.with_suffix(".new")
         try:
-            self._place.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, new, {"identity": self._identity, "progress": json.dumps(asdict(self.progress))})
-            new.replace(self._place)
-        except (OSError, SafetensorError) as error:
+            with written_by_name(self._place, force=True) as new:
+                save_file(tensors, new, {"identity": self._identity, "progress": json.dumps(asdict(self.progress))})
+        except SafetensorError as error:
             raise FileError(self._place, str(error), "choose a folder with room that can be written") from error
 
     def _load(self) -> AdaptProgress:

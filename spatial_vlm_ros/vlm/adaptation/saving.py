@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import torch
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.writing import write_json
 from spatial_vlm_ros.vlm.adaptation.preparing import PreparedModel
 from spatial_vlm_ros.vlm.remedies.learned import save_learned
 from spatial_vlm_ros.vlm.remedies.marking import FIELD, trained_with
@@ -56,10 +57,12 @@ def save_beside(made: PreparedModel, base: Path, folder: Path) -> None:
         for file in base.iterdir():
             if file.is_file() and file.name not in _LEFT:
                 shutil.copyfile(file, folder / file.name)
-        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        config = read_json(base / "config.json", "give the base's whole folder")
         config[FIELD] = dict(trained_with(made.model))
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "config.json", config, force=True, indent=2)
         made.processor.save_pretrained(folder)
+    except FileError:
+        raise
     except (OSError, ValueError) as error:
         raise FileError(folder, str(error), "choose a place with room that can be written") from error
     _save_remedies(made, folder)

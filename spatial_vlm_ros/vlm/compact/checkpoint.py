@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.folders import new_folder
+from spatial_vlm_ros.files.reading import open_regular
+from spatial_vlm_ros.files.writing import write_text
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 
 FOLDER = "checkpoint"
@@ -54,19 +57,12 @@ def save(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, pr
 
 
 def _write(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    new, old, place = folder / f"{FOLDER}.new", folder / f"{FOLDER}.old", folder / FOLDER
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
-    new.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / WEIGHTS)
-    save_file(_flat(optimizer), new / "optimizer.safetensors")
-    state = {"step": progress.step, "settings": progress.settings, "best": progress.best}
-    save_file({"torch": torch.get_rng_state()}, new / "random.safetensors")
-    (new / "progress.json").write_text(json.dumps(state), encoding="utf-8")
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+    with new_folder(folder / FOLDER, force=True) as new:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, new / WEIGHTS)
+        save_file(_flat(optimizer), new / "optimizer.safetensors")
+        state = {"step": progress.step, "settings": progress.settings, "best": progress.best}
+        save_file({"torch": torch.get_rng_state()}, new / "random.safetensors")
+        write_text(new / "progress.json", json.dumps(state))
 
 
 def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
@@ -87,16 +83,20 @@ def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
         InputError: it was made with other settings.
     """
     place = folder / FOLDER
-    if not place.exists() and (folder / f"{FOLDER}.old").exists():  # interrupted between two renames
+    if (
+        not place.exists() and (folder / f"{FOLDER}.old").exists()
+    ):  # of an earlier version, interrupted between two renames
         (folder / f"{FOLDER}.old").rename(place)
     if not place.exists():
         return None
     try:
-        state = json.loads((place / "progress.json").read_text(encoding="utf-8"))
+        state = read_json(place / "progress.json", _REPAIR)
         progress = Progress(int(state["step"]), dict(state["settings"]), float(state["best"]))
         weights = load_file(place / WEIGHTS)
         moments = load_file(place / "optimizer.safetensors")
         chance = load_file(place / "random.safetensors")["torch"]
+    except FileError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise FileError(place, f"{type(error).__name__}: {error}", _REPAIR) from error
     if progress.settings != settings:
@@ -112,6 +112,14 @@ def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
     return progress
 
 
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_regular(path, _REPAIR) as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()
+
+
 def start_from(folder: Path, model: CompactModel) -> str:
     """Put the weights of a saved model, as FOLDER/best of another run, into a model.
 
@@ -124,7 +132,7 @@ def start_from(folder: Path, model: CompactModel) -> str:
     path = folder / WEIGHTS
     try:
         model.load_state_dict(load_file(path))
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _hash(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise FileError(path, reason, "name a folder with a model of the same words and sizes") from error

@@ -11,11 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import DependencyError, FileError
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.writing import write_bytes, written_by_name
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec
 
 OUTPUTS = ("heat", "box", "kernel", "prototypes", "features")
 OPSET = 18
+
+_LARGEST = 1 << 31  # bytes: the most that protobuf reads
+_REPAIR = "name an ONNX file that can be written"
 
 
 class _OneImage(nn.Module):
@@ -56,12 +61,12 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
     pixels, words = torch.zeros(1, 3, spec.height, spec.width), torch.ones(3, spec.length, dtype=torch.int64)
     path = folder / ONNX_FILE
     try:
-        with warnings.catch_warnings():
+        with written_by_name(path, force=True) as written, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
             torch.onnx.export(
                 _OneImage(model.cpu()),
                 (pixels, words),
-                path,
+                written,
                 input_names=["pixels", "words"],
                 output_names=list(OUTPUTS),
                 dynamic_shapes={"pixels": {}, "words": {0: torch.export.Dim("phrases", min=1, max=256)}},
@@ -70,9 +75,9 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
                 dynamo=True,
                 verbose=False,
             )
+            strip_traces(written)
     except ModuleNotFoundError as error:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
-    strip_traces(path)
     return path
 
 
@@ -94,11 +99,11 @@ def strip_traces(path: Path) -> None:
     except ModuleNotFoundError as error:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(read_bytes(path, _REPAIR, _LARGEST))
         _strip(model)
-        path.write_bytes(model.SerializeToString(deterministic=True))
-    except (OSError, DecodeError) as error:
-        raise FileError(path, str(error).splitlines()[0], "name an ONNX file that can be written") from error
+        write_bytes(path, model.SerializeToString(deterministic=True), force=True)
+    except DecodeError as error:
+        raise FileError(path, str(error).splitlines()[0], _REPAIR) from error
 
 
 def _strip(message: Any) -> None:

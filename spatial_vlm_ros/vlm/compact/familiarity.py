@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.arrays import read_npz
+from spatial_vlm_ros.files.writing import writing
 from spatial_vlm_ros.vlm.compact.letterbox import Letterbox
 
 FAMILIARITY_FILE = "familiarity.npz"
@@ -78,10 +79,10 @@ class Familiarity:
         """
         path = folder / FAMILIARITY_FILE
         mean, precision = (np.asarray(part, np.float32) for part in (self.mean, self.precision))
-        try:
-            np.savez(path, mean=mean, precision=precision, limit=np.array(self.limit))
-        except OSError as error:
-            raise FileError(path, str(error), "choose a folder that can be written") from error
+        if not folder.is_dir():
+            raise FileError(folder, "no such folder", "save the model there first")
+        with writing(path, force=True) as file:
+            np.savez(file, mean=mean, precision=precision, limit=np.array(self.limit))
 
 
 def read_familiarity(folder: Path) -> Familiarity | None:
@@ -94,10 +95,12 @@ def read_familiarity(folder: Path) -> Familiarity | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            mean, precision, limit = (np.asarray(file[name], np.float64) for name in ("mean", "precision", "limit"))
-            return Familiarity(mean, precision, float(limit))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        kept = read_npz(path, _REPAIR)
+        mean, precision, limit = (np.asarray(kept[name], np.float64) for name in ("mean", "precision", "limit"))
+        return Familiarity(mean, precision, float(limit))
+    except FileError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
 
 

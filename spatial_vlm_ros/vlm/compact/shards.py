@@ -9,7 +9,6 @@ DIR/training_00003.json             N lists of objects, instance 1 first; writte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.reading import check_regular
+from spatial_vlm_ros.files.writing import write_json, writing
 from spatial_vlm_ros.types import Rgb
 
+_LARGEST = 1 << 26  # bytes of the JSON of a shard: 240 images
 _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
 
 
@@ -113,12 +116,9 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Labelled
     if not samples or len({sample.rgb.shape for sample in samples}) > 1:
         raise InputError("samples of a shard", str(len(samples)), "pictures of one size", "render them with one size")
     path = shard_path(folder, part, number)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(path.with_suffix(".rgb.npy"), np.stack([s.rgb for s in samples]), allow_pickle=False)
-        np.save(path.with_suffix(".numbers.npy"), np.stack([s.numbers for s in samples]), allow_pickle=False)
-    except OSError as error:
-        raise FileError(path, str(error), "choose a folder with room that can be written") from error
+    for suffix, arrays in ((".rgb.npy", [s.rgb for s in samples]), (".numbers.npy", [s.numbers for s in samples])):
+        with writing(path.with_suffix(suffix), force=True) as file:
+            np.save(file, np.stack(arrays), allow_pickle=False)
     _write(path, [[asdict(one) for one in sample.objects] for sample in samples])
 
 
@@ -158,6 +158,8 @@ class _Shard:
         values = _read(path)
         try:
             self.objects = [tuple(_labelled(one) for one in objects) for objects in values]
+            for suffix in (".rgb.npy", ".numbers.npy"):
+                check_regular(path.with_suffix(suffix), _REPAIR)
             self._rgb = np.load(path.with_suffix(".rgb.npy"), mmap_mode="r", allow_pickle=False)
             self._numbers = np.load(path.with_suffix(".numbers.npy"), mmap_mode="r", allow_pickle=False)
         except (KeyError, TypeError, ValueError, OSError) as error:
@@ -185,17 +187,8 @@ def _labelled(values: Mapping[str, Any]) -> Labelled:
 
 def _write(path: Path, values: object) -> None:
     """JSON that is there as a whole or not at all."""
-    part = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(values), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise FileError(path, str(error), "choose a folder with room that can be written") from error
+    write_json(path, values, force=True)
 
 
 def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(path, str(error), _REPAIR) from error
+    return read_json(path, _REPAIR, _LARGEST)

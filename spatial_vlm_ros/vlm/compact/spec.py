@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 
 CONFIG_FILE, ONNX_FILE = "config.json", "model.onnx"
@@ -136,10 +136,7 @@ def read_spec(folder: Path) -> CompactSpec:
         InputError: its values make no model.
     """
     path = folder / CONFIG_FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(path, str(error), "name a folder that `spatial-vlm train` wrote") from error
+    values = read_json(path, "name a folder that `spatial-vlm train` wrote")
     if not isinstance(values, dict):
         raise FileError(path, "no JSON object", _REPAIR)
     return spec_from(values)

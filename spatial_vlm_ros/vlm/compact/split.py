@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_json
 
+_REPAIR = "write it as models/compact/split.json is"
 PARTS = ("training", "validation", "test")
 
 
@@ -58,11 +59,13 @@ def read_split(path: Path) -> WorldSplit:
         FileError: it is missing, not as documented, or its parts share seeds.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, _REPAIR)
         parts = {name: _part(values[name]) for name in PARTS}
         withheld = frozenset((str(colour), str(kind)) for colour, kind in values["held_out_pairs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileError(path, f"{type(error).__name__}: {error}", "write it as models/compact/split.json is") from error
+    except FileError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
     ranges = sorted((part.first, part.last) for part in parts.values())
     if any(last >= first for (_, last), (first, _) in itertools.pairwise(ranges)):
         raise FileError(path, "parts that share seeds", "give each part seeds of its own")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.vlm.compact import checkpoint
 from spatial_vlm_ros.vlm.compact.batches import Batches, TrainingBatch
 from spatial_vlm_ros.vlm.compact.configuration import CompactConfig
@@ -186,7 +187,8 @@ class TrainingRun:
         watch(Told(self.step, map50=value))
         if value >= self.best:
             self.best = value
-            self.model.save_pretrained(self.folder / "best")
+            with new_folder(self.folder / "best", force=True) as best:
+                self.model.save_pretrained(best)
 
 
 def rate_at(step: int, settings: TrainingSettings) -> float:

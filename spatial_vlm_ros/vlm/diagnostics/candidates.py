@@ -198,19 +198,46 @@ class CandidateScorer:
             answer: (1, M) tokens.
             among: M lists of the tokens that count at each place; None = all of them, and the mean is given.
         """
-        logits, more = first[:, None], answer.shape[1] - 1
+        values = self._told_by(first, cache, answer)
         rows = answer.expand(len(first), -1)
-        if more:
-            # Without a mask, which prompts without padding do not need, each class counts on from its cache.
-            told = self.model(input_ids=rows[:, :-1], past_key_values=cache, use_cache=True).logits
-            cache.crop(-more)
-            logits = torch.cat([logits, told], dim=1)
-        values = finite(type(self.model).__name__, logits.float()).log_softmax(-1)
         own = values.gather(2, rows[:, :, None])[:, :, 0]
         if among is None:
             return [float(mean) for mean in own.mean(dim=1)]
         possible = torch.stack([values[:, place, list(tokens)].logsumexp(-1) for place, tokens in enumerate(among)], 1)
         return [float(total) for total in (own - possible).sum(dim=1)]
+
+    def _told_by(self, first: Tensor, cache: Any, answer: Tensor) -> Tensor:
+        """(B, M, V) log-likelihoods of all tokens at each place of an answer; see `_likelihoods`."""
+        logits, more = first[:, None], answer.shape[1] - 1
+        if more:
+            # Without a mask, which prompts without padding do not need, each class counts on from its cache.
+            before = answer.expand(len(first), -1)[:, :-1]
+            told = self.model(input_ids=before, past_key_values=cache, use_cache=True).logits
+            cache.crop(-more)
+            logits = torch.cat([logits, told], dim=1)
+        return finite(type(self.model).__name__, logits.float()).log_softmax(-1)
+
+    def continuation(self, rgb: Rgb, words: str, text: str) -> tuple[float, bool]:
+        """How likely a text is behind a prompt whose words are given whole.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            words: all words of the prompt; nothing is added but what the chat template has.
+            text: that is to follow.
+
+        Returns:
+            Mean log-likelihood per token of the text, and whether greedy decoding would write it.
+
+        Raises:
+            InputError: a text without tokens.
+            ModelError: likelihoods that are no numbers.
+        """
+        inputs = self.asked(rgb, words)
+        answer = self.tokens(text, inputs["input_ids"].device)
+        with torch.no_grad():
+            values = self._told_by(*self._run(inputs), answer)
+        own = values[0].gather(1, answer[0][:, None])[:, 0]
+        return float(own.mean()), bool((values[0].argmax(-1) == answer[0]).all())
 
     def tokens(self, choice: str, device: torch.device) -> Tensor:
         """(1, M) of a candidate; raises InputError where there are none."""

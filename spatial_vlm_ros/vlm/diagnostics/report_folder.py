@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.folders import UnfinishedFolder, changed_folder
+from spatial_vlm_ros.files.writing import require_new, write_bytes
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis, as_dict, report
@@ -20,26 +20,20 @@ REPORT, DATA, SHEET = "report.md", "diagnosis.json", "answers.png"
 
 
 def check_folder(folder: Path) -> None:
-    """Find out whether a folder can be written, before there is anything to lose; it is made where it is missing.
+    """Find out whether a report can be written, before there is anything to lose.
 
     Raises:
-        FileError: the folder cannot be made or written, or a file of a report that is there cannot be replaced.
+        FileError: the folder cannot be made or replaced, or a file of a report is a folder there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        for path in (folder / name for name in (REPORT, DATA, SHEET)):
-            if path.exists():
-                path.open("ab").close()
-    except OSError as error:
-        raise _not_written(folder, error) from error
+    for name in (REPORT, DATA, SHEET):
+        require_new(folder / name, force=True)
+    UnfinishedFolder(folder, force=True).drop()
 
 
 def write_folder(
     folder: Path, diagnosis: Diagnosis, examined: Sequence[Examined], attention: Mapping[str, Rgb] | None = None
 ) -> list[Path]:
-    """Write all files; a folder that is there is written into, and what it holds of the same names is replaced.
+    """Write all files or none; a folder that is there keeps its other files, and those of the same names are replaced.
 
     Args:
         folder: made where it is missing.
@@ -74,17 +68,10 @@ def write_folder(
         DATA: (json.dumps(as_dict(diagnosis), indent=1, allow_nan=False) + "\n").encode(),
         **{name: _png(rgb) for name, rgb in images.items()},
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with changed_folder(folder) as unfinished:
         for name, data in contents.items():
-            (folder / name).write_bytes(data)
-    except OSError as error:
-        raise _not_written(folder, error) from error
+            write_bytes(unfinished / name, data, force=True, sync=False)
     return [folder / name for name in contents]
-
-
-def _not_written(folder: Path, error: OSError) -> FileError:
-    return FileError(folder, str(error), "choose a folder that can be written")
 
 
 def _png(rgb: Rgb) -> bytes:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 from spatial_vlm_ros.vlm.compact.layers import Residual, convolution
 from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS, NUMBERS, OUTPUTS, PLANES, SIDE, WHOLE
@@ -68,14 +69,13 @@ def export(network: RelationNet, path: Path) -> None:
     """
     network.train(False)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with warnings.catch_warnings():
+        with written_by_name(path, force=True) as written, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter about itself
             torch.onnx.export(
                 network.cpu(),
                 (torch.zeros(2, PLANES, SIDE, SIDE), torch.zeros(2, PLANES, WHOLE, WHOLE), torch.zeros(2, NUMBERS)),
-                path,
+                written,
                 input_names=list(INPUTS),
                 output_names=["log_odds"],
                 dynamic_shapes={name: {0: batch} for name in INPUTS},
@@ -84,6 +84,6 @@ def export(network: RelationNet, path: Path) -> None:
                 dynamo=True,
                 verbose=False,
             )
+            strip_traces(written)
     except ModuleNotFoundError as error:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
-    strip_traces(path)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.writing import written_by_name
 
 FILE = "spatial_vlm_positions.safetensors"
 """Beside the checkpoint, which does not hold the table."""
@@ -53,8 +54,12 @@ class LearnedPositions(nn.Module):
         from safetensors.torch import save_file
 
         path = Path(folder) / FILE
+        if not path.parent.is_dir():
+            repair = "save the checkpoint there first, in a place that can be written"
+            raise FileError(path, "no such folder", repair)
         try:
-            save_file({"table": self.table.detach().contiguous()}, str(path))
+            with written_by_name(path, force=True) as unfinished:
+                save_file({"table": self.table.detach().contiguous()}, str(unfinished))
         except (OSError, SafetensorError) as error:
             repair = "save the checkpoint there first, in a place that can be written"
             raise FileError(path, str(error), repair) from error

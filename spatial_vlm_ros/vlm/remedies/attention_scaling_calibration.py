@@ -10,7 +10,6 @@ nothing of another, so that there are no defaults.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.writing import write_json
 
 ALPHAS = (0.0, 0.5, 0.8, 1.2, 1.5, 2.0)
 """Factors that ScalingVis is tuned over."""
@@ -233,10 +234,7 @@ def write_calibration(calibration: AdaptVisSettings, path: str | Path) -> None:
         "split": {"cases": split.cases, "seed": split.seed, "share": split.share},
         **{"alpha1": settings.alpha_low, "alpha2": settings.alpha_high, "beta": settings.threshold},
     }
-    try:
-        Path(path).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FileError(path, str(error), "choose a place that can be written") from error
+    write_json(path, values, force=True, indent=2)
 
 
 def read_calibration(path: str | Path) -> AdaptVisSettings:
@@ -246,10 +244,7 @@ def read_calibration(path: str | Path) -> AdaptVisSettings:
         FileError: it is missing, no JSON of that form, a value is out of bounds, or n is not the number of its
             validation cases; names the field.
     """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+    values = read_json(path, _REPAIR)
     model, data = (_field(path, values, name, str) for name in ("model", "data"))
     drawn = _field(path, values, "split", dict)
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.writing import written_by_name
 
 FILE = "spatial_vlm_remedies.safetensors"
 """In the checkpoint's folder; its keys are "<mark>.<tensor>"."""
@@ -36,8 +37,11 @@ def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]
 
     path = Path(folder) / FILE
     tensors = {f"{mark}.{name}": value for mark, parts in learned.items() for name, value in parts.items()}
+    if not path.parent.is_dir():
+        raise FileError(path, "no such folder", "save the checkpoint there first, in a place that can be written")
     try:
-        save_file(tensors, str(path))
+        with written_by_name(path, force=True) as unfinished:
+            save_file(tensors, str(unfinished))
     except (OSError, SafetensorError) as error:
         raise FileError(path, str(error), "save the checkpoint there first, in a place that can be written") from error
 

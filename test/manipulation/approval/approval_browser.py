@@ -140,3 +140,12 @@ class Browser:
         if self.script("const e = document.documentElement; return e.scrollWidth > e.clientWidth"):
             faults.append("it is wider than the window")
         return faults
+
+    def all_faults(self, axe: str) -> list[str]:
+        """On a wide and on a narrow window, light and dark; as high as the page, so that no bar is over it."""
+        faults = []
+        for width in (1280, 320):
+            for dark in (False, True):
+                self.look(width, dark, height=6000)
+                faults += [f"{width} px, dark={dark}: {fault}" for fault in self.faults(axe)]
+        return faults

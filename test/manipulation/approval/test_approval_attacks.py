@@ -19,9 +19,9 @@ from approval_visitor import Visitor
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from spatial_vlm_ros.manipulation.approval import connections
 from spatial_vlm_ros.manipulation.approval.page import Page, serve
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
+from spatial_vlm_ros.web import connections
 
 TOKEN = "t" * 43
 STOP_WITHIN = 1.0  # s, from pressing the button to the listener

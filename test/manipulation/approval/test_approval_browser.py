@@ -340,7 +340,7 @@ def test_a_plan_with_its_motion_is_accessible(
     browser.open(page.address)
     browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
     browser.until("it can be rejected", lambda: browser.button(REJECT).is_enabled())
-    assert all_faults(browser, axe_script) == []
+    assert browser.all_faults(axe_script) == []
 
 
 def test_the_page_of_a_record_plays_without_a_server(
@@ -360,7 +360,7 @@ def test_the_page_of_a_record_plays_without_a_server(
     browser.click("Overview")
     browser.until_says("The whole motion", ".says")
     assert browser.driver.get_log("browser") == []
-    assert all_faults(browser, axe_script) == []
+    assert browser.all_faults(axe_script) == []
 
 
 # ------------------------------------------------------------------------------------------------ accessibility
@@ -415,23 +415,13 @@ STATES: dict[str, Callable[[Any], None]] = {
 }
 
 
-def all_faults(browser: Browser, axe: str) -> list[str]:
-    """On a wide and on a narrow window, light and dark; as high as the page, so that no bar is over it."""
-    faults = []
-    for width in (1280, 320):
-        for dark in (False, True):
-            browser.look(width, dark, height=6000)
-            faults += [f"{width} px, dark={dark}: {fault}" for fault in browser.faults(axe)]
-    return faults
-
-
 @pytest.mark.parametrize("state", STATES)
 def test_each_state_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str, state: str) -> None:
     sign_in(browser, page)
     STATES[state](office)
     browser.open(page.address)
     browser.until("buttons at rest", lambda: not browser.script("return document.querySelector('button:disabled')"))
-    assert all_faults(browser, axe_script) == []
+    assert browser.all_faults(axe_script) == []
     assert browser.script("return document.getAnimations().length") == 0
     console = browser.driver.get_log("browser")
     assert console == []  # no policy is broken, nothing is missing
@@ -440,14 +430,14 @@ def test_each_state_is_accessible(browser: Browser, page: Page, office: Any, axe
 def test_a_page_without_a_name_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
     office.proposed()
     browser.open(page.url)
-    assert all_faults(browser, axe_script) == []
+    assert browser.all_faults(axe_script) == []
 
 
 def test_signing_in_is_accessible(browser: Browser, page: Page, axe_script: str) -> None:
     for address in (page.address, page.address + "?token=wrong"):
         browser.open(address)
         browser.until_says("Sign in")
-        assert all_faults(browser, axe_script) == []
+        assert browser.all_faults(axe_script) == []
 
 
 def test_a_refusal_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
@@ -459,7 +449,7 @@ def test_a_refusal_is_accessible(browser: Browser, page: Page, office: Any, axe_
     browser.button(APPROVE).click()
     browser.until_says("Rejected by Bob")
     assert browser.text("h1") == "Not accepted"
-    assert all_faults(browser, axe_script) == []
+    assert browser.all_faults(axe_script) == []
 
 
 def test_axe_finds_what_is_wrong(browser: Browser, page: Page, axe_script: str) -> None:

@@ -14,9 +14,9 @@ from approval_visitor import Visitor
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, InputError
 from spatial_vlm_ros.manipulation.approval.drawing import HEIGHT, WIDTH, side_views
-from spatial_vlm_ros.manipulation.approval.guard import Guard, is_loopback, names_of
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL
+from spatial_vlm_ros.web.guard import Guard, is_loopback, names_of
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")

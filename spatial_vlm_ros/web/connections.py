@@ -3,7 +3,7 @@
 
 A request for a stop must not wait behind others. So there is no limit at which newcomers are turned away: where too
 many are open, the oldest one that does not wait for us is closed. A page that is closed in this way connects again.
-Imported by `page.serve` alone, for it needs uvicorn.
+Imported when a page is served, never before, for it needs uvicorn.
 """
 
 from __future__ import annotations

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of commands that read bags: which topics, and how messages become frames."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.parameters import StreamConfig
+
+_TOPICS = {  # role, as evaluation.bag_topics names it → option and help
+    "rgb/image": ("--rgb", "Colour images, raw or compressed."),
+    "depth/image": ("--depth", "Depth images, raw or compressedDepth."),
+    "rgb/camera_info": ("--camera-info", "Camera info of colour."),
+    "depth/camera_info": ("--depth-camera-info", "Camera info of depth, where it is not registered."),
+    "detections": ("--detections", "DetectionArray, or Detection2DArray of vision_msgs."),
+    "instruction": ("--instruction-topic", "std_msgs/String: what is asked where no INSTRUCTION is given."),
+}
+_STREAMS = (
+    click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own."),
+    click.option("--fixed-frame", help="Frame that stands still while the camera moves, such as odom."),
+    click.option("--speaker-frame", help="Frame of the person who speaks, for 'my left'."),
+    click.option("--robot-description", help="URDF of the robot: its points are removed from depth; '' = nothing is."),
+    click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file."),
+)
+_STREAM_NAMES = ("base_frame", "fixed_frame", "speaker_frame", "robot_description", "rectified")
+_Command = Callable[..., Any]
+
+
+def topic_options(renamed: Mapping[str, str] | None = None, without: tuple[str, ...] = ()) -> Callable[..., _Command]:
+    """An option for each topic that can be named; each arrives as an argument called by its role's last words.
+
+    Args:
+        renamed: role → another name of its option.
+        without: roles that cannot be named.
+    """
+
+    def add(command: _Command) -> _Command:
+        for role, (option, words) in reversed(_TOPICS.items()):
+            if role not in without:
+                name = (renamed or {}).get(role, option)
+                command = click.option(name, _argument(role), metavar="TOPIC", help=words)(command)
+        return command
+
+    return add
+
+
+def stream_options(command: _Command) -> _Command:
+    """Options of how messages become frames."""
+    for option in reversed(_STREAMS):
+        command = option(command)
+    return command
+
+
+def named_topics(given: Mapping[str, Any]) -> dict[str, str]:
+    """Role → topic of those that were named."""
+    return {role: given[_argument(role)] for role in _TOPICS if given.get(_argument(role)) is not None}
+
+
+def changed_streams(config: StreamConfig, given: Mapping[str, Any]) -> StreamConfig:
+    """The parameter file's values but for those of the command line."""
+    changes = {name: given[name] for name in _STREAM_NAMES if given[name] is not None}
+    if given.get(_argument("depth/camera_info")) is not None:
+        changes["depth_registered"] = False
+    return dataclasses.replace(config, **changes)
+
+
+def _argument(role: str) -> str:
+    return f"topic_{role.replace('/', '_')}"

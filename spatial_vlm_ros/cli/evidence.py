@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm evidence`: what a node has kept of its decisions, and tests made of it. Loaded when it is called."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, json_option, print_json, say
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import LARGEST_YAML
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.writing import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord
+
+_PARAMETERS = "resolver.yaml"
+_LONGEST = 100  # characters of a reason in a line
+
+
+@click.group()
+def evidence() -> None:
+    """Look at the decisions that a node has kept (evidence.keep), and make tests of them.
+
+    \b
+    Examples:
+      spatial-vlm evidence list
+      spatial-vlm replay BUNDLE --out answer.png
+      spatial-vlm evidence keep-as-test BUNDLE --out tests/field --status OK --id d2
+      spatial-vlm evaluate --frames tests/field --config tests/field/resolver.yaml
+    """
+
+
+@evidence.command("list")
+@click.argument("folder", type=FOLDER, required=False)
+@json_option
+def list_bundles(folder: Path | None, as_json: bool) -> None:
+    """Show the bundles of FOLDER, the oldest first: time, status, words, reason.
+
+    FOLDER is ~/.local/state/spatial_vlm_ros/evidence by default. Exit code: 1 where a bundle is damaged, else 0.
+    """
+    from spatial_vlm_ros.evaluation.evidence.bundle import read_record
+    from spatial_vlm_ros.evaluation.evidence.store import bundles_in, evidence_folder
+
+    folder, damaged = folder or evidence_folder(""), 0
+    found = bundles_in(folder)
+    for path in found:
+        try:
+            record = read_record(path)
+            print_json({"file": str(path), **_facts(record)}) if as_json else _show(path, record)
+        except FileError as error:
+            damaged += 1
+            print_json({"file": str(path), "error": str(error)}) if as_json else say(f"{path.name}: {error}")
+    if not as_json:
+        size = sum(path.stat().st_size for path in found if path.exists())
+        say(f"{len(found)} bundles, {size / 1e6:.1f} MB, in {folder}")
+    sys.exit(FAILED if damaged else ANSWERED)
+
+
+@evidence.command("keep-as-test")
+@click.argument("bundles", type=FILE, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="Folder of cases; made, or added to.")
+@click.option("--status", metavar="STATUS", help="The right outcome, such as OK or AMBIGUOUS.")
+@click.option("--id", "id_", metavar="ID", help="Detection that is the right one; --status is OK then. Of one bundle.")
+@click.option("--as-answered", is_flag=True, help="What was answered was right.")
+@json_option
+def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: str | None, as_answered: bool,
+                 as_json: bool) -> None:  # fmt: skip
+    """Write BUNDLES as frames and cases that `evaluate --frames` takes, with the parameters of then.
+
+    Without --status, --id or --as-answered the cases do not say what is right: add "expect" to cases.jsonl, by hand or
+    with `spatial-vlm label`. Exit code: 0 once the cases are written, whether or not they are answered rightly now.
+
+    \b
+    Example:
+      spatial-vlm evidence keep-as-test BUNDLE --out tests/field --status OK --id d2
+    """
+    from spatial_vlm_ros.evaluation.evidence import cases
+    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+    from spatial_vlm_ros.types import Status
+
+    if as_answered and (status is not None or id_ is not None):
+        raise click.UsageError("--as-answered says what is right; leave out --status and --id")
+    if id_ is not None and len(bundles) > 1:
+        raise click.UsageError("--id is of one bundle: its detections are its own")
+    if status is not None and status not in Status.__members__:
+        raise click.UsageError(f"unknown status {status!r}. Choose one of: {', '.join(Status.__members__)}")
+    read = []
+    for path in bundles:
+        bundle = read_bundle(path)
+        right = None if status is None else Status[status]
+        case = cases.keep_as_test(bundle, out, right, id_, as_answered)
+        read.append(bundle)
+        is_right = cases.fits(case)
+        if as_json:
+            print_json({"frame": case.frame, "instruction": case.instruction, "expect": case.expect,
+                        "then": case.then.status.value, "now": case.now.status.value, "right": is_right})  # fmt: skip
+        else:
+            state = "not known what is right" if is_right is None else "passes" if is_right else "fails"
+            words = f"{case.then.status.value} then, {case.now.status.value} now: {state}"
+            say(f"{out / case.frame}: {case.instruction!r}: {words}")
+    parameters, differing = cases.parameters_of(read)
+    _write_parameters(out / _PARAMETERS, parameters, differing)
+    say(f"next: spatial-vlm evaluate --frames {out} --config {out / _PARAMETERS}", err=True)
+
+
+def _facts(record: EvidenceRecord) -> dict[str, Any]:
+    answer = record.answer
+    return {
+        "utc": record.utc, "status": answer.status.value, "instruction": record.instruction, "message": answer.message,
+        "id": answer.target.id if answer.target is not None else None,
+        "candidates": [{"id": c.id, "label": c.label, "probability": c.probability} for c in answer.candidates],
+        "frame": record.frame, "node": record.node, "model": None if record.model is None else record.model.name,
+        "model_sha256": None if record.model is None else record.model.sha256_all, "versions": record.versions,
+    }  # fmt: skip
+
+
+def _show(path: Path, record: EvidenceRecord) -> None:
+    answer = record.answer
+    reason = answer.message if len(answer.message) <= _LONGEST else answer.message[: _LONGEST - 3] + "..."
+    say(f"{record.utc[:19]}Z  {answer.status.value:20} {record.instruction!r}: {reason}")
+    say(f"  {path}")
+
+
+def _yaml_lines(values: dict[str, Any], indent: int) -> Iterator[str]:
+    """Groups of parameters as YAML; words in quotes, so that none is taken for another type."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield f"{' ' * indent}{name}:"
+            yield from _yaml_lines(value, indent + 2)
+            continue
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, float) and "e" in text and "." not in text:  # YAML 1.1 takes 1e-05 for a word
+            text = text.replace("e", ".0e")
+        yield f"{' ' * indent}{name}: {text}"
+
+
+def _write_parameters(path: Path, parameters: dict[str, Any], differing: tuple[str, ...]) -> None:
+    """Write the parameters of the bundles as `evaluate --config` reads them; one that is there and differs is kept."""
+    if differing:
+        say(f"the bundles differ in {', '.join(differing)}: evaluated by the parameters of the first one", err=True)
+    text = "\n".join(["/**:", "  ros__parameters:", *_yaml_lines(parameters, 4)]) + "\n"
+    there = read_bytes(path, "remove it, then keep the bundle again", LARGEST_YAML) if path.exists() else None
+    if there is None:
+        write_text(path, text)
+    elif there != text.encode():
+        say(f"{path} stays as it is: this bundle was answered by other parameters", err=True)

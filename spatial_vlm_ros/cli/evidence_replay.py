@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`spatial-vlm replay` of an evidence bundle: the decision made again, and whether it is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spatial_vlm_ros.cli.group import ANSWERED, IMAGES, REFUSED, print_resolution, read_settings, say, slug, write_image
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord
+    from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
+    from spatial_vlm_ros.perception.grounder import Grounder
+    from spatial_vlm_ros.types import Resolution
+
+
+@dataclass(frozen=True)
+class EvidenceOptions:
+    """What the command line says of a bundle.
+
+    Args:
+        grounder: finds the objects again; None = those that were found or given then are used.
+        gate: the resolver's parameters with what the command line says of image domains.
+        change: the streams' parameters with what the command line says of frames.
+        config_file: parameters; None = those of the bundle.
+        frame_of_reference: None = that of the request.
+    """
+
+    grounder: Grounder | None
+    gate: Callable[[ResolverConfig], ResolverConfig]
+    change: Callable[[StreamConfig], StreamConfig]
+    config_file: Path | None
+    frame_of_reference: str | None
+
+
+def is_evidence(bag: Path) -> bool:
+    """Whether a bag is an evidence bundle.
+
+    Raises:
+        FileError: there is no bag, or it is damaged.
+    """
+    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.evidence.bundle import is_bundle
+
+    with open_bag(bag) as opened:
+        return is_bundle(opened)
+
+
+def replay_evidence(
+    path: Path, instructions: tuple[str, ...], options: EvidenceOptions, out: Path | None, as_json: bool
+) -> int:
+    """Answer a bundle again, by its words or by others, and say whether that is the recorded answer; the exit code.
+
+    Raises:
+        SpatialVlmError: the bundle is damaged, or has no frame to answer on.
+    """
+    from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, settings_of_bundle
+    from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.types import ANSWERS
+
+    is_one = len(instructions) <= 1
+    if out is not None and is_one and out.suffix.lower() not in IMAGES:
+        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+    bundle = read_bundle(path)
+    settings = settings_of_bundle(bundle) if options.config_file is None else read_settings(options.config_file)
+    streams = options.change(settings.streams)
+    resolver = Resolver(options.gate(settings.resolver), options.grounder)
+    robot = robot_of(streams, settings.resolver.depth)
+    code = ANSWERED
+    for words in instructions or (None,):
+        answer = answer_bundle(
+            bundle, resolver, streams, instruction=words, frame_of_reference=options.frame_of_reference, robot=robot,
+            finds_anew=options.grounder is not None,
+        )  # fmt: skip
+        resolution = answer.resolution
+        print_resolution(resolution, as_json)
+        if out is not None and answer.frame is not None:
+            place = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
+            write_image(place, answer.frame, answer.detections, resolution, settings.resolver, answer.scene)
+        if is_one and resolution.status not in ANSWERS:
+            code = REFUSED
+        if words is None:
+            say(compared_words(bundle.record, resolution), err=True)
+    return code
+
+
+def compared_words(record: EvidenceRecord, now: Resolution) -> str:
+    """Whether a decision that was made again equals the recorded one.
+
+    Raises:
+        InputError: the recorded answer was written by another version, or is damaged.
+    """
+    from spatial_vlm_ros.evaluation.evidence.answering import differences
+
+    then = record.answer
+    differing = differences(then, now)
+    if not differing:
+        return f"the same answer as on {record.utc}"
+    why = "; it had no frame of its own, this is the newest one before it" if record.frame == "newest" else ""
+    chosen = f" ({then.target.id})" if then.target is not None else ""
+    return f"on {record.utc} it was {then.status.value}{chosen}: {then.message}{why}; differs: {', '.join(differing)}"

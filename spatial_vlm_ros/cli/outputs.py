@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command writes: existing results are kept unless --force is given, and a stopped command cleans up."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.folders import new_folder, require_new_folder
+from spatial_vlm_ros.files.writing import require_new
+
+force_option = click.option("--force", is_flag=True, help="Replace files that exist already.")
+
+
+def check_new(force: bool, **outputs: Path | None) -> None:
+    """Refuse files that exist already, before any work is done.
+
+    Args:
+        force: they may be replaced.
+        outputs: option → its file, None where it was not given.
+
+    Raises:
+        click.UsageError: one exists, or is a folder.
+    """
+    for option, path in outputs.items():
+        if path is not None:
+            _as_usage(option, path, lambda path=path: require_new(path, force))  # type: ignore[misc]
+
+
+def check_new_folder(force: bool, option: str, path: Path | None, ours: Callable[[Path], bool]) -> None:
+    """As `check_new`, for a folder; `ours` says which names in it such a result has (files.folders.UnfinishedFolder).
+
+    Raises:
+        click.UsageError: it holds files, or with --force others than ours.
+    """
+    if path is not None:
+        _as_usage(option, path, lambda: require_new_folder(path, force, ours))
+
+
+def _as_usage(option: str, path: Path, check: Callable[[], None]) -> None:
+    try:
+        check()
+    except FileError as error:
+        raise click.UsageError(f"--{option.replace('_', '-')} {path}: {error.got}; {error.repair}") from error
+
+
+def is_image(path: Path) -> bool:
+    """Whether a name in a folder is an image that `resolve` or `replay` wrote, or a folder of nothing else."""
+    if path.is_dir() and not path.is_symlink():
+        return all(is_image(one) for one in path.iterdir())
+    return path.suffix == ".png"
+
+
+def image_folder(out: Path, force: bool) -> AbstractContextManager[Path]:
+    """Where the images of several answers are written; OUT appears when all are there."""
+    return new_folder(out, force=force, ours=is_image)
+
+
+@contextmanager
+def stopped_cleanly() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it began to write is removed.
+
+    Without it they end the process at once. The exit code is 128 + the signal's number, as a shell reports it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)
+              if signal.getsignal(number) is signal.SIG_DFL}  # fmt: skip
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a bag that cases name by their stamps, each with the detections of its stamp.
+
+Plays a bag once, message by message; only a few complete frames are held. Knows stamps and messages; knows nothing of
+models or answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from spatial_vlm_ros.errors import (
+    FileError,
+    InputError,
+    InternalError,
+    NotSynchronisedError,
+    SpatialVlmError,
+    TransformUnavailableError,
+)
+from spatial_vlm_ros.evaluation.bag_reader import Bag
+from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.evaluation.case import Case
+from spatial_vlm_ros.evaluation.case_judge import CaseImage
+from spatial_vlm_ros.evaluation.expected_place import FrameTruth
+from spatial_vlm_ros.evaluation.replay import without_transforms
+from spatial_vlm_ros.evaluation.stamps import SeenStamps
+from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+from spatial_vlm_ros.parameters import Settings, StreamConfig
+from spatial_vlm_ros.streams.frame_assembler import (
+    DETECTIONS,
+    RGB,
+    STATIC_TRANSFORMS,
+    TRANSFORMS,
+    FrameAssembler,
+    PendingFrame,
+    stamp_of,
+)
+from spatial_vlm_ros.streams.synchronizer import RESTART
+
+_log = logging.getLogger(__name__)
+_FOREVER_NS = 1 << 62  # later than any message
+_HELD = 4  # complete frames that wait for their detections, at most: an image is several megabytes
+
+
+def images_of_bag(
+    bag: Bag,
+    cases: Sequence[Case],
+    config: Settings,
+    topics: Mapping[str, str],
+    needs_detections: bool,
+    note: Callable[[str], None],
+) -> Iterator[tuple[Case, CaseImage]]:
+    """Every case with its image, in the order of the images; last those that have none, with the reason.
+
+    Args:
+        bag: open.
+        cases: of this bag.
+        config: of the resolver, and of how messages become frames.
+        topics: role → topic, as the user named them.
+        needs_detections: whether the bag has to have a topic of detections.
+        note: gets sentences about the bag as a whole.
+
+    Raises:
+        InputError: the bag lacks a topic, or several fit.
+    """
+    streams = config.streams
+    roles = _roles(bag, streams, topics, needs_detections)
+    robot = robot_of(streams, config.resolver.depth)
+    player = _StampPlayer(bag, roles, streams, robot, cases)
+    for stamp_ns, image in player.images():
+        for case in player.cases_of(stamp_ns):
+            yield case, image
+    if player.damage is not None:
+        note(f"the bag is damaged: {player.damage}; the cases after that are refused")
+    for words in player.seen.notes():
+        note(words)
+    for case in cases:
+        if case.stamp_ns not in player.done:
+            yield case, player.without_image(case.stamp_ns)
+
+
+def _roles(bag: Bag, config: StreamConfig, topics: Mapping[str, str], needs_detections: bool) -> dict[str, str]:
+    """Role → topic; detections where they are needed, or where exactly one topic has them."""
+    given = dict(topics)
+    if needs_detections or DETECTIONS in given:
+        roles = choose_roles(bag.contents, config, given)
+    else:
+        roles = choose_roles(bag.contents, config, given, with_detections=False)
+        with contextlib.suppress(InputError):  # none, or several: then the file of truth says all
+            roles = choose_roles(bag.contents, config, given)
+    roles.pop(INSTRUCTION, None)
+    return roles
+
+
+class _StampPlayer:
+    """Plays a bag and gives the images of the wanted stamps.
+
+    Attributes:
+        seen: stamps of all colour images.
+        done: stamps that were given.
+        damage: why the bag ended early; None = it did not.
+    """
+
+    def __init__(self, bag: Bag, roles: Mapping[str, str], config: StreamConfig, robot: Any,
+                 cases: Sequence[Case]) -> None:  # fmt: skip
+        self._bag, self._roles = bag, dict(roles)
+        self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
+        if not self._has_transforms:  # then none is worth waiting for
+            config = dataclasses.replace(config, transform_timeout=0.0)
+        self._config = config
+        self._assembler = FrameAssembler(config, with_detections=False, robot=robot)
+        self._cases: dict[int, list[Case]] = {}
+        for case in cases:
+            self._cases.setdefault(case.stamp_ns, []).append(case)
+        self._found: dict[int, Any] = {}  # stamp → message of detections
+        self._newest_found_ns = 0
+        self._waiting: deque[PendingFrame] = deque()
+        self.seen, self.done = SeenStamps(self._cases), set[int]()
+        self.damage: FileError | None = None
+
+    def cases_of(self, stamp_ns: int) -> Sequence[Case]:
+        """The cases of a stamp, in the order of the file."""
+        return self._cases.get(stamp_ns, ())
+
+    def images(self) -> Iterator[tuple[int, CaseImage]]:
+        """Stamp and image, in the order in which they are complete; each stamp once."""
+        roles_of: dict[str, list[str]] = {}
+        for role, topic in self._roles.items():
+            roles_of.setdefault(topic, []).append(role)
+        now_ns = 0
+        try:
+            for message in self._bag.messages(set(self._roles.values())):
+                now_ns = message.log_ns
+                for role in roles_of[message.topic]:
+                    self._hear(role, message.decode(), now_ns)
+                yield from self._complete(now_ns)
+        except FileError as error:
+            self.damage = error
+        yield from self._complete(_FOREVER_NS)
+        while self._waiting:
+            yield self._given(self._waiting.popleft())
+
+    def _hear(self, role: str, message: Any, now_ns: int) -> None:
+        if role == DETECTIONS:
+            stamp_ns = stamp_of(message)
+            self._newest_found_ns = stamp_ns
+            waits = any(pending.stamp_ns == stamp_ns for pending in self._waiting)
+            if waits or self._is_wanted(stamp_ns):
+                self._found.setdefault(stamp_ns, message)
+            return
+        if role == RGB:
+            stamp_ns = stamp_of(message)
+            self.seen.add(stamp_ns)
+            if stamp_ns < self._newest_found_ns - RESTART:  # time is set back, for the detections, too
+                self._newest_found_ns = 0
+        self._assembler.add(role, message, now_ns)
+
+    def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
+        """Images that are complete by now, and refusals of those that never will be."""
+        while True:
+            try:
+                pending = self._assembler.take(0, now_ns)
+            except SpatialVlmError as error:
+                stamp_ns = self._assembler.spent_ns
+                if self._is_wanted(stamp_ns):
+                    self.done.add(stamp_ns)
+                    yield stamp_ns, CaseImage(error=self._in_words(error))
+                continue
+            if pending is None:
+                break
+            if self._is_wanted(pending.stamp_ns):
+                self.done.add(pending.stamp_ns)
+                self._waiting.append(pending)
+        while self._waiting and (self._has_found(self._waiting[0].stamp_ns) or len(self._waiting) > _HELD):
+            yield self._given(self._waiting.popleft())
+
+    def _is_wanted(self, stamp_ns: int) -> bool:
+        return stamp_ns in self._cases and stamp_ns not in self.done
+
+    def _has_found(self, stamp_ns: int) -> bool:
+        """Whether the detections of a stamp are there, or will not come."""
+        return DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns
+
+    def _given(self, pending: PendingFrame) -> tuple[int, CaseImage]:
+        message = self._found.pop(pending.stamp_ns, None)
+        try:
+            frame, known = (pending if message is None else pending.with_detections(message)).decode()
+        except SpatialVlmError as error:
+            return pending.stamp_ns, CaseImage(error=error)
+        except Exception as error:  # a fault of ours costs the cases of one image, not the bag
+            _log.exception("unexpected exception while decoding the image of stamp %d", pending.stamp_ns)
+            return pending.stamp_ns, CaseImage(error=InternalError.of(error))
+        truth = None if frame.base_T_camera is None else FrameTruth(frame.base_T_camera)
+        return pending.stamp_ns, CaseImage(frame, None, known, truth)
+
+    def _in_words(self, error: SpatialVlmError) -> SpatialVlmError:
+        if isinstance(error, TransformUnavailableError) and not self._has_transforms:
+            return without_transforms(error)
+        return error
+
+    def without_image(self, stamp_ns: int) -> CaseImage:
+        """What is said of a case whose image never was complete."""
+        if stamp_ns not in self.seen:
+            if self.damage is not None:
+                return CaseImage(error=self.damage)
+            got, expected = self.seen.why_absent(stamp_ns)
+            repair = "take the header stamp of the colour image, in nanoseconds, from the bag"
+            problem = InputError("stamp_ns", f"{stamp_ns}, {got}", expected, repair)
+            return CaseImage(error=problem, problem=problem)
+        names = {role: self._roles.get(role, role) for role in self._assembler.streams}
+        return CaseImage(
+            error=NotSynchronisedError(
+                f"the colour image of stamp {stamp_ns} never got a depth image within sync_slop "
+                f"({self._config.sync_slop:g} s) and a camera info ({', '.join(names.values())})",
+                "record these topics together, name others (--depth, --camera-info), or raise sync_slop",
+            )
+        )

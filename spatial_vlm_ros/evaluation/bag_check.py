@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the files of a bag are whole: checksums, index and counts, and what can still be read where they are not."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation import mcap_records as mcap
+from spatial_vlm_ros.evaluation.bag_limits import METADATA, bag_files, check_sqlite, metadata
+from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
+from spatial_vlm_ros.files.reading import check_regular, member, open_regular
+
+_MOST_SHOWN = 5  # faults of one file that are named one by one
+
+
+@dataclass
+class _FileFacts:
+    """What was found in one file: its readable messages by topic, their times, and what is wrong."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first_ns: int = 0
+    last_ns: int = 0
+    faults: list[str] = field(default_factory=list)
+    unchecked: int = 0
+    """Chunks without a CRC."""
+    chunks: int = 0
+
+    @property
+    def messages(self) -> int:
+        """How many can be read."""
+        return sum(self.counts.values())
+
+    def add(self, topic: str, stamp_ns: int) -> None:
+        """Count a message."""
+        self.first_ns = stamp_ns if not self.messages else min(self.first_ns, stamp_ns)
+        self.last_ns = max(self.last_ns, stamp_ns)
+        self.counts[topic] += 1
+
+
+def examine_files(path: str | Path) -> list[Finding]:
+    """Check every file of a bag from its first to its last byte.
+
+    Args:
+        path: a folder of rosbag2, or a single .mcap or .db3 file.
+
+    Returns:
+        One finding or more for each file, and one for metadata.yaml; an error says what can still be read.
+
+    Raises:
+        FileError: there is no bag, or a file is not regular or lies outside its folder.
+    """
+    path = Path(path)
+    findings: list[Finding] = []
+    counts: Counter[str] = Counter()
+    for file in _files_of(path):
+        facts = _mcap_facts(file) if file.suffix == ".mcap" else _sqlite_facts(file)
+        counts += facts.counts
+        findings += _told(file, facts)
+    if path.is_dir():
+        findings += _metadata_findings(path, counts)
+    return findings
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir() and not (path / METADATA).is_file():
+        found = sorted(file for file in path.iterdir() if file.suffix in (".mcap", ".db3"))
+        if not found:
+            raise FileError(path, f"no {METADATA} in the folder", "give a folder that `ros2 bag record` wrote")
+        files = [member(path, file.name) for file in found]
+    else:
+        files = [file for file in bag_files(path) if file.suffix in (".mcap", ".db3")]
+    for file in files:
+        check_regular(file, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
+    return files
+
+
+def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
+    seconds = (facts.last_ns - facts.first_ns) / 1e9
+    readable = f"{facts.messages} messages over {seconds:.1f} s"
+    if facts.faults:
+        shown = "; ".join(facts.faults[:_MOST_SHOWN])
+        more = len(facts.faults) - _MOST_SHOWN
+        rest = f"; and {more} more" if more > 0 else ""
+        if file.suffix == ".mcap":
+            repair = f"`mcap recover {file.name} -o mended.mcap` keeps what can be read"
+        else:
+            repair = f"`sqlite3 {file.name} .recover | sqlite3 mended.db3` keeps what can be read"
+        yield Finding(file.name, Severity.ERROR, f"{shown}{rest}. Still readable: {readable}", repair)
+    elif facts.unchecked:
+        found = (
+            f"{readable}; {facts.unchecked} of {facts.chunks} chunks have no CRC: a wrong bit in them is not noticed"
+        )
+        repair = "record with chunk CRC (rosbag2: noChunkCRC: false in the storage configuration)"
+        yield Finding(file.name, Severity.WARNING, found, repair)
+    else:
+        checked = f", {facts.chunks} chunks with the right CRC" if facts.chunks else ""
+        if file.suffix == ".db3":
+            checked = "; SQLite has no checksums: a wrong bit within a message is not noticed"
+        yield Finding(file.name, Severity.OK, f"{readable}{checked}")
+
+
+def _metadata_findings(folder: Path, counts: Counter[str]) -> Iterator[Finding]:
+    repair = f"run `ros2 bag reindex {folder.name}`"
+    if not (folder / METADATA).is_file():
+        yield Finding(METADATA, Severity.WARNING, "missing: the recorder was killed", repair)
+        return
+    told = metadata(folder)
+    names = told["relative_file_paths"]
+    missing = [str(name) for name in names if not (folder / Path(str(name)).name).exists()] \
+        if isinstance(names, list) else []  # fmt: skip
+    if missing:
+        yield Finding(METADATA, Severity.ERROR, f"files that are not there: {', '.join(missing)}",
+                      f"copy them into the folder, or {repair}")  # fmt: skip
+        return
+    try:
+        listed = Counter[str]()
+        for topic in told["topics_with_message_count"]:  # type: ignore[attr-defined]
+            listed[str(topic["topic_metadata"]["name"])] += int(topic["message_count"])
+        total = int(told["message_count"])  # type: ignore[call-overload]
+    except (KeyError, TypeError, ValueError) as error:
+        yield Finding(METADATA, Severity.ERROR, f"no counts of messages: {error!r}", repair)
+        return
+    if +listed == +counts and total == counts.total():
+        yield Finding(METADATA, Severity.OK, f"{total} messages, as the files have")
+        return
+    differ = [f"{name}: {listed[name]} told, {counts[name]} found" for name in sorted({*listed, *counts})
+              if listed[name] != counts[name]]  # fmt: skip
+    shown = "; ".join(differ[:_MOST_SHOWN]) or f"{total} messages in all told, {counts.total()} found"
+    yield Finding(METADATA, Severity.ERROR, f"other counts than the files have: {shown}", repair)
+
+
+# ------------------------------------------------------------------------------------------------ MCAP
+
+
+def _mcap_facts(path: Path) -> _FileFacts:
+    """Read an MCAP file from its begin, as far as it can be read."""
+    facts = _FileFacts()
+    with open_regular(path, "give a bag") as file:
+        size = path.stat().st_size
+        summary = 0
+        try:
+            end, summary, _, crc = mcap.footer(file)
+            size = end.at
+            if summary and crc and mcap.summary_crc(file, summary, end) != crc:
+                facts.faults.append("the CRC of the index is wrong")
+        except mcap.McapDamage as error:
+            facts.faults.append(error.words)
+        topics = _topics_of_index(file, summary, size) if summary else {}
+        try:
+            found = _scan(file, summary or size, topics, facts)
+        except mcap.McapDamage as error:
+            facts.faults.append(str(error))
+            return facts
+        if summary:
+            try:
+                _check_summary(file, summary, size, found, facts)
+            except (mcap.McapDamage, struct.error) as error:
+                facts.faults.append(f"the index is damaged: {error}")
+    return facts
+
+
+def _topics_of_index(file: BinaryIO, start: int, end: int) -> dict[int, str]:
+    """Channel → topic as the index has them: a chunk that cannot be read takes the channels in it along."""
+    topics: dict[int, str] = {}
+    try:
+        for record in mcap.records(file, start, end):
+            if record.kind == mcap.CHANNEL:
+                _record(mcap.CHANNEL, mcap.content(file, record), topics, _FileFacts())
+    except (mcap.McapDamage, struct.error):
+        pass  # said when the index is checked
+    return topics
+
+
+def _scan(file: BinaryIO, end: int, topics: dict[int, str], facts: _FileFacts) -> dict[int, int]:
+    """Read all records before the index; where each chunk begins → its messages.
+
+    Raises:
+        McapDamage: from here on nothing can be read.
+    """
+    chunks: dict[int, int] = {}
+    found: dict[int, list[tuple[int, int]]] = {}  # channel → time and place of each message of the last chunk
+    for record in mcap.records(file, len(mcap.MAGIC), end):
+        if record.kind == mcap.CHUNK:
+            facts.chunks += 1
+            found, chunks[record.at] = {}, 0
+            try:
+                found = _chunk_messages(mcap.chunk(file, record), topics, facts)
+            except (ValueError, struct.error, mcap.McapDamage) as error:
+                words = error.words if isinstance(error, mcap.McapDamage) else str(error)
+                facts.faults.append(f"the chunk at byte {record.at} cannot be read: {words}")
+                found = {-1: []}  # its index is not compared
+            else:
+                chunks[record.at] = sum(map(len, found.values()))
+        elif record.kind == mcap.MESSAGE_INDEX and -1 not in found:
+            _check_message_index(mcap.content(file, record), record.at, found, facts)
+        elif record.kind == mcap.DATA_END:
+            (crc,) = struct.unpack_from("<I", mcap.content(file, record).ljust(4, b"\0"))
+            if crc and mcap.crc_of(file, 0, record.at) != crc:
+                facts.faults.append("the CRC of all data is wrong")
+        elif record.kind in (mcap.CHANNEL, mcap.MESSAGE):
+            _record(record.kind, mcap.content(file, record), topics, facts)
+    return chunks
+
+
+def _chunk_messages(
+    chunk: mcap.McapChunk, topics: dict[int, str], facts: _FileFacts
+) -> dict[int, list[tuple[int, int]]]:
+    """Time and place of each message of a chunk, by channel.
+
+    Raises:
+        ValueError, struct.error: damaged; nothing of it is counted.
+    """
+    data = chunk.unpacked()
+    if chunk.crc == 0:
+        facts.unchecked += 1
+    elif zlib.crc32(data) != chunk.crc:
+        raise ValueError("its CRC is wrong")
+    found: dict[int, list[tuple[int, int]]] = {}
+    read: list[tuple[int, bytes]] = []
+    at = 0
+    while at < len(data):
+        kind, length = struct.unpack_from("<BQ", data, at)
+        if at + 9 + length > len(data) or not kind:
+            raise ValueError(f"a record at its byte {at} claims {length} bytes")
+        if kind == mcap.MESSAGE:
+            channel, _, stamp = struct.unpack_from("<HIQ", data, at + 9)
+            found.setdefault(channel, []).append((stamp, at))
+            if not chunk.first_ns <= stamp <= chunk.last_ns:
+                raise ValueError("a message outside the times that its head says")
+        if kind in (mcap.CHANNEL, mcap.MESSAGE):
+            read.append((kind, data[at + 9 : at + 9 + (length if kind == mcap.CHANNEL else 22)]))
+        at += 9 + length
+    for kind, content in read:
+        _record(kind, content, topics, facts)
+    return found
+
+
+def _record(kind: int, content: bytes, topics: dict[int, str], facts: _FileFacts) -> None:
+    """Note a channel, or count a message."""
+    if kind == mcap.CHANNEL:
+        number, _, length = struct.unpack_from("<HHI", content)
+        topics[number] = content[8 : 8 + length].decode("utf-8", "replace")
+        return
+    number, _, stamp = struct.unpack_from("<HIQ", content)
+    facts.add(topics.get(number, f"channel {number}"), stamp)
+
+
+def _check_message_index(data: bytes, at: int, found: dict[int, list[tuple[int, int]]], facts: _FileFacts) -> None:
+    try:
+        channel, length = struct.unpack_from("<HI", data)
+        entries = list(struct.iter_unpack("<QQ", data[6 : 6 + length]))
+    except struct.error:
+        entries, channel = [], -1
+    if sorted(entries) != sorted(found.get(channel, [(-1, -1)])):
+        facts.faults.append(f"the index at byte {at} names other messages than its chunk has")
+
+
+def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int], facts: _FileFacts) -> None:
+    """Hold the index at the end of the file against what was read.
+
+    Raises:
+        McapDamage, struct.error: it cannot be read.
+    """
+    listed = []
+    for record in mcap.records(file, start, end):
+        if record.kind == mcap.CHUNK_INDEX:
+            listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
+        elif record.kind == mcap.STATISTICS:
+            messages, _, _, _, _, count = struct.unpack_from("<QHIIII", mcap.content(file, record))
+            if (messages, count) != (facts.messages, len(chunks)):
+                facts.faults.append(
+                    f"the index says {messages} messages in {count} chunks, {facts.messages} in {len(chunks)} are there"
+                )
+    if listed and sorted(listed) != sorted(chunks):
+        facts.faults.append(f"the index names {len(listed)} chunks, {len(chunks)} are there")
+
+
+# ------------------------------------------------------------------------------------------------ SQLite
+
+
+def _sqlite_facts(path: Path) -> _FileFacts:
+    facts = _FileFacts()
+    try:
+        check_sqlite(path)
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+            facts.faults += [str(row[0]).splitlines()[0] for row in database.execute("PRAGMA integrity_check(10)")
+                             if row[0] != "ok"]  # fmt: skip
+            named = dict(database.execute("SELECT id, name FROM topics"))
+            for number, stamp in database.execute("SELECT topic_id, timestamp FROM messages"):
+                facts.add(str(named.get(number, f"topic {number}")), int(stamp))
+    except FileError as error:
+        facts.faults.append(error.got)
+    except (sqlite3.Error, UnicodeError, ValueError, TypeError) as error:
+        facts.faults.append(str(error))
+    return facts

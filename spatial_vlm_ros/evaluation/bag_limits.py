@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to hold of the files of a bag before rosbags opens them: regular files, in their folder, of bounded parts.
+
+rosbags reads a record of any length at once, unpacks a chunk to any size, and runs any view of an SQLite file; so that
+is checked here. A folder of rosbag2 names its files; one that lies elsewhere is refused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from contextlib import closing
+from pathlib import Path, PurePath
+from typing import BinaryIO
+from urllib.parse import quote
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation import mcap_records as mcap
+from spatial_vlm_ros.evaluation.bounded_zstd import BoundedZstd
+from spatial_vlm_ros.files.documents import read_yaml
+from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, open_regular
+
+METADATA = "metadata.yaml"
+LARGEST_METADATA = 4 * MIB
+"""Bytes of metadata.yaml: 1,000 topics with their profiles take about 1 MB."""
+_LARGEST_SUMMARY = 64 * MIB  # of an MCAP file: the index of about 500,000 chunks
+_LARGEST_SCHEMA = MIB
+_REPAIR = "give a bag that rosbag2 wrote, or record it again"
+
+
+def check_bag(path: Path) -> None:
+    """See that a bag can be opened without harm.
+
+    Args:
+        path: a folder with metadata.yaml, or a single file.
+
+    Raises:
+        FileError: a file is not regular or lies outside the folder, or claims a size that is not read.
+    """
+    for file in bag_files(path):
+        if file.suffix == ".mcap":
+            check_mcap(file)
+        elif file.suffix == ".db3":
+            check_sqlite(file)
+    _bound_decompression()
+
+
+def bag_files(path: Path) -> list[Path]:
+    """The files of a bag that exist, as its metadata name them.
+
+    Raises:
+        FileError: the metadata cannot be read, or a file lies outside the folder or is not regular.
+    """
+    if not path.is_dir():
+        return [path]
+    names = metadata(path).get("relative_file_paths")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FileError(path / METADATA, "no relative_file_paths", f"run `ros2 bag reindex {path.name}`")
+    files = []
+    for name in names:
+        file = inside(path, PurePath(name).name, path / METADATA, "relative_file_paths")  # as rosbags finds them
+        if file.exists() or file.is_symlink():
+            check_regular(file, _REPAIR)
+            files.append(file)
+    return files
+
+
+def metadata(folder: Path) -> dict[str, object]:
+    """What metadata.yaml of a bag says.
+
+    Raises:
+        FileError: it cannot be read, or is of another form.
+    """
+    path = member(folder, METADATA)
+    repair = f"run `ros2 bag reindex {folder.name}`"
+    found = read_yaml(path, repair, LARGEST_METADATA, aliases=True)
+    found = found.get("rosbag2_bagfile_information") if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise FileError(path, "no rosbag2_bagfile_information", repair)
+    return found
+
+
+def check_mcap(path: Path) -> None:
+    """See that no record of an MCAP file is larger than what is read at once.
+
+    Raises:
+        FileError: one is, or the file is cut off.
+    """
+    with open_regular(path, _REPAIR) as file:
+        try:
+            end, summary, _, _ = mcap.footer(file)
+            start = summary or len(mcap.MAGIC)
+            if summary and end.at - summary > _LARGEST_SUMMARY:
+                raise mcap.McapDamage(summary, f"an index of {end.at - summary} bytes")
+            chunked = False
+            for record in mcap.records(file, start, end.at):
+                chunked |= record.kind == mcap.CHUNK_INDEX
+                _check_record(file, record)
+            if summary and not chunked:  # rosbags reads all records then
+                for record in mcap.records(file, len(mcap.MAGIC), summary):
+                    _check_record(file, record)
+        except (mcap.McapDamage, struct.error) as error:
+            repair = f"run `mcap recover {path.name} -o mended.mcap`, or record it again"
+            words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
+            raise FileError(path, words, repair) from error
+
+
+def _check_record(file: BinaryIO, record: mcap.McapRecord) -> None:
+    largest = _LARGEST_SCHEMA if record.kind in (mcap.SCHEMA, mcap.CHANNEL, mcap.HEADER) else mcap.LARGEST_RECORD
+    size = record.length
+    if record.kind == mcap.CHUNK_INDEX:
+        data = mcap.content(file, record, _LARGEST_SCHEMA)
+        at = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
+        at += 4 + struct.unpack_from("<I", data, at)[0]
+        size = max(struct.unpack_from("<QQ", data, at))
+    if size > largest:
+        raise mcap.McapDamage(record.at, f"a record of {size} bytes; at most {largest} are read")
+
+
+def check_sqlite(path: Path) -> None:
+    """See that the tables of an SQLite file are tables: a view or a computed column can bring any amount of data.
+
+    Raises:
+        FileError: they are not, or it is not an SQLite file.
+    """
+    repair = f"run `sqlite3 {path.name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
+    if path.stat().st_size == 0:
+        raise FileError(path, "the file is empty", repair)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(1000)
+            for kind, name, sql in rows:
+                if kind not in ("table", "index") or "virtual" in str(sql)[:20].lower():
+                    raise FileError(
+                        path, f"a {kind} {name!r}", "record it again: rosbag2 writes plain tables", "schema"
+                    )
+            for name in ("messages", "topics"):
+                computed = [row[1] for row in database.execute(f"PRAGMA table_xinfo({name})") if row[6] in (2, 3)]
+                if computed:
+                    raise FileError(path, f"a computed column {computed[0]!r}", "record it again", name)
+    except (sqlite3.Error, UnicodeError) as error:
+        raise FileError(path, str(error), repair) from error
+
+
+def _bound_decompression() -> None:
+    """Have rosbags unpack a chunk to the size that its head says, and messages and files to a limit."""
+    from rosbags.rosbag2 import reader, storage_mcap
+
+    zstd = getattr(reader, "zstd", None)
+    if zstd is not None and not isinstance(zstd, BoundedZstd):
+        vars(reader)["zstd"] = BoundedZstd(zstd)
+
+    def bounded(name: str) -> object:
+        def unpack(data: bytes, size: int) -> bytes:
+            if size > mcap.LARGEST_RECORD:
+                raise ValueError(f"a chunk of {size} bytes when unpacked; at most {mcap.LARGEST_RECORD} are read")
+            found = mcap.unpacked(name, data, size)
+            if len(found) != size:
+                raise ValueError(f"a chunk of another size than the {size} bytes that its head says")
+            return found
+
+        return unpack
+
+    storage_mcap.DECOMPRESSORS.update({name: bounded(name) for name in ("lz4", "zstd")})  # type: ignore[misc]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which choice a model's reply names, by the rules of published scorers.
+
+Both published scorers ask a GPT model about replies that their rules cannot read. No such model is asked here: the
+package's own reading of the reply (`reply_reading`) takes its place. The published scorers were written for models
+that do not think aloud; `after_thinking` leaves that part out before their rules are applied.
+
+Sources, as of the commits named:
+- BLINK (zeyofu/BLINK_Benchmark 2d6a779, eval/test_benchmark.py:12-44): `blink_choice`;
+- VLMEvalKit (open-compass/VLMEvalKit e8e78f0, vlmeval/utils/matching_util.py:18-127): `vlmevalkit_choice`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_THOUGHT = "</think>"
+_LETTERS = "ABCDE"
+_TO_SPACES = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+_FAILED = "Failed to obtain answer via API"
+_DECLINED = (
+    "Sorry, I can't help with images of people yet.",
+    "I can't process this file.",
+    "I'm sorry, but without the image provided",
+    "Cannot determine the answer",
+)
+_IN_A_SENTENCE = re.compile(r"answer\s+is\s+\**([ABCD])", re.IGNORECASE)
+_LAST_WORDS = 4
+
+
+def after_thinking(text: str) -> str:
+    """A reply behind its last "</think>"."""
+    return text.rsplit(_THOUGHT, 1)[-1].lstrip() if _THOUGHT in text else text
+
+
+def blink_choice(reply: str, choices: int) -> str | None:
+    """The choice as "(A)", or None where BLINK's own rules name none and it would ask GPT-3.5.
+
+    A reply that is one letter, in brackets or not, is that choice. Else the choices that stand as words "(A)" count:
+    the only one of the last paragraph, or else the only one of the whole reply.
+
+    Args:
+        reply: as the model wrote it.
+        choices: how many there are.
+    """
+    for letter in _LETTERS:
+        if reply in (letter, f"({letter})"):
+            return f"({letter})"
+    known = {f"({letter})" for letter in _LETTERS[:choices]}
+    everywhere = known & set(reply.split())
+    at_the_end = known & set(reply.split("\n\n")[-1].split())
+    for named in (at_the_end, everywhere):
+        if len(named) == 1:
+            return next(iter(named))
+    return None
+
+
+def vlmevalkit_choice(reply: str, choices: Mapping[str, str]) -> str | None:
+    """The letter that a reply names, or None where VLMEvalKit's rules name none.
+
+    A letter counts that is the only one which stands as a word of its own, among the last four words; else one after
+    "answer is"; else the only choice whose text the reply holds, where the reply is short.
+
+    Args:
+        reply: as the model wrote it.
+        choices: letter → text.
+    """
+    if _FAILED not in reply:
+        if any(words in reply for words in _DECLINED):
+            return None
+        words = reply.translate(_TO_SPACES).split()
+        named = [letter for letter in choices if letter in words]
+        if len(named) == 1 and words.index(named[0]) >= len(words) - _LAST_WORDS:
+            return named[0]
+        if not named and "Z" in words:
+            return None
+        told = _IN_A_SENTENCE.search(reply)
+        if told and told[1].upper() in choices:
+            return told[1].upper()
+    said = reply.lower()
+    if len(said) > 2 * sum(len(text) for text in choices.values()):
+        return None
+    held = [letter for letter, text in choices.items() if text.lower() in said]
+    return held[0] if len(held) == 1 else None

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CV-Bench: relations and counts in images of ADE20K and COCO (2D), depth and distance in those of Omni3D (3D).
+
+    test_2d.jsonl, test_3d.jsonl        {"idx", "type", "task", "question", "choices", "answer" ("(B)"), "prompt",
+                                        "filename", "source", …} a line
+    img/                                images, `filename` is relative to it
+    test_2d.parquet, test_3d.parquet    the same with the column "image"; read where there is no .jsonl with img/
+
+Objects of 3D questions are marked by boxes that are drawn into the images. Source: Tong et al. (2024), Cambrian-1;
+fields and files: the card of nyu-visionx/CV-Bench, README.md (data under Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, image_inside
+from spatial_vlm_ros.evaluation.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkImage,
+    BenchmarkItem,
+    ChoiceTruth,
+    DamagedItem,
+    GradedItem,
+    PublishedScore,
+)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import (
+    ParquetImage,
+    found_files,
+    jsonl_entries,
+    parquet_entries,
+)
+from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
+
+SOURCE = (
+    "download the dataset nyu-visionx/CV-Bench from huggingface.co; its build_img.py makes img/ of the Parquet files, "
+    "which are read as well"
+)
+FORM = "Answer with the letter of one option and nothing else."
+_IN_2D = ("ADE20K", "COCO")
+_IN_3D = "Omni3D"
+
+
+class _CvEntry(msgspec.Struct):
+    idx: int
+    type: str
+    task: str
+    question: str
+    choices: tuple[str, ...]
+    answer: str
+    prompt: str
+    filename: str
+    source: str
+
+
+class _CvRow(_CvEntry):
+    image: ParquetImage
+
+
+def read_cv_bench(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
+    """The items of both files, or of the one that is there; see ReadItems."""
+    names = [f"test{kind}.{ending}" for kind in ("_2d", "_3d", "") for ending in ("jsonl", "parquet")]
+    there = found_files(folder, names, SOURCE)
+    with_images = (folder / "img").is_dir()
+    for path in there:
+        other = path.with_suffix(".parquet" if path.suffix == ".jsonl" else ".jsonl") in there
+        if other and (path.suffix == ".jsonl") != with_images:
+            continue
+        if path.suffix == ".jsonl":
+            for place, entry in jsonl_entries(path, _CvEntry, SOURCE):
+                yield entry if isinstance(entry, DamagedItem) else _item(path, place, entry)
+        else:
+            for place, row in parquet_entries(path, _CvRow, SOURCE):
+                yield row if isinstance(row, DamagedItem) else _item(path, place, row)
+
+
+def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedItem:
+    try:
+        letter = entry.answer.strip().strip("()")
+        if len(letter) != 1 or not 0 <= ord(letter) - ord("A") < len(entry.choices):
+            last = chr(ord("A") + len(entry.choices) - 1)
+            raise InputError("answer", repr(entry.answer), f"(A) to ({last})", "download the file again")
+        image: BenchmarkImage
+        if isinstance(entry, _CvRow):
+            image = EncodedImage(path, f"{place}, image", entry.image.data)
+        else:
+            image = image_inside(path.parent / "img", entry.filename)
+        return BenchmarkItem(
+            str(entry.idx), image, entry.question, ChoiceTruth(entry.choices, ord(letter) - ord("A")),
+            splits={"task": f"{entry.type} {entry.task}", "source": entry.source}, group=entry.filename,
+            prompt=f"{entry.prompt}\n{FORM}",
+        )  # fmt: skip
+    except (FileError, InputError) as error:
+        return DamagedItem(f"{path.name} {place}", str(error))
+
+
+def score_cv_bench(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
+    """CV-Bench is the mean of 2D and 3D; 2D is the mean of the accuracies on ADE20K and COCO, 3D that on Omni3D.
+
+    A mean of which a part has no item is left out. Published: nyu-visionx/CV-Bench, README.md, section Accuracy; the
+    same in EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/cv_bench/utils.py:67-79 at 75571cf. Note that the metric of
+    lmms-eval's task itself, utils.py:55-64, is the plain accuracy over all items, which weighs sources by their size.
+    """
+    parts = by_part(graded, lambda one: one.item.splits["source"])
+    both = all(source in parts for source in _IN_2D)
+    means = []
+    if both and _IN_3D in parts:
+        quarter = [(0.25, parts[source]) for source in _IN_2D]
+        means.append(mean_of_accuracies("CV-Bench", [*quarter, (0.5, parts[_IN_3D])]))
+    if both:
+        means.append(mean_of_accuracies("2D", [(0.5, parts[source]) for source in _IN_2D]))
+    if _IN_3D in parts:
+        means.append(accuracy("3D", parts[_IN_3D]))
+    return tuple(means) or (accuracy("accuracy", graded),)
+
+
+CV_BENCH = Benchmark(
+    name="cv-bench",
+    title="CV-Bench: relations, counts, depth and distance",
+    answers="options",
+    layout="test_2d.jsonl and test_3d.jsonl with img/, or test_2d.parquet and test_3d.parquet",
+    source=SOURCE,
+    licence="Apache-2.0",
+    scorer="nyu-visionx/CV-Bench, README.md, section Accuracy; lmms_eval/tasks/cv_bench/utils.py:67-79",
+    read=read_cv_bench,
+    score=score_cv_bench,
+)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which option a model's reply names. What these rules do not read is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_THOUGHT = "</think>"
+_MARKERS = re.compile(r"(?:\banswer\s*(?:is|:)|</?answer>)\s*:?", re.IGNORECASE)
+_WRAPPING = " \t\r\n\"'`*_.!"
+_LETTER = re.compile(r"\(?([A-Za-z])(?:[).:,]|$)\s*")
+_BRACKETED = re.compile(r"\(([A-Za-z])\)")
+
+
+def letters(count: int) -> str:
+    """The letters of options, A first."""
+    return "".join(chr(ord("A") + n) for n in range(count))
+
+
+def read_choice(text: str, choices: Sequence[str]) -> int | None:
+    """The one option that a reply names; None where it names none, or several.
+
+    Read is what stands behind the last "</think>", and there what stands behind the last "answer is", "answer:" or
+    "<answer>", where something does. Quotes, emphasis and a final period are passed over. Then, in this order:
+
+    1. it is an option's text, in whatever case;
+    2. it begins with an option's letter that is the whole reply, or is followed by one of ) . : , or by a space and
+       that option's own text: "A cup …" is no letter, for another word follows. "(A) or (B)" names none;
+    3. it has one option's text as whole words, where an option that lies within a longer one that is there, too, does
+       not count;
+    4. it has the letter of one option in brackets, "(B)".
+
+    Args:
+        text: the reply.
+        choices: texts of the options, the first with the letter A.
+    """
+    said = _final(text)
+    wanted = [choice.strip(_WRAPPING).casefold() for choice in choices]
+    if said.casefold() in wanted:
+        return wanted.index(said.casefold())
+    known = letters(len(choices))
+    bracketed = {known.index(one.upper()) for one in _BRACKETED.findall(said) if one.upper() in known}
+    first = _LETTER.match(said)
+    if first and first[1].upper() in known:
+        return known.index(first[1].upper()) if len(bracketed) < 2 else None
+    letter, space, rest = said.partition(" ")
+    if space and letter in known and rest.strip(_WRAPPING).casefold() == wanted[known.index(letter)]:
+        return known.index(letter)
+    named = _named(said, wanted)
+    if len(named) == 1:
+        return named.pop()
+    return bracketed.pop() if len(bracketed) == 1 and not named else None
+
+
+def _final(text: str) -> str:
+    """The part of a reply that is its answer."""
+    said = text.rsplit(_THOUGHT, 1)[-1]
+    for part in reversed(_MARKERS.split(said)):
+        if part.strip(_WRAPPING):
+            return part.strip(_WRAPPING)
+    return ""
+
+
+def _named(said: str, wanted: Sequence[str]) -> set[int]:
+    """Options whose text stands in a reply as whole words; a longer option hides a shorter one within it."""
+    longest_first = "|".join(re.escape(one) for one in sorted(wanted, key=len, reverse=True) if one)
+    if not longest_first:
+        return set()
+    found = {match.casefold() for match in re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", said, re.IGNORECASE)}
+    return {n for n, one in enumerate(wanted) if one in found}

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RoboSpatial-Home: configuration and compatibility as yes or no, context as a point in a polygon.
+
+The Parquet files, or the folder that the authors' download script makes of them:
+
+    data/configuration-*.parquet     category, question, answer, img, depth_image, mask
+    data/compatibility-*.parquet     the same
+    data/context-*.parquet           the same; an answer is "[(0.41, 0.52), …]", a polygon in fractions of the sides
+    annotations.json, images/        a list of the same, images by name relative to the folder
+
+Depth images are not read: models of this package answer these questions from colour. Masks come with context alone;
+other projects count a point in the mask, the authors' scorer one in the polygon, which is used here. There is no split
+of usual and counter-heuristic questions.
+
+Sources: Song et al. (2025), RoboSpatial; chanhee-luke/RoboSpatial-Eval 19f04a5: download_benchmark.py:60-152 (layout),
+evaluation.py (score), README.md, "Leaderboard" (mean of the categories).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking
+from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, image_inside
+from spatial_vlm_ros.evaluation.benchmarks.polygon_replies import (
+    PolygonPoint,
+    first_point,
+    in_polygon,
+    read_polygon,
+    starts_as,
+)
+from spatial_vlm_ros.evaluation.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkAnswer,
+    BenchmarkImage,
+    BenchmarkItem,
+    ChoiceTruth,
+    DamagedItem,
+    GradedItem,
+    PublishedScore,
+)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import (
+    ParquetImage,
+    found_files,
+    json_entries,
+    parquet_entries,
+)
+from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
+
+SOURCE = (
+    "download the dataset chanhee-luke/RoboSpatial-Home from huggingface.co, and name the folder that holds data/; "
+    "or the one that download_benchmark.py of github.com/chanhee-luke/RoboSpatial-Eval makes"
+)
+CATEGORIES = ("configuration", "compatibility", "context")
+_YES_NO = ("yes", "no")
+_FORM = "Your answer should be formatted"
+
+
+@dataclass(frozen=True)
+class YesNoTruth(ChoiceTruth):
+    """Yes or no; of a written reply the first letters count, as published."""
+
+    def credit(self, answer: BenchmarkAnswer) -> float:
+        """1 for the right answer, else 0."""
+        said = after_thinking(answer.text)
+        return float(starts_as(said, self.choices[self.right])) if said else super().credit(answer)
+
+
+@dataclass(frozen=True)
+class PolygonTruth:
+    """A polygon in which the first point has to lie.
+
+    A written reply with a fraction is read as published. Any other reply (tags, pixels, thousandths) is read as the
+    model's family is known to write; its first point comes with the answer.
+
+    Args:
+        corners: x, y as fractions of the image's sides, in order.
+    """
+
+    corners: tuple[PolygonPoint, ...]
+
+    def credit(self, answer: BenchmarkAnswer) -> float:
+        """1 for a first point in the polygon, else 0."""
+        written = first_point(after_thinking(answer.text))
+        if written is None or not all(0.0 <= value <= 1.0 for value in written):
+            written = answer.points[0] if answer.points else written
+        return float(written is not None and in_polygon(written, self.corners))
+
+    def described(self) -> str:
+        """What identifies the truth."""
+        return repr(self.corners)
+
+
+class _RoboSpatialWords(msgspec.Struct):
+    category: str
+    question: str
+    answer: str
+
+
+class _RoboSpatialEntry(_RoboSpatialWords):
+    img: str
+
+
+class _RoboSpatialRow(_RoboSpatialWords):
+    img: ParquetImage
+
+
+def read_robospatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
+    """The questions of a folder; where it has both forms, the Parquet files are read. See ReadItems."""
+    names = [*(f"data/{category}-*.parquet" for category in CATEGORIES), "annotations.json"]
+    found = found_files(folder, names, SOURCE)
+    tables = [path for path in found if path.suffix == ".parquet"]
+    for path in tables or found:
+        yield from _rows(path) if tables else _listed(path)
+
+
+def _rows(path: Path) -> Iterator[BenchmarkItem | DamagedItem]:
+    for place, entry in parquet_entries(path, _RoboSpatialRow, SOURCE):
+        if isinstance(entry, DamagedItem):
+            yield entry
+            continue
+        key = f"{path.name.partition('-')[0]}/{place.removeprefix('row ')}"
+        yield _item(key, entry, EncodedImage(path, f"{place}, img", entry.img.data))
+
+
+def _listed(listing: Path) -> Iterator[BenchmarkItem | DamagedItem]:
+    for place, entry in json_entries(listing, _RoboSpatialEntry, SOURCE):
+        if isinstance(entry, DamagedItem):
+            yield entry
+            continue
+        key = f"{entry.category}/{place.strip('$[]')}"
+        try:
+            yield _item(key, entry, image_inside(listing.parent, entry.img))
+        except FileError as error:
+            yield DamagedItem(key, str(error))
+
+
+def _item(key: str, entry: _RoboSpatialWords, image: BenchmarkImage) -> BenchmarkItem | DamagedItem:
+    answer = entry.answer.strip().lower()
+    if entry.category not in CATEGORIES:
+        return DamagedItem(key, f"{entry.category!r} is none of {', '.join(CATEGORIES)}")
+    if not entry.question or not answer:
+        return DamagedItem(key, "it has no question or no answer")
+    splits = {"category": entry.category}
+    if answer in _YES_NO:
+        truth = YesNoTruth(_YES_NO, _YES_NO.index(answer))
+        return BenchmarkItem(key, image, entry.question, truth, splits=splits, prompt=entry.question)
+    corners = read_polygon(entry.answer)
+    if corners is None:
+        return DamagedItem(key, f"its answer {entry.answer[:80]!r} is not yes, no or a polygon")
+    words = entry.question.partition(_FORM)[0].strip()
+    return BenchmarkItem(key, image, words, PolygonTruth(corners), splits=splits, phrase=words, prompt=entry.question)
+
+
+def score_robospatial(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
+    """Accuracy of each category, of all questions, and the means of the leaderboard.
+
+    Published: chanhee-luke/RoboSpatial-Eval at 19f04a5, evaluation.py:225-232 (categories), main.py:305-307 (all);
+    README.md, "Leaderboard": "VQA avg" of configuration and compatibility, "Total" of all three categories.
+    """
+    parts = by_part(graded, lambda one: one.item.splits["category"])
+    scores = [accuracy(category, parts[category]) for category in CATEGORIES if category in parts]
+    scores.append(accuracy("all questions", graded))
+    for name, of in (("VQA avg", CATEGORIES[:2]), ("Total", CATEGORIES)):
+        if all(category in parts for category in of):
+            scores.append(mean_of_accuracies(name, [(1 / len(of), parts[category]) for category in of]))
+    return tuple(scores)
+
+
+ROBOSPATIAL = Benchmark(
+    name="robospatial",
+    title="RoboSpatial-Home: configuration, compatibility, context",
+    answers="options and points",
+    layout="data/configuration-*.parquet, data/compatibility-*.parquet and data/context-*.parquet, or annotations.json "
+    "with images/; what is there is read",
+    source=SOURCE,
+    licence="Apache-2.0",
+    scorer="chanhee-luke/RoboSpatial-Eval, evaluation.py:11-157, main.py:305-307",
+    read=read_robospatial,
+    score=score_robospatial,
+)

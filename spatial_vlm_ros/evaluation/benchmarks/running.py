@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A benchmark asked of a model, item by item: answers that are known are not asked again, damaged items are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
+from spatial_vlm_ros.evaluation.benchmarks.answers import AnswerFile
+from spatial_vlm_ros.evaluation.benchmarks.asking import BenchmarkModel
+from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkItem, DamagedItem, GradedItem
+
+MOST_FAILURES = 3
+"""Failures in a row after which a model is not asked any more."""
+
+
+@dataclass
+class BenchmarkItems:
+    """What was read of a benchmark.
+
+    Args:
+        items: to be asked, in the order of the published files.
+        damaged: those that cannot be asked; grows where an image turns out to be damaged.
+        total: whole items that were read, before `limit`.
+    """
+
+    items: tuple[BenchmarkItem, ...]
+    damaged: dict[str, DamagedItem]
+    total: int
+
+
+@dataclass
+class BenchmarkRun:
+    """What one model answered.
+
+    Args:
+        graded: its answers, in the order of the items.
+        failed: item → error of the model; they are no part of the scores, and are asked again by the next run.
+        stopped: why the model was not asked any more; "" = it was asked everything.
+        ways: how items were asked, in the order in which it first happened.
+        known: answers that were not asked for again.
+    """
+
+    graded: list[GradedItem] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    stopped: str = ""
+    ways: list[str] = field(default_factory=list)
+    known: int = 0
+
+
+def read_benchmark(benchmark: Benchmark, folder: str | Path, limit: int | None = None) -> BenchmarkItems:
+    """The items of a folder.
+
+    Args:
+        benchmark: that it holds.
+        folder: of the data.
+        limit: most items; they are taken from all over the files, at equal steps. None = all.
+
+    Raises:
+        FileError: the data is not there (`Benchmark.source` says where to get it), not of the published form, or all of
+            it is damaged.
+    """
+    items, damaged = list[BenchmarkItem](), dict[str, DamagedItem]()
+    keys = set[str]()
+    for one in benchmark.read(Path(folder)):
+        if isinstance(one, DamagedItem):
+            damaged[one.key] = one
+        elif one.key in keys:
+            damaged[f"{one.key} (again)"] = DamagedItem(one.key, "an item of this name was there before")
+        else:
+            keys.add(one.key)
+            items.append(one)
+    if not items:
+        first = next(iter(damaged.values())).reason if damaged else "it has no item"
+        raise FileError(folder, f"none of {len(damaged)} items can be asked: {first}", benchmark.source)
+    total = len(items)
+    if limit is not None and limit < total:
+        items = [items[n * total // limit] for n in range(limit)]
+    return BenchmarkItems(tuple(items), damaged, total)
+
+
+def run_model(
+    model: BenchmarkModel,
+    identity: str,
+    read: BenchmarkItems,
+    answers: AnswerFile,
+    progress: Callable[[int, int], None] | None = None,
+) -> BenchmarkRun:
+    """Ask a model all items that it has not answered yet.
+
+    Args:
+        model: that is asked.
+        identity: of model and options; answers under it are known. The way of asking is added here.
+        read: the items; those whose image is damaged are added to its `damaged`.
+        answers: that are known, and where further ones go.
+        progress: called with items done and items in all.
+
+    Raises:
+        InputError: the model cannot be asked such items.
+        FileError: an answer cannot be kept.
+    """
+    run, in_a_row = BenchmarkRun(), 0
+    for n, item in enumerate(read.items):
+        way = model.way_of(item)
+        if way not in run.ways:
+            run.ways.append(way)
+        who = f"{identity} ({way})"
+        line = answers.known(who, item)
+        run.known += line is not None
+        if line is None and not run.stopped:
+            try:
+                answer = model.answer(item, item.image.read())
+                credit = item.truth.credit(answer)
+            except FileError as error:
+                read.damaged[item.key] = DamagedItem(item.key, str(error))
+                continue
+            except (ModelError, InputError) as error:
+                run.failed[item.key] = str(error)
+                in_a_row += 1
+                if in_a_row == MOST_FAILURES:
+                    run.stopped = f"{MOST_FAILURES} failures in a row, the last: {error}"
+                continue
+            line, in_a_row = answers.add(who, item, answer, credit), 0
+        if line is not None:
+            run.graded.append(GradedItem(item, line.credit, line.answered))
+        if progress is not None:
+            progress(n + 1, len(read.items))
+    return run
+
+
+def chance_of(items: Sequence[BenchmarkItem]) -> float | None:
+    """Accuracy of a guess, 0 to 1; None where an item asks for points."""
+    if not all(item.choices for item in items):
+        return None
+    return round(sum(1.0 / len(item.choices) for item in items) / len(items), 6)

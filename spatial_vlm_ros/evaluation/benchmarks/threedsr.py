@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""3DSRBench: height, location, orientation and several objects in photographs, each question in several variants.
+
+    3dsrbench_v1_vlmevalkit_circular.tsv    index, qid, question, A, B, C, D, answer, category, image (base64), …
+
+A question comes with its choices in several orders and with the image mirrored; `variants` says which variants count
+together. An image of 64 characters or fewer is the `index` of the row that holds it, as VLMEvalKit writes it.
+
+Categories ("location_above") belong to four types ("location"). The data holds no boxes, so that usual and
+counter-heuristic questions cannot be told apart.
+
+Sources: Ma et al. (2024), 3DSRBench: a comprehensive 3D spatial reasoning benchmark; columns, types and CircularEval:
+johnson111788/SpatialReasoner 339b29a, src/eval/compute_3dsrbench_results.py; the other rules and the reading of
+replies: open-compass/VLMEvalKit e8e78f0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking, vlmevalkit_choice
+from spatial_vlm_ros.evaluation.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkAnswer,
+    BenchmarkItem,
+    ChoiceTruth,
+    DamagedItem,
+    GradedItem,
+    PublishedScore,
+)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files
+from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import TsvImage, TsvRow, tsv_rows
+from spatial_vlm_ros.evaluation.benchmarks.variants import VARIANT_RULES, VariantRule, all_right, variant_group
+from spatial_vlm_ros.types.proportions import wilson
+
+FILE = "3dsrbench_v1_vlmevalkit_circular.tsv"
+SOURCE = f"download {FILE} of the dataset ccvl/3DSRBench from huggingface.co, and name the folder that holds it"
+LETTERS = "ABCD"
+COLUMNS = ("index", "qid", "question", "A", "B", "answer", "category", "image")
+TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "height": ("height_higher",),
+        "location": ("location_above", "location_closer_to_camera", "location_next_to"),
+        "orientation": ("orientation_in_front_of", "orientation_on_the_left", "orientation_viewpoint"),
+        "multi_object": (
+            "multi_object_closer_to",
+            "multi_object_facing",
+            "multi_object_viewpoint_towards_object",
+            "multi_object_parallel",
+            "multi_object_same_direction",
+        ),
+    }
+)
+"""Type → its categories."""
+_TYPE_OF = MappingProxyType({category: kind for kind, categories in TYPES.items() for category in categories})
+_ASKED = "Please select the correct answer from the options above. \n"
+_LONGEST_INDEX = 64  # characters of an image that is the index of another row
+
+
+@dataclass(frozen=True)
+class ThreeDsrTruth(ChoiceTruth):
+    """Options of 3DSRBench, in the order of their letters.
+
+    A written reply is read by VLMEvalKit's rules; where they name no choice, the published runs ask a GPT model, and
+    here the package's own reading of the reply counts.
+    """
+
+    def credit(self, answer: BenchmarkAnswer) -> float:
+        """1 for the right option, else 0."""
+        if not answer.text or answer.text in self.choices:  # not written, but chosen from the options
+            return super().credit(answer)
+        named = vlmevalkit_choice(after_thinking(answer.text), dict(zip(LETTERS, self.choices, strict=False)))
+        return super().credit(answer) if named is None else float(named == LETTERS[self.right])
+
+
+def read_threedsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
+    """The rows of the file, each variant of a question as an item of its own; see ReadItems."""
+    (path,) = found_files(folder, [FILE], SOURCE)
+    columns, rows = tsv_rows(path, SOURCE)
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise FileError(path, f"it has no column {', '.join(missing)}", SOURCE)
+    position = columns.index("image")
+    images: dict[str, TsvImage] = {}
+    seen: set[str] = set()
+    for row in rows:
+        if len(row.fields["image"]) > _LONGEST_INDEX:
+            images[row.fields["index"]] = TsvImage(path, row.start, row.size, position, row.number)
+        item = _threedsr_item(path, row, images)
+        if item.key in seen:
+            item = DamagedItem(item.key, f"its qid comes twice, again in row {row.number}")
+        seen.add(item.key)
+        yield item
+
+
+def _threedsr_item(path: Path, row: TsvRow, images: Mapping[str, TsvImage]) -> BenchmarkItem | DamagedItem:
+    fields = row.fields
+    key = fields["qid"] or f"{path.name} row {row.number}"
+    choices = [fields.get(letter, "") for letter in LETTERS]
+    choices = [text for text in choices if text and text.lower() != "nan"]
+    shown = fields["image"]
+    image = images.get(fields["index"] if len(shown) > _LONGEST_INDEX else shown)
+    if image is None:
+        return DamagedItem(key, f"no image: {shown!r} is not the index of a row before it that has one")
+    if not fields["qid"] or not fields["question"]:
+        return DamagedItem(key, "it has no qid or no question")
+    if fields["category"] not in _TYPE_OF:
+        return DamagedItem(key, f"{fields['category']!r} is no category of 3DSRBench")
+    if fields["answer"] not in tuple(LETTERS[: len(choices)]):
+        return DamagedItem(key, f"its answer {fields['answer']!r} is none of its {len(choices)} options")
+    try:
+        truth = ThreeDsrTruth(tuple(choices), LETTERS.index(fields["answer"]))
+    except InputError as error:
+        return DamagedItem(key, str(error))
+    return BenchmarkItem(
+        key, image, fields["question"], truth,
+        splits={"type": _TYPE_OF[fields["category"]], "category": fields["category"]},
+        group=variant_group(fields["qid"], "flip_circular"), prompt=_prompt(fields["question"], choices),
+    )  # fmt: skip
+
+
+def _prompt(question: str, choices: Sequence[str]) -> str:
+    """The prompt of the published runs: VLMEvalKit, vlmeval/dataset/image_mcq.py:212-247 at e8e78f0."""
+    options = [f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False)]
+    lines = [f"Question: {question}", "Options:", *options, _ASKED]
+    return "\n".join(lines)
+
+
+def score_threedsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
+    """Accuracy by each rule of `variants`, and CircularEval of each type and category, which the authors publish.
+
+    Where some variants of a question were not asked, those that were decide, which makes scores higher; the note says
+    how many groups have one variant alone.
+    Published: SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73 at 339b29a (circular, types and categories);
+    VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732 at e8e78f0 (all rules).
+    """
+    scores = [_grouped(name, graded, rule) for rule, name in zip(VARIANT_RULES, _NAMES, strict=True)]
+    for split, parts in (("type", tuple(TYPES)), ("category", tuple(_TYPE_OF))):
+        for part in parts:
+            items = [one for one in graded if one.item.splits[split] == part]
+            if items:
+                scores.append(_grouped(f"CircularEval, {part}", items, "circular"))
+    return tuple(scores)
+
+
+_NAMES = ("each variant on its own", "FlipEval", "CircularEval", "FlipEval and CircularEval")
+
+
+def _grouped(name: str, graded: Sequence[GradedItem], rule: VariantRule) -> PublishedScore:
+    qids = [one.item.key for one in graded]
+    right = all_right(qids, [one.credit == 1.0 for one in graded], rule)
+    share = wilson(sum(right.values()), len(right))
+    alone = sum(count == 1 for count in Counter(variant_group(qid, rule) for qid in qids).values())
+    note = f"{alone} of {share.n} groups have one variant alone" if alone and rule != "vanilla" else ""
+    return PublishedScore(name, share.share, share.n, share, note=note)
+
+
+THREEDSR = Benchmark(
+    name="3dsrbench",
+    title="3DSRBench, real images, with CircularEval and FlipEval",
+    answers="options",
+    layout=FILE,
+    source=SOURCE,
+    licence="CC BY 4.0",
+    scorer="johnson111788/SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73, and "
+    "open-compass/VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732",
+    read=read_threedsr,
+    score=score_threedsr,
+)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VSR, Visual Spatial Reasoning: whether a sentence about two objects of a photograph is true.
+
+    data/splits/random/test.jsonl       {"image", "caption", "label" (1 = true), "relation", …} a line
+    data/splits/zeroshot/test.jsonl     the same; no object of it is in the training data of that split
+    data/images/                        images of COCO 2017
+    analysis_scripts/rel_meta_category_dict.txt   optional: "Category: relation, relation, …" a line
+
+The folder is the repository, or its data/. The repository has 2195 and, since March 2023, 1222 test items; its README
+still says 616 for the second. Source: Liu, Emerson and Collier (2023), Visual Spatial Reasoning, TACL;
+cambridgeltl/visual-spatial-reasoning, data/README.md:1-55 at b27a0af (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.benchmarks.images import image_inside
+from spatial_vlm_ros.evaluation.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkItem,
+    ChoiceTruth,
+    DamagedItem,
+    GradedItem,
+    PublishedScore,
+)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, jsonl_entries
+from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part
+from spatial_vlm_ros.files.reading import MIB, read_bytes
+
+QUESTION = "Is this statement about the image true or false? {}"
+SOURCE = (
+    "clone github.com/cambridgeltl/visual-spatial-reasoning, and put the images that its data/README.md links to into "
+    "data/images"
+)
+_SPLITS: Mapping[str, str] = MappingProxyType({"random": "random", "zeroshot": "zero-shot"})
+_CATEGORIES = "analysis_scripts/rel_meta_category_dict.txt"
+_ANSWERS = ("true", "false")
+
+
+class _VsrEntry(msgspec.Struct):
+    image: str
+    caption: str
+    label: int
+    relation: str
+
+
+def read_vsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
+    """The test items of the splits that are in a folder; see ReadItems."""
+    names = [f"{data}splits/{split}/test.jsonl" for split in _SPLITS for data in ("data/", "")]
+    categories = _categories(folder)
+    for listing in found_files(folder, names, SOURCE):
+        split, data = _SPLITS[listing.parent.name], listing.parents[2]
+        for place, entry in jsonl_entries(listing, _VsrEntry, SOURCE):
+            key = f"{split}/{place.removeprefix('line ')}"
+            if isinstance(entry, DamagedItem):
+                yield DamagedItem(key, entry.reason)
+                continue
+            try:
+                if entry.label not in (0, 1):
+                    raise InputError("label", str(entry.label), "0 or 1", "download the listing again")
+                image = image_inside(data / "images", entry.image)
+            except (FileError, InputError) as error:
+                yield DamagedItem(key, str(error))
+                continue
+            splits = {"split": split, f"{split}, relation": entry.relation}
+            if entry.relation in categories:
+                splits[f"{split}, category"] = categories[entry.relation]
+            truth = ChoiceTruth(_ANSWERS, 0 if entry.label else 1)
+            yield BenchmarkItem(key, image, QUESTION.format(entry.caption), truth, splits, group=entry.image)
+
+
+def _categories(folder: Path) -> dict[str, str]:
+    """Relation → category, the last of those that name it, as in the authors' script. Empty without the file."""
+    found = {}
+    for path in (folder / _CATEGORIES, folder.parent / _CATEGORIES):
+        if path.is_file():
+            for line in read_bytes(path, SOURCE, MIB).decode("utf-8", errors="replace").splitlines():
+                category, colon, relations = line.partition(": ")
+                if colon:
+                    found.update({relation.strip(): category.strip() for relation in relations.split(",")})
+            break
+    return found
+
+
+def score_vsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
+    """Accuracy of each split; accuracies by relation and by category are those of the splits of the report.
+
+    Published: cambridgeltl/visual-spatial-reasoning, src/eval.py:47-67 and analysis_scripts/eval_compute_acc_by_rel.py
+    and eval_compute_acc_by_rel_meta_cat.py at b27a0af.
+    """
+    parts = by_part(graded, lambda one: one.item.splits["split"])
+    return tuple(accuracy(f"{split} split, accuracy", items) for split, items in parts.items())
+
+
+VSR = Benchmark(
+    name="vsr",
+    title="VSR: Visual Spatial Reasoning, test items of the random and the zero-shot split",
+    answers="options",
+    layout="data/splits/{random,zeroshot}/test.jsonl with data/images/, and "
+    "analysis_scripts/rel_meta_category_dict.txt where it is there",
+    source=SOURCE,
+    licence="Apache-2.0",
+    scorer="cambridgeltl/visual-spatial-reasoning, src/eval.py:47-67",
+    read=read_vsr,
+    score=score_vsr,
+)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The zstd that rosbags is given to read compressed bags with: what is unpacked has a limit.
+
+A message is unpacked to at most mcap_records.LARGEST_RECORD, a file to at most MOST_TIMES its size: a few kilobytes of
+zstd can hold terabytes of zeros.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, BinaryIO
+
+from spatial_vlm_ros.evaluation.mcap_records import LARGEST_RECORD
+from spatial_vlm_ros.files.reading import MIB
+
+MOST_TIMES = 200
+"""Raw depth of a still scene is packed about fifty times."""
+_ALWAYS = 64 * MIB
+
+
+class BoundedZstd:
+    """Stands for a zstd module of the form of Python's own (PEP 784).
+
+    Args:
+        module: that module.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the module has."""
+        return getattr(self._module, name)
+
+    def decompress(self, data: bytes) -> bytes:
+        """A message.
+
+        Raises:
+            ValueError: it is larger than LARGEST_RECORD, or cut off.
+        """
+        packer = self._module.ZstdDecompressor()
+        found = bytes(packer.decompress(data, max_length=LARGEST_RECORD + 1))
+        if len(found) > LARGEST_RECORD or not packer.eof:
+            raise ValueError(f"a message that is cut off, or of more than {LARGEST_RECORD} bytes when unpacked")
+        return found
+
+    def open(self, file: BinaryIO, mode: str = "rb") -> Any:
+        """A file of a bag, to read."""
+        at = file.tell()
+        size = file.seek(0, os.SEEK_END)
+        file.seek(at)
+        return _BoundedFile(self._module.open(file, mode), size * MOST_TIMES + _ALWAYS)
+
+
+class _BoundedFile:
+    def __init__(self, file: Any, most: int) -> None:
+        self._file, self._left = file, most
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes.
+
+        Raises:
+            ValueError: more than the limit have come.
+        """
+        data = bytes(self._file.read(size))
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"a file that unpacks to more than {MOST_TIMES} times its size")
+        return data
+
+    def __enter__(self) -> _BoundedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

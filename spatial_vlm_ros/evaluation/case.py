@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A case: words on one image, and what they should end in. The form of one line of truth, checked as it is read.
+
+Knows fields, units and which of them exclude each other; knows nothing of files, images or bags.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace, Point
+from spatial_vlm_ros.types import SpaceAnswer, Status
+
+LARGEST_M = 20.0
+"""A box, or a tolerance, of more is no object in view of an RGB-D camera: it is given in millimetres."""
+FARTHEST_M = 1000.0
+"""A middle farther from its frame's origin is given in millimetres."""
+_STATUS_OF_OBJECT = (Status.OK, Status.ANSWERED)
+
+BoxPixels = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ExpectedAnswer:
+    """The right answer to a question about space.
+
+    Args:
+        value: "yes", "no", "unclear", a number in metres or of objects, …; None = any.
+        tolerance: by which a number may differ; None = it has to lie within the answer's own interval.
+        ids: of all objects that the answer has to give as its subjects or as those that fit; None = any.
+    """
+
+    value: float | str | None = None
+    tolerance: float | None = None
+    ids: tuple[str, ...] | None = None
+
+    def fits(self, answer: SpaceAnswer, ids: Sequence[str] | None = None) -> bool:
+        """Whether an answer is the right one.
+
+        Args:
+            answer: what was answered.
+            ids: truth's ids of the objects that it gives, where they are not those of the answer.
+        """
+        given = set(objects_of(answer) if ids is None else ids)
+        if self.ids is not None and given != set(self.ids):
+            return False
+        if self.value is None or isinstance(self.value, str) or not isinstance(answer.value, float | int):
+            return self.value in (None, answer.value)
+        if self.tolerance is not None:
+            return abs(answer.value - self.value) <= self.tolerance
+        low, high = answer.interval or (answer.value, answer.value)
+        return low <= self.value <= high
+
+
+def objects_of(answer: SpaceAnswer) -> tuple[str, ...]:
+    """Ids of the objects that an answer gives: its subjects, and those that fit."""
+    return tuple(obj.id for obj in answer.objects if obj.role in ("subject", "fits"))
+
+
+@dataclass(frozen=True)
+class Box3d:
+    """A box in space, upright in its frame.
+
+    Args:
+        center: its middle, metres.
+        size: along its own axes before it is turned, metres.
+        yaw: by which it is turned about z, radians.
+        frame_id: its frame; "" = the base frame, or the camera's where the frame has no base.
+    """
+
+    center: Point
+    size: Point
+    yaw: float = 0.0
+    frame_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) for v in (*self.center, *self.size, self.yaw)):
+            raise ValueError("box_3d has a number that is not finite: give metres, and radians for yaw")
+        if not all(v > 0.0 for v in self.size):
+            raise ValueError(f"the size of box_3d is {list(self.size)}: give three lengths above 0, in metres")
+        if max(self.size) > LARGEST_M or max(abs(v) for v in self.center) > FARTHEST_M:
+            raise ValueError(
+                f"box_3d has its middle at {list(self.center)} and measures {list(self.size)}, more than an object in "
+                "view can: it looks like millimetres; give metres"
+            )
+        if abs(self.yaw) > 2 * math.pi:
+            raise ValueError(f"yaw of box_3d is {self.yaw:g}, more than a full turn: it looks like degrees; "
+                             "give radians")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a case should end in.
+
+    Args:
+        status: the right status.
+        id: of the right detection where the status is OK; None = any, or the one that the other fields describe.
+        id_also: of others that are as right: the drawer of "close the drawer and put the bowl on top of it".
+        place: where a place should lie; None = none is asked for, or it is not known.
+        answer: the right answer where the status is ANSWERED; None = any.
+        label: name of the right object; None = not said.
+        box: of the right object in the colour image, pixels, left, top, right, bottom; None = not said.
+        mask: of the right object: an 8-bit image beside the file, not 0 = object; None = not said.
+        box_3d: of the right object in space; None = not said.
+        tolerance_m: by which the middle of the pose may differ from that of `box_3d`, metres; None = it is not judged.
+    """
+
+    status: Status
+    id: str | None = None
+    id_also: tuple[str, ...] = ()
+    place: ExpectedPlace | None = None
+    answer: ExpectedAnswer | None = None
+    label: str | None = None
+    box: BoxPixels | None = None
+    mask: str | None = None
+    box_3d: Box3d | None = None
+    tolerance_m: float | None = None
+
+    def __post_init__(self) -> None:
+        described = [name for name in ("box", "mask", "box_3d") if getattr(self, name) is not None]
+        if described and self.status not in _STATUS_OF_OBJECT:
+            raise ValueError(f"status {self.status.value} is a refusal, which has no object: leave "
+                             f"{' and '.join(described)} out, or expect OK")  # fmt: skip
+        if self.box is not None:
+            _check_box(self.box)
+        if self.tolerance_m is not None:
+            if self.box_3d is None:
+                raise ValueError("tolerance_m is by how much a pose may differ from box_3d: give box_3d, too")
+            if not 0.0 < self.tolerance_m <= LARGEST_M:
+                raise ValueError(f"tolerance_m is {self.tolerance_m:g}: give metres, above 0 and at most {LARGEST_M:g}")
+
+    @property
+    def describes_object(self) -> bool:
+        """Whether it says by pixels or in space which object is right."""
+        return self.box is not None or self.mask is not None or self.box_3d is not None
+
+
+def _check_box(box: BoxPixels) -> None:
+    """Raises ValueError where it is no box in pixels."""
+    left, top, right, bottom = box
+    if not all(math.isfinite(v) for v in box) or right <= left or bottom <= top:
+        raise ValueError(f"box is {list(box)}: give left, top, right, bottom in pixels, left < right, top < bottom")
+    if max(box) <= 1.0:
+        raise ValueError(f"box is {list(box)}, shares of the image: give pixels")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One instruction on one image.
+
+    Args:
+        frame: name of the frame's folder; "" where the image is one of a bag.
+        instruction: the words.
+        expect: the right outcome; None = not known.
+        kind: what the case tries, for counting.
+        stamp_ns: of the colour image in a bag: header stamp, nanoseconds; 0 = an image of a folder.
+        bag: URI of the bag, or its path relative to the file of truth; "" = the only bag there is.
+    """
+
+    frame: str
+    instruction: str
+    expect: Expectation | None = None
+    kind: tuple[str, ...] = ()
+    stamp_ns: int = 0
+    bag: str = ""
+
+
+class CaseLine(msgspec.Struct):
+    """A case as it stands in a file; the words are `instruction` or `question`, which mean the same."""
+
+    frame: str = ""
+    instruction: str | None = None
+    question: str | None = None
+    expect: Expectation | None = None
+    kind: tuple[str, ...] = ()
+    stamp_ns: int | None = None
+    bag: str = ""
+
+    def __post_init__(self) -> None:
+        if self.instruction is not None and self.question is not None:
+            raise ValueError("the case has both `instruction` and `question`, which mean the same: give one of them")
+        if self.instruction is None and self.question is None:
+            raise ValueError("the case has no words: give `instruction` or `question`")
+        if self.frame and (self.stamp_ns is not None or self.bag):
+            raise ValueError("the case has `frame`, for a folder, and `stamp_ns` or `bag`, for a bag: give one of both")
+        if self.stamp_ns is not None and self.stamp_ns <= 0:
+            raise ValueError(f"stamp_ns is {self.stamp_ns}: give the header stamp of the colour image in nanoseconds")
+
+    def case(self) -> Case:
+        """The case."""
+        words = self.instruction if self.instruction is not None else self.question
+        return Case(self.frame, words or "", self.expect, self.kind, self.stamp_ns or 0, self.bag)

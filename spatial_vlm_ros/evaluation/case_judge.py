@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks a model and the oracle about one case after the other, and judges both.
+
+Knows images, truth and answers of one source; reading them is done elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
+from spatial_vlm_ros.evaluation.case import Case, Expectation
+from spatial_vlm_ros.evaluation.case_result import CaseEvidence, CaseResult, judge_case
+from spatial_vlm_ros.evaluation.expected_place import FrameTruth
+from spatial_vlm_ros.evaluation.matching import (
+    Matching,
+    answered_objects,
+    distance_m,
+    found_objects,
+    match_objects,
+    same_objects,
+)
+from spatial_vlm_ros.evaluation.model_spec import ORACLE, LoadedModel
+from spatial_vlm_ros.evaluation.object_truth import CaseTruth, case_truth
+from spatial_vlm_ros.evaluation.oracle import Oracle, anchors_of
+from spatial_vlm_ros.evaluation.rows import Row, row_of, unjudged_row
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class CaseImage:
+    """An image that cases are asked on.
+
+    Args:
+        frame: the observation; None where it could not be had.
+        error: why not.
+        known: detections that are true of it; those that a model of given detections gets.
+        truth: poses and middles for places; None where nobody knows them.
+        problem: why the truth cannot be used; None = it can.
+    """
+
+    frame: RgbdFrame | None = None
+    error: SpatialVlmError | None = None
+    known: tuple[Detection, ...] | None = None
+    truth: FrameTruth | None = None
+    problem: SpatialVlmError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedCase:
+    """A case, a model's answer, and how it was judged.
+
+    Args:
+        case: what was asked.
+        model: name of the model.
+        source: folder or bag.
+        resolution: the answer, by the ids of what the model found.
+        result: how it ended, by the ids of the true objects; None where nobody can judge it.
+        problem: why its truth cannot be used; "" = it can, or it expects nothing.
+        truth: the true objects; None without a result or without an image.
+        frame: the observation; None where it could not be had.
+        detections: what was found in it.
+        scene: what the answer rests on; None where it was refused before.
+        oracle: what the resolver alone answers, given the true objects; None where that is not known, or where the
+            model is given them itself.
+        oracle_result: how that ended.
+    """
+
+    case: Case
+    model: str
+    source: str
+    resolution: Resolution
+    result: CaseResult | None = None
+    problem: str = ""
+    truth: CaseTruth | None = None
+    frame: RgbdFrame | None = None
+    detections: tuple[Detection, ...] = ()
+    scene: Scene | None = None
+    oracle: Resolution | None = None
+    oracle_result: CaseResult | None = None
+
+    def row(self) -> Row:
+        """The case as a row of plain values, see `rows.COLUMNS`."""
+        if self.result is not None:
+            return row_of(self.result)
+        return unjudged_row(self.case, self.resolution, self.model, self.source, self.problem)
+
+
+class CaseJudge:
+    """Asks and judges the cases of one source, image by image.
+
+    Args:
+        model: that is asked.
+        config: of the resolver.
+        source: folder or bag, as rows show it.
+        folder: that paths of masks in the truth are relative to.
+        frame_of_reference: used where the words state none.
+    """
+
+    def __init__(
+        self, model: LoadedModel, config: ResolverConfig, source: str, folder: Path,
+        frame_of_reference: FrameOfReference | None = None,
+    ) -> None:  # fmt: skip
+        self._model, self._source, self._folder, self._frame_of_reference = model, source, folder, frame_of_reference
+        self._resolver, self._oracle = Resolver(config, model.grounder), Oracle(config)
+        self._observed: tuple[RgbdFrame, ObservedFrame] | None = None  # an image is lifted once for all its cases
+
+    def ask(self, case: Case, image: CaseImage) -> EvaluatedCase:
+        """Ask about a case on its image. What goes wrong is the case's refusal."""
+        if image.frame is None:
+            error = image.error or InputError("image", "none", "one", "check the source")
+            return self.judge(case, image, refusal(case.instruction, error, case.stamp_ns, case.frame or None))
+        given = None
+        if self._model.spec.is_given:
+            if image.known is None:
+                repair = "record or write detections of it, or name a --grounder"
+                error = InputError("detections of the image", "none", "detections", repair)
+                return self.judge(case, image, refusal(case.instruction, error, case.stamp_ns, case.frame or None))
+            given = image.known
+        if self._observed is None or self._observed[0] is not image.frame:
+            self._observed = image.frame, self._resolver.look_at(image.frame, given)
+        resolution, seen, scene, _ = self._observed[1].ask(case.instruction, self._frame_of_reference)
+        named = dataclasses.replace(resolution, frame=case.frame or None)
+        return self.judge(case, image, named, seen, scene)
+
+    def judge(
+        self, case: Case, image: CaseImage, answer: Resolution, seen: tuple[Detection, ...] | None = None,
+        scene: Scene | None = None,
+    ) -> EvaluatedCase:  # fmt: skip
+        """Judge an answer.
+
+        Args:
+            case: what was asked.
+            image: that it was asked on.
+            answer: what was answered.
+            seen: what was found; None where only the answer is kept.
+            scene: what was lifted from it.
+        """
+        done = EvaluatedCase(
+            case, self._model.name, self._source, answer, None, "", None, image.frame, seen or (), scene
+        )
+        expect = case.expect
+        if expect is None:
+            return done
+        try:
+            if image.problem is not None:
+                raise image.problem
+            return self._judged(done, expect, image, seen)
+        except SpatialVlmError as error:
+            return dataclasses.replace(done, problem=f"its truth cannot be used: {error}")
+        except Exception as error:  # a fault of ours costs one case, not the batch
+            _log.exception("unexpected exception while judging %r on %s", case.instruction, self._source)
+            return dataclasses.replace(done, problem=f"it could not be judged: {InternalError.of(error)}")
+
+    def _judged(
+        self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None
+    ) -> EvaluatedCase:
+        frame, answer, case = image.frame, done.resolution, done.case
+        truth = CaseTruth(expect, ())
+        if frame is not None:
+            size = (frame.camera.width, frame.camera.height)
+            truth = case_truth(case, expect, image.known or (), size, self._folder)
+        poses = () if image.truth is None else (image.truth.base_T_camera,)
+        matching = self._matching(truth, done, seen, poses)
+        evidence = CaseEvidence(
+            truth=image.truth,
+            matching=matching,
+            labels={one.id: one.label for one in truth.objects if one.label},
+            **_pose_evidence(truth, answer, frame, poses),
+        )
+        alone: Answered | None = None
+        oracle_result: CaseResult | None = None
+        if frame is not None and seen is not None and not (matching is not None and matching.is_truth):
+            alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
+        oracle = None if alone is None else alone.resolution
+        if alone is not None and oracle is not None:
+            beside = dataclasses.replace(
+                evidence,
+                matching=_of_oracle(alone, truth, frame, poses),
+                **_pose_evidence(truth, oracle, frame, poses),
+            )
+            oracle_result = judge_case(case, truth.expect, oracle, beside, ORACLE, self._source)
+        needed = _needed(truth, oracle) if seen is not None else ()
+        evidence = dataclasses.replace(evidence, oracle=oracle_result, needed=needed)
+        result = judge_case(case, truth.expect, answer, evidence, self._model.name, self._source)
+        return dataclasses.replace(done, result=result, truth=truth, oracle=oracle, oracle_result=oracle_result)
+
+    def _matching(
+        self, truth: CaseTruth, done: EvaluatedCase, seen: tuple[Detection, ...] | None, poses: tuple[Transform, ...]
+    ) -> Matching | None:
+        """Which true objects the found ones are; None = their ids are the same."""
+        if seen is None:  # a stored answer keeps no more than the box of what it answered with
+            target = done.resolution.target
+            if target is None or target.box is None or not truth.objects:
+                return None
+            return match_objects(answered_objects(done.resolution), truth.objects, done.frame, poses)
+        if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
+            return same_objects(seen)
+        return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)
+
+
+def _of_oracle(alone: Answered, truth: CaseTruth, frame: RgbdFrame | None, poses: tuple[Transform, ...]) -> Matching:
+    """The oracle's objects are the true ones; but for one that is known in space alone, which is one of them."""
+    if all(one.box is not None for one in truth.objects):
+        return same_objects(alone.detections)
+    return match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
+
+
+def _pose_evidence(
+    truth: CaseTruth, answer: Resolution, frame: RgbdFrame | None, poses: tuple[Transform, ...]
+) -> dict[str, Any]:
+    """How far the middle of the pose is from the true one, where that is judged."""
+    expected = truth.expected
+    if expected is None or expected.tolerance_m is None:
+        return {}
+    return {"off_m": distance_m(answer, expected, frame, poses), "tolerance_m": expected.tolerance_m}
+
+
+def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:
+    """Ids of the true objects that the right answer rests on: those expected, and what they were measured against.
+
+    Of a refusal that is due they are all that the words may mean.
+    """
+    expect = truth.expect
+    asked = () if expect.answer is None else expect.answer.ids or ()
+    own = () if expect.id is None else (expect.id,)
+    known = {one.id for one in truth.objects}
+    anchors = () if oracle is None else anchors_of(oracle)
+    if oracle is not None and expect.status not in ANSWERS:
+        asked = tuple(candidate.id for candidate in oracle.candidates)
+    return tuple(id_ for id_ in dict.fromkeys((*own, *asked, *anchors)) if id_ in known)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every engine has in common: a worker's work, and who is given which shard after a worker has died."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from spatial_vlm_ros.errors import EngineUnavailableError, InternalError, SpatialVlmError
+from spatial_vlm_ros.evaluation.engine.parts import fields_of
+from spatial_vlm_ros.evaluation.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard
+
+ATTEMPTS = 3
+"""How many workers may die over one shard before it is given up."""
+_DEATHS_AT_START = 3
+
+_log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Runs shards somewhere."""
+
+    def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
+        """Answer shards; outcomes come as they are done, in any order, one for each shard.
+
+        Raises:
+            EngineUnavailableError: no worker can be had.
+            SpatialVlmError: `setup` failed: a model cannot be loaded.
+        """
+        ...
+
+
+class ShardWorker:
+    """The work of one worker: models are loaded once, shards are answered one by one.
+
+    Args:
+        setup: loads models and returns the task.
+
+    Raises:
+        SpatialVlmError: `setup` failed.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        try:
+            self._task = setup()
+        except SpatialVlmError:
+            raise
+        except Exception as error:
+            _log.exception("unexpected exception while a worker started")
+            raise InternalError.of(error) from error
+
+    def answer(self, shard: Shard) -> Outcome:
+        """The rows of a shard, or why there are none; nothing is raised, so that a bad shard costs itself alone."""
+        began = time.perf_counter()
+        try:
+            answers = self._task(shard)
+            fields_of(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
+        except SpatialVlmError as error:
+            return NotEvaluated(shard, str(error), error.status_name)
+        except MemoryError:
+            return NotEvaluated(shard, "the machine's memory is full")
+        except Exception as error:
+            _log.exception("unexpected exception in %s", shard.name)
+            return NotEvaluated(shard, str(InternalError.of(error)))
+        if len(answers.rows) != len(shard.cases):
+            return NotEvaluated(shard, f"{len(answers.rows)} rows came for {len(shard.cases)} cases")
+        return Evaluated(shard, answers, time.perf_counter() - began)
+
+
+@dataclass
+class _Waiting:
+    shard: Shard
+    deaths: int = 0
+
+
+class Dispatcher:
+    """Which shard comes next, and when one is given up because workers die over it.
+
+    Args:
+        shards: in the order in which they begin.
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._waiting = deque(_Waiting(shard) for shard in shards)
+        self._busy: dict[int, _Waiting] = {}
+        self._deaths_at_start = 0
+
+    def next_for(self, worker: int) -> Shard | None:
+        """The next shard, which this worker now has; None where there is none."""
+        if not self._waiting:
+            return None
+        self._busy[worker] = self._waiting.popleft()
+        return self._busy[worker].shard
+
+    def done(self, worker: int) -> None:
+        """A worker has answered its shard."""
+        self._busy.pop(worker, None)
+        self._deaths_at_start = 0
+
+    def died(self, worker: int, how: str) -> NotEvaluated | None:
+        """A worker is gone; its shard is given to another one, or given up.
+
+        Raises:
+            EngineUnavailableError: workers die before they have any shard.
+        """
+        waiting = self._busy.pop(worker, None)
+        if waiting is None:
+            self._deaths_at_start += 1
+            if self._deaths_at_start >= _DEATHS_AT_START:
+                reason = f"{_DEATHS_AT_START} workers in a row ended before they could work: {how}"
+                raise EngineUnavailableError(reason, "Look at the log of the workers; check memory and the model.")
+            return None
+        waiting.deaths += 1
+        if waiting.deaths >= ATTEMPTS:
+            return NotEvaluated(waiting.shard, f"{ATTEMPTS} workers ended while they worked on it: {how}")
+        _log.warning("a worker ended (%s); %s is given to another one", how, waiting.shard.name)
+        self._waiting.appendleft(waiting)
+        return None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every shard was answered or given up."""
+        return not self._waiting and not self._busy
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a shard waits for a worker."""
+        return bool(self._waiting)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One decision of the live node as a bag: the messages that it rests on, and what was asked, answered and configured.
+
+A bundle is an ordinary MCAP bag. Images, camera infos and detections are on the topics of their roles, the transforms
+on /tf and /tf_static, the words on `instruction`; one message of TOPIC holds the rest as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bag_types import STRING, default_store
+from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+from spatial_vlm_ros.evaluation.evidence.store import HASH_DIGITS, NAME, hash_of
+from spatial_vlm_ros.output.json_schema import resolution_from_json
+from spatial_vlm_ros.streams.frame_assembler import STATIC_TRANSFORMS, TRANSFORMS
+from spatial_vlm_ros.streams.transforms import TransformSample
+from spatial_vlm_ros.types import Resolution
+
+DECISION = "evidence/decision"
+TOPIC = f"/{DECISION}"
+VERSION = 1
+"""Of the JSON. Raised when a field changes its meaning or goes; new fields do not raise it."""
+_BETWEEN_NS = 1_000  # from one message to the next: their order is that of their times
+_LONGEST = 16_000_000  # bytes of JSON
+_REPAIR = "give a bundle as the node wrote it"
+
+FrameOrigin = Literal["answered", "newest", "none"]
+"""answered: the decision rests on it · newest: the decision had none, this was the newest complete one · none."""
+
+
+@dataclass(frozen=True)
+class KeptGrounding:
+    """What a grounder was asked for and found; the detections are on their topic.
+
+    Args:
+        phrases: as `phrases_json` writes them.
+        match: a row for each phrase, a column for each detection.
+        unread: as in perception.Grounding.
+    """
+
+    phrases: list[Any]
+    match: list[list[float]]
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """The grounder of a decision.
+
+    Args:
+        name: of the backend.
+        options: of the backend.
+        domain: what it was trained on.
+        sha256: of its files: path → hash; empty where it has none here.
+        sha256_all: of all of them together; "" where there is none.
+    """
+
+    name: str
+    options: dict[str, str] = field(default_factory=dict)
+    domain: str = "unknown"
+    sha256: dict[str, str] = field(default_factory=dict)
+    sha256_all: str = ""
+
+
+@dataclass(frozen=True)
+class EvidenceRecord:
+    """What a bundle says beside its messages.
+
+    Args:
+        utc: when it was decided, ISO 8601, by the computer's clock.
+        instruction: the words.
+        frame_of_reference: that the request named; "" = none.
+        resolution: the answer, as `resolution_json` writes it.
+        parameters: all parameters then, as `settings_from` reads them.
+        frame: where the frame comes from.
+        topics: role → topic of its message.
+        reencoded: roles whose message was made anew, without loss; the others are as they came.
+        dialogue: that the words belong to, as `dialogue_json` writes it.
+        grounding: what the grounder found; None where detections came with the frame, or none were found.
+        model: the grounder; None where there is none.
+        versions: of this package and what it computes with, by name.
+        node: full name of the node.
+        version: of this form.
+    """
+
+    utc: str
+    instruction: str
+    frame_of_reference: str
+    resolution: dict[str, Any]
+    parameters: dict[str, Any]
+    frame: FrameOrigin = "none"
+    topics: dict[str, str] = field(default_factory=dict)
+    reencoded: tuple[str, ...] = ()
+    dialogue: dict[str, Any] | None = None
+    grounding: KeptGrounding | None = None
+    model: KeptModel | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    node: str = ""
+    version: int = VERSION
+
+    @property
+    def answer(self) -> Resolution:
+        """The answer that was given.
+
+        Raises:
+            InputError: it was written by another version, or damaged.
+        """
+        return resolution_from_json(self.resolution)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptMessage:
+    """A message of a bundle that is to be written.
+
+    Args:
+        role: as streams.frame_assembler names it.
+        topic: without a leading "/"; has the ending of its transport.
+        type: "sensor_msgs/msg/Image".
+        data: its bytes (CDR).
+        log_ns: when it came, nanoseconds.
+    """
+
+    role: str
+    topic: str
+    type: str
+    data: bytes
+    log_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceBundle:
+    """A bundle that was read.
+
+    Args:
+        path: the file.
+        record: what it says.
+        messages: role → message.
+        transforms: messages of /tf and /tf_static, and whether each is static.
+    """
+
+    path: Path
+    record: EvidenceRecord
+    messages: Mapping[str, Any]
+    transforms: tuple[tuple[Any, bool], ...]
+
+
+def write_bundle(
+    out: Path, record: EvidenceRecord, messages: Sequence[KeptMessage], transforms: Sequence[TransformSample]
+) -> Path:
+    """Write a bundle as a bag; returns its MCAP file.
+
+    Args:
+        out: the folder to make.
+        record: `topics` is filled in.
+        messages: of the frame.
+        transforms: that the frame needs.
+
+    Raises:
+        FileError: `out` exists, or cannot be written.
+        DependencyError: rosbags is not installed.
+    """
+    record = dataclasses.replace(record, topics={m.role: f"/{m.topic}" for m in messages})
+    begin_ns = min((m.log_ns for m in messages), default=0)
+    with BagWriter(out, compress=True) as writer:
+        string, make = default_store().types[STRING], writer.composer
+        text = json.dumps(dataclasses.asdict(record), ensure_ascii=False, allow_nan=False)
+        writer.write(DECISION, string(data=text), begin_ns, STRING)
+        writer.write_instruction(record.instruction, begin_ns)
+        for role, static in ((STATIC_TRANSFORMS, True), (TRANSFORMS, False)):
+            stamped = [
+                make.place_stamped(one.parent, one.child, one.translation, one.quaternion_xyzw, one.stamp_ns)
+                for one in transforms
+                if one.static is static
+            ]
+            if stamped:
+                writer.write(role, make.tf_message(stamped), begin_ns)
+        for number, message in enumerate(sorted(messages, key=lambda m: m.log_ns), 1):
+            log_ns = message.log_ns + number * _BETWEEN_NS
+            writer.write_serialized(message.role, message.data, log_ns, message.type, f"/{message.topic}")
+    (file,) = out.glob("*.mcap")
+    return file
+
+
+def is_bundle(bag: Bag) -> bool:
+    """Whether an open bag is an evidence bundle."""
+    return bag.topics.get(TOPIC) == STRING
+
+
+def read_record(path: str | Path) -> EvidenceRecord:
+    """What a bundle says beside its messages.
+
+    Raises:
+        FileError: as `read_bundle`.
+        DependencyError: rosbags is not installed.
+    """
+    path = Path(path)
+    _check_hash(path)
+    with open_bag(path) as bag:
+        return _record(bag)
+
+
+def read_bundle(path: str | Path) -> EvidenceBundle:
+    """A bundle with its messages.
+
+    Raises:
+        FileError: it is missing, damaged, no bundle, or of a newer version of this package.
+        DependencyError: rosbags is not installed.
+    """
+    path = Path(path)
+    _check_hash(path)
+    with open_bag(path) as bag:
+        record = _record(bag)
+        role_of = {topic: role for role, topic in record.topics.items()}
+        messages, transforms = {}, []
+        for message in bag.messages({*role_of, TRANSFORMS, STATIC_TRANSFORMS}):
+            if message.topic in (TRANSFORMS, STATIC_TRANSFORMS):
+                transforms.append((message.decode(), message.topic == STATIC_TRANSFORMS))
+            else:
+                messages[role_of[message.topic]] = message.decode()
+    missing = set(record.topics) - set(messages)
+    if missing:
+        raise FileError(path, f"no message on {record.topics[min(missing)]}", _REPAIR)
+    return EvidenceBundle(path, record, messages, tuple(transforms))
+
+
+def _record(bag: Bag) -> EvidenceRecord:
+    if not is_bundle(bag):
+        raise FileError(
+            bag.path, f"not an evidence bundle: nothing on {TOPIC}", "give a file that the node kept as evidence"
+        )
+    said = list(bag.messages({TOPIC}))
+    if len(said) != 1:
+        raise FileError(bag.path, f"{len(said)} messages on {TOPIC}", _REPAIR)
+    text = said[0].decode().data.encode()
+    if len(text) > _LONGEST:
+        raise FileError(bag.path, f"{len(text)} bytes of JSON", _REPAIR, TOPIC)
+    try:
+        record = msgspec.json.decode(text, type=EvidenceRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileError(bag.path, str(error), _REPAIR, TOPIC) from error
+    if record.version > VERSION:
+        reason = f"version {record.version} of the form, this package knows {VERSION}"
+        raise FileError(bag.path, reason, "install a newer version of this package", TOPIC)
+    return record
+
+
+def _check_hash(path: Path) -> None:
+    """See that a file that carries the hash of its content still has it; other names promise nothing."""
+    if not NAME.fullmatch(path.name) or not path.is_file():
+        return
+    found = hash_of(path)[:HASH_DIGITS]
+    if found != path.stem[-HASH_DIGITS:]:
+        raise FileError(path, f"damaged: its SHA-256 begins with {found}", "copy it again from where it was kept")

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The truth file as lines. A line that is not changed keeps its bytes, whether or not this package understands it.
+
+A change is written to a temporary file beside it, synchronised and renamed: after a crash the file is the old one or
+the new one. What another program has written meanwhile is noticed before that, and two writers are kept apart by a lock
+file. Knows JSON objects by lines; knows nothing of what truth is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import FileChangedError, FileError
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.writing import write_bytes
+
+_LARGEST = 256 * 1024 * 1024  # bytes; a million cases are less
+_WRITTEN = "choose a place that can be written, or make room; nothing was changed"
+
+
+class LabelLine:
+    """One line of the file.
+
+    Args:
+        raw: its bytes, without the line end.
+        original: the bytes that were read; None for a line that was added.
+
+    Attributes:
+        value: its JSON object; None where it is something else, or names a field twice.
+    """
+
+    def __init__(self, raw: bytes, original: bytes | None) -> None:
+        self.original = original
+        self.set(raw)
+
+    def set(self, raw: bytes) -> None:
+        """Give it other bytes."""
+        self.raw = raw
+        self.value: dict[str, Any] | None = _object(raw)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is another line than the one that was read."""
+        return self.raw != self.original
+
+
+class LabelFile:
+    """A truth file that one process writes. Close it, or use it in a `with` statement.
+
+    Args:
+        path: the file; it may be missing, its folder not. A symbolic link is followed.
+
+    Attributes:
+        path: the file, without symbolic links.
+        lines: in order; change them by `put`, `add` and `remove`.
+
+    Raises:
+        FileError: another page has it open; it cannot be read or is no regular file; or no lock file can be written
+            beside it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        if not self.path.parent.is_dir():
+            raise FileError(self.path, "its folder does not exist", "create the folder, or name another file")
+        self._lock_path = self.path.with_name(f".{self.path.name}.lock")
+        self._lock: int | None = _locked(self._lock_path, self.path)
+        self._removed: list[bytes] = []
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> None:
+        self._known = _content(self.path)
+        parts = self._known.split(b"\n")
+        if parts[-1] == b"":
+            parts.pop()
+        self.lines = [LabelLine(part, part) for part in parts]
+
+    # -------------------------------------------------------------------------------------------- changes
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the file holds what the lines say."""
+        return not self._removed and not any(line.is_changed for line in self.lines)
+
+    def put(self, line: LabelLine, value: Mapping[str, Any]) -> None:
+        """Change a line; a line end of Windows stays."""
+        line.set(_line(value) + (b"\r" if line.raw.endswith(b"\r") else b""))
+
+    def add(self, value: Mapping[str, Any]) -> LabelLine:
+        """Add a line behind the last one of the same frame, or at the end."""
+        line, frame = LabelLine(_line(value), None), frame_of(value)
+        near = [n for n, other in enumerate(self.lines) if other.value is not None and frame_of(other.value) == frame]
+        self.lines.insert(near[-1] + 1 if near else len(self.lines), line)
+        return line
+
+    def remove(self, line: LabelLine) -> None:
+        """Take a line out again."""
+        self.lines.remove(line)
+        if line.original is not None:
+            self._removed.append(line.original)
+
+    # -------------------------------------------------------------------------------------------- writing
+
+    def save(self) -> None:
+        """Write the lines, whole or not at all; nothing where the file already holds them.
+
+        Raises:
+            FileChangedError: another program has written the file.
+            FileError: it cannot be written; what was there is as it was.
+        """
+        if _content(self.path) != self._known:
+            raise FileChangedError(self.path)
+        if self.is_saved:
+            return
+        data = b"".join(line.raw + b"\n" for line in self.lines)
+        replace_file(self.path, data)
+        self._known, self._removed = data, []
+        for line in self.lines:
+            line.original = line.raw
+
+    def rebase(self) -> None:
+        """Read the file anew and put the changes of this page on it. `lines` are others afterwards.
+
+        A line that both have changed becomes this page's, with the other one kept in its field "replaced".
+
+        Raises:
+            FileError: it cannot be read.
+        """
+        ours, removed = [line for line in self.lines if line.is_changed], self._removed
+        self._read()
+        self._removed = []
+        for raw in removed:
+            for line in [line for line in self.lines if line.raw == raw]:
+                self.remove(line)
+        for change in ours:
+            self._rebase(change)
+
+    def _rebase(self, change: LabelLine) -> None:
+        value = change.value or {}
+        untouched = next((line for line in self.lines if change.original is not None and line.raw == change.original),
+                         None)  # fmt: skip
+        if untouched is not None:
+            untouched.set(change.raw)
+            return
+        same = (frame_of(value), words_of(value))
+        theirs = next(
+            (one for one in self.lines if one.value is not None and (frame_of(one.value), words_of(one.value)) == same),
+            None,
+        )
+        if theirs is None or theirs.value is None:
+            self.add(value)
+        elif theirs.value != value:
+            before = {**value.get("replaced", {}), "by_somebody_else": theirs.value}
+            self.put(theirs, {**theirs.value, **value, "replaced": before})
+
+    def close(self) -> None:
+        """Let others write the file. Closing twice is fine."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                self._lock_path.unlink()
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> LabelFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it, with the mode of the one that it replaces.
+
+    Raises:
+        FileError: it cannot be written; what was there is as it was.
+    """
+    try:
+        write_bytes(path, data, force=True)
+    except FileError as error:
+        raise FileError(path, error.got, _WRITTEN) from error
+
+
+def _locked(lock: Path, path: Path) -> int | None:
+    """A descriptor that holds the lock; the file is unlinked by who holds it, so it is looked at again."""
+    try:
+        while True:
+            fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if lock.exists() and os.fstat(fd).st_ino == lock.stat().st_ino:
+                    os.ftruncate(fd, 0)
+                    os.write(fd, f"{os.getpid()}\n".encode())
+                    return fd
+            except BlockingIOError as error:
+                holder = os.read(fd, 20).decode("ascii", "replace").strip()
+                os.close(fd)
+                who = f" (process {holder})" if holder.isdigit() else ""
+                repair = "close that page, or name another file with --out"
+                raise FileError(path, f"another labelling page{who} has it open", repair) from error
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+    except OSError as error:
+        reason = f"no lock file can be written beside it: {error.strerror or error}"
+        raise FileError(path, reason, "name a file with --out in a folder that can be written") from error
+
+
+def _content(path: Path) -> bytes:
+    """All of a regular file; nothing of one that is missing."""
+    try:
+        return read_bytes(path, "make it readable, or name another file of cases", _LARGEST)
+    except FileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return b""
+        raise
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(raw, object_pairs_hook=_unique, parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a field twice")
+    return dict(pairs)
+
+
+def _not_json(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+
+
+def frame_of(value: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Which frame a line is about."""
+    return tuple(value.get(name) for name in ("frame", "bag", "stamp_ns"))
+
+
+def words_of(value: Mapping[str, Any]) -> str | None:
+    """The sentence of a line; None where it is no case."""
+    said = [value[name] for name in ("instruction", "question") if name in value]
+    return said[0] if len(said) == 1 and isinstance(said[0], str) else None

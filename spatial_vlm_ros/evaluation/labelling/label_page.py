@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The labelling page, served on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spatial_vlm_ros.evaluation.labelling.session import LabelSession
+from spatial_vlm_ros.web.guard import Guard
+from spatial_vlm_ros.web.serving import Page, serve_page
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.web.shield import Shield
+
+
+def serve_labels(labels: LabelSession, title: str, port: int = 0, token: str | None = None) -> Page:
+    """Serve the page of a session on 127.0.0.1: whoever has its `url` may change the truth file.
+
+    Args:
+        labels: what it shows and changes.
+        title: what is labelled.
+        port: 0 = a free one.
+        token: 32 or more letters, digits, "-" and "_"; None makes one.
+
+    Raises:
+        InputError: the port is in use, or the token is too short.
+        DependencyError: Starlette, uvicorn or Jinja2 is not installed.
+    """
+
+    def application(guard: Guard, names: frozenset[str]) -> Shield:
+        from spatial_vlm_ros.evaluation.labelling import label_web
+
+        return label_web.application(labels, title, guard, names)
+
+    return serve_page(application, "127.0.0.1", port, token, thread="labelling page")

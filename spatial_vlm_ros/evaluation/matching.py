@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which true object a found one is: by the pixels of masks, else of boxes, else by boxes in space.
+
+Knows found and true objects; knows nothing of answers, statuses or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spatial_vlm_ros.evaluation.case import BoxPixels
+from spatial_vlm_ros.evaluation.compared_boxes import (
+    ComparedBox,
+    apart,
+    compared_box,
+    compared_target,
+    compared_truth,
+    in_frame,
+    overlap,
+)
+from spatial_vlm_ros.evaluation.object_truth import SAME_BOX, KnownObject
+from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Transform
+
+SAME_BOX_3D = 0.25
+"""Least IoU in space of one object: depth shows one side of it (Song et al. 2015, SUN RGB-D, section 4.2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoundObject:
+    """An object that a model found.
+
+    Args:
+        id: of its detection.
+        label: its name.
+        box: pixels, or None.
+        mask: (H, W) bool, or None.
+        box_3d: its box in space, or None where it was not measured.
+    """
+
+    id: str
+    label: str
+    box: BoxPixels | None
+    mask: Mask | None = None
+    box_3d: ComparedBox | None = None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A found object and the true one that it is.
+
+    Args:
+        id: of the true object.
+        iou: how much they share, 0 to 1.
+    """
+
+    id: str
+    iou: float
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Which true objects the found ones are.
+
+    Args:
+        found: what was found.
+        of: id of a found object → the true one that it is; without those that are none.
+        ious: (found id, true id) → how much they share, 0 to 1; without those that share nothing.
+        is_truth: whether what was found is the truth itself: given detections.
+    """
+
+    found: tuple[FoundObject, ...]
+    of: Mapping[str, Match]
+    ious: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    is_truth: bool = False
+
+    def id_of(self, found_id: str | None) -> str | None:
+        """The true object's id; of what is no true object its own, marked so that it equals none of theirs."""
+        if found_id is None:
+            return None
+        return self.of[found_id].id if found_id in self.of else f"{found_id} (no object of the truth)"
+
+    def iou(self, found_id: str | None, true_id: str | None) -> float | None:
+        """How much a found object shares with a true one; None without either."""
+        if found_id is None or true_id is None or all(one.id != found_id for one in self.found):
+            return None
+        return self.ious.get((found_id, true_id), 0.0)
+
+    def on(self, true_id: str) -> tuple[FoundObject, ...]:
+        """The found objects that are a true one."""
+        return tuple(one for one in self.found if one.id in self.of and self.of[one.id].id == true_id)
+
+
+def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple[FoundObject, ...]:
+    """What a model found, with its boxes in space where they were measured."""
+    solids = {} if scene is None else {
+        obj.id: compared_box(obj.box, scene.frame.frame_id) for obj in scene.objects if obj.depth_problem is None
+    }  # fmt: skip
+    return tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask, solids.get(d.id)) for d in detections)
+
+
+def answered_objects(resolution: Resolution) -> tuple[FoundObject, ...]:
+    """The object that a stored answer gives, where it gives one."""
+    target = resolution.target
+    return () if target is None else (FoundObject(target.id, target.label, target.box, None, compared_target(target)),)
+
+
+def match_objects(
+    found: Sequence[FoundObject], true: Sequence[KnownObject], frame: RgbdFrame | None, known: Sequence[Transform] = ()
+) -> Matching:
+    """Which true object each found one is: the one that it shares most with, where that is enough.
+
+    Masks are compared where both have one, else boxes, else boxes in space. Several found objects may be one true
+    object. Where a found one shares the same with several, that of its own id is taken, else the first. A true object
+    that is known in space alone is the one found object that shares most with it, whatever else that one is.
+
+    Args:
+        found: by the model.
+        true: that the image shows.
+        frame: the image; None where only stored answers are there.
+        known: transforms beside the frame's own.
+
+    Raises:
+        InputError: the frame of a true box in space is not known.
+    """
+    of: dict[str, Match] = {}
+    ious: dict[tuple[str, str], float] = {}
+    in_space: dict[str, dict[str, float]] = {}
+    for one in found:
+        best: tuple[float, bool, Match] | None = None
+        for other in true:
+            share, enough = _compared(one, other, frame, known)
+            if share > 0.0:
+                ious[one.id, other.id] = round(share, 6)
+            mark = (share, one.id == other.id)
+            if enough and other.box is None:
+                in_space.setdefault(other.id, {})[one.id] = share
+            elif enough and (best is None or mark > best[:2]):
+                best = (*mark, Match(other.id, round(share, 6)))
+        if best is not None:
+            of[one.id] = best[2]
+    for true_id, shares in in_space.items():
+        most = max(shares, key=lambda id_: shares[id_])
+        of[most] = Match(true_id, round(shares[most], 6))
+    return Matching(tuple(found), of, ious)
+
+
+def same_objects(detections: Sequence[Detection]) -> Matching:
+    """The matching of detections that are the truth themselves."""
+    found = tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask) for d in detections)
+    of = {d.id: Match(d.id, 1.0) for d in detections}
+    return Matching(found, of, {(d.id, d.id): 1.0 for d in detections}, is_truth=True)
+
+
+def _compared(
+    one: FoundObject, other: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform]
+) -> tuple[float, bool]:
+    """What two objects share, and whether that is enough to be one."""
+    if one.box is not None and other.box is not None:
+        share = float(overlaps(one.box, other.box)[0, 0])
+        if one.mask is not None and other.mask is not None and share > 0.0:
+            share = _mask_overlap(one.mask, other.mask)
+        return share, share >= SAME_BOX
+    if one.box_3d is None or other.box_3d is None:
+        return 0.0, False
+    true = compared_truth(other.box_3d, _default_frame(one.box_3d, frame, known))
+    solid = in_frame(one.box_3d, true.frame_id, transforms_of(frame, known))
+    share = overlap(solid, true)
+    near = other.tolerance_m is not None and apart(solid, true) <= other.tolerance_m
+    return share, near or share >= SAME_BOX_3D
+
+
+def _default_frame(found: ComparedBox, frame: RgbdFrame | None, known: Sequence[Transform]) -> str:
+    """The frame of a true box that names none: the base, where there is one."""
+    if frame is None:
+        return found.frame_id
+    base = next(iter(transforms_of(frame, known)), None)
+    return frame.frame_id if base is None else base.parent
+
+
+def transforms_of(frame: RgbdFrame | None, known: Sequence[Transform] = ()) -> tuple[Transform, ...]:
+    """The transforms that a frame brings, and others."""
+    own = () if frame is None or frame.base_T_camera is None else (frame.base_T_camera,)
+    return (*own, *known)
+
+
+def distance_m(
+    resolution: Resolution, true: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform] = ()
+) -> float | None:
+    """Metres from the middle of the pose that was answered with to that of the true box in space; None without one.
+
+    Raises:
+        InputError: the frame of the true box is not known.
+    """
+    if resolution.target is None or true.box_3d is None:
+        return None
+    given = compared_target(resolution.target)
+    wanted = compared_truth(true.box_3d, _default_frame(given, frame, known))
+    return apart(in_frame(given, wanted.frame_id, transforms_of(frame, known)), wanted)
+
+
+def _mask_overlap(one: Mask, other: Mask) -> float:
+    """Pixels that two masks of one image share, of those that either has (IoU)."""
+    if one is other:
+        return 1.0
+    either = int(np.count_nonzero(one | other))
+    return int(np.count_nonzero(one & other)) / either if either else 0.0

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The records of an MCAP file, one after the other, without holding more than one; and the checksums of its own.
+
+Source of the layout: mcap.dev/spec (version 0). Numbers are little endian; a record is its kind (1 byte), its length
+(8) and its content.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.reading import MIB, unreadable
+
+MAGIC = b"\x89MCAP0\r\n"
+HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
+STATISTICS, DATA_END = 0x0B, 0x0F
+LARGEST_RECORD = 104 * MIB
+"""Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.images.LARGEST_PIXELS is 96 MiB."""
+_REPAIR = "record it again"
+_HEAD = struct.Struct("<BQ")
+_CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, bytes when unpacked, CRC
+_CRC_AT = 24  # bytes of a chunk's content before its CRC
+_FOOTER = struct.Struct("<QQI")
+_PIECE = 4 * MIB
+
+
+@dataclass(frozen=True)
+class McapRecord:
+    """A record: its kind, where it begins in the file or chunk, and how long its content is, bytes."""
+
+    kind: int
+    at: int
+    length: int
+
+    @property
+    def content_at(self) -> int:
+        """Where its content begins."""
+        return self.at + _HEAD.size
+
+    @property
+    def end(self) -> int:
+        """Where the next record begins."""
+        return self.content_at + self.length
+
+
+class McapDamage(Exception):
+    """What is wrong with an MCAP file, and at which byte."""
+
+    def __init__(self, at: int, words: str) -> None:
+        self.at, self.words = at, words
+        super().__init__(f"byte {at}: {words}")
+
+
+def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
+    """The records between two places of a file; their content is not read.
+
+    Raises:
+        McapDamage: one does not end before `end`.
+    """
+    at = start
+    while at < end:
+        file.seek(at)
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            raise McapDamage(at, "the file ends within a record")
+        record = McapRecord(head[0], at, int.from_bytes(head[1:], "little"))
+        if record.end > end:
+            raise McapDamage(at, f"a record of kind {record.kind} claims {record.length} bytes, {end - at - 9} follow")
+        yield record
+        at = record.end
+
+
+def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -> bytes:
+    """What a record holds.
+
+    Raises:
+        McapDamage: more than `largest` bytes.
+    """
+    if record.length > largest:
+        raise McapDamage(record.at, f"a record of {record.length} bytes; at most {largest} are read")
+    file.seek(record.content_at)
+    return file.read(record.length)
+
+
+@dataclass(frozen=True)
+class McapChunk:
+    """The head of a chunk: times of its first and last message, nanoseconds; size when unpacked; CRC (0 = none)."""
+
+    first_ns: int
+    last_ns: int
+    size: int
+    crc: int
+    compression: str
+    data: bytes
+
+    def unpacked(self) -> bytes:
+        """Its records.
+
+        Raises:
+            ValueError: an unknown compression, damaged bytes, or another size than the head says.
+        """
+        if self.size > LARGEST_RECORD:
+            raise ValueError(f"{self.size} bytes when unpacked; at most {LARGEST_RECORD} are read")
+        data = unpacked(self.compression, self.data, self.size)
+        if len(data) != self.size:
+            raise ValueError(
+                f"its head says {self.size} bytes, it has {'more' if len(data) > self.size else len(data)}"
+            )
+        return data
+
+
+def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
+    """The chunk of a record.
+
+    Raises:
+        McapDamage: it is cut off, or larger than LARGEST_RECORD.
+    """
+    data = content(file, record)
+    try:
+        first, last, size, crc = _CHUNK_HEAD.unpack_from(data)
+        (length,) = struct.unpack_from("<I", data, _CHUNK_HEAD.size)
+        at = _CHUNK_HEAD.size + 4 + length
+        name = data[at - length : at].decode()
+        (held,) = struct.unpack_from("<Q", data, at)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise McapDamage(record.at, "the head of a chunk is damaged") from error
+    if at + 8 + held > len(data):
+        raise McapDamage(record.at, "a chunk claims more bytes than its record has")
+    return McapChunk(first, last, size, crc, name, data[at + 8 : at + 8 + held])
+
+
+def unpacked(compression: str, data: bytes, size: int) -> bytes:
+    """Bytes of a chunk, at most one more than `size`, whatever the data expand to.
+
+    Raises:
+        ValueError: an unknown compression, or damaged bytes.
+    """
+    try:
+        if compression == "":
+            return data
+        if compression == "zstd":
+            return _unpacked_zstd(data, size + 1)
+        if compression == "lz4":
+            packer = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
+            return bytes(packer.decompress(data, max_length=size + 1))
+    except Exception as error:  # each library has errors of its own
+        raise ValueError(f"its {compression} data are damaged: {error}") from error
+    raise ValueError(f"an unknown compression, {compression!r}")
+
+
+def _unpacked_zstd(data: bytes, most: int) -> bytes:
+    """At most so many bytes, by the library that rosbags itself installs or, from Python 3.14 on, by Python."""
+    try:
+        zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    except ModuleNotFoundError:  # rosbags up to 0.10
+        return bytes(importlib.import_module("zstandard").ZstdDecompressor().stream_reader(data).read(most))
+    return bytes(zstd.ZstdDecompressor().decompress(data, max_length=most))
+
+
+def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:
+    """The footer, where the summary and the summary's offsets begin (0 = none), and the summary's CRC (0 = none).
+
+    Raises:
+        McapDamage: the file does not begin and end as an MCAP file does.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(len(MAGIC)) != MAGIC:
+        raise McapDamage(0, "it does not begin as an MCAP file does")
+    at = size - len(MAGIC) - _HEAD.size - _FOOTER.size
+    file.seek(max(0, at))
+    tail = file.read()
+    if at < len(MAGIC) or not tail.endswith(MAGIC) or _HEAD.unpack_from(tail) != (FOOTER, _FOOTER.size):
+        raise McapDamage(size, "it ends before its index: the recorder was killed, or the copy is not complete")
+    summary, offsets, crc = _FOOTER.unpack_from(tail, _HEAD.size)
+    if summary and not len(MAGIC) <= summary <= at:
+        raise McapDamage(at, f"its index is said to begin at byte {summary}")
+    return McapRecord(FOOTER, at, _FOOTER.size), summary, offsets, crc
+
+
+def summary_crc(file: BinaryIO, start: int, footer_record: McapRecord) -> int:
+    """CRC-32 of the summary, up to the CRC within the footer."""
+    return crc_of(file, start, footer_record.content_at + 16)
+
+
+def crc_of(file: BinaryIO, start: int, end: int, crc: int = 0) -> int:
+    """CRC-32 of the bytes between two places of a file."""
+    file.seek(start)
+    while start < end:
+        data = file.read(min(_PIECE, end - start))
+        if not data:
+            break
+        start, crc = start + len(data), zlib.crc32(data, crc)
+    return crc
+
+
+def add_checksums(path: Path) -> None:
+    """Write the CRC of each chunk, of the data and of the summary into an MCAP file that was written without.
+
+    Raises:
+        FileError: it cannot be written, or is not a whole MCAP file.
+    """
+    try:
+        with path.open("r+b") as file:
+            end, summary, _, _ = footer(file)
+            data_end = None
+            for record in records(file, len(MAGIC), end.at):
+                if record.kind == CHUNK:
+                    crc = zlib.crc32(chunk(file, record).unpacked())
+                    _put(file, record.content_at + _CRC_AT, crc)
+                elif record.kind == DATA_END:
+                    data_end = record
+            if data_end is not None:
+                _put(file, data_end.content_at, crc_of(file, 0, data_end.at))
+            if summary:
+                _put(file, end.content_at + 16, summary_crc(file, summary, end))
+    except OSError as error:
+        raise unreadable(path, error, "choose a place that can be written, with enough room") from error
+    except (McapDamage, ValueError) as error:
+        raise FileError(path, str(error), _REPAIR) from error
+
+
+def _put(file: BinaryIO, at: int, crc: int) -> None:
+    file.seek(at)
+    file.write(crc.to_bytes(4, "little"))
+    file.flush()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept of a model's run while cases go by: results and answers, never images of what was right.
+
+Knows judged cases; knows nothing of how they were asked. A run can also be made from rows alone, without answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
+from spatial_vlm_ros.evaluation.case_result import CaseResult
+from spatial_vlm_ros.evaluation.rows import Row, is_judged, result_of
+from spatial_vlm_ros.types import Resolution
+
+
+@dataclass(frozen=True)
+class UnusableCase:
+    """A case whose truth cannot be used.
+
+    Args:
+        source: folder or bag.
+        image: name of the frame, or stamp of the image.
+        instruction: the words.
+        problem: why.
+    """
+
+    source: str
+    image: str
+    instruction: str
+    problem: str
+
+
+@dataclass
+class ModelRun:
+    """A model and how it ended its cases.
+
+    Attributes:
+        name: of the model.
+        results: of every judged case.
+        answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
+        seconds: for each judged case how long its answer took.
+        images: number of the judged case → the annotated image as JPEG.
+        unjudged: cases that expect nothing.
+        unusable: cases whose truth cannot be used.
+    """
+
+    name: str
+    results: list[CaseResult] = field(default_factory=list)
+    answers: dict[int, Resolution] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    images: dict[int, bytes] = field(default_factory=dict)
+    unjudged: int = 0
+    unusable: list[UnusableCase] = field(default_factory=list)
+
+    def add(self, one: EvaluatedCase, image: bytes | None = None) -> None:
+        """Note a case; `image` is kept with it."""
+        if one.result is None:
+            self._unjudged(one.row())
+            return
+        number = len(self.results)
+        self.results.append(one.result)
+        self.seconds.append(one.resolution.ms / 1e3)
+        if not one.result.complete:
+            self.answers[number] = one.resolution
+        if image is not None:
+            self.images[number] = image
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Note a row of `rows.row_of` or `rows.unjudged_row`.
+
+        Raises:
+            InputError: it is no such row.
+        """
+        if is_judged(row):
+            self.results.append(result_of(row))
+            self.seconds.append(0.0)
+        else:
+            self._unjudged(row)
+
+    def _unjudged(self, row: Mapping[str, Any]) -> None:
+        if not row["problem"]:
+            self.unjudged += 1
+            return
+        image = row["frame"] or str(row["stamp_ns"])
+        self.unusable.append(UnusableCase(row["source"], image, row["instruction"], row["problem"]))
+
+
+def runs_of_rows(rows: Iterable[Row]) -> tuple[ModelRun, ...]:
+    """The runs that rows are of, by model, in the order in which models come.
+
+    Raises:
+        InputError: a row is none.
+    """
+    runs: dict[str, ModelRun] = {}
+    for row in rows:
+        runs.setdefault(row["model"], ModelRun(row["model"])).add_row(row)
+    return tuple(runs.values())

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models of an evaluation: as they are written, passed to other processes, and loaded.
+
+Knows names and options; knows nothing of cases. A specification is plain data; only loading imports a model's library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters import DomainGateConfig
+from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.domain import check_domain
+from spatial_vlm_ros.perception.grounder import Grounder
+
+GIVEN = "detections"
+"""Name of the model that is none: the detections that come with the images are taken as found."""
+ORACLE = "oracle"
+"""Name under which the resolver alone is reported, given the true objects."""
+_NAMED = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)  # NAME=BACKEND …: a backend's own options come after a space
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model to be evaluated; it can be pickled.
+
+    Args:
+        name: that rows and reports show.
+        backend: as in `perception.load_grounder`; "" = the given detections.
+        options: of the backend, as texts.
+    """
+
+    name: str = GIVEN
+    backend: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether no model is loaded: objects come with the images."""
+        return not self.backend
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model that is ready.
+
+    Args:
+        spec: what it was loaded from.
+        grounder: the backend; None where detections are given.
+    """
+
+    spec: ModelSpec
+    grounder: Grounder | None = None
+
+    @property
+    def name(self) -> str:
+        """That rows and reports show."""
+        return self.spec.name
+
+
+def load_model(spec: ModelSpec) -> LoadedModel:
+    """Load a model, once for all sources.
+
+    Raises:
+        UnknownNameError, InputError, ModelError, BlindnessError: as `perception.load_grounder`.
+    """
+    return LoadedModel(spec, None if spec.is_given else load_grounder(spec.backend, spec.options))
+
+
+def check_images(model: LoadedModel, gate: DomainGateConfig) -> None:
+    """Refuse a model for simulated images, before a long run, where nothing says that the images are simulated.
+
+    Raises:
+        DomainMismatchError: the images are said to be real, or nothing is said of them.
+    """
+    if model.grounder is not None:
+        check_domain(model.grounder, gate)
+
+
+def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
+    """The models of a command line: given detections first.
+
+    Args:
+        grounders: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
+        given: whether the given detections are evaluated, too; they are where no grounder is named.
+
+    Raises:
+        InputError: options are not of their form, or two models have one name.
+    """
+    found = [ModelSpec()] if given or not grounders else []
+    for text in grounders:
+        found.append(_spec(text))
+    names = [spec.name for spec in found]
+    twice = next((name for name in names if names.count(name) > 1 or name == ORACLE), None)
+    if twice is not None:
+        got = f"the name {twice!r}" + ("" if twice == ORACLE else " twice")
+        raise InputError("--grounder", got, "each model under a name of its own",
+                         'write a name before it: "owl=onnx model=…"')  # fmt: skip
+    return tuple(found)
+
+
+def _spec(text: str) -> ModelSpec:
+    named = _NAMED.fullmatch(text.strip())
+    nickname, rest = (named[1], named[2].strip()) if named else ("", text.strip())
+    backend, _, options = rest.partition(" ")
+    if not backend:
+        raise InputError("--grounder", repr(text), "BACKEND name=value … or NAME=BACKEND name=value …",
+                         'write "onnx model=…", or "owl=onnx model=…"')  # fmt: skip
+    return ModelSpec(nickname or backend, backend, parse_options(options))

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All models on all sources, one after the other, in this process: each model is loaded once.
+
+What goes wrong with a source or with a model costs that one's cases, which are counted as refused, and a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from spatial_vlm_ros.errors import ModelError, SpatialVlmError
+from spatial_vlm_ros.evaluation.case import Case
+from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
+from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec, check_images, load_model
+from spatial_vlm_ros.evaluation.sources import Source, evaluate_source, refused_cases
+from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.types import FrameOfReference
+
+
+class _UnloadedModel:
+    """In the place of a model that could not be loaded: every request is refused with the reason."""
+
+    def __init__(self, error: SpatialVlmError) -> None:
+        self._error = error
+
+    def ground(self, *_: Any) -> Any:
+        raise self._error
+
+
+def evaluate_models(
+    sources: Sequence[Source],
+    specs: Sequence[ModelSpec],
+    config: Settings,
+    frame_of_reference: FrameOfReference | None = None,
+    note: Callable[[str], None] = lambda _: None,
+    watch: Callable[[str, int], None] = lambda _model, _cases: None,
+) -> Iterator[EvaluatedCase]:
+    """Every case of every source by every model.
+
+    Args:
+        sources: folders and bags.
+        specs: the models; one is loaded at a time.
+        config: of the resolver, and of how messages become frames.
+        frame_of_reference: used where the words state none.
+        note: gets sentences about sources and models as a whole.
+        watch: gets the name of the model, and the number of cases that follow.
+
+    Raises:
+        SpatialVlmError: the only model cannot be loaded; or of one model and one source, the source cannot be read.
+    """
+    for spec in specs:
+        try:
+            model = load_model(spec)
+        except SpatialVlmError as error:
+            if len(specs) == 1:
+                raise
+            note(f"{spec.name} could not be loaded, its cases are refused: {error}")
+            failed = error if isinstance(error, ModelError) else ModelError(spec.name, str(error), "name another model")
+            model = LoadedModel(spec, _UnloadedModel(failed))
+        is_only = len(sources) == len(specs) == 1
+        for source in sources:
+            yield from _one(source, model, config, frame_of_reference, note, watch, is_only)
+
+
+def _one(
+    source: Source, model: LoadedModel, config: Settings, frame_of_reference: FrameOfReference | None,
+    note: Callable[[str], None], watch: Callable[[str, int], None], is_only: bool,
+) -> Iterator[EvaluatedCase]:  # fmt: skip
+    done: list[Case] = []
+    try:
+        if source.kind == "bag":  # it does not say what made its images: before it is read
+            check_images(model, config.resolver.domain_gate)
+        for one in evaluate_source(
+            source, model, config, frame_of_reference,
+            note=lambda words: note(f"{source.uri}: {words}"),
+            watch=lambda cases: watch(model.name, len(cases)),
+        ):  # fmt: skip
+            done.append(one.case)
+            yield one
+    except SpatialVlmError as error:
+        if is_only:
+            raise
+        note(f"{source.uri}: its cases are refused for {model.name}: {error}")
+        yield from refused_cases(source, model.name, config, error, done)

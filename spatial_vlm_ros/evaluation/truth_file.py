@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The truth of bags: a file of cases that name stamps, and which of them are of which bag.
+
+Knows the file and the names of bags; knows nothing of what is in them. docs/evaluate.md describes the form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.case import Case
+from spatial_vlm_ros.evaluation.frame_folder import CASE_REPAIR, read_cases
+
+_MOST_NAMED = 20  # bags in a message
+
+
+def load_truth(path: str | Path) -> tuple[Case, ...]:
+    """The cases of a file for `--truth`, one for each line that is not blank.
+
+    Raises:
+        FileError: it cannot be read, it is empty, or a line is no case of a bag; names the line.
+    """
+    cases = []
+    for at, case in read_cases(path, "give a file with one case of a bag in each line"):
+        if case.frame:
+            reason = f"the case is of the frame {case.frame!r}"
+            raise FileError(path, reason, "write cases of frames into cases.jsonl of their folder", at)
+        if not case.stamp_ns:
+            raise FileError(path, "the case has no `stamp_ns`", CASE_REPAIR, at)
+        cases.append(case)
+    if not cases:
+        raise FileError(path, "there is no case in it", CASE_REPAIR)
+    return tuple(cases)
+
+
+def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[Case, ...]:
+    """The cases that a file of truth has of one bag, in the order of the file.
+
+    Args:
+        path: the file.
+        uri: of the bag.
+        bags: all bags that are evaluated with this file; empty = this one alone.
+
+    Raises:
+        FileError: as `load_truth`; or it has none of this bag; or a case names no bag, though there are several.
+    """
+    truth, at = _by_bag(str(path), _state_of(path))
+    nameless = truth.get("", ())
+    if nameless and len(set(bags)) > 1:
+        reason = f"the case of stamp {nameless[0][1].stamp_ns} names no bag, and {len(set(bags))} bags are evaluated"
+        raise FileError(path, reason, 'write "bag": "run1.mcap" into every case')
+    names = dict.fromkeys(("", uri, *at.get(_place_of(uri, Path()), ())))
+    own = sorted((one for name in names for one in truth.get(name, ())), key=lambda numbered: numbered[0])
+    if not own:
+        named = ", ".join(sorted(truth)[:_MOST_NAMED])
+        raise FileError(path, f"there is no case of {uri}; its cases are of {named}",
+                        "correct `bag`: the bag's URI, or its path relative to this file")  # fmt: skip
+    return tuple(case for _, case in own)
+
+
+def is_same_bag(name: str, uri: str, folder: Path) -> bool:
+    """Whether a name in a file of truth means a bag: it is its URI, or a path from the file's folder."""
+    return name == uri or _place_of(name, folder) == _place_of(uri, Path())
+
+
+@lru_cache(maxsize=4)
+def _by_bag(path: str, state: tuple[int, int]) -> tuple[dict[str, list[tuple[int, Case]]], dict[str, list[str]]]:
+    """Numbered cases by the bag that they name, and these names by their place: read once for thousands of bags."""
+    del state
+    cases: dict[str, list[tuple[int, Case]]] = {}
+    for number, case in enumerate(load_truth(path)):
+        cases.setdefault(case.bag, []).append((number, case))
+    at: dict[str, list[str]] = {}
+    for name in cases:
+        if name:
+            at.setdefault(_place_of(name, Path(path).parent), []).append(name)
+    return cases, at
+
+
+def _state_of(path: str | Path) -> tuple[int, int]:
+    """Size and time of a file, by which it is read again when it has changed."""
+    try:
+        state = Path(path).stat()
+    except (OSError, ValueError):  # whoever reads it says so
+        return (-1, -1)
+    return state.st_size, state.st_mtime_ns
+
+
+def _place_of(name: str, folder: Path) -> str:
+    """What is the same for all names of a bag: its URI, or its path without links."""
+    return name if "://" in name else str((folder / name).resolve())

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON, YAML and XML from files, with limits of size and nesting that hold before a parser builds anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.reading import MIB, read_bytes
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+LARGEST_JSON = 2 * MIB
+"""Bytes. JSON without a known form takes up to 22 times its size in memory: "[]," is 3 bytes, a Python list 64."""
+DEEPEST_JSON = 64
+"""Levels of lists and objects; the deepest file of this package has 7."""
+LARGEST_YAML = MIB // 4
+"""Bytes; config/resolver.yaml, with every parameter, has 13,000."""
+DEEPEST_YAML = 32
+MOST_NODES = 200_000
+"""Values of a YAML file with its aliases written out."""
+LARGEST_XML = 16 * MIB
+"""Bytes of a URDF or SDF; meshes are in files of their own."""
+MOST_ELEMENTS = 200_000
+DEEPEST_XML = 100
+_STRING = re.compile(rb'"[^"]*"?')
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def read_json(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> Any:
+    """The value of a JSON file.
+
+    Args:
+        path: the file; UTF-8.
+        repair: what to do where it is not good.
+        largest: bytes allowed.
+
+    Raises:
+        FileError: missing, not a regular file, too large, too deep, or not JSON.
+    """
+    return parse_json(read_json_bytes(path, repair, largest), path, repair)
+
+
+def read_json_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> bytes:
+    """The text of a JSON file, for a parser of a known form; it is not too deep.
+
+    Raises:
+        FileError: missing, not a regular file, too large or too deep.
+    """
+    text = read_bytes(path, repair, largest)
+    check_depth(text, path, repair)
+    return text
+
+
+def parse_json(text: bytes, path: str | Path, repair: str, field: str | None = None) -> Any:
+    """The value of a JSON text that came from `path`.
+
+    Raises:
+        FileError: too deep, or not JSON; names `field`.
+    """
+    check_depth(text, path, repair, field)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, not UTF-8, a number of 5,000 digits
+        raise FileError(path, f"not JSON: {error}", repair, field) from error
+
+
+def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = None) -> None:
+    """See that a JSON text is not nested deeper than DEEPEST_JSON.
+
+    Raises:
+        FileError: it is; names `field`.
+    """
+    if text.count(b"[") + text.count(b"{") <= DEEPEST_JSON:
+        return
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # a backslash is in strings alone
+    left = _STRING.sub(b"", bare).translate(None, _NO_BRACKETS)
+    for _ in range(DEEPEST_JSON):  # take innermost pairs away, which is fast, level by level
+        before, left = len(left), left.replace(b"[]", b"").replace(b"{}", b"")
+        if len(left) == before:  # brackets without another are left, if any
+            too_deep = _opens(left) > DEEPEST_JSON
+            break
+    else:
+        too_deep = bool(left)
+    if too_deep:
+        raise FileError(path, f"JSON with more than {DEEPEST_JSON} levels", repair, field)
+
+
+def _opens(brackets: bytes) -> int:
+    """How many are open at most at a time, counted no further than is refused."""
+    depth = most = 0
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        most = max(most, depth)
+        if most > DEEPEST_JSON:
+            break
+    return most
+
+
+# ------------------------------------------------------------------------------------------------ YAML
+
+
+def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, aliases: bool = False) -> Any:
+    """The value of a YAML file of plain values.
+
+    Args:
+        path: the file; UTF-8.
+        repair: what to do where it is not good.
+        largest: bytes allowed.
+        aliases: allow them as long as all values written out are at most MOST_NODES. ROS refuses them in parameter
+            files (ros2/rcl, rcl_yaml_param_parser/src/parse.c, YAML_ALIAS_EVENT), but metadata of bags may have them.
+
+    Raises:
+        FileError: missing, not a regular file, too large, too deep, with aliases or other types, or not YAML.
+    """
+    import yaml
+
+    data = read_bytes(path, repair, largest)
+    try:
+        text = data.decode("utf-8")
+        _check_yaml(text, path, repair, aliases)
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    except FileError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:  # ValueError: the 31st of June, 10^5000
+        raise FileError(path, f"not YAML: {' '.join(str(error).split())}", repair) from error
+
+
+def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None:
+    """Refuse aliases and deep nesting from the events, of which a parser builds nothing."""
+    import yaml
+
+    open_: list[tuple[str | None, int]] = []  # anchor of each collection around, and values in it so far
+    sizes: dict[str, int] = {}  # values of an anchor, written out
+    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        size = 1
+        if isinstance(event, yaml.AliasEvent):
+            if not aliases:
+                line = f"line {event.start_mark.line + 1}" if event.start_mark else None
+                raise FileError(path, f"the alias *{event.anchor}", "write the values out: ROS reads no aliases", line)
+            size = sizes.get(str(event.anchor), MOST_NODES)  # within itself
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_.append((event.anchor, 1))
+            if len(open_) > DEEPEST_YAML:
+                raise FileError(path, f"YAML with more than {DEEPEST_YAML} levels", repair)
+            continue
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_.pop()
+            if anchor:
+                sizes[anchor] = size
+        elif isinstance(event, yaml.ScalarEvent) and event.anchor:
+            sizes[event.anchor] = 1
+        if open_:
+            anchor, sum_ = open_.pop()
+            if sum_ + size > MOST_NODES:
+                raise FileError(path, f"YAML with more than {MOST_NODES} values", repair)
+            open_.append((anchor, sum_ + size))
+
+
+# ------------------------------------------------------------------------------------------------ XML
+
+
+def read_xml(path: str | Path, repair: str) -> Element:
+    """The root element of an XML file (URDF, SDF, a mesh) without a document type, which is where entities are defined.
+
+    Raises:
+        FileError: missing, not a regular file, too large, too deep, with a document type, or not XML.
+    """
+    return parse_xml(read_bytes(path, repair, LARGEST_XML), path, repair)
+
+
+def parse_xml(data: bytes, path: str | Path, repair: str) -> Element:
+    """As `read_xml`, of bytes that came from `path`.
+
+    Raises:
+        FileError: too deep, with a document type, or not XML.
+    """
+    from xml.etree import ElementTree
+    from xml.parsers import expat
+
+    depth = elements = 0
+
+    def refuse_doctype(*_: object) -> None:
+        raise FileError(path, "a document type (<!DOCTYPE>)", "remove it: entities are not expanded")
+
+    def start(*_: object) -> None:
+        nonlocal depth, elements
+        depth, elements = depth + 1, elements + 1
+        if depth > DEEPEST_XML or elements > MOST_ELEMENTS:
+            raise FileError(path, f"XML with more than {DEEPEST_XML} levels or {MOST_ELEMENTS} elements", repair)
+
+    def end(*_: object) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler, parser.StartElementHandler, parser.EndElementHandler = refuse_doctype, start, end
+    try:
+        parser.Parse(data, True)
+        return ElementTree.fromstring(data)  # noqa: S314 - checked above: no entities
+    except FileError:
+        raise
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:  # an unknown encoding
+        raise FileError(path, f"it is no XML: {error}", repair) from error

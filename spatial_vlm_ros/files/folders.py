@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that appear whole or not at all: written beside under a hidden name, synced, and renamed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.reading import unreadable
+from spatial_vlm_ros.files.writing import PLACE, REPLACE, part_of, sync_folder
+
+_AT_FDCWD, _EXCHANGE, _NO_REPLACE = -100, 2, 1  # linux/fcntl.h, linux/fs.h: flags of renameat2
+
+
+class UnfinishedFolder:
+    """A folder that is being written; use it in a `with` statement: an error within leaves the place as it was.
+
+    Args:
+        place: the folder to make. An empty folder may be there.
+        force: replace a folder that has files in it.
+        ours: with force, whether a file or folder in it is one that this kind of result has; a folder with any other
+            is not replaced, so that a mistyped name costs nobody their files. None = every name is.
+
+    Attributes:
+        path: where to write: a folder of the same name in a hidden folder beside.
+
+    Raises:
+        FileError: the place has files (without force), or other files; or it cannot be written.
+    """
+
+    def __init__(self, place: str | Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
+        self._named = Path(place)
+        require_new_folder(place, force, ours)
+        self._place = Path(os.path.realpath(place))
+        self._force = force
+        self._holder = part_of(self._place)
+        self.path = self._holder / self._place.name
+        try:
+            self.path.mkdir(parents=True)
+        except OSError as error:
+            self.drop()
+            raise unreadable(self._named, error, PLACE) from error
+
+    def finish(self) -> None:
+        """Sync everything and give the folder its name.
+
+        Raises:
+            FileError: it cannot be written, or the place was taken meanwhile.
+        """
+        try:
+            put_folder(self.path, self._place, force=self._force)
+        except OSError as error:
+            raise unreadable(self._named, error, PLACE) from error
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Remove what was written, or what was replaced."""
+        shutil.rmtree(self._holder, ignore_errors=True)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.drop() if kind is not None else self.finish()
+
+
+@contextmanager
+def new_folder(place: str | Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """Where to write a folder that takes its name when the block ends without an error; see UnfinishedFolder.
+
+    Raises:
+        FileError: as of UnfinishedFolder; also for what the operating system says within the block.
+    """
+    with UnfinishedFolder(place, force=force, ours=ours) as path:
+        try:
+            yield path
+        except OSError as error:
+            raise unreadable(place, error, PLACE) from error
+
+
+@contextmanager
+def changed_folder(place: str | Path) -> Iterator[Path]:
+    """As `new_folder`, for a folder of which some files are replaced and all others stay.
+
+    The block finds the files that the folder has, as hard links: replace them (`write_bytes` does), never change them.
+
+    Raises:
+        FileError: the place is not a folder, or cannot be written.
+    """
+    with new_folder(place, force=True) as path:
+        if Path(place).is_dir():
+            shutil.copytree(place, path, symlinks=True, copy_function=_linked, dirs_exist_ok=True)
+        yield path
+
+
+def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
+    """Sync a folder that is whole and give it its name in one step; what was there is afterwards where it was.
+
+    Raises:
+        FileError: the place is taken, and `force` is not given.
+        OSError: it cannot be written.
+    """
+    for root, _, names in os.walk(new):
+        for name in names:
+            if not (Path(root) / name).is_symlink():
+                _sync_file(Path(root) / name)
+        sync_folder(Path(root))
+    _move(new, place, force)
+    sync_folder(place.parent)
+
+
+def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
+    """Refuse a folder with files in it before hours are spent on what is to be written there.
+
+    Args:
+        place: the folder.
+        force: it may be replaced.
+        ours: as of UnfinishedFolder.
+
+    Raises:
+        FileError: it may not be written.
+    """
+    try:
+        found = sorted(Path(place).iterdir())
+    except NotADirectoryError as error:
+        if not Path(place).exists():  # a folder above is a file, which is said when it is written
+            return
+        raise FileError(place, "it exists already, and is not a folder", PLACE) from error
+    except (FileNotFoundError, ValueError):
+        return
+    except OSError as error:
+        raise unreadable(place, error, PLACE) from error
+    if found and not force:
+        raise FileError(place, "it exists already", REPLACE)
+    if os.path.ismount(place):
+        raise FileError(place, "a mount point, which cannot be replaced as a whole", "name a folder in it")
+    other = next((file for file in found if ours is not None and not ours(file)), None)
+    if other is not None:
+        raise FileError(place, f"it holds {other.name!r}, which is not part of such a result", "name another folder")
+
+
+def _move(new: Path, place: Path, force: bool) -> None:
+    """Give a folder its name; what was there is afterwards where the new one was."""
+    if _rename(new, place, _NO_REPLACE) or (force and _rename(new, place, _EXCHANGE)):
+        return
+    try:
+        new.rename(place)  # nothing there, or an empty folder
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if not force:
+            raise FileError(place, "it was made by another program meanwhile", REPLACE) from error
+        old = new.with_name(f"{new.name}.old")
+        place.rename(old)
+        try:
+            new.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
+
+
+def _rename(new: Path, place: Path, flag: int) -> bool:
+    """renameat2(2): in one step, where the C library and the file system can; False where they cannot."""
+    with suppress(OSError, AttributeError):
+        call = ctypes.CDLL(None).renameat2
+        return bool(call(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(place), flag) == 0)
+    return False
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _sync_file(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

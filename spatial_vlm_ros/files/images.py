@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images from files: their size is read from the header, and damage is looked for, before a decoder sees them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.reading import MIB, read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
+
+LARGEST_PIXELS = 1 << 25
+"""33.5 million: four times 4K UHD, more than any RGB-D camera; 8-bit colour then takes 100 MB."""
+LARGEST_DECODED = 128 * MIB
+"""Bytes of decoded pixels, as the file stores them: 32-bit float depth of LARGEST_PIXELS."""
+LARGEST_IMAGE_FILE = LARGEST_DECODED + MIB
+"""Bytes of a file: an image without compression, and its header."""
+_MOST_SCANS = 100  # of a JPEG: an encoder makes about ten; each costs the time of the whole image
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type (ISO 15948); a palette is decoded to colour
+_TIFF_TYPES = {3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}  # SHORT, LONG (TIFF 6.0), LONG8 (BigTIFF)
+_TIFF_TAGS = {256: "width", 257: "height", 258: "bits", 277: "channels", 322: "tile width", 323: "tile height"}
+_MOST_TAGS = 1000
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of an image says: its format, width and height in pixels, and bytes of a decoded pixel."""
+
+    format: str
+    width: int
+    height: int
+    pixel_bytes: int
+
+
+def decode_file(
+    path: str | Path,
+    flags: int,
+    repair: str = "give an image file",
+    largest: int = LARGEST_PIXELS,
+    fits: Callable[[ImageHeader], None] | None = None,
+) -> npt.NDArray[np.generic]:
+    """Pixels of an image file that is whole.
+
+    Args:
+        path: PNG, JPEG, TIFF, BMP or WebP.
+        flags: of cv2.imdecode.
+        repair: what to do where it cannot be read.
+        largest: pixels allowed.
+        fits: called with the header before anything is decoded; raises FileError where the size is not the wanted one.
+
+    Returns:
+        (H, W) or (H, W, channels), as OpenCV gives them: blue first.
+
+    Raises:
+        FileError: missing, not a regular file, too large, damaged or not an image.
+    """
+    return decode(read_bytes(path, repair, LARGEST_IMAGE_FILE), path, flags, largest, fits)
+
+
+def decode(
+    data: bytes,
+    path: str | Path,
+    flags: int,
+    largest: int = LARGEST_PIXELS,
+    fits: Callable[[ImageHeader], None] | None = None,
+) -> npt.NDArray[np.generic]:
+    """As `decode_file`, of bytes that came from `path`.
+
+    Raises:
+        FileError: too many pixels, damaged or not an image.
+    """
+    header = check_image(data, path, largest)
+    if fits is not None:
+        fits(header)
+    import cv2
+    import numpy as np
+
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise _damaged(path, "no decoder understands it")
+    return np.asarray(image)
+
+
+def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) -> ImageHeader:
+    """The header of an image that is whole, as far as that can be told without decoding it.
+
+    Raises:
+        FileError: too many pixels or bytes, damaged or not an image.
+    """
+    if not data:
+        raise _damaged(path, "the file is empty")
+    try:
+        header = _header(data)
+    except (struct.error, IndexError, ValueError, KeyError) as error:
+        raise _damaged(path, "its header is cut off or damaged") from error
+    if header is None:
+        raise _damaged(path, "no decoder understands it; PNG, JPEG, TIFF, BMP and WebP are read")
+    if header.width < 1 or header.height < 1:
+        raise _damaged(path, f"the {header.format} header says {header.width}x{header.height} pixels")
+    pixels = header.width * header.height
+    if pixels > largest or pixels * header.pixel_bytes > LARGEST_DECODED:
+        reason = f"the {header.format} header says {header.width}x{header.height} pixels of {header.pixel_bytes} bytes"
+        repair = f"scale it down to at most {largest} pixels and {LARGEST_DECODED // MIB} MiB"
+        raise FileError(path, reason, repair)
+    problem = _damage(data, header.format)
+    if problem is not None:
+        raise _damaged(path, problem)
+    return header
+
+
+def _damaged(path: str | Path, problem: str) -> FileError:
+    return FileError(path, f"not a whole image: {problem}", "copy or record the file again")
+
+
+# ------------------------------------------------------------------------------------------------ headers
+
+
+def _header(data: bytes) -> ImageHeader | None:
+    if data.startswith(_PNG):
+        width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+        return ImageHeader("PNG", width, height, _PNG_CHANNELS[colour] * max(1, depth // 8))
+    if data.startswith(b"\xff\xd8"):
+        return _jpeg_header(data)
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _tiff_header(data)
+    if data.startswith(b"BM"):
+        small = struct.unpack_from("<I", data, 14)[0] == 12  # BITMAPCOREHEADER
+        width, height = struct.unpack_from("<HH" if small else "<ii", data, 18)
+        return ImageHeader("BMP", width, abs(height), 4)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp_header(data)
+    return None
+
+
+def _jpeg_header(data: bytes) -> ImageHeader:
+    """Walk the markers of a JPEG (ITU-T T.81, annex B) to the frame header."""
+    at = 2
+    while data[at] == 0xFF:
+        while data[at] == 0xFF:  # fill bytes
+            at += 1
+        marker, (length,) = data[at], struct.unpack_from(">H", data, at + 1)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            bits, height, width, channels = struct.unpack_from(">BHHB", data, at + 3)
+            return ImageHeader("JPEG", width, height, max(1, channels) * (1 if bits <= 8 else 2))
+        if marker == 0xDA or length < 2:
+            break
+        at += 1 + length
+    raise ValueError("no frame header")
+
+
+def _webp_header(data: bytes) -> ImageHeader:
+    """The first chunk of a WebP (RFC 9649): extended, lossless or lossy."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    else:
+        raise ValueError("an unknown chunk")
+    if len(data) < 30:
+        raise ValueError("cut off")
+    return ImageHeader("WebP", width, height, 4)
+
+
+def _tiff_header(data: bytes) -> ImageHeader:
+    """The first directory of a TIFF 6.0 or BigTIFF file."""
+    order, big = "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+")
+    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
+    if count > _MOST_TAGS:
+        raise ValueError("too many tags")
+    step, start = (20, start + 8) if big else (12, start + 2)
+    found: dict[str, int] = {}
+    for at in range(start, start + count * step, step):
+        tag, kind, number = struct.unpack_from(order + "HH" + ("Q" if big else "I"), data, at)
+        if tag in _TIFF_TAGS:
+            form, size = _TIFF_TYPES[kind]
+            place = at + (12 if big else 8)
+            if number * size > (8 if big else 4):  # bits of several channels: the values are elsewhere
+                (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
+            (found[_TIFF_TAGS[tag]],) = struct.unpack_from(order + form, data, place)
+    width, height = found["width"], found["height"]
+    if found.get("tile width", 0) * found.get("tile height", 0) > LARGEST_PIXELS:
+        width, height = found["tile width"], found["tile height"]  # a decoder makes room for a whole tile
+    return ImageHeader("TIFF", width, height, max(1, found.get("channels", 1) * found.get("bits", 8) // 8))
+
+
+# ------------------------------------------------------------------------------------------------ damage
+
+
+def _damage(data: bytes, format_: str) -> str | None:
+    """Why an image file is not whole, or None: decoders may fill the missing part with grey and say nothing."""
+    if format_ == "PNG":
+        return _png_damage(data)
+    if format_ == "JPEG":
+        if b"\xff\xd9" not in data[-1024:]:
+            return "the JPEG has no end marker"
+        if data.count(b"\xff\xda") > _MOST_SCANS:
+            return f"the JPEG has more than {_MOST_SCANS} scans"
+    return None
+
+
+def _png_damage(data: bytes) -> str | None:
+    """Walk the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND."""
+    at, view = len(_PNG), memoryview(data)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
+        if kind == b"IEND":
+            return None
+        at = end + 4
+    return f"the PNG ends after {len(data)} bytes, before its end marker"

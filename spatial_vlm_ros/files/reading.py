@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes of regular files, never more than a limit; names that stay inside a folder.
+
+A name that the user gives may be a symbolic link: shared disks and model caches are full of them. What a file or folder
+brings along (a mask named in detections.json, rgb.png in a folder of frames) has to lie in that folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from spatial_vlm_ros.errors import FileError
+
+MIB = 1 << 20
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
+    """All bytes of a regular file.
+
+    Args:
+        path: the file; symbolic links are followed.
+        repair: what to do where it cannot be read.
+        largest: bytes allowed; checked before anything is read, and again while reading.
+
+    Raises:
+        FileError: missing, unreadable, not a regular file, or larger.
+    """
+    with open_regular(path, repair, largest) as file:
+        try:
+            data = file.read(largest + 1)
+        except OSError as error:
+            raise unreadable(path, error, repair) from error
+    if len(data) > largest:
+        raise _too_large(path, len(data), largest, repair)
+    return data
+
+
+def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and bytes of each line that is not blank, without its line end; the file is never held whole.
+
+    Args:
+        path: the file; symbolic links are followed.
+        repair: what to do where it cannot be read.
+        longest: bytes allowed in one line.
+
+    Raises:
+        FileError: missing, unreadable, not a regular file, or a longer line.
+    """
+    with open_regular(path, repair) as file:
+        number = 0
+        while True:
+            try:
+                line = file.readline(longest + 2)
+            except OSError as error:
+                raise unreadable(path, error, repair) from error
+            if not line:
+                return
+            number += 1
+            line = line.rstrip(b"\r\n")
+            if len(line) > longest:
+                raise FileError(path, f"more than {longest} bytes in a line", repair, f"line {number}")
+            if line.strip():
+                yield number, line
+
+
+def open_regular(path: str | Path, repair: str, largest: int | None = None) -> BinaryIO:
+    """A regular file opened for reading in binary; pipes and devices are refused without opening or blocking.
+
+    Raises:
+        FileError: missing, unreadable, not a regular file, or more than `largest` bytes.
+    """
+    try:
+        _check_kind(path, Path(path).stat(), repair)
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            found = os.fstat(number)  # again: the name may have come to mean another file
+            _check_kind(path, found, repair)
+            if largest is not None and found.st_size > largest:
+                raise _too_large(path, found.st_size, largest, repair)
+            return os.fdopen(number, "rb")
+        except BaseException:
+            os.close(number)
+            raise
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        if isinstance(error, FileError):
+            raise
+        raise unreadable(path, error, repair) from error
+
+
+def check_regular(path: str | Path, repair: str, largest: int | None = None) -> None:
+    """See that a file that another library opens by its name is a regular file, of at most `largest` bytes.
+
+    Raises:
+        FileError: it is not.
+    """
+    open_regular(path, repair, largest).close()
+
+
+def sha256_of(path: str | Path, repair: str) -> str:
+    """SHA-256 of a regular file in hexadecimal digits; the file is never held whole.
+
+    Raises:
+        FileError: missing, unreadable or not a regular file.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path, repair) as file:
+        try:
+            while block := file.read(MIB):
+                digest.update(block)
+        except OSError as error:
+            raise unreadable(path, error, repair) from error
+    return digest.hexdigest()
+
+
+def inside(folder: str | Path, name: str, source: str | Path, field: str | None = None) -> Path:
+    """The path of a name that a file brings along, in the folder that it has to stay in.
+
+    Args:
+        folder: where it has to lie, symbolic links resolved.
+        name: relative, with `/` between its parts and without `..`.
+        source: the file that brings the name, for the message.
+        field: place of the name in it.
+
+    Returns:
+        folder / name; whether a file is there is not checked.
+
+    Raises:
+        FileError: the name is absolute, has `..` or a null character, or leads outside through a symbolic link.
+    """
+    repair = "name a file below the folder, relative to it, without '..'"
+    pure = PurePosixPath(name)
+    if "\0" in name:
+        raise FileError(source, f"the name {name!r} has a null character", repair, field)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise FileError(source, f"the name {name!r} leaves its folder", repair, field)
+    path = Path(folder) / name
+    try:
+        if not path.resolve().is_relative_to(Path(folder).resolve()):
+            reason = f"{name!r} is a symbolic link that leaves its folder"
+            raise FileError(source, reason, "copy the file into the folder", field)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise FileError(source, f"{name!r}: {_words(error)}", "copy the file into the folder", field) from error
+    return path
+
+
+def member(folder: str | Path, name: str) -> Path:
+    """As `inside`, for a file with a fixed name in a folder of frames, a bag or a model.
+
+    Raises:
+        FileError: it leads outside through a symbolic link.
+    """
+    return inside(folder, name, Path(folder) / name)
+
+
+def unreadable(path: str | Path, error: Exception, repair: str) -> FileError:
+    """The error for a file that the operating system does not let us read or write."""
+    return FileError(str(path).replace("\0", "\\0"), _words(error), repair)
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _check_kind(path: str | Path, found: os.stat_result, repair: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "not a regular file")
+        raise FileError(path, kind, repair)
+
+
+def _too_large(path: str | Path, size: int, largest: int, repair: str) -> FileError:
+    return FileError(path, f"{size} bytes, more than {largest}", repair)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are written whole or not at all: a temporary file beside, fsync, rename, fsync of the folder.
+
+A full disk, a killed process or a power cut leaves the earlier file as it was. What a killed process leaves is a hidden
+file that ends in `.part`; nothing reads it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.reading import unreadable
+
+PART = ".part"
+"""End of the names of temporary files and folders."""
+PLACE = "choose a place that can be written, with enough room"
+REPLACE = "name another, or replace it with --force"
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP}
+_STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into a file; /dev/fd/63 of a shell's >(…)
+
+
+def write_bytes(path: str | Path, data: bytes, *, force: bool = False, sync: bool = True) -> None:
+    """Write a file whole or not at all; folders above it are made.
+
+    Args:
+        path: the file; a symbolic link keeps pointing to it. Devices and pipes are written to as they are.
+        data: all of it.
+        force: replace an existing file.
+        sync: wait until it is on the disk; False within a folder that is synced as a whole (files.folders).
+
+    Raises:
+        FileError: it exists, or cannot be written; an existing file is as it was.
+    """
+    with writing(path, force=force, sync=sync) as file:
+        file.write(data)
+
+
+def write_text(path: str | Path, text: str, *, force: bool = False, sync: bool = True) -> None:
+    """As `write_bytes`, in UTF-8; what UTF-8 cannot say (half of a surrogate pair) becomes a question mark."""
+    write_bytes(path, text.encode("utf-8", errors="replace"), force=force, sync=sync)
+
+
+def write_json(path: str | Path, value: Any, *, force: bool = False, indent: int | None = None) -> None:
+    """As `write_bytes`: a value as JSON with a line end.
+
+    Raises:
+        ValueError: NaN or infinity in it, which JSON cannot say.
+        FileError: as of `write_bytes`.
+    """
+    write_text(path, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n", force=force)
+
+
+@contextmanager
+def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to that takes its name when the block ends without an error; an error leaves nothing behind.
+
+    Args:
+        path: the file; folders above it are made.
+        force: replace an existing file.
+        sync: as of `write_bytes`.
+
+    Raises:
+        FileError: it exists, or cannot be written.
+    """
+    path = Path(path)
+    require_new(path, force)
+    try:
+        if _is_stream(path):
+            with path.open("wb") as file:
+                yield file
+            return
+        place = Path(os.path.realpath(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = part_of(place)
+        number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
+        try:
+            with os.fdopen(number, "wb") as file:
+                with suppress(OSError):  # the rights of the file that is replaced
+                    os.fchmod(number, stat.S_IMODE(place.stat().st_mode))
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(number)
+            _take_name(part, place, force)
+        finally:
+            part.unlink(missing_ok=True)
+        if sync:
+            sync_folder(place.parent)
+    except OSError as error:
+        raise unreadable(path, error, PLACE) from error
+
+
+@contextmanager
+def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """As `writing`, for libraries that write to a name: a name with the same ending in a hidden folder beside.
+
+    Raises:
+        FileError: it exists, or cannot be written.
+    """
+    require_new(path, force)
+    place = Path(os.path.realpath(path))
+    holder = part_of(place)
+    try:
+        holder.mkdir(parents=True)
+        yield holder / place.name
+        number = os.open(holder / place.name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+        _take_name(holder / place.name, place, force)
+        sync_folder(place.parent)
+    except OSError as error:
+        raise unreadable(path, error, PLACE) from error
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def require_new(path: str | Path, force: bool = False) -> None:
+    """Refuse the name of an existing file before hours are spent on what is to be written there.
+
+    Raises:
+        FileError: it exists, and is not a device or pipe; or it is a folder.
+    """
+    try:
+        found = Path(path).stat()
+    except ValueError as error:  # a null character
+        raise unreadable(path, error, PLACE) from error
+    except OSError:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise FileError(path, "a folder", "name a file in a place that can be written")
+    if not force and not _is_stream(Path(path)):
+        raise FileError(path, "it exists already", REPLACE)
+
+
+def part_of(place: Path) -> Path:
+    """A hidden name beside a file or folder, for what is not finished."""
+    return place.with_name(f".{place.name[:50]}.{secrets.token_hex(4)}{PART}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Let a rename within a folder outlast a power cut, where its file system can say so."""
+    try:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # a folder that may be written to, and not be listed
+        return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(number)
+
+
+def _take_name(part: Path, place: Path, force: bool) -> None:
+    """Give a finished file its name; without force never that of a file that has come meanwhile."""
+    if force:
+        part.replace(place)
+        return
+    try:
+        os.link(part, place)  # fails where the name is taken, which rename does not
+    except FileExistsError as error:
+        raise FileError(place, "it was made by another program meanwhile", REPLACE) from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        require_new(place)  # FAT and some network disks have no links
+        part.rename(place)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a name stands for an output that cannot be replaced: a device, a pipe, standard output."""
+    if str(path).startswith(_STREAMS):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps decisions as evidence bundles, beside everything else: on a thread of its own, from a short queue.
+
+Nothing waits for it. Where the disk is slower than the requests, decisions are not kept, and counted; where it fails,
+that is said once, and in /diagnostics. No ROS: what serialises a message is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import platform
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spatial_vlm_ros import __version__
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.evaluation.bag_types import DETECTION_ARRAY
+from spatial_vlm_ros.evaluation.evidence.store import EvidenceStore, evidence_folder
+from spatial_vlm_ros.output.json_schema import dialogue_json, phrases_json, resolution_json
+from spatial_vlm_ros.parameters import EvidenceConfig, Settings
+from spatial_vlm_ros.parameters.settings import values_of
+from spatial_vlm_ros.perception.domain import domain_of
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue
+from spatial_vlm_ros.streams.frame_assembler import (
+    DEPTH_INFO,
+    DETECTIONS,
+    RGB,
+    RGB_INFO,
+    FrameAssembler,
+    PendingFrame,
+    stamp_of,
+)
+from spatial_vlm_ros.streams.transforms import TransformSample
+from spatial_vlm_ros.types import ANSWERS, Detection, NounPhrase, Resolution, RgbdFrame, Status
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord, KeptMessage, KeptModel
+
+_log = logging.getLogger(__name__)
+
+MOST_WAITING = 8  # decisions that wait to be written, each with its images
+NO_DECISIONS = (Status.BUSY, Status.CANCELLED)
+"""Ends of requests that decide nothing: they are not kept."""
+_LOOKS = 2.0  # s between two looks whether the keeper was closed
+_RECENT = 10.0  # s for which /diagnostics goes on about decisions that were not kept
+
+Serialise = Callable[[Any], tuple[str, bytes]]
+"""From a message to the name of its type, "sensor_msgs/msg/Image", and its bytes (CDR)."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptFrame:
+    """What a decision rests on, as it was when its frame was taken.
+
+    Args:
+        messages: role → message.
+        arrivals: role → when it came, nanoseconds; of images.
+        transforms: that the frame needs.
+        settings: all parameters.
+        origin: as `EvidenceRecord.frame`.
+    """
+
+    messages: Mapping[str, Any]
+    arrivals: Mapping[str, int]
+    transforms: tuple[TransformSample, ...]
+    settings: Settings
+    origin: str
+
+
+@dataclass(frozen=True, eq=False)
+class MadeDecision:
+    """What was asked and answered.
+
+    Args:
+        instruction: the words.
+        frame_of_reference: that the request named; "" = none.
+        before: the dialogue that the words go on with, or None.
+        accepted_ns: when they came, nanoseconds.
+        resolution: the answer.
+        image: the frame as it was decoded; None where nothing was resolved.
+        detections: those that the answer rests on.
+        found: phrases that the grounder was asked for, and what it found; None where it was not asked, or failed.
+        frame: what it rests on; None where no frame was taken.
+    """
+
+    instruction: str
+    frame_of_reference: str
+    before: Dialogue | None
+    accepted_ns: int
+    resolution: Resolution
+    image: RgbdFrame | None
+    detections: tuple[Detection, ...]
+    found: tuple[tuple[NounPhrase, ...], Grounding] | None
+    frame: KeptFrame | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    decision: MadeDecision
+    frame: KeptFrame
+    utc: float
+
+
+@dataclass(frozen=True)
+class EvidenceState:
+    """What became of the decisions so far.
+
+    Args:
+        kept: bundles written.
+        dropped: decisions that found the queue full.
+        failed: decisions that could not be written.
+        waiting: decisions in the queue.
+        trouble: why decisions are not kept now; "" = they are.
+        latest: name of the newest bundle.
+    """
+
+    kept: int
+    dropped: int
+    failed: int
+    waiting: int
+    trouble: str
+    latest: str
+
+
+class EvidenceKeeper:
+    """Writes decisions as bundles.
+
+    Args:
+        settings: all parameters, now.
+        topics: role → topic as the node names it before remapping, now.
+        serialise: a message to its bytes.
+        grounder: that finds the objects, or None.
+        node: full name of the node.
+        warn: says a line in the log; called from the writing thread, too.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        topics: Callable[[], Mapping[str, str]],
+        serialise: Serialise,
+        grounder: Any,
+        node: str,
+        warn: Callable[[str], Any],
+    ) -> None:
+        self._settings, self._topics, self._serialise, self._grounder = settings, topics, serialise, grounder
+        self._node, self._warn = node, warn
+        self._waiting: queue.Queue[_Kept | None] = queue.Queue(MOST_WAITING)
+        self._thread: threading.Thread | None = None
+        self._model: KeptModel | None = None
+        self._closed = False
+        self._kept = self._dropped = self._failed = 0
+        self._trouble = self._latest = ""
+        self._dropped_at = -_RECENT
+
+    @property
+    def config(self) -> EvidenceConfig:
+        """What is to be kept now, and where."""
+        return self._settings().evidence
+
+    @property
+    def state(self) -> EvidenceState:
+        """What became of the decisions so far."""
+        trouble = self._trouble
+        if not trouble and time.monotonic() - self._dropped_at < _RECENT:
+            trouble = f"{self._dropped} decisions were not kept: they come faster than the disk takes them"
+        waiting = self._waiting.qsize()
+        return EvidenceState(self._kept, self._dropped, self._failed, waiting, trouble, self._latest)
+
+    # -------------------------------------------------------------------------------------------- executor's thread
+
+    def taken(self, pending: PendingFrame, assembler: FrameAssembler) -> KeptFrame | None:
+        """What is to be remembered of a frame that a request is answered on; None where nothing is kept."""
+        if self.config.keep == "off" or self._closed:
+            return None
+        with self._guarded():
+            infos = {RGB_INFO: pending.rgb_info, DEPTH_INFO: pending.depth_info}
+            messages = {**pending.match.messages, **{role: info for role, info in infos.items() if info is not None}}
+            transforms = assembler.transforms_of(messages)
+            return KeptFrame(messages, pending.match.arrivals, transforms, self._settings(), "answered")
+        return None
+
+    def decided(self, decision: MadeDecision, assembler: FrameAssembler) -> None:
+        """Keep a decision, where decisions like it are kept; called after its reply. Never waits, never raises."""
+        if not self._is_wanted(decision.resolution.status) or self._closed:
+            return
+        with self._guarded():
+            frame = decision.frame or self._newest(assembler)
+            self._start()
+            try:
+                self._waiting.put_nowait(_Kept(decision, frame, time.time()))
+            except queue.Full:
+                self._dropped += 1
+                if time.monotonic() - self._dropped_at >= _RECENT:
+                    self._warn("decisions are not kept as evidence: they come faster than the disk takes them")
+                self._dropped_at = time.monotonic()
+
+    def close(self, wait_s: float = 0.0) -> None:
+        """Take no more. What waits is written, unless the process ends: `wait_s` seconds are given to it at most."""
+        self._closed = True
+        if self._thread is None:
+            return
+        end = time.monotonic() + wait_s
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=wait_s) if wait_s > 0 else self._waiting.put_nowait(None)
+        if wait_s > 0:
+            self._thread.join(max(0.0, end - time.monotonic()))
+
+    def _is_wanted(self, status: Status) -> bool:
+        keep = self.config.keep
+        return keep != "off" and status not in NO_DECISIONS and (keep == "all" or status not in ANSWERS)
+
+    def _newest(self, assembler: FrameAssembler) -> KeptFrame:
+        """The newest complete frame for a decision that was made before one was taken, where there is one."""
+        messages = assembler.newest_messages()
+        if messages is None:
+            return KeptFrame({}, {}, (), self._settings(), "none")
+        return KeptFrame(messages, {}, assembler.transforms_of(messages), self._settings(), "newest")
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Any:
+        """A fault of ours costs one bundle."""
+        try:
+            yield
+        except Exception as error:
+            self._note_failure(error)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
+            self._thread.start()
+
+    # -------------------------------------------------------------------------------------------- writing thread
+
+    def _run(self) -> None:
+        while True:
+            try:
+                kept = self._waiting.get(timeout=_LOOKS)
+            except queue.Empty:
+                if self._closed:  # and the sign to end did not fit into the queue
+                    return
+                continue
+            if kept is None:
+                return
+            try:
+                self._write(kept)
+            except Exception as error:  # whatever a disk does, it costs this bundle
+                self._note_failure(error)
+            finally:
+                del kept  # images are large
+
+    def _write(self, kept: _Kept) -> None:
+        from spatial_vlm_ros.evaluation.evidence.bundle import write_bundle
+
+        config = self.config
+        record, messages = self._record(kept), self._messages(kept)
+        store = EvidenceStore(evidence_folder(config.folder), config.most_bytes, config.most_files)
+        status = kept.decision.resolution.status.value
+        path = store.keep(status, kept.utc, lambda out: write_bundle(out, record, messages, kept.frame.transforms))
+        self._kept += 1
+        self._latest, self._trouble = path.name, ""
+
+    def _note_failure(self, error: Exception) -> None:
+        """Count it; say it where the one before was kept."""
+        self._failed += 1
+        if isinstance(error, SpatialVlmError):
+            words = str(error)
+        else:
+            words = f"{type(error).__name__}: {error}"
+            _log.error("unexpected exception while keeping evidence", exc_info=error)
+        was_well, self._trouble = not self._trouble, words
+        if was_well:
+            self._warn(f"decisions are not kept as evidence, requests are served as before: {words}")
+
+    def _record(self, kept: _Kept) -> EvidenceRecord:
+        from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord, KeptGrounding
+
+        decision, frame = kept.decision, kept.frame
+        when = datetime.datetime.fromtimestamp(kept.utc, datetime.timezone.utc)
+        found = None
+        if decision.found is not None:
+            phrases, grounding = decision.found
+            found = KeptGrounding(phrases_json(phrases), grounding.match.tolist(), grounding.unread)
+        return EvidenceRecord(
+            utc=when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            instruction=decision.instruction,
+            frame_of_reference=decision.frame_of_reference,
+            resolution=resolution_json(decision.resolution),
+            parameters=values_of(frame.settings),
+            frame=frame.origin,  # type: ignore[arg-type]
+            reencoded=(DETECTIONS,) if self._detections_anew(kept) else (),
+            dialogue=None if decision.before is None else dialogue_json(decision.before),
+            grounding=found,
+            model=self._kept_model(),
+            versions=_versions(),
+            node=self._node,
+        )
+
+    def _kept_model(self) -> KeptModel | None:
+        """The grounder with the hashes of its files, which are made once."""
+        from spatial_vlm_ros.evaluation.evidence.model_files import model_of
+
+        if self._grounder is None:
+            return None
+        if self._model is None:
+            name = str(getattr(self._grounder, "name", type(self._grounder).__name__))
+            self._model = model_of(name, getattr(self._grounder, "options", {}), domain_of(self._grounder))
+        return self._model
+
+    def _messages(self, kept: _Kept) -> list[KeptMessage]:
+        """The messages of the frame as they came; detections of a model, or of vision_msgs, as our own message."""
+        from spatial_vlm_ros.evaluation.evidence.bundle import KeptMessage
+
+        frame, topics = kept.frame, self._topics()
+        anew = self._detections_anew(kept)
+        begin_ns = min(frame.arrivals.values(), default=kept.decision.accepted_ns)
+        messages = []
+        for role, message in frame.messages.items():
+            if role == DETECTIONS and (anew or not _is_ours(message)):
+                continue
+            type_, data = self._serialise(message)
+            log_ns = frame.arrivals.get(role, begin_ns)
+            messages.append(KeptMessage(role, topics.get(role, role), type_, data, log_ns))
+        if anew:
+            data = _detections(kept)
+            messages.append(KeptMessage(DETECTIONS, DETECTIONS, DETECTION_ARRAY, data, begin_ns))
+        return messages
+
+    @staticmethod
+    def _detections_anew(kept: _Kept) -> bool:
+        """Whether its detections are written as they were understood, for there is no message of ours with them."""
+        decision, given = kept.decision, kept.frame.messages.get(DETECTIONS)
+        if decision.image is None:
+            return False
+        return decision.found is not None or (given is not None and not _is_ours(given))
+
+
+def _is_ours(message: Any) -> bool:
+    """Whether a message of detections is spatial_vlm_interfaces/DetectionArray, which every bag can hold."""
+    return hasattr(message, "image_width")
+
+
+def _detections(kept: _Kept) -> bytes:
+    """Detections as the resolver saw them, as CDR of DetectionArray with the header of the colour image."""
+    from spatial_vlm_ros.evaluation.bag_types import default_store
+    from spatial_vlm_ros.streams.compose import rosbags_composer
+
+    decision, image = kept.decision, kept.frame.messages[RGB]
+    assert decision.image is not None  # noqa: S101 - `_detections_anew` has just seen it
+    camera, store = decision.image.camera, default_store()
+    make = rosbags_composer(store)
+    header = make.header(stamp_of(image), decision.image.frame_id)
+    found = decision.found[1].detections if decision.found is not None else decision.detections
+    array = make.detection_array(found, header, camera.width, camera.height)
+    return bytes(store.serialize_cdr(array, DETECTION_ARRAY))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"spatial_vlm_ros": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    for name in ("opencv-python-headless", "opencv-python", "rosbags", "rclpy", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def status_words(state: EvidenceState, config: EvidenceConfig) -> tuple[bool, str, dict[str, Any]]:
+    """What /diagnostics says: whether all is well, in words, and the values."""
+    try:
+        folder = str(evidence_folder(config.folder))
+    except SpatialVlmError:
+        folder = config.folder
+    values: dict[str, Any] = {
+        "keep": config.keep, "folder": folder, "kept": state.kept, "not kept, queue full": state.dropped,
+        "not kept, failed": state.failed, "waiting": state.waiting, "newest": state.latest,
+    }  # fmt: skip
+    return not state.trouble, state.trouble or f"{state.kept} decisions kept", values

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What browsers send, bounded in size and time: forms and JSON. Needs Starlette."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+
+from spatial_vlm_ros.errors import InputError
+
+_LARGEST_FORM = 16 * 1024  # bytes
+_WITHIN = 10.0  # s
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form.
+
+    Raises:
+        InputError: it is no form, too large, too slow, names a field twice, or is no UTF-8.
+    """
+    if _kind(request) != "application/x-www-form-urlencoded":
+        raise InputError("form", "another content type", "application/x-www-form-urlencoded", "use the page's forms")
+    try:
+        body = await asyncio.wait_for(_body(request, "form", _LARGEST_FORM), _WITHIN)
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=20
+        )
+    except (asyncio.TimeoutError, ClientDisconnect) as error:
+        raise InputError("form", "an unfinished one", f"all of it within {_WITHIN:g} s", "send it again") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("form", "other bytes", "URL-encoded UTF-8", "use the page's forms") from error
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise InputError("form", "a field twice", "each field once", "use the page's forms")
+    return form
+
+
+async def read_json(request: Request, largest: int) -> dict[str, Any]:
+    """A JSON object of up to `largest` bytes.
+
+    Raises:
+        InputError: it is none, too large or too slow.
+    """
+    if _kind(request) != "application/json":
+        raise InputError("request", "another content type", "application/json", "use the page")
+    try:
+        body = await asyncio.wait_for(_body(request, "request", largest), _WITHIN)
+        value = json.loads(body)
+    except (asyncio.TimeoutError, ClientDisconnect) as error:
+        raise InputError("request", "an unfinished one", f"all of it within {_WITHIN:g} s", "send it again") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("request", "other bytes", "JSON in UTF-8", "use the page") from error
+    if not isinstance(value, dict):
+        raise InputError("request", type(value).__name__, "a JSON object", "use the page")
+    return value
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip()
+
+
+async def _body(request: Request, what: str, largest: int) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > largest:
+            raise InputError(what, "more bytes", f"up to {largest}", "write less")
+    return body

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results that exist are kept unless --force is given; a command that is stopped removes what it began."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+pytest.importorskip("rosbags")
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+WORDS = "the chick behind the cup"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one labelled frame."""
+    root = tmp_path_factory.mktemp("recordings")
+    write_frame(root / "f0", *chicks_and_cup_frame())
+    case = {"frame": "f0", "instruction": WORDS, "expect": {"status": "OK", "id": "bonnet"}}
+    (root / "cases.jsonl").write_text(json.dumps(case) + "\n")
+    return root
+
+
+def resolved(recordings: Path, out: Path, *more: object) -> Result:
+    folder = recordings / "f0"
+    return run("resolve", WORDS, "--rgb", folder / "rgb.png", "--depth", folder / "depth.png", "--camera-info",
+               folder / "camera_info.json", "--detections", folder / "detections.json", "--base-t-camera",
+               folder / "base_T_camera.json", "--out", out, *more)  # fmt: skip
+
+
+def refused(done: Result, option: str = "--out") -> bool:
+    return done.exit_code == 2 and option in done.output and "it exists already" in done.output \
+        and "--force" in done.output  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--out", "--html", "--markdown", "--junit"])
+def test_evaluate_replaces_a_result_with_force_alone(option: str, recordings: Path, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("junitparser")
+    out = tmp_path / "result.json"
+    assert run("evaluate", "--frames", recordings, option, out).exit_code == 0
+    out.write_text("of yesterday")
+    assert refused(run("evaluate", "--frames", recordings, option, out), option)
+    assert out.read_text() == "of yesterday"
+    assert run("evaluate", "--frames", recordings, option, out, "--force").exit_code == 0
+    assert out.read_text() != "of yesterday"
+
+
+def test_a_run_can_be_its_own_baseline(recordings: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    assert run("evaluate", "--frames", recordings, "--out", scores).exit_code == 0
+    assert run("evaluate", "--frames", recordings, "--baseline", scores, "--out", scores, "--force").exit_code == 0
+
+
+def test_an_image_is_replaced_with_force_alone(recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answer.png"
+    assert resolved(recordings, out).exit_code == 0
+    first = out.read_bytes()
+    assert refused(resolved(recordings, out))
+    assert resolved(recordings, out, "--force").exit_code == 0
+    assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize("out", ["/dev/stdout", "/dev/null"])
+def test_results_can_be_sent_elsewhere(out: str, recordings: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "spatial_vlm_ros.cli", "evaluate", "--frames", str(recordings), "--out", out],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ('"cases"' in done.stdout) is (out == "/dev/stdout")
+
+
+def test_images_of_several_answers_are_a_folder_that_is_replaced_with_force_alone(
+    recordings: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "images"
+    assert run("resolve", "--frames", recordings, "--out", out).exit_code == 0
+    assert [path.suffix for path in out.iterdir()] == [".png"]
+    assert refused(run("resolve", "--frames", recordings, "--out", out))
+    assert run("resolve", "--frames", recordings, "--out", out, "--force").exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    done = run("resolve", "--frames", recordings, "--out", out, "--force")
+    assert done.exit_code == 2
+    assert "'notes.txt', which is not part of such a result" in done.output
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_bag_is_replaced_with_force_alone(recordings: Path, tmp_path: Path) -> None:
+    bag = tmp_path / "bag"
+    assert run("record", recordings, bag).exit_code == 0
+    assert refused(run("record", recordings, bag))
+    assert run("record", recordings, bag, "--storage", "sqlite3", "--force").exit_code == 0
+    assert sorted(path.name for path in bag.iterdir()) == ["bag.db3", "metadata.yaml"]
+    out = tmp_path / "answers"
+    assert run("replay", bag, WORDS, "--base-frame", "world", "--every", "--out", out).exit_code == 0
+    assert refused(run("replay", bag, WORDS, "--base-frame", "world", "--every", "--out", out))
+    assert run("replay", bag, WORDS, "--base-frame", "world", "--every", "--out", out, "--force").exit_code == 0
+    assert len(list(out.iterdir())) == 1
+    (bag / "thesis.pdf").write_text("mine")
+    assert run("record", recordings, bag, "--force").exit_code == 2
+    assert (bag / "thesis.pdf").read_text() == "mine"
+
+
+STOPPED = """
+import sys, time
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+
+write = BagWriter.write_frame
+def slow(self, *given, **named):
+    write(self, *given, **named)
+    sys.stdout.write("writing\\n")
+    sys.stdout.flush()
+    time.sleep(60)
+
+BagWriter.write_frame = slow
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_recording_that_is_stopped_removes_what_it_began(
+    number: signal.Signals, recordings: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, "record", str(recordings), str(tmp_path / "bag")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        assert list(tmp_path.glob(".bag.*.part/bag/*.mcap"))
+        begin = time.monotonic()
+        process.send_signal(number)
+        process.wait(20)
+    assert time.monotonic() - begin < 20
+    assert process.returncode == (1 if number == signal.SIGINT else 128 + number)
+    assert not list(tmp_path.iterdir())

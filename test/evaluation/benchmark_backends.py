@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backends of one's own that are asked What'sUp's tiny folders: "benchmark_backends:truthful" on the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.types import Rgb
+
+
+class Captioner:
+    """Finds captions that begin with "Not" unlikely; counts its questions in a file.
+
+    Args:
+        log: file that gets a line for each question.
+        wrong: words; captions with them are liked in place of the true one.
+        fails: words; an image whose options have them makes the model fail.
+        ends: number of questions after which the process is killed, 0 = never.
+    """
+
+    def __init__(self, log: str = "", wrong: str = "", fails: str = "", ends: int = 0) -> None:
+        self._log, self._wrong, self._fails, self._ends, self._asked = log, wrong, fails, ends, 0
+
+    def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
+        """See CandidateScorer.scores."""
+        assert rgb.shape == (30, 40, 3)
+        assert question
+        told = " ".join(choices)
+        if self._fails and self._fails in told:
+            raise ModelError("captioner", "it cannot say", "ask another one")
+        self._asked += 1
+        if self._log:
+            with Path(self._log).open("a") as file:
+                file.write("asked\n")
+        if self._ends and self._asked > self._ends:
+            os.kill(os.getpid(), 9)
+        misled = bool(self._wrong) and self._wrong in told
+        return [-1.0 if choice.startswith("Not") is misled else -2.0 for choice in choices]
+
+
+def truthful(log: str = "", wrong: str = "", fails: str = "", ends: str = "0") -> Captioner:
+    """Load it."""
+    return Captioner(log, wrong, fails, int(ends))

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder with two frames of two chicks and a cup, and sessions on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spatial_vlm_ros.evaluation.frame_folder import BASE_FILE
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
+from spatial_vlm_ros.evaluation.labelling.label_sources import FolderSource
+from spatial_vlm_ros.evaluation.labelling.session import LabelSession
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+
+@pytest.fixture(scope="session")
+def two_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames f1, with a pose of the camera, and f2, without one."""
+    folder = tmp_path_factory.mktemp("recorded")
+    frame, detections = chicks_and_cup_frame()
+    write_frame(folder / "f1", frame, detections)
+    write_frame(folder / "f2", dataclasses.replace(frame, base_T_camera=None), detections)
+    assert (folder / "f1" / BASE_FILE).is_file()
+    return folder
+
+
+@pytest.fixture
+def frames(two_frames: Path, tmp_path: Path) -> Path:
+    """The same, where each test may write."""
+    return Path(shutil.copytree(two_frames, tmp_path / "frames"))
+
+
+@pytest.fixture
+def opened(frames: Path) -> Iterator[Callable[..., LabelSession]]:
+    """Opens sessions on the folder; closes their files."""
+    files: list[LabelFile] = []
+
+    def open_session(*sentences: str, lines: list[dict[str, Any]] | None = None, **options: Any) -> LabelSession:
+        path = frames / "cases.jsonl"
+        if lines is not None:
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        asks = options.pop("grounder", None)
+        for file in files:
+            file.close()
+        files.append(LabelFile(path))
+        source = FolderSource(frames, ask_grounder=asks is not None)
+        return LabelSession(source, files[-1], Resolver(grounder=asks), sentences, **options)
+
+    yield open_session
+    for file in files:
+        file.close()

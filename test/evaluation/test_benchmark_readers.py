@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each benchmark on a tiny folder of its published layout; the scores are worked by hand here."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import benchmark_folders as folders
+import pytest
+from benchmark_folders import damaged_of, graded, items_of, values
+
+from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
+from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS, benchmark_of
+from spatial_vlm_ros.evaluation.benchmarks.cv_bench import CV_BENCH
+from spatial_vlm_ros.evaluation.benchmarks.embspatial import EMBSPATIAL
+from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, ChoiceTruth, shuffled
+from spatial_vlm_ros.evaluation.benchmarks.scoring import mean_of_accuracies
+from spatial_vlm_ros.evaluation.benchmarks.spatialsense import SPATIALSENSE
+from spatial_vlm_ros.evaluation.benchmarks.vsr import VSR
+from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
+from spatial_vlm_ros.types.proportions import wilson
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "whatsup": folders.whatsup, "vsr": folders.vsr, "cv-bench": folders.cv_bench,
+    "spatialsense": folders.spatialsense, "embspatial": folders.embspatial,
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ all of them
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_items_are_the_same_each_time_and_their_images_can_be_read(name: str, tmp_path: Path) -> None:
+    folder = WRITERS[name](tmp_path / "data")
+    items = items_of(benchmark_of(name), folder)
+    assert items
+    assert not damaged_of(benchmark_of(name), folder)
+    assert [(one.key, one.truth.described()) for one in items] == [
+        (one.key, one.truth.described()) for one in items_of(benchmark_of(name), folder)
+    ]
+    assert len({one.key for one in items}) == len(items)
+    assert {one.image.read().shape for one in items} == {(30, 40, 3)}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_data_that_is_missing_is_refused_with_where_to_get_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(FileError) as error:
+            list(benchmark_of(name).read(folder))
+        assert error.value.repair == benchmark_of(name).source
+
+
+def test_an_unknown_benchmark_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(UnknownNameError, match="whatsup, vsr, cv-bench"):
+        benchmark_of("libra")
+
+
+# ------------------------------------------------------------------------------------------------ What'sUp
+
+
+def test_whatsup_counts_pairs_and_sets_of_the_same_two_objects(tmp_path: Path) -> None:
+    names = [
+        f"{pair}.jpeg" for relation in folders.SIDES for pair in (f"cup_{relation}_table", f"can_{relation}_chair")
+    ]
+    items = items_of(WHATSUP, folders.whatsup(tmp_path, [*names, "hat_on_box.jpeg"]))
+    wrong = {"A/can_on_chair.jpeg", "A/hat_on_box.jpeg"}
+    found = {score.name: score for score in WHATSUP.score(graded(items, lambda one: one.key not in wrong))}
+    assert found["set A, accuracy"].value == pytest.approx(7 / 9, abs=1e-6)
+    # cup: both pairs; can: left and right alone; hat: no pair. The authors divide by half the 9 images.
+    assert found["set A, pairs"].value == pytest.approx(3 / 4.5, abs=1e-6)
+    assert found["set A, pairs"].share == wilson(3, 4)
+    assert found["set A, sets of four"].value == pytest.approx(1 / (9 / 4), abs=1e-6)
+    assert found["set A, sets of four"].share == wilson(1, 2)
+
+
+def test_whatsup_shuffles_the_captions_of_which_the_first_is_true(tmp_path: Path) -> None:
+    names = [f"o{n}_on_table.jpeg" for n in range(40)]
+    items = items_of(WHATSUP, folders.whatsup(tmp_path, names))
+    assert all(one.choices[one.truth.right].startswith("A o") for one in items if isinstance(one.truth, ChoiceTruth))
+    assert {one.truth.right for one in items if isinstance(one.truth, ChoiceTruth)} == {0, 1, 2, 3}
+    assert items[0].splits == {"set": "A", "relation": "A: on"}
+
+
+def test_whatsup_reads_the_sets_with_two_captions_that_are_there(tmp_path: Path) -> None:
+    items = items_of(WHATSUP, folders.whatsup_pairs(folders.whatsup(tmp_path)))
+    assert [one.key for one in items[4:]] == [
+        "coco_qa_two_obj/000000000285.jpg#1", "coco_qa_two_obj/000000000017.jpg#1", "coco_qa_two_obj/000000000017.jpg#2"
+    ]  # fmt: skip
+    found = values(WHATSUP, graded(items, lambda one: "#1" in one.key))
+    assert found["COCO-spatial, two objects, accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+    assert found["set A, sets of four"] == 0.0
+
+
+def test_whatsup_has_the_mean_of_two_sets_of_a_kind(tmp_path: Path) -> None:
+    folder = folders.whatsup(tmp_path)
+    clevr = [{"image_path": "x/cup_behind_can.jpeg", "caption_options": list("abcd")},
+             {"image_path": "x/cup_in-front_of_can.jpeg", "caption_options": list("abcd")}]  # fmt: skip
+    (folder / "controlled_clevr_dataset.json").write_text(json.dumps(clevr))
+    for entry in clevr:
+        folders.picture(folder / "controlled_clevr" / Path(str(entry["image_path"])).name)
+    found = values(
+        WHATSUP, graded(items_of(WHATSUP, folder), lambda one: "behind" not in one.key and "left" not in one.key)
+    )
+    assert found["controlled, mean of both sets"] == pytest.approx((3 / 4 + 1 / 2) / 2, abs=1e-6)
+    assert found["set B, pairs"] == 0.0
+    assert "COCO-spatial, mean of both sets" not in found
+
+
+def test_whatsup_names_items_that_are_damaged(tmp_path: Path) -> None:
+    further = [{"image_path": "x/cup_beside_table.jpeg", "caption_options": list("abcd")},
+               {"image_path": "x/mug_on_table.jpeg", "caption_options": list("abcd")},
+               {"image_path": "x/mug_on_table.jpeg", "caption_options": list("abc")}]  # fmt: skip
+    damaged = damaged_of(WHATSUP, folders.whatsup(tmp_path, further=further))
+    assert [one.key for one in damaged] == [f"controlled_images_dataset.json[{n}]" for n in (4, 5, 6)]
+    for one, words in zip(damaged, ("beside", "does not exist", "length"), strict=True):
+        assert words in one.reason
+
+
+# ------------------------------------------------------------------------------------------------ VSR
+
+
+def test_vsr_scores_each_split_and_knows_relations_and_categories(tmp_path: Path) -> None:
+    items = items_of(VSR, folders.vsr(tmp_path))
+    assert items[0].question == "Is this statement about the image true or false? The cup is left of the can."
+    assert [one.truth.described() for one in items[:2]] == ["(('true', 'false'), 0)", "(('true', 'false'), 1)"]
+    assert items[3].splits == {
+        "split": "zero-shot", "zero-shot, relation": "facing", "zero-shot, category": "Orientation"
+    }  # fmt: skip
+    found = values(VSR, graded(items, lambda one: one.key != "random/3"))
+    assert found == {"random split, accuracy": pytest.approx(2 / 3, abs=1e-6), "zero-shot split, accuracy": 1.0}
+
+
+def test_vsr_is_read_from_the_folder_data_too_and_names_damaged_lines(tmp_path: Path) -> None:
+    good, bad = folders.vsr_line("1.jpg", 1, "under"), folders.vsr_line("../1.jpg", 1, "under")
+    folder = folders.vsr(tmp_path, {"random": [good, bad, good | {"label": 3}, {"image": "1.jpg"}]})
+    assert [one.key for one in items_of(VSR, folder / "data")] == ["random/1"]
+    assert items_of(VSR, folder / "data")[0].splits["random, category"] == "Projective"
+    assert [one.key for one in damaged_of(VSR, folder)] == ["random/2", "random/3", "random/4"]
+
+
+# ------------------------------------------------------------------------------------------------ CV-Bench
+
+
+def test_cv_bench_is_the_mean_of_2d_and_3d(tmp_path: Path) -> None:
+    items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
+    found = values(CV_BENCH, graded(items, lambda one: one.key in ("0", "2", "3", "5")))
+    ade, coco, omni = 1 / 2, 2 / 3, 1 / 2
+    assert found["2D"] == pytest.approx((ade + coco) / 2, abs=1e-6)
+    assert found["3D"] == omni
+    assert found["CV-Bench"] == pytest.approx(((ade + coco) / 2 + omni) / 2, abs=1e-6)
+    assert items[4].splits == {"task": "2D Relation", "source": "COCO"}
+    assert items[4].prompt.startswith(items[4].question + " Select from the following choices.\n(A) cup\n(B) can\n")
+
+
+def test_cv_bench_leaves_out_a_mean_that_lacks_a_part(tmp_path: Path) -> None:
+    items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
+    assert values(CV_BENCH, graded(items[:2], lambda _: True)) == {"accuracy": 1.0}
+    assert values(CV_BENCH, graded(items[:5], lambda _: True)) == {"2D": 1.0}
+
+
+def test_cv_bench_reads_parquet_as_it_reads_json_lines(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    of_json = items_of(CV_BENCH, folders.cv_bench(tmp_path / "json"))
+    of_parquet = items_of(CV_BENCH, folders.cv_bench_parquet(tmp_path / "parquet"))
+    for one, other in zip(of_json, of_parquet, strict=True):
+        assert (one.key, one.truth, one.splits, one.prompt) == (other.key, other.truth, other.splits, other.prompt)
+        assert (one.image.read() == other.image.read()).all()
+    both = folders.cv_bench(folders.cv_bench_parquet(tmp_path / "both"))
+    assert [one.key for one in items_of(CV_BENCH, both)] == [one.key for one in of_json]
+    (tmp_path / "parquet" / "test_2d.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(FileError, match="no Parquet file"):
+        items_of(CV_BENCH, tmp_path / "parquet")
+
+
+def test_cv_bench_names_damaged_items(tmp_path: Path) -> None:
+    two = [folders.cv_entry(0, "COCO", "Count", "(C)"), folders.cv_entry(1, "COCO", "Count", "(A)", choices=["a", "a"]),
+           folders.cv_entry(2, "COCO", "Count", "(A)")]  # fmt: skip
+    folder = folders.cv_bench(tmp_path, two)
+    assert [one.key for one in damaged_of(CV_BENCH, folder)] == ["test_2d.jsonl line 1", "test_2d.jsonl line 2"]
+    (folder / "test_3d.jsonl").write_text("{}\n")
+    with pytest.raises(FileError, match="no line of it is of the published form"):
+        items_of(CV_BENCH, folder)
+
+
+# ------------------------------------------------------------------------------------------------ SpatialSense
+
+
+def test_spatialsense_scores_the_test_split_by_predicate(tmp_path: Path) -> None:
+    items = items_of(SPATIALSENSE, folders.spatialsense(tmp_path))
+    assert [one.key for one in items] == ["a", "b", "c", "d"]
+    assert items[2].question == "Is the cat to the left of the mirror?"
+    found = values(SPATIALSENSE, graded(items, lambda one: one.key != "b"))
+    assert found == {"overall": 0.75}
+    assert {one.splits["predicate"] for one in items} == {"on", "to the left of", "behind"}
+
+
+def test_spatialsense_names_damaged_relations_alone(tmp_path: Path) -> None:
+    relations = [folders.relation("a", "on", True), folders.relation("b", "beside", True), {"_id": "c"}]
+    folder = folders.spatialsense(tmp_path, relations)
+    assert [one.key for one in items_of(SPATIALSENSE, folder)] == ["a", "d"]
+    assert [one.key for one in damaged_of(SPATIALSENSE, folder)] == [
+        f"annotations.json[0].annotations[{n}]" for n in (1, 2)
+    ]
+    (folder / "annotations.json").write_text('[{"url": 3}')
+    with pytest.raises(FileError, match=r"annotations\.json"):
+        items_of(SPATIALSENSE, folder)
+
+
+# ------------------------------------------------------------------------------------------------ EmbSpatial
+
+
+def test_embspatial_scores_and_knows_what_contradicts_the_rule_of_thumb(tmp_path: Path) -> None:
+    items = items_of(EMBSPATIAL, folders.embspatial(tmp_path))
+    assert [one.counter_heuristic for one in items] == [False, True, False, None]
+    found = values(EMBSPATIAL, graded(items, lambda one: one.key in ("q_0", "q_3")))
+    assert found == {"overall": 0.5}
+    assert items[1].splits == {"relation": "close", "source": "mp3d"}
+
+
+def test_embspatial_marks_no_item_where_boxes_do_not_tell(tmp_path: Path) -> None:
+    level = folders.emb_entry(0, "far", 1, tops=(5, 5, 20, 25))
+    entries = [level, folders.emb_entry(1, "far", 1, objects=[]), folders.emb_entry(2, "far", 4)]
+    folder = folders.embspatial(tmp_path, entries)
+    assert [one.counter_heuristic for one in items_of(EMBSPATIAL, folder)] == [None, None]
+    assert [one.key for one in damaged_of(EMBSPATIAL, folder)] == ["q_2"]
+
+
+def test_embspatial_refuses_an_image_that_is_damaged_when_it_is_read(tmp_path: Path) -> None:
+    whole = folders.EMB[0]["image"]
+    spoilt = {"no base64 text": "?" + whole[1:], "not a whole image": whole[:40], "no base64": 7}
+    for reason, image in spoilt.items():
+        item = items_of(EMBSPATIAL, folders.embspatial(tmp_path, [folders.EMB[0] | {"image": image}]))[0]
+        with pytest.raises(FileError, match=reason) as error:
+            item.image.read()
+        assert error.value.field == "$[0].image"
+
+
+# ------------------------------------------------------------------------------------------------ hostile files
+
+
+def test_an_image_that_leaves_the_folder_or_is_no_file_is_damaged(tmp_path: Path) -> None:
+    folder = folders.cv_bench(tmp_path / "cv")
+    outside = folders.picture(tmp_path / "outside.png")
+    images = folder / "img" / "2D"
+    for n in (0, 1, 2):
+        (images / f"{n}.png").unlink()
+    (images / "0.png").symlink_to(outside)
+    os.mkfifo(images / "1.png")
+    (images / "2.png").symlink_to("/dev/zero")
+    damaged = damaged_of(CV_BENCH, folder)
+    assert [one.key for one in damaged] == [f"test_2d.jsonl line {n}" for n in (1, 2, 3)]
+    for one, words in zip(damaged, ("symbolic link", "does not exist", "does not exist"), strict=True):
+        assert words in one.reason
+
+
+def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    data = bytearray(folders.encoded())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    image = base64.b64encode(bytes(data)).decode()
+    item = items_of(EMBSPATIAL, folders.embspatial(tmp_path, [folders.EMB[0] | {"image": image}]))[0]
+    with pytest.raises(FileError, match="60000x60000"):
+        item.image.read()
+
+
+def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folders.embspatial(tmp_path)
+    monkeypatch.setattr("spatial_vlm_ros.evaluation.benchmarks.published_files.LARGEST_LISTING", 10)
+    with pytest.raises(FileError, match="bytes, more than 10"):
+        items_of(EMBSPATIAL, folder)
+
+
+def test_a_listing_nested_without_end_is_refused(tmp_path: Path) -> None:
+    folder = folders.embspatial(tmp_path)
+    (folder / "embspatial_bench.json").write_text("[" * 100_000)
+    with pytest.raises(FileError):
+        items_of(EMBSPATIAL, folder)
+
+
+# ------------------------------------------------------------------------------------------------ what they share
+
+
+def test_a_mean_of_accuracies_has_the_interval_of_its_parts(tmp_path: Path) -> None:
+    items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
+    halves = [(0.5, graded(items[:2], lambda _: True)), (0.5, graded(items[2:5], lambda one: one.key == "2"))]
+    found = mean_of_accuracies("both", halves).interval
+    first, second = wilson(2, 2), wilson(1, 3)
+    assert found is not None
+    assert found.value == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
+    down = ((0.5 * (1 - first.low)) ** 2 + (0.5 * (1 / 3 - second.low)) ** 2) ** 0.5
+    assert found.low == pytest.approx(found.value - down, abs=1e-5)
+    assert found.high == pytest.approx(found.value + 0.5 * (second.high - 1 / 3), abs=1e-5)
+
+
+def test_a_truth_needs_different_options() -> None:
+    for choices, right in ((("a",), 0), (("a", "a"), 0), (("a", ""), 0), (("a", "b"), 2)):
+        with pytest.raises(InputError):
+            ChoiceTruth(choices, right)
+    truth = shuffled(("a", "b", "c"), 1, "key")
+    assert truth.choices[truth.right] == "b"
+    assert truth == shuffled(("a", "b", "c"), 1, "key")
+    assert (truth.credit(BenchmarkAnswer(truth.right)), truth.credit(BenchmarkAnswer(None))) == (1.0, 0.0)
+
+
+def test_a_listing_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    folder: Path = folders.embspatial(tmp_path)
+    broken: dict[str, Callable[[], object]] = {
+        "object": lambda: (folder / "embspatial_bench.json").write_text(json.dumps({"a": 1})),
+        "truncated": lambda: (folder / "embspatial_bench.json").write_text('[{"image"'),
+    }
+    for words, spoil in broken.items():
+        spoil()
+        with pytest.raises(FileError, match=words):
+            items_of(EMBSPATIAL, folder)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each writer of the package, as a function of a place and a size; called as a program it writes again and again.
+
+python faulty_writing.py WRITER PLACE    prints a line when it begins; is killed by the test
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.cli.group import save_image
+from spatial_vlm_ros.evaluation.bag_writer import BagWriter, is_bag_file
+from spatial_vlm_ros.evaluation.frame_folder import load_frame
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.files.folders import changed_folder, new_folder
+from spatial_vlm_ros.files.writing import write_bytes, write_json, write_text, writing, written_by_name
+from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
+
+Writer = Callable[[Path, int], Any]
+
+
+def _noise(size: int) -> np.ndarray:
+    side = max(8, int((size / 3) ** 0.5))
+    return np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
+
+
+def _frame(size: int) -> RgbdFrame:
+    rgb = _noise(size)
+    side = len(rgb)
+    K = np.array([[side, 0, side / 2], [0, side, side / 2], [0, 0, 1]], np.float64)
+    return RgbdFrame(rgb, np.full(rgb.shape[:2], 1.0, np.float32), PinholeCamera(K, side, side))
+
+
+def _streamed(place: Path, size: int) -> None:
+    with writing(place, force=True) as file:
+        for _ in range(8):
+            file.write(bytes(size // 8))
+
+
+def _by_name(place: Path, size: int) -> None:
+    with written_by_name(place, force=True) as path:
+        path.write_bytes(bytes(size))
+
+
+def _folder(place: Path, size: int) -> None:
+    with new_folder(place, force=True) as folder:
+        for number in range(4):
+            write_bytes(folder / f"{number}.bin", bytes(size // 4))
+
+
+def _changed(place: Path, size: int) -> None:
+    with changed_folder(place) as folder:
+        for number in range(4):
+            write_bytes(folder / f"{number}.bin", bytes(size // 4), force=True)
+
+
+def _bag(place: Path, size: int, storage: str = "mcap") -> None:
+    frame = _frame(size)
+    with BagWriter(place, storage, force=True) as writer:
+        for number in range(2):
+            writer.write_frame(frame, (), (number + 1) * 1_000_000_000)
+
+
+def _sqlite_bag(place: Path, size: int) -> None:
+    _bag(place, size, "sqlite3")
+
+
+def _frame_folder(place: Path, size: int) -> None:
+    mask = np.zeros(_noise(size).shape[:2], bool)
+    mask[:4, :4] = True
+    write_frame(place, _frame(size), [Detection("d1", "cup", 1.0, (0.0, 0.0, 4.0, 4.0), mask)])
+
+
+WRITERS: dict[str, Writer] = {
+    "bytes": lambda place, size: write_bytes(place, bytes(size), force=True),
+    "text": lambda place, size: write_text(place, "x" * size, force=True),
+    "json": lambda place, size: write_json(place, ["x" * size], force=True),
+    "image": lambda place, size: save_image(place.with_suffix(".png"), _noise(size), force=True),
+    "stream": _streamed,
+    "by name": _by_name,
+    "folder": _folder,
+    "changed folder": _changed,
+    "bag": _bag,
+    "sqlite bag": _sqlite_bag,
+    "frame": _frame_folder,
+}
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    """Everything that is at a place: a file, or all files of a folder; hidden ones too."""
+    if place.is_dir():
+        return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+    return {"": place.read_bytes()} if place.exists() else {}
+
+
+def is_whole(writer: str, place: Path) -> bool:
+    """Whether a result can be read to its end."""
+    if writer in ("bag", "sqlite bag"):
+        from spatial_vlm_ros.evaluation.bag_check import examine_files
+
+        return all(is_bag_file(file) for file in place.iterdir()) and all(
+            finding.level.value == "ok" for finding in examine_files(place)
+        )
+    if writer == "frame":
+        return len(load_frame(place)[1]) == 1
+    return True
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[2])
+    sys.stdout.write(json.dumps({"writes": sys.argv[1]}) + "\n")
+    sys.stdout.flush()
+    turn = 0
+    while True:
+        turn += 1
+        WRITERS[sys.argv[1]](where, 200_000 + 1000 * (turn % 50))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of two frames, and the labelling page on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
+from spatial_vlm_ros.evaluation.labelling.label_page import serve_labels
+from spatial_vlm_ros.evaluation.labelling.label_sources import FolderSource
+from spatial_vlm_ros.evaluation.labelling.session import LabelSession
+from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+from spatial_vlm_ros.web.serving import Page
+
+BEHIND, BESIDE = "the chick behind the cup", "put the box to the right of the cup"
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames f1, with a pose of the camera, and f2, without one."""
+    folder = tmp_path_factory.mktemp("recorded")
+    frame, detections = chicks_and_cup_frame()
+    write_frame(folder / "f1", frame, detections)
+    write_frame(folder / "f2", dataclasses.replace(frame, base_T_camera=None), detections)
+    return folder
+
+
+@dataclasses.dataclass
+class Desk:
+    """A page, its session, and the file that it writes."""
+
+    page: Page
+    session: LabelSession
+    path: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    def expect(self, number: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = self.lines()[number]["expect"]
+        return found
+
+
+@pytest.fixture
+def served(recorded: Path, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+    """Serves pages on copies of the frames."""
+    with ExitStack() as stack:
+
+        def serve(*sentences: str, lines: list[dict[str, Any]] | None = None, frames: int = 1, bare: bool = False,
+                  **options: Any) -> Desk:  # fmt: skip
+            folder = tmp_path / "frames"
+            for name in ("f1", "f2")[:frames]:
+                shutil.copytree(recorded / name, folder / name)
+                if bare:
+                    (folder / name / "detections.json").unlink()
+            path = folder / "cases.jsonl"
+            if lines is not None:
+                path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            file = stack.enter_context(LabelFile(path))
+            source = FolderSource(folder, ask_grounder=False)
+            session = LabelSession(source, file, Resolver(), sentences, **options)
+            return Desk(stack.enter_context(serve_labels(session, "two chicks")), session, path)
+
+        yield serve

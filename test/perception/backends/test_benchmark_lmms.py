@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter to lmms-eval, asked as lmms-eval asks: on a stand-in, and on the package itself where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lmms_eval_double
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+from small_scorers import small_scorer
+from test_benchmark_models import QUESTION, items_of, written
+from tiny_vlms import Lesson, qwen_folder
+
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.evaluation.benchmarks import lmms_model
+from spatial_vlm_ros.evaluation.benchmarks.asking import prompt_of
+from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS
+from spatial_vlm_ros.evaluation.benchmarks.lmms_task import write_task
+from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
+from spatial_vlm_ros.perception.backends import load_backend
+from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
+
+WORDS = f"{QUESTION} (A) cup (B) can Answer with the letter of one option and nothing else. Stop here."
+COLOURS = ((200, 40, 40), (40, 40, 200))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2.5-VL of random weights."""
+    lesson = Lesson(np.full((56, 56, 3), 90, np.uint8), WORDS, "cup can")
+    return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [lesson], steps=0)
+
+
+@pytest.fixture(params=["double", "installed"])
+def lmms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Modules of lmms-eval, by their last name."""
+    if request.param == "double":
+        lmms_eval_double.install(monkeypatch)
+    else:
+        pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
+    lmms_model._model_class.cache_clear()
+    yield {name.rpartition(".")[2]: importlib.import_module(name)
+           for name in ("lmms_eval.api.instance", "lmms_eval.models.registry_v2")}  # fmt: skip
+    lmms_model._model_class.cache_clear()
+
+
+def loaded(lmms: Any, arguments: str, device: str | None = None) -> Any:
+    """A model as lmms-eval makes it from --model spatial_vlm and --model_args."""
+    registry = lmms["registry_v2"].ModelRegistryV2()
+    registry.register_manifest(lmms_model.manifest())
+    more = {"batch_size": 1, "max_batch_size": None, "device": device}
+    made = registry.get_model_class("spatial_vlm").create_from_arg_string(arguments, more)
+    made.task_dict["task"] = {"test": [{"image": Image.new("RGB", (56, 56), colour)} for colour in COLOURS]}
+    return made
+
+
+def visuals(document: dict[str, Any]) -> list[Any]:
+    return [document["image"]]
+
+
+def asked(lmms: Any, made: Any, kind: str, rows: list[tuple[Any, ...]]) -> list[Any]:
+    """What a task sees of the answers to requests, each (context, target or arguments, visuals, document)."""
+    instance = lmms["instance"]
+    requests = [
+        instance.Instance(kind, (*row, "task", "test"), n, {"task": "task", "doc_id": row[3], "repeats": 1})
+        for n, row in enumerate(rows)
+    ]
+    return [instance.unwrap_generation_output(answer)[0] for answer in getattr(made, kind)(requests)]
+
+
+def rgb(n: int) -> Any:
+    return np.full((56, 56, 3), COLOURS[n], np.uint8)
+
+
+def test_replies_are_those_of_the_backend_up_to_where_they_end(lmms: Any, model: Path) -> None:
+    options = {"model": str(model), "preset": "cpu", "probe": "no", "max_new_tokens": "8", "warm_up": "no"}
+    text = load_backend("qwen-vl", options).reply(rgb(1), WORDS).text
+    assert len(text) > 4
+    made = loaded(lmms, f"backend=qwen-vl,model={model},preset=cpu,max_new_tokens=8,warm_up=no")
+    found = asked(lmms, made, "generate_until", [
+        (WORDS, {"max_new_tokens": 8}, visuals, 1), (WORDS, {"until": [text[2:4], ""]}, visuals, 1),
+        (WORDS, {"until": text[1]}, visuals, 1),
+    ])  # fmt: skip
+    assert found == [text, text.split(text[2:4])[0], text.split(text[1])[0]]
+
+
+def test_the_most_likely_choice_has_the_least_value_and_remedies_change_it(lmms: Any, model: Path) -> None:
+    options = {"model": str(model), "preset": "cpu", "probe": "no"}
+    scorer = load_backend("qwen-vl", options).scorer
+    arguments = f"backend=qwen-vl,model={model},preset=cpu,allow_untrained=true"
+    rows = [(WORDS, text, visuals, n) for n in (0, 1) for text in ("cup", lambda _: "can")]
+    found = asked(lmms, loaded(lmms, arguments), "loglikelihood", rows)
+    expected = [scorer.continuation(rgb(n), WORDS, text) for n in (0, 1) for text in ("cup", "can")]
+    assert found == [(-mean, greedy) for mean, greedy in expected]
+    assert all(value > 0 for value, _ in found)
+    treated = asked(lmms, loaded(lmms, f"{arguments},attention=0.2"), "loglikelihood", rows)
+    assert [value for value, _ in treated] != [value for value, _ in found]
+
+
+def test_the_folder_of_a_model_and_a_device_are_taken(lmms: Any, model: Path) -> None:
+    made = loaded(lmms, f"backend={model}", device="cpu")
+    assert len(asked(lmms, made, "loglikelihood", [(WORDS, "cup", visuals, 0)])) == 1
+    with pytest.raises(InputError, match="cannot be given any prompt"):
+        asked(lmms, made, "generate_until", [(WORDS, {}, visuals, 0)])
+
+
+def test_what_it_cannot_answer_is_refused_in_a_sentence(lmms: Any, model: Path) -> None:
+    made = loaded(lmms, f"backend=qwen-vl,model={model},preset=cpu,warm_up=no")
+    for shown, words in ((lambda _: [], "none"), (lambda _: ["a.mp4"], "str"), (lambda d: [d["image"]] * 2, "Image, ")):
+        with pytest.raises(InputError, match=f"images of task task: got {words}"):
+            asked(lmms, made, "generate_until", [(WORDS, {}, shown, 0)])
+    with pytest.raises(InputError, match="several rounds"):
+        made.generate_until_multi_round([None])
+    with pytest.raises(InputError, match="name a backend"):
+        loaded(lmms, "model=x")
+    server = loaded(lmms, "backend=server,model=tiny,convention=absolute")
+    with pytest.raises(InputError, match="tells no likelihoods"):
+        asked(lmms, server, "loglikelihood", [(WORDS, "cup", visuals, 0)])
+
+
+def test_a_continuation_is_as_likely_as_in_one_pass_over_the_whole() -> None:
+    scorer = small_scorer("llava", draw_items(AMOUNTS["small"])[:4])
+    item = draw_items(AMOUNTS["small"])[0].plain
+    inputs = scorer.asked(item.rgb, item.question)
+    for text in item.choices:
+        tokens = scorer.tokens(text, inputs["input_ids"].device)
+        whole = dict(inputs, input_ids=torch.cat([inputs["input_ids"], tokens], 1))
+        whole["attention_mask"] = torch.ones_like(whole["input_ids"])
+        with torch.no_grad():
+            values = scorer.model(**whole).logits.float().log_softmax(-1)[0, -tokens.shape[1] - 1 : -1]
+        mean, greedy = scorer.continuation(item.rgb, item.question, text)
+        assert mean == pytest.approx(float(values.gather(1, tokens[0][:, None]).mean()), abs=1e-4)
+        assert greedy == bool((values.argmax(-1) == tokens[0]).all())
+
+
+def test_the_package_declares_the_entry_point_that_lmms_eval_loads(lmms: Any) -> None:
+    setup = (Path(lmms_model.__file__).parents[3] / "setup.py").read_text()
+    assert '"lmms_eval.models": [f"spatial_vlm = {PACKAGE}.evaluation.benchmarks.lmms_model:manifest"]' in setup
+    assert lmms_model.__name__ == "spatial_vlm_ros.evaluation.benchmarks.lmms_model"
+    assert lmms_model.manifest() == lmms["registry_v2"].ModelManifest(
+        "spatial_vlm", "spatial_vlm_ros.evaluation.benchmarks.lmms_model.SpatialVlmModel"
+    )
+
+
+def test_nothing_of_lmms_eval_is_imported_before_it_asks() -> None:
+    code = (
+        "import sys; from spatial_vlm_ros.evaluation.benchmarks import lmms_model, lmms_task; "
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('lmms_eval', 'torch', 'PIL')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    with pytest.raises(AttributeError, match="nothing"):
+        lmms_model.nothing  # noqa: B018
+
+
+# ------------------------------------------------------------------------------------------------ tasks
+
+
+def task(tmp_path: Path, *more: str) -> tuple[Path, Any]:
+    """The folder of a task of CV-Bench, and what running the command gave."""
+    data, out = written(tmp_path / "cv"), tmp_path / "task"
+    arguments = ["benchmark", "cv-bench", "--data", str(data), "--lmms-task", str(out), *more]
+    return out, CliRunner().invoke(main, arguments)
+
+
+def test_a_task_has_our_prompts_reading_and_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, result = task(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "--tasks spatial_vlm_cv_bench" in result.output
+    text = (out / "spatial_vlm_cv_bench.yaml").read_text().replace("!function ", "")
+    fields = yaml.safe_load(text)
+    documents = [
+        json.loads(line) for line in Path(fields["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()
+    ]
+    monkeypatch.syspath_prepend(str(out))
+    functions = importlib.import_module(fields["doc_to_text"].partition(".")[0])
+    items = items_of(tmp_path / "cv")
+    assert [functions.doc_to_text(one) for one in documents] == [prompt_of(item) for item in items]
+    assert (np.asarray(functions.doc_to_visual(documents[2])[0]) == items[2].image.read()).all()
+    found = [functions.process_results(one, [said]) for one, said in zip(documents, ("(A)", "B.", "both"), strict=True)]
+    assert [one["accuracy"] for one in found] == [1.0, 1.0, 0.0]
+    assert functions.as_published([one["as_published"] for one in found]) == 0.5
+    with pytest.raises(InputError, match="write the task anew"):
+        functions.as_published([{"key": "9", "credit": 1.0}])
+    sys.modules.pop("functions")
+
+
+def test_a_task_is_written_into_a_new_folder_alone(tmp_path: Path) -> None:
+    out, _ = task(tmp_path)
+    again = CliRunner().invoke(main, ["benchmark", "cv-bench", "--data", str(tmp_path / "cv"), "--lmms-task", str(out)])
+    assert again.exit_code == 3
+    assert "the folder has files" in again.output
+    (tmp_path / "file").write_text("")
+    read = read_benchmark(BENCHMARKS["cv-bench"], tmp_path / "cv")
+    with pytest.raises(FileError, match="file"):
+        write_task(BENCHMARKS["cv-bench"], tmp_path / "cv", read, tmp_path / "file" / "below")
+
+
+def test_the_installed_lmms_eval_runs_the_model_on_the_task(tmp_path: Path, model: Path) -> None:
+    pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
+    evaluator, models, tasks = (
+        importlib.import_module(f"lmms_eval.{name}") for name in ("evaluator", "models", "tasks")
+    )
+    out, _ = task(tmp_path)
+    models.MODEL_REGISTRY_V2.register_manifest(lmms_model.manifest())
+    arguments = f"backend=qwen-vl,model={model},preset=cpu,max_new_tokens=8,warm_up=no"
+    found = evaluator.simple_evaluate(
+        model="spatial_vlm", model_args=arguments, tasks=["spatial_vlm_cv_bench"], batch_size=1,
+        task_manager=tasks.TaskManager(include_path=str(out), include_defaults=False),
+    )["results"]["spatial_vlm_cv_bench"]  # fmt: skip
+    ours = CliRunner().invoke(main, [
+        "benchmark", "cv-bench", "--data", str(tmp_path / "cv"), "--model", "qwen-vl", "--ask", "reply", "--json",
+        "--options", f"model={model} preset=cpu max_new_tokens=8 warm_up=no",
+    ])  # fmt: skip
+    scores = json.loads(ours.stdout)["models"][0]
+    assert found["accuracy,none"] == pytest.approx(scores["all"]["value"], abs=1e-6)
+    assert found["as_published,none"] == pytest.approx(scores["scores"][0]["value"], abs=1e-6)

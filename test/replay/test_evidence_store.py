@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of evidence: caps, order, permissions; what a kill, a full disk or another node leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rosbags")
+
+from evidence_desk import EvidenceDesk
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+from spatial_vlm_ros.evaluation.evidence.store import NAME, EvidenceStore, bundles_in, evidence_folder, hash_of
+
+T0 = 1_700_000_000.25
+WORDS = "the chick"
+HERE = Path(__file__).parent
+DEADLINE = 60.0  # s for a child
+
+
+def writes(size: int, path_of: list[Path] | None = None) -> Callable[[Path], Path]:
+    def write(out: Path) -> Path:
+        out.mkdir()
+        file = out / "bundle.mcap"
+        file.write_bytes(os.urandom(size))
+        if path_of is not None:
+            path_of.append(file)
+        return file
+
+    return write
+
+
+def child(code: str, *prefix: str, **environment: str) -> subprocess.Popen[str]:
+    """A Python process that can use the helpers of this folder."""
+    paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    known = {**os.environ, "PYTHONPATH": paths, **environment}
+    return subprocess.Popen([*prefix, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=known)
+
+
+# ------------------------------------------------------------------------------------------------ names, permissions
+
+
+def test_a_bundle_is_named_by_time_status_and_content_and_readable_by_its_owner_only(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "evidence"
+    path = EvidenceStore(folder, 10**6, 10).keep("NOT_FOUND", T0, writes(1000))
+    assert NAME.fullmatch(path.name)
+    assert path.name.startswith("20231114T221320.250000Z_NOT_FOUND_")
+    assert path.stem[-8:] == hash_of(path)[:8]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert list(folder.iterdir()) == [path]
+
+
+def test_the_folder_while_it_is_written_is_closed_to_others(tmp_path: Path) -> None:
+    seen: list[Path] = []
+    modes: list[int] = []
+
+    def write(out: Path) -> Path:
+        modes.append(stat.S_IMODE(out.parent.stat().st_mode))
+        return writes(10, seen)(out)
+
+    EvidenceStore(tmp_path, 10**6, 10).keep("OK", T0, write)
+    assert modes == [0o700]
+    assert not NAME.fullmatch(seen[0].name)
+
+
+def test_the_default_folder_is_that_of_the_users_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert evidence_folder("") == tmp_path / "spatial_vlm_ros" / "evidence"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert evidence_folder("") == Path.home() / ".local" / "state" / "spatial_vlm_ros" / "evidence"
+    assert evidence_folder("~/x") == Path.home() / "x"
+
+
+# ------------------------------------------------------------------------------------------------ caps
+
+
+def test_the_oldest_bundles_go_first_and_the_caps_hold_at_all_times(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path, most_bytes=5000, most_files=4)
+    sizes = [900, 900, 900, 900, 900, 3000, 100, 4900]
+    kept: list[Path] = []
+    for n, size in enumerate(sizes):
+        kept.append(store.keep("OK", T0 + n, writes(size)))
+        there = bundles_in(tmp_path)
+        assert there == kept[-len(there) :]  # the newest, in the order in which they came
+        assert len(there) <= 4
+        assert sum(path.stat().st_size for path in there) <= 5000
+    assert bundles_in(tmp_path) == kept[-2:]
+
+
+def test_a_bundle_that_is_larger_than_the_cap_removes_none(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path, most_bytes=5000, most_files=4)
+    first = store.keep("OK", T0, writes(1000))
+    with pytest.raises(FileError, match=r"a bundle of 5001 bytes.*raise evidence.most_bytes"):
+        store.keep("OK", T0 + 1, writes(5001))
+    assert list(tmp_path.iterdir()) == [first]
+
+
+def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "recording.mcap"
+    mine.write_bytes(bytes(100_000))
+    store = EvidenceStore(tmp_path, most_bytes=5000, most_files=1)
+    for n in range(3):
+        store.keep("OK", T0 + n, writes(10))
+    assert mine.stat().st_size == 100_000
+    assert len(bundles_in(tmp_path)) == 1
+
+
+def test_two_nodes_that_share_a_folder_keep_the_caps_together(tmp_path: Path) -> None:
+    stores = [EvidenceStore(tmp_path, 10**6, 3), EvidenceStore(tmp_path, 10**6, 3)]
+    for n in range(6):
+        stores[n % 2].keep("OK", T0 + n, writes(10))
+    assert len(bundles_in(tmp_path)) == 3
+
+
+# ------------------------------------------------------------------------------------------------ faults
+
+
+def test_what_fails_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
+    def broken(out: Path) -> Path:
+        writes(10)(out)
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(FileError, match="Input/output error"):
+        EvidenceStore(tmp_path, 10**6, 10).keep("OK", T0, broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import time
+from pathlib import Path
+from evidence_desk import EvidenceDesk
+import spatial_vlm_ros.evaluation.evidence.store as store
+
+def waits(self, target):
+    print("written", flush=True)
+    time.sleep(600)
+
+store.Path.rename = waits
+desk = EvidenceDesk(Path(%r)).standing()
+desk.answered("the chick")
+desk.end()
+"""
+
+
+def test_a_node_that_is_killed_before_the_rename_leaves_no_bundle(tmp_path: Path) -> None:
+    whole = EvidenceStore(tmp_path, 10**9, 10).keep("OK", T0, writes(10))
+    with child(KILLED % str(tmp_path)) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "written\n"
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(DEADLINE)
+    assert bundles_in(tmp_path) == [whole]
+    (left,) = [path for path in tmp_path.iterdir() if path != whole]
+    assert left.name.startswith(".")
+    assert list(left.rglob("*.mcap"))  # it was whole, and has no name of a bundle
+    os.utime(left, (T0, T0))  # long ago
+    EvidenceStore(tmp_path, 10**9, 10).keep("OK", T0 + 1, writes(10))
+    assert not left.exists()
+    assert len(bundles_in(tmp_path)) == 2
+
+
+def test_what_another_node_is_writing_now_is_not_swept_away(tmp_path: Path) -> None:
+    busy = tmp_path / ".20231114T221320.250000Z_1_1.part"
+    busy.mkdir()
+    EvidenceStore(tmp_path, 10**6, 10).keep("OK", T0, writes(10))
+    assert busy.exists()
+
+
+FULL = """
+import json, os, sys
+from pathlib import Path
+from evidence_desk import EvidenceDesk
+
+folder = Path(%r)
+desk = EvidenceDesk(folder, most_bytes=10**9).standing()
+statuses = [desk.answered("the chick").status.value for _ in range(6)]
+desk.keeper.close(30.0)
+state = desk.keeper.state
+from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
+from spatial_vlm_ros.evaluation.evidence.store import bundles_in
+whole = [read_bundle(path).record.instruction for path in bundles_in(folder)]
+print(json.dumps({"statuses": statuses, "kept": state.kept, "failed": state.failed, "trouble": state.trouble,
+                  "warned": desk.warned, "whole": len(whole), "others": len(os.listdir(folder)) - len(whole)}))
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> list[str]:
+    """Words before a command that give it a disk of 2 MB at tmp_path/disk, which nobody else sees."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare")
+    (tmp_path / "disk").mkdir()
+    mount = f'mount -t tmpfs -o size=2m tmpfs {tmp_path}/disk && exec "$@"'
+    words = ["unshare", "-rm", "sh", "-c", mount, "sh"]
+    if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this user may mount nothing in a namespace of its own")
+    return words
+
+
+def test_a_full_disk_costs_no_answer_and_no_bundle_that_was_kept(tmp_path: Path, small_disk: list[str]) -> None:
+    with child(FULL % str(tmp_path / "disk"), *small_disk) as done:
+        out, _ = done.communicate(timeout=DEADLINE)
+    said = json.loads(out)
+    assert said["statuses"] == ["AMBIGUOUS"] * 6
+    assert said["kept"] >= 1
+    assert said["failed"] == 6 - said["kept"] > 0
+    assert said["whole"] == said["kept"]
+    assert said["others"] == 0
+    assert "No space left" in said["trouble"]
+    assert len(said["warned"]) == 1
+
+
+READ_ONLY = FULL.replace("folder = Path", "import subprocess\nfolder = Path").replace(
+    "statuses =",
+    "desk.answered('the chick')\ndesk.until_kept(1)\n"
+    "subprocess.run(['mount', '-o', 'remount,ro', str(folder)], check=True)\nstatuses =",
+)
+
+
+def test_a_disk_that_turns_read_only_is_said_and_costs_no_answer(tmp_path: Path, small_disk: list[str]) -> None:
+    with child(READ_ONLY % str(tmp_path / "disk"), *small_disk) as done:
+        out, _ = done.communicate(timeout=DEADLINE)
+    said = json.loads(out)
+    assert said["statuses"] == ["AMBIGUOUS"] * 6
+    assert (said["kept"], said["failed"], said["whole"]) == (1, 6, 1)
+    assert "Read-only" in said["trouble"]
+    assert len(said["warned"]) == 1
+
+
+def test_a_bundle_that_was_cut_short_is_refused_by_name_and_by_form(tmp_path: Path) -> None:
+    desk = EvidenceDesk(tmp_path).standing()
+    desk.answered(WORDS)
+    (path,) = desk.end()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(FileError, match="damaged"):
+        read_bundle(path)
+    other = tmp_path / "copy.mcap"
+    other.write_bytes(data[: len(data) // 2])
+    with pytest.raises(FileError, match="ends before its index"):
+        read_bundle(other)
