@@ -24,6 +24,7 @@ from spatial_vlm_ros.types.proportions import Interval, mcnemar, newcombe, newco
 
 SCHEMA = 1
 RULE, USUAL, CONTRARY = "rule of thumb", "usual", "counter-heuristic"
+_MOST_TOGETHER = 4  # scores with one note that are named
 _MOST_NAMED = 20  # damaged items and failures that a terminal shows
 
 
@@ -273,6 +274,11 @@ def print_report(report: Mapping[str, Any]) -> None:
     table.add_row("without an answer", "", *(f"{model['without_answer']} of {model['n']}" for model in models))
     console.print(table)
     console.print(f"{report['asked']} of {report['items']} items asked; scored as {report['scorer']}")
+    notes: dict[str, dict[str, None]] = {}
+    for score in (score for model in models for score in model["scores"] if score["note"]):
+        notes.setdefault(score["note"], {})[score["name"]] = None
+    for note, names in notes.items():
+        console.print(f"{', '.join(names) if len(names) <= _MOST_TOGETHER else f'{len(names)} scores'}: {note}")
     if report["chance"] is not None:
         console.print(f"a guess is right in {report['chance']:.1%}")
     for model in models:
