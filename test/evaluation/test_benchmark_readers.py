@@ -107,7 +107,7 @@ def test_whatsup_has_an_accuracy_for_each_preposition(tmp_path: Path) -> None:
         )
     )
     rows = [[5, "A cup in front of a can", "A cup behind a can"], [5, "A can behind a cup", "A can in front of a cup"],
-            [5, "A cup on top of a table", "A cup under a table"], [5, "A cup right of a can", "A cup left of a can"]]  # fmt: skip
+            [5, "A cup on top of it", "A cup under it"], [5, "It is right of it", "It is left of it"]]  # fmt: skip
     (folder / "vg_qa_two_obj.json").write_text(json.dumps(rows))
     folders.picture(folder / "vg_images" / "5.jpg")
     items = items_of(WHATSUP, folder)

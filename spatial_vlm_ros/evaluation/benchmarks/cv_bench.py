@@ -7,7 +7,8 @@
     test_2d.parquet, test_3d.parquet    the same with the column "image"; read where there is no .jsonl with img/
 
 Objects of 3D questions are marked by boxes that are drawn into the images. The column "bbox" is not read: no
-publication of its form and of the order of its boxes was found, so usual and counter-heuristic depth are not told apart.
+publication of its form and of the order of its boxes was found, so there is no split of usual and counter-heuristic
+depth.
 
 Sources: Tong et al. (2024), Cambrian-1; fields and files: the card of nyu-visionx/CV-Bench, README.md (data under
 Apache-2.0); prompt and reading of replies: cambrian-mllm/cambrian 539ffc3, eval/eval/{ade,coco,omni}.
@@ -23,7 +24,8 @@ import msgspec
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking, cambrian_answer
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, image_inside
+from spatial_vlm_ros.evaluation.benchmarks.images import image_inside
+from spatial_vlm_ros.evaluation.benchmarks.parquet_rows import ParquetImage, parquet_entries
 from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     Benchmark,
     BenchmarkAnswer,
@@ -34,12 +36,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     GradedItem,
     PublishedScore,
 )
-from spatial_vlm_ros.evaluation.benchmarks.published_files import (
-    ParquetImage,
-    found_files,
-    jsonl_entries,
-    parquet_entries,
-)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, jsonl_entries
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 
 SOURCE = (
@@ -109,11 +106,8 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
         if len(letter) != 1 or not 0 <= ord(letter) - ord("A") < len(entry.choices):
             last = chr(ord("A") + len(entry.choices) - 1)
             raise InputError("answer", repr(entry.answer), f"(A) to ({last})", "download the file again")
-        image: BenchmarkImage
-        if isinstance(entry, _CvRow):
-            image = EncodedImage(path, f"{place}, image", entry.image.data)
-        else:
-            image = image_inside(path.parent / "img", entry.filename)
+        folder = path.parent / "img"
+        image: BenchmarkImage = entry.image if isinstance(entry, _CvRow) else image_inside(folder, entry.filename)
         return BenchmarkItem(
             str(entry.idx), image, entry.question,
             CvTruth(entry.choices, ord(letter) - ord("A"), entry.source == _IN_3D),
