@@ -142,8 +142,9 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
             return FAILED
     report = report_of(found, data, read, runs, {model.name: model for model in models})
     print_json(report) if as_json else print_report(report)
-    if out is not None:
+    if out is not None and kept is not None:
         write_report(out, report)
+        say(f"report: {out}; answers: {kept}", err=True)
     return REFUSED if any(run.failed for run in runs.values()) else ANSWERED
 
 

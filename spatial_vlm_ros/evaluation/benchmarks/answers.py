@@ -26,7 +26,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_ros.evaluation.benchmarks.published_files import LARGEST_LISTING
 from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
@@ -95,19 +95,19 @@ class AnswerFile:
         """Say which model answers under a name, before its answers are asked for; kept with its first new answer.
 
         Raises:
-            FileError: another model has answered under that name.
+            InputError: another model has answered under that name.
         """
         there = self._opened.models.get(model.name)
         self._model = model
         if there is not None and there != model:
-            got = (
-                f"its answers under the name {model.name!r} are of other weights of the same model"
-                if there.backend == model.backend
-                else f"its answers under the name {model.name!r} are of the model {there.backend!r}, not of "
-                f"{model.backend!r}"
+            same = there.backend == model.backend
+            where = "answers" if self._opened.file is None else self._opened.file.name
+            raise InputError(
+                f"{where}, name {model.name!r}",
+                f"answers of other weights of {there.backend!r}" if same else f"answers of {there.backend!r}",
+                "those of the present weights" if same else f"those of {model.backend!r}",
+                "give this model another name (--model NAME=…), or name another file with --out",
             )
-            repair = "give this model another name (--model NAME=…), or name another file with --out"
-            raise FileError(self._opened.file.name if self._opened.file else "answers", got, repair)
 
     def known(self, model: str, item: BenchmarkItem) -> AnswerLine | None:
         """What a model answered to an item before; None where it did not."""

@@ -104,8 +104,8 @@ def run_model(
         progress: called with items done and items in all.
 
     Raises:
-        InputError: the model cannot be asked such items.
-        FileError: an answer cannot be kept, or those that are there under its name are of another model.
+        InputError: the model cannot be asked such items, or another one has answered under its name.
+        FileError: an answer cannot be kept.
     """
     answers.begin(asked)
     run, in_a_row = BenchmarkRun(), 0

@@ -182,11 +182,12 @@ def score_whatsup(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
             right[one.item.group][one.item.splits["relation"].removeprefix(f"{subset}: ")] = one.credit == 1.0
         pairs = [group[a] and group[b] for group in right.values() for a, b in _OPPOSITES if a in group and b in group]
         sets = [all(group.values()) for group in right.values() if len(group) == 4]
-        for kind, goods, images in (("pairs", pairs, 2), ("sets of four", sets, 4)):
+        for kind, goods, images, part in (("pairs", pairs, 2, "half"), ("sets of four", sets, 4, "quarter")):
             scores.append(
                 PublishedScore(
                     f"{name}, {kind}", round(images * sum(goods) / len(items), 6), len(goods),
-                    wilson(sum(goods), len(goods)), note=f"value: right {kind} / (images / {images})",
+                    wilson(sum(goods), len(goods)),
+                    note=f"right {kind} divided by a {part} of the images, as published; interval of complete ones",
                 )
             )  # fmt: skip
     return tuple(scores)
