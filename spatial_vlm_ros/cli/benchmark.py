@@ -142,21 +142,24 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
             return FAILED
     report = report_of(found, data, read, runs, {model.name: model for model in models})
     print_json(report) if as_json else print_report(report)
-    if out is not None:
+    if out is not None and kept is not None:
         write_report(out, report)
+        say(f"report: {out}; answers: {kept}", err=True)
     return REFUSED if any(run.failed for run in runs.values()) else ANSWERED
 
 
 def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
     """One model, loaded only while it is asked."""
     from spatial_vlm_ros.evaluation.benchmarks.asking import load_model
+    from spatial_vlm_ros.evaluation.benchmarks.model_identity import asked_model
     from spatial_vlm_ros.evaluation.benchmarks.running import run_model
     from spatial_vlm_ros.output import terminal
 
-    identity = " ".join([model.backend, *(f"{name}={value}" for name, value in sorted(model.options.items()))])
+    asked = asked_model(model)
+    answers.begin(asked)  # before the model is loaded
     loaded = load_model(model, ask)
     with terminal.counting(f"asking {model.name}") as progress:
-        run = run_model(loaded, identity, read, answers, progress)
+        run = run_model(loaded, asked, read, answers, progress)
     if run.known:
         say(f"{model.name}: {run.known} answers were known, {len(run.graded) - run.known} are new", err=True)
     return run

@@ -155,6 +155,26 @@ def inside(folder: str | Path, name: str, source: str | Path, field: str | None 
     return path
 
 
+def linked_in_cache(folder: str | Path, path: str | Path) -> bool:
+    """Whether a file is a link of a snapshot in the cache of Hugging Face to the contents of the same repository.
+
+    The cache has datasets--OWNER--NAME/snapshots/REVISION/… with links to datasets--OWNER--NAME/blobs/HASH. Only files
+    directly in that one folder `blobs` count, and only where it is no link itself.
+
+    Args:
+        folder: in a snapshot, or elsewhere.
+        path: below it, symbolic links not resolved.
+    """
+    try:
+        here, target = Path(folder).resolve(), Path(path).resolve()
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+        return False
+    snapshots = next((place for place in (here, *here.parents) if place.name == "snapshots"), None)
+    if snapshots is None or not snapshots.parent.name.startswith(("datasets--", "models--", "spaces--")):
+        return False
+    return target.parent == snapshots.parent / "blobs" and target.is_file()
+
+
 def member(folder: str | Path, name: str) -> Path:
     """As `inside`, for a file with a fixed name in a folder of frames, a bag or a model.
 

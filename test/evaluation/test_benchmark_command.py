@@ -19,7 +19,7 @@ from spatial_vlm_ros.cli.benchmark import WAYS
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks import asking
-from spatial_vlm_ros.evaluation.benchmarks.answers import open_answers
+from spatial_vlm_ros.evaluation.benchmarks.answers import AnswerLine, open_answers
 from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
 from spatial_vlm_ros.evaluation.benchmarks.reporting import corrected
@@ -87,6 +87,7 @@ def test_models_are_compared_with_the_first_on_the_same_items(data: Path) -> Non
     assert (change["lost"], change["gained"], change["p"]) == (4, 0, mcnemar(4, 0))
     assert change["p_holm"] == min(1.0, 2 * mcnemar(4, 0))
     told = run("whatsup", "--data", data, "--model", f"a={MODEL}", "--model", f'b={MODEL} wrong="can "')
+    assert "set A, pairs: right pairs divided by a half of the images, as published" in " ".join(told.output.split())
     assert "set A, accuracy 12 100.0 % (75.8 to 100.0) 66.7 %" in " ".join(told.output.split())
     assert "b less a: -33.3" in told.output
     assert "lost 4, gained 0" in told.output
@@ -208,7 +209,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(data: Path, tm
     assert not out.exists()
     answers = tmp_path / "out.json.answers.jsonl"
     kept = answers.read_text().splitlines()
-    assert len(kept) == 1 + 5
+    assert len(kept) == 2 + 5
     answers.write_text(answers.read_text().replace("ends=5 ", "") + '{"model": "torn li')
     log.unlink()
     for _ in range(2):
@@ -226,13 +227,59 @@ def test_a_run_that_was_killed_goes_on_and_ends_in_the_same_bytes(data: Path, tm
 def test_an_answer_counts_for_the_same_model_and_question_alone(data: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "out.json", tmp_path / "log"
     run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log}")
-    run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log} wrong=zz")
+    other = run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log} wrong=zz")
+    assert other.exit_code == 3
+    assert f"got answers of '{MODEL} log={log}', expected those of" in " ".join(other.output.split())
+    assert "give this model another name" in other.output
+    assert questions(log) == 12
+    run("whatsup", "--data", data, "--out", out, "--model", f"other={MODEL} log={log} wrong=zz")
     assert questions(log) == 24
     listing = data / "controlled_images_dataset.json"
     listing.write_text(listing.read_text().replace("A cup on table", "A cup upon table"))
     again = run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log}")
     assert questions(log) == 25
     assert "11 answers were known, 1 are new" in again.output
+
+
+def test_weights_that_change_behind_a_folders_name_are_noticed(data: Path, tmp_path: Path) -> None:
+    folder, log, out = tmp_path / "weights", tmp_path / "log", tmp_path / "out.json"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"first")
+    model = f'{MODEL} log={log} wrong="{folder}"'  # its option names the folder, as model=FOLDER does
+    common = ("whatsup", "--data", data, "--out", out)
+    assert run(*common, "--model", model, "--limit", 3).exit_code == 0
+    os.utime(folder / "model.safetensors", (1, 1))  # the same bytes: the same model
+    assert run(*common, "--model", model).exit_code == 0
+    assert questions(log) == 12
+    before = out.read_bytes()
+    (folder / "model.safetensors").write_bytes(b"other")
+    refused = run(*common, "--model", model)
+    assert refused.exit_code == 3
+    assert "answers of other weights of" in " ".join(refused.output.split())
+    assert (questions(log), out.read_bytes()) == (12, before)
+    assert run(*common, "--model", f"new={model}").exit_code == 0
+    assert questions(log) == 24
+
+
+def test_a_model_that_gave_no_answer_does_not_take_its_name(data: Path, tmp_path: Path) -> None:
+    common = ("whatsup", "--data", data, "--out", tmp_path / "out.json")
+    assert run(*common, "--model", f"a={MODEL} fails=table").exit_code == 3
+    assert run(*common, "--model", f"a={MODEL}").exit_code == 0
+
+
+def test_known_answers_count_by_the_present_rules(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    common = ("whatsup", "--data", data, "--out", out, "--model", MODEL)
+    assert run(*common).exit_code == 0
+    before = out.read_bytes()
+    answers = tmp_path / "out.json.answers.jsonl"
+    answers.write_text(answers.read_text().replace('"credit":1.0', '"credit":0.0'))
+    assert run(*common).exit_code == 0
+    assert out.read_bytes() == before
+    items = folders.items_of(WHATSUP, data)
+    line = AnswerLine("m", items[0].key, "", 0.0, None, (), f"It shows {items[0].choices[2].lower()}.")
+    assert line.answer(items[0]).choice == 2  # a written reply is read anew
 
 
 def test_a_file_that_is_something_else_is_never_replaced_without_force(data: Path, tmp_path: Path) -> None:
@@ -249,7 +296,7 @@ def test_a_file_that_is_something_else_is_never_replaced_without_force(data: Pat
 
 def test_a_file_of_answers_that_is_none_is_left_alone(data: Path, tmp_path: Path) -> None:
     answers = tmp_path / "out.json.answers.jsonl"
-    head = '{"schema": 1, "benchmark": "vsr"}\n'
+    head = '{"schema": 2, "benchmark": "vsr"}\n'
     for text in ("no end of line", "a line\nand another", head, head.replace("vsr", "whatsup") + "{}\nlast\n"):
         answers.write_text(text)
         refused = run("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL)
@@ -282,7 +329,7 @@ def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.Mo
     with open_answers(path, "whatsup") as answers:
         found = answers.known("m", items[0])
         assert found is not None
-        assert (found.choice, found.text, found.credit, found.answered) == (1, "b", 1.0, True)
+        assert (found.choice, found.text, found.credit) == (1, "b", 1.0)
         assert answers.known("another", items[0]) is None
 
 

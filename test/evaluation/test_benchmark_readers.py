@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from benchmark_folders import damaged_of, graded, items_of, values
 
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.evaluation.benchmarks.catalogue import BENCHMARKS, benchmark_of
-from spatial_vlm_ros.evaluation.benchmarks.cv_bench import CV_BENCH
+from spatial_vlm_ros.evaluation.benchmarks.cv_bench import CV_BENCH, CvTruth
 from spatial_vlm_ros.evaluation.benchmarks.embspatial import EMBSPATIAL
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, ChoiceTruth, shuffled
 from spatial_vlm_ros.evaluation.benchmarks.scoring import mean_of_accuracies
@@ -98,6 +99,41 @@ def test_whatsup_reads_the_sets_with_two_captions_that_are_there(tmp_path: Path)
     assert found["set A, sets of four"] == 0.0
 
 
+def test_whatsup_has_an_accuracy_for_each_preposition(tmp_path: Path) -> None:
+    folder = folders.whatsup_pairs(tmp_path)
+    (folder / "coco_qa_one_obj.json").write_text(
+        json.dumps(
+            [[17, "A cat on the left", "A cat on the right"], [285, "A bear on the top", "A bear on the bottom"]]
+        )
+    )
+    rows = [[5, "A cup in front of a can", "A cup behind a can"], [5, "A can behind a cup", "A can in front of a cup"],
+            [5, "A cup on top of it", "A cup under it"], [5, "It is right of it", "It is left of it"]]  # fmt: skip
+    (folder / "vg_qa_two_obj.json").write_text(json.dumps(rows))
+    folders.picture(folder / "vg_images" / "5.jpg")
+    items = items_of(WHATSUP, folder)
+    parts = [one.splits["preposition"].partition(": ") for one in items]
+    assert [part for _, _, part in parts] == [
+        "left",
+        "top",
+        "above",
+        "left",
+        "right",
+        "front",
+        "behind",
+        "top",
+        "right",
+    ]
+    found = values(WHATSUP, graded(items, lambda one: "285" not in one.key))
+    assert {name: found[name] for name in found if name.startswith("COCO-spatial, two objects")} == {
+        "COCO-spatial, two objects, accuracy": pytest.approx(2 / 3, abs=1e-6),
+        "COCO-spatial, two objects: above": 0.0,
+        "COCO-spatial, two objects: left": 1.0,
+        "COCO-spatial, two objects: right": 1.0,
+    }
+    assert found["COCO-spatial, one object: top"] == 0.0
+    assert found["GQA-spatial, two objects: front"] == 1.0
+
+
 def test_whatsup_has_the_mean_of_two_sets_of_a_kind(tmp_path: Path) -> None:
     folder = folders.whatsup(tmp_path)
     clevr = [{"image_path": "x/cup_behind_can.jpeg", "caption_options": list("abcd")},
@@ -145,6 +181,28 @@ def test_vsr_is_read_from_the_folder_data_too_and_names_damaged_lines(tmp_path: 
     assert [one.key for one in damaged_of(VSR, folder)] == ["random/2", "random/3", "random/4"]
 
 
+def test_vsr_is_read_as_the_data_sets_have_it(tmp_path: Path) -> None:
+    repository = folders.vsr(tmp_path / "repository")
+    wanted = [(one.key, one.truth, dict(one.splits)) for one in items_of(VSR, repository)]
+    both = tmp_path / "both"
+    for split in ("random", "zeroshot"):
+        folder = both / f"vsr_{split}"
+        folder.mkdir(parents=True)
+        shutil.copy(repository / "data" / "splits" / split / "test.jsonl", folder)
+    shutil.copytree(repository / "data" / "images", both / "images")
+    shutil.copytree(repository / "analysis_scripts", both / "analysis_scripts")
+    assert [(one.key, one.truth, dict(one.splits)) for one in items_of(VSR, both)] == wanted
+    alone = tmp_path / "datasets--cambridgeltl--vsr_zeroshot" / "snapshots" / "a1"
+    shutil.copytree(both / "vsr_zeroshot", alone)
+    shutil.copytree(both / "images", alone / "images")
+    assert [one.key for one in items_of(VSR, alone)] == ["zero-shot/1", "zero-shot/2"]
+    assert items_of(VSR, alone)[0].image.name == str(alone / "images" / "2.jpg")
+    untold = tmp_path / "data"
+    shutil.copytree(alone, untold)
+    with pytest.raises(FileError, match="name its folder vsr_random or vsr_zeroshot"):
+        items_of(VSR, untold)
+
+
 # ------------------------------------------------------------------------------------------------ CV-Bench
 
 
@@ -157,6 +215,21 @@ def test_cv_bench_is_the_mean_of_2d_and_3d(tmp_path: Path) -> None:
     assert found["CV-Bench"] == pytest.approx(((ade + coco) / 2 + omni) / 2, abs=1e-6)
     assert items[4].splits == {"task": "2D Relation", "source": "COCO"}
     assert items[4].prompt.startswith(items[4].question + " Select from the following choices.\n(A) cup\n(B) can\n")
+
+
+def test_cv_bench_counts_replies_as_published(tmp_path: Path) -> None:
+    items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
+    assert items[4].prompt.endswith("\nAnswer with the option's letter from the given choices directly.")
+    told = [(0, "(A)", 1.0), (0, "answer is a", 1.0), (0, "cup", 0.0), (1, "Because it is red, A", 1.0),
+            (1, "The answer is: (B)", 0.0), (5, "<think>B?</think>A", 1.0), (6, "can", 0.0)]  # fmt: skip
+    for n, text, credit in told:
+        assert items[n].truth.credit(BenchmarkAnswer(0, text=text)) == credit, text
+    assert [one.truth.credit(BenchmarkAnswer(0)) for one in items] == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
+    of_letters = CvTruth(("x", "a"), 1, of_3d=True)  # published: an option of 3D may be written out
+    assert (of_letters.credit(BenchmarkAnswer(text="a")), CvTruth(("x", "a"), 1).credit(BenchmarkAnswer(text="a"))) == (
+        1.0,
+        0.0,
+    )
 
 
 def test_cv_bench_leaves_out_a_mean_that_lacks_a_part(tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ def test_damaged_questions_are_named_and_damage_no_other(bench: Path) -> None:
     ]
     write_parquet(bench / "Relative_Depth" / "val-00000-of-00001.parquet", rows)
     found = damaged_items(read_blink, bench)
-    assert len(found) == 5
+    assert len(found) == 4
+    with pytest.raises(FileError, match="the row has no image"):
+        next(item for item in read_blink(bench) if item.key == "val_Relative_Depth_4").image.read()  # type: ignore[union-attr]
     assert "none of (A), (B)" in found["val_Relative_Depth_1"]
     assert "none of (A), (B)" in found["val_Relative_Depth_3"]
     assert "all different" in found["val_Relative_Depth_2"]

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking, blink_choice, vlmevalkit_choice
+from spatial_vlm_ros.evaluation.benchmarks.choice_replies import (
+    after_thinking,
+    blink_choice,
+    cambrian_answer,
+    vlmevalkit_choice,
+)
 
 COLOURS = {"A": "red cup", "B": "blue cup"}
 
@@ -49,6 +54,32 @@ def test_blink_reads_letters_in_brackets(reply: str, named: str | None) -> None:
 )
 def test_vlmevalkit_reads_letters_then_texts(reply: str, named: str | None) -> None:
     assert vlmevalkit_choice(reply, COLOURS) == named
+
+
+@pytest.mark.parametrize(
+    ("reply", "named"),
+    [
+        ("(B)", "b"),
+        ("B.", "b"),
+        ("(B) can", "b"),
+        ("Behind the can", "b"),
+        ("The answer is (B).", "b"),
+        ("Answer: B", "b"),
+        ("The answer is: (B)", ":"),  # what stands behind "answer is" begins with a colon
+        ("The answer is unclear. Answer: (A)", "a"),
+        ("can", "c"),
+        ("**B**", "*"),
+        ("2", "2"),
+        ("", ""),
+        (".", ""),
+    ],
+)
+def test_cambrian_takes_the_first_character(reply: str, named: str) -> None:
+    assert cambrian_answer(reply) == cambrian_answer(reply, of_3d=True) == named
+
+
+def test_cambrian_leaves_out_colons_of_3d_alone() -> None:
+    assert (cambrian_answer(":"), cambrian_answer(":", of_3d=True)) == (":", "")
 
 
 def test_thinking_is_passed_over() -> None:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The answers of a run in a file, one a line, so that a run that was killed goes on where it stopped.
 
-    {"schema": 1, "benchmark": "whatsup"}
-    {"model": "qwen-vl model=… (likelihood)", "item": "A/cup_on_table.jpeg", "asked": "1f0c…", "credit": 1, "choice": 2}
+    {"schema": 2, "benchmark": "whatsup"}
+    {"name": "a", "backend": "qwen-vl model=…", "weights": "9f86d0…"}
+    {"model": "qwen-vl model=… weights=9f86d0… (likelihood)", "item": "A/cup_on_table.jpeg", "asked": "1f0c…",
+     "credit": 1, "choice": 2}
 
-A line counts only for the same model, options, way of asking, question and truth. A last line without its end, which a
-kill leaves, is dropped. The file is locked while a run writes.
+(The last is one line.) A line counts only for the same model, options, weights, way of asking, question and truth. What
+it counts is computed anew from choice, points and text, so that changed rules hold for known answers, too. A name
+stands for one model alone. A last line without its end, which a kill leaves, is dropped. The file is locked while a run
+writes.
 """
 
 from __future__ import annotations
@@ -22,17 +26,37 @@ from typing import BinaryIO
 
 import msgspec
 
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_ros.evaluation.benchmarks.published_files import LARGEST_LISTING
+from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
 from spatial_vlm_ros.files.reading import check_regular
 
-_SCHEMA = 1
+_SCHEMA = 2
 _OTHER = "name another file with --out, or remove this one"
 
 
+class AnsweringModel(msgspec.Struct, frozen=True):
+    """A model that answers of a file are of.
+
+    Args:
+        name: that tables show.
+        backend: with its options, as on the command line.
+        weights: SHA-256 of the files that backend and options name, all together; "" = they name none here.
+    """
+
+    name: str
+    backend: str
+    weights: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What its answers are known by."""
+        return f"{self.backend} weights={self.weights[:16]}" if self.weights else self.backend
+
+
 class AnswerLine(msgspec.Struct, omit_defaults=True):
-    """One line: who answered, what was asked, and the answer with its credit."""
+    """One line: who answered, what was asked, and the answer with what it counted when it was given."""
 
     model: str
     item: str
@@ -42,10 +66,10 @@ class AnswerLine(msgspec.Struct, omit_defaults=True):
     points: tuple[tuple[float, float], ...] = ()
     text: str = ""
 
-    @property
-    def answered(self) -> bool:
-        """Whether an option or a point was given, or the benchmark's own rules read a right answer."""
-        return self.choice is not None or bool(self.points) or self.credit > 0.0
+    def answer(self, item: BenchmarkItem) -> BenchmarkAnswer:
+        """The answer, as the present rules read it: of a written reply, the option is looked for anew."""
+        choice = read_choice(self.text, item.choices) if self.text and item.choices else self.choice
+        return BenchmarkAnswer(choice, self.points, self.text)
 
 
 class _FileHead(msgspec.Struct):
@@ -57,6 +81,7 @@ class _FileHead(msgspec.Struct):
 class _OpenAnswers:
     file: BinaryIO | None
     known: dict[tuple[str, str, str], AnswerLine]
+    models: dict[str, AnsweringModel]
 
 
 class AnswerFile:
@@ -64,6 +89,25 @@ class AnswerFile:
 
     def __init__(self, opened: _OpenAnswers) -> None:
         self._opened = opened
+        self._model: AnsweringModel | None = None
+
+    def begin(self, model: AnsweringModel) -> None:
+        """Say which model answers under a name, before its answers are asked for; kept with its first new answer.
+
+        Raises:
+            InputError: another model has answered under that name.
+        """
+        there = self._opened.models.get(model.name)
+        self._model = model
+        if there is not None and there != model:
+            same = there.backend == model.backend
+            where = "answers" if self._opened.file is None else self._opened.file.name
+            raise InputError(
+                f"{where}, name {model.name!r}",
+                f"answers of other weights of {there.backend!r}" if same else f"answers of {there.backend!r}",
+                "those of the present weights" if same else f"those of {model.backend!r}",
+                "give this model another name (--model NAME=…), or name another file with --out",
+            )
 
     def known(self, model: str, item: BenchmarkItem) -> AnswerLine | None:
         """What a model answered to an item before; None where it did not."""
@@ -77,9 +121,13 @@ class AnswerFile:
         """
         line = AnswerLine(model, item.key, asked_digest(item), credit, answer.choice, answer.points, answer.text)
         self._opened.known[model, item.key, line.asked] = line
-        file = self._opened.file
-        if file is not None:
-            _written(file, msgspec.json.encode(line) + b"\n")
+        data = msgspec.json.encode(line) + b"\n"
+        begun = self._model
+        if begun is not None and begun.name not in self._opened.models:
+            self._opened.models[begun.name] = begun
+            data = msgspec.json.encode(begun) + b"\n" + data
+        if self._opened.file is not None:
+            _written(self._opened.file, data)
         return line
 
 
@@ -96,7 +144,7 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
             to it.
     """
     if path is None:
-        yield AnswerFile(_OpenAnswers(None, {}))
+        yield AnswerFile(_OpenAnswers(None, {}, {}))
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,10 +158,10 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise FileError(path, "another run writes to it", "wait for it, or name another file with --out") from error
-        known = _known(file, path, benchmark)
+        known, models = _known(file, path, benchmark)
         if not file.tell():
             _written(file, json.dumps({"schema": _SCHEMA, "benchmark": benchmark}).encode() + b"\n")
-        yield AnswerFile(_OpenAnswers(file, known))
+        yield AnswerFile(_OpenAnswers(file, known, models))
 
 
 def asked_digest(item: BenchmarkItem) -> str:
@@ -122,7 +170,9 @@ def asked_digest(item: BenchmarkItem) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
-def _known(file: BinaryIO, path: Path, benchmark: str) -> dict[tuple[str, str, str], AnswerLine]:
+def _known(
+    file: BinaryIO, path: Path, benchmark: str
+) -> tuple[dict[tuple[str, str, str], AnswerLine], dict[str, AnsweringModel]]:
     """The whole lines of a file; it is cut behind the last of them, and stands at its end."""
     file.seek(0)
     data = file.read()
@@ -135,9 +185,13 @@ def _known(file: BinaryIO, path: Path, benchmark: str) -> dict[tuple[str, str, s
             raise FileError(path, f"no file of answers: {error}", _OTHER) from error
         if (head.schema, head.benchmark) != (_SCHEMA, benchmark):
             raise FileError(path, f"answers to {head.benchmark!r}, schema {head.schema}", _OTHER)
-    known = {}
+    known, models = {}, {}
     for n, text in enumerate(lines[1:], 2):
         try:
+            if text.startswith(b'{"name":'):
+                model = msgspec.json.decode(text, type=AnsweringModel)
+                models[model.name] = model
+                continue
             line = msgspec.json.decode(text, type=AnswerLine)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FileError(path, f"a damaged line: {error}", "remove the line; its item is asked again",
@@ -147,7 +201,7 @@ def _known(file: BinaryIO, path: Path, benchmark: str) -> dict[tuple[str, str, s
         raise FileError(path, "no file of answers", _OTHER)
     file.truncate(len(whole) + len(end))
     file.seek(0, os.SEEK_END)
-    return known
+    return known, models
 
 
 def _written(file: BinaryIO, data: bytes) -> None:

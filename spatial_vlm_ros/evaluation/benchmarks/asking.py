@@ -105,7 +105,7 @@ class BenchmarkModel:
 
     def _chosen(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
         said = str(self._scorer.answer(rgb, item.question, item.choices))
-        return BenchmarkAnswer(item.choices.index(said) if said in item.choices else None, text=said)
+        return BenchmarkAnswer(item.choices.index(said)) if said in item.choices else BenchmarkAnswer(text=said)
 
     def _replied(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
         replier: Replier = self._backend  # way_of has seen that it is one

@@ -23,7 +23,7 @@ import msgspec
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking, blink_choice
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage
+from spatial_vlm_ros.evaluation.benchmarks.parquet_rows import ParquetImage, parquet_entries
 from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     Benchmark,
     BenchmarkAnswer,
@@ -33,7 +33,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     GradedItem,
     PublishedScore,
 )
-from spatial_vlm_ros.evaluation.benchmarks.published_files import ParquetImage, found_files, parquet_entries
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 
 SOURCE = (
@@ -73,11 +73,11 @@ class _BlinkEntry(msgspec.Struct):
 def read_blink(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
     """The questions of both tasks whose files are in a folder; see ReadItems."""
     for path in found_files(folder, [f"{task}/val-*.parquet" for task in TASKS], SOURCE):
-        for place, entry in parquet_entries(path, _BlinkEntry, SOURCE):
-            yield entry if isinstance(entry, DamagedItem) else _blink_item(path, place, entry)
+        for _place, entry in parquet_entries(path, _BlinkEntry, SOURCE):
+            yield entry if isinstance(entry, DamagedItem) else _blink_item(path, entry)
 
 
-def _blink_item(path: Path, place: str, entry: _BlinkEntry) -> BenchmarkItem | DamagedItem:
+def _blink_item(path: Path, entry: _BlinkEntry) -> BenchmarkItem | DamagedItem:
     task = path.parent.name
     letters = [f"({letter})" for letter in _LETTERS[: len(entry.choices)]]
     if entry.answer not in letters:
@@ -88,8 +88,7 @@ def _blink_item(path: Path, place: str, entry: _BlinkEntry) -> BenchmarkItem | D
         truth = BlinkTruth(tuple(entry.choices), letters.index(entry.answer))
     except InputError as error:
         return DamagedItem(entry.idx, str(error))
-    image = EncodedImage(path, f"{place}, image_1", entry.image_1.data)
-    return BenchmarkItem(entry.idx, image, entry.question, truth, splits={"task": task}, prompt=entry.prompt)
+    return BenchmarkItem(entry.idx, entry.image_1, entry.question, truth, splits={"task": task}, prompt=entry.prompt)
 
 
 def score_blink(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:

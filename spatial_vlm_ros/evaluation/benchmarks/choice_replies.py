@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which choice a model's reply names, by the rules of published scorers.
 
-Both published scorers ask a GPT model about replies that their rules cannot read. No such model is asked here: the
+BLINK and VLMEvalKit ask a GPT model about replies that their rules cannot read. No such model is asked here: the
 package's own reading of the reply (`reply_reading`) takes its place. The published scorers were written for models
 that do not think aloud; `after_thinking` leaves that part out before their rules are applied.
 
 Sources, as of the commits named:
 - BLINK (zeyofu/BLINK_Benchmark 2d6a779, eval/test_benchmark.py:12-44): `blink_choice`;
+- CV-Bench (cambrian-mllm/cambrian 539ffc3): `cambrian_answer`;
 - VLMEvalKit (open-compass/VLMEvalKit e8e78f0, vlmeval/utils/matching_util.py:18-127): `vlmevalkit_choice`.
 """
 
@@ -32,6 +33,25 @@ _LAST_WORDS = 4
 def after_thinking(text: str) -> str:
     """A reply behind its last "</think>"."""
     return text.rsplit(_THOUGHT, 1)[-1].lstrip() if _THOUGHT in text else text
+
+
+def cambrian_answer(reply: str, of_3d: bool = False) -> str:
+    """The one character, in lower case, that Cambrian's scorers of CV-Bench compare with the right letter.
+
+    It is the first behind the last "answer is" and then the last "answer:", once brackets at both ends and a period
+    behind are gone: "b" of "Behind the can", and ":" of "The answer is: (B)", which is therefore wrong.
+
+    Source: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_test.py:21-31 (ade alike), eval/eval/omni/omni_test.py:
+    21-31, by which colons and commas behind are left out as well.
+
+    Args:
+        reply: without what a model thought.
+        of_3d: by the rules of Omni3D.
+    """
+    said = reply.lower().strip()
+    for words in ("answer is", "answer:"):  # "answer is:" comes second there, when no "answer is" is left
+        said = said.rpartition(words)[2]
+    return said.strip().rstrip(".:," if of_3d else ".").lstrip("(").rstrip(")")[:1]
 
 
 def blink_choice(reply: str, choices: int) -> str | None:

@@ -6,21 +6,29 @@
     img/                                images, `filename` is relative to it
     test_2d.parquet, test_3d.parquet    the same with the column "image"; read where there is no .jsonl with img/
 
-Objects of 3D questions are marked by boxes that are drawn into the images. Source: Tong et al. (2024), Cambrian-1;
-fields and files: the card of nyu-visionx/CV-Bench, README.md (data under Apache-2.0).
+Objects of 3D questions are marked by boxes that are drawn into the images. The column "bbox" is not read: no
+publication of its form and of the order of its boxes was found, so there is no split of usual and counter-heuristic
+depth.
+
+Sources: Tong et al. (2024), Cambrian-1; fields and files: the card of nyu-visionx/CV-Bench, README.md (data under
+Apache-2.0); prompt and reading of replies: cambrian-mllm/cambrian 539ffc3, eval/eval/{ade,coco,omni}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, image_inside
+from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking, cambrian_answer
+from spatial_vlm_ros.evaluation.benchmarks.images import image_inside
+from spatial_vlm_ros.evaluation.benchmarks.parquet_rows import ParquetImage, parquet_entries
 from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     Benchmark,
+    BenchmarkAnswer,
     BenchmarkImage,
     BenchmarkItem,
     ChoiceTruth,
@@ -28,21 +36,35 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     GradedItem,
     PublishedScore,
 )
-from spatial_vlm_ros.evaluation.benchmarks.published_files import (
-    ParquetImage,
-    found_files,
-    jsonl_entries,
-    parquet_entries,
-)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, jsonl_entries
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 
 SOURCE = (
     "download the dataset nyu-visionx/CV-Bench from huggingface.co; its build_img.py makes img/ of the Parquet files, "
     "which are read as well"
 )
-FORM = "Answer with the letter of one option and nothing else."
+FORM = "Answer with the option's letter from the given choices directly."
+"""Behind every prompt: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_eval.py:37-38,134; ade and omni alike."""
 _IN_2D = ("ADE20K", "COCO")
 _IN_3D = "Omni3D"
+
+
+@dataclass(frozen=True)
+class CvTruth(ChoiceTruth):
+    """Options of CV-Bench; of a written reply, what Cambrian's scorers read counts, right or wrong.
+
+    Args:
+        of_3d: by the scorer of Omni3D, by which an option of one lower-case character may be written out as well.
+    """
+
+    of_3d: bool = False
+
+    def credit(self, answer: BenchmarkAnswer) -> float:
+        """1 for the right option, else 0."""
+        if not answer.text:
+            return super().credit(answer)
+        said = cambrian_answer(after_thinking(answer.text), self.of_3d)
+        return float(said == chr(ord("a") + self.right) or (self.of_3d and said == self.choices[self.right]))
 
 
 class _CvEntry(msgspec.Struct):
@@ -84,13 +106,11 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
         if len(letter) != 1 or not 0 <= ord(letter) - ord("A") < len(entry.choices):
             last = chr(ord("A") + len(entry.choices) - 1)
             raise InputError("answer", repr(entry.answer), f"(A) to ({last})", "download the file again")
-        image: BenchmarkImage
-        if isinstance(entry, _CvRow):
-            image = EncodedImage(path, f"{place}, image", entry.image.data)
-        else:
-            image = image_inside(path.parent / "img", entry.filename)
+        folder = path.parent / "img"
+        image: BenchmarkImage = entry.image if isinstance(entry, _CvRow) else image_inside(folder, entry.filename)
         return BenchmarkItem(
-            str(entry.idx), image, entry.question, ChoiceTruth(entry.choices, ord(letter) - ord("A")),
+            str(entry.idx), image, entry.question,
+            CvTruth(entry.choices, ord(letter) - ord("A"), entry.source == _IN_3D),
             splits={"task": f"{entry.type} {entry.task}", "source": entry.source}, group=entry.filename,
             prompt=f"{entry.prompt}\n{FORM}",
         )  # fmt: skip
@@ -101,7 +121,8 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
 def score_cv_bench(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
     """CV-Bench is the mean of 2D and 3D; 2D is the mean of the accuracies on ADE20K and COCO, 3D that on Omni3D.
 
-    A mean of which a part has no item is left out. Published: nyu-visionx/CV-Bench, README.md, section Accuracy; the
+    A mean of which a part has no item is left out. Published: nyu-visionx/CV-Bench, README.md, section Accuracy; of a
+    part: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_test.py:51-76, eval/eval/omni/omni_test.py:65-92; the
     same in EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/cv_bench/utils.py:67-79 at 75571cf. Note that the metric of
     lmms-eval's task itself, utils.py:55-64, is the plain accuracy over all items, which weighs sources by their size.
     """
@@ -125,7 +146,8 @@ CV_BENCH = Benchmark(
     layout="test_2d.jsonl and test_3d.jsonl with img/, or test_2d.parquet and test_3d.parquet",
     source=SOURCE,
     licence="Apache-2.0",
-    scorer="nyu-visionx/CV-Bench, README.md, section Accuracy; lmms_eval/tasks/cv_bench/utils.py:67-79",
+    scorer="nyu-visionx/CV-Bench, README.md, section Accuracy; cambrian-mllm/cambrian, "
+    "eval/eval/coco/coco_test.py:21-31, eval/eval/omni/omni_test.py:21-31,65-71",
     read=read_cv_bench,
     score=score_cv_bench,
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage
+from spatial_vlm_ros.evaluation.benchmarks.images import JsonImage
 from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     Benchmark,
     BenchmarkItem,
@@ -25,7 +25,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     GradedItem,
     PublishedScore,
 )
-from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, json_entries
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, json_slices
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy
 
 SOURCE = "download embspatial_bench.json of the dataset Phineas476/EmbSpatial-Bench from huggingface.co"
@@ -51,7 +51,7 @@ class _EmbEntry(msgspec.Struct):
 def read_embspatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
     """All items; see ReadItems."""
     listing = found_files(folder, ("embspatial_bench.json",), SOURCE)[0]
-    for place, entry in json_entries(listing, _EmbEntry, SOURCE):
+    for place, entry, range_of in json_slices(listing, _EmbEntry, SOURCE):
         if isinstance(entry, DamagedItem):
             yield entry
             continue
@@ -61,7 +61,7 @@ def read_embspatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
             yield DamagedItem(entry.question_id, str(error))
             continue
         yield BenchmarkItem(
-            entry.question_id, EncodedImage(listing, f"{place}.image", entry.image), entry.question, truth,
+            entry.question_id, JsonImage(listing, f"{place}.image", *range_of(entry.image)), entry.question, truth,
             splits={"relation": entry.relation, "source": entry.data_source},
             group=f"{entry.data_source}/{entry.scene_id}", counter_heuristic=_contrary(entry),
         )  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.frame_folder import read_rgb
+from spatial_vlm_ros.files.reading import linked_in_cache, open_regular
 from spatial_vlm_ros.streams.codecs import decode_image
 from spatial_vlm_ros.types import Rgb
 
@@ -40,18 +41,20 @@ class ImageFile:
 
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """An image whose bytes stand inside another file; see BenchmarkImage.
+class JsonImage:
+    """An image whose base64 text stands in a JSON file; see BenchmarkImage. It stays there until it is read.
 
     Args:
         file: that holds it.
         field: its place in the file, such as "$[3].image".
-        data: PNG or JPEG bytes, or a JSON text with them in base64, which stays where it is in the file's bytes.
+        start: first byte of the JSON text, its quotes included.
+        size: of the JSON text, bytes.
     """
 
     file: Path
     field: str
-    data: bytes | msgspec.Raw
+    start: int
+    size: int
 
     @property
     def name(self) -> str:
@@ -62,33 +65,50 @@ class EncodedImage:
         """(H, W, 3) uint8, RGB.
 
         Raises:
-            FileError: no base64 text, damaged or no image.
+            FileError: no base64 text, damaged or no image, or the file has changed.
         """
-        try:
-            pixels = decode_image(self.encoded())
-        except InputError as error:
-            raise FileError(self.file, f"not a whole image: {error.got}", _REPAIR, self.field) from error
-        if pixels.dtype != np.uint8:
-            raise FileError(self.file, f"an image of {pixels.dtype}, not of 8 bits", _REPAIR, self.field)
-        if pixels.ndim == 2:
-            pixels = np.repeat(pixels[..., None], 3, axis=2)
-        return np.ascontiguousarray(pixels[..., 2::-1], np.uint8)
+        return decoded(self.file, self.field, self.encoded())
 
     def encoded(self) -> bytes:
         """The image as a file has it.
 
         Raises:
-            FileError: no base64 text.
+            FileError: no base64 text, or the file has changed.
         """
         try:
-            return self.data if isinstance(self.data, bytes) else _of_base64(self.data)
+            with open_regular(self.file, _REPAIR) as file:
+                file.seek(self.start)
+                text = msgspec.json.decode(file.read(self.size), type=str)
+            return base64.b64decode(text, validate=True)
+        except OSError as error:
+            raise FileError(self.file, error.strerror or str(error), _REPAIR, self.field) from error
         except (binascii.Error, ValueError, msgspec.DecodeError) as error:
             raise FileError(self.file, f"no base64 text: {error}", _REPAIR, self.field) from error
 
 
-def _of_base64(text: msgspec.Raw) -> bytes:
-    """Bytes of a JSON text; raises ValueError or DecodeError."""
-    return base64.b64decode(msgspec.json.decode(text, type=str), validate=True)
+def decoded(file: Path, field: str, data: bytes) -> Rgb:
+    """An image that stands inside a file.
+
+    Args:
+        file: that holds it, for messages.
+        field: its place in it, likewise.
+        data: PNG, JPEG or another form that files of images have.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        FileError: damaged or no image.
+    """
+    try:
+        pixels = decode_image(data)
+    except InputError as error:
+        raise FileError(file, f"not a whole image: {error.got}", _REPAIR, field) from error
+    if pixels.dtype != np.uint8:
+        raise FileError(file, f"an image of {pixels.dtype}, not of 8 bits", _REPAIR, field)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1], np.uint8)
 
 
 def image_inside(folder: Path, name: str) -> ImageFile:
@@ -99,7 +119,8 @@ def image_inside(folder: Path, name: str) -> ImageFile:
         name: relative to it, with "/".
 
     Raises:
-        FileError: the name leaves the folder, also through a symbolic link, or no regular file is there.
+        FileError: the name leaves the folder, also through a symbolic link, or no regular file is there. Links of a
+            snapshot in the cache of Hugging Face to its own contents are read.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
@@ -107,6 +128,6 @@ def image_inside(folder: Path, name: str) -> ImageFile:
     file = folder / path
     if not file.is_file():
         raise FileError(file, "the image does not exist", "complete the download")
-    if not file.resolve().is_relative_to(folder.resolve()):
+    if not file.resolve().is_relative_to(folder.resolve()) and not linked_in_cache(folder, file):
         raise FileError(file, "it is a symbolic link that leaves the folder", "copy the file into the folder")
     return ImageFile(file)

@@ -20,7 +20,8 @@ from typing import Any
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.benchmarks.asking import prompt_of
 from spatial_vlm_ros.evaluation.benchmarks.catalogue import benchmark_of
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, ImageFile
+from spatial_vlm_ros.evaluation.benchmarks.images import ImageFile, JsonImage
+from spatial_vlm_ros.evaluation.benchmarks.parquet_rows import ParquetImage
 from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     Benchmark,
     BenchmarkAnswer,
@@ -177,7 +178,7 @@ def _document(item: BenchmarkItem, folder: Path, place: Path, number: str) -> di
 def _image_file(item: BenchmarkItem, folder: Path, place: Path, number: str) -> Path:
     if isinstance(item.image, ImageFile):
         return item.image.path.resolve()
-    if not isinstance(item.image, EncodedImage | TsvImage):
+    if not isinstance(item.image, JsonImage | ParquetImage | TsvImage):
         raise FileError(item.image.name, "an image of a kind that has no file", "ask it with `spatial-vlm benchmark`")
     data = item.image.encoded()
     name = Path("images", number + (".png" if data.startswith(b"\x89PNG") else ".jpg"))

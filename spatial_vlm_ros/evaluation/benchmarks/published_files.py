@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings of benchmarks: JSON, JSON Lines and Parquet, read entry by entry; a damaged entry damages no other."""
+"""Listings of benchmarks: JSON and JSON Lines, read entry by entry; a damaged entry damages no other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from spatial_vlm_ros.errors import DependencyError, FileError
+from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import DamagedItem
-from spatial_vlm_ros.files.reading import check_regular, read_bytes
+from spatial_vlm_ros.files.reading import read_bytes
 
 Entry = TypeVar("Entry", bound=msgspec.Struct)
+RangeOf = Callable[[msgspec.Raw], tuple[int, int]]
 LARGEST_LISTING = 1 << 30  # bytes; EmbSpatial-Bench, with its images inside, has a quarter of that
 _LONGEST = 200  # characters of a reason
 
@@ -51,12 +52,34 @@ def json_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[s
     Raises:
         FileError: it cannot be read, or is no JSON list.
     """
+    for place, entry, _ in json_slices(path, form, source):
+        yield place, entry
+
+
+def json_slices(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem, RangeOf]]:
+    """As json_entries, with where a part of the entry stands: fields of the type msgspec.Raw need not be kept.
+
+    Yields:
+        Place, entry, and a function of one of its raw fields that gives its first byte and its size in the file.
+    """
+    data = _bytes(path, source)
     try:
-        entries = msgspec.json.decode(_bytes(path, source), type=list[msgspec.Raw])
+        entries = msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(path, str(error)[:_LONGEST], source) from error
+    begin = 0
     for n, raw in enumerate(entries):
-        yield f"$[{n}]", _decoded(raw, form, f"{path.name}[{n}]")
+        begin = data.find(memoryview(raw), begin)
+        yield f"$[{n}]", _decoded(raw, form, f"{path.name}[{n}]"), _range_in(data, begin)
+        begin += len(memoryview(raw))
+
+
+def _range_in(data: bytes, begin: int) -> RangeOf:
+    def range_of(raw: msgspec.Raw) -> tuple[int, int]:
+        text = memoryview(raw)
+        return data.find(text, begin), len(text)  # an equal text before it would do as well
+
+    return range_of
 
 
 def jsonl_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem]]:
@@ -75,47 +98,6 @@ def jsonl_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[
     yield from read
 
 
-def parquet_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[str, Entry | DamagedItem]]:
-    """The rows of a Parquet file, some at a time; columns that the form does not name are not read.
-
-    An image in such a file is {"bytes", "path"}: declare it as `ParquetImage`.
-
-    Args, Yields: as of json_entries; the place is "row 3".
-
-    Raises:
-        FileError: it cannot be read, is no Parquet file, or lacks a column.
-        DependencyError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DependencyError("pyarrow", "pip install pyarrow") from error
-    fields = msgspec.structs.fields(form)
-    check_regular(path, source)
-    try:
-        with parquet.ParquetFile(path) as file:
-            there = set(file.schema_arrow.names)
-            missing = [field.encode_name for field in fields if field.required and field.encode_name not in there]
-            if missing:
-                raise FileError(path, f"it has no column {', '.join(missing)}", source)
-            wanted = [field.encode_name for field in fields if field.encode_name in there]
-            row = 0
-            for batch in file.iter_batches(batch_size=32, columns=wanted):
-                for values in batch.to_pylist():
-                    yield f"row {row}", _converted(values, form, f"{path.name} row {row}")
-                    row += 1
-    except (OSError, pyarrow.ArrowException) as error:
-        raise FileError(path, f"no Parquet file: {str(error)[:_LONGEST]}", source) from error
-
-
-class ParquetImage(msgspec.Struct):
-    """An image in a Parquet file, as the library `datasets` writes it: the field "bytes" as a file has them."""
-
-    data: bytes = msgspec.field(name="bytes")
-    path: str | None = None
-
-
 def _bytes(path: Path, source: str) -> bytes:
     return read_bytes(path, source, LARGEST_LISTING)
 
@@ -124,11 +106,4 @@ def _decoded(raw: Any, form: type[Entry], key: str) -> Entry | DamagedItem:
     try:
         return msgspec.json.decode(raw, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return DamagedItem(key, str(error)[:_LONGEST])
-
-
-def _converted(values: Any, form: type[Entry], key: str) -> Entry | DamagedItem:
-    try:
-        return msgspec.convert(values, type=form)
-    except (msgspec.ValidationError, RecursionError) as error:
         return DamagedItem(key, str(error)[:_LONGEST])

@@ -24,7 +24,8 @@ from pathlib import Path
 import msgspec
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, image_inside
+from spatial_vlm_ros.evaluation.benchmarks.images import image_inside
+from spatial_vlm_ros.evaluation.benchmarks.parquet_rows import ParquetImage, parquet_entries
 from spatial_vlm_ros.evaluation.benchmarks.pointing import RefSpatialTruth
 from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     Benchmark,
@@ -34,12 +35,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     GradedItem,
     PublishedScore,
 )
-from spatial_vlm_ros.evaluation.benchmarks.published_files import (
-    ParquetImage,
-    found_files,
-    json_entries,
-    parquet_entries,
-)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, json_entries
 from spatial_vlm_ros.evaluation.benchmarks.scoring import by_part, mean_credit
 
 SOURCE = (
@@ -103,15 +99,11 @@ def _raw(listing: Path) -> Iterator[BenchmarkItem | DamagedItem]:
 
 
 def _rows(path: Path, task: str) -> Iterator[BenchmarkItem | DamagedItem]:
-    for place, entry in parquet_entries(path, _RefSpatialRow, SOURCE):
+    for _place, entry in parquet_entries(path, _RefSpatialRow, SOURCE):
         if isinstance(entry, DamagedItem):
             yield entry
             continue
-        image, mask = (
-            EncodedImage(path, f"{place}, {column}", shown.data)
-            for column, shown in (("image", entry.image), ("mask", entry.mask))
-        )
-        yield _item(task, entry, image, mask)
+        yield _item(task, entry, entry.image, entry.mask)
 
 
 def _item(task: str, entry: _RefSpatialWords, image: BenchmarkImage, mask: BenchmarkImage) -> BenchmarkItem:

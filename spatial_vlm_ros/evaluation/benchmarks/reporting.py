@@ -24,6 +24,7 @@ from spatial_vlm_ros.types.proportions import Interval, mcnemar, newcombe, newco
 
 SCHEMA = 1
 RULE, USUAL, CONTRARY = "rule of thumb", "usual", "counter-heuristic"
+_MOST_TOGETHER = 4  # scores with one note that are named
 _MOST_NAMED = 20  # damaged items and failures that a terminal shows
 
 
@@ -258,23 +259,32 @@ def print_report(report: Mapping[str, Any]) -> None:
     for column in ("n", *(model["name"] for model in models)):
         table.add_column(column, justify="right", overflow="fold")
     table.add_row("asked by", "", *(" and ".join(model["asked_by"]) for model in models))
+    scored: dict[str, list[str]] = {}
     for name in dict.fromkeys(score["name"] for model in models for score in model["scores"]):
         found = [next((s for s in model["scores"] if s["name"] == name), None) for model in models]
-        table.add_row(name, *_cells(found))
+        scored[name] = _cells(found)
+        table.add_row(name, *scored[name])
     for split in dict.fromkeys(split for model in models for split in model["splits"]):
         table.add_section()
         for part in dict.fromkeys(part for model in models for part in model["splits"].get(split, {})):
-            found = [model["splits"].get(split, {}).get(part) for model in models]
-            table.add_row(f"{split}: {part}", *_cells(found))
+            cells = _cells([model["splits"].get(split, {}).get(part) for model in models])
+            if scored.get(part) != cells:  # else the row is there
+                table.add_row(f"{split}: {part}", *cells)
     table.add_section()
     groups = [model["over_groups"] for model in models]
     if any(groups):
         table.add_row("all, interval over groups", "", *map(_cell, groups))
     table.add_row("without an answer", "", *(f"{model['without_answer']} of {model['n']}" for model in models))
     console.print(table)
-    console.print(f"{report['asked']} of {report['items']} items asked; scored as {report['scorer']}")
+    console.print(f"{report['asked']} of {report['items']} items asked; in brackets: 95 % intervals")
+    console.print(f"scored as {report['scorer']}")
+    notes: dict[str, dict[str, None]] = {}
+    for score in (score for model in models for score in model["scores"] if score["note"]):
+        notes.setdefault(score["note"], {})[score["name"]] = None
+    for note, names in notes.items():
+        console.print(f"{', '.join(names) if len(names) <= _MOST_TOGETHER else f'{len(names)} scores'}: {note}")
     if report["chance"] is not None:
-        console.print(f"a guess is right in {report['chance']:.1%}")
+        console.print(f"a guess is right in {100 * report['chance']:.1f} %")
     for model in models:
         change = model["usual_less_counter_heuristic"]
         if change is not None:
@@ -322,5 +332,6 @@ def _told_difference(found: Mapping[str, Any] | None) -> str:
     if found["p"] is None:
         return told
     return (
-        f"{told}; lost {found['lost']}, gained {found['gained']}, p = {found['p']:.3g}, {found['p_holm']:.3g} by Holm"
+        f"{told}; lost {found['lost']}, gained {found['gained']}; McNemar's p = {found['p']:.3g}, "
+        f"corrected for the number of models {found['p_holm']:.3g}"
     )

@@ -26,7 +26,8 @@ import msgspec
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.choice_replies import after_thinking
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage, image_inside
+from spatial_vlm_ros.evaluation.benchmarks.images import image_inside
+from spatial_vlm_ros.evaluation.benchmarks.parquet_rows import ParquetImage, parquet_entries
 from spatial_vlm_ros.evaluation.benchmarks.polygon_replies import (
     PolygonPoint,
     first_point,
@@ -44,12 +45,7 @@ from spatial_vlm_ros.evaluation.benchmarks.protocol import (
     GradedItem,
     PublishedScore,
 )
-from spatial_vlm_ros.evaluation.benchmarks.published_files import (
-    ParquetImage,
-    found_files,
-    json_entries,
-    parquet_entries,
-)
+from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, json_entries
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 
 SOURCE = (
@@ -125,7 +121,7 @@ def _rows(path: Path) -> Iterator[BenchmarkItem | DamagedItem]:
             yield entry
             continue
         key = f"{path.name.partition('-')[0]}/{place.removeprefix('row ')}"
-        yield _item(key, entry, EncodedImage(path, f"{place}, img", entry.img.data))
+        yield _item(key, entry, entry.img)
 
 
 def _listed(listing: Path) -> Iterator[BenchmarkItem | DamagedItem]:

@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.evaluation.benchmarks.answers import AnswerFile
+from spatial_vlm_ros.evaluation.benchmarks.answers import AnswerFile, AnsweringModel
 from spatial_vlm_ros.evaluation.benchmarks.asking import BenchmarkModel
-from spatial_vlm_ros.evaluation.benchmarks.protocol import Benchmark, BenchmarkItem, DamagedItem, GradedItem
+from spatial_vlm_ros.evaluation.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkAnswer,
+    BenchmarkItem,
+    DamagedItem,
+    GradedItem,
+)
 
 MOST_FAILURES = 3
 """Failures in a row after which a model is not asked any more."""
@@ -83,7 +89,7 @@ def read_benchmark(benchmark: Benchmark, folder: str | Path, limit: int | None =
 
 def run_model(
     model: BenchmarkModel,
-    identity: str,
+    asked: AnsweringModel,
     read: BenchmarkItems,
     answers: AnswerFile,
     progress: Callable[[int, int], None] | None = None,
@@ -92,26 +98,27 @@ def run_model(
 
     Args:
         model: that is asked.
-        identity: of model and options; answers under it are known. The way of asking is added here.
+        asked: what identifies it; answers of it are known. The way of asking is added here.
         read: the items; those whose image is damaged are added to its `damaged`.
         answers: that are known, and where further ones go.
         progress: called with items done and items in all.
 
     Raises:
-        InputError: the model cannot be asked such items.
+        InputError: the model cannot be asked such items, or another one has answered under its name.
         FileError: an answer cannot be kept.
     """
+    answers.begin(asked)
     run, in_a_row = BenchmarkRun(), 0
     for n, item in enumerate(read.items):
         way = model.way_of(item)
         if way not in run.ways:
             run.ways.append(way)
-        who = f"{identity} ({way})"
+        who = f"{asked.identity} ({way})"
         line = answers.known(who, item)
         run.known += line is not None
-        if line is None and not run.stopped:
+        if line is not None or not run.stopped:
             try:
-                answer = model.answer(item, item.image.read())
+                answer = model.answer(item, item.image.read()) if line is None else line.answer(item)
                 credit = item.truth.credit(answer)
             except FileError as error:
                 read.damaged[item.key] = DamagedItem(item.key, str(error))
@@ -122,12 +129,18 @@ def run_model(
                 if in_a_row == MOST_FAILURES:
                     run.stopped = f"{MOST_FAILURES} failures in a row, the last: {error}"
                 continue
-            line, in_a_row = answers.add(who, item, answer, credit), 0
-        if line is not None:
-            run.graded.append(GradedItem(item, line.credit, line.answered))
+            if line is None:
+                answers.add(who, item, answer, credit)
+                in_a_row = 0
+            run.graded.append(GradedItem(item, credit, was_answered(answer, credit)))
         if progress is not None:
             progress(n + 1, len(read.items))
     return run
+
+
+def was_answered(answer: BenchmarkAnswer, credit: float) -> bool:
+    """Whether an option or a point was given, or the benchmark's own rules read a right answer."""
+    return answer.choice is not None or bool(answer.points) or credit > 0.0
 
 
 def chance_of(items: Sequence[BenchmarkItem]) -> float | None:

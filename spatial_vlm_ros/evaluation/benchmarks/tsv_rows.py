@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.benchmarks.images import EncodedImage
+from spatial_vlm_ros.evaluation.benchmarks.images import decoded
 from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.types import Rgb
 
@@ -71,7 +71,7 @@ class TsvImage:
         Raises:
             FileError: the file has changed, or the field holds no whole image.
         """
-        return EncodedImage(self.file, f"row {self.number}", self.encoded()).read()
+        return decoded(self.file, f"row {self.number}", self.encoded())
 
     def encoded(self) -> bytes:
         """The image as a file has it.

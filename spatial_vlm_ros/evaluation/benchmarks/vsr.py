@@ -6,7 +6,12 @@
     data/images/                        images of COCO 2017
     analysis_scripts/rel_meta_category_dict.txt   optional: "Category: relation, relation, …" a line
 
-The folder is the repository, or its data/. The repository has 2195 and, since March 2023, 1222 test items; its README
+The folder is the repository, or its data/. The authors' data sets on Hugging Face have the listing on its own:
+
+    vsr_random/test.jsonl, vsr_zeroshot/test.jsonl   or test.jsonl, in a folder whose path tells which of them it is
+    images/                                          beside the listing, or in the folder above it
+
+ The repository has 2195 and, since March 2023, 1222 test items; its README
 still says 616 for the second. Source: Liu, Emerson and Collier (2023), Visual Spatial Reasoning, TACL;
 cambridgeltl/visual-spatial-reasoning, data/README.md:1-55 at b27a0af (Apache-2.0).
 """
@@ -36,9 +41,12 @@ from spatial_vlm_ros.files.reading import MIB, read_bytes
 QUESTION = "Is this statement about the image true or false? {}"
 SOURCE = (
     "clone github.com/cambridgeltl/visual-spatial-reasoning, and put the images that its data/README.md links to into "
-    "data/images"
+    "data/images; or download the datasets cambridgeltl/vsr_random and cambridgeltl/vsr_zeroshot from huggingface.co, "
+    "and put the images into images/ beside them"
 )
 _SPLITS: Mapping[str, str] = MappingProxyType({"random": "random", "zeroshot": "zero-shot"})
+_FOLDERS: Mapping[str, str] = MappingProxyType({"vsr_random": "random", "vsr_zeroshot": "zero-shot"})
+"""End of a folder's name → split: cambridgeltl/vsr_random and vsr_zeroshot on huggingface.co."""
 _CATEGORIES = "analysis_scripts/rel_meta_category_dict.txt"
 _ANSWERS = ("true", "false")
 
@@ -53,9 +61,14 @@ class _VsrEntry(msgspec.Struct):
 def read_vsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
     """The test items of the splits that are in a folder; see ReadItems."""
     names = [f"{data}splits/{split}/test.jsonl" for split in _SPLITS for data in ("data/", "")]
+    names += [f"{data}test.jsonl" for data in ("vsr_random/", "vsr_zeroshot/", "")]
     categories = _categories(folder)
+    read = set[str]()
     for listing in found_files(folder, names, SOURCE):
-        split, data = _SPLITS[listing.parent.name], listing.parents[2]
+        split, images = _place_of(listing)
+        if split in read:  # in both layouts
+            continue
+        read.add(split)
         for place, entry in jsonl_entries(listing, _VsrEntry, SOURCE):
             key = f"{split}/{place.removeprefix('line ')}"
             if isinstance(entry, DamagedItem):
@@ -64,7 +77,7 @@ def read_vsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
             try:
                 if entry.label not in (0, 1):
                     raise InputError("label", str(entry.label), "0 or 1", "download the listing again")
-                image = image_inside(data / "images", entry.image)
+                image = image_inside(images, entry.image)
             except (FileError, InputError) as error:
                 yield DamagedItem(key, str(error))
                 continue
@@ -73,6 +86,23 @@ def read_vsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
                 splits[f"{split}, category"] = categories[entry.relation]
             truth = ChoiceTruth(_ANSWERS, 0 if entry.label else 1)
             yield BenchmarkItem(key, image, QUESTION.format(entry.caption), truth, splits, group=entry.image)
+
+
+def _place_of(listing: Path) -> tuple[str, Path]:
+    """The split of a listing, and the folder of its images.
+
+    Raises:
+        FileError: its path does not tell the split.
+    """
+    if listing.parents[1].name == "splits":
+        return _SPLITS[listing.parent.name], listing.parents[2] / "images"
+    told = [part for part in reversed(listing.absolute().parts) if part.endswith(tuple(_FOLDERS))]
+    if not told:
+        repair = f"name its folder {' or '.join(_FOLDERS)}, as the data sets are called"
+        raise FileError(listing, "its path does not tell whether it is the random or the zero-shot split", repair)
+    beside, above = listing.parent / "images", listing.parents[1] / "images"
+    split = next(split for name, split in _FOLDERS.items() if told[0].endswith(name))
+    return split, above if above.is_dir() and not beside.is_dir() else beside
 
 
 def _categories(folder: Path) -> dict[str, str]:
@@ -102,7 +132,8 @@ VSR = Benchmark(
     name="vsr",
     title="VSR: Visual Spatial Reasoning, test items of the random and the zero-shot split",
     answers="options",
-    layout="data/splits/{random,zeroshot}/test.jsonl with data/images/, and "
+    layout="data/splits/{random,zeroshot}/test.jsonl with data/images/, or {vsr_random,vsr_zeroshot}/test.jsonl with "
+    "images/; and "
     "analysis_scripts/rel_meta_category_dict.txt where it is there",
     source=SOURCE,
     licence="Apache-2.0",
