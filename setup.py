@@ -84,9 +84,10 @@ setup(
             "rosbags>=0.10.9",
             "Jinja2>=3.0",
             "junitparser>=2.0",
-            # an object store on this machine, and bags without an index
+            # an object store on this machine and its client: pip has to see both at once, for they need one botocore
             "moto[server]>=5.0",
-            "mcap>=1.2",
+            "s3fs>=2025.2",
+            "mcap>=1.2",  # reads what `record` writes, and writes bags without an index
             "matplotlib>=3.7",
             "ruff==0.17.5",
             "mypy==2.4.1",

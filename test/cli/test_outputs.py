@@ -118,7 +118,7 @@ def test_a_bag_is_replaced_with_force_alone(recordings: Path, tmp_path: Path) ->
 
 
 STOPPED = """
-import sys, time
+import signal, sys, time
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.evaluation.bag_writer import BagWriter
 
@@ -129,6 +129,7 @@ def slow(self, *given, **named):
     sys.stdout.flush()
     time.sleep(60)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored, and stays so, where nohup started the tests
 BagWriter.write_frame = slow
 main(sys.argv[1:])
 """
