@@ -317,8 +317,6 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
     opened, later = bool(held and stack.gripper[-1] > opening + 0.003), len(stack.taken) - goals
     if name.startswith("hang"):
         stack.end_suspended()
-    if hit or picking.result is None:  # else the gate has answered, and takes the next goal
-        stack.settle(stack.planner if hit == "planner" else hit)
     record = {
         "event": name, "phase": phase, "planner": PLANNERS[stack.planner], "seconds": round(float(seconds or 0.0), 3),
         "longest_gap": round(gap, 3), "load": round(os.getloadavg()[0], 1), "answer": answer,
@@ -327,6 +325,8 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
         "opened": opened,
     }  # fmt: skip
     print(f"{name:24} {phase:9} {record['seconds']:6.3f} s  {answer}", flush=True)
+    if hit or picking.result is None:  # else the gate has answered, and takes the next goal
+        stack.settle(stack.planner if hit == "planner" else hit)
     return record
 
 

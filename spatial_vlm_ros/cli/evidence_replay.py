@@ -67,7 +67,7 @@ def replay_evidence(
 
     is_one = len(instructions) <= 1
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+        raise click.UsageError(f"--out {out.name}: name an image file, one of {', '.join(IMAGES)}")
     bundle = read_bundle(path)
     settings = settings_of_bundle(bundle) if options.config_file is None else read_settings(options.config_file)
     streams = options.change(settings.streams)

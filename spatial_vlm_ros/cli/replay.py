@@ -108,7 +108,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         sys.exit(replay_evidence(bag, instructions, chosen, out, as_json))
     is_one = len(instructions) == 1 and not every
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: name a picture, one of {', '.join(IMAGES)}")
+        raise click.UsageError(f"--out {out.name}: name an image file, one of {', '.join(IMAGES)}")
     _check_out(out, is_one, force)
     settings = read_settings(config_file)
     config = changed_streams(settings.streams, given)

@@ -174,7 +174,7 @@ def _told(id_: str | None, known: ErrorEvidence) -> str:
 
 
 def _is_misnamed(answered: FoundObject, known: ErrorEvidence) -> bool:
-    """Whether what was answered with is no true object, or one of another name."""
+    """Whether what was answered with is not a true object, or is one of another name."""
     name = known.labels.get(known.id or "")
     return name is None or not same_name(answered.label, name)
 

@@ -80,7 +80,7 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
         folder: holds cases.jsonl and the frame folders it names.
 
     Raises:
-        FileError: the file is missing, or a line is no case; names the line.
+        FileError: the file is missing, or a line is not a case; names the line.
     """
     path = member(folder, CASES_FILE)
     found = list(read_cases(path, "give a folder with cases.jsonl"))
@@ -98,7 +98,7 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
         repair: what to do where it cannot be read.
 
     Raises:
-        FileError: it cannot be read, or a line is no case; names the line.
+        FileError: it cannot be read, or a line is not a case; names the line.
     """
     for n, line in read_lines(path, repair):
         yield f"line {n}", decode_json(line, CaseLine, path, f"line {n}", CASE_REPAIR).case()

@@ -67,7 +67,7 @@ class Matching:
 
     Args:
         found: what was found.
-        of: id of a found object → the true one that it is; without those that are none.
+        of: id of a found object → the true one that it is; without those that are not among the true ones.
         ious: (found id, true id) → how much they share, 0 to 1; without those that share nothing.
         is_truth: whether what was found is the truth itself: given detections.
     """
@@ -78,7 +78,7 @@ class Matching:
     is_truth: bool = False
 
     def id_of(self, found_id: str | None) -> str | None:
-        """The true object's id; of what is no true object its own, marked so that it equals none of theirs."""
+        """The true object's id; of what is not among them its own, marked so that it equals none of theirs."""
         if found_id is None:
             return None
         return self.of[found_id].id if found_id in self.of else f"{found_id} (no object of the truth)"

@@ -72,7 +72,7 @@ class ModelRun:
         """Note a row of `rows.row_of` or `rows.unjudged_row`.
 
         Raises:
-            InputError: it is no such row.
+            InputError: it is not one of theirs.
         """
         if is_judged(row):
             self.results.append(result_of(row))

@@ -128,7 +128,7 @@ def result_of(row: Mapping[str, Any]) -> CaseResult:
     """The judged case of a row.
 
     Raises:
-        InputError: it is no such row; names the column.
+        InputError: it lacks a column, or one has another type; names the column.
     """
     try:
         return CaseResult(

@@ -21,7 +21,7 @@ def load_truth(path: str | Path) -> tuple[Case, ...]:
     """The cases of a file for `--truth`, one for each line that is not blank.
 
     Raises:
-        FileError: it cannot be read, it is empty, or a line is no case of a bag; names the line.
+        FileError: it cannot be read, it is empty, or a line is not a case of a bag; names the line.
     """
     cases = []
     for at, case in read_cases(path, "give a file with one case of a bag in each line"):

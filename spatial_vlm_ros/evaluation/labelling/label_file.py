@@ -254,6 +254,6 @@ def frame_of(value: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def words_of(value: Mapping[str, Any]) -> str | None:
-    """The sentence of a line; None where it is no case."""
+    """The sentence of a line; None where it is not a case."""
     said = [value[name] for name in ("instruction", "question") if name in value]
     return said[0] if len(said) == 1 and isinstance(said[0], str) else None
