@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
+from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, Placement
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
@@ -375,9 +376,9 @@ class _Path:
         return pairs
 
     def _fingers(self, width: float) -> dict[str, float]:
-        names = self._config.motion.finger_joints.split()
+        names, stroke = self._config.motion.finger_joints.split(), finger_stroke(self._config.motion)
         shown = self._config.gripper.opening_max if math.isnan(width) else width
-        return {name: shown / len(names) for name in names}
+        return {name: shown / len(names) if stroke is None else stroke.position(shown) for name in names}
 
     def _tip(self, tip: Pose) -> Pose:
         """Where the planner's link is while the tip frame is there."""

@@ -11,6 +11,8 @@ from typing import Any
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters.bounds import Bounded, check_names, group_from, option, parameter
 
+GRIPPER_INTERFACES = ("gripper_command", "parallel_gripper_command", "franka", "set_bool", "ur_output")
+
 
 @dataclass(frozen=True)
 class GripperConfig(Bounded):
@@ -136,7 +138,16 @@ class MotionConfig(Bounded):
     execute_action: str = option("/execute_trajectory", "action moveit_msgs/ExecuteTrajectory")
     apply_scene: str = option("/apply_planning_scene", "service moveit_msgs/ApplyPlanningScene")
     get_scene: str = option("/get_planning_scene", "service moveit_msgs/GetPlanningScene")
-    gripper_action: str = option("/gripper_controller/gripper_cmd", "action control_msgs/GripperCommand")
+    gripper_interface: str = option(
+        "gripper_command",
+        "how the gripper's driver is told: an action of control_msgs, the actions of franka_gripper, a service "
+        "std_srvs/SetBool, or a digital output of Universal Robots; docs/grippers.md",
+        choices=GRIPPER_INTERFACES,
+    )
+    gripper_action: str = option(
+        "/gripper_controller/gripper_cmd",
+        "action or service of the gripper's driver; with franka its namespace, such as /panda_gripper",
+    )
     event_topic: str = option(
         "trajectory_execution_event",
         "topic std_msgs/String on which the planner is told to stop; a relative name stands in the namespace of "
@@ -157,7 +168,13 @@ class MotionConfig(Bounded):
     )
     finger_joints: str = option(
         "panda_finger_joint1 panda_finger_joint2",
-        "joints that share the width of the gripper evenly, in the planner's model; empty = it is not told",
+        "joints that tell the width of the gripper, in joint_states and in the planner's model, divided by blanks; "
+        "empty = it is not told",
+    )
+    finger_table: str = option(
+        "even",
+        'position of each of finger_joints by the width: "even" = they share it, "command" = as gripper_table or '
+        'gripper_scale tell the driver, or a table "width position; width position", metres',
     )
     base_link: str = option("panda_link0", "link that may stand on the support; empty = none does")
     free_pipeline: str = option("", "planning pipeline of free motions; empty = the planner's own choice")
@@ -191,11 +208,40 @@ class MotionConfig(Bounded):
     gripper_scale: float = parameter(
         1.0,
         "",
-        0.01,
+        -1000.0,
         1000.0,
-        "position told to the gripper over the distance between its fingers; 0.5 where it is that of one finger",
+        "position told to the gripper over the distance between its fingers; 0.5 where it is that of one finger; "
+        "negative where it falls as they open",
+    )
+    gripper_offset: float = parameter(
+        0.0, "m or rad", -1000.0, 1000.0, "position told to the gripper where its fingers are to touch"
+    )
+    gripper_table: str = option(
+        "", 'instead of the two: "width position; width position", metres, for what is not proportional; empty = none'
+    )
+    gripper_joint: str = option("", "joint that a ParallelGripperCommand names; empty = none")
+    gripper_states: str = option(
+        "", "topic sensor_msgs/JointState of finger_joints where they are not among joint_states; empty = the same"
     )
     gripper_effort: float = parameter(20.0, "N", 0.0, 1000.0, "greatest effort of the gripper")
+    gripper_tolerance: float = parameter(
+        0.015, "m", 0.0, 0.5, "an object between the fingers may be wider than expected by this; else it is another one"
+    )
+    gripper_settle: float = parameter(
+        0.5, "s", 0.0, 10.0, "fingers that closed have to stand for this long by finger_joints before they are judged"
+    )
+    gripper_flag: str = option(
+        "",
+        "topic that says whether something is held: std_msgs/Bool, or with ur_output ur_msgs/IOStates; empty = none",
+    )
+    gripper_flag_pin: int = parameter(0, "", 0, 17, "digital input of ur_msgs/IOStates that says so")
+    gripper_pin: int = parameter(0, "", 0, 17, "digital output that closes, with ur_output; 16 and 17 are the tool's")
+    gripper_time: float = parameter(
+        1.0, "s", 0.0, 60.0, "a gripper by service has to have closed or opened within this"
+    )
+    gripper_unjudged: bool = option(
+        False, "a gripper that reports nothing at all is believed to hold what it closed on; else that is a failure"
+    )
     squeeze: float = parameter(
         0.04, "m", 0.0, 0.5,
         "fingers close by this much more than the thing is wide, and stall at it; a round thing is narrower between "

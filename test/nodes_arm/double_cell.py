@@ -226,7 +226,9 @@ class DoubleCell:
         spun.spin(node)
         self._closes += [spun.close, made._beside.close]
         discovered(lambda: self.move_group.clients >= 2, "move_group knows the client")
-        discovered(lambda: self.robot.knows(given["gripper_action"]), "the gripper knows the client")
+        action = given["gripper_action"]
+        actions = [f"{action}/grasp", f"{action}/move"] if given.get("gripper_interface") == "franka" else [action]
+        discovered(lambda: all(map(self.robot.knows, actions)), "the gripper knows the client")
         return made
 
     @staticmethod

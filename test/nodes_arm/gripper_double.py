@@ -1,34 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test doubles of gripper drivers that take control_msgs/GripperCommand, written from their sources. Not a test.
+"""Test doubles of gripper drivers, written from their sources. Not a test.
 
 - ros2_controllers, branch jazzy, commit ed360c97 (4.42.1), gripper_controllers/include/gripper_controllers/
   gripper_action_controller_impl.hpp ("controller" below), and its parameters in gripper_controllers/src/
-  gripper_action_controller_parameters.yaml. 5.17 and later release parallel_gripper_controller alone, with
-  control_msgs/ParallelGripperCommand: the same rules, but it rejects goals whose number of positions is not one
-  (parallel_gripper_action_controller_impl.hpp:111-128) and its result is a JointState. That message is not among
-  interfaces/vendor, so there is no double of it.
+  gripper_action_controller_parameters.yaml; commit 1120234b, parallel_gripper_controller/include/
+  parallel_gripper_controller/parallel_gripper_action_controller_impl.hpp ("parallel"), which is all that 5.17 and later
+  release.
 - franka_ros2, branch humble, commit 40cf08b6, franka_gripper/src/gripper_action_server.cpp ("franka"), on libfranka
-  0.15.0, include/franka/gripper.h. Its actions move, grasp and homing are of franka_msgs, which is not among
-  interfaces/vendor either.
-- ros2_robotiq_gripper, commit 3b6cf8ff, robotiq_driver/src/hardware_interface.cpp: `ROBOTIQ` below, on the controller
-  of ros2_controllers. Its joint turns the other way: 0 is open.
+  0.15.0, include/franka/gripper.h. Later ones (commit 17382961) tell half the width as the result of gripper_action.
+- ros2_robotiq_gripper, commit 3b6cf8ff, robotiq_driver/src/hardware_interface.cpp: `ROBOTIQ` below, on either
+  controller of ros2_controllers. Its joint turns the other way: 0 is open.
+- Universal_Robots_ROS2_Driver, commit 040c76a4, ur_controllers/src/gpio_controller.cpp ("gpio").
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from control_msgs.action import GripperCommand
+from control_msgs.action import GripperCommand, ParallelGripperCommand
+from franka_msgs.action import Grasp, Move
 from hardware_double import HardwareDouble
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
 from realtime_goal import ABORTED, CANCELED, SUCCEEDED, Monitor, RealtimeGoal
-from std_srvs.srv import Trigger
+from std_msgs.msg import Bool
+from std_srvs.srv import SetBool, Trigger
+from ur_msgs.msg import Digital, IOStates
+from ur_msgs.srv import SetIO
 
 from spatial_vlm_ros.nodes.calls import Jobs
 
@@ -61,13 +65,15 @@ ROBOTIQ = GripperParameters((KNUCKLE,), 0.02, allow_stalling=True, stall_timeout
 
 
 class GripperControllerDouble(Node):
-    """gripper_controllers' GripperActionController on a position interface.
+    """gripper_controllers' GripperActionController on a position interface; `FORM` and what is below it are its own.
 
     Args:
         hardware: of its joints.
         parameters: of the controller.
         name: of the node; the action is ~/gripper_cmd (controller:300).
     """
+
+    FORM: Any = GripperCommand
 
     def __init__(
         self,
@@ -87,12 +93,23 @@ class GripperControllerDouble(Node):
         hardware.load(self)
         self._server = ActionServer(
             self,
-            GripperCommand,
+            self.FORM,
             "~/gripper_cmd",
             self._ended,
             handle_accepted_callback=self._on_accepted,
+            goal_callback=lambda goal: GoalResponse.ACCEPT if self._takes(goal) else GoalResponse.REJECT,
             cancel_callback=self._on_cancel,
         )
+
+    def _takes(self, _: Any) -> bool:
+        """controller:83-91: every goal is accepted."""
+        return True
+
+    def _position(self, goal: Any) -> float:
+        return float(goal.command.position)
+
+    def _result(self, position: float, reached: bool = False, stalled: bool = False) -> Any:
+        return GripperCommand.Result(position=position, reached_goal=reached, stalled=stalled)
 
     def _on_accepted(self, handle: ServerGoalHandle) -> None:
         """controller:83-120: every goal is accepted, whatever it asks for, and replaces the one before.
@@ -100,11 +117,11 @@ class GripperControllerDouble(Node):
         The one before is asked to be cancelled, which its state does not allow; it ends CANCELED with an empty result
         when its timer, its last owner, is deleted (controller:27-38, 114; realtime_goal.py).
         """
-        goal = RealtimeGoal(handle, GripperCommand.Result())
+        goal = RealtimeGoal(handle, self.FORM.Result())
         with self._hardware.lock, self._lock:
             if self._goal is not None:
-                self._goal.ask(CANCELED, GripperCommand.Result())
-            self._goal, self._target = goal, handle.request.command.position
+                self._goal.ask(CANCELED, self.FORM.Result())
+            self._goal, self._target = goal, self._position(handle.request)
             self._moved = self._hardware.now
         self._goals = {key: each for key, each in self._goals.items() if not each.done.done()}
         self._goals[bytes(handle.goal_id.uuid)] = goal
@@ -119,7 +136,7 @@ class GripperControllerDouble(Node):
         with self._hardware.lock, self._lock:
             if self._goal is not None and self._goal.handle is handle:
                 self._target = self._joint.position
-                self._goal.ask(CANCELED, GripperCommand.Result())
+                self._goal.ask(CANCELED, self.FORM.Result())
                 self._goal = None
         return CancelResponse.ACCEPT
 
@@ -132,12 +149,12 @@ class GripperControllerDouble(Node):
                 return
             given, at = self.parameters, self._joint.position
             if abs(self._target - at) < given.goal_tolerance:
-                self._end(SUCCEEDED, GripperCommand.Result(position=at, reached_goal=True))
+                self._end(SUCCEEDED, self._result(at, reached=True))
             elif abs(self._joint.velocity) > given.stall_velocity:
                 self._moved = now
             elif now - self._moved > given.stall_timeout:
                 end = SUCCEEDED if given.allow_stalling else ABORTED
-                self._end(end, GripperCommand.Result(position=at, stalled=True))
+                self._end(end, self._result(at, stalled=True))
 
     def _end(self, end: str, result: Any) -> None:
         if self._goal is not None:
@@ -145,8 +162,27 @@ class GripperControllerDouble(Node):
             self._goal = None
 
 
+class ParallelGripperControllerDouble(GripperControllerDouble):
+    """parallel_gripper_controller's GripperActionController: the same rules (parallel:62-80, 108-142, 181-225)."""
+
+    FORM: Any = ParallelGripperCommand
+
+    def _takes(self, goal: Any) -> bool:
+        """parallel:83-101: a goal has one position, or is rejected."""
+        return len(goal.command.position) == 1
+
+    def _position(self, goal: Any) -> float:
+        return float(goal.command.position[0])
+
+    def _result(self, position: float, reached: bool = False, stalled: bool = False) -> Any:
+        """parallel:194-218, 374-379: one position and one effort, and no name."""
+        result = ParallelGripperCommand.Result(reached_goal=reached, stalled=stalled)
+        result.state.position, result.state.effort = [position], [0.0]
+        return result
+
+
 class FrankaGripperDouble(Node):
-    """franka_gripper's node, of whose actions ~/gripper_action is of control_msgs.
+    """franka_gripper's node: ~/gripper_action of control_msgs, ~/grasp and ~/move of franka_msgs.
 
     A goal's position is that of one finger, a result's the width between both (franka:167, 233). `stalled` is never
     true. To open is `move`; to close is `grasp` of the commanded width, within 5 mm (franka:189-195, include/
@@ -179,6 +215,45 @@ class FrankaGripperDouble(Node):
             handle_accepted_callback=self._on_accepted,
             cancel_callback=lambda _: CancelResponse.ACCEPT,  # franka:132-135
         )
+        self._own = [
+            ActionServer(
+                self, form, f"~/{name}", self._ended,
+                handle_accepted_callback=lambda handle, command=command: self._on_own(handle, command),
+                cancel_callback=lambda _: CancelResponse.ACCEPT,
+            )
+            for form, name, command in (
+                (Grasp, "grasp", lambda goal: self._grasp(goal.width, goal.epsilon.inner, goal.epsilon.outer)),
+                (Move, "move", lambda goal: self._move(goal.width)),
+            )
+        ]  # fmt: skip
+
+    def _on_own(self, handle: ServerGoalHandle, command: Callable[[Any], bool]) -> None:
+        """franka:147-162 and gripper_action_server.hpp:150-181: `success` is what libfranka returns.
+
+        A goal that is cancelled stops the gripper and ends CANCELED, with whatever the command returned; one that
+        returned false ends ABORTED.
+        """
+        self._results[bytes(handle.goal_id.uuid)] = Future()
+        handle.execute()
+        form = type(handle.request)
+        result = (Grasp if form is Grasp.Goal else Move).Result()
+        done = threading.Event()
+
+        def run() -> None:
+            result.success = command(handle.request)
+            done.set()
+
+        def watch() -> None:
+            threading.Thread(target=run, daemon=True).start()
+            while not done.wait(self.FEEDBACK):
+                if handle.is_cancel_requested:
+                    self._stop.set()
+                    done.wait()
+                    self._finish(handle, handle.canceled, result)
+                    return
+            self._finish(handle, handle.succeed if result.success else handle.abort, result)
+
+        threading.Thread(target=watch, daemon=True).start()
 
     @property
     def width(self) -> float:
@@ -231,9 +306,9 @@ class FrankaGripperDouble(Node):
     def _move(self, width: float) -> bool:
         return self._go(width) and abs(self.width - width) < self.SAME
 
-    def _grasp(self, width: float) -> bool:
+    def _grasp(self, width: float, inner: float = EPSILON, outer: float = EPSILON) -> bool:
         """Whether what the fingers met is as wide as that: gripper.h:80-84."""
-        return self._go(0.0) and abs(self.width - width) < self.EPSILON
+        return self._go(0.0) and width - inner < self.width < width + outer
 
     def _go(self, width: float) -> bool:
         """Send the fingers somewhere, and wait until they stand; False where that was stopped."""
@@ -258,3 +333,56 @@ class FrankaGripperDouble(Node):
         self._stop.set()
         response.success = True
         return response
+
+
+class VacuumDouble(Node):
+    """A vacuum gripper on a digital output, with a pressure switch; of no maker. It seals where `seals` says so.
+
+    `ur` makes it one on the outputs of Universal Robots: ~/set_io answers as gpio:setIO does, with `success` true also
+    where the output was never verified; ~/io_states comes in each cycle (gpio:179-183). Else ~/set is std_srvs/SetBool
+    and ~/held is std_msgs/Bool.
+
+    Args:
+        context: of rclpy.
+        ur: whether it hangs on the outputs of a Universal Robots controller.
+        pin: digital output, and input of the switch.
+        name: of the node.
+    """
+
+    def __init__(self, context: Any, ur: bool = False, pin: int = 3, name: str = "vacuum") -> None:
+        super().__init__(name, context=context)
+        self.on, self.seals, self.works, self.silent, self.pin = False, True, True, False, pin
+        self.asked: list[tuple[int, float]] = []
+        if ur:
+            self.create_service(SetIO, "~/set_io", self._on_set_io)
+            states = self.create_publisher(IOStates, "~/io_states", 10)
+            self.create_timer(0.02, lambda: self.silent or states.publish(self._io()))
+        else:
+            self.create_service(SetBool, "~/set", self._on_set)
+            held = self.create_publisher(Bool, "~/held", 10)
+            self.create_timer(0.02, lambda: self.silent or held.publish(Bool(data=self.held)))
+
+    @property
+    def held(self) -> bool:
+        """What the pressure switch says."""
+        return self.on and self.seals
+
+    def _on_set(self, request: Any, response: Any) -> Any:
+        self.on = request.data if self.works else self.on
+        response.success, response.message = self.works, "" if self.works else "no air"
+        return response
+
+    def _on_set_io(self, request: Any, response: Any) -> Any:
+        self.asked.append((request.pin, request.state))
+        known = request.fun == request.FUN_SET_DIGITAL_OUT and 0 <= request.pin <= 17
+        if known and request.pin == self.pin and self.works:
+            self.on = bool(request.state)
+        response.success = known  # also where it does not work: the value that means "waiting" is cast to true
+        return response
+
+    def _io(self) -> IOStates:
+        pins = range(18)
+        return IOStates(
+            digital_in_states=[Digital(pin=pin, state=self.held and pin == self.pin) for pin in pins],
+            digital_out_states=[Digital(pin=pin, state=self.on and pin == self.pin) for pin in pins],
+        )

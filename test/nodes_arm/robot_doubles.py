@@ -20,6 +20,7 @@ from gripper_double import (
     FrankaGripperDouble,
     GripperControllerDouble,
     GripperParameters,
+    ParallelGripperControllerDouble,
 )
 from hardware_double import HardwareDouble, Spun, forget
 from rclpy.node import Node
@@ -36,6 +37,7 @@ class RobotDoubles:
         domain: the ROS domain; None = that of the environment.
         constraints: tolerances of the arm's controller.
         gripper: the driver: "franka", or the parameters of a controller of ros2_controllers; None = its defaults.
+        parallel: whether that controller is parallel_gripper_controller.
         args: of ROS.
         arm: further arguments of JointTrajectoryControllerDouble.
     """
@@ -46,6 +48,7 @@ class RobotDoubles:
         constraints: Constraints | None = None,
         gripper: GripperParameters | str | None = None,
         args: list[str] | None = None,
+        parallel: bool = False,
         **arm: Any,
     ) -> None:
         self._spun = Spun(domain, args)
@@ -58,7 +61,7 @@ class RobotDoubles:
         self.gripper = (
             FrankaGripperDouble(self.hardware)
             if isinstance(gripper, str)
-            else GripperControllerDouble(self.hardware, gripper)
+            else (ParallelGripperControllerDouble if parallel else GripperControllerDouble)(self.hardware, gripper)
         )
         self.gripper_action = f"/{self.gripper.get_name()}/{'gripper_action' if gripper == 'franka' else 'gripper_cmd'}"
         self._spun.before_close(self.hardware.stop)

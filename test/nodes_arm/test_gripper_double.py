@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from action_msgs.msg import GoalStatus
-from control_msgs.action import GripperCommand
+from control_msgs.action import GripperCommand, ParallelGripperCommand
 from double_cell import Asker, discovered, until
+from franka_msgs.action import Grasp, Move
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters
 from hardware_double import forget
 from robot_doubles import RobotDoubles
@@ -167,3 +168,66 @@ def test_franka_stops_where_it_is_and_tells_no_position_of_what_is_cancelled(
         assert position > 0.0
     until(lambda: franka.hardware.still() > 0.2, "the fingers stand")
     assert 0.0 < franka.at() < 0.035
+
+
+# ------------------------------------------------------------------------------------------------ their own actions
+
+
+class Other:
+    """A robot and somebody who asks it by other actions than GripperCommand."""
+
+    def __init__(self, domain: int, forms: dict[str, Any], **robot: Any) -> None:
+        self.robot, self.asker = RobotDoubles(domain, **robot), Asker(domain, forms)
+        discovered(lambda: self.asker.ready() and all(map(self.robot.knows, forms)), "everything is discovered")
+
+    def ends(self, name: str, goal: Any) -> Any:
+        """The answer with the result; None where the goal is rejected."""
+        handle = self.asker.send(name, goal)
+        return self.asker.wait(self.asker.result(handle)) if handle.accepted else None
+
+    def close(self) -> None:
+        self.asker.close()
+        self.robot.close()
+        forget(self)
+
+
+@pytest.fixture
+def other(domain: int) -> Iterator[Callable[..., Other]]:
+    made: list[Other] = []
+
+    def make(forms: dict[str, Any], **robot: Any) -> Other:
+        made.append(Other(domain, forms, **robot))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_the_parallel_controller_takes_exactly_one_position_and_names_no_joint(other: Callable[..., Other]) -> None:
+    hand = other({OURS: ParallelGripperCommand}, gripper=ROBOTIQ, parallel=True)
+    goal = ParallelGripperCommand.Goal()
+    assert hand.ends(OURS, goal) is None
+    goal.command.position = [0.1, 0.1]
+    assert hand.ends(OURS, goal) is None
+    goal.command.position = [0.4]
+    answer = hand.ends(OURS, goal)
+    assert (answer.status, answer.result.reached_goal, list(answer.result.state.name)) == (SUCCEEDED, True, [])
+    assert list(answer.result.state.position) == [pytest.approx(0.4, abs=0.02)]
+
+
+def test_franka_grasps_between_both_tolerances_and_tells_no_width(other: Callable[..., Other]) -> None:
+    grasp, move = "/panda_gripper/grasp", "/panda_gripper/move"
+    hand = other({grasp: Grasp, move: Move}, gripper="franka")
+    hand.robot.hold(0.04)
+    goal = Grasp.Goal(width=0.05, speed=0.1, force=20.0)
+    goal.epsilon.inner, goal.epsilon.outer = 0.02, 0.0
+    answer = hand.ends(grasp, goal)
+    assert (answer.status, answer.result.success) == (SUCCEEDED, True)
+    answer = hand.ends(move, Move.Goal(width=0.06, speed=0.1))
+    assert (answer.status, answer.result.success) == (SUCCEEDED, True)
+    assert hand.robot.hardware.positions(FINGERS) == [roughly(0.03), roughly(0.03)]
+    goal.width, goal.epsilon.inner, goal.epsilon.outer = 0.03, 0.03, 0.005
+    answer = hand.ends(grasp, goal)
+    assert (answer.status, answer.result.success) == (ABORTED, False)
+    assert hand.robot.hardware.positions(FINGERS) == [roughly(0.02), roughly(0.02)]  # held all the same

@@ -269,7 +269,7 @@ def test_execution_without_a_gripper_moves_nothing(arm: ArmGraph, planner: Start
     client = arm.client(gripper_action="/hand", server_timeout=30.0)
     plan = planned(client, scene(), put=False)
     object.__setattr__(client.config.motion, "server_timeout", 0.3)
-    with pytest.raises(PlannerUnavailableError, match=r"/hand.*gripper's controller"):
+    with pytest.raises(PlannerUnavailableError, match=r"/hand.*gripper's driver"):
         client.execute(plan)
     assert arm.controllers.order == []
 

@@ -32,6 +32,8 @@ def step_digest(step: PlanStep) -> str:
     """
     trajectory = step.trajectory
     content: list[object] = [step.phase, None if step.width is None else round(step.width * _NANO)]
+    if step.holds is not None:
+        content.append(round(step.holds * _NANO))
     if trajectory is not None:
         content += [
             list(trajectory.joint_names),

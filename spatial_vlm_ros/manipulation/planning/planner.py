@@ -95,11 +95,13 @@ class PlanStep:
         phase: what it is for.
         trajectory: of the arm, or None.
         width: distance between the fingers that the gripper is told, metres, or None.
+        holds: width of the object that the fingers are to meet while they close, metres, or None.
     """
 
     phase: Phase
     trajectory: Trajectory | None = None
     width: float | None = None
+    holds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 """Asks a motion planner for whole plans by MoveIt's own actions, and carries out exactly what was planned.
 
 `MotionClient` lives on a node that an executor spins; its methods are called from a worker thread. Of planners it knows
-MoveGroup, ExecuteTrajectory and the services of the planning scene; of controllers GripperCommand. docs/motion.md.
+MoveGroup, ExecuteTrajectory and the services of the planning scene; grippers have drivers of their own. docs/motion.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -27,15 +29,17 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
+from spatial_vlm_ros.manipulation.grippers.judging import why_not_held, why_not_open
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand
 from spatial_vlm_ros.nodes import main
+from spatial_vlm_ros.nodes.arm.grippers.drivers import Gripped, driver_of
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.arm.supervision import Supervision
-from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Service
+from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
@@ -45,9 +49,11 @@ _START_PLANNER = (
     "start MoveIt's move_group, or the planner of this package (python -m spatial_vlm_ros.nodes arm_planner), and "
     "check the names in motion.*, ROS_DOMAIN_ID and namespaces"
 )
-_START_GRIPPER = "start the gripper's controller, and check motion.gripper_action"
+_NAME_STATES = (
+    "name its joints in motion.finger_joints, or a switch in motion.gripper_flag; motion.gripper_unjudged believes it"
+)
 _LOOK = "stop the arm by its emergency stop where it moves, and see the logs of planner and controllers"
-_REACHED = 0.002  # metres: fingers this near to where they were sent are there
+_RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
 
 
 class MotionClient:
@@ -68,20 +74,19 @@ class MotionClient:
                 importlib.import_module(f"{package}.msg")
             except ModuleNotFoundError as error:
                 raise DependencyError(package, main.REPAIRS.get(package, f"install {package}")) from error
-        from control_msgs.action import GripperCommand
         from moveit_msgs.action import ExecuteTrajectory, MoveGroup
         from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 
         from spatial_vlm_ros.nodes.arm import motion_messages
 
-        self._messages, self._execute_form, self._grip_form = motion_messages, ExecuteTrajectory, GripperCommand
+        self._messages, self._execute_form = motion_messages, ExecuteTrajectory
         self._apply_form, self._get_form = ApplyPlanningScene, GetPlanningScene
         self.node, self.config = node, config
         motion = config.motion
         bridge = Bridge(node)
         self._move = Action(bridge, MoveGroup, motion.move_action, _START_PLANNER, motion.stop_timeout)
         self._execute = Action(bridge, ExecuteTrajectory, motion.execute_action, _START_PLANNER, motion.stop_timeout)
-        self._gripper = Action(bridge, GripperCommand, motion.gripper_action, _START_GRIPPER, motion.stop_timeout)
+        self._gripper = driver_of(bridge, motion, config.gripper.speed)
         self._apply = Service(bridge, ApplyPlanningScene, motion.apply_scene, _START_PLANNER)
         self._get = Service(bridge, GetPlanningScene, motion.get_scene, _START_PLANNER)
         question = GetPlanningScene.Request()
@@ -204,7 +209,7 @@ class MotionClient:
         with self._running(cancelled) as told:
             self._guard.open(plan.hash)
             try:
-                for server in (self._execute, self._gripper, self._apply):
+                for server in (self._execute, *self._gripper.servers, self._apply):
                     server.await_it(self.config.motion.server_timeout, told)
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
                 begins()
@@ -291,34 +296,33 @@ class MotionClient:
 
     def _grip(self, step: PlanStep, told: Asked, last: bool) -> None:
         """Open or close the gripper. The arm stands, and the object stands on something: cancelling drops nothing."""
-        motion = self.config.motion
-        goal = self._grip_form.Goal()
-        goal.command.position = float(step.width or 0.0) * motion.gripper_scale
-        goal.command.max_effort = motion.gripper_effort
-        check = partial(self._guard.check, PlanStep(step.phase, width=goal.command.position / motion.gripper_scale))
-        ended = self._run_gripper(goal, step, told, check)
-        result = ended.result
-        if ended.withdrawn and not (last and result.reached_goal):
+        motion, closes = self.config.motion, step.phase == "close"
+        before = self._beside.fingers.width(time.monotonic() - _RECENT)
+        gripped = self._driven(step, told)
+        if gripped.withdrawn and not (last and gripped.report.reached):
             raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
-        apart = abs(result.position - goal.command.position) / motion.gripper_scale
-        there = result.reached_goal or apart <= _REACHED
-        if step.phase == "close" and there and not result.stalled:
-            reason = f"the fingers met nothing until {float(step.width or 0.0):.3f} m"
-            raise ExecutionFailedError(step.phase, reason, "resolve the instruction again: the thing may have moved")
-        if not there and not (step.phase == "close" and result.stalled):
-            reason = f"the gripper stays {apart:.3f} m away from {float(step.width or 0.0):.3f} m"
-            raise ExecutionFailedError(step.phase, reason, "see the log of the gripper's controller")
+        sent = float(step.width or 0.0)
+        report = dataclasses.replace(gripped.report, before=before, width=self._beside.await_fingers(told, closes))
+        if closes:
+            why = why_not_held(report, sent, step.holds, motion.gripper_tolerance, motion.gripper_unjudged)
+            met_nothing = "resolve the instruction again: the object may have moved; else see docs/grippers.md"
+            repair = _NAME_STATES if why.startswith("the gripper reports nothing") else met_nothing
+        else:
+            why, repair = why_not_open(report, sent, motion.gripper_unjudged), "see the log of the gripper's driver"
+        if why:
+            raise ExecutionFailedError(step.phase, why, repair)
 
-    def _run_gripper(self, goal: Any, step: PlanStep, told: Asked, check: Callable[[], None]) -> GoalOutcome:
-        motion = self.config.motion
+    def _driven(self, step: PlanStep, told: Asked) -> Gripped:
+        """Have the driver carry out a step, and wait for its end."""
+        name = self._gripper.servers[0].name
         try:
-            ended = self._gripper.run(goal, motion.answer_timeout, motion.answer_timeout, told, check=check)
+            gripped = self._gripper.send(step, told, self._guard.check)
         except PlannerUnavailableError as error:
             repair = f"look whether the gripper still moves; {error.repair}"
-            raise ExecutionFailedError(step.phase, f"{self._gripper.name}: {error.reason}", repair) from error
-        if not ended.accepted:
-            raise ExecutionFailedError(step.phase, f"{self._gripper.name} does not take the goal", "see its log")
-        return ended
+            raise ExecutionFailedError(step.phase, f"{error.planner}: {error.reason}", repair) from error
+        if not gripped.accepted:
+            raise ExecutionFailedError(step.phase, f"{name} does not take the goal", "see its log")
+        return gripped
 
     # -------------------------------------------------------------------------------------------- the planner's scene
 

@@ -25,6 +25,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleInputError,
 )
+from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
 from spatial_vlm_ros.manipulation.planning.moveit_codes import meaning_of
@@ -200,7 +201,7 @@ class Strategies:
             PlanStep("open", width=grasp.opening),
             PlanStep("reach", reach),
             PlanStep("approach", approach),
-            PlanStep("close", width=closed),
+            PlanStep("close", width=closed, holds=grasp.width),
             PlanStep("lift", lift),
         ]
 
@@ -287,8 +288,8 @@ class Strategies:
         return flange_pose(self._config.gripper, tip) if self._motion.at_flange else tip
 
     def _fingers(self, width: float) -> dict[str, float]:
-        names = self._motion.finger_joints.split()
-        return {name: width / len(names) for name in names}
+        names, stroke = self._motion.finger_joints.split(), finger_stroke(self._motion)
+        return {name: width / len(names) if stroke is None else stroke.position(width) for name in names}
 
     def _failure(self, more: str) -> SpatialVlmError:
         """Why there is no plan."""

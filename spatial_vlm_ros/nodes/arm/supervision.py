@@ -17,6 +17,8 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
+from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.silence import Silence
@@ -84,6 +86,7 @@ class Supervision:
 
     Attributes:
         silent: whether the planner was found dead while it executed last.
+        fingers: how far apart they are by joint states, while something is executed.
     """
 
     def __init__(self, bridge: Bridge, motion: MotionConfig, planner: Service, question: Any) -> None:
@@ -95,7 +98,8 @@ class Supervision:
         self._paths = StopPaths(bridge, topic, controllers)
         self.watchdog = Watchdog(bridge, topic, controllers)
         self._stands: Standstill | None = None
-        self._subscription: Any = None
+        self.fingers = FingerWatch(motion.finger_joints.split(), finger_stroke(motion))
+        self._subscriptions: list[Any] = []
         self._asked = 0.0
         self.silent, self._silence = False, Silence(motion.planner_silence)
         self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
@@ -130,15 +134,23 @@ class Supervision:
 
     def _listen(self, stands: Standstill) -> None:
         """Without event handlers: rclpy ends a multi-threaded executor that finds one destroyed which it has listed."""
-        self._subscription = self._node.create_subscription(
-            JointState, self._motion.joint_states, partial(_add, stands), qos.images(),
-            callback_group=self._bridge.group, event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-        )  # fmt: skip
+        for topic in {self._motion.joint_states, self._motion.gripper_states or self._motion.joint_states}:
+            self._subscriptions.append(
+                self._node.create_subscription(
+                    JointState, topic, partial(self._add, stands), qos.images(), callback_group=self._bridge.group,
+                    event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+                )
+            )  # fmt: skip
+
+    def _add(self, stands: Standstill, message: JointState) -> None:
+        now, stamp = time.monotonic(), message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        stands.add(now, stamp, message.name, message.position, message.velocity)
+        self.fingers.add(now, message.name, message.position)
 
     def _forget(self) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
 
     def halt(self) -> None:
         """Have the arm stopped by every way that is known; returns at once. Callable from any thread."""
@@ -169,6 +181,25 @@ class Supervision:
         if answer.exception() is None:
             self._silence.heard(asked, time.monotonic())
 
+    # -------------------------------------------------------------------------------------------- the gripper
+
+    def await_fingers(self, told: Asked, closing: bool) -> float | None:
+        """The width between the fingers once they stand, metres; None where no joint states of them come.
+
+        A driver may have ended before its fingers have begun to move, so fingers that close have to stand for
+        `gripper_settle`; those that open are only to be heard of.
+        """
+        begun, nothing = time.monotonic(), Future[Any]()
+        settle = self._motion.gripper_settle if closing else 0.0
+        while (now := time.monotonic()) < begun + settle + self._motion.stand_timeout and not told():
+            heard = self.fingers.width(begun) is not None
+            if not heard and now > begun + settle + _HEARD:
+                return None
+            if heard and self.fingers.settled(begun, settle):
+                break
+            self._bridge.wait(nothing, 0.02)
+        return self.fingers.width(begun)
+
     # -------------------------------------------------------------------------------------------- the arm
 
     def stand(self, since: float = -math.inf) -> Stand:
@@ -194,8 +225,3 @@ class Supervision:
                 each()
             self._bridge.wait(nothing, 0.02)
         return self.stand(begun)
-
-
-def _add(stands: Standstill, message: JointState) -> None:
-    stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-    stands.add(time.monotonic(), stamp, message.name, message.position, message.velocity)

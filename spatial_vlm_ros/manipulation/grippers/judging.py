@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a gripper did what it was told, by the width between its fingers or by its pressure switch.
+
+Drivers disagree on what success is: one calls a stall before the fingers move a grasp, one never reports a stall, one
+counts 15 mm as closed (docs/drivers.md). So what was measured leads, and the driver's word counts where nothing was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REACHED = 0.002  # metres: fingers this near to where they were sent are there
+MOVED = 0.001  # metres: fingers that moved less did not
+
+
+@dataclass(frozen=True)
+class GripReport:
+    """What is known after the gripper was told something.
+
+    Args:
+        before: width before it was told, measured, metres; None = not measured.
+        width: measured after the fingers had come to stand, metres; None = not measured.
+        told_width: width by the driver's own result, metres; None = it tells none, or one that is not finite.
+        reached: whether the driver says that it is where it was sent.
+        stalled: whether the driver says that it was stopped by something.
+        done: the driver's whole verdict, where it has one (Franka's `success`, a service's `success`); else None.
+        flag: what a switch says, true = something is held; None = there is none, or it is silent.
+        said: words of the driver.
+    """
+
+    before: float | None = None
+    width: float | None = None
+    told_width: float | None = None
+    reached: bool = False
+    stalled: bool = False
+    done: bool | None = None
+    flag: bool | None = None
+    said: str = ""
+
+
+def why_not_held(report: GripReport, sent: float, expected: float | None, tolerance: float, unjudged: bool) -> str:
+    """Why nothing, or something else, is between the fingers after they closed; "" where the object is held.
+
+    Args:
+        report: what is known.
+        sent: width that the fingers were sent to, metres.
+        expected: width of the object between them, metres; None = not known.
+        tolerance: by which it may be wider there than expected, metres; narrower it may be by any amount.
+        unjudged: whether a gripper of which nothing at all is known is believed.
+    """
+    if report.flag is not None:
+        return "" if report.flag else f"the switch of the gripper says that nothing is held{_words(report)}"
+    if report.width is not None:
+        if report.width <= sent + REACHED:
+            return f"the fingers met nothing until {max(report.width, 0.0):.3f} m"
+        wide = expected is not None and report.width > expected + tolerance
+        if wide and report.before is not None and report.before - report.width < MOVED:
+            return f"the fingers did not move: they stand {report.width:.3f} m apart{_words(report)}"
+        return _too_wide(report.width, expected) if wide else ""
+    if report.stalled:
+        wide = report.told_width is not None and expected is not None and report.told_width > expected + tolerance
+        return _too_wide(report.told_width or 0.0, expected) if wide else ""
+    if report.done is not None:
+        return "" if report.done else f"the driver says that it holds nothing{_words(report)}"
+    if report.reached:
+        return f"the fingers met nothing until {sent:.3f} m"
+    if report.told_width is not None:
+        return f"the gripper stays {abs(report.told_width - sent):.3f} m away from {sent:.3f} m, and does not say why"
+    return "" if unjudged else "the gripper reports nothing: neither a width, nor a stall, nor a switch"
+
+
+def why_not_open(report: GripReport, sent: float, unjudged: bool) -> str:
+    """Why the fingers are not as wide open as they were sent; "" where they are.
+
+    Args:
+        report: what is known.
+        sent: width that the fingers were sent to, metres.
+        unjudged: whether a gripper of which nothing at all is known is believed.
+    """
+    width = report.width if report.width is not None else report.told_width
+    if report.flag:
+        return f"the switch of the gripper says that something is still held{_words(report)}"
+    if report.reached or report.done or report.flag is False:
+        return ""
+    if width is not None:
+        apart = abs(width - sent)
+        return "" if apart <= REACHED else f"the gripper stays {apart:.3f} m away from {sent:.3f} m{_words(report)}"
+    if report.done is False:
+        return f"the driver says that it failed{_words(report)}"
+    return "" if unjudged else "the gripper reports nothing: neither a width nor that it is there"
+
+
+def _too_wide(width: float, expected: float | None) -> str:
+    return (
+        f"the fingers stand {width:.3f} m apart, and the object was to be {expected or 0.0:.3f} m wide between them: "
+        "something else is there, or it is held askew"
+    )
+
+
+def _words(report: GripReport) -> str:
+    return f" ({report.said})" if report.said else ""

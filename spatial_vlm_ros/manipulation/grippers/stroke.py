@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the distance between the fingers to the position that a gripper's driver or joint has, and back.
+
+Both are needed: a driver is told a position, and joint states tell one. Few grippers have the distance itself: a Franka
+Hand's joints have half of it, a Robotiq's knuckle turns from 0 (open) to 0.79 rad (closed), not in proportion.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters import MotionConfig
+
+_FORM = (
+    '"width position; width position", metres and what the joint has, widths rising, positions all rising or falling'
+)
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """Widths and positions that belong together; linear between them, and on beyond both ends with the same slope.
+
+    Args:
+        widths: between the fingers, metres, rising; two at least.
+        positions: at those widths, metres or radians; all rising or all falling.
+
+    Raises:
+        InputError: fewer than two, not as many positions, a number that is not finite, or an order as above missing.
+    """
+
+    widths: tuple[float, ...]
+    positions: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        steps = [b - a for a, b in itertools.pairwise(self.positions)]
+        ok = (
+            len(self.widths) == len(self.positions) >= 2
+            and all(map(math.isfinite, (*self.widths, *self.positions)))
+            and all(b > a for a, b in itertools.pairwise(self.widths))
+            and (all(step > 0 for step in steps) or all(step < 0 for step in steps))
+        )
+        if not ok:
+            got = "; ".join(
+                f"{w:g} {p:g}" for w, p in itertools.zip_longest(self.widths, self.positions, fillvalue=0.0)
+            )
+            raise InputError("stroke of the gripper", got, _FORM, "measure the gripper at two widths or more")
+
+    def position(self, width: float) -> float:
+        """At a width, metres."""
+        return _between(width, self.widths, self.positions)
+
+    def width(self, position: float) -> float:
+        """Between the fingers at a position, metres; below 0 where the position lies beyond closed."""
+        if self.positions[0] > self.positions[-1]:
+            return _between(position, self.positions[::-1], self.widths[::-1])
+        return _between(position, self.positions, self.widths)
+
+
+def linear_stroke(scale: float, offset: float) -> Stroke:
+    """Position = offset + scale × width.
+
+    Raises:
+        InputError: the scale is 0.
+    """
+    if scale == 0:
+        raise InputError(
+            "parameter motion.gripper_scale", "0", "not 0", "give position over width; negative where it falls"
+        )
+    return Stroke((0.0, 1.0), (offset, offset + scale))
+
+
+def read_stroke(name: str, table: str) -> Stroke:
+    """The stroke of a table "width position; width position; ...".
+
+    Args:
+        name: of the parameter, for errors.
+        table: metres, and radians or metres.
+
+    Raises:
+        InputError: it is not such a table.
+    """
+    rows = [row.split() for row in table.split(";") if row.strip()]
+    try:
+        pairs = [(float(width), float(position)) for width, position in rows]
+        widths, positions = zip(*sorted(pairs), strict=True)
+        return Stroke(widths, positions)
+    except (ValueError, InputError) as error:
+        raise InputError(f"parameter {name}", repr(table), _FORM, "for example '0.0 0.79; 0.085 0.0'") from error
+
+
+def command_stroke(motion: MotionConfig) -> Stroke:
+    """From the width to what the driver is told: `gripper_table`, or `gripper_scale` and `gripper_offset`.
+
+    Raises:
+        InputError: the table is none, or the scale is 0.
+    """
+    if motion.gripper_table:
+        return read_stroke("motion.gripper_table", motion.gripper_table)
+    return linear_stroke(motion.gripper_scale, motion.gripper_offset)
+
+
+def finger_stroke(motion: MotionConfig) -> Stroke | None:
+    """From the width to the position of each of `finger_joints`; None where they share it evenly.
+
+    Raises:
+        InputError: the table is none.
+    """
+    if motion.finger_table == "even":
+        return None
+    if motion.finger_table == "command":
+        return command_stroke(motion)
+    return read_stroke("motion.finger_table", motion.finger_table)
+
+
+def _between(x: float, xs: tuple[float, ...], ys: tuple[float, ...]) -> float:
+    k = max(1, min(len(xs) - 1, sum(x > at for at in xs)))
+    slope = (ys[k] - ys[k - 1]) / (xs[k] - xs[k - 1])
+    return ys[k - 1] + slope * (x - xs[k - 1])

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether something is held: what was measured leads, then a switch's word, then the driver's."""
+
+from __future__ import annotations
+
+import pytest
+
+from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
+from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held, why_not_open
+from spatial_vlm_ros.manipulation.grippers.stroke import read_stroke
+
+FINGERS = ("left", "right")
+
+
+def held(report: GripReport, sent: float = 0.0, expected: float | None = 0.04, unjudged: bool = False) -> str:
+    return why_not_held(report, sent, expected, 0.01, unjudged)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        GripReport(before=0.06, width=0.04),
+        GripReport(before=0.06, width=0.02),  # narrower between the fingers than from above
+        GripReport(before=0.06, width=0.045),  # within the tolerance
+        GripReport(width=0.04, done=False, said="not within epsilon"),  # the driver is wrong
+        GripReport(width=0.015, reached=True),  # it counts a centimetre as there
+        GripReport(stalled=True, told_width=0.04),
+        GripReport(stalled=True),
+        GripReport(done=True),
+        GripReport(flag=True),
+        GripReport(flag=True, width=0.0),  # a vacuum cup has no width
+    ],
+)
+def test_held(report: GripReport) -> None:
+    assert held(report) == ""
+
+
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        (GripReport(before=0.06, width=0.001, stalled=True), "met nothing until 0.001 m"),
+        (GripReport(before=0.08, width=0.08, stalled=True), "did not move"),
+        (GripReport(before=0.08, width=0.06, stalled=True), "something else is there"),
+        (GripReport(stalled=True, told_width=0.07), "something else is there"),
+        (GripReport(reached=True), "met nothing until 0.000 m"),
+        (GripReport(done=False, said="communication"), "holds nothing (communication)"),
+        (GripReport(told_width=0.05), "stays 0.050 m away"),
+        (GripReport(flag=False, done=True), "the switch of the gripper says that nothing is held"),
+        (GripReport(), "reports nothing"),
+    ],
+)
+def test_not_held(report: GripReport, why: str) -> None:
+    assert why in held(report)
+
+
+def test_an_object_as_wide_as_the_opening_that_was_not_moved_is_held() -> None:
+    """The fingers touched it before they closed: they need not have moved."""
+    assert held(GripReport(before=0.041, width=0.041)) == ""
+
+
+def test_of_an_unknown_object_every_width_is_right() -> None:
+    assert held(GripReport(before=0.08, width=0.07), expected=None) == ""
+
+
+def test_a_gripper_that_reports_nothing_may_be_believed_on_request() -> None:
+    assert held(GripReport(), unjudged=True) == ""
+    assert why_not_open(GripReport(), 0.06, unjudged=True) == ""
+    assert "reports nothing" in why_not_open(GripReport(), 0.06, unjudged=False)
+
+
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        (GripReport(reached=True), ""),
+        (GripReport(done=True), ""),
+        (GripReport(width=0.0605), ""),
+        (GripReport(flag=False), ""),
+        (GripReport(width=0.02, stalled=True), "stays 0.040 m away"),
+        (GripReport(done=False, said="no power"), "failed (no power)"),
+        (GripReport(flag=True, done=True), "still held"),
+    ],
+)
+def test_opened(report: GripReport, why: str) -> None:
+    said = why_not_open(report, 0.06, unjudged=False)
+    assert why in said
+    assert bool(why) is bool(said)
+
+
+def test_fingers_share_the_width_and_stand_after_some_time() -> None:
+    watch = FingerWatch(FINGERS)
+    assert watch.width(0.0) is None
+    for k in range(10):
+        watch.add(1 + 0.1 * k, ["right", "arm", "left"], [0.04 - 0.004 * k, 9.0, 0.04 - 0.004 * k])
+    assert watch.width(1.5) == pytest.approx(0.008)
+    assert not watch.settled(1.0, 0.2)
+    for k in range(4):
+        watch.add(2 + 0.1 * k, ["right", "left"], [0.004, 0.004])
+    assert watch.settled(1.0, 0.3)
+    assert not watch.settled(2.1, 0.3)  # of what came after that, not for long enough
+    assert watch.width(3.0) is None
+
+
+@pytest.mark.parametrize(
+    "message", [(["left"], [0.02]), (["left", "right"], [0.02]), (["left", "right"], [0.02, float("nan")])]
+)
+def test_messages_that_do_not_tell_the_width_say_nothing(message: tuple[list[str], list[float]]) -> None:
+    watch = FingerWatch(FINGERS)
+    watch.add(1.0, *message)
+    assert watch.width(0.0) is None
+    assert FingerWatch(()).width(0.0) is None
+
+
+def test_a_knuckle_tells_the_width_by_its_stroke() -> None:
+    watch = FingerWatch(("knuckle",), read_stroke("motion.finger_table", "0.0 0.7929; 0.085 0.0"))
+    watch.add(1.0, ["knuckle"], [0.7929 / 2])
+    assert watch.width(0.0) == pytest.approx(0.0425)
