@@ -36,7 +36,7 @@ from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Pla
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand
 from spatial_vlm_ros.nodes import main
-from spatial_vlm_ros.nodes.arm.grippers.drivers import Gripped, driver_of
+from spatial_vlm_ros.nodes.arm.grippers.drivers import DriverReply, driver_of
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.arm.supervision import Supervision
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
@@ -312,7 +312,7 @@ class MotionClient:
         if why:
             raise ExecutionFailedError(step.phase, why, repair)
 
-    def _driven(self, step: PlanStep, told: Asked) -> Gripped:
+    def _driven(self, step: PlanStep, told: Asked) -> DriverReply:
         """Have the driver carry out a step, and wait for its end."""
         name = self._gripper.servers[0].name
         try:

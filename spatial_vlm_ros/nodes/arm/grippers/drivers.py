@@ -28,7 +28,7 @@ _START = "start the gripper's driver, and check motion.gripper_interface and mot
 _NANO = 9  # digits after the point: widths count in whole nanometres
 
 
-class Gripped(NamedTuple):
+class DriverReply(NamedTuple):
     """How a driver took a step.
 
     Args:
@@ -50,7 +50,7 @@ class GripperDriver(Protocol):
         """What has to be there before anything moves."""
         ...
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> Gripped:
+    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
         """Open or close, and wait for the end.
 
         Args:
@@ -93,7 +93,7 @@ class GripperCommandDriver(_Actions):
         super().__init__(bridge, motion, {motion.gripper_action: form})
         self._form, self._stroke = form, stroke
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> Gripped:
+    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
         """As the protocol says."""
         goal = self._form.Goal()
         goal.command.position = self._stroke.position(step.width or 0.0)
@@ -102,9 +102,9 @@ class GripperCommandDriver(_Actions):
         ended = self.run(self.servers[0], goal, told, partial(check, sent))
         result = ended.result
         if result is None:
-            return Gripped(ended.accepted, ended.withdrawn, GripReport())
+            return DriverReply(ended.accepted, ended.withdrawn, GripReport())
         width = _finite(self._stroke.width(result.position))
-        return Gripped(
+        return DriverReply(
             ended.accepted,
             ended.withdrawn,
             GripReport(told_width=width, reached=result.reached_goal, stalled=result.stalled),
@@ -123,7 +123,7 @@ class ParallelGripperDriver(_Actions):
         super().__init__(bridge, motion, {motion.gripper_action: form})
         self._form, self._stroke = form, stroke
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> Gripped:
+    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
         """As the protocol says."""
         goal = self._form.Goal()
         goal.command.name = self._motion.gripper_joint.split()
@@ -132,14 +132,14 @@ class ParallelGripperDriver(_Actions):
         sent = _step_of(step, self._stroke.width(goal.command.position[0]))
         ended = self.run(self.servers[0], goal, told, partial(check, sent))
         if ended.result is None:
-            return Gripped(ended.accepted, ended.withdrawn, GripReport())
+            return DriverReply(ended.accepted, ended.withdrawn, GripReport())
         at = ended.result.state.position
         report = GripReport(
             told_width=_finite(self._stroke.width(at[0])) if len(at) else None,
             reached=ended.result.reached_goal,
             stalled=ended.result.stalled,
         )
-        return Gripped(ended.accepted, ended.withdrawn, report)
+        return DriverReply(ended.accepted, ended.withdrawn, report)
 
 
 class FrankaDriver(_Actions):
@@ -156,7 +156,7 @@ class FrankaDriver(_Actions):
         super().__init__(bridge, motion, {f"{space}/grasp": self._grasp, f"{space}/move": self._move})
         self._speed = speed
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> Gripped:
+    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
         """As the protocol says."""
         if step.phase == "close":
             action, goal = self.servers[0], self._grasp.Goal()
@@ -172,8 +172,10 @@ class FrankaDriver(_Actions):
         goal.speed = self._speed
         ended = self.run(action, goal, told, partial(check, sent))
         if ended.result is None:
-            return Gripped(ended.accepted, ended.withdrawn, GripReport())
-        return Gripped(ended.accepted, ended.withdrawn, GripReport(done=ended.result.success, said=ended.result.error))
+            return DriverReply(ended.accepted, ended.withdrawn, GripReport())
+        return DriverReply(
+            ended.accepted, ended.withdrawn, GripReport(done=ended.result.success, said=ended.result.error)
+        )
 
 
 class _Switch:
@@ -210,14 +212,14 @@ class SetBoolDriver:
             bridge, _form("std_msgs.msg", "Bool"), motion.gripper_flag, lambda message: bool(message.data)
         )
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> Gripped:
+    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
         """As the protocol says; a service that was called cannot be taken back."""
         on = step.phase == "close"
         if told():
             raise CancelledError("the request was withdrawn")
         check(step)
         done, said = self._call(on)
-        return Gripped(True, False, _switched(self._bridge, self._motion, self._switch, on, done, said, told))
+        return DriverReply(True, False, _switched(self._bridge, self._motion, self._switch, on, done, said, told))
 
     def _call(self, on: bool) -> tuple[bool | None, str]:
         answer = self._service.call(self._form.Request(data=on), self._motion.answer_timeout)
