@@ -173,7 +173,7 @@ def test_a_model_that_fails_is_named_and_asked_again_by_the_next_run(data: Path,
         (("whatsup", "--data", "{data}", "--model", "nope"), "grounder 'nope'"),
         (("whatsup", "--data", "{data}", "--model", "/models/nope"), "no folder of a model"),
         (("whatsup", "--data", "{data}", "--model", MODEL, "--model", MODEL), "give each a name of its own"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "ways to ask"),
+        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "leave --ask out, or use"),
         (("whatsup", "--data", "{data}", "--model", "compact"), "ways to ask"),
     ],
 )  # fmt: skip

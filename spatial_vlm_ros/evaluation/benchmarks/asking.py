@@ -54,9 +54,11 @@ class BenchmarkModel:
         usable = [way for way in WAYS if has[way] and asked in ("", way)]
         if not usable:
             there = ", ".join(way for way in WAYS if has[way]) or "none"
+            models = "qwen-vl, vlm" if asked == "likelihood" else "qwen-vl, vlm, server"
+            other = "leave --ask out, or " if asked and there != "none" else ""
             raise InputError(
                 f"model {name!r}", f"ways to ask: {there}", asked or ", ".join(WAYS),
-                "use qwen-vl, vlm, server, the folder of a model, or a backend of your own with one of them",
+                f"{other}use {models}, the folder of a model, or a backend of your own with one of them",
             )  # fmt: skip
         self._for_options = next((way for way in _FOR_OPTIONS if way in usable), None)
         self._for_points = next((way for way in _FOR_POINTS if way in usable), None)
