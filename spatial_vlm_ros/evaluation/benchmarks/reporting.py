@@ -282,7 +282,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     console.print(f"{report['asked']} of {report['items']} items asked; in brackets: 95 % intervals")
     if report["published_items"] not in (None, report["items_there"]):
         counted = f"items in the published data: {report['published_items']}, in this folder: {report['items_there']}"
-        console.print(f"{counted}; scores of a part cannot be compared with published ones", style="yellow")
+        console.print(f"{counted}; the score of a split that is not whole is no published score", style="yellow")
     console.print(f"scored as {report['scorer']}")
     notes: dict[str, dict[str, None]] = {}
     for score in (score for model in models for score in model["scores"] if score["note"]):
