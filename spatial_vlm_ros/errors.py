@@ -128,6 +128,7 @@ class StaleCaseError(InputError):
 
     def __init__(self, got: str) -> None:
         super().__init__("case", got, "the case that the page shows", "look at it again, then decide")
+        self.args = (f"{got}; nothing was written: {self.repair}",)
 
 
 class UnknownNameError(InputError):

@@ -60,7 +60,13 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
             print_json({"file": str(path), "error": str(error)}) if as_json else say(f"{path.name}: {error}")
     if not as_json:
         size = sum(path.stat().st_size for path in found if path.exists())
-        say(f"{len(found)} bundles, {size / 1e6:.1f} MB, in {folder}")
+        say(f"{len(found)} bundle{'' if len(found) == 1 else 's'}, {size / 1e6:.1f} MB, in {folder}")
+        others = len({*folder.glob("*.mcap")} - {*found})
+        if others:
+            say(
+                f"not shown: {others} .mcap without a bundle's name; if it was renamed, `replay` takes it by its path",
+                err=True,
+            )
     sys.exit(FAILED if damaged else ANSWERED)
 
 

@@ -271,3 +271,12 @@ def test_parameters_are_there_for_the_cases_that_were_written_before_a_fault(
     monkeypatch.setattr(cases, "keep_as_test", only_the_first)
     assert run("evidence", "keep-as-test", *kept, "--out", out, "--as-answered").exit_code == 3
     assert run("evaluate", "--frames", out, "--config", out / "resolver.yaml").exit_code == 0
+
+
+def test_a_bundle_of_another_name_is_not_passed_over_in_silence(kept: list[Path], tmp_path: Path) -> None:
+    (tmp_path / kept[0].name).write_bytes(kept[0].read_bytes())
+    (tmp_path / "from_the_robot.mcap").write_bytes(kept[1].read_bytes())
+    done = run("evidence", "list", tmp_path)
+    assert done.stdout.splitlines()[-1].startswith("1 bundle, ")
+    assert "not shown: 1 .mcap without a bundle's name" in done.stderr
+    assert run("evidence", "list", kept[0].parent).stderr == ""

@@ -222,9 +222,9 @@ class LabelSession:
         with self._lock:
             entry = self._entry(number)
             if words is not None and words != entry.words:
-                raise StaleCaseError(f"{words!r}, but case {number + 1} is {entry.words!r} by now")
+                raise StaleCaseError(f"the page shows {words!r}, but case {number + 1} is {entry.words!r} by now")
             if seen is not None and seen != entry.seen:
-                raise StaleCaseError("a case that was changed elsewhere, such as in another tab, since it was shown")
+                raise StaleCaseError("this case was changed elsewhere, such as in another tab, since it was shown")
             look = self._looks.look(entry.frame, entry.words)
             known = {one.id for one in look.detections} | _named_in(entry.truth)
             with_place = look.ground is not None and look.ground.frame_id is not None
