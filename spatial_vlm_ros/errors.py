@@ -123,6 +123,14 @@ class FileChangedError(FileError):
         self.args = (f"{path}: another program has written it since it was read; nothing was changed",)
 
 
+class StaleCaseError(InputError):
+    """A decision about a case that is another one by now; nothing was written."""
+
+    def __init__(self, got: str) -> None:
+        super().__init__("case", got, "the case that the page shows", "look at it again, then decide")
+        self.args = (f"{got}; nothing was written: {self.repair}",)
+
+
 class UnknownNameError(InputError):
     """A name of a given kind does not exist; lists those that do."""
 

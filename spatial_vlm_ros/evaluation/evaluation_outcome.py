@@ -80,7 +80,7 @@ def evaluation_of(
     Args:
         runs: one for each model.
         baselines: name of a model → answers of an earlier run; models without one are not compared.
-        notes: sentences about sources.
+        notes: sentences about sources; one about cases that expect nothing is added.
 
     Raises:
         InputError: a baseline has no case in common.
@@ -88,6 +88,10 @@ def evaluation_of(
     baselines = baselines or {}
     models = tuple(_model(run, baselines.get(run.name)) for run in runs)
     pairs = compare_pairs([(run.name, run.results) for run in runs])
+    unjudged = max((run.unjudged for run in runs), default=0)
+    if unjudged:
+        left_out = "1 case does" if unjudged == 1 else f"{unjudged} cases do"
+        notes = [*notes, f'{left_out} not say what to expect and did not count: give "expect"']
     return EvaluationOutcome(models, pairs, tuple(dict.fromkeys(notes)))
 
 
