@@ -121,7 +121,7 @@ def test_stored_answers_are_scored_without_resolving(recordings: Path, strict_co
                         ('{"status": 3}', "line 1"), ("{", "line 1")):  # fmt: skip
         bad.write_text(text)
         done = run("evaluate", "--frames", recordings, "--answers", bad)
-        assert done.exit_code == 3
+        assert done.exit_code == 1
         assert words in done.output
 
 
@@ -146,17 +146,17 @@ def test_a_small_loss_counts_unless_it_must_be_significant(
 def test_wrong_calls_are_refused_before_anything_is_resolved(recordings: Path, tmp_path: Path) -> None:
     assert run("evaluate", "--frames", recordings, "--significant").exit_code == 2
     done = run("evaluate", "--frames", recordings, "--baseline", tmp_path / "absent.json")
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "absent.json" in done.output
     other = tmp_path / "other.json"
     other.write_text('{"cases": [{"frame": "g", "instruction": "x", "status": "OK", "id": "a"}]}')
     done = run("evaluate", "--frames", recordings, "--baseline", other)
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "other cases" in done.output
     place = tmp_path / "file"
     place.write_text("")
     done = run("evaluate", "--frames", recordings, "--markdown", place / "report.md")
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "can be written" in done.output
 
 
@@ -164,5 +164,5 @@ def test_cases_without_an_expectation_alone_cannot_be_scored(recordings: Path, t
     (tmp_path / "cases.jsonl").write_text('{"frame": "f0", "instruction": "the cup"}\n')
     (tmp_path / "f0").symlink_to(recordings / "f0")
     done = run("evaluate", "--frames", tmp_path)
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "expect" in done.output
