@@ -141,9 +141,11 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)
         runs, done = _collected(cases, settings, files), None
     evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
-    with stopped_cleanly():
-        files.write(evaluation, runs, _title(sources))
-    print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
+    try:
+        with stopped_cleanly():
+            files.write(evaluation, runs, _title(sources))
+    finally:  # a report that cannot be written does not cost the figures
+        print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
     if done is not None and not done.is_whole:
         say(f"{done.summary()}; the same command with --resume tries them again", err=True)
         sys.exit(FAILED)

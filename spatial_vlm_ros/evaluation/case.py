@@ -121,7 +121,7 @@ class Expectation:
     tolerance_m: float | None = None
 
     def __post_init__(self) -> None:
-        described = [name for name in ("box", "mask", "box_3d") if getattr(self, name) is not None]
+        described = [name for name in ("id", "box", "mask", "box_3d") if getattr(self, name) is not None]
         if described and self.status not in _STATUS_OF_OBJECT:
             raise ValueError(f"status {self.status.value} is a refusal, which has no object: leave "
                              f"{' and '.join(described)} out, or expect OK")  # fmt: skip

@@ -125,6 +125,25 @@ def test_stored_answers_are_scored_without_resolving(recordings: Path, strict_co
         assert words in done.output
 
 
+def test_of_two_answers_to_a_case_the_first_counts_and_a_note_says_so(recordings: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    once = run("resolve", "--frames", recordings, "--json").output
+    answers.write_text(once + once)
+    result = json.loads(run("evaluate", "--frames", recordings, "--answers", answers, "--json").output)
+    assert result["notes"] == [
+        "17 answers are second ones to the same words on the same image: of each case the first one counts"
+    ]
+    assert (result["as_expected"]["k"], result["as_expected"]["n"]) == (16, 16)
+
+
+def test_figures_are_printed_though_a_report_cannot_be_written(recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("evaluate", "--frames", recordings, "--markdown", tmp_path / "file" / "report.md", "--json")
+    assert done.exit_code == 1
+    assert "can be written" in done.stderr
+    assert json.loads(done.stdout)["as_expected"]["k"] == 16
+
+
 def test_a_small_loss_counts_unless_it_must_be_significant(
     recordings: Path, strict_config: Path, tmp_path: Path
 ) -> None:

@@ -484,6 +484,7 @@ def test_missing_cases_are_refused(tmp_path: Path) -> None:
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "zzz": 1}}', r"\$\.expect\.zzz: .*known are"),
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "id": "a", "place": {"relation": "on", '
          '"anchor_id": "b", "region_center": [340, 0, 0], "region_half": [60, 60, 3]}}}', "looks like millimetres"),
+        ('{"frame": "f1", "instruction": "x", "expect": {"status": "NOT_FOUND", "id": "a"}}', "leave id out"),
     ],
 )  # fmt: skip
 def test_a_line_of_truth_that_would_be_misread_is_refused(line: str, words: str, tmp_path: Path) -> None:

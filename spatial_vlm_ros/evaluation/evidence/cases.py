@@ -114,11 +114,14 @@ def _expected(
     as_answered: bool,
 ) -> dict[str, Any] | None:  # fmt: skip
     if as_answered:
-        status, id_ = then.status, then.target.id if then.target is not None else None
+        status, id_ = then.status, then.target.id if then.target is not None and then.status in ANSWERS else None
     elif status is None and id_ is not None:
         status = Status.OK
     if status is None:
         return None
+    if id_ is not None and status not in ANSWERS:
+        repair = "leave the id out, or expect OK"
+        raise InputError(f"id of {bundle.path}", f"{id_!r} with {status.value}", "no object of a refusal", repair)
     ids = [one.id for one in found]
     if id_ is not None and id_ not in ids:
         raise InputError(
