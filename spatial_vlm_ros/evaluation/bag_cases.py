@@ -76,7 +76,7 @@ def images_of_bag(
         for case in player.cases_of(stamp_ns):
             yield case, image
     if player.damage is not None:
-        note(f"the bag is damaged: {player.damage}; the cases after that are refused")
+        note(f"the bag is damaged: {player.damage}; the cases after that are not judged")
     for words in player.seen.notes():
         note(words)
     for case in cases:
@@ -207,7 +207,7 @@ class _StampPlayer:
         """What is said of a case whose image never was complete."""
         if stamp_ns not in self.seen:
             if self.damage is not None:
-                return CaseImage(error=self.damage)
+                return CaseImage(error=self.damage, lost=True)
             got, expected = self.seen.why_absent(stamp_ns)
             repair = "take the header stamp of the colour image, in nanoseconds, from the bag"
             problem = InputError("stamp_ns", f"{stamp_ns}, {got}", expected, repair)

@@ -187,10 +187,10 @@ def check_sources(sources: Sequence[Source]) -> None:
         source.cases()
 
 
-def refused_cases(
+def lost_cases(
     source: Source, model: str, config: Settings, error: SpatialVlmError, done: Sequence[Case] = ()
 ) -> Iterator[EvaluatedCase]:
-    """The cases of a source that could not be read to its end, each refused with the reason.
+    """The cases of a source that could not be read to its end, or of a model that could not be loaded: none is asked.
 
     Args:
         source: the folder or bag.
@@ -205,4 +205,4 @@ def refused_cases(
         if answered[case]:
             answered[case] -= 1
         else:
-            yield judge.ask(case, CaseImage(error=error))
+            yield judge.ask(case, CaseImage(error=error, lost=True))

@@ -360,7 +360,7 @@ FILES = ("--rgb", "a", "--depth", "b", "--camera-info", "c")
         (["resolve", "the cup", *FILES, "--detections", "d"], 3, "INVALID_INPUT"),
         (["resolve", "--frames", "nowhere"], 3, "cases.jsonl"),
         (["resolve", "the cup", "--frames", "nowhere"], 2, "leave the INSTRUCTION out"),
-        (["evaluate", "--frames", "nowhere"], 3, "cases.jsonl"),
+        (["evaluate", "--frames", "nowhere"], 1, "cases.jsonl"),
         (["nonsense"], 2, "No such command"),
         (["resolve", "the cup", "--frame-of-reference", "moon"], 2, "viewer"),
     ],

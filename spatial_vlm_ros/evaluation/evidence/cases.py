@@ -139,6 +139,9 @@ def _expected(
         status = Status.OK
     if status is None:
         return None
+    if id_ is not None and status not in ANSWERS:
+        repair = "leave the id out, or expect OK"
+        raise InputError(f"id of {bundle.path}", f"{id_!r} with {status.value}", "no object of a refusal", repair)
     ids = [one.id for one in found]
     if id_ is not None and id_ not in ids:
         raise InputError(
