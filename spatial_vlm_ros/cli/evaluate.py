@@ -135,7 +135,8 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     )
     notes = _left_out(truth, bags)
     if shards is not None:
-        runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
+        with stopped_cleanly():
+            runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
         notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
     else:
         cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)

@@ -169,7 +169,7 @@ class _StampPlayer:
                 stamp_ns = self._assembler.spent_ns
                 if self._is_wanted(stamp_ns):
                     self.done.add(stamp_ns)
-                    yield stamp_ns, CaseImage(error=self._in_words(error))
+                    yield stamp_ns, CaseImage(error=self._in_words(error), lost=self.damage is not None)
                 continue
             if pending is None:
                 break
@@ -205,9 +205,9 @@ class _StampPlayer:
 
     def without_image(self, stamp_ns: int) -> CaseImage:
         """What is said of a case whose image never was complete."""
+        if self.damage is not None:  # the image, or what belongs to it, may lie behind the damage
+            return CaseImage(error=self.damage, lost=True)
         if stamp_ns not in self.seen:
-            if self.damage is not None:
-                return CaseImage(error=self.damage, lost=True)
             got, expected = self.seen.why_absent(stamp_ns)
             repair = "take the header stamp of the colour image, in nanoseconds, from the bag"
             problem = InputError("stamp_ns", f"{stamp_ns}, {got}", expected, repair)

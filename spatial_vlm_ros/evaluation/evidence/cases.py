@@ -32,7 +32,7 @@ from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import ResolverConfig, settings_from
 from spatial_vlm_ros.resolver import Answered, Resolver
-from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Status
+from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, RgbdFrame, Status
 
 _KIND = "evidence"
 _LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
