@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import click
+
 from spatial_vlm_ros.cli.outputs import check_new, check_new_folder
-from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_bytes, write_text
 
@@ -64,13 +65,13 @@ class ReportFiles:
             beside: name of what the folder may hold already.
 
         Raises:
-            FileError: the folder holds something already.
+            click.UsageError: the folder holds something already.
         """
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
         if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is no folder
             if not force and out.is_dir() and any(one.name != beside for one in out.iterdir()):
                 more = "; --resume goes on with an evaluation in shards" if beside else ""
-                raise FileError(out, "the folder is not empty", f"name a new one, or pass --force{more}")
+                raise click.UsageError(f"--out {out}: the folder is not empty; name a new one, or pass --force{more}")
             named = {name: named[name] if name != "out" and named[name] else out / file
                      for name, file in _FOLDER_FILES.items()}  # fmt: skip
         return cls(named["out"], named["html"], named["markdown"], named["junit"], parquet, force)

@@ -157,6 +157,7 @@ def _mcap_facts(path: Path) -> _FileFacts:
             facts.faults.append(error.words)
         topics = _topics_of_index(file, summary, size) if summary else {}
         try:
+            mcap.check_unpacked(file, summary or size)
             found = _scan(file, summary or size, topics, facts)
         except mcap.McapDamage as error:
             facts.faults.append(str(error))
@@ -173,7 +174,7 @@ def _topics_of_index(file: BinaryIO, start: int, end: int) -> dict[int, str]:
     """Channel → topic as the index has them: a chunk that cannot be read takes the channels in it along."""
     topics: dict[int, str] = {}
     try:
-        for record in mcap.records(file, start, end):
+        for record in mcap.index_records(file, start, end):
             if record.kind == mcap.CHANNEL:
                 _record(mcap.CHANNEL, mcap.content(file, record), topics, _FileFacts())
     except (mcap.McapDamage, struct.error):
@@ -272,7 +273,7 @@ def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int],
         McapDamage, struct.error: it cannot be read.
     """
     listed = []
-    for record in mcap.records(file, start, end):
+    for record in mcap.index_records(file, start, end):
         if record.kind == mcap.CHUNK_INDEX:
             listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
         elif record.kind == mcap.STATISTICS:

@@ -122,7 +122,7 @@ def test_a_report_folder_that_holds_something_is_left_alone(everything: list[obj
     kept = tmp_path / "scores.json"
     kept.write_text("mine")
     done = run(*everything, "--out", tmp_path)
-    assert done.exit_code == 3
+    assert done.exit_code == 2
     assert "the folder is not empty" in done.output
     assert kept.read_text() == "mine"
 

@@ -232,3 +232,10 @@ def test_any_line_that_is_not_touched_keeps_its_bytes_and_its_place(lines: list[
         line for n, line in enumerate(lines) if n not in touched
     ]
     assert [json.loads(after[n])["instruction"] for n in sorted(touched)] == [str(n) for n in sorted(touched)]
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.symlink_to(path)
+    with pytest.raises(FileError, match=r"cases\.jsonl"):
+        LabelFile(path)
