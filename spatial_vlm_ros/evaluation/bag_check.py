@@ -67,7 +67,10 @@ def examine_files(path: str | Path) -> list[Finding]:
         counts += facts.counts
         findings += _told(file, facts)
     if path.is_dir():
-        findings += _metadata_findings(path, counts)
+        packed = [file for file in bag_files(path) if file.suffix not in (".mcap", ".db3")] \
+            if (path / METADATA).is_file() else []  # fmt: skip
+        findings += map(_packed, packed)
+        findings += _metadata_findings(path, None if packed else counts)
     return findings
 
 
@@ -82,6 +85,11 @@ def _files_of(path: Path) -> list[Path]:
     for file in files:
         check_regular(file, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
     return files
+
+
+def _packed(file: Path) -> Finding:
+    found = "compressed as a whole: its records, checksums and counts were not examined"
+    return Finding(file.name, Severity.WARNING, found, "unpack the bag (`ros2 bag convert`) to have all of it examined")
 
 
 def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
@@ -109,7 +117,8 @@ def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
         yield Finding(file.name, Severity.OK, f"{readable}{checked}")
 
 
-def _metadata_findings(folder: Path, counts: Counter[str]) -> Iterator[Finding]:
+def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Finding]:
+    """What is wrong with metadata.yaml; `counts` of messages by topic, None where not every file could be examined."""
     repair = f"run `ros2 bag reindex {folder.name}`"
     if not (folder / METADATA).is_file():
         yield Finding(METADATA, Severity.WARNING, "missing: the recorder was killed", repair)
@@ -129,6 +138,8 @@ def _metadata_findings(folder: Path, counts: Counter[str]) -> Iterator[Finding]:
         total = int(told["message_count"])  # type: ignore[call-overload]
     except (KeyError, TypeError, ValueError) as error:
         yield Finding(METADATA, Severity.ERROR, f"no counts of messages: {error!r}", repair)
+        return
+    if counts is None:
         return
     if +listed == +counts and total == counts.total():
         yield Finding(METADATA, Severity.OK, f"{total} messages, as the files have")

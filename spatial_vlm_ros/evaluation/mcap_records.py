@@ -30,6 +30,7 @@ MOST_TIMES = 200
 """A file of a bag, or all chunks of one, unpack to so many times its size; raw depth of a still scene: about fifty."""
 _ALWAYS = 1024 * MIB  # bytes that chunks may unpack to in any file: a covered camera's images are packed 10,000 times
 _MOST_STRANGE = 10_000  # records of kinds that the layout does not have: skipping one takes as long as reading one
+_SHOWN = 50  # characters of a name that should have four
 _REPAIR = "record it again"
 _HEAD = struct.Struct("<BQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, bytes when unpacked, CRC
@@ -215,7 +216,7 @@ def unpacked(compression: str, data: bytes, size: int) -> bytes:
             return bytes(packer.decompress(data, max_length=size + 1))
     except Exception as error:  # each library has errors of its own
         raise ValueError(f"its {compression} data are damaged: {error}") from error
-    raise ValueError(f"an unknown compression, {compression!r}")
+    raise ValueError(f"an unknown compression, {compression[:_SHOWN]!r}")
 
 
 def _unpacked_zstd(data: bytes, most: int) -> bytes:

@@ -474,3 +474,11 @@ def test_a_line_that_is_no_case_is_named(tmp_path: Path, line: str, words: str) 
 def test_missing_cases_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"cases\.jsonl.*No such file"):
         load_cases(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_named(folder: Path, encoding: str) -> None:
+    path = folder / "camera_info.json"
+    path.write_bytes(path.read_text().encode(encoding))
+    with pytest.raises(FileError, match="byte order mark"):
+        load_frame(folder)
