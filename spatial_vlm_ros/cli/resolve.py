@@ -36,6 +36,7 @@ from spatial_vlm_ros.cli.group import (
 from spatial_vlm_ros.cli.outputs import (
     check_new,
     check_new_folder,
+    check_no_input,
     force_option,
     image_folder,
     is_image,
@@ -86,6 +87,7 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         raise click.UsageError(f"--out {out.name}: name an image or a scene, one of {', '.join(IMAGES + SCENES)}")
     if frames is None:
         check_new(force, out=out)
+        check_no_input([config_file, *(one for one in files.values() if isinstance(one, Path))], out=out)
     else:
         check_new_folder(force, "out", out, is_image)
     if frames is not None:
