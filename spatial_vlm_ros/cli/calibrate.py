@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli.group import FILE, FOLDER, config_option, json_option, print_json, read_settings
-from spatial_vlm_ros.cli.outputs import check_new, force_option
+from spatial_vlm_ros.cli.outputs import check_new, check_no_input, force_option
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.files.writing import write_json
 
@@ -62,6 +62,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     from spatial_vlm_ros.perception.worker import WorkerGrounder
 
     check_new(force, out=out)
+    check_no_input([frames / "cases.jsonl", config_file], out=out)
     options, cases, config = parse_options(grounder_options), load_cases(frames), read_settings(config_file).resolver
     asked = str(options["judge"]) if judge and options.get("judge") else _model_of(grounder, options)
     name, watched = asked, bars.progress("asking")(cases)

@@ -122,6 +122,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         beside=SHARDS if shards else "",
     )  # fmt: skip
     files.check_new()
+    files.check_no_input([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
     files.check_installed()
     sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
     specs = models_of(grounders, given)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from spatial_vlm_ros.cli.outputs import check_new, check_new_folder
+from spatial_vlm_ros.cli.outputs import check_new, check_new_folder, check_no_input
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_bytes, write_text
 
@@ -86,6 +87,15 @@ class ReportFiles:
                   parquet=self.parquet)  # fmt: skip
         if self.markdown is not None:
             check_new_folder(self.force, "markdown", _images_beside(self.markdown), _is_failure_image)
+
+    def check_no_input(self, inputs: Iterable[Path | str | None]) -> None:
+        """Refuse to replace a file that is read.
+
+        Raises:
+            click.UsageError: a report would.
+        """
+        check_no_input(inputs, out=self.out, html=self.html, markdown=self.markdown, junit=self.junit,
+                       parquet=self.parquet)  # fmt: skip
 
     def check_installed(self) -> None:
         """See that what the reports need is there, before a long run.

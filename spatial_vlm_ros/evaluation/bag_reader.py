@@ -22,6 +22,7 @@ from spatial_vlm_ros.evaluation.bag_limits import METADATA, check_bag
 from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.evaluation.engine.remote_bag import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
 from spatial_vlm_ros.evaluation.engine.uris import is_remote, local_path, name_of
+from spatial_vlm_ros.evaluation.ros1_limits import check_ros1
 from spatial_vlm_ros.files.reading import member
 
 if TYPE_CHECKING:
@@ -265,6 +266,7 @@ def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
 
     with _translated(path):
         if isinstance(file, Path) and file.suffix == bag_ros1.SUFFIX and file.is_file():
+            check_ros1(file)
             return bag_ros1.open_reader(file)
         storage: Any = file
         if isinstance(file, Path):

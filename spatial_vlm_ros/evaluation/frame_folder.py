@@ -16,6 +16,7 @@ Knows the layout of frame folders and what a damaged file looks like; knows noth
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -429,6 +430,9 @@ def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", 
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if text.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            repair = "save it as UTF-8 without a byte order mark"
+            raise FileError(path, "a byte order mark before the JSON", repair, place or None) from error
         reason, _, inner = str(error).partition(" - at `")
         field = " ".join(part for part in (place, inner.rstrip("`")) if part)
         raise FileError(path, reason, repair, field or None) from error

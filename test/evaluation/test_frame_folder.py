@@ -535,3 +535,11 @@ def test_cases_that_no_answer_can_fit_are_refused(
             load_cases(tmp_path)
     else:
         assert len(load_cases(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_named(folder: Path, encoding: str) -> None:
+    path = folder / "camera_info.json"
+    path.write_bytes(path.read_text().encode(encoding))
+    with pytest.raises(FileError, match="byte order mark"):
+        load_frame(folder)

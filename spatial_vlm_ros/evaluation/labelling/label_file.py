@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileChangedError, FileError
-from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.reading import read_bytes, real
 from spatial_vlm_ros.files.writing import PART, write_bytes
 
 _LARGEST = 256 * 1024 * 1024  # bytes; a million cases are less
@@ -69,7 +69,7 @@ class LabelFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).resolve()
+        self.path = real(path, "name another file")
         if not self.path.parent.is_dir():
             raise FileError(self.path, "its folder does not exist", "create the folder, or name another file")
         self._lock_path = self.path.with_name(f".{self.path.name}.lock")

@@ -247,3 +247,10 @@ def test_what_killed_pages_left_is_removed_by_the_next_one(tmp_path: Path) -> No
         assert not old.exists()
         assert new.exists()
         assert other.exists()
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.symlink_to(path)
+    with pytest.raises(FileError, match=r"cases\.jsonl"):
+        LabelFile(path)
