@@ -131,7 +131,8 @@ def test_of_two_answers_to_a_case_the_first_counts_and_a_note_says_so(recordings
     answers.write_text(once + once)
     result = json.loads(run("evaluate", "--frames", recordings, "--answers", answers, "--json").output)
     assert result["notes"] == [
-        "17 answers are second ones to the same words on the same image: of each case the first one counts"
+        "17 answers are second ones to the same words on the same image: of each case the first one counts",
+        '1 case does not say what to expect and did not count: give "expect"',
     ]
     assert (result["as_expected"]["k"], result["as_expected"]["n"]) == (16, 16)
 
