@@ -100,8 +100,8 @@ def _model_of(backend: str, options: Mapping[str, str]) -> str:
 
 def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Path, as_json: bool, force: bool) -> None:
     """Print what was counted, then write it: counts are not lost where the file cannot be written."""
-    from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.reliability import reliability_json
+    from spatial_vlm_ros.evaluation.reports import terminal
 
     measured = {
         "date": _today(), "frames": len(tally.frames),
@@ -115,8 +115,8 @@ def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Pa
 
 def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks: str, force: bool) -> None:
     """The same of relations."""
-    from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.judge_calibration import judge_json
+    from spatial_vlm_ros.evaluation.reports import terminal
 
     measured = {
         "date": _today(), "frames": len(tally.frames), "failed": tally.failed, "left_out": dict(tally.left_out),

@@ -104,9 +104,9 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
       spatial-vlm evaluate --frames recordings/ --baseline scores.json --html report.html --junit report.xml
       spatial-vlm evaluate --frames recordings/ --answers new.jsonl --baseline old.jsonl
     """
-    from spatial_vlm_ros.evaluation import terminal_evaluation
     from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json, evaluation_of
     from spatial_vlm_ros.evaluation.model_spec import models_of
+    from spatial_vlm_ros.evaluation.reports import terminal_evaluation
     from spatial_vlm_ros.evaluation.runs import read_runs
     from spatial_vlm_ros.evaluation.sources import check_sources, sources_of
 
@@ -188,8 +188,8 @@ def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: Report
     Raises:
         InputError: no case says what to expect.
     """
-    from spatial_vlm_ros.evaluation.failure_image import failure_image
     from spatial_vlm_ros.evaluation.model_run import ModelRun
+    from spatial_vlm_ros.evaluation.reports.failure_image import failure_image
 
     runs: dict[str, ModelRun] = {}
     for one in cases:

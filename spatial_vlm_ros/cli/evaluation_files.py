@@ -103,7 +103,8 @@ class ReportFiles:
         Raises:
             DependencyError: it is not installed.
         """
-        from spatial_vlm_ros.evaluation import report, rows_file
+        from spatial_vlm_ros.evaluation import rows_file
+        from spatial_vlm_ros.evaluation.reports import report
 
         report.check_installed(html=self.html is not None, junit=self.junit is not None)
         if self.parquet is not None:
@@ -125,9 +126,9 @@ class ReportFiles:
             FileError: a place cannot be written.
         """
         from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json
-        from spatial_vlm_ros.evaluation.junit import junit_suites
-        from spatial_vlm_ros.evaluation.markdown_evaluation import markdown_evaluation
-        from spatial_vlm_ros.evaluation.report import evaluation_page
+        from spatial_vlm_ros.evaluation.reports.junit import junit_suites
+        from spatial_vlm_ros.evaluation.reports.markdown_evaluation import markdown_evaluation
+        from spatial_vlm_ros.evaluation.reports.report import evaluation_page
         from spatial_vlm_ros.evaluation.rows_file import write_rows
 
         if self.out is not None:

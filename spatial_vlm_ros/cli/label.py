@@ -127,8 +127,8 @@ def _source(
     frames: Path | None, bag: Path | None, truth: Path, asks_grounder: bool, settings: Settings,
     of_bag: dict[str, Any], apart: float,
 ) -> Iterator[LabelSource]:  # fmt: skip
-    from spatial_vlm_ros.evaluation import bag_topics
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.bags import topics as bag_topics
+    from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.evaluation.labelling.label_sources import BagSource, FolderSource
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 

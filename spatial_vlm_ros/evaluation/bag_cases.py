@@ -22,8 +22,8 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     TransformUnavailableError,
 )
-from spatial_vlm_ros.evaluation.bag_reader import Bag
-from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.evaluation.bags.reader import Bag
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION, choose_roles
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth

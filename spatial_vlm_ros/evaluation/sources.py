@@ -17,7 +17,7 @@ from typing import Literal
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.evaluation.answering import FolderFrames
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
-from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge, EvaluatedCase
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
-from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge, EvaluatedCase
 from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec

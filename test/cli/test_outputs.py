@@ -121,7 +121,7 @@ def test_a_bag_is_replaced_with_force_alone(recordings: Path, tmp_path: Path) ->
 STOPPED = """
 import signal, sys, time
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 
 write = BagWriter.write_frame
 def slow(self, *given, **named):

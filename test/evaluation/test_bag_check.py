@@ -18,12 +18,12 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.bag_check import examine_files
-from spatial_vlm_ros.evaluation.bag_types import STRING, default_store
-from spatial_vlm_ros.evaluation.bag_writer import BagWriter, record
+from spatial_vlm_ros.evaluation.bags.check import examine_files
+from spatial_vlm_ros.evaluation.bags.mcap_records import CHUNK, MAGIC, add_checksums, footer, records
+from spatial_vlm_ros.evaluation.bags.types import STRING, default_store
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter, record
 from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.mcap_records import CHUNK, MAGIC, add_checksums, footer, records
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 

@@ -8,9 +8,9 @@ import itertools
 import pytest
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_reader import Topic
-from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION, choose_roles
-from spatial_vlm_ros.evaluation.bag_types import (
+from spatial_vlm_ros.evaluation.bags.reader import Topic
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.evaluation.bags.types import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     DETECTION_2D_ARRAY,

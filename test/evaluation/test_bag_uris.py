@@ -19,8 +19,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from s3_server import BUCKET, S3Server, put, running_server
 
 from spatial_vlm_ros.errors import FileError, StoreError
-from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
-from spatial_vlm_ros.evaluation.bag_types import STRING, default_store
+from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.types import STRING, default_store
 from spatial_vlm_ros.evaluation.engine.ranged import HEAD, TAIL, RangedStream
 from spatial_vlm_ros.evaluation.engine.remote_bag import summary_bytes
 from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, joined, local_path, store_error

@@ -18,7 +18,7 @@ pytest.importorskip("rosbags")
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_writer import PERIOD_NS, START_NS, record
+from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, record
 from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json, evaluation_of
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.evaluation.model_run import runs_of_rows

@@ -27,7 +27,7 @@ from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.errors import FileError, RunMismatchError
 from spatial_vlm_ros.evaluation import truth_file
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.engine import case_shards
 from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
 from spatial_vlm_ros.evaluation.engine.bag_window import recording_lag

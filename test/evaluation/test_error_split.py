@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from frame_files import write_frame
 
-from spatial_vlm_ros.evaluation import case_judge, failure_image
+from spatial_vlm_ros.evaluation import case_judge
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
 from spatial_vlm_ros.evaluation.error_split import same_name
 from spatial_vlm_ros.evaluation.frame_writer import write_frame as write_whole_frame
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
+from spatial_vlm_ros.evaluation.reports import failure_image
 from spatial_vlm_ros.evaluation.rows import COLUMNS, result_of, row_of
 from spatial_vlm_ros.evaluation.sources import Source, evaluate_source
 from spatial_vlm_ros.parameters import ResolverConfig, Settings

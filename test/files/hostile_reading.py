@@ -19,8 +19,8 @@ from typing import Any
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder
-from spatial_vlm_ros.evaluation.bag_check import examine_files
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bags.check import examine_files
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stored_answers import read_answers

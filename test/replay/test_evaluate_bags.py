@@ -15,7 +15,7 @@ pytest.importorskip("rosbags")
 from bag_builder import FIXED, WORDS, BagBuilder, scene, seconds
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO, IMAGE
+from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, IMAGE
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
 from spatial_vlm_ros.evaluation.sources import evaluate_source, sources_of
@@ -157,7 +157,7 @@ def _camera_messages() -> list[tuple[str, str, Callable[[Any], Any]]]:
 
 
 def test_a_bag_that_ends_too_early_costs_the_cases_after_its_end(bag: Path, tmp_path: Path) -> None:
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.bags.reader import open_bag
 
     class Cut:
         """A bag whose reading fails after its second frame."""

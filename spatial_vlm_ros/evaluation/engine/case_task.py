@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge
 from spatial_vlm_ros.evaluation.engine.bag_window import BagWindow

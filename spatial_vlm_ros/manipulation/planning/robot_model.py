@@ -182,7 +182,7 @@ def _checked(path: Path) -> Element:
     Raises:
         FileError: it is missing, no URDF, or has more links than that reader takes.
     """
-    if not os.path.exists(path):  # Path.exists raises for a name that is too long
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
         raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
     root = read_xml(path, "give a URDF; expand xacro: xacro FILE > robot.urdf")
     if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):

@@ -15,8 +15,8 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation import mcap_records as mcap
-from spatial_vlm_ros.evaluation.bag_limits import METADATA, bag_files, check_sqlite, metadata
+from spatial_vlm_ros.evaluation.bags import mcap_records as mcap
+from spatial_vlm_ros.evaluation.bags.limits import METADATA, bag_files, check_sqlite, metadata
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.files.reading import check_regular, member, open_regular
 

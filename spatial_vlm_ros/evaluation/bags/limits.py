@@ -15,8 +15,8 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation import mcap_records as mcap
-from spatial_vlm_ros.evaluation.bounded_zstd import BoundedZstd
+from spatial_vlm_ros.evaluation.bags import mcap_records as mcap
+from spatial_vlm_ros.evaluation.bags.bounded_zstd import BoundedZstd
 from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, open_regular
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.mcap_records import LARGEST_RECORD
+from spatial_vlm_ros.evaluation.bags.mcap_records import LARGEST_RECORD
 from spatial_vlm_ros.files.reading import MIB, open_regular
 
 _MAGIC = b"#ROSBAG V"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_reader import Topic
-from spatial_vlm_ros.evaluation.bag_types import (
+from spatial_vlm_ros.evaluation.bags.reader import Topic
+from spatial_vlm_ros.evaluation.bags.types import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     DETECTION_2D_ARRAY,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any, BinaryIO
 
-from spatial_vlm_ros.evaluation.mcap_records import LARGEST_RECORD, MOST_TIMES
+from spatial_vlm_ros.evaluation.bags.mcap_records import LARGEST_RECORD, MOST_TIMES
 from spatial_vlm_ros.files.reading import MIB
 
 _ALWAYS = 64 * MIB

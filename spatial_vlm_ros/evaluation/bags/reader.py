@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError, StoreError
-from spatial_vlm_ros.evaluation import bag_ros1
-from spatial_vlm_ros.evaluation.bag_limits import METADATA, check_bag
-from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
+from spatial_vlm_ros.evaluation.bags import ros1 as bag_ros1
+from spatial_vlm_ros.evaluation.bags.limits import METADATA, check_bag
+from spatial_vlm_ros.evaluation.bags.ros1_limits import check_ros1
+from spatial_vlm_ros.evaluation.bags.types import check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.evaluation.engine.remote_bag import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
 from spatial_vlm_ros.evaluation.engine.uris import is_remote, local_path, name_of
-from spatial_vlm_ros.evaluation.ros1_limits import check_ros1
 from spatial_vlm_ros.files.reading import member
 
 if TYPE_CHECKING:
