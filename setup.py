@@ -33,7 +33,7 @@ setup(
             "py.typed",
             "language/grammar.lark",
             "language/grammar.json",
-            "evaluation/templates/*",
+            "evaluation/reports/templates/*",
             "evaluation/labelling/templates/*",
             "evaluation/labelling/static/*",
             "output/font/*",

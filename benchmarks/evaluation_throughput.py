@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.bags import COLOUR, DEPTH, SAID, SMALL, worlds, write_bag, write_truth
 from benchmarks.harness import Claim, finish, option, table
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.engine.case_shards import plan_cases, run_configuration
 from spatial_vlm_ros.evaluation.engine.case_task import CaseSetup
 from spatial_vlm_ros.evaluation.engine.local import LocalEngine

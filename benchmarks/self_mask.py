@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from benchmarks.harness import Claim, alternate, finish, repetitions, table
 from benchmarks.scenes import camera
-from spatial_vlm_ros.evaluation.bag_types import default_store
+from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HOME, link_hulls

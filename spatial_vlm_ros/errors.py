@@ -69,12 +69,22 @@ def _copied(kind: type[SpatialVlmError], args: tuple[object, ...], data: dict[st
     return error
 
 
+_LONGEST_PART = 2000  # characters of a part of a message; the longest of our own lists all parameters
+_SHOWN = 200  # of a longer one, from its beginning
+
+
+def _short(text: str) -> str:
+    """Text for a message: a name or value from a file may have a million characters."""
+    text = str(text)
+    return text if len(text) <= _LONGEST_PART else f"{text[:_SHOWN]}… ({len(text)} characters)"
+
+
 class InputError(SpatialVlmError, ValueError):
     """The caller gave something that cannot be used.
 
     Args:
         what: the object, for example "camera K".
-        got: what was received, short.
+        got: what was received; the message has the beginning of what is longer than 2,000 characters.
         expected: what would have been right.
         repair: what to do about it.
     """
@@ -83,7 +93,7 @@ class InputError(SpatialVlmError, ValueError):
 
     def __init__(self, what: str, got: str, expected: str, repair: str) -> None:
         self.what, self.got, self.expected, self.repair = what, got, expected, repair
-        super().__init__(f"{what}: got {got}, expected {expected}; {repair}")
+        super().__init__(f"{_short(what)}: got {_short(got)}, expected {_short(expected)}; {_short(repair)}")
 
 
 class ShapeError(InputError):
@@ -121,6 +131,14 @@ class FileChangedError(FileError):
     def __init__(self, path: object) -> None:
         super().__init__(path, "another program has written it since it was read", "put your changes on the new file")
         self.args = (f"{path}: another program has written it since it was read; nothing was changed",)
+
+
+class StaleCaseError(InputError):
+    """A decision about a case that is another one by now; nothing was written."""
+
+    def __init__(self, got: str) -> None:
+        super().__init__("case", got, "the case that the page shows", "look at it again, then decide")
+        self.args = (f"{got}; nothing was written: {self.repair}",)
 
 
 class UnknownNameError(InputError):

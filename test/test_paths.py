@@ -17,8 +17,8 @@ from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder as frames
 from spatial_vlm_ros.evaluation.answering import answer_cases, given_answers
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_writer import record
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.writer import record
 from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
 from spatial_vlm_ros.evaluation.benchmarks.whatsup import WHATSUP
 from spatial_vlm_ros.evaluation.runs import read_run

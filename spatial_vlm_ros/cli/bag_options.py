@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import StreamConfig
 
-_TOPICS = {  # role, as evaluation.bag_topics names it → option and help
+_TOPICS = {  # role, as evaluation.bags.topics names it → option and help
     "rgb/image": ("--rgb", "Colour images, raw or compressed."),
     "depth/image": ("--depth", "Depth images, raw or compressedDepth."),
     "rgb/camera_info": ("--camera-info", "Camera info of colour."),

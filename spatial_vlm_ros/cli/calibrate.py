@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli.group import FILE, FOLDER, config_option, json_option, print_json, read_settings
-from spatial_vlm_ros.cli.outputs import check_new, force_option
+from spatial_vlm_ros.cli.outputs import check_new, check_no_input, force_option
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.files.writing import write_json
 
@@ -62,6 +62,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
     from spatial_vlm_ros.perception.worker import WorkerGrounder
 
     check_new(force, out=out)
+    check_no_input([frames / "cases.jsonl", config_file], out=out)
     options, cases, config = parse_options(grounder_options), load_cases(frames), read_settings(config_file).resolver
     asked = str(options["judge"]) if judge and options.get("judge") else _model_of(grounder, options)
     name, watched = asked, bars.progress("asking")(cases)
@@ -99,8 +100,8 @@ def _model_of(backend: str, options: Mapping[str, str]) -> str:
 
 def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Path, as_json: bool, force: bool) -> None:
     """Print what was counted, then write it: counts are not lost where the file cannot be written."""
-    from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.reliability import reliability_json
+    from spatial_vlm_ros.evaluation.reports import terminal
 
     measured = {
         "date": _today(), "frames": len(tally.frames),
@@ -114,8 +115,8 @@ def _report(name: str, tally: OpinionTally, config: SecondOpinionConfig, out: Pa
 
 def _report_judge(name: str, tally: JudgeTally, out: Path, as_json: bool, marks: str, force: bool) -> None:
     """The same of relations."""
-    from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.judge_calibration import judge_json
+    from spatial_vlm_ros.evaluation.reports import terminal
 
     measured = {
         "date": _today(), "frames": len(tally.frames), "failed": tally.failed, "left_out": dict(tally.left_out),

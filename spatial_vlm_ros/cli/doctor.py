@@ -65,8 +65,8 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     """
     import dataclasses
 
-    from spatial_vlm_ros.evaluation import terminal
     from spatial_vlm_ros.evaluation.frame_doctor import Severity
+    from spatial_vlm_ros.evaluation.reports import terminal
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
@@ -109,7 +109,7 @@ def _of_frame(folder: Path, settings: Settings, table_height: float | None) -> l
 def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: bool) -> list[Finding]:
     """Its files first; what is wrong with the streams, or with the frame of a bundle, as far as they can be read."""
     from spatial_vlm_ros.cli.evidence_replay import is_evidence
-    from spatial_vlm_ros.evaluation.bag_check import examine_files
+    from spatial_vlm_ros.evaluation.bags.check import examine_files
     from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
     from spatial_vlm_ros.evaluation.stream_doctor import examine_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatial_vlm_ros.cli.group import say
 from spatial_vlm_ros.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -80,10 +81,14 @@ class ShardRequest:
                 seen += 1
                 tell(seen, total)
 
-            done = evaluate_cases(
-                sources, models, config, self.folder, self.engine, frame_of_reference=chosen, resume=self.resume,
-                watch=watch,
-            )  # fmt: skip
+            try:
+                done = evaluate_cases(
+                    sources, models, config, self.folder, self.engine, frame_of_reference=chosen, resume=self.resume,
+                    watch=watch,
+                )  # fmt: skip
+            except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
+                say(f"stopped; the parts in {self.folder} are kept: the same command with --resume goes on", err=True)
+                raise
         runs: dict[str, ModelRun] = {}
         for row in run_rows(self.folder):
             name = str(row["model"])

@@ -30,7 +30,7 @@ from spatial_vlm_ros.cli.group import (
     say,
 )
 from spatial_vlm_ros.cli.outputs import force_option, stopped_cleanly
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import DependencyError, EvaluationError, InputError, SpatialVlmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +43,21 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import Settings
 
 
-@click.command()
+class _Gate(click.Command):
+    """A command whose exit code 3 says "worse than the baseline" and nothing else: what cannot be read is a failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (DependencyError, EvaluationError):
+            raise  # the group says these, and ends with 1
+        except SpatialVlmError as error:
+            say(f"{error.status_name}: {error}", err=True)
+            ctx.exit(FAILED)
+
+
+@click.command(cls=_Gate)
 @click.option("--frames", type=FOLDER, multiple=True, help="Folder with cases.jsonl and frames; may be repeated.")
 @click.option("--bags", metavar="URI", multiple=True, help="Bag: MCAP, sqlite3 or ROS 1; may be repeated.")
 @click.option("--truth", type=FILE, help="Cases of the bags, one a line; docs/evaluate.md describes it.")
@@ -79,7 +93,8 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
 
     RUN is what `evaluate --out` or `resolve --frames --json` wrote. A model is worse where any metric lost more cases
     than it gained; with --significant only where McNemar's exact test says so, at 5 %: it takes six cases that differ.
-    Exit code: 0, 3 when worse than the baseline, 1 when the truth of a case could not be used.
+    Exit code: 0; 3 when worse than the baseline, and only then; 1 when a case could not be judged (its truth cannot be
+    used, its bag cannot be read, its model cannot be loaded) or the evaluation failed; 2 for a wrong call.
 
     \b
     Examples:
@@ -89,9 +104,9 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
       spatial-vlm evaluate --frames recordings/ --baseline scores.json --html report.html --junit report.xml
       spatial-vlm evaluate --frames recordings/ --answers new.jsonl --baseline old.jsonl
     """
-    from spatial_vlm_ros.evaluation import terminal_evaluation
     from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json, evaluation_of
     from spatial_vlm_ros.evaluation.model_spec import models_of
+    from spatial_vlm_ros.evaluation.reports import terminal_evaluation
     from spatial_vlm_ros.evaluation.runs import read_runs
     from spatial_vlm_ros.evaluation.sources import check_sources, sources_of
 
@@ -107,6 +122,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         beside=SHARDS if shards else "",
     )  # fmt: skip
     files.check_new()
+    files.check_no_input([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
     files.check_installed()
     sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
     specs = models_of(grounders, given)
@@ -118,17 +134,20 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         resolver=gated(settings.resolver, image_domain, any_domain),
         streams=changed_streams(settings.streams, streams),
     )
-    notes: list[str] = []
+    notes = _left_out(truth, bags)
     if shards is not None:
-        runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
+        with stopped_cleanly():
+            runs, done = shards.run(sources, specs, settings, frame_of_reference, files.note_row)
         notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
     else:
         cases = _cases(sources, specs, settings, frame_of_reference, answers, notes)
         runs, done = _collected(cases, settings, files), None
     evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
-    with stopped_cleanly():
-        files.write(evaluation, runs, _title(sources))
-    print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
+    try:
+        with stopped_cleanly():
+            files.write(evaluation, runs, _title(sources))
+    finally:  # a report that cannot be written does not cost the figures
+        print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
     if done is not None and not done.is_whole:
         say(f"{done.summary()}; the same command with --resume tries them again", err=True)
         sys.exit(FAILED)
@@ -136,7 +155,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         say("worse than the baseline", err=True)
         sys.exit(REFUSED)
     if not evaluation.is_complete:
-        say("the truth of some cases could not be used: see above, or `unusable` in the JSON", err=True)
+        say("some cases could not be judged: see above, or `unusable` in the JSON", err=True)
         sys.exit(FAILED)
     sys.exit(ANSWERED)
 
@@ -169,8 +188,8 @@ def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: Report
     Raises:
         InputError: no case says what to expect.
     """
-    from spatial_vlm_ros.evaluation.failure_image import failure_image
     from spatial_vlm_ros.evaluation.model_run import ModelRun
+    from spatial_vlm_ros.evaluation.reports.failure_image import failure_image
 
     runs: dict[str, ModelRun] = {}
     for one in cases:
@@ -190,6 +209,8 @@ def _baselines(
     """The earlier answers of each model: those under its name, or the only ones that there are."""
     chosen = {}
     for run in runs:
+        if not run.results:
+            continue
         if run.name in before:
             chosen[run.name] = before[run.name]
         elif len(before) == 1:
@@ -197,6 +218,17 @@ def _baselines(
         elif before:
             notes.append(f"{run.name} is not compared: the baseline has {', '.join(before)}")
     return chosen
+
+
+def _left_out(truth: Path | None, bags: Sequence[str]) -> list[str]:
+    """A note where the file of truth has cases of bags that are not evaluated."""
+    from spatial_vlm_ros.evaluation.truth_file import bags_left_out
+
+    left = {} if truth is None else bags_left_out(truth, bags)
+    if not left:
+        return []
+    named = ", ".join(list(left)[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+    return [f"{truth}: {sum(left.values())} of its cases are of bags that are not evaluated: {named}"]
 
 
 def _title(sources: Sequence[Source]) -> str:

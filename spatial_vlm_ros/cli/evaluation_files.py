@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from spatial_vlm_ros.cli.outputs import check_new, check_new_folder
-from spatial_vlm_ros.errors import FileError
+import click
+
+from spatial_vlm_ros.cli.outputs import check_new, check_new_folder, check_no_input
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_bytes, write_text
 
@@ -64,13 +66,13 @@ class ReportFiles:
             beside: name of what the folder may hold already.
 
         Raises:
-            FileError: the folder holds something already.
+            click.UsageError: the folder holds something already.
         """
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
         if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is no folder
             if not force and out.is_dir() and any(one.name != beside for one in out.iterdir()):
                 more = "; --resume goes on with an evaluation in shards" if beside else ""
-                raise FileError(out, "the folder is not empty", f"name a new one, or pass --force{more}")
+                raise click.UsageError(f"--out {out}: the folder is not empty; name a new one, or pass --force{more}")
             named = {name: named[name] if name != "out" and named[name] else out / file
                      for name, file in _FOLDER_FILES.items()}  # fmt: skip
         return cls(named["out"], named["html"], named["markdown"], named["junit"], parquet, force)
@@ -86,13 +88,23 @@ class ReportFiles:
         if self.markdown is not None:
             check_new_folder(self.force, "markdown", _images_beside(self.markdown), _is_failure_image)
 
+    def check_no_input(self, inputs: Iterable[Path | str | None]) -> None:
+        """Refuse to replace a file that is read.
+
+        Raises:
+            click.UsageError: a report would.
+        """
+        check_no_input(inputs, out=self.out, html=self.html, markdown=self.markdown, junit=self.junit,
+                       parquet=self.parquet)  # fmt: skip
+
     def check_installed(self) -> None:
         """See that what the reports need is there, before a long run.
 
         Raises:
             DependencyError: it is not installed.
         """
-        from spatial_vlm_ros.evaluation import report, rows_file
+        from spatial_vlm_ros.evaluation import rows_file
+        from spatial_vlm_ros.evaluation.reports import report
 
         report.check_installed(html=self.html is not None, junit=self.junit is not None)
         if self.parquet is not None:
@@ -114,9 +126,9 @@ class ReportFiles:
             FileError: a place cannot be written.
         """
         from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json
-        from spatial_vlm_ros.evaluation.junit import junit_suites
-        from spatial_vlm_ros.evaluation.markdown_evaluation import markdown_evaluation
-        from spatial_vlm_ros.evaluation.report import evaluation_page
+        from spatial_vlm_ros.evaluation.reports.junit import junit_suites
+        from spatial_vlm_ros.evaluation.reports.markdown_evaluation import markdown_evaluation
+        from spatial_vlm_ros.evaluation.reports.report import evaluation_page
         from spatial_vlm_ros.evaluation.rows_file import write_rows
 
         if self.out is not None:

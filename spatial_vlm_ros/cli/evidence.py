@@ -60,7 +60,13 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
             print_json({"file": str(path), "error": str(error)}) if as_json else say(f"{path.name}: {error}")
     if not as_json:
         size = sum(path.stat().st_size for path in found if path.exists())
-        say(f"{len(found)} bundles, {size / 1e6:.1f} MB, in {folder}")
+        say(f"{len(found)} bundle{'' if len(found) == 1 else 's'}, {size / 1e6:.1f} MB, in {folder}")
+        others = len({*folder.glob("*.mcap")} - {*found})
+        if others:
+            say(
+                f"not shown: {others} .mcap without a bundle's name; if it was renamed, `replay` takes it by its path",
+                err=True,
+            )
     sys.exit(FAILED if damaged else ANSWERED)
 
 
@@ -92,13 +98,18 @@ def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: 
         raise click.UsageError("--id is of one bundle: its detections are its own")
     if status is not None and status not in Status.__members__:
         raise click.UsageError(f"unknown status {status!r}. Choose one of: {', '.join(Status.__members__)}")
-    read = []
-    for path in bundles:
-        bundle = read_bundle(path)
+    if id_ is not None and status not in (None, Status.OK.value):
+        raise click.UsageError(f"--id is the right object of OK, and {status} has none; leave out one of them")
+    read = [read_bundle(path) for path in bundles]
+    for bundle in read:  # before the first is written
+        cases.check_keepable(bundle, out)
+    parameters, differing = cases.parameters_of(read)
+    for n, bundle in enumerate(read):
         right = None if status is None else Status[status]
         case = cases.keep_as_test(bundle, out, right, id_, as_answered)
-        read.append(bundle)
-        is_right = cases.fits(case)
+        if n == 0:  # at once: the cases that are there can be evaluated whatever becomes of the next ones
+            _write_parameters(out / _PARAMETERS, parameters, differing)
+        is_right = case.is_right
         if as_json:
             print_json({"frame": case.frame, "instruction": case.instruction, "expect": case.expect,
                         "then": case.then.status.value, "now": case.now.status.value, "right": is_right})  # fmt: skip
@@ -106,8 +117,6 @@ def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: 
             state = "not known what is right" if is_right is None else "passes" if is_right else "fails"
             words = f"{case.then.status.value} then, {case.now.status.value} now: {state}"
             say(f"{out / case.frame}: {case.instruction!r}: {words}")
-    parameters, differing = cases.parameters_of(read)
-    _write_parameters(out / _PARAMETERS, parameters, differing)
     say(f"next: spatial-vlm evaluate --frames {out} --config {out / _PARAMETERS}", err=True)
 
 

@@ -44,7 +44,7 @@ def is_evidence(bag: Path) -> bool:
     Raises:
         FileError: there is no bag, or it is damaged.
     """
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.evaluation.evidence.bundle import is_bundle
 
     with open_bag(bag) as opened:

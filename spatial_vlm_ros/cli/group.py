@@ -268,7 +268,7 @@ def write_scene(
     """An answer in three dimensions, as a file; an existing one is replaced with `force` alone.
 
     Raises:
-        DependencyError, FileError: Open3D is not installed, or a place that cannot be written.
+        FileError: a place that cannot be written.
     """
     from spatial_vlm_ros.output import scene_3d
     from spatial_vlm_ros.output.annotated_image import content_from

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.labelling.session import LabelSession
     from spatial_vlm_ros.parameters import Settings
 
-_LARGEST = 10 * 1024 * 1024  # bytes of a file of sentences
+_MOST_SAID = 5  # lines that are no cases
 
 
 @click.command()
@@ -70,6 +70,8 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     """
     from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
     from spatial_vlm_ros.evaluation.labelling.label_page import serve_labels
+    from spatial_vlm_ros.evaluation.labelling.line_check import refused_lines
+    from spatial_vlm_ros.evaluation.labelling.sentences import read_sentences
     from spatial_vlm_ros.evaluation.labelling.session import LabelSession
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.perception.domain import check_domain
@@ -87,7 +89,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     if grounder is not None and "detections" in topics:
         raise click.UsageError("give either --detections or --grounder")
     check_installed()
-    sentences = () if instructions is None else _sentences(instructions)
+    sentences = () if instructions is None else read_sentences(instructions)
     settings = read_settings(config_file)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
     gate = gated(settings.resolver, image_domain, any_domain)
@@ -96,6 +98,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     reference = None if frame_of_reference is None else FrameOfReference(frame_of_reference)
     path = out or _beside(frames, bag)
     with LabelFile(path) as file:  # first: a page that is open elsewhere is said before a bag is read
+        _warn_of(file.path, refused_lines(file))
         with _source(frames, bag, file.path, model is not None, settings, of_bag, apart) as source:
             labels = LabelSession(source, file, Resolver(gate, model), sentences, reference, blind=blind)
             title = (frames or bag or path).resolve().name
@@ -119,27 +122,13 @@ def _beside(frames: Path | None, bag: Path | None) -> Path:
     return bag.with_name(f"{bag.name if bag.is_dir() else bag.stem}.truth.jsonl")
 
 
-def _sentences(path: Path) -> tuple[str, ...]:
-    from spatial_vlm_ros.files.reading import read_bytes
-
-    repair = "give a text file with one sentence a line, in UTF-8"
-    try:
-        text = read_bytes(path, repair, _LARGEST).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileError(path, str(error), repair) from error
-    found = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if not found:
-        raise FileError(path, "no sentence in it", "write one sentence a line")
-    return found
-
-
 @contextlib.contextmanager
 def _source(
     frames: Path | None, bag: Path | None, truth: Path, asks_grounder: bool, settings: Settings,
     of_bag: dict[str, Any], apart: float,
 ) -> Iterator[LabelSource]:  # fmt: skip
-    from spatial_vlm_ros.evaluation import bag_topics
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.bags import topics as bag_topics
+    from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.evaluation.labelling.label_sources import BagSource, FolderSource
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 
@@ -157,6 +146,18 @@ def _source(
         yield source
 
 
+def _warn_of(path: Path, refused: tuple[tuple[int, str], ...]) -> None:
+    """Say which lines of the file are no cases: they stay as they are, and `evaluate` takes none of the file."""
+    for n, reason in refused[:_MOST_SAID]:
+        say(f"{path}: line {n} is no case: {reason}", err=True)
+    if refused:
+        more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
+        say(
+            f"these lines stay as they are{more}; evaluate refuses the file until they are corrected or removed",
+            err=True,
+        )
+
+
 def _wait() -> None:
     """Until Ctrl-C or SIGTERM."""
     over = threading.Event()
@@ -168,7 +169,15 @@ def _wait() -> None:
 
 
 def _ended(labels: LabelSession) -> int:
-    left = labels.close()
+    try:
+        left = labels.close()
+    except FileError as error:
+        lines = labels.unsaved_lines()
+        say(f"not saved, and not written beside: {error}", err=True)
+        say("copy what follows into the truth file, a line each; it is nowhere else:", err=True)
+        for line in lines:
+            say(line.decode("utf-8", "replace"), err=True)
+        return FAILED
     if left is None:
         return ANSWERED
     say(f"not saved: {labels.saved()['problem']}", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,6 +32,22 @@ def check_new(force: bool, **outputs: Path | None) -> None:
     for option, path in outputs.items():
         if path is not None:
             _as_usage(option, path, lambda path=path: require_new(path, force))  # type: ignore[misc]
+
+
+def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) -> None:
+    """Refuse to write over a file that is read, with --force as well: truth that took days is not asked for by that.
+
+    Args:
+        inputs: files that are read; those that are missing are left out.
+        outputs: option → its file, None where it was not given.
+
+    Raises:
+        click.UsageError: an output is one of the inputs.
+    """
+    read = [Path(one) for one in inputs if one is not None and Path(one).is_file()]
+    for option, path in outputs.items():
+        if path is not None and path.is_file() and any(path.samefile(one) for one in read):
+            raise click.UsageError(f"--{option.replace('_', '-')} {path}: this command reads that file; name another")
 
 
 def check_new_folder(force: bool, option: str, path: Path | None, ours: Callable[[Path], bool]) -> None:

@@ -9,7 +9,9 @@ import sys
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, json_option, print_json, say
-from spatial_vlm_ros.errors import InternalError, SpatialVlmError
+from spatial_vlm_ros.errors import FileError, InternalError, SpatialVlmError
+
+_LONGEST_LINE = 1 << 20  # bytes, as of a line of cases.jsonl; a sentence has at most a few thousand
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +30,9 @@ def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
     """
     if instruction is not None:
         sys.exit(ANSWERED if _parse_one(instruction, all_readings, as_json) else REFUSED)
-    for line in sys.stdin.buffer:
+    while line := sys.stdin.buffer.readline(_LONGEST_LINE + 1):
+        if len(line) > _LONGEST_LINE:
+            raise FileError("standard input", f"more than {_LONGEST_LINE} bytes in a line", "give one sentence a line")
         _parse_one(line.decode("utf-8", "replace").rstrip("\r\n"), all_readings, as_json)
 
 

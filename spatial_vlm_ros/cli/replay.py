@@ -82,9 +82,9 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
       spatial-vlm replay run1.mcap "the nearest cup" --rgb /cam1/color/image_raw --base-frame '' --at 3.5
       spatial-vlm replay ~/.local/state/spatial_vlm_ros/evidence/20261123T174732.103220Z_AMBIGUOUS_9f31c2aa.mcap
     """
-    from spatial_vlm_ros.evaluation import bag_topics
     from spatial_vlm_ros.evaluation import replay as bag_replay
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.bags import topics as bag_topics
+    from spatial_vlm_ros.evaluation.bags.reader import open_bag
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.perception.domain import check_domain

@@ -36,12 +36,13 @@ from spatial_vlm_ros.cli.group import (
 from spatial_vlm_ros.cli.outputs import (
     check_new,
     check_new_folder,
+    check_no_input,
     force_option,
     image_folder,
     is_image,
     stopped_cleanly,
 )
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import FileError, SpatialVlmError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig
@@ -86,6 +87,7 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         raise click.UsageError(f"--out {out.name}: name an image or a scene, one of {', '.join(IMAGES + SCENES)}")
     if frames is None:
         check_new(force, out=out)
+        check_no_input([config_file, *(one for one in files.values() if isinstance(one, Path))], out=out)
     else:
         check_new_folder(force, "out", out, is_image)
     if frames is not None:
@@ -161,17 +163,25 @@ def _resolve_frames(
 ) -> None:
     """Every case of a folder, one answer each."""
     from spatial_vlm_ros.evaluation.answering import answer_cases
+    from spatial_vlm_ros.evaluation.error_split import FAILURES
     from spatial_vlm_ros.output import terminal
 
+    count = 0
     with stopped_cleanly(), nullcontext() if out is None else image_folder(out, force) as place:
         for one in answer_cases(folder, resolver, chosen, watch=terminal.progress("resolving")):
             case, resolution = one.case, one.resolution
+            count += 1
             if as_json:
                 print_resolution(resolution, as_json)
             else:
                 target = resolution.target.id if resolution.target else "-"
                 words = f"{case.instruction}{told_source(resolution)}"
                 say(f"{case.frame}  {resolution.status.value:22} {target:5} {words}")
+                if resolution.status in FAILURES:  # nothing of words and objects: what to repair
+                    say(f"    {resolution.message}")
             if place is not None and one.frame is not None:
                 path = place / f"{case.frame}_{slug(case.instruction)}.png"
                 write_image(path, one.frame, one.detections, resolution, resolver.config, one.scene, force=True)
+        if count == 0:
+            repair = 'write a line for each question: {"frame": "f001", "instruction": "the cup"}'
+            raise FileError(folder / "cases.jsonl", "there is no case in it", repair)

@@ -22,8 +22,8 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     TransformUnavailableError,
 )
-from spatial_vlm_ros.evaluation.bag_reader import Bag
-from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.evaluation.bags.reader import Bag
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION, choose_roles
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth
@@ -76,7 +76,7 @@ def images_of_bag(
         for case in player.cases_of(stamp_ns):
             yield case, image
     if player.damage is not None:
-        note(f"the bag is damaged: {player.damage}; the cases after that are refused")
+        note(f"the bag is damaged: {player.damage}; the cases after that are not judged")
     for words in player.seen.notes():
         note(words)
     for case in cases:
@@ -169,7 +169,7 @@ class _StampPlayer:
                 stamp_ns = self._assembler.spent_ns
                 if self._is_wanted(stamp_ns):
                     self.done.add(stamp_ns)
-                    yield stamp_ns, CaseImage(error=self._in_words(error))
+                    yield stamp_ns, CaseImage(error=self._in_words(error), lost=self.damage is not None)
                 continue
             if pending is None:
                 break
@@ -205,9 +205,9 @@ class _StampPlayer:
 
     def without_image(self, stamp_ns: int) -> CaseImage:
         """What is said of a case whose image never was complete."""
+        if self.damage is not None:  # the image, or what belongs to it, may lie behind the damage
+            return CaseImage(error=self.damage, lost=True)
         if stamp_ns not in self.seen:
-            if self.damage is not None:
-                return CaseImage(error=self.damage)
             got, expected = self.seen.why_absent(stamp_ns)
             repair = "take the header stamp of the colour image, in nanoseconds, from the bag"
             problem = InputError("stamp_ns", f"{stamp_ns}, {got}", expected, repair)

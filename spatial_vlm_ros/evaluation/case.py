@@ -121,12 +121,14 @@ class Expectation:
     tolerance_m: float | None = None
 
     def __post_init__(self) -> None:
-        described = [name for name in ("box", "mask", "box_3d") if getattr(self, name) is not None]
+        described = [name for name in ("id", "box", "mask", "box_3d") if getattr(self, name) is not None]
         if described and self.status not in _STATUS_OF_OBJECT:
             raise ValueError(f"status {self.status.value} is a refusal, which has no object: leave "
                              f"{' and '.join(described)} out, or expect OK")  # fmt: skip
         if self.box is not None:
             _check_box(self.box)
+        if self.place is not None:
+            _check_place(self.place)
         if self.tolerance_m is not None:
             if self.box_3d is None:
                 raise ValueError("tolerance_m is by how much a pose may differ from box_3d: give box_3d, too")
@@ -139,6 +141,15 @@ class Expectation:
         return self.box is not None or self.mask is not None or self.box_3d is not None
 
 
+def contradict(one: Expectation, other: Expectation) -> bool:
+    """Whether no answer is right for both: they expect other statuses, or other objects by their ids."""
+    if one.status is not other.status:
+        return not {one.status, other.status} <= set(_STATUS_OF_OBJECT)  # "where is …?" may be either
+    if one.id is None or other.id is None:
+        return False
+    return not {one.id, *one.id_also} & {other.id, *other.id_also}
+
+
 def _check_box(box: BoxPixels) -> None:
     """Raises ValueError where it is no box in pixels."""
     left, top, right, bottom = box
@@ -146,6 +157,16 @@ def _check_box(box: BoxPixels) -> None:
         raise ValueError(f"box is {list(box)}: give left, top, right, bottom in pixels, left < right, top < bottom")
     if max(box) <= 1.0:
         raise ValueError(f"box is {list(box)}, shares of the image: give pixels")
+
+
+def _check_place(place: ExpectedPlace) -> None:
+    """Raises ValueError where the region is none in metres."""
+    center, half = place.region_center, place.region_half
+    region = f"the region of place is at {list(center)}, half extents {list(half)}"
+    if not all(math.isfinite(v) for v in (*center, *half)) or min(half) < 0.0:
+        raise ValueError(f"{region}: give metres, no extent below 0")
+    if max(half) > LARGEST_M or max(abs(v) for v in center) > FARTHEST_M:
+        raise ValueError(f"{region}: it looks like millimetres; give metres")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class CaseImage:
         known: detections that are true of it; those that a model of given detections gets.
         truth: poses and middles for places; None where nobody knows them.
         problem: why the truth cannot be used; None = it can.
+        lost: the source or the model could not be had at all, for which `error` is the reason: nobody is asked, and the
+            case says nothing of the model.
     """
 
     frame: RgbdFrame | None = None
@@ -52,6 +54,7 @@ class CaseImage:
     known: tuple[Detection, ...] | None = None
     truth: FrameTruth | None = None
     problem: SpatialVlmError | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +120,11 @@ class CaseJudge:
         """Ask about a case on its image. What goes wrong is the case's refusal."""
         if image.frame is None:
             error = image.error or InputError("image", "none", "one", "check the source")
-            return self.judge(case, image, refusal(case.instruction, error, case.stamp_ns, case.frame or None))
+            answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
+            if image.lost:
+                problem = "" if case.expect is None else f"it was not asked: {error}"
+                return EvaluatedCase(case, self._model.name, self._source, answer, problem=problem)
+            return self.judge(case, image, answer)
         given = None
         if self._model.spec.is_given:
             if image.known is None:
@@ -174,6 +181,7 @@ class CaseJudge:
             truth=image.truth,
             matching=matching,
             labels={one.id: one.label for one in truth.objects if one.label},
+            truth_is_whole=image.known is not None,
             **_pose_evidence(truth, answer, frame, poses),
         )
         alone: Answered | None = None

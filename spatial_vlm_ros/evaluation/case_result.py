@@ -107,6 +107,7 @@ class CaseEvidence:
         tolerance_m: of that.
         oracle: how the resolver alone ends this case, given the true objects; None where that is not known.
         needed: ids of the true objects that the right answer rests on: the expected one, and anchors.
+        truth_is_whole: whether all objects of the image are known, not only the one that the case describes.
     """
 
     truth: FrameTruth | None = None
@@ -116,6 +117,7 @@ class CaseEvidence:
     tolerance_m: float | None = None
     oracle: CaseResult | None = None
     needed: tuple[str, ...] = ()
+    truth_is_whole: bool = True
 
 
 NO_EVIDENCE = CaseEvidence()
@@ -187,6 +189,7 @@ def judge_case(
             matching=None if is_same else matching,
             labels=labels, needed=evidence.needed,
             oracle=None if oracle is None else (oracle.complete, oracle.error),
+            truth_is_whole=evidence.truth_is_whole,
         )
     )  # fmt: skip
     return CaseResult(

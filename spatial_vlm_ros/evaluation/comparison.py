@@ -210,7 +210,7 @@ def _change(
         lost=lost,
         gained=gained,
         difference=_difference(up, down, n),
-        p=round(p, 6),
+        p=float(f"{p:.3g}"),
         verdict=verdict,
     )
 

@@ -73,6 +73,7 @@ class ErrorEvidence:
         labels: names of the true objects by id.
         needed: ids of the true objects that the right answer rests on.
         oracle: whether the resolver alone is right, and its error; None where that is not known.
+        truth_is_whole: whether all objects of the image are known; else an oracle that is wrong may only lack some.
     """
 
     expect: Expectation
@@ -84,6 +85,7 @@ class ErrorEvidence:
     labels: Mapping[str, str]
     needed: tuple[str, ...]
     oracle: tuple[bool, CaseError | None] | None
+    truth_is_whole: bool = True
 
 
 class JudgedError(NamedTuple):
@@ -108,9 +110,10 @@ def error_of(known: ErrorEvidence) -> JudgedError:
         return JudgedError(CaseError.FAILED, Blame.MODEL if known.status in _OF_THE_MODEL else None)
     if known.matching is None:  # the found objects are the true ones
         return JudgedError(_of_resolver(known), Blame.RESOLVER)
-    if known.oracle is not None and not known.oracle[0]:
+    lacks_objects = not known.truth_is_whole and known.oracle is not None and known.oracle[1] is not CaseError.MISREAD
+    if known.oracle is not None and not known.oracle[0] and not lacks_objects:
         return JudgedError(known.oracle[1] or _of_resolver(known), Blame.RESOLVER)
-    blame = None if known.oracle is None else Blame.MODEL
+    blame = Blame.MODEL if known.oracle is not None and known.oracle[0] else None
     shown, about = _of_objects(known)
     return JudgedError(shown or _of_resolver(known), blame, about)
 

@@ -15,6 +15,7 @@ import msgspec
 from spatial_vlm_ros.evaluation.case_result import CaseResult
 from spatial_vlm_ros.evaluation.comparison import ComparisonVerdict
 from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
+from spatial_vlm_ros.evaluation.failure_notes import failure_notes
 from spatial_vlm_ros.evaluation.model_run import ModelRun, UnusableCase
 from spatial_vlm_ros.evaluation.outcome import RunOutcome, outcome_json, outcome_of
 from spatial_vlm_ros.evaluation.pairwise import PairDifference, compare_pairs
@@ -36,7 +37,7 @@ class ModelOutcome:
         errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
         oracle: of the cases with an oracle, those that the resolver alone ends as expected, place and all.
         beside_oracle: of the same cases, those that the model ends so.
-        unusable: cases whose truth cannot be used.
+        unusable: cases whose truth cannot be used, or that were not asked.
     """
 
     name: str
@@ -54,7 +55,7 @@ class EvaluationOutcome:
     Args:
         models: in the order in which they were named.
         pairs: every two of them compared.
-        notes: sentences about sources: what is odd about a bag, or was left out.
+        notes: sentences about sources: what is odd about a bag, was left out, or failed.
     """
 
     models: tuple[ModelOutcome, ...]
@@ -63,7 +64,7 @@ class EvaluationOutcome:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the truth of every case could be used."""
+        """Whether every case that expects something was asked and judged."""
         return not any(model.unusable for model in self.models)
 
     def is_worse(self, significant: bool = False) -> bool:
@@ -80,7 +81,7 @@ def evaluation_of(
     Args:
         runs: one for each model.
         baselines: name of a model → answers of an earlier run; models without one are not compared.
-        notes: sentences about sources.
+        notes: sentences about sources; one about cases that expect nothing is added.
 
     Raises:
         InputError: a baseline has no case in common.
@@ -88,7 +89,12 @@ def evaluation_of(
     baselines = baselines or {}
     models = tuple(_model(run, baselines.get(run.name)) for run in runs)
     pairs = compare_pairs([(run.name, run.results) for run in runs])
-    return EvaluationOutcome(models, pairs, tuple(dict.fromkeys(notes)))
+    said = [*notes, *failure_notes([(run.name, run.results) for run in runs])]
+    unjudged = max((run.unjudged for run in runs), default=0)
+    if unjudged:
+        left_out = "1 case does" if unjudged == 1 else f"{unjudged} cases do"
+        said.append(f'{left_out} not say what to expect and did not count: give "expect"')
+    return EvaluationOutcome(models, pairs, tuple(dict.fromkeys(said)))
 
 
 def _model(run: ModelRun, baseline: Sequence[StoredAnswer] | None) -> ModelOutcome:

@@ -16,7 +16,9 @@ Knows the layout of frame folders and what a damaged file looks like; knows noth
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
-from spatial_vlm_ros.evaluation.case import Case, CaseLine, Expectation, ExpectedAnswer
+from spatial_vlm_ros.evaluation.case import Case, CaseLine, Expectation, ExpectedAnswer, contradict
+from spatial_vlm_ros.evaluation.case_fields import BYTE_ORDER_MARK, unread_field, wrong_encoding
 from spatial_vlm_ros.files.arrays import read_npy
 from spatial_vlm_ros.files.images import decode_file
 from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes, read_lines
@@ -98,10 +101,24 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
         repair: what to do where it cannot be read.
 
     Raises:
-        FileError: it cannot be read, or a line is not a case; names the line.
+        FileError: it cannot be read, a line is not a case or has a field that nothing reads, or no answer can be
+            right for two cases of the same words on the same image; names the line.
     """
+    seen: dict[Case, tuple[str, Expectation]] = {}
     for n, line in read_lines(path, repair):
-        yield f"line {n}", decode_json(line, CaseLine, path, f"line {n}", CASE_REPAIR).case()
+        at, text = f"line {n}", line.removeprefix(BYTE_ORDER_MARK) if n == 1 else line
+        if reason := wrong_encoding(text):
+            raise FileError(path, reason, CASE_REPAIR, at)
+        case = decode_json(text, CaseLine, path, at, CASE_REPAIR).case()
+        if unread := unread_field(text):
+            raise FileError(path, unread[1], CASE_REPAIR, f"{at} {unread[0]}")
+        if case.expect is not None:
+            asked = replace(case, expect=None, kind=())
+            first, expect = seen.setdefault(asked, (at, case.expect))
+            if contradict(expect, case.expect):
+                reason = f"{first} expects the contrary of the same words on the same image"
+                raise FileError(path, reason, "leave one of the two out", at)
+        yield at, case
 
 
 def of_frame(case: Case, path: Path, at: str) -> Case:
@@ -413,6 +430,9 @@ def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", 
     try:
         return msgspec.json.decode(text, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if text.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            repair = "save it as UTF-8 without a byte order mark"
+            raise FileError(path, "a byte order mark before the JSON", repair, place or None) from error
         reason, _, inner = str(error).partition(" - at `")
         field = " ".join(part for part in (place, inner.rstrip("`")) if part)
         raise FileError(path, reason, repair, field or None) from error

@@ -18,7 +18,7 @@ from spatial_vlm_ros.types import Resolution
 
 @dataclass(frozen=True)
 class UnusableCase:
-    """A case whose truth cannot be used.
+    """A case whose truth cannot be used, or that could not be asked.
 
     Args:
         source: folder or bag.
@@ -44,7 +44,7 @@ class ModelRun:
         seconds: for each judged case how long its answer took.
         images: number of the judged case → the annotated image as JPEG.
         unjudged: cases that expect nothing.
-        unusable: cases whose truth cannot be used.
+        unusable: cases whose truth cannot be used, or that could not be asked.
     """
 
     name: str

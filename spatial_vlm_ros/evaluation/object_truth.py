@@ -159,6 +159,9 @@ def _check_ids(case: Case, expect: Expectation, objects: Sequence[KnownObject]) 
     named = [("expect.id", expect.id), *(("expect.id_also", id_) for id_ in expect.id_also)]
     if expect.answer is not None:
         named += [("expect.answer.ids", id_) for id_ in expect.answer.ids or ()]
+    if expect.place is not None and any(one.detection is not None for one in objects):  # else nobody knows anchors
+        named += [("expect.place.anchor_id", expect.place.anchor_id)]
+        named += [("expect.place.anchor_also", id_) for id_ in expect.place.anchor_also]
     for field, id_ in named:
         if id_ is not None and id_ not in ids:
             there = ", ".join(ids) or "no detections to name"

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
-from spatial_vlm_ros.evaluation.bag_reader import Bag, BagMessage
-from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
+from spatial_vlm_ros.evaluation.bags.reader import Bag, BagMessage
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver, refusal

@@ -1,31 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """All models on all sources, one after the other, in this process: each model is loaded once.
 
-What goes wrong with a source or with a model costs that one's cases, which are counted as refused, and a note.
+What goes wrong with a source or with a model costs that one's cases, which are not judged, and a note.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-from spatial_vlm_ros.errors import ModelError, SpatialVlmError
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
 from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec, check_images, load_model
-from spatial_vlm_ros.evaluation.sources import Source, evaluate_source, refused_cases
+from spatial_vlm_ros.evaluation.sources import Source, evaluate_source, lost_cases
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.types import FrameOfReference
-
-
-class _UnloadedModel:
-    """In the place of a model that could not be loaded: every request is refused with the reason."""
-
-    def __init__(self, error: SpatialVlmError) -> None:
-        self._error = error
-
-    def ground(self, *_: Any) -> Any:
-        raise self._error
 
 
 def evaluate_models(
@@ -55,9 +44,10 @@ def evaluate_models(
         except SpatialVlmError as error:
             if len(specs) == 1:
                 raise
-            note(f"{spec.name} could not be loaded, its cases are refused: {error}")
-            failed = error if isinstance(error, ModelError) else ModelError(spec.name, str(error), "name another model")
-            model = LoadedModel(spec, _UnloadedModel(failed))
+            note(f"{spec.name} could not be loaded, its cases are not judged: {error}")
+            for source in sources:
+                yield from lost_cases(source, spec.name, config, error)
+            continue
         is_only = len(sources) == len(specs) == 1
         for source in sources:
             yield from _one(source, model, config, frame_of_reference, note, watch, is_only)
@@ -81,5 +71,5 @@ def _one(
     except SpatialVlmError as error:
         if is_only:
             raise
-        note(f"{source.uri}: its cases are refused for {model.name}: {error}")
-        yield from refused_cases(source, model.name, config, error, done)
+        note(f"{source.uri}: its cases are not judged for {model.name}: {error}")
+        yield from lost_cases(source, model.name, config, error, done)

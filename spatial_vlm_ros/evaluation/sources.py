@@ -17,7 +17,7 @@ from typing import Literal
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.evaluation.answering import FolderFrames
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
-from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge, EvaluatedCase
 from spatial_vlm_ros.evaluation.expected_place import FrameTruth
@@ -187,10 +187,10 @@ def check_sources(sources: Sequence[Source]) -> None:
         source.cases()
 
 
-def refused_cases(
+def lost_cases(
     source: Source, model: str, config: Settings, error: SpatialVlmError, done: Sequence[Case] = ()
 ) -> Iterator[EvaluatedCase]:
-    """The cases of a source that could not be read to its end, each refused with the reason.
+    """The cases of a source that could not be read to its end, or of a model that could not be loaded: none is asked.
 
     Args:
         source: the folder or bag.
@@ -205,4 +205,4 @@ def refused_cases(
         if answered[case]:
             answered[case] -= 1
         else:
-            yield judge.ask(case, CaseImage(error=error))
+            yield judge.ask(case, CaseImage(error=error, lost=True))

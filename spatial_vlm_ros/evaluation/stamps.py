@@ -16,6 +16,7 @@ SECOND = 1_000_000_000
 _BACK_NS = SECOND  # a stamp this far before the one before it is no late image but time set back
 _UNITS = ((SECOND, "seconds"), (1_000_000, "milliseconds"), (1_000, "microseconds"))
 _SLACK_NS = SECOND  # where a stamp that was rounded to seconds may still lie
+_MOST_NOTES = 3  # about stamps that repeat
 _GAP = 10.0  # times the usual period: images are missing
 
 
@@ -46,9 +47,12 @@ class SeenStamps:
 
     def notes(self) -> Iterator[str]:
         """Sentences about stamps that are not what they should be."""
-        for stamp_ns, n in self._repeated.items():
-            if n > 1:
-                yield f"{n} colour images have the stamp {stamp_ns}; its cases are asked on the first complete one"
+        repeated = [(stamp_ns, n) for stamp_ns, n in self._repeated.items() if n > 1]
+        for stamp_ns, n in repeated[:_MOST_NOTES]:
+            yield f"{n} colour images have the stamp {stamp_ns}; its cases are asked on the first complete one"
+        if len(repeated) > _MOST_NOTES:
+            more = len(repeated) - _MOST_NOTES
+            yield f"{more} more stamps of cases are those of several colour images; cases are asked on the first"
         if self._backs:
             last, first = self._backs[0]
             often = "once" if len(self._backs) == 1 else f"{len(self._backs)} times, first"
@@ -78,8 +82,13 @@ class SeenStamps:
         at = int(np.searchsorted(stamps, stamp_ns))
         before, after = int(stamps[at - 1]), int(stamps[at])
         near = before if stamp_ns - before <= after - stamp_ns else after
-        words = f"a stamp of no colour image; the nearest is {near}, {abs(near - stamp_ns) / SECOND:.3f} s away"
+        words = f"a stamp of no colour image; the nearest is {near}, {_apart(abs(near - stamp_ns))} away"
         period = float(np.median(np.diff(stamps)))
         if after - before > _GAP * period:
             words += f"; it lies in a gap of {(after - before) / SECOND:.1f} s"
         return words, "the header stamp of a colour image"
+
+
+def _apart(ns: int) -> str:
+    """A time between stamps in words; less than a millisecond in nanoseconds, for that is a rounded stamp."""
+    return f"{ns / SECOND:.3f} s" if ns >= 1_000_000 else f"{ns} ns"

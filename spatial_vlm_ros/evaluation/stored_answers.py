@@ -6,13 +6,13 @@ An answer belongs to the case of its frame, or of its image's stamp, and its wor
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
-from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge, EvaluatedCase
 from spatial_vlm_ros.evaluation.model_spec import LoadedModel, ModelSpec
@@ -57,7 +57,7 @@ def judge_answers(
         source: the folder or bag.
         answers: with the frame's name, or the stamp of an image.
         config: of how messages become frames.
-        note: as of `evaluate_source`.
+        note: as of `evaluate_source`; also gets how many answers are more than there are cases for.
         opened: opens a bag.
 
     Raises:
@@ -73,6 +73,10 @@ def judge_answers(
             on = repr(case.frame) if case.frame else f"stamp {case.stamp_ns}"
             got = f"none to {case.instruction!r} on {on}"
             raise InputError("answers", got, "one to each case", "give a run over the same folder or bag")
+    asked = Counter((_image(case.frame, case.stamp_ns), case.instruction) for case in cases)
+    more = sum(max(0, len(given[key]) - n) for key, n in asked.items())
+    if more:
+        note(f"{more} answers are second ones to the same words on the same image: of each case the first one counts")
     judge = CaseJudge(LoadedModel(ModelSpec(STORED, STORED)), config.resolver, source.uri, source.folder)
     for case, image in _images(source, cases, config, note, opened):
         several = given[_image(case.frame, case.stamp_ns), case.instruction]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, TransformUnavailableError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity, examine
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of

@@ -61,6 +61,18 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
     return tuple(case for _, case in own)
 
 
+def bags_left_out(path: str | Path, bags: Sequence[str]) -> dict[str, int]:
+    """Names of bags in a file of truth that are none of those evaluated → number of their cases.
+
+    Raises:
+        FileError: as `load_truth`.
+    """
+    truth, _ = _by_bag(str(path), _state_of(path))
+    places = {_place_of(uri, Path()) for uri in bags}
+    own = {name for name in truth if not name or name in bags or _place_of(name, Path(path).parent) in places}
+    return {name: len(cases) for name, cases in truth.items() if name not in own}
+
+
 def is_same_bag(name: str, uri: str, folder: Path) -> bool:
     """Whether a name in a file of truth means a bag: it is its URI, or a path from the file's folder."""
     return name == uri or _place_of(name, folder) == _place_of(uri, Path())

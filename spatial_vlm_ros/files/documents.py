@@ -27,6 +27,12 @@ LARGEST_XML = 16 * MIB
 """Bytes of a URDF or SDF; meshes are in files of their own."""
 MOST_ELEMENTS = 200_000
 DEEPEST_XML = 100
+MOST_ATTRIBUTES = 100
+"""Of an element of XML; one of a URDF has at most 8."""
+LONGEST_ATTRIBUTE = 64 * 1024
+"""Characters of an attribute's value; parsers of numbers keep all of it."""
+LONGEST_NUMBER = 400
+"""Characters of a number in YAML: one of 3,000 digits cannot be shown, and base 60 takes the square of its length."""
 _STRING = re.compile(rb'"[^"]*"?')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -126,7 +132,7 @@ def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, ali
         return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
     except FileError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:  # ValueError: the 31st of June, 10^5000
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError) as error:  # the 31st of June, !!int ""
         raise FileError(path, f"not YAML: {' '.join(str(error).split())}", repair) from error
 
 
@@ -138,6 +144,9 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
     sizes: dict[str, int] = {}  # values of an anchor, written out
     for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         size = 1
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_NUMBER and _is_number(event):
+            line = f"line {event.start_mark.line + 1}" if event.start_mark else None
+            raise FileError(path, f"a number of {len(event.value)} characters", repair, line)
         if isinstance(event, yaml.AliasEvent):
             if not aliases:
                 line = f"line {event.start_mark.line + 1}" if event.start_mark else None
@@ -159,6 +168,13 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
             if sum_ + size > MOST_NODES:
                 raise FileError(path, f"YAML with more than {MOST_NODES} values", repair)
             open_.append((anchor, sum_ + size))
+
+
+def _is_number(event: Any) -> bool:
+    """Whether a scalar would be read as a number, as far as its first characters or its tag tell."""
+    if event.tag is not None and event.tag.endswith((":int", ":float")):
+        return True
+    return bool(event.implicit[0]) and event.value.lstrip("+-.")[:1].isdigit()
 
 
 # ------------------------------------------------------------------------------------------------ XML
@@ -187,11 +203,14 @@ def parse_xml(data: bytes, path: str | Path, repair: str) -> Element:
     def refuse_doctype(*_: object) -> None:
         raise FileError(path, "a document type (<!DOCTYPE>)", "remove it: entities are not expanded")
 
-    def start(*_: object) -> None:
+    def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal depth, elements
         depth, elements = depth + 1, elements + 1
         if depth > DEEPEST_XML or elements > MOST_ELEMENTS:
             raise FileError(path, f"XML with more than {DEEPEST_XML} levels or {MOST_ELEMENTS} elements", repair)
+        if len(attributes) > MOST_ATTRIBUTES or max(map(len, attributes.values()), default=0) > LONGEST_ATTRIBUTE:
+            limit = f"more than {MOST_ATTRIBUTES} attributes, or one of more than {LONGEST_ATTRIBUTE} characters"
+            raise FileError(path, f"the element {name[:50]!r} has {limit}", repair)
 
     def end(*_: object) -> None:
         nonlocal depth

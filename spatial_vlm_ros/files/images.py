@@ -25,6 +25,7 @@ LARGEST_DECODED = 128 * MIB
 LARGEST_IMAGE_FILE = LARGEST_DECODED + MIB
 """Bytes of a file: an image without compression, and its header."""
 _MOST_SCANS = 100  # of a JPEG: an encoder makes about ten; each costs the time of the whole image
+_MOST_CHUNKS = 50_000  # of a PNG: libpng writes 8 KiB of pixels into each, 16,384 of LARGEST_DECODED
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type (ISO 15948); a palette is decoded to colour
 _TIFF_TYPES = {3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}  # SHORT, LONG (TIFF 6.0), LONG8 (BigTIFF)
@@ -115,7 +116,7 @@ def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) ->
         reason = f"the {header.format} header says {header.width}x{header.height} pixels of {header.pixel_bytes} bytes"
         repair = f"scale it down to at most {largest} pixels and {LARGEST_DECODED // MIB} MiB"
         raise FileError(path, reason, repair)
-    problem = _damage(data, header.format)
+    problem = _damage(data, header)
     if problem is not None:
         raise _damaged(path, problem)
     return header
@@ -204,11 +205,11 @@ def _tiff_header(data: bytes) -> ImageHeader:
 # ------------------------------------------------------------------------------------------------ damage
 
 
-def _damage(data: bytes, format_: str) -> str | None:
+def _damage(data: bytes, header: ImageHeader) -> str | None:
     """Why an image file is not whole, or None: decoders may fill the missing part with grey and say nothing."""
-    if format_ == "PNG":
-        return _png_damage(data)
-    if format_ == "JPEG":
+    if header.format == "PNG":
+        return _png_damage(data, header)
+    if header.format == "JPEG":
         if b"\xff\xd9" not in data[-1024:]:
             return "the JPEG has no end marker"
         if data.count(b"\xff\xda") > _MOST_SCANS:
@@ -216,17 +217,49 @@ def _damage(data: bytes, format_: str) -> str | None:
     return None
 
 
-def _png_damage(data: bytes) -> str | None:
-    """Walk the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND."""
-    at, view = len(_PNG), memoryview(data)
+def _png_damage(data: bytes, header: ImageHeader) -> str | None:
+    """Walk the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND; count the bytes of its pixels."""
+    at, view, chunks = len(_PNG), memoryview(data), 0
+    pixels = _PngPixels(header)
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 8 + length
+        chunks += 1
         if end + 4 > len(data):
             break
+        if chunks > _MOST_CHUNKS:
+            return f"the PNG has more than {_MOST_CHUNKS} chunks"
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
+        if kind == b"IDAT" and not pixels.fit(view[at + 8 : end]):
+            return f"the PNG holds more bytes of pixels than its {header.width}x{header.height} take"
         if kind == b"IEND":
             return None
         at = end + 4
     return f"the PNG ends after {len(data)} bytes, before its end marker"
+
+
+class _PngPixels:
+    """Counts what the pixels of a PNG unpack to: libpng unpacks all of it, whatever the header says.
+
+    Args:
+        header: of the image.
+    """
+
+    def __init__(self, header: ImageHeader) -> None:
+        self._packer = zlib.decompressobj()
+        # each line has a byte for its filter; the seven passes of an interlaced image have lines of their own
+        self._left = header.height * (header.width * header.pixel_bytes + 1) + 8 * (header.width + header.height)
+
+    def fit(self, data: memoryview) -> bool:
+        """Whether there is room for what these bytes add; damage is left to the decoder."""
+        try:
+            rest: memoryview | bytes = data
+            while len(rest) and not self._packer.eof:
+                self._left -= len(self._packer.decompress(rest, MIB))
+                if self._left < 0:
+                    return False
+                rest = self._packer.unconsumed_tail
+        except zlib.error:
+            self._packer = zlib.decompressobj()
+        return True

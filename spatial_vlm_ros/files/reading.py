@@ -17,6 +17,8 @@ from typing import BinaryIO
 from spatial_vlm_ros.errors import FileError
 
 MIB = 1 << 20
+_LONGEST_NAME = 2048  # characters: half of PATH_MAX, the other half is left to the folder
+_LONGEST_PART = 255  # bytes of a name within a folder (NAME_MAX of Linux's file systems)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -42,6 +44,8 @@ def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
             data = file.read(largest + 1)
         except OSError as error:
             raise unreadable(path, error, repair) from error
+    if data is None:  # a file of /proc that has nothing to say yet
+        raise FileError(path, "nothing can be read of it now", repair)
     if len(data) > largest:
         raise _too_large(path, len(data), largest, repair)
     return data
@@ -137,12 +141,16 @@ def inside(folder: str | Path, name: str, source: str | Path, field: str | None 
         folder / name; whether a file is there is not checked.
 
     Raises:
-        FileError: the name is absolute, has `..` or a null character, or leads outside through a symbolic link.
+        FileError: the name is absolute, too long, has `..` or a null character, or leads outside through a symbolic
+            link.
     """
     repair = "name a file below the folder, relative to it, without '..'"
     pure = PurePosixPath(name)
     if "\0" in name:
         raise FileError(source, f"the name {name!r} has a null character", repair, field)
+    longest = max((len(part.encode("utf-8", "surrogatepass")) for part in pure.parts), default=0)
+    if len(name) > _LONGEST_NAME or longest > _LONGEST_PART:
+        raise FileError(source, f"the name {name[:50]!r}… is too long for a file", repair, field)
     if pure.is_absolute() or ".." in pure.parts:
         raise FileError(source, f"the name {name!r} leaves its folder", repair, field)
     path = Path(folder) / name
@@ -182,6 +190,18 @@ def member(folder: str | Path, name: str) -> Path:
         FileError: it leads outside through a symbolic link.
     """
     return inside(folder, name, Path(folder) / name)
+
+
+def real(path: str | Path, repair: str) -> Path:
+    """The path of a file that may be missing, without symbolic links.
+
+    Raises:
+        FileError: the links lead in a circle.
+    """
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise FileError(path, _words(error), repair) from error
 
 
 def unreadable(path: str | Path, error: Exception, repair: str) -> FileError:

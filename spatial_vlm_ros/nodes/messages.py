@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from spatial_vlm_ros.errors import DependencyError, InputError
-from spatial_vlm_ros.evaluation.bag_types import default_store
+from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.nodes.main import REPAIRS
 from spatial_vlm_ros.output.json_schema import resolution_json, surroundings_json

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The answer in three dimensions: what the camera saw, boxes, the relation's region, spots, frames of camera and base.
 
-Everything is one coloured mesh in metres: of the base frame where the frame has one, else of the camera. Open3D writes
-and shows it, and is imported for that alone.
+Everything is one coloured mesh in metres: of the base frame where the frame has one, else of the camera. Open3D shows
+it in a window, and is imported for that alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import DependencyError, DisplayError, FileError
+from spatial_vlm_ros.errors import DependencyError, DisplayError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.files.writing import written_by_name
+from spatial_vlm_ros.files.writing import writing
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
@@ -36,6 +36,8 @@ _JUMP = 0.02  # metres, and of the distance: neighbouring pixels farther apart i
 _BAR = 0.0015  # metres: half the thickness of lines
 _LIFT = 0.003  # metres by which what lies on a surface is drawn above it
 _AXIS = 0.1  # metres: axes of camera and base
+_CORNER = np.dtype([("at", "<f8", 3), ("colour", "u1", 3)])
+_FACE = np.dtype([("count", "u1"), ("rows", "<u4", 3)])
 _REPAIR = install("view")
 
 Indices = npt.NDArray[np.int32]
@@ -87,18 +89,25 @@ def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
 
 
 def write_ply(path: Path, mesh: ColouredMesh, *, force: bool = False) -> None:
-    """Write a mesh as binary PLY; needs no display. An existing file is replaced with `force` alone.
+    """Write a mesh as binary PLY; needs neither Open3D nor a display. An existing file is replaced with `force` alone.
+
+    Points are doubles in metres, colours 8 bit, a face is the number of its corners (1 byte) and their rows (4 each).
 
     Raises:
-        DependencyError: Open3D is not installed.
-        FileError: the file cannot be written.
+        FileError: the file cannot be written; an earlier one is as it was.
     """
-    open3d = _open3d()
-    with written_by_name(path, force=force) as unfinished:
-        unfinished.write_bytes(b"")  # Open3D tells no reason
-        done = open3d.io.write_triangle_mesh(str(unfinished), _open3d_mesh(open3d, mesh), write_vertex_normals=False)
-        if not done:
-            raise FileError(path, "Open3D could not write it", "choose a place that can be written, with enough room")
+    corners = np.empty(len(mesh.points), _CORNER)
+    corners["at"], corners["colour"] = mesh.points, np.round(np.clip(mesh.colours, 0.0, 1.0) * 255)
+    faces = np.empty(len(mesh.triangles), _FACE)
+    faces["count"], faces["rows"] = 3, mesh.triangles
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(corners)}"]
+    header += [f"property double {axis}" for axis in "xyz"]
+    header += [f"property uchar {colour}" for colour in ("red", "green", "blue")]
+    header += [f"element face {len(faces)}", "property list uchar uint vertex_indices", "end_header", ""]
+    with writing(path, force=force) as file:
+        file.write("\n".join(header).encode())
+        file.write(corners.tobytes())
+        file.write(faces.tobytes())
 
 
 def show(mesh: ColouredMesh, title: str) -> None:

@@ -119,6 +119,13 @@ def test_parse_survives_bytes_that_are_no_text() -> None:
     assert codes == ["NOT_UNDERSTOOD", None, "INVALID_INPUT"]
 
 
+def test_parse_refuses_a_line_without_end() -> None:
+    done = run("parse", text="the mug\n" + "a" * ((1 << 20) + 1))
+    assert done.exit_code == 3
+    assert "more than 1048576 bytes in a line" in done.output
+    assert "Traceback" not in done.output
+
+
 def test_parse_of_one_instruction_answers_or_exits_with_3() -> None:
     assert run("parse", "the mug left of the box").exit_code == 0
     refused = run("parse", "der die das")
@@ -309,6 +316,33 @@ def test_a_damaged_frame_is_a_refusal_for_its_cases_and_the_others_go_on(recordi
     assert (first["frame"], first["status"], first["target"]) == ("f0", "INVALID_INPUT", None)
     assert "rgb.png" in first["message"]
     assert second["status"] == "OK"
+    refused, reason, answered = run("resolve", "--frames", copy).output.splitlines()
+    assert refused.startswith("f0  INVALID_INPUT")
+    assert "copy or record the file again" in reason
+    assert answered.startswith("f1  OK")
+
+
+def test_a_folder_without_a_case_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cases.jsonl").write_text("\n")
+    done = run("resolve", "--frames", tmp_path, "--out", tmp_path / "images")
+    assert done.exit_code == 3
+    assert "there is no case in it" in done.output
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_name_of_a_million_characters_does_not_fill_the_terminal(recordings: Path, tmp_path: Path) -> None:
+    info = json.loads((recordings / "f1" / "camera_info.json").read_text())
+    long = tmp_path / "camera_info.json"
+    long.write_text(json.dumps({**info, "frame_id": "x" * 1_000_000}))
+    given = ["--rgb", recordings / "f1" / "rgb.png", "--depth", recordings / "f1" / "depth.png", "--camera-info", long]
+    pose = tmp_path / "pose.json"
+    pose.write_text(json.dumps({"parent": "base", "child": "camera", "matrix": np.eye(4).tolist()}))
+    done = run(
+        "resolve", "the cup", *given, "--detections", recordings / "f1" / "detections.json", "--base-t-camera", pose
+    )
+    assert done.exit_code == 3
+    assert len(done.output) < 5_000
+    assert "characters)" in done.output
 
 
 def test_evaluate_scores_and_compares_with_a_baseline(recordings: Path, tmp_path: Path) -> None:
@@ -360,7 +394,7 @@ FILES = ("--rgb", "a", "--depth", "b", "--camera-info", "c")
         (["resolve", "the cup", *FILES, "--detections", "d"], 3, "INVALID_INPUT"),
         (["resolve", "--frames", "nowhere"], 3, "cases.jsonl"),
         (["resolve", "the cup", "--frames", "nowhere"], 2, "leave the INSTRUCTION out"),
-        (["evaluate", "--frames", "nowhere"], 3, "cases.jsonl"),
+        (["evaluate", "--frames", "nowhere"], 1, "cases.jsonl"),
         (["nonsense"], 2, "No such command"),
         (["resolve", "the cup", "--frame-of-reference", "moon"], 2, "viewer"),
     ],

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 pytest.importorskip("rosbags")
 
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams.frame_assembler import STATIC_TRANSFORMS

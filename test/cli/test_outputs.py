@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_a_bag_is_replaced_with_force_alone(recordings: Path, tmp_path: Path) ->
 STOPPED = """
 import signal, sys, time
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 
 write = BagWriter.write_frame
 def slow(self, *given, **named):
@@ -153,3 +154,29 @@ def test_a_recording_that_is_stopped_removes_what_it_began(
     assert time.monotonic() - begin < 20
     assert process.returncode == (1 if number == signal.SIGINT else 128 + number)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_the_command_reads_is_never_replaced(recordings: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(recordings, copy)
+    cases, rgb, answers = copy / "cases.jsonl", copy / "f0" / "rgb.png", tmp_path / "answers.jsonl"
+    answers.write_text(run("resolve", "--frames", copy, "--json").output)
+    (tmp_path / "link.json").symlink_to(cases)
+    before = cases.read_bytes(), rgb.read_bytes(), answers.read_bytes()
+    for command in (
+        ["evaluate", "--frames", copy, "--out", cases],
+        ["evaluate", "--frames", copy, "--out", tmp_path / "link.json"],
+        ["evaluate", "--frames", copy, "--html", cases],
+        ["evaluate", "--frames", copy, "--answers", answers, "--out", answers],
+        ["calibrate", copy, "--grounder", "compact", "--out", cases],
+    ):
+        done = run(*command, "--force")
+        assert done.exit_code == 2, done.output
+        assert "reads that file" in done.output
+    done = resolved(copy, rgb, "--force")
+    assert done.exit_code == 2
+    assert "reads that file" in done.output
+    assert (cases.read_bytes(), rgb.read_bytes(), answers.read_bytes()) == before
+    scores = tmp_path / "scores.json"
+    assert run("evaluate", "--frames", copy, "--out", scores).exit_code == 0
+    assert run("evaluate", "--frames", copy, "--baseline", scores, "--out", scores, "--force").exit_code == 0

@@ -10,6 +10,7 @@ from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.replier import PromptReply
+from spatial_vlm_ros.perception.replies import NamedObject, parse_reply
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 
@@ -28,3 +29,11 @@ class SaysAlways:
 
     def reply(self, rgb: Rgb, prompt: str) -> PromptReply:  # noqa: ARG002
         return PromptReply(self._words, (rgb.shape[1], rgb.shape[0]), True)
+
+
+class PointsBy(SaysAlways):
+    """Points at whatever the words of the file name, whatever it is asked for."""
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
+        size = (rgb.shape[1], rgb.shape[0])
+        return parse_reply(self._words, model="points-by", convention=self.convention, size=size).places

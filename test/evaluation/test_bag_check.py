@@ -18,12 +18,12 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.bag_check import examine_files
-from spatial_vlm_ros.evaluation.bag_types import STRING, default_store
-from spatial_vlm_ros.evaluation.bag_writer import BagWriter, record
+from spatial_vlm_ros.evaluation.bags.check import examine_files
+from spatial_vlm_ros.evaluation.bags.mcap_records import CHUNK, MAGIC, add_checksums, footer, records
+from spatial_vlm_ros.evaluation.bags.types import STRING, default_store
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter, record
 from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
-from spatial_vlm_ros.evaluation.mcap_records import CHUNK, MAGIC, add_checksums, footer, records
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 
@@ -180,3 +180,22 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
         record(tmp_path / "frame", tmp_path / name / "bag")
     one, other = ((tmp_path / name / "bag" / "bag.mcap").read_bytes() for name in ("a", "b"))
     assert one == other
+
+
+def test_counts_of_a_bag_that_is_compressed_as_a_whole_are_not_called_wrong(tmp_path: Path) -> None:
+    folder = texts(tmp_path / "packed", compression=CompressionMode.FILE)
+    (finding,) = examine_files(folder)
+    assert finding.level is Severity.WARNING
+    assert "not examined" in finding.found
+    assert "unpack" in finding.repair
+
+
+def test_the_name_of_a_compression_does_not_fill_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    name = b"x" * 1_000_000
+    head = struct.pack("<QQQI", 0, 1, 10, 0) + struct.pack("<I", len(name)) + name + struct.pack("<Q", 10) + bytes(10)
+    parts = [(1, bytes(8)), (CHUNK, head), (2, bytes(20))]
+    path.write_bytes(MAGIC + b"".join(struct.pack("<BQ", kind, len(held)) + held for kind, held in parts) + MAGIC)
+    (finding,) = examine_files(path)
+    assert finding.level is Severity.ERROR
+    assert len(finding.found) < 500

@@ -17,8 +17,8 @@ pytest.importorskip("rosbags")
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from spatial_vlm_ros.errors import DependencyError, FileError
-from spatial_vlm_ros.evaluation.bag_reader import Topic, open_bag
-from spatial_vlm_ros.evaluation.bag_types import DEFINITIONS, STRING, default_store
+from spatial_vlm_ros.evaluation.bags.reader import Topic, open_bag
+from spatial_vlm_ros.evaluation.bags.types import DEFINITIONS, STRING, default_store
 
 INTERFACES = Path(__file__).parents[2] / "interfaces" / "msg"
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}

@@ -8,9 +8,9 @@ import itertools
 import pytest
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_reader import Topic
-from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION, choose_roles
-from spatial_vlm_ros.evaluation.bag_types import (
+from spatial_vlm_ros.evaluation.bags.reader import Topic
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION, choose_roles
+from spatial_vlm_ros.evaluation.bags.types import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     DETECTION_2D_ARRAY,
@@ -225,3 +225,15 @@ def test_transforms_in_a_namespace_are_found_where_there_are_no_others() -> None
 def test_a_long_list_of_topics_is_cut() -> None:
     with pytest.raises(InputError, match="and 160 more"):
         chosen([Topic(f"/t{n:03}", STRING, 1) for n in range(200)])
+
+
+def test_detections_of_another_camera_are_never_taken_unasked() -> None:
+    topics = [*images("/cam1/rgb/image", "/cam1/depth/image"), *images("/cam2/rgb/image", "/cam2/depth/image"),
+              Topic("/cam1/detections", DETECTION_ARRAY, 1)]  # fmt: skip
+    second = {RGB: "/cam2/rgb/image", DEPTH: "/cam2/depth/image"}
+    first = {RGB: "/cam1/rgb/image", DEPTH: "/cam1/depth/image"}
+    assert choose_roles(topics, StreamConfig(), first)[DETECTIONS] == "/cam1/detections"
+    with pytest.raises(InputError, match=r"/cam1/detections, which is of another camera \(/cam1\).*--detections-topic"):
+        choose_roles(topics, StreamConfig(), second)
+    named = choose_roles(topics, StreamConfig(), {**second, DETECTIONS: "/cam1/detections"})
+    assert named[DETECTIONS] == "/cam1/detections"

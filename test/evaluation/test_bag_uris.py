@@ -19,11 +19,11 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from s3_server import BUCKET, S3Server, put, running_server
 
 from spatial_vlm_ros.errors import FileError, StoreError
-from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
-from spatial_vlm_ros.evaluation.bag_types import STRING, default_store
+from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.types import STRING, default_store
 from spatial_vlm_ros.evaluation.engine.ranged import HEAD, TAIL, RangedStream
 from spatial_vlm_ros.evaluation.engine.remote_bag import summary_bytes
-from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, joined, local_path
+from spatial_vlm_ros.evaluation.engine.uris import facts_of, is_remote, joined, local_path, store_error
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 T0 = 1_700_000_000_000_000_000
@@ -239,6 +239,26 @@ def test_a_store_that_fails_midway_is_said_and_what_came_before_is_good(tmp_path
             os.environ.clear()
             os.environ.update(before)
             fsspec.filesystem("s3").clear_instance_cache()
+
+
+def test_a_file_that_a_store_loses_midway_is_no_damaged_bag(tmp_path: Path) -> None:
+    path = write(tmp_path / "run")
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/lost/run.mcap", (path / "run.mcap").read_bytes())
+    with open_bag("memory://lost/run.mcap") as opened:
+        messages = opened.messages()
+        assert next(messages).decode().data == "begin"
+        fs.rm("/lost/run.mcap")
+        with pytest.raises(StoreError, match="run the same command with --resume"):
+            list(messages)
+
+
+def test_missing_credentials_are_said_as_such() -> None:
+    class NoCredentialsError(Exception):
+        """As botocore's."""
+
+    error = store_error("s3://lab/run.mcap", NoCredentialsError("Unable to locate credentials"))
+    assert "Check the credentials that this machine" in str(error)
 
 
 # ------------------------------------------------------------------------------------------------ names and facts

@@ -140,6 +140,7 @@ def test_damaged_items_are_counted_and_named_and_count_for_nothing(data: Path) -
     found = report("whatsup", "--data", data, "--model", f"a={MODEL}", "--model", f"b={MODEL}")
     assert [one["key"] for one in found["damaged"]] == [f"A/{NAMES[0]}", "controlled_images_dataset.json[1]"]
     assert [model["n"] for model in found["models"]] == [10, 10]
+    assert (found["items"], found["items_there"], found["asked"]) == (11, 12, 10)
     told = run("whatsup", "--data", data, "--model", MODEL).output
     assert f"damaged, not asked: A/{NAMES[0]}" in told
 
@@ -170,8 +171,9 @@ def test_a_model_that_fails_is_named_and_asked_again_by_the_next_run(data: Path,
         (("whatsup", "--data", "/nowhere", "--model", MODEL), "does not exist"),
         (("nothing", "--data", ".", "--model", MODEL), "benchmark 'nothing'"),
         (("whatsup", "--data", "{data}", "--model", "nope"), "grounder 'nope'"),
+        (("whatsup", "--data", "{data}", "--model", "/models/nope"), "no folder of a model"),
         (("whatsup", "--data", "{data}", "--model", MODEL, "--model", MODEL), "give each a name of its own"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "ways to ask"),
+        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "leave --ask out, or use"),
         (("whatsup", "--data", "{data}", "--model", "compact"), "ways to ask"),
     ],
 )  # fmt: skip

@@ -217,6 +217,18 @@ def test_cv_bench_is_the_mean_of_2d_and_3d(tmp_path: Path) -> None:
     assert items[4].prompt.startswith(items[4].question + " Select from the following choices.\n(A) cup\n(B) can\n")
 
 
+def test_cv_bench_finds_images_by_the_published_file_names(tmp_path: Path) -> None:
+    """A published line names "img/2D/count/ade20k_10.png", relative to the folder of the listing."""
+    folder = folders.cv_bench(tmp_path)
+    for name in ("test_2d.jsonl", "test_3d.jsonl"):
+        listing = folder / name
+        listing.write_text(listing.read_text().replace('"filename": "', '"filename": "img/'))
+    assert not list(damaged_of(CV_BENCH, folder))
+    items = items_of(CV_BENCH, folder)
+    assert [one.image.name for one in items[:2]] == [str(folder / "img" / "2D" / f"{n}.png") for n in (0, 1)]
+    assert items[6].image.read().shape == (30, 40, 3)
+
+
 def test_cv_bench_counts_replies_as_published(tmp_path: Path) -> None:
     items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
     assert items[4].prompt.endswith("\nAnswer with the option's letter from the given choices directly.")

@@ -63,6 +63,46 @@ def test_points_in_the_notations_of_models(words: str, convention: str, score: f
     assert asked("refspatial", refspatial, words, convention) == {"Location": score}
 
 
+@pytest.mark.parametrize("reply", ["A", '[{"bbox_2d": [30, 5, 60, 20]}]'])
+def test_a_reply_to_refer_that_cannot_be_read_counts_0(reply: str, refspatial: Path, tmp_path: Path) -> None:
+    """It is no failure of the model, which would leave it out of the mean; a run that goes on says the same."""
+    out, words = tmp_path / "out.json", tmp_path / "reply.txt"
+    words.write_text(reply)
+    model = f"replying_backend:PointsBy words={words} convention=absolute"
+    common = ["benchmark", "refspatial", "--data", str(refspatial), "--model", model, "--out", str(out)]
+    done = CliRunner().invoke(main, common)
+    assert done.exit_code == 0, done.output
+    assert "1 of 1 replies cannot be read and count 0; the first, Location/0" in " ".join(done.output.split())
+    first = out.read_bytes()
+    (row,) = json.loads(first)["models"]
+    assert (row["asked_by"], row["n"], row["without_answer"], row["failed"]) == (["refer"], 1, 1, [])
+    assert [(one["item"], "its reply cannot be used" in one["reason"]) for one in row["unread"]] == [
+        ("Location/0", True)
+    ]
+    assert [(one["name"], one["value"]) for one in row["scores"]] == [("Location", 0.0)]
+    out.unlink()
+    words.write_text("[[5, 5]]")  # not asked again
+    assert CliRunner().invoke(main, common).exit_code == 0
+    assert out.read_bytes() == first
+
+
+def test_points_that_are_all_right_have_the_interval_of_a_share(refspatial: Path) -> None:
+    """Resampling what is always right has no width."""
+    (score,) = row_of("refspatial", refspatial, "[(0.25, 0.5)]")["scores"]
+    assert (score["value"], score["n"], score["k"]) == (1.0, 1, 1)
+    assert (round(score["low"], 3), score["high"]) == (0.207, 1.0)
+
+
+def test_a_part_of_the_published_data_is_told_of(refspatial: Path) -> None:
+    reply = refspatial / "reply.txt"
+    reply.write_text("[(0.25, 0.5)]")
+    model = f"replying_backend:SaysAlways words={reply} convention=fraction"
+    common = ["benchmark", "refspatial", "--data", str(refspatial), "--model", model]
+    assert "items in the published data: 277, in this folder: 1;" in CliRunner().invoke(main, common).output
+    report = json.loads(CliRunner().invoke(main, [*common, "--json"]).stdout)
+    assert (report["items"], report["items_there"], report["published_items"]) == (1, 1, 277)
+
+
 def test_one_model_answers_options_and_points(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     for category, answers in (("configuration", ["yes", "no", "no"]), ("context", [SQUARE])):

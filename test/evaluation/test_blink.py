@@ -48,7 +48,7 @@ def test_the_scores_are_accuracies_and_their_mean(bench: Path) -> None:
     answers = [BenchmarkAnswer(text=text) for text in ("(A)", "(A)", "(B)\n\nNo: (A)", "B", "no", "(A) yes")]
     counted = [item.truth.credit(answer) for item, answer in zip(items, answers, strict=True)]
     assert counted == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
-    depth, relation, mean = score_blink(graded(items, counted))
+    mean, depth, relation = score_blink(graded(items, counted))
     assert (depth.name, depth.value, depth.n) == ("Relative_Depth", 0.75, 4)
     assert (relation.name, relation.value, relation.n) == ("Spatial_Relation", 0.5, 2)
     assert (mean.value, mean.n) == ((0.75 + 0.5) / 2, 6)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,48 @@ def test_without_ray_or_pyarrow_the_command_that_installs_them_is_said(
     monkeypatch.setitem(sys.modules, "ray", None)
     done = run("--frames", frames, "--engine", "ray", "--out", tmp_path / "out")
     assert (done.exit_code, "pip install ray pyarrow fsspec s3fs" in done.output) == (1, True)
+
+
+_ENDED_MIDWAY = """
+import os, signal, sys
+from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.evaluation.engine import case_shards, workers
+
+answer = workers.ShardWorker.answer
+
+def ended(self, shard):
+    if shard.name.endswith("f1"):
+        os.kill(os.getpid(), int(sys.argv[1]))
+    return answer(self, shard)
+
+workers.ShardWorker.answer = ended
+case_shards.plan_cases.__defaults__ = (1, 2**30)  # frames and bytes in a shard
+main(sys.argv[2:])
+"""
+
+
+def _with_default_signals() -> None:
+    """As in a terminal: nohup and jobs in the background ignore some."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 1)])
+def test_what_is_ended_gives_its_lock_back_and_says_how_to_go_on(
+    number: signal.Signals, code: int, frames: Path, tmp_path: Path
+) -> None:
+    command = (sys.executable, "-c", _ENDED_MIDWAY, number.value, "evaluate", "--frames", frames, "--workers", 1,
+               "--out", tmp_path / "out")  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120, check=False,
+        preexec_fn=_with_default_signals,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "the same command with --resume goes on" in done.stderr
+    shards = tmp_path / "out" / "shards"
+    assert {path.name for path in shards.iterdir()} == {"run.json", "parts"}
+    assert len(list((shards / "parts").iterdir())) == 1
 
 
 @pytest.mark.slow

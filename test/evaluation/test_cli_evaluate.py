@@ -121,8 +121,28 @@ def test_stored_answers_are_scored_without_resolving(recordings: Path, strict_co
                         ('{"status": 3}', "line 1"), ("{", "line 1")):  # fmt: skip
         bad.write_text(text)
         done = run("evaluate", "--frames", recordings, "--answers", bad)
-        assert done.exit_code == 3
+        assert done.exit_code == 1
         assert words in done.output
+
+
+def test_of_two_answers_to_a_case_the_first_counts_and_a_note_says_so(recordings: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers.jsonl"
+    once = run("resolve", "--frames", recordings, "--json").output
+    answers.write_text(once + once)
+    result = json.loads(run("evaluate", "--frames", recordings, "--answers", answers, "--json").output)
+    assert result["notes"] == [
+        "17 answers are second ones to the same words on the same image: of each case the first one counts",
+        '1 case does not say what to expect and did not count: give "expect"',
+    ]
+    assert (result["as_expected"]["k"], result["as_expected"]["n"]) == (16, 16)
+
+
+def test_figures_are_printed_though_a_report_cannot_be_written(recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("evaluate", "--frames", recordings, "--markdown", tmp_path / "file" / "report.md", "--json")
+    assert done.exit_code == 1
+    assert "can be written" in done.stderr
+    assert json.loads(done.stdout)["as_expected"]["k"] == 16
 
 
 def test_a_small_loss_counts_unless_it_must_be_significant(
@@ -146,17 +166,17 @@ def test_a_small_loss_counts_unless_it_must_be_significant(
 def test_wrong_calls_are_refused_before_anything_is_resolved(recordings: Path, tmp_path: Path) -> None:
     assert run("evaluate", "--frames", recordings, "--significant").exit_code == 2
     done = run("evaluate", "--frames", recordings, "--baseline", tmp_path / "absent.json")
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "absent.json" in done.output
     other = tmp_path / "other.json"
     other.write_text('{"cases": [{"frame": "g", "instruction": "x", "status": "OK", "id": "a"}]}')
     done = run("evaluate", "--frames", recordings, "--baseline", other)
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "other cases" in done.output
     place = tmp_path / "file"
     place.write_text("")
     done = run("evaluate", "--frames", recordings, "--markdown", place / "report.md")
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "can be written" in done.output
 
 
@@ -164,5 +184,5 @@ def test_cases_without_an_expectation_alone_cannot_be_scored(recordings: Path, t
     (tmp_path / "cases.jsonl").write_text('{"frame": "f0", "instruction": "the cup"}\n')
     (tmp_path / "f0").symlink_to(recordings / "f0")
     done = run("evaluate", "--frames", tmp_path)
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "expect" in done.output

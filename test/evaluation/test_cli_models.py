@@ -18,7 +18,7 @@ pytest.importorskip("rosbags")
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_writer import PERIOD_NS, START_NS, record
+from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, record
 from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_json, evaluation_of
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
 from spatial_vlm_ros.evaluation.model_run import runs_of_rows
@@ -122,7 +122,7 @@ def test_a_report_folder_that_holds_something_is_left_alone(everything: list[obj
     kept = tmp_path / "scores.json"
     kept.write_text("mine")
     done = run(*everything, "--out", tmp_path)
-    assert done.exit_code == 3
+    assert done.exit_code == 2
     assert "the folder is not empty" in done.output
     assert kept.read_text() == "mine"
 
@@ -144,15 +144,43 @@ def test_the_gate_compares_each_model_with_its_own_baseline(recordings: Path, tm
     assert "new is not compared: the baseline has detections, seeing" in json.loads(other.stdout)["notes"]
 
 
-def test_a_model_that_cannot_be_loaded_costs_its_own_cases(recordings: Path) -> None:
-    done = run("evaluate", "--frames", recordings, "--detections", "--grounder", "gone=nowhere:load", "--json")
+def test_a_model_that_cannot_be_loaded_is_not_scored(recordings: Path, tmp_path: Path) -> None:
+    several = ("evaluate", "--frames", recordings, "--detections", "--grounder", "gone=nowhere:load")
+    before, junit = tmp_path / "before.json", tmp_path / "junit.xml"
+    assert run("evaluate", "--frames", recordings, "--out", before).exit_code == 0
+    done = run(*several, "--json", "--baseline", before, "--junit", junit)
+    assert done.exit_code == 1, done.output
     result = json.loads(done.stdout)
-    assert [m["complete"]["k"] for m in result["models"]] == [12, 0]
+    assert [(m["complete"]["k"], m["complete"]["n"], len(m["unusable"])) for m in result["models"]] == [
+        (12, 12, 0), (0, 0, 12),
+    ]  # fmt: skip
+    assert result["pairs"] == []
     assert "gone could not be loaded" in result["notes"][0]
-    assert set(result["models"][1]["errors"]) == {"failed"}
+    assert "it was not asked: " in result["models"][1]["unusable"][0]["problem"]
+    assert 'errors="12"' in junit.read_text()
+    assert "some cases could not be judged" in run(*several).output
     alone = run("evaluate", "--frames", recordings, "--grounder", "gone=nowhere:load")
-    assert alone.exit_code == 3
+    assert alone.exit_code == 1
     assert "cannot be imported" in alone.output
+
+
+def test_a_bag_that_cannot_be_read_beside_frames_is_not_scored(
+    recordings: Path, bag: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "cut.mcap").write_bytes(b"\x89MCAP0\r\n")
+    done = run("evaluate", "--frames", recordings, "--bags", tmp_path / "cut.mcap", "--truth", bag[1], "--json")
+    assert done.exit_code == 1, done.output
+    result = json.loads(done.stdout)
+    assert (result["complete"]["k"], result["complete"]["n"], len(result["unusable"])) == (12, 12, 12)
+    assert "its cases are not judged for detections" in result["notes"][0]
+
+
+def test_cases_that_failed_are_told_with_the_reason_once(recordings: Path, bag: tuple[Path, Path]) -> None:
+    done = run("evaluate", "--frames", recordings, "--bags", bag[0], "--truth", bag[1], "--base-frame", "nowhere",
+               "--detections", "--grounder", SCRIPTED, "--json")  # fmt: skip
+    notes = [note for note in json.loads(done.stdout)["notes"] if "TF_UNAVAILABLE" in note]
+    assert len(notes) == 1, done.output
+    assert notes[0].count("12 of 12 cases ended in TF_UNAVAILABLE; the first says: transform nowhere") == 1
 
 
 def test_replayed_answers_of_a_model_are_judged_by_their_boxes(bag: tuple[Path, Path], tmp_path: Path) -> None:
@@ -169,7 +197,7 @@ def test_replayed_answers_of_a_model_are_judged_by_their_boxes(bag: tuple[Path, 
     assert {c["id"] for c in result["cases"] if c["id"]} == {"bonnet", "ribbon"}
     answers.write_text(done.stdout.splitlines()[0] + "\n")
     short = run("evaluate", "--bags", bag[0], "--truth", bag[1], "--answers", answers)
-    assert short.exit_code == 3
+    assert short.exit_code == 1
     assert "none to" in short.output
 
 
@@ -192,16 +220,16 @@ def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        ([], "neither", 3),
-        (["--bags", "run.mcap"], "--truth: got nothing", 3),
-        (["--frames", "{r}", "--truth", "{r}/cases.jsonl"], "a file of cases beside --bags", 3),
-        (["--frames", "{r}", "--frames", "{r}"], "twice", 3),
-        (["--frames", "{r}/gone"], "there is no such file or folder", 3),
+        ([], "neither", 1),
+        (["--bags", "run.mcap"], "--truth: got nothing", 1),
+        (["--frames", "{r}", "--truth", "{r}/cases.jsonl"], "a file of cases beside --bags", 1),
+        (["--frames", "{r}", "--frames", "{r}"], "twice", 1),
+        (["--frames", "{r}/gone"], "there is no such file or folder", 1),
         (["--frames", "{r}", "--answers", "{r}/cases.jsonl", "--detections"], "without --detections", 2),
         (["--frames", "{r}", "--image-domain", "real"], "are of a --grounder", 2),
-        (["--frames", "{r}", "--grounder", "onnx", "--grounder", "onnx model=x"], "'onnx' twice", 3),
-        (["--frames", "{r}", "--grounder", "oracle=onnx"], "'oracle'", 3),
-        (["--frames", "{r}", "--grounder", "nope"], "grounder 'nope'", 3),
+        (["--frames", "{r}", "--grounder", "onnx", "--grounder", "onnx model=x"], "'onnx' twice", 1),
+        (["--frames", "{r}", "--grounder", "oracle=onnx"], "'oracle'", 1),
+        (["--frames", "{r}", "--grounder", "nope"], "grounder 'nope'", 1),
     ],
 )  # fmt: skip
 def test_wrong_calls_are_refused(arguments: list[str], words: str, code: int, recordings: Path) -> None:

@@ -58,6 +58,10 @@ def test_the_verdict_needs_pairs_that_differ(lost: int, gained: int, verdict: Co
     assert found.slipped is (lost > gained)
 
 
+def test_a_small_p_keeps_its_order_of_magnitude() -> None:
+    assert against(0, 26, 10).changes[0].p == pytest.approx(2 * 0.5**26, rel=5e-3)
+
+
 def test_the_bootstrap_interval_is_that_of_resampled_pairs() -> None:
     change = against(12, 4, 64).changes[0]
     pairs = np.array([-1] * 12 + [1] * 4 + [0] * 64)

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from frame_files import case, write_cases, write_frame
 
-from spatial_vlm_ros.evaluation import terminal
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
 from spatial_vlm_ros.evaluation.judge_calibration import JudgeTally, LabelledPair, ask_relations, judge_json
+from spatial_vlm_ros.evaluation.reports import terminal
 from spatial_vlm_ros.geometry.image_height import is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
 from spatial_vlm_ros.perception.judging import RelationQuestion

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.errors import FileError, RunMismatchError
 from spatial_vlm_ros.evaluation import truth_file
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.engine import case_shards
 from spatial_vlm_ros.evaluation.engine.ahead import made_ahead
 from spatial_vlm_ros.evaluation.engine.bag_window import recording_lag
@@ -270,6 +271,62 @@ def test_another_truth_or_another_bag_is_another_shard(bag: Source, tmp_path: Pa
     assert key(there) == key(bag)
     os.utime(next(copied.glob("*.mcap")), (1, 1))
     assert len({key(bag), key(other), key(there)}) == 3
+
+
+# ------------------------------------------------------------------------------------------------ damage
+
+
+def damaged(source: Source, folder: Path) -> Source:
+    """A copy of a bag in which one byte in the middle of its data is another."""
+    shutil.copytree(source.uri, folder)
+    file = next(folder.glob("*.mcap"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    return dataclasses.replace(source, uri=str(folder))
+
+
+@pytest.mark.parametrize("megabytes", [1.5, 1000])
+def test_cases_behind_the_damage_of_a_bag_are_no_mistakes_of_the_model(
+    megabytes: float, bag: Source, tmp_path: Path
+) -> None:
+    source = damaged(bag, tmp_path / "run")
+    shards = plan_cases([source], GIVEN, SETTINGS, bytes_in_shard=int(megabytes * 1e6))
+    rows = answered(shards)
+    lost = [row for row in rows if row["problem"]]
+    assert len(rows) == 2 * (COUNT - 1)
+    assert 0 < len(lost) < len(rows)
+    assert all(row["right"] for row in rows if not row["problem"])
+    assert {row["right"] for row in lost} == {None}
+    assert all("checksum" in row["problem"] for row in lost)
+    assert any(note.startswith(f"{source.uri}: the bag is damaged") for note in NOTES)
+    assert not any("all of the bag was read" in note for note in NOTES)
+    if megabytes == 1000:
+        whole = [done.row() for done in evaluate_source(source, load_model(ModelSpec()), SETTINGS)]
+        assert in_order(rows) == in_order(whole)
+
+
+def test_a_disk_that_fails_is_no_damaged_bag_and_is_read_again(
+    bag: Source, rows_of_bag: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rosbags.rosbag2 import Reader
+
+    read = Reader.messages
+
+    def failing(self: Reader, *given: Any) -> Iterator[Any]:
+        for n, message in enumerate(read(self, *given)):
+            if n == 40:
+                raise OSError(errno.EIO, "Input/output error")
+            yield message
+
+    shards = plan_cases([bag], GIVEN, SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "messages", failing)
+        done = evaluated(tmp_path, shards)
+    assert [(one.shard.name, "Input/output error" in one.reason) for one in done.missing] == [("run", True)]
+    again = evaluated(tmp_path, shards, resume=True)
+    assert (again.reused, again.is_whole) == (0, True)
+    assert in_order(list(run_rows(tmp_path))) == rows_of_bag
 
 
 # ------------------------------------------------------------------------------------------------ a store

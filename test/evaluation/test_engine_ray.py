@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 
 from spatial_vlm_ros.errors import DependencyError, EngineUnavailableError, InputError
 from spatial_vlm_ros.evaluation.engine.local import LocalEngine
-from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine
+from spatial_vlm_ros.evaluation.engine.ray_engine import RayEngine, check_address
 from spatial_vlm_ros.evaluation.engine.run import evaluate_shards
 
 PROGRAM = Path(__file__).parent / "engine_tasks.py"
@@ -144,6 +147,48 @@ def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailableError, match=r"cluster at 127\.0\.0\.1:1 cannot be reached.*ray status"):
         evaluate_shards(MadeUp(), shards_of(2), tmp_path, RayEngine(2, "127.0.0.1:1"), CONFIGURATION)
     assert not (tmp_path / "lock.json").exists()
+
+
+@contextmanager
+def listening(answer: bytes | None) -> Iterator[str]:
+    """The address of somebody who says this to whoever connects; None = nothing, ever."""
+    over = threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(64)
+            if answer is not None:
+                connection.sendall(answer)
+            over.wait(LIMIT_S)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join(LIMIT_S)
+
+
+def test_who_listens_in_silence_or_speaks_otherwise_is_no_cluster() -> None:
+    with (
+        listening(None) as address,
+        pytest.raises(EngineUnavailableError, match=r"nothing answers there within 0\.2 s"),
+    ):
+        check_address(address, 0.2)
+    with (
+        listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address,
+        pytest.raises(EngineUnavailableError, match="not Ray"),
+    ):
+        check_address(address, LIMIT_S)
+
+
+def test_a_server_of_http_2_may_be_a_cluster() -> None:
+    settings = bytes((0, 0, 6, 4, 0, 0, 0, 0, 0)) + bytes((0, 3, 0, 0, 0, 100))
+    with listening(settings) as address:
+        check_address(address, LIMIT_S)
 
 
 def test_without_ray_the_command_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

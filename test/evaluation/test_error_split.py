@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from frame_files import write_frame
 
-from spatial_vlm_ros.evaluation import case_judge, failure_image
+from spatial_vlm_ros.evaluation import case_judge
 from spatial_vlm_ros.evaluation.case_judge import EvaluatedCase
 from spatial_vlm_ros.evaluation.error_split import same_name
 from spatial_vlm_ros.evaluation.frame_writer import write_frame as write_whole_frame
 from spatial_vlm_ros.evaluation.model_spec import ModelSpec, load_model
+from spatial_vlm_ros.evaluation.reports import failure_image
 from spatial_vlm_ros.evaluation.rows import COLUMNS, result_of, row_of
 from spatial_vlm_ros.evaluation.sources import Source, evaluate_source
 from spatial_vlm_ros.parameters import ResolverConfig, Settings
@@ -120,6 +121,28 @@ def test_an_object_told_by_its_box_or_in_space_needs_no_id(tmp_path: Path) -> No
     assert row["iou"] > 0.5
     row = evaluated(tmp_path, "the chick in front of the cup", {"status": "OK", "box_3d": NEAR}, ghost="plate").row()
     assert (row["right"], row["error"], row["blame"]) == (False, "wrong relation", "resolver")
+
+
+def test_nobody_is_blamed_where_the_oracle_may_lack_an_anchor(tmp_path: Path) -> None:
+    """Without true detections the oracle has the described object alone: that it finds no cup says nothing of it."""
+    frame, detections = chicks_and_cup_frame()
+    bonnet = next(one for one in detections if one.id == "bonnet")
+    described = {"status": "OK", "label": bonnet.label, "box": list(bonnet.box_xyxy)}
+    write_whole_frame(tmp_path / "f1", frame, detections)
+    (tmp_path / "f1" / "detections.json").unlink()
+    row = evaluated(tmp_path, BEHIND, described, drop="cup").row()
+    assert (row["right"], row["error"], row["blame"]) == (False, "needless refusal", None), row
+    assert row["oracle_right"] is False
+    row = evaluated(tmp_path, BEHIND, described, drop="bonnet").row()
+    assert (row["error"], row["blame"]) == ("not detected", None)
+    row = evaluated(tmp_path, "the cup along the box", described, drop="cup").row()
+    assert (row["error"], row["blame"]) == ("misread sentence", "resolver")
+
+
+def test_a_place_beside_an_object_that_is_not_there_cannot_be_judged(tmp_path: Path) -> None:
+    place = {"relation": "on", "anchor_id": "d99", "region_center": [0.3, 0.0, 0.0], "region_half": [0.1, 0.1, 0.0]}
+    one = evaluated(tmp_path, BEHIND, {**BONNET, "place": place})
+    assert "expect.place.anchor_id: got 'd99'" in one.problem
 
 
 def test_truth_that_does_not_fit_costs_its_case_alone(tmp_path: Path) -> None:

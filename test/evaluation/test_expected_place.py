@@ -18,11 +18,11 @@ from spatial_vlm_ros.evaluation.clustering import clustered
 from spatial_vlm_ros.evaluation.expected_place import ExpectedPlace, FrameTruth, PlaceOutcome, place_outcome
 from spatial_vlm_ros.evaluation.frame_folder import Case, Expectation, load_cases
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
-from spatial_vlm_ros.evaluation.markdown import markdown_summary
 from spatial_vlm_ros.evaluation.misses import MissKind, miss_kind
 from spatial_vlm_ros.evaluation.outcome import judge, outcome_json
+from spatial_vlm_ros.evaluation.reports.markdown import markdown_summary
+from spatial_vlm_ros.evaluation.reports.terminal import outcome as print_outcome
 from spatial_vlm_ros.evaluation.score import score
-from spatial_vlm_ros.evaluation.terminal import outcome as print_outcome
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.types import Place, Pose, Resolution, Status, Transform
 

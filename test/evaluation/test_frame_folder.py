@@ -474,3 +474,72 @@ def test_a_line_that_is_no_case_is_named(tmp_path: Path, line: str, words: str) 
 def test_missing_cases_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"cases\.jsonl.*No such file"):
         load_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"frame": "f1", "instruction": "x", "expct": {"status": "OK"}}', r"\$\.expct: .*write `expect`"),
+        ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "idd": "a"}}', r"\$\.expect\.idd: .*`id`"),
+        ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "zzz": 1}}', r"\$\.expect\.zzz: .*known are"),
+        ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "id": "a", "place": {"relation": "on", '
+         '"anchor_id": "b", "region_center": [340, 0, 0], "region_half": [60, 60, 3]}}}', "looks like millimetres"),
+        ('{"frame": "f1", "instruction": "x", "expect": {"status": "NOT_FOUND", "id": "a"}}', "leave id out"),
+    ],
+)  # fmt: skip
+def test_a_line_of_truth_that_would_be_misread_is_refused(line: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "f1").mkdir()
+    (tmp_path / "cases.jsonl").write_text(line + "\n")
+    with pytest.raises(FileError, match=words):
+        load_cases(tmp_path)
+
+
+def test_fields_of_other_programs_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "f1").mkdir()
+    (tmp_path / "cases.jsonl").write_text('{"frame": "f1", "instruction": "x", "by": "written", "author": "me"}\n')
+    assert [case.instruction for case in load_cases(tmp_path)] == ["x"]
+
+
+def test_truth_in_other_encodings_is_read_or_refused_with_the_repair(tmp_path: Path) -> None:
+    (tmp_path / "f1").mkdir()
+    file, line = tmp_path / "cases.jsonl", '{"frame": "f1", "instruction": "the m\u00fcsli"}\n'
+    file.write_bytes(line.encode("utf-8-sig"))
+    assert [case.instruction for case in load_cases(tmp_path)] == ["the m\u00fcsli"]
+    for encoding, words in (
+        ("utf-16", "line 1: got it is UTF-16; save"),
+        ("latin-1", "line 1: got byte 38 of the line"),
+    ):
+        file.write_bytes(line.encode(encoding))
+        with pytest.raises(FileError, match=words):
+            load_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_contrary"),
+    [
+        ({"status": "OK", "id": "a"}, {"status": "OK", "id": "b"}, True),
+        ({"status": "OK", "id": "a"}, {"status": "NOT_FOUND"}, True),
+        ({"status": "OK", "id": "a"}, {"status": "OK", "id": "b", "id_also": ["a"]}, False),
+        ({"status": "OK", "id": "a"}, {"status": "OK"}, False),
+        ({"status": "OK", "id": "a"}, {"status": "ANSWERED"}, False),
+    ],
+)
+def test_cases_that_no_answer_can_fit_are_refused(
+    one: dict[str, object], other: dict[str, object], is_contrary: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "f1").mkdir()
+    lines = [json.dumps({"frame": "f1", "instruction": "x", "expect": expect}) for expect in (one, other)]
+    (tmp_path / "cases.jsonl").write_text("\n".join(lines))
+    if is_contrary:
+        with pytest.raises(FileError, match="line 2: got line 1 expects the contrary"):
+            load_cases(tmp_path)
+    else:
+        assert len(load_cases(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_named(folder: Path, encoding: str) -> None:
+    path = folder / "camera_info.json"
+    path.write_bytes(path.read_text().encode(encoding))
+    with pytest.raises(FileError, match="byte order mark"):
+        load_frame(folder)

@@ -19,12 +19,12 @@ pytest.importorskip("jinja2")
 pytest.importorskip("junitparser")
 
 from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import calibrate
-from spatial_vlm_ros.evaluation.junit import junit_xml
-from spatial_vlm_ros.evaluation.markdown import escape, markdown_summary
 from spatial_vlm_ros.evaluation.outcome import RunOutcome, judge
-from spatial_vlm_ros.evaluation.report import check_installed, html_report
+from spatial_vlm_ros.evaluation.reports import plots
+from spatial_vlm_ros.evaluation.reports.junit import junit_xml
+from spatial_vlm_ros.evaluation.reports.markdown import escape, markdown_summary
+from spatial_vlm_ros.evaluation.reports.report import check_installed, html_report
 from spatial_vlm_ros.evaluation.runs import StoredAnswer
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status

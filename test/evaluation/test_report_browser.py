@@ -25,7 +25,7 @@ from spatial_vlm_ros.evaluation.case_result import judge_case
 from spatial_vlm_ros.evaluation.error_split import Blame, CaseError
 from spatial_vlm_ros.evaluation.evaluation_outcome import evaluation_of
 from spatial_vlm_ros.evaluation.model_run import ModelRun, UnusableCase
-from spatial_vlm_ros.evaluation.report import evaluation_page
+from spatial_vlm_ros.evaluation.reports.report import evaluation_page
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.evaluation.case_result import CaseResult

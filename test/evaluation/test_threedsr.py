@@ -13,7 +13,7 @@ from published_layouts import damaged_items, graded, png, whole_items
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.benchmarks.lmms_task import credits_of, write_task
-from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer
+from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_ros.evaluation.benchmarks.running import read_benchmark
 from spatial_vlm_ros.evaluation.benchmarks.threedsr import FILE, THREEDSR, read_threedsr, score_threedsr
 from spatial_vlm_ros.evaluation.benchmarks.tsv_rows import LONGEST_ROW, TsvImage, tsv_rows
@@ -77,7 +77,24 @@ def test_each_rule_counts_its_variants_together(bench: Path) -> None:
     mirrored = "2 of 4 groups have one variant alone"  # BBBBBBBB has no mirror image
     assert [score.note for score in scores] == ["", mirrored, *[""] * 6]
     few = score_threedsr(graded([items[0], items[2]], [1.0, 0.0]))
-    assert [score.note for score in few[:3]] == ["", "", "2 of 2 groups have one variant alone"]
+    lacking = "2 of 2 groups lack the answer to a variant, so the score may be too high"
+    assert [score.note for score in few[:3]] == ["", "", lacking]
+
+
+def test_a_group_that_lacks_an_answer_is_told_of(bench: Path) -> None:
+    """All orders but one are answered rightly: the group counts, and the note says that it may not."""
+    items = whole_items(read_threedsr, bench)
+    assert items[0].variants == ("AAAAAAAA", "AAAAAAAA-1", "AAAAAAAA-flip", "AAAAAAAA-flip-1")
+    notes = {one.name: one.note for one in score_threedsr(graded([*items[:1], *items[2:]], [1.0] * 5))}
+    told = "groups lack the answer to a variant, so the score may be too high"
+    assert notes["each variant on its own"] == ""
+    assert notes["FlipEval"] == f"1 of 4 {told}; 2 of 4 groups have one variant alone"
+    assert notes["CircularEval"] == f"1 of 3 {told}"
+    assert notes["FlipEval and CircularEval"] == f"1 of 2 {told}"
+    assert notes["CircularEval, height"] == ""
+    write(bench, [row(0, "AAAAAAAA"), row(1, "AAAAAAAA-1", answer="D")])  # one is damaged
+    whole = [item for item in read_threedsr(bench) if isinstance(item, BenchmarkItem)]
+    assert score_threedsr(graded(whole, [1.0]))[2].note == f"1 of 1 {told}"
 
 
 def test_replies_are_read_by_the_published_rules_first(bench: Path) -> None:

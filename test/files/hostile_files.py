@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import json
 import os
@@ -247,6 +248,20 @@ def metadata(name: str = "a.mcap") -> bytes:
     ).encode()
 
 
+def parameter(value: bytes) -> bytes:
+    return b"/**:\n  ros__parameters:\n    sync_slop: " + value + b"\n"
+
+
+def urdf_with_mesh(name: str, *others: Maker) -> Maker:
+    def make(folder: Path) -> Path:
+        for other in others:
+            other(folder)
+        mesh = f'<collision><geometry><mesh filename="{name}"/></geometry></collision>'
+        return data("a.urdf", f'<robot name="r"><link name="a">{mesh}</link></robot>'.encode())(folder)
+
+    return make
+
+
 def database(*statements: str) -> Maker:
     def make(folder: Path) -> Path:
         path = folder / "bag.db3"
@@ -292,6 +307,7 @@ ENDLESS = (
     "CREATE VIEW messages AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) "
     "SELECT id, 1 AS topic_id, id AS timestamp, zeroblob(500000000) AS data FROM n"
 )
+LARGE_MESSAGE = "INSERT INTO messages VALUES (1, 1, 1, zeroblob(3e8))"
 COMPUTED = (
     "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, "
     "data BLOB GENERATED ALWAYS AS (zeroblob(900000000)))"
@@ -414,6 +430,13 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "mask: a pipe": ("detections", detections("m.png", pipe("m.png"))),
     "mask: a null character": ("detections", detections("m\0.png")),
     "mask: 60000 x 60000": ("detections", detections("m.png", data("m.png", png(60_000, 60_000)))),
+    "mask: 300 characters": ("detections", detections("m" * 300)),
+    "mask: 400 MB of pixels for 64 x 48": (
+        "detections", detections("m.png", data("m.png", lambda: png(64, 48, zeros(400 << 20)))),
+    ),
+    "mask: 1.5 million chunks": (
+        "detections", detections("m.png", data("m.png", lambda: many_png_chunks(1_500_000))),
+    ),
     "mask: a loop of links": ("detections", detections("m.png", link("m.png", "m.png"))),
     "frame: rgb is a link to a device": ("frame", frame(**{"rgb.png": link("rgb.png", "/dev/zero")})),
     "frame: depth is a link out of it": ("frame", frame(**{"depth.png": link("depth.png", "/etc/passwd")})),
@@ -428,6 +451,8 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "frame: a device": ("frame", link("frame", "/dev/zero")),
     "cases: a frame outside": ("cases", cases(b'{"frame": "../../etc", "instruction": "the cup"}')),
     "cases: an absolute frame": ("cases", cases(b'{"frame": "/etc", "instruction": "the cup"}')),
+    "cases: a frame of 300 characters": ("cases", cases(b'{"frame": "' + b"f" * 300 + b'", "instruction": "the cup"}')),
+    "cases: a frame of 200,000 folders": ("cases", cases(b'{"frame": "%s", "instruction": "a"}' % (b"a/" * 200_000))),
     "cases: a line of 2 MB": ("cases", cases(b'{"frame": "' + b"x" * 2_000_000 + b'"}')),
     "cases: a line of 10 GB": ("cases", lambda folder: sparse("cases.jsonl", 10 << 30)(folder).parent),
     "cases: a pipe": ("cases", lambda folder: pipe("cases.jsonl")(folder).parent),
@@ -441,6 +466,9 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "yaml: 1 MB": ("parameters", data("a.yaml", b"a: 1\n" * 200_000)),
     "yaml: the 31st of June": ("parameters", data("a.yaml", b"a: 2026-06-31\n")),
     "yaml: a number of 5000 digits": ("parameters", data("a.yaml", b"a: " + b"9" * 5000)),
+    "yaml: a number of 100,000 hexadecimal digits": ("parameters", data("a.yaml", parameter(b"0x" + b"f" * 100_000))),
+    "yaml: a number of base 60": ("parameters", data("a.yaml", parameter(b":".join([b"1"] * 50_000)))),
+    "yaml: an integer without digits": ("parameters", data("a.yaml", parameter(b'!!int ""'))),
     "yaml: not UTF-8": ("parameters", data("a.yaml", b"a: \xff\xfe\n")),
     "yaml: a list": ("parameters", data("a.yaml", b"- 1\n")),
     "yaml: a pipe": ("parameters", pipe("a.yaml")),
@@ -456,6 +484,12 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "xml: 20 MB": ("urdf", sparse("a.urdf", 20 << 20)),
     "xml: no XML": ("urdf", data("a.urdf", b"hello")),
     "xml: a pipe": ("urdf", pipe("a.urdf")),
+    "xml: 300,000 attributes of an element": ("urdf", data("a.urdf", lambda: attributes(300_000))),
+    "xml: an attribute of 3 million numbers": ("urdf", data("a.urdf", lambda: urdf(b"1 " * 3_000_000))),
+    "urdf: a chain of 40,000 links": ("urdf", data("a.urdf", lambda: urdf_chain(40_000))),
+    "urdf: a loop of links": ("urdf", link("a.urdf", "a.urdf")),
+    "urdf: a mesh of 100 MB": ("urdf", urdf_with_mesh("m.stl", sparse("m.stl", 100 << 20, bytes(80)))),
+    "urdf: a mesh with a name of 300 characters": ("urdf", urdf_with_mesh("m" * 300)),
     "xml: a world with laughs": ("world", data("a.sdf", XML_LAUGHS)),
     # bags
     "mcap: empty": ("bag", data("a.mcap", b"")),
@@ -470,6 +504,9 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "mcap: an unknown compression": ("bag", data("a.mcap", chunked(b"rar", b"x" * 50, 50))),
     "mcap: an index behind the end": ("bag", data("a.mcap", HEAD + record(2, struct.pack("<QQI", HUGE, 0, 0)) + MAGIC)),
     "mcap: a schema of 2 MB": ("bag", data("a.mcap", mcap(b"", record(3, bytes(2_000_000))))),
+    "mcap: 60 chunks of 100 MB": ("bag", data("a.mcap", lambda: many_chunks(60))),
+    "mcap: 400,000 names of one chunk": ("bag", data("a.mcap", lambda: named_chunk(400_000))),
+    "mcap: 3 million records of no known kind": ("bag", data("a.mcap", lambda: mcap(record(0x80, b"") * 3_000_000))),
     "mcap: a pipe": ("bag", pipe("a.mcap")),
     "mcap: /dev/zero": ("bag", link("a.mcap", "/dev/zero")),
     "bag: metadata with laughs": ("bag", bag(b"rosbag2_bagfile_information:\n  x: 1\n" + LAUGHS)),
@@ -478,18 +515,92 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "bag: a part that is a link out of it": ("bag", bag(metadata(), link("a.mcap", "/etc/passwd"))),
     "bag: a part that is a device": ("bag", bag(metadata(), link("a.mcap", "/dev/zero"))),
     "bag: a part that is a pipe": ("bag", bag(metadata(), pipe("a.mcap"))),
+    "bag: 20,000 times the same part": ("bag", bag(metadata(", ".join(["a.mcap"] * 20_000)))),
+    "bag: a part with a name of 300 characters": ("bag", bag(metadata("a" * 300 + ".mcap"))),
     "bag: a part outside": ("bag", bag(metadata("../../../etc/passwd"))),
     "db3: messages without end": ("bag", database(*TOPICS, ENDLESS)),
     "db3: a computed column": ("bag", database(*TOPICS, COMPUTED, "INSERT INTO messages VALUES (1, 1, 1)")),
     "db3: a trigger": ("bag", database(*TOPICS, PLAIN, TRIGGER)),
+    "db3: a message of 300 MB": ("bag", database(*TOPICS, PLAIN, LARGE_MESSAGE)),
     "db3: no database": ("bag", data("a.db3", b"hello" * 1000)),
     "db3: a pipe": ("bag", pipe("a.db3")),
     "bag: a message that is a bomb": ("bag", compressed_bag("message", "MESSAGE")),
     "bag: a file that is a bomb": ("bag", compressed_bag("file", "FILE")),
     "bag: of ROS 1": ("bag", data("a.bag", b"#ROSBAG V2.0\n")),
+    "bag: of ROS 1, 1 TB without a line end": ("bag", sparse("a.bag", HUGE)),
+    "bag: of ROS 1, a record of 4 GB": ("bag", sparse("a.bag", 5 << 30, b"#ROSBAG V2.0\n" + bytes(4) + b"\xff" * 4)),
+    "bag: of ROS 1, a bz2 bomb": ("bag", data("a.bag", lambda: ros1(b"bz2", bz2.compress(bytes(512 << 20))))),
+    "bag: of ROS 1, an lz4 bomb": ("bag", data("a.bag", lambda: ros1(b"lz4", lz4_bomb()))),
 }  # fmt: skip
 HOSTILE |= {f"doctor: {name}": ("doctor", make) for name, (reader, make) in HOSTILE.items() if reader == "bag"}
 """Name → reader (hostile_reading.READERS) and what makes the file."""
+
+
+def zeros(size: int) -> bytes:
+    """Zeros, deflated."""
+    packer, piece = zlib.compressobj(9), bytes(1 << 20)
+    return b"".join([*(packer.compress(piece) for _ in range(size >> 20)), packer.flush()])
+
+
+def many_png_chunks(count: int) -> bytes:
+    return png(64, 48, end=False) + png_chunk(b"tEXt", b"a\0b") * count
+
+
+def attributes(count: int) -> bytes:
+    return b"<robot %s/>" % b" ".join(b'a%d="1"' % number for number in range(count))
+
+
+def urdf(size: bytes) -> bytes:
+    """A robot of one link with a box, or another form, as its collision geometry."""
+    box = b'<collision><geometry><box size="%s"/></geometry></collision>' % size
+    return b'<robot name="r"><link name="a">%s</link></robot>' % box
+
+
+def urdf_chain(count: int) -> bytes:
+    joint = b'<joint name="j%d" type="fixed"><parent link="a%d"/><child link="a%d"/></joint>'
+    links = b"".join(b'<link name="a%d"/>' % number for number in range(count))
+    joints = b"".join(joint % (number, number, number + 1) for number in range(count - 1))
+    return b'<robot name="r">%s%s</robot>' % (links, joints)
+
+
+def many_chunks(count: int) -> bytes:
+    """Chunks of 100 MB of zeros, in a file of some kilobytes that has an index of them."""
+    size = 100 << 20
+    body = chunk(b"zstd", zstd.compress(bytes(size)), size)
+    index = b"".join(chunk_index(len(HEAD) + number * len(body), len(body), size) for number in range(count))
+    return mcap(body * count, index)
+
+
+def named_chunk(count: int) -> bytes:
+    """One chunk that the index names again and again."""
+    body = chunk(b"", b"x" * 50, 50)
+    return mcap(body, chunk_index(len(HEAD), len(body), 50) * count)
+
+
+def chunk_index(at: int, length: int, size: int) -> bytes:
+    return record(8, struct.pack("<QQQQIQ", 0, 1, at, length, 0, 0) + text(b"") + struct.pack("<QQ", size, size))
+
+
+def ros1_record(header: dict[bytes, bytes], content: bytes) -> bytes:
+    fields = b"".join(text(name + b"=" + value) for name, value in header.items())
+    return text(fields) + text(content)
+
+
+def ros1(compression: bytes, packed: bytes) -> bytes:
+    """A bag of ROS 1 with one chunk, which holds one message of one connection."""
+    one, no = struct.pack("<I", 1), bytes(4)
+    definition = ros1_record({b"op": b"\7", b"conn": no, b"topic": b"/a"}, b"".join(
+        text(field) for field in (b"topic=/a", b"type=std_msgs/String", b"md5sum=" + b"9" * 32,
+                                  b"message_definition=string data\n")))  # fmt: skip
+    begin = b"#ROSBAG V2.0\n"
+    first = {b"op": b"\3", b"index_pos": bytes(8), b"conn_count": one, b"chunk_count": one}
+    start = len(begin + ros1_record(first, b""))
+    body = ros1_record({b"op": b"\5", b"compression": compression, b"size": struct.pack("<I", 1000)}, packed)
+    body += ros1_record({b"op": b"\4", b"ver": one, b"conn": no, b"count": one}, bytes(12))
+    facts = {b"op": b"\6", b"ver": one, b"chunk_pos": struct.pack("<Q", start), b"start_time": bytes(8)}
+    index = definition + ros1_record({**facts, b"end_time": bytes(8), b"count": one}, no + one)
+    first[b"index_pos"] = struct.pack("<Q", start + len(body))
+    return begin + ros1_record(first, b"") + body + index
 
 
 def zstd_bomb(pieces: int = 8) -> bytes:

@@ -19,8 +19,8 @@ from typing import Any
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation import frame_folder
-from spatial_vlm_ros.evaluation.bag_check import examine_files
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bags.check import examine_files
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.runs import read_run
 from spatial_vlm_ros.evaluation.stored_answers import read_answers
@@ -30,6 +30,7 @@ from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.vlm.compact.split import read_split
 
 _GIVEN_UP = 20  # seconds
+_OFTEN = 0.3  # seconds of work above which a file is read up to three times, and the least counts
 
 
 def _bag(path: Path) -> int:
@@ -101,4 +102,7 @@ def _apart(reader: str, path: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     load("pinocchio")  # once, not within what is measured
     for name, (kind, place) in json.loads(Path(sys.argv[1]).read_text()).items():
-        sys.stdout.write(json.dumps({"name": name, **_apart(kind, Path(place))}) + "\n")
+        outcomes = [_apart(kind, Path(place))]
+        while outcomes[-1]["seconds"] > _OFTEN and len(outcomes) < 3:  # a busy machine adds to the work, and never less
+            outcomes.append(_apart(kind, Path(place)))
+        sys.stdout.write(json.dumps({"name": name, **min(outcomes, key=lambda o: o["seconds"])}) + "\n")

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
@@ -266,3 +269,44 @@ def test_a_whole_folder_is_put_in_place(tmp_path: Path) -> None:
         (tmp_path / name / "a").write_text(name)
     put_folder(tmp_path / "new", tmp_path / "place", force=True)
     assert (tmp_path / "place" / "a").read_text() == "new"
+
+
+def test_a_file_that_has_nothing_to_say_yet_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Silent(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            return None  # type: ignore[return-value]  # as reading without waiting ends: /proc/kmsg
+
+    monkeypatch.setattr(reading, "open_regular", lambda *_: Silent())
+    with pytest.raises(FileError, match="nothing can be read of it now"):
+        reading.read_bytes(tmp_path / "a.json", "give a file", 100)
+
+
+def test_small_images_have_the_bytes_that_their_size_takes(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0)
+    for shape in ((1, 1), (7, 3), (33, 77, 3), (5, 5, 4)):
+        for kind in (np.uint8, np.uint16):
+            pixels = numbers.integers(0, 255, shape).astype(kind)
+            path = tmp_path / "a.png"
+            path.write_bytes(cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes())
+            np.testing.assert_array_equal(images.decode_file(path, cv2.IMREAD_UNCHANGED), pixels)
+
+
+def test_long_texts_in_yaml_are_no_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"a: {'word ' * 200}\nb: '{'7' * 500}'\n")
+    assert documents.read_yaml(path, "write it again") == {"a": ("word " * 200).strip(), "b": "7" * 500}
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 9), (64, 48), (1000, 2)])
+def test_an_interlaced_image_is_read(width: int, height: int) -> None:
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    size = 0
+    for left, top, right, down in passes:  # ISO 15948, 8.2: first column and row, steps
+        columns, rows = len(range(left, width, right)), len(range(top, height, down))
+        size += rows * (1 + columns) if columns else 0
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)), (b"IDAT", zlib.compress(bytes(size)))]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(held)) + kind + held + struct.pack(">I", zlib.crc32(kind + held))
+        for kind, held in [*chunks, (b"IEND", b"")]
+    )
+    assert images.decode(data, "a.png", cv2.IMREAD_UNCHANGED).shape == (height, width)

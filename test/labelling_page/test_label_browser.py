@@ -145,6 +145,32 @@ def test_a_file_that_somebody_else_wrote_is_said_and_put_together(
     assert [line["instruction"] for line in desk.lines()] == ["theirs", BEHIND]
 
 
+def test_the_case_stays_on_the_page_where_a_new_file_numbers_it_otherwise(browser: Browser, served: Serve) -> None:
+    desk = served(BEHIND, CUP)
+    labelling(browser, desk, BEHIND)
+    desk.path.write_text('{"frame": "f1", "instruction": "theirs"}\n')
+    browser.press(Keys.ENTER)
+    shows(browser, CUP)
+    browser.until_says("1 not saved", "#saved")
+    browser.click("Put mine on the new file")
+    browser.until_says("Everything is saved", "#saved")
+    shows(browser, CUP)
+    browser.until_says("Everything is saved.", "#live")
+
+
+def test_what_another_tab_decided_is_shown_and_not_overwritten(browser: Browser, served: Serve) -> None:
+    desk = served(BEHIND)
+    labelling(browser, desk, BEHIND)
+    desk.session.decide(0, {"status": "NOT_FOUND"})
+    browser.press("a", Keys.ENTER)
+    browser.until_says("another tab", "#problem")
+    shows(browser, BEHIND)
+    assert value(browser, "status") == "NOT_FOUND"
+    assert desk.expect() == {"status": "NOT_FOUND"}
+    browser.press("a", Keys.ENTER)
+    browser.until("the second decision is written", lambda: desk.expect() == {"status": "AMBIGUOUS"})
+
+
 def test_a_program_that_has_ended_is_said_and_nothing_is_lost_on_the_page(browser: Browser, served: Serve) -> None:
     desk = served(BEHIND)
     labelling(browser, desk, BEHIND)

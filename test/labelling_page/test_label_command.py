@@ -123,6 +123,35 @@ def test_what_cannot_be_saved_is_written_beside_and_said(frames: Path, started: 
     assert json.loads((frames / "cases.jsonl.unsaved.jsonl").read_text())["instruction"] == BEHIND
 
 
+def test_what_can_be_written_nowhere_is_shown(frames: Path, started: Callable[..., Any]) -> None:
+    process, link = started("--frames", frames)
+    labeller = visitor(link)
+    (frames / "cases.jsonl").write_text("theirs\n")
+    (frames / "cases.jsonl.unsaved.jsonl").mkdir()
+    labeller.tell("/add", {"frame": 0, "words": BEHIND})
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "copy what follows into the truth file" in said
+    assert json.loads(said.splitlines()[-1]) == {"frame": "f1", "instruction": BEHIND}
+
+
+def test_lines_that_evaluate_refuses_are_named_at_the_start(frames: Path, started: Callable[..., Any]) -> None:
+    good = json.dumps({"frame": "f1", "instruction": BEHIND})
+    wrong = json.dumps({"frame": "f1", "instruction": "the cup", "expect": {"status": "GREAT"}})
+    (frames / "cases.jsonl").write_text(f"{good}\n# by hand\n\n{wrong}\n")
+    process, link = started("--frames", frames)
+    visitor(link)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "line 2 is no case" in said
+    assert "line 4 is no case" in said
+    assert "GREAT" in said
+    assert "line 1" not in said
+    assert "evaluate refuses the file until they are corrected" in said
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

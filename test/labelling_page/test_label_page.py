@@ -94,9 +94,20 @@ def test_a_decision_is_in_the_file_at_once(labeller: Labeller, desk: Any) -> Non
 def test_a_page_that_was_loaded_before_a_sentence_was_added_writes_no_other_case(labeller: Labeller, desk: Any) -> None:
     added = json.loads(labeller.tell("/add", {"frame": 0, "words": "the cup"}).text)["case"]
     reply = labeller.tell(f"/case/{added}", {"expect": {"status": "OK", "id": "bonnet"}, "words": BEHIND})
-    assert reply.status == 400
-    assert "load the page again" in reply.text
+    assert reply.status == 409
+    assert "look at it again" in reply.text
     assert "expect" not in desk.lines()[0]
+
+
+def test_a_case_that_another_tab_has_decided_is_not_overwritten(labeller: Labeller, desk: Any) -> None:
+    seen = json.loads(labeller.get("/case/0").text)["seen"]
+    first = {"expect": {"status": "NOT_FOUND"}, "words": BEHIND, "seen": seen}
+    assert labeller.tell("/case/0", first).status == 200
+    late = labeller.tell("/case/0", {**first, "expect": {"status": "AMBIGUOUS"}})
+    assert late.status == 409
+    assert "another tab" in late.text
+    assert desk.expect() == {"status": "NOT_FOUND"}
+    assert labeller.tell("/case/0", {**first, "seen": 3}).status == 400
 
 
 def test_only_requests_of_the_page_write(labeller: Labeller, desk: Any) -> None:

@@ -18,8 +18,8 @@ from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.mcap_records import add_checksums
+from spatial_vlm_ros.evaluation.bags.mcap_records import add_checksums
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.perception.bag_player import BagPlayer
 from spatial_vlm_ros.output.json_schema import resolution_json

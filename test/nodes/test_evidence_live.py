@@ -100,7 +100,7 @@ def test_messages_are_kept_with_every_field_and_the_transforms_of_then(graph: Gr
     bundle = read_bundle(path)
     stamp = bundle.messages[roles.RGB].header.stamp
     (parts,) = [each for each in sent if each[roles.RGB].header.stamp.nanosec == stamp.nanosec]
-    from spatial_vlm_ros.evaluation.bag_reader import open_bag
+    from spatial_vlm_ros.evaluation.bags.reader import open_bag
 
     with open_bag(path) as bag:
         raw = {message.topic: bytes(message.raw) for message in bag.messages()}

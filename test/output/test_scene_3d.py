@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -74,6 +76,7 @@ def test_a_scene_is_written_and_read_back_without_a_display(tmp_path: Path, monk
     again = open3d.io.read_triangle_mesh(str(tmp_path / "deep" / "scene.ply"))
     np.testing.assert_allclose(np.asarray(again.vertices), mesh.points, atol=1e-6)
     np.testing.assert_array_equal(np.asarray(again.triangles), mesh.triangles)
+    np.testing.assert_allclose(np.asarray(again.vertex_colors), mesh.colours, atol=0.51 / 255)
     with pytest.raises(FileError, match="can be written"):
         scene_3d.write_ply(tmp_path / "deep", mesh)
 
@@ -86,7 +89,34 @@ def test_a_window_without_a_display_is_refused_by_name(monkeypatch: pytest.Monke
         scene_3d.show(made("the chick behind the cup"), "answer")
 
 
-def test_without_open3d_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_open3d_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
+    monkeypatch.setenv("DISPLAY", ":0")
     with pytest.raises(DependencyError, match=r"pip install open3d-cpu"):
-        scene_3d.write_ply(tmp_path / "scene.ply", made("the chick behind the cup"))
+        scene_3d.show(made("the chick behind the cup"), "answer")
+
+
+def test_a_scene_is_written_without_open3d(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "open3d", None)
+    mesh = made("the chick behind the cup")
+    scene_3d.write_ply(tmp_path / "scene.ply", mesh)
+    header, _, body = (tmp_path / "scene.ply").read_bytes().partition(b"end_header\n")
+    assert f"element vertex {len(mesh.points)}\n".encode() in header
+    assert len(body) == 27 * len(mesh.points) + 13 * len(mesh.triangles)
+
+
+def test_a_full_disk_keeps_the_earlier_scene(tmp_path: Path) -> None:
+    place = tmp_path / "scene.ply"
+    place.write_bytes(b"earlier")
+    mesh = made("the chick behind the cup")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # bytes of a file: writing ends as on a full disk
+    try:
+        with pytest.raises(FileError, match="enough room"):
+            scene_3d.write_ply(place, mesh, force=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert place.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [place]

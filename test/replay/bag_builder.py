@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.bag_types import default_store
-from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.types import default_store
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver

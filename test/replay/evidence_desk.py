@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.evaluation.bag_types import default_store
+from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
 from spatial_vlm_ros.parameters import EvidenceConfig, ResolverConfig, Settings, StreamConfig

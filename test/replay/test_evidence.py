@@ -20,9 +20,9 @@ from click.testing import CliRunner, Result
 from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, OddNames, serialised, timeless
 
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_topics import choose_roles
-from spatial_vlm_ros.evaluation.bag_types import default_store
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.evaluation.evidence.answering import answer_bundle, differences, settings_of_bundle
 from spatial_vlm_ros.evaluation.evidence.bundle import read_bundle
 from spatial_vlm_ros.evaluation.replay import replay

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from evidence_desk import EvidenceDesk
 
 from spatial_vlm_ros.cli.main import main
-from spatial_vlm_ros.evaluation.bag_check import examine_files
+from spatial_vlm_ros.evaluation.bags.check import examine_files
 from spatial_vlm_ros.evaluation.frame_doctor import Severity
 
 WORDS = "pick the chick behind the cup"

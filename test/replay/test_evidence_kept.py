@@ -144,7 +144,7 @@ def test_a_flipped_bit_is_noticed_by_the_hash_in_the_name(tmp_path: Path) -> Non
 
 
 def test_an_ordinary_bag_is_no_bundle(tmp_path: Path) -> None:
-    from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+    from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 
     with BagWriter(tmp_path / "bag") as writer:
         writer.write_instruction("the cup", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from evidence_desk import DETECTIONS, EvidenceDesk, OddNames
 
 from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.types import Status
@@ -97,7 +99,7 @@ def test_the_frame_is_as_it_was_seen(kept: list[Path], tmp_path: Path) -> None:
     (case,) = load_cases(out)
     assert case.expect is None
     refused = run("evaluate", "--frames", out)
-    assert refused.exit_code == 3
+    assert refused.exit_code == 1
     assert '"expect"' in refused.stderr
 
 
@@ -128,6 +130,7 @@ def test_a_damaged_list_of_cases_is_left_as_it_is(kept: list[Path], tmp_path: Pa
     ("options", "words"),
     [
         (("--as-answered", "--id", "d1"), "leave out --status and --id"),
+        (("--status", "NOT_FOUND", "--id", "cup"), "--id is the right object of OK, and NOT_FOUND has none"),
         (("--status", "FINE"), "unknown status 'FINE'. Choose one of: OK, ANSWERED"),
     ],
 )
@@ -201,3 +204,79 @@ def test_an_empty_or_missing_folder_is_told(tmp_path: Path) -> None:
     missing = run("evidence", "list", tmp_path / "none")
     assert missing.exit_code == 3
     assert "evidence.folder" in missing.stderr
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A yes, a distance and a place."""
+    desk = EvidenceDesk(tmp_path_factory.mktemp("answers")).standing()
+    desk.answered("is the box left of the cup")
+    desk.answered("how far is the box from the cup")
+    desk.answered("put the box next to the cup")
+    return desk.end()
+
+
+def test_a_kept_answer_is_kept_with_its_value_and_its_place(answers: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "field"
+    done = run("evidence", "keep-as-test", *answers, "--out", out, "--as-answered", "--json")
+    assert [json.loads(line)["right"] for line in done.stdout.splitlines()] == [True, True, True], done.output
+    polar, metres, put = (json.loads(line)["expect"] for line in (out / "cases.jsonl").read_text().splitlines())
+    assert polar["answer"]["value"] in ("yes", "no")
+    assert polar["answer"]["ids"] == ["box"]
+    assert metres["answer"]["value"] > metres["answer"]["tolerance"] > 0
+    assert (put["id"], put["place"]["relation"], put["place"]["anchor_id"]) == ("box", "next to", "cup")
+    run("evaluate", "--frames", out, "--config", out / "resolver.yaml", "--junit", tmp_path / "first.xml")
+    assert 'tests="3" errors="0" failures="0"' in (tmp_path / "first.xml").read_text()
+    cases = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
+    cases[0]["expect"]["answer"]["value"] = "no" if polar["answer"]["value"] == "yes" else "yes"
+    (out / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
+    run("evaluate", "--frames", out, "--config", out / "resolver.yaml", "--junit", tmp_path / "j.xml")
+    assert 'failures="1"' in (tmp_path / "j.xml").read_text()
+
+
+def test_cases_that_expect_nothing_are_said_where_others_are_scored(kept: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "field"
+    assert run("evidence", "keep-as-test", kept[0], "--out", out, "--as-answered").exit_code == 0
+    assert run("evidence", "keep-as-test", kept[1], "--out", out).exit_code == 0
+    done = run("evaluate", "--frames", out)
+    assert '1 case does not say what to expect and did not count: give "expect"' in " ".join(done.stdout.split())
+    notes = json.loads(run("evaluate", "--frames", out, "--json").stdout)["notes"]
+    assert len(notes) == 1
+
+
+def test_of_several_bundles_none_is_written_where_one_can_be_no_case(kept: list[Path], tmp_path: Path) -> None:
+    desk = EvidenceDesk(tmp_path / "kept").standing()
+    first = desk.answered("the chick")
+    desk.answered("the bonnet one", dialogue_id=first.dialogue_id)
+    _, within = desk.end()
+    out = tmp_path / "field"
+    done = run("evidence", "keep-as-test", kept[0], within, "--out", out, "--as-answered")
+    assert done.exit_code == 3
+    assert "dialogue" in done.stderr
+    assert not out.exists()
+
+
+def test_parameters_are_there_for_the_cases_that_were_written_before_a_fault(
+    kept: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spatial_vlm_ros.evaluation.evidence import cases
+
+    keep, out = cases.keep_as_test, tmp_path / "field"
+
+    def only_the_first(bundle: Any, *rest: Any) -> Any:
+        if bundle.path != kept[0]:
+            raise FileError(out, "No space left on device", "make room")
+        return keep(bundle, *rest)
+
+    monkeypatch.setattr(cases, "keep_as_test", only_the_first)
+    assert run("evidence", "keep-as-test", *kept, "--out", out, "--as-answered").exit_code == 3
+    assert run("evaluate", "--frames", out, "--config", out / "resolver.yaml").exit_code == 0
+
+
+def test_a_bundle_of_another_name_is_not_passed_over_in_silence(kept: list[Path], tmp_path: Path) -> None:
+    (tmp_path / kept[0].name).write_bytes(kept[0].read_bytes())
+    (tmp_path / "from_the_robot.mcap").write_bytes(kept[1].read_bytes())
+    done = run("evidence", "list", tmp_path)
+    assert done.stdout.splitlines()[-1].startswith("1 bundle, ")
+    assert "not shown: 1 .mcap without a bundle's name" in done.stderr
+    assert run("evidence", "list", kept[0].parent).stderr == ""

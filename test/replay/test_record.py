@@ -17,8 +17,8 @@ import yaml
 from bag_builder import FIXED, SMALL, WORDS, replayed, scene
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_writer import PERIOD_NS, START_NS, STORAGES, Recorded, record
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.writer import PERIOD_NS, START_NS, STORAGES, Recorded, record
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at

@@ -14,8 +14,8 @@ import pytest
 from bag_builder import FIXED, MS, SMALL, WORDS, BagBuilder, distance, make, replayed, scene, seconds
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
 from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.parameters import StreamConfig, config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections

@@ -14,8 +14,8 @@ import pytest
 from bag_builder import FIXED, T0, WORDS, BagBuilder, distance, make, replayed, scene, seconds
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_types import COMPRESSED_IMAGE, DETECTION_2D_ARRAY
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.types import COMPRESSED_IMAGE, DETECTION_2D_ARRAY
 from spatial_vlm_ros.evaluation.frame_folder import load_frame
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.resolver import Resolver

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
 from spatial_vlm_ros.evaluation.frame_doctor import Severity
 from spatial_vlm_ros.evaluation.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.evaluation.stream_doctor import examine_bag

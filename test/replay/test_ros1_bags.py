@@ -14,8 +14,8 @@ from rosbags.convert.converter import convert
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO, DEFINITIONS, TF_MESSAGE
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, DEFINITIONS, TF_MESSAGE
 
 
 @pytest.fixture(scope="module")

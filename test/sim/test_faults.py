@@ -13,7 +13,7 @@ import pytest
 from bag_builder import FIXED, scene
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.evaluation.bag_types import default_store
+from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, IMPOSSIBLE, KINDS
 from spatial_vlm_ros.sim.faults.contents import SECOND, nanoseconds
 from spatial_vlm_ros.sim.faults.line import FaultLine

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.evaluation.bag_types import default_store
+from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.resolver import Resolver

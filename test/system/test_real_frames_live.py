@@ -16,8 +16,8 @@ from live_process import Started
 from rosgraph_msgs.msg import Clock
 
 from spatial_vlm_ros import Resolver
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_writer import record
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.writer import record
 from spatial_vlm_ros.evaluation.frame_folder import load_cases, load_frame
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.output.json_schema import resolution_from_json

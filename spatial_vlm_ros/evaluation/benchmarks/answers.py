@@ -65,11 +65,12 @@ class AnswerLine(msgspec.Struct, omit_defaults=True):
     choice: int | None = None
     points: tuple[tuple[float, float], ...] = ()
     text: str = ""
+    unread: str = ""
 
     def answer(self, item: BenchmarkItem) -> BenchmarkAnswer:
         """The answer, as the present rules read it: of a written reply, the option is looked for anew."""
         choice = read_choice(self.text, item.choices) if self.text and item.choices else self.choice
-        return BenchmarkAnswer(choice, self.points, self.text)
+        return BenchmarkAnswer(choice, self.points, self.text, self.unread)
 
 
 class _FileHead(msgspec.Struct):
@@ -119,7 +120,8 @@ class AnswerFile:
         Raises:
             FileError: it cannot be written.
         """
-        line = AnswerLine(model, item.key, asked_digest(item), credit, answer.choice, answer.points, answer.text)
+        given = (answer.choice, answer.points, answer.text, answer.unread)
+        line = AnswerLine(model, item.key, asked_digest(item), credit, *given)
         self._opened.known[model, item.key, line.asked] = line
         data = msgspec.json.encode(line) + b"\n"
         begun = self._model

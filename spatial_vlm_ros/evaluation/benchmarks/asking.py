@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.evaluation.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem, FractionPoint
 from spatial_vlm_ros.evaluation.benchmarks.reply_reading import letters, read_choice
 from spatial_vlm_ros.evaluation.compared_models import ComparedModel
@@ -54,9 +54,11 @@ class BenchmarkModel:
         usable = [way for way in WAYS if has[way] and asked in ("", way)]
         if not usable:
             there = ", ".join(way for way in WAYS if has[way]) or "none"
+            models = "qwen-vl, vlm" if asked == "likelihood" else "qwen-vl, vlm, server"
+            other = "leave --ask out, or " if asked and there != "none" else ""
             raise InputError(
                 f"model {name!r}", f"ways to ask: {there}", asked or ", ".join(WAYS),
-                "use qwen-vl, vlm, server, the folder of a model, or a backend of your own with one of them",
+                f"{other}use {models}, the folder of a model, or a backend of your own with one of them",
             )  # fmt: skip
         self._for_options = next((way for way in _FOR_OPTIONS if way in usable), None)
         self._for_points = next((way for way in _FOR_POINTS if way in usable), None)
@@ -85,7 +87,8 @@ class BenchmarkModel:
 
         Raises:
             InputError: as `way_of`.
-            ModelError: the model failed; a reply that cannot be read is no failure but an answer without a choice.
+            ModelError: the model failed; a reply that cannot be read is no failure but an answer without a
+                choice or a point.
         """
         way = self.way_of(item)
         if way == "likelihood":
@@ -93,7 +96,7 @@ class BenchmarkModel:
         if way == "choice":
             return self._chosen(item, rgb)
         if way == "refer":
-            return BenchmarkAnswer(points=_fractions(self._backend.refer(rgb, item.phrase or item.question), rgb))
+            return self._referred(item, rgb)
         return self._replied(item, rgb)
 
     def _likeliest(self, item: BenchmarkItem, rgb: Rgb) -> int:
@@ -106,6 +109,12 @@ class BenchmarkModel:
     def _chosen(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
         said = str(self._scorer.answer(rgb, item.question, item.choices))
         return BenchmarkAnswer(item.choices.index(said)) if said in item.choices else BenchmarkAnswer(text=said)
+
+    def _referred(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
+        try:
+            return BenchmarkAnswer(points=_fractions(self._backend.refer(rgb, item.phrase or item.question), rgb))
+        except ReplyError as error:
+            return BenchmarkAnswer(unread=str(error))
 
     def _replied(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
         replier: Replier = self._backend  # way_of has seen that it is one
@@ -163,6 +172,8 @@ def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:
     """
     if (Path(name).expanduser() / "config.json").is_file():
         return load_backend(SCORING, {"model": name, **options})
+    if "/" in name and ":" not in name:
+        raise FileError(name, "no folder of a model: it has no config.json", "name the folder that holds the model")
     probe = {"probe": "no"} if takes_option(name, "probe") else {}
     return load_backend(name, {**probe, **options})
 

@@ -92,14 +92,14 @@ def _blink_item(path: Path, entry: _BlinkEntry) -> BenchmarkItem | DamagedItem:
 
 
 def score_blink(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """Accuracy of each task, and the mean of both.
+    """The mean of both tasks, where both are there, and the accuracy of each.
 
     Published: zeyofu/BLINK_Benchmark, eval/evaluate.py:43-59 at 2d6a779, where the mean is that of all fourteen tasks.
     """
     tasks = by_part(graded, lambda one: one.item.splits["task"])
     scores = [accuracy(task, items) for task, items in tasks.items()]
     if len(tasks) > 1:
-        scores.append(mean_of_accuracies("mean of the tasks", [(1 / len(tasks), items) for items in tasks.values()]))
+        scores.insert(0, mean_of_accuracies("mean of the tasks", [(1 / len(tasks), items) for items in tasks.values()]))
     return tuple(scores)
 
 
@@ -113,4 +113,5 @@ BLINK = Benchmark(
     scorer="zeyofu/BLINK_Benchmark, eval/evaluate.py:28-67 and eval/test_benchmark.py:12-44",
     read=read_blink,
     score=score_blink,
+    published=124 + 143,  # zeyofu/BLINK_Benchmark 2d6a779, eval/val_answers.json
 )

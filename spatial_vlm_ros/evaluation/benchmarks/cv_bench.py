@@ -3,7 +3,8 @@
 
     test_2d.jsonl, test_3d.jsonl        {"idx", "type", "task", "question", "choices", "answer" ("(B)"), "prompt",
                                         "filename", "source", …} a line
-    img/                                images, `filename` is relative to it
+    img/                                images; `filename` is "img/2D/count/ade20k_10.png", relative to the folder of
+                                        both, or relative to img/
     test_2d.parquet, test_3d.parquet    the same with the column "image"; read where there is no .jsonl with img/
 
 Objects of 3D questions are marked by boxes that are drawn into the images. The column "bbox" is not read: no
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -106,8 +107,7 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
         if len(letter) != 1 or not 0 <= ord(letter) - ord("A") < len(entry.choices):
             last = chr(ord("A") + len(entry.choices) - 1)
             raise InputError("answer", repr(entry.answer), f"(A) to ({last})", "download the file again")
-        folder = path.parent / "img"
-        image: BenchmarkImage = entry.image if isinstance(entry, _CvRow) else image_inside(folder, entry.filename)
+        image: BenchmarkImage = entry.image if isinstance(entry, _CvRow) else _image_of(path.parent, entry.filename)
         return BenchmarkItem(
             str(entry.idx), image, entry.question,
             CvTruth(entry.choices, ord(letter) - ord("A"), entry.source == _IN_3D),
@@ -116,6 +116,12 @@ def _item(path: Path, place: str, entry: _CvEntry) -> BenchmarkItem | DamagedIte
         )  # fmt: skip
     except (FileError, InputError) as error:
         return DamagedItem(f"{path.name} {place}", str(error))
+
+
+def _image_of(folder: Path, filename: str) -> BenchmarkImage:
+    """The image of a line; raises FileError as image_inside."""
+    from_here = PurePosixPath(filename).parts[:1] == ("img",)
+    return image_inside(folder if from_here else folder / "img", filename)
 
 
 def score_cv_bench(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
@@ -150,4 +156,5 @@ CV_BENCH = Benchmark(
     "eval/eval/coco/coco_test.py:21-31, eval/eval/omni/omni_test.py:21-31,65-71",
     read=read_cv_bench,
     score=score_cv_bench,
+    published=2638,  # README.md of nyu-visionx/CV-Bench
 )

@@ -47,11 +47,13 @@ class BenchmarkAnswer:
         choice: index of the chosen option; None = none was chosen, or the item asks for points.
         points: (x, y) as fractions of the image's width and height; empty = none was given.
         text: the reply, where the model wrote one.
+        unread: why the reply of a model that was to refer names no places; "" = it could be read.
     """
 
     choice: int | None = None
     points: tuple[FractionPoint, ...] = ()
     text: str = ""
+    unread: str = ""
 
 
 class PointTruth(Protocol):
@@ -112,6 +114,8 @@ class BenchmarkItem:
         splits: name of a split → the part that the item belongs to, such as {"relation": "left of"}; each part gets a
             row of its own.
         group: items that share their errors, usually those of one image; "" = the item stands alone.
+        variants: keys of all items of the data that are variants of one question with this one, damaged ones and itself
+            included; empty where the benchmark has no variants.
         counter_heuristic: whether the truth contradicts a rule of thumb ("higher in the image is farther"); None where
             the benchmark has nothing to tell it by.
         phrase: of items that ask for points, the words that name what is meant, for models that refer.
@@ -124,6 +128,7 @@ class BenchmarkItem:
     truth: ChoiceTruth | PointTruth
     splits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     group: str = ""
+    variants: tuple[str, ...] = ()
     counter_heuristic: bool | None = None
     phrase: str = ""
     prompt: str = ""
@@ -207,6 +212,7 @@ class Benchmark:
         scorer: repository, file and lines of the published scorer.
         read: its reader.
         score: its scorer.
+        published: items of the whole published data, damaged ones included; None where no publication says it.
     """
 
     name: str
@@ -218,6 +224,7 @@ class Benchmark:
     scorer: str
     read: ReadItems
     score: ScoreItems
+    published: int | None = None
 
 
 def shuffled(choices: Sequence[str], right: int, key: str) -> ChoiceTruth:

@@ -135,4 +135,5 @@ REFSPATIAL = Benchmark(
     scorer="Zhoues/RoboRefer, Evaluation/summarize_acc.py:11-98",
     read=read_refspatial,
     score=score_refspatial,
+    published=100 + 100 + 77,  # README.md of BAAI/RefSpatial-Bench, dataset_info
 )

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 _THOUGHT = "</think>"
 _MARKERS = re.compile(r"(?:\banswer\s*(?:is|:)|</?answer>)\s*:?", re.IGNORECASE)
+_TOKENS = re.compile(r"^(?:\s*(?:</?s>|<\|\w+\|>))+|(?:(?:</?s>|<\|\w+\|>)\s*)+$")  # left in by some servers: "<s> A"
 _WRAPPING = " \t\r\n\"'`*_.!"
 _LETTER = re.compile(r"\(?([A-Za-z])(?:[).:,]|$)\s*")
 _BRACKETED = re.compile(r"\(([A-Za-z])\)")
@@ -22,7 +24,9 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
     """The one option that a reply names; None where it names none, or several.
 
     Read is what stands behind the last "</think>", and there what stands behind the last "answer is", "answer:" or
-    "<answer>", where something does. Quotes, emphasis and a final period are passed over. Then, in this order:
+    "<answer>", where something does. Quotes, emphasis, a final period and tokens of a model's own at the ends
+    ("<s> A", "B<|im_end|>") are passed over, and wide letters, brackets and spaces are as their usual ones ("（A）").
+    Then, in this order:
 
     1. it is an option's text, in whatever case;
     2. it begins with an option's letter that is the whole reply, or is followed by one of ) . : , or by a space and
@@ -36,7 +40,7 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
         choices: texts of the options, the first with the letter A.
     """
     said = _final(text)
-    wanted = [choice.strip(_WRAPPING).casefold() for choice in choices]
+    wanted = [unicodedata.normalize("NFKC", choice).strip(_WRAPPING).casefold() for choice in choices]
     if said.casefold() in wanted:
         return wanted.index(said.casefold())
     known = letters(len(choices))
@@ -55,7 +59,7 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
 
 def _final(text: str) -> str:
     """The part of a reply that is its answer."""
-    said = text.rsplit(_THOUGHT, 1)[-1]
+    said = _TOKENS.sub("", unicodedata.normalize("NFKC", text.rsplit(_THOUGHT, 1)[-1]))
     for part in reversed(_MARKERS.split(said)):
         if part.strip(_WRAPPING):
             return part.strip(_WRAPPING)

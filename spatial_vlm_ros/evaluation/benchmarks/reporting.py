@@ -168,7 +168,9 @@ def report_of(
         "licence": benchmark.licence,
         "data": str(folder),
         "items": read.total,
-        "asked": len(read.items),
+        "items_there": read.total + len(set(read.damaged) - {item.key for item in read.items}),
+        "published_items": benchmark.published,
+        "asked": sum(item.key not in read.damaged for item in read.items),
         "damaged": [asdict(one) for one in sorted(read.damaged.values(), key=lambda one: one.key)],
         "chance": chance_of(read.items),
         "models": [_model(benchmark, models[name], run) for name, run in runs.items()],
@@ -195,6 +197,7 @@ def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dic
         "n": len(run.graded),
         "without_answer": sum(not one.answered for one in run.graded),
         "failed": [{"item": item, "error": error} for item, error in run.failed.items()],
+        "unread": [{"item": item, "reason": reason} for item, reason in run.unread.items()],
         "stopped": run.stopped,
         "all": asdict(split_share(run.graded)) if run.graded else None,
         "over_groups": None if groups is None else asdict(groups),
@@ -277,6 +280,9 @@ def print_report(report: Mapping[str, Any]) -> None:
     table.add_row("without an answer", "", *(f"{model['without_answer']} of {model['n']}" for model in models))
     console.print(table)
     console.print(f"{report['asked']} of {report['items']} items asked; in brackets: 95 % intervals")
+    if report["published_items"] not in (None, report["items_there"]):
+        counted = f"items in the published data: {report['published_items']}, in this folder: {report['items_there']}"
+        console.print(f"{counted}; the score of a split that is not whole is no published score", style="yellow")
     console.print(f"scored as {report['scorer']}")
     notes: dict[str, dict[str, None]] = {}
     for score in (score for model in models for score in model["scores"] if score["note"]):
@@ -292,18 +298,23 @@ def print_report(report: Mapping[str, Any]) -> None:
     for name, found in report["against_first"].items():
         console.print(f"{name} less {models[0]['name']}: {_told_difference(found)}")
     for model in models:
-        _print_failures(console, model)
+        _print_failures(console, model, report["asked"])
     for one in report["damaged"][:_MOST_NAMED]:
         console.print(f"damaged, not asked: {one['key']}: {one['reason']}", style="yellow")
     if len(report["damaged"]) > _MOST_NAMED:
         console.print(f"and {len(report['damaged']) - _MOST_NAMED} further damaged items", style="yellow")
 
 
-def _print_failures(console: Any, model: Mapping[str, Any]) -> None:
+def _print_failures(console: Any, model: Mapping[str, Any], asked: int) -> None:
+    if model["unread"]:
+        first = model["unread"][0]
+        counted = f"{len(model['unread'])} of {model['n']} replies cannot be read and count 0"
+        console.print(f"{model['name']}: {counted}; the first, {first['item']}: {first['reason']}", style="yellow")
     for one in model["failed"][:_MOST_NAMED]:
         console.print(f"{model['name']} failed: {one['item']}: {one['error']}", style="red")
-    if model["stopped"]:
-        console.print(f"{model['name']} was not asked any more: {model['stopped']}", style="red")
+    left = asked - model["n"] - len(model["failed"])
+    if model["stopped"] and left:
+        console.print(f"{model['name']} was not asked {left} of {asked} items: {model['stopped']}", style="red")
 
 
 def _cells(found: Sequence[Mapping[str, Any] | None]) -> list[str]:

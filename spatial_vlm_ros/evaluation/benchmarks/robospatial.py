@@ -179,4 +179,5 @@ ROBOSPATIAL = Benchmark(
     scorer="chanhee-luke/RoboSpatial-Eval, evaluation.py:11-157, main.py:305-307",
     read=read_robospatial,
     score=score_robospatial,
+    published=123 + 105 + 122,  # viewer of chanhee-luke/RoboSpatial-Home
 )

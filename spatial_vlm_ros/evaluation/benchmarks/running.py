@@ -44,6 +44,7 @@ class BenchmarkRun:
     Args:
         graded: its answers, in the order of the items.
         failed: item → error of the model; they are no part of the scores, and are asked again by the next run.
+        unread: item → why its reply names no places; such answers count 0.
         stopped: why the model was not asked any more; "" = it was asked everything.
         ways: how items were asked, in the order in which it first happened.
         known: answers that were not asked for again.
@@ -51,6 +52,7 @@ class BenchmarkRun:
 
     graded: list[GradedItem] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
     stopped: str = ""
     ways: list[str] = field(default_factory=list)
     known: int = 0
@@ -132,6 +134,8 @@ def run_model(
             if line is None:
                 answers.add(who, item, answer, credit)
                 in_a_row = 0
+            if answer.unread:
+                run.unread[item.key] = answer.unread
             run.graded.append(GradedItem(item, credit, was_answered(answer, credit)))
         if progress is not None:
             progress(n + 1, len(read.items))

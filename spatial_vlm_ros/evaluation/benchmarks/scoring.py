@@ -30,8 +30,11 @@ def share_right(graded: Sequence[GradedItem]) -> Share:
 def mean_credit(name: str, graded: Sequence[GradedItem]) -> PublishedScore:
     """Mean of credits that are no yes or no, such as the share of points inside a mask.
 
-    The 95 % interval is of percentiles over resampled items, for Wilson's does not fit such means.
+    The 95 % interval is of percentiles over resampled items, for Wilson's does not fit such means. Where all credits
+    are 0 or 1 it is a share after all, with Wilson's: resampling what is always right or always wrong has no width.
     """
+    if all(one.credit in (0.0, 1.0) for one in graded):
+        return accuracy(name, graded)
     found = resampled_mean([one.credit for one in graded])
     return PublishedScore(name, found.value, len(graded), interval=found)
 

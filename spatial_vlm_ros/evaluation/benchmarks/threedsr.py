@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -87,6 +87,7 @@ def read_threedsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
         raise FileError(path, f"it has no column {', '.join(missing)}", SOURCE)
     position = columns.index("image")
     images: dict[str, TsvImage] = {}
+    found: list[BenchmarkItem | DamagedItem] = []
     seen: set[str] = set()
     for row in rows:
         if len(row.fields["image"]) > _LONGEST_INDEX:
@@ -95,7 +96,13 @@ def read_threedsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
         if item.key in seen:
             item = DamagedItem(item.key, f"its qid comes twice, again in row {row.number}")
         seen.add(item.key)
-        yield item
+        found.append(item)
+    variants: dict[str, list[str]] = {}
+    for key in sorted(seen):
+        variants.setdefault(variant_group(key, "flip_circular"), []).append(key)
+    together = {group: tuple(keys) for group, keys in variants.items()}
+    for item in found:
+        yield replace(item, variants=together[item.group]) if isinstance(item, BenchmarkItem) else item
 
 
 def _threedsr_item(path: Path, row: TsvRow, images: Mapping[str, TsvImage]) -> BenchmarkItem | DamagedItem:
@@ -134,8 +141,8 @@ def _prompt(question: str, choices: Sequence[str]) -> str:
 def score_threedsr(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
     """Accuracy by each rule of `variants`, and CircularEval of each type and category, which the authors publish.
 
-    Where some variants of a question were not asked, those that were decide, which makes scores higher; the note says
-    how many groups have one variant alone.
+    Where some variants of a question have no answer (damaged, failed, not asked), those that have decide, which makes
+    scores higher; the note says how many groups lack one, and how many have one variant alone in the data.
     Published: SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73 at 339b29a (circular, types and categories);
     VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732 at e8e78f0 (all rules).
     """
@@ -155,9 +162,19 @@ def _grouped(name: str, graded: Sequence[GradedItem], rule: VariantRule) -> Publ
     qids = [one.item.key for one in graded]
     right = all_right(qids, [one.credit == 1.0 for one in graded], rule)
     share = wilson(sum(right.values()), len(right))
-    alone = sum(count == 1 for count in Counter(variant_group(qid, rule) for qid in qids).values())
-    note = f"{alone} of {share.n} groups have one variant alone" if alone and rule != "vanilla" else ""
+    note = "" if rule == "vanilla" else _note([one.item for one in graded], rule)
     return PublishedScore(name, share.share, share.n, share, note=note)
+
+
+def _note(items: Sequence[BenchmarkItem], rule: VariantRule) -> str:
+    answered = Counter(variant_group(item.key, rule) for item in items)
+    keys = {key for item in items for key in item.variants or (item.key,)}
+    in_data = Counter(variant_group(key, rule) for key in keys)
+    lacking = sum(answered[group] < in_data[group] for group in answered)
+    alone = sum(in_data[group] == 1 for group in answered)
+    told = [f"{lacking} of {len(answered)} groups lack the answer to a variant, so the score may be too high"]
+    told.append(f"{alone} of {len(answered)} groups have one variant alone")
+    return "; ".join(text for text, count in zip(told, (lacking, alone), strict=True) if count)
 
 
 THREEDSR = Benchmark(

@@ -140,4 +140,5 @@ VSR = Benchmark(
     scorer="cambridgeltl/visual-spatial-reasoning, src/eval.py:47-67",
     read=read_vsr,
     score=score_vsr,
+    published=2195 + 1222,  # lines of both test.jsonl of cambridgeltl/visual-spatial-reasoning
 )

@@ -8,7 +8,7 @@
 The question of an item is its text up to the sentence that asks for the form of the answer.
 
 Sources: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields),
-robopoint/eval/summarize_vqa.py:45-59 (masks).
+robopoint/eval/summarize_vqa.py:45-59 (masks); files and licence: the card of wentao-yuan/where2place, README.md.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ WHERE2PLACE = Benchmark(
     answers="points",
     layout=f"{FILE}, images/, masks/00.jpg and so on",
     source=SOURCE,
-    licence="not stated",
+    licence="Apache-2.0",
     scorer="wentaoyuan/RoboPoint, robopoint/eval/summarize_vqa.py:9-69",
     read=read_where2place,
     score=score_where2place,
+    published=100,  # README.md of wentao-yuan/where2place
 )

@@ -20,8 +20,8 @@ from typing import Any
 
 import spatial_vlm_ros
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.engine.bag_window import BagPart, bytes_before, place_of, recording_lag
 from spatial_vlm_ros.evaluation.engine.remote_bag import files_of, is_indexed, summary_bytes

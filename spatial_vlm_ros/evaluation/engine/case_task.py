@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.evaluation.bag_cases import images_of_bag
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
 from spatial_vlm_ros.evaluation.case import Case
 from spatial_vlm_ros.evaluation.case_judge import CaseImage, CaseJudge
 from spatial_vlm_ros.evaluation.engine.bag_window import BagWindow
@@ -105,16 +106,21 @@ class CaseTask:
     def _of_part(self, work: CaseWork, note: Callable[[str], None]) -> Iterator[tuple[Case, CaseImage]]:
         """Images of a part of a bag; what is not found there is looked for in all of it."""
         source, missing = work.source, {id(case): case for case in work.cases}
+        damage: FileError | None = None
         assert work.part is not None  # noqa: S101
         with BagWindow(source.uri, work.part) as bag:
             found = images_of_bag(bag, work.cases, self._setup.config, source.topics, work.model.is_given, _say_nothing)
             for case, image in found:
-                if image.problem is not None:  # no image of the part has its stamp
+                if isinstance(image.problem, FileError):
+                    damage = image.problem
+                elif image.problem is not None:  # no image of the part has its stamp
                     continue
                 del missing[id(case)]
                 yield case, image
                 if not missing:
-                    return
+                    break
+        if damage is not None:
+            note(f"the bag is damaged: {damage}; the cases after that, in the same part, are not judged")
         if missing:
             note(f"{len(missing)} cases name stamps of no image near them; all of the bag was read for them")
             yield from self._of_bag(work, tuple(missing.values()), note)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ from spatial_vlm_ros.evaluation.engine.workers import Dispatcher, ShardWorker
 from spatial_vlm_ros.extras import install
 
 _CONNECT_S = 10.0
+_AUTHENTICATION = " A cluster with token authentication wants its RAY_AUTH_MODE and token here, too."
 
 _log = logging.getLogger(__name__)
 
@@ -84,18 +87,19 @@ class RayEngine:
         Raises:
             EngineUnavailableError: it is not reachable.
         """
-        _check_port(self.address)
+        check_address(self.address)
         own = {"num_cpus": math.ceil(self.workers * self.num_cpus), "include_dashboard": False}
         try:
-            ray.init(
-                address=self.address or "local",
-                **({} if self.address else own),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-            )
+            with _same_sigterm():
+                ray.init(
+                    address=self.address or "local",
+                    **({} if self.address else own),
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                )
         except (ConnectionError, TimeoutError, OSError, RuntimeError, ValueError) as error:
-            raise _unreachable(self.address, error) from error
+            raise _unreachable(self.address, error, _AUTHENTICATION if self.address else "") from error
 
 
 class _Cluster:
@@ -193,22 +197,60 @@ class _Actor:
         return self._worker.answer(shard)
 
 
-def _check_port(address: str | None) -> None:
-    """See that somebody listens at an address with a port: Ray itself tries for minutes."""
+@contextmanager
+def _same_sigterm() -> Iterator[None]:
+    """Keep what SIGTERM does: `ray.init` puts a handler of its own in its place, and prints its stack."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
+    """See that a server of gRPC, as Ray's are, answers at an address with a port: Ray itself tries for many minutes.
+
+    Both sides of HTTP/2, on which gRPC is built, begin by sending their settings.
+
+    Args:
+        address: "host:port", "ray://host:port"; anything else is left to Ray.
+        wait_s: how long to wait for a connection, and for an answer, seconds.
+
+    Raises:
+        EngineUnavailableError: nobody listens, or who listens is silent or something else.
+
+    Source: RFC 9113, 3.4 (connection preface), 4.1 (frame: 3 bytes of length, type, flags, 4 bytes of stream), 6.5
+    (SETTINGS has type 4).
+    """
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), wait_s) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):  # it waits for a handshake
+                return
+            connection.settimeout(wait_s)
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+            head = b""
+            while len(head) < 9 and (more := connection.recv(9 - len(head))):
+                head += more
+    except TimeoutError as error:
+        silent = TimeoutError(f"nothing answers there within {wait_s:g} s")
+        raise _unreachable(address, silent) from error
     except (OSError, OverflowError) as error:
         raise _unreachable(address, error) from error
+    if len(head) < 9 or head[3] != 4:
+        raise _unreachable(address, ConnectionError("what answers there is not Ray"))
 
 
-def _unreachable(address: str | None, error: Exception) -> EngineUnavailableError:
+def _unreachable(address: str | None, error: Exception, more: str = "") -> EngineUnavailableError:
     where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
     words = " ".join(str(error).split())[:300].rstrip(".")
     repair = "Check the address with `ray status --address ADDRESS`; without --address, one is started here."
-    return EngineUnavailableError(f"{where} cannot be reached: {words}", repair)
+    return EngineUnavailableError(f"{where} cannot be reached: {words}", repair + more)
 
 
 def _ray() -> Any:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _LONGEST_REASON = 300  # characters
+_WITHOUT_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
+)
+"""Classes of botocore.exceptions, by name: botocore is there for `s3://` alone."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def told(uri: str) -> Iterator[None]:
 def store_error(uri: str, error: Exception) -> StoreError:
     """The error for what a store raised."""
     words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or type(error).__name__ in _WITHOUT_CREDENTIALS:
         repair = "Check the credentials that this machine, and each machine of the cluster, has for the store."
     elif isinstance(error, OSError) and error.errno is not None and not is_remote(uri):
         repair = "Choose a place that can be written, with enough room."
@@ -137,14 +141,17 @@ def read_range(uri: str | os.PathLike[str], first: int, last: int) -> bytes:
     """Bytes `first` to `last`, the latter excluded, of a file.
 
     Raises:
-        FileError: there is no such file.
-        StoreError: the disk or store does not give them.
+        FileError: there is no such file on this machine.
+        StoreError: the disk or store does not give them, or no longer has the file.
     """
     text = os.fspath(uri)
     if is_remote(text):
         fs, path = filesystem(text)
         with told(text):
-            return bytes(fs.cat_file(path, start=first, end=last))
+            try:
+                return bytes(fs.cat_file(path, start=first, end=last))
+            except FileNotFoundError as error:  # it was there when its size was asked: this is no damaged file
+                raise store_error(text, error) from error
     with told(text), open_regular(local_path(text), "give the path of a bag, or its URI") as file:
         file.seek(first)
         return file.read(last - first)

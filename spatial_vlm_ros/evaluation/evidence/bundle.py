@@ -17,9 +17,9 @@ from typing import Any, Literal
 import msgspec
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation.bag_reader import Bag, open_bag
-from spatial_vlm_ros.evaluation.bag_types import STRING, default_store
-from spatial_vlm_ros.evaluation.bag_writer import BagWriter
+from spatial_vlm_ros.evaluation.bags.reader import Bag, open_bag
+from spatial_vlm_ros.evaluation.bags.types import STRING, default_store
+from spatial_vlm_ros.evaluation.bags.writer import BagWriter
 from spatial_vlm_ros.evaluation.evidence.store import HASH_DIGITS, NAME, hash_of
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.streams.frame_assembler import STATIC_TRANSFORMS, TRANSFORMS

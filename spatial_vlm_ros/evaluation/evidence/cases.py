@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
+from spatial_vlm_ros.evaluation.case_result import CaseEvidence, judge_case
 from spatial_vlm_ros.evaluation.evidence.answering import frame_of, settings_of_bundle
 from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceBundle
 from spatial_vlm_ros.evaluation.frame_folder import (
@@ -21,13 +22,16 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     load_cases,
     load_frame,
 )
+from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.evaluation.frame_writer import write_frame
+from spatial_vlm_ros.evaluation.labelling.ground import ground_of
+from spatial_vlm_ros.evaluation.labelling.proposal import proposed
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import MIB, read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import ResolverConfig, settings_from
-from spatial_vlm_ros.resolver import Resolver
+from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, RgbdFrame, Status
 
 _KIND = "evidence"
@@ -44,6 +48,7 @@ class KeptCase:
         then: the answer of the bundle.
         now: what the case is answered with now, by the parameters of then.
         expect: the right outcome, as in cases.jsonl; None where nobody said.
+        is_right: whether the case is answered rightly now; None where nobody said what is right.
     """
 
     frame: str
@@ -51,6 +56,7 @@ class KeptCase:
     then: Resolution
     now: Resolution
     expect: dict[str, Any] | None
+    is_right: bool | None
 
 
 def keep_as_test(
@@ -63,14 +69,40 @@ def keep_as_test(
         out: the folder; made where it is missing.
         status: the right one; None = not known, unless `as_answered`.
         id_: of the right detection.
-        as_answered: the answer of the bundle was right.
+        as_answered: the answer of the bundle was right: object, value and place.
 
     Raises:
         InputError: the bundle has no frame, the words belong to a dialogue, or its frame has no such detection.
         FileError: it is a case of the folder already, or the folder cannot be written.
         SpatialVlmError: the frame cannot be read.
     """
+    check_keepable(bundle, out)
     record, settings = bundle.record, settings_of_bundle(bundle)
+    robot = robot_of(settings.streams, settings.resolver.depth)
+    frame, found = frame_of(bundle, settings.streams, robot)
+    then = record.answer
+    expect = _expected(bundle, found or (), status, id_)
+    name = bundle.path.stem
+    _write(out, name, frame, found)
+    asked, given = load_frame(out / name)
+    answered = Resolver(settings_from(_core(bundle)).resolver).look_at(asked, given).ask(record.instruction)
+    if as_answered:
+        ground = None if answered.scene is None else ground_of(answered.scene, asked.base_T_camera)
+        expect = proposed(then, found or (), ground, by_id=True)
+    case = {"frame": name, "instruction": record.instruction, "kind": [_KIND, then.status.value],
+            **({} if expect is None else {"expect": expect})}  # fmt: skip
+    _add_case(out, case)
+    return KeptCase(name, record.instruction, then, answered.resolution, expect, _is_right(out, answered))
+
+
+def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
+    """See that a bundle can become a case of a folder.
+
+    Raises:
+        InputError: it has no frame, or its words belong to a dialogue.
+        FileError: it is a case of the folder already.
+    """
+    record = bundle.record
     if record.dialogue is not None:
         raise InputError(
             f"{bundle.path}", f"words that go on a dialogue: {record.instruction!r}", "words that stand alone",
@@ -78,16 +110,7 @@ def keep_as_test(
         )  # fmt: skip
     if record.frame == "none":
         raise InputError(f"{bundle.path}", "no frame", "a frame to ask about", "keep a bundle that has one")
-    robot = robot_of(settings.streams, settings.resolver.depth)
-    frame, found = frame_of(bundle, settings.streams, robot)
-    then = record.answer
-    expect = _expected(bundle, found or (), then, status, id_, as_answered)
-    name = bundle.path.stem
-    _write(out, name, frame, found)
-    now = Resolver(settings_from(_core(bundle)).resolver).resolve(*_asked(out / name, record.instruction))
-    _add_case(out, {"frame": name, "instruction": record.instruction, "kind": [_KIND, then.status.value],
-                    **({} if expect is None else {"expect": expect})})  # fmt: skip
-    return KeptCase(name, record.instruction, then, now, expect)
+    _check_new(out / bundle.path.stem)
 
 
 def parameters_of(bundles: Sequence[EvidenceBundle]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -110,15 +133,15 @@ def _core(bundle: EvidenceBundle) -> dict[str, Any]:
 
 
 def _expected(
-    bundle: EvidenceBundle, found: Sequence[Detection], then: Resolution, status: Status | None, id_: str | None,
-    as_answered: bool,
-) -> dict[str, Any] | None:  # fmt: skip
-    if as_answered:
-        status, id_ = then.status, then.target.id if then.target is not None else None
-    elif status is None and id_ is not None:
+    bundle: EvidenceBundle, found: Sequence[Detection], status: Status | None, id_: str | None
+) -> dict[str, Any] | None:
+    if status is None and id_ is not None:
         status = Status.OK
     if status is None:
         return None
+    if id_ is not None and status not in ANSWERS:
+        repair = "leave the id out, or expect OK"
+        raise InputError(f"id of {bundle.path}", f"{id_!r} with {status.value}", "no object of a refusal", repair)
     ids = [one.id for one in found]
     if id_ is not None and id_ not in ids:
         raise InputError(
@@ -127,11 +150,15 @@ def _expected(
     return {"status": status.value, **({} if id_ is None else {"id": id_})}
 
 
+def _check_new(folder: Path) -> None:
+    if folder.exists():
+        raise FileError(folder, "this bundle is a case already", "give another --out, or remove the frame and its case")
+
+
 def _write(out: Path, name: str, frame: RgbdFrame, found: Sequence[Detection] | None) -> None:
     """Write a frame's folder, whole or not at all."""
     folder = out / name
-    if folder.exists():
-        raise FileError(folder, "this bundle is a case already", "give another --out, or remove the frame and its case")
+    _check_new(folder)
     with new_folder(folder) as part:
         write_frame(part, frame, found or ())
         if found is None:
@@ -140,11 +167,6 @@ def _write(out: Path, name: str, frame: RgbdFrame, found: Sequence[Detection] | 
         if speaker is not None:
             form = {"parent": speaker.parent, "child": speaker.child, "matrix": speaker.matrix.tolist()}
             write_json(part / SPEAKER_FILE, form)
-
-
-def _asked(folder: Path, words: str) -> tuple[RgbdFrame, str, tuple[Detection, ...]]:
-    frame, detections = load_frame(folder)
-    return frame, words, detections
 
 
 def _add_case(out: Path, case: dict[str, Any]) -> None:
@@ -161,9 +183,10 @@ def _add_case(out: Path, case: dict[str, Any]) -> None:
         raise
 
 
-def fits(case: KeptCase) -> bool | None:
-    """Whether a case is answered rightly now; None where nobody said what is right."""
+def _is_right(out: Path, answered: Answered) -> bool | None:
+    """Whether the newest case is answered rightly now, as `evaluate` judges; None where nobody said what is right."""
+    case = load_cases(out)[-1]
     if case.expect is None:
         return None
-    given = case.now.target.id if case.now.target is not None and case.now.status in ANSWERS else None
-    return case.now.status.value == case.expect["status"] and case.expect.get("id", given) == given
+    evidence = CaseEvidence(truth=load_truths(out, [case]).get(case.frame))
+    return judge_case(case, case.expect, answered.resolution, evidence).complete

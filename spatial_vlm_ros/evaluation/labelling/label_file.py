@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileChangedError, FileError
-from spatial_vlm_ros.files.reading import read_bytes
-from spatial_vlm_ros.files.writing import write_bytes
+from spatial_vlm_ros.files.reading import read_bytes, real
+from spatial_vlm_ros.files.writing import PART, write_bytes
 
 _LARGEST = 256 * 1024 * 1024  # bytes; a million cases are less
+_LEFT = 60.0  # s after which a temporary file was left by a page that was killed
 _WRITTEN = "choose a place that can be written, or make room; nothing was changed"
 
 
@@ -66,12 +69,13 @@ class LabelFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).resolve()
+        self.path = real(path, "name another file")
         if not self.path.parent.is_dir():
             raise FileError(self.path, "its folder does not exist", "create the folder, or name another file")
         self._lock_path = self.path.with_name(f".{self.path.name}.lock")
         self._lock: int | None = _locked(self._lock_path, self.path)
         self._removed: list[bytes] = []
+        _sweep(self.path)
         try:
             self._read()
         except BaseException:
@@ -214,6 +218,14 @@ def _locked(lock: Path, path: Path) -> int | None:
     except OSError as error:
         reason = f"no lock file can be written beside it: {error.strerror or error}"
         raise FileError(path, reason, "name a file with --out in a folder that can be written") from error
+
+
+def _sweep(path: Path) -> None:
+    """Remove temporary files of pages that were killed while they saved; a new one may be another program's."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT:
+                left.unlink()
 
 
 def _content(path: Path) -> bytes:

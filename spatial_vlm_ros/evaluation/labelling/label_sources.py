@@ -14,8 +14,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.evaluation.answering import FolderFrames
-from spatial_vlm_ros.evaluation.bag_reader import Bag
-from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
+from spatial_vlm_ros.evaluation.bags.reader import Bag
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION
 from spatial_vlm_ros.evaluation.frame_folder import RGB_FILE, Case
 from spatial_vlm_ros.evaluation.frame_truth import load_truths
 from spatial_vlm_ros.evaluation.truth_file import is_same_bag

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.errors import InputError, SpatialVlmError, StaleCaseError
 from spatial_vlm_ros.evaluation.labelling.session import LabelSession
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.relations import RELATIONS
@@ -152,6 +152,8 @@ class _LabelPage:
             try:
                 given = await read_json(request, _LARGEST)
                 return JSONResponse(await run_in_threadpool(answer, request, given))
+            except StaleCaseError as error:
+                return _refused(str(error), 409)
             except SpatialVlmError as error:
                 return _refused(str(error), 400)
 
@@ -167,10 +169,14 @@ class _LabelPage:
         return self._labels.case(request.path_params["number"], reveal="reveal" in request.query_params)
 
     def decide(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
-        words = given.get("words")
+        words, seen = given.get("words"), given.get("seen")
         if not isinstance(words, str):
             raise InputError("case", "no words", "the sentence that was shown", "load the page again")
-        return self._labels.decide(request.path_params["number"], given.get("expect"), given.get("kind"), words)
+        if seen is not None and not isinstance(seen, str):
+            raise InputError("case", "no text in `seen`", "what the case was shown with", "load the page again")
+        return self._labels.decide(
+            request.path_params["number"], given.get("expect"), given.get("kind"), words, seen=seen
+        )
 
     def add(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         frame, words = given.get("frame"), given.get("words")

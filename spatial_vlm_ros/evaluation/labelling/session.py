@@ -7,25 +7,26 @@ memory, the page says so, and `save` tries again. One lock: threads of the serve
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
+from spatial_vlm_ros.errors import FileChangedError, FileError, InputError, StaleCaseError
 from spatial_vlm_ros.evaluation.labelling.case_lines import Maker, case_line, checked_kind, checked_truth
 from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_ros.evaluation.labelling.label_looks import LabelLooks
 from spatial_vlm_ros.evaluation.labelling.label_sources import LabelSource
 from spatial_vlm_ros.evaluation.labelling.proposal import same_truth
+from spatial_vlm_ros.evaluation.labelling.sentences import check_sentence
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb
 
 _SAME_OBJECT = 0.1  # of their union that box and detection share at least, as `evaluate` wants it
 _MOST_CASES = 100_000
-_LONGEST_SENTENCE = 1000  # characters, as the parser takes
 UNSAVED = ".unsaved.jsonl"
 """What the name of a file ends in that decisions are written to which could not be saved."""
 
@@ -43,6 +44,11 @@ class _Entry:
     @property
     def value(self) -> Mapping[str, Any]:
         return (self.line.value or {}) if self.line is not None else {}
+
+    @property
+    def seen(self) -> str:
+        """Another text for each form of the line; "" where there is none."""
+        return "" if self.line is None else hashlib.sha256(self.line.raw).hexdigest()[:16]
 
     @property
     def truth(self) -> Mapping[str, Any] | None:
@@ -88,7 +94,7 @@ class LabelSession:
         self._entries: list[_Entry] = []
         self._sentences = tuple(dict.fromkeys(one.strip() for one in sentences if one.strip()))
         for one in self._sentences:
-            _check_sentence(one)
+            check_sentence(one)
         if len(source.names) * len(self._sentences) + len(file.lines) > _MOST_CASES:
             got = f"{len(source.names)} frames and {len(self._sentences)} sentences"
             raise InputError("cases to label", got, f"up to {_MOST_CASES} cases", "label in several runs")
@@ -163,6 +169,7 @@ class LabelSession:
                 "size": look.size,
                 "problem": look.problem,
                 "truth": entry.truth,
+                "seen": entry.seen,
                 "kind": _kinds(entry.value),
                 "detections": [
                     {"id": one.id, "label": one.label, "score": round(one.score, 3), "box": list(one.box_xyxy)}
@@ -193,7 +200,9 @@ class LabelSession:
 
     # -------------------------------------------------------------------------------------------- deciding
 
-    def decide(self, number: int, truth: object, kind: object = None, words: str | None = None) -> dict[str, Any]:
+    def decide(
+        self, number: int, truth: object, kind: object = None, words: str | None = None, *, seen: str | None = None
+    ) -> dict[str, Any]:
         """Take a person's truth of a case, and save.
 
         Args:
@@ -201,18 +210,21 @@ class LabelSession:
             truth: `expect`, as the page sent it.
             kind: what the case tries, words; None = as it stands.
             words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
+            seen: "seen" of `case` when the person looked; None = not checked. Another tab may have decided since.
 
         Returns:
             The case as `overview` lists it, how its truth was made ("by"), whether the answer is the same, and `saved`.
 
         Raises:
-            InputError: there is no such case, it has another sentence, or the truth is wrong; nothing was changed.
+            StaleCaseError: it has another sentence or another truth than the person saw; nothing was changed.
+            InputError: there is no such case, or the truth is wrong; nothing was changed.
         """
         with self._lock:
             entry = self._entry(number)
             if words is not None and words != entry.words:
-                got = f"{words!r}, but case {number + 1} is {entry.words!r} by now"
-                raise InputError("case", got, "the case that the page shows", "load the page again")
+                raise StaleCaseError(f"the page shows {words!r}, but case {number + 1} is {entry.words!r} by now")
+            if seen is not None and seen != entry.seen:
+                raise StaleCaseError("this case was changed elsewhere, such as in another tab, since it was shown")
             look = self._looks.look(entry.frame, entry.words)
             known = {one.id for one in look.detections} | _named_in(entry.truth)
             with_place = look.ground is not None and look.ground.frame_id is not None
@@ -252,7 +264,7 @@ class LabelSession:
         """
         with self._lock:
             words = words.strip()
-            _check_sentence(words)
+            check_sentence(words)
             if not 0 <= frame < len(self._source.names):
                 raise InputError("frame", str(frame), "a frame of the page", "load the page again")
             if any(entry.frame == frame and entry.words == words for entry in self._entries):
@@ -316,7 +328,8 @@ class LabelSession:
         for entry in self._entries:
             known = before.get((entry.frame, entry.words))
             if known is not None:
-                entry.decided, entry.shown = known.decided, known.shown
+                entry.shown = known.shown
+                entry.decided = known.decided and entry.truth is not None  # it may be gone from the file
         self._changes.clear()
 
     def _try_to_save(self) -> None:
@@ -335,16 +348,20 @@ class LabelSession:
             That file; None where everything is saved.
 
         Raises:
-            FileError: neither can be written.
+            FileError: neither can be written; `unsaved_lines` are in memory alone.
         """
         with self._lock:
             self._try_to_save()
             if self.file.is_saved:
                 return None
             beside = self.file.path.with_name(self.file.path.name + UNSAVED)
-            lines = [line.raw + b"\n" for line in self.file.lines if line.is_changed]
-            replace_file(beside, b"".join(lines))
+            replace_file(beside, b"".join(line + b"\n" for line in self.unsaved_lines()))
             return beside
+
+    def unsaved_lines(self) -> tuple[bytes, ...]:
+        """Lines that the file lacks, without their ends."""
+        with self._lock:
+            return tuple(line.raw for line in self.file.lines if line.is_changed)
 
 
 def _is_elsewhere(truth: Mapping[str, Any], detections: Sequence[Detection]) -> bool:
@@ -354,12 +371,6 @@ def _is_elsewhere(truth: Mapping[str, Any], detections: Sequence[Detection]) -> 
     named = next((one for one in detections if one.id == truth["id"]), None)
     x1, y1, x2, y2 = truth["box"]
     return named is not None and float(overlaps((x1, y1, x2, y2), named.box_xyxy)[0, 0]) < _SAME_OBJECT
-
-
-def _check_sentence(words: str) -> None:
-    if not words.strip() or len(words) > _LONGEST_SENTENCE or not words.isprintable():
-        shown = repr(words[:60])
-        raise InputError("sentence", shown, f"one line of up to {_LONGEST_SENTENCE} characters", "write another one")
 
 
 def _kinds(value: Mapping[str, Any]) -> list[str]:

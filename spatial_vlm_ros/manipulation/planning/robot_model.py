@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +22,22 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files.documents import read_xml
+from spatial_vlm_ros.files.reading import MIB, check_regular
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
 from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
 from spatial_vlm_ros.types import RgbdFrame, Transform
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 Floats = npt.NDArray[np.float64]
 
 _OWN = 0.005  # metres that a link may be from where TF has it: what is seen this near to its hull is the robot itself
 _AROUND = 24  # corners of the prism around a cylinder: it stands out of it by 0.9 % of its radius
 _PACKAGE = "package://"
+_MOST_LINKS = 2000  # a humanoid with hands has about 100; Pinocchio's reader ends the process on a chain of 40,000
+_LARGEST_MESH = 64 * MIB
 
 
 def load(package: str) -> Any:
@@ -123,8 +129,9 @@ def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
         DependencyError, FileError: as `read_hulls` does.
     """
     pin, path = load("pinocchio"), Path(path)
+    root = _checked(path)
     folders = package_folders(path)
-    _check_meshes(path, folders)
+    _check_meshes(root, path, folders)
     try:
         model = pin.buildModelFromUrdf(str(path))
         with warnings.catch_warnings():  # about having been told where the meshes are
@@ -169,26 +176,46 @@ def package_folders(path: str | Path) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def _check_meshes(path: Path, folders: Sequence[str]) -> None:
-    """Whether the file is a URDF and its collision meshes are there; Pinocchio's own words do not say where it looked.
+def _checked(path: Path) -> Element:
+    """The root of a URDF that Pinocchio's reader can be given.
 
     Raises:
-        FileError: not so.
+        FileError: it is missing, no URDF, or has more links than that reader takes.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
         raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
     root = read_xml(path, "give a URDF; expand xacro: xacro FILE > robot.urdf")
     if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
         raise FileError(path, "it is no URDF", "give the URDF itself; expand xacro: xacro FILE > robot.urdf")
+    links = sum(1 for _ in root.iter("link"))
+    if links > _MOST_LINKS:
+        raise FileError(path, f"{links} links, more than {_MOST_LINKS}", "give the URDF of one robot")
+    return root
+
+
+def _check_meshes(root: Element, path: Path, folders: Sequence[str]) -> None:
+    """Whether the collision meshes are there, and not too large; Pinocchio's own words do not say where it looked.
+
+    Raises:
+        FileError: not so.
+    """
     for link in root.iter("link"):
         for mesh in link.findall("collision/geometry/mesh"):
-            name = mesh.get("filename", "")
-            if not any(place.is_file() for place in _places(name, path, folders)):
+            name, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
+            places = [place for place in _places(name, path, folders) if _is_file(place)]
+            if not places:
                 repair = (
                     "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
                 )
-                field = f"link {link.get('name')!r}"
                 raise FileError(path, f"mesh {name!r} is not found", repair, field)
+            check_regular(places[0], "give a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _places(name: str, path: Path, folders: Sequence[str]) -> list[Path]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.evaluation.bag_types import DETECTION_ARRAY
+from spatial_vlm_ros.evaluation.bags.types import DETECTION_ARRAY
 from spatial_vlm_ros.evaluation.evidence.store import EvidenceStore, evidence_folder
 from spatial_vlm_ros.output.json_schema import dialogue_json, phrases_json, resolution_json
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings
@@ -352,7 +352,7 @@ def _is_ours(message: Any) -> bool:
 
 def _detections(kept: _Kept) -> bytes:
     """Detections as the resolver saw them, as CDR of DetectionArray with the header of the colour image."""
-    from spatial_vlm_ros.evaluation.bag_types import default_store
+    from spatial_vlm_ros.evaluation.bags.types import default_store
     from spatial_vlm_ros.streams.compose import rosbags_composer
 
     decision, image = kept.decision, kept.frame.messages[RGB]

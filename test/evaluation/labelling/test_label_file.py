@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,24 @@ def test_any_line_that_is_not_touched_keeps_its_bytes_and_its_place(lines: list[
         line for n, line in enumerate(lines) if n not in touched
     ]
     assert [json.loads(after[n])["instruction"] for n in sorted(touched)] == [str(n) for n in sorted(touched)]
+
+
+def test_what_killed_pages_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text("")
+    old, new, other = (tmp_path / name for name in (".cases.jsonl.1a2b3c4d.part", ".cases.jsonl.new.part", ".b.part"))
+    for left in (old, new, other):
+        left.write_text("{}")
+    for left in (old, other):
+        os.utime(left, (time.time() - 120, time.time() - 120))
+    with LabelFile(path):
+        assert not old.exists()
+        assert new.exists()
+        assert other.exists()
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.symlink_to(path)
+    with pytest.raises(FileError, match=r"cases\.jsonl"):
+        LabelFile(path)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from frame_files import case
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import FileError, InputError, StaleCaseError
 from spatial_vlm_ros.evaluation.answering import answer_cases
 from spatial_vlm_ros.evaluation.frame_folder import load_cases
+from spatial_vlm_ros.evaluation.labelling.sentences import read_sentences
 from spatial_vlm_ros.evaluation.labelling.session import UNSAVED, LabelSession
 from spatial_vlm_ros.evaluation.score import score
 from spatial_vlm_ros.resolver import Resolver
@@ -266,3 +267,41 @@ def test_what_cannot_be_saved_at_the_end_is_written_beside(opened: Open, frames:
 def test_too_many_cases_are_refused(opened: Open) -> None:
     with pytest.raises(InputError, match="label in several runs"):
         opened(*(f"the cup {n}" for n in range(50_001)))
+
+
+def test_a_case_that_was_decided_elsewhere_since_it_was_shown_is_not_overwritten(opened: Open, frames: Path) -> None:
+    session = opened(BEHIND)
+    one, other = session.case(0), session.case(0)
+    session.decide(0, {"status": "NOT_FOUND"}, None, BEHIND, seen=one["seen"])
+    with pytest.raises(StaleCaseError, match="in another tab"):
+        session.decide(0, {"status": "AMBIGUOUS"}, None, BEHIND, seen=other["seen"])
+    assert [line["expect"] for line in lines_of(frames)] == [{"status": "NOT_FOUND"}]
+    session.decide(0, {"status": "AMBIGUOUS"}, None, BEHIND, seen=session.case(0)["seen"])
+    assert [line["expect"] for line in lines_of(frames)] == [{"status": "AMBIGUOUS"}]
+    session.undo()
+    with pytest.raises(StaleCaseError):
+        session.decide(0, {"status": "AMBIGUOUS"}, None, BEHIND, seen="")
+
+
+def test_what_the_file_has_lost_is_to_do_again(opened: Open, frames: Path) -> None:
+    session = opened(BEHIND)
+    accept(session, 0)
+    (frames / "cases.jsonl").unlink()
+    accept(session, 1)
+    assert session.saved()["by_somebody_else"]
+    session.save(merge=True)
+    assert states(session) == ["to do", "decided"]
+    assert [line["frame"] for line in lines_of(frames)] == ["f2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("the\tcup", "line 2: got a tab in"), ("the \u202ecup", "U+202E"), ("x" * 1001, "1001 characters")],
+)
+def test_a_line_that_is_no_sentence_is_named_with_what_is_wrong(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "sentences.txt"
+    path.write_text(f"the cup\n{line}\n")
+    with pytest.raises(FileError) as refused:
+        read_sentences(path)
+    assert words in str(refused.value)
+    assert refused.value.field == "line 2"

@@ -15,8 +15,8 @@ pytest.importorskip("rosbags")
 from bag_builder import FIXED, MS, WORDS, BagBuilder, scene, seconds
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.bag_reader import open_bag
-from spatial_vlm_ros.evaluation.bag_topics import choose_roles
+from spatial_vlm_ros.evaluation.bags.reader import open_bag
+from spatial_vlm_ros.evaluation.bags.topics import choose_roles
 from spatial_vlm_ros.evaluation.labelling.label_file import LabelFile
 from spatial_vlm_ros.evaluation.labelling.label_sources import BagSource, FolderSource
 from spatial_vlm_ros.evaluation.labelling.session import LabelSession

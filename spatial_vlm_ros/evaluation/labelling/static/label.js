@@ -27,6 +27,7 @@ const tried = async (work) => {
     complain("");
     return await work();
   } catch (error) {
+    if (error.stale) await again().catch(() => {}); // what another tab has made of the case
     complain(error.message);
     return undefined;
   } finally {
@@ -174,7 +175,7 @@ const accept = () => tried(async () => {
   const missing = draft.missing();
   if (missing) { hint(missing); say(missing); return; }
   const words = draft.words(), hidden = draft.shown.answer === null && blind;
-  const done = await talk.post(`/case/${number}`, { expect: draft.expect(), kind: draft.kinds(), words: draft.shown.words });
+  const done = await talk.post(`/case/${number}`, { expect: draft.expect(), kind: draft.kinds(), words: draft.shown.words, seen: draft.shown.seen });
   showSaved(done);
   cases[number] = done.case;
   $("jump").options[number].textContent = listed(done.case, number);
@@ -194,9 +195,19 @@ const undo = () => tried(async () => {
   say("The last decision is taken back.");
 });
 
+// The list and the case anew; cases may have other numbers by now, and the case may be gone.
+const again = async () => {
+  const { frame, words } = draft.shown, at = number;
+  await load();
+  const same = cases.map((one, n) => n).filter((n) => cases[n].frame === frame && cases[n].words === words);
+  const nearest = same.sort((one, other) => Math.abs(one - at) - Math.abs(other - at))[0];
+  if (cases.length) await open(nearest ?? Math.min(at, cases.length - 1));
+};
+
 const save = (merge) => tried(async () => {
   showSaved(await talk.post("/save", { merge }));
-  if (merge) { await load(); await open(Math.min(number, cases.length - 1)); }
+  if (merge) await again();
+  if (saved.saved) say("Everything is saved.");
 });
 
 // ------------------------------------------------------------------------------------------------ modes

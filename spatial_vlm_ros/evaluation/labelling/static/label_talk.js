@@ -23,7 +23,7 @@ export class Talk {
 
   async answer(reply) {
     const value = await reply.json().catch(() => ({}));
-    if (!reply.ok) throw new Error(value.error || `The program answered ${reply.status}.`);
+    if (!reply.ok) throw Object.assign(new Error(value.error || `The program answered ${reply.status}.`), { stale: reply.status === 409 });
     return value;
   }
 }

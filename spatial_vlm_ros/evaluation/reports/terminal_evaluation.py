@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from spatial_vlm_ros.evaluation import terminal
 from spatial_vlm_ros.evaluation.evaluation_outcome import UNKNOWN
+from spatial_vlm_ros.evaluation.reports import terminal
 from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable
 

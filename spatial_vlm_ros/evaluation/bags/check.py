@@ -15,8 +15,8 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation import mcap_records as mcap
-from spatial_vlm_ros.evaluation.bag_limits import METADATA, bag_files, check_sqlite, metadata
+from spatial_vlm_ros.evaluation.bags import mcap_records as mcap
+from spatial_vlm_ros.evaluation.bags.limits import METADATA, bag_files, check_sqlite, metadata
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.files.reading import check_regular, member, open_regular
 
@@ -67,7 +67,10 @@ def examine_files(path: str | Path) -> list[Finding]:
         counts += facts.counts
         findings += _told(file, facts)
     if path.is_dir():
-        findings += _metadata_findings(path, counts)
+        packed = [file for file in bag_files(path) if file.suffix not in (".mcap", ".db3")] \
+            if (path / METADATA).is_file() else []  # fmt: skip
+        findings += map(_packed, packed)
+        findings += _metadata_findings(path, None if packed else counts)
     return findings
 
 
@@ -82,6 +85,11 @@ def _files_of(path: Path) -> list[Path]:
     for file in files:
         check_regular(file, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
     return files
+
+
+def _packed(file: Path) -> Finding:
+    found = "compressed as a whole: its records, checksums and counts were not examined"
+    return Finding(file.name, Severity.WARNING, found, "unpack the bag (`ros2 bag convert`) to have all of it examined")
 
 
 def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
@@ -109,7 +117,8 @@ def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
         yield Finding(file.name, Severity.OK, f"{readable}{checked}")
 
 
-def _metadata_findings(folder: Path, counts: Counter[str]) -> Iterator[Finding]:
+def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Finding]:
+    """What is wrong with metadata.yaml; `counts` of messages by topic, None where not every file could be examined."""
     repair = f"run `ros2 bag reindex {folder.name}`"
     if not (folder / METADATA).is_file():
         yield Finding(METADATA, Severity.WARNING, "missing: the recorder was killed", repair)
@@ -129,6 +138,8 @@ def _metadata_findings(folder: Path, counts: Counter[str]) -> Iterator[Finding]:
         total = int(told["message_count"])  # type: ignore[call-overload]
     except (KeyError, TypeError, ValueError) as error:
         yield Finding(METADATA, Severity.ERROR, f"no counts of messages: {error!r}", repair)
+        return
+    if counts is None:
         return
     if +listed == +counts and total == counts.total():
         yield Finding(METADATA, Severity.OK, f"{total} messages, as the files have")
@@ -157,6 +168,7 @@ def _mcap_facts(path: Path) -> _FileFacts:
             facts.faults.append(error.words)
         topics = _topics_of_index(file, summary, size) if summary else {}
         try:
+            mcap.check_unpacked(file, summary or size)
             found = _scan(file, summary or size, topics, facts)
         except mcap.McapDamage as error:
             facts.faults.append(str(error))
@@ -173,7 +185,7 @@ def _topics_of_index(file: BinaryIO, start: int, end: int) -> dict[int, str]:
     """Channel → topic as the index has them: a chunk that cannot be read takes the channels in it along."""
     topics: dict[int, str] = {}
     try:
-        for record in mcap.records(file, start, end):
+        for record in mcap.index_records(file, start, end):
             if record.kind == mcap.CHANNEL:
                 _record(mcap.CHANNEL, mcap.content(file, record), topics, _FileFacts())
     except (mcap.McapDamage, struct.error):
@@ -272,7 +284,7 @@ def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int],
         McapDamage, struct.error: it cannot be read.
     """
     listed = []
-    for record in mcap.records(file, start, end):
+    for record in mcap.index_records(file, start, end):
         if record.kind == mcap.CHUNK_INDEX:
             listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
         elif record.kind == mcap.STATISTICS:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from spatial_vlm_ros.evaluation.evaluation_outcome import UNKNOWN, EvaluationOutcome, ModelOutcome
-from spatial_vlm_ros.evaluation.markdown import MOST_LISTED, escape, markdown_summary, percent, points, table
 from spatial_vlm_ros.evaluation.model_run import UnusableCase
+from spatial_vlm_ros.evaluation.reports.markdown import MOST_LISTED, escape, markdown_summary, percent, points, table
 from spatial_vlm_ros.types.proportions import Share
 
 

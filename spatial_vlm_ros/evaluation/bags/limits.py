@@ -15,8 +15,8 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.evaluation import mcap_records as mcap
-from spatial_vlm_ros.evaluation.bounded_zstd import BoundedZstd
+from spatial_vlm_ros.evaluation.bags import mcap_records as mcap
+from spatial_vlm_ros.evaluation.bags.bounded_zstd import BoundedZstd
 from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, open_regular
 
@@ -56,6 +56,10 @@ def bag_files(path: Path) -> list[Path]:
     names = metadata(path).get("relative_file_paths")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FileError(path / METADATA, "no relative_file_paths", f"run `ros2 bag reindex {path.name}`")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        words, repair = f"the file {twice[:50]!r} is named twice", f"run `ros2 bag reindex {path.name}`"
+        raise FileError(path / METADATA, words, repair, "relative_file_paths")
     files = []
     for name in names:
         file = inside(path, PurePath(name).name, path / METADATA, "relative_file_paths")  # as rosbags finds them
@@ -89,36 +93,53 @@ def check_mcap(path: Path) -> None:
     with open_regular(path, _REPAIR) as file:
         try:
             end, summary, _, _ = mcap.footer(file)
-            start = summary or len(mcap.MAGIC)
             if summary and end.at - summary > _LARGEST_SUMMARY:
                 raise mcap.McapDamage(summary, f"an index of {end.at - summary} bytes")
-            chunked = False
-            for record in mcap.records(file, start, end.at):
-                chunked |= record.kind == mcap.CHUNK_INDEX
-                _check_record(file, record)
-            if summary and not chunked:  # rosbags reads all records then
-                for record in mcap.records(file, len(mcap.MAGIC), summary):
+            if not summary or not _index_is_enough(file, summary, end.at):  # rosbags reads all records then
+                until = summary or end.at
+                for record in mcap.records(file, len(mcap.MAGIC), until):
                     _check_record(file, record)
+                mcap.check_unpacked(file, until)
         except (mcap.McapDamage, struct.error) as error:
             repair = f"run `mcap recover {path.name} -o mended.mcap`, or record it again"
             words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
             raise FileError(path, words, repair) from error
 
 
+def _index_is_enough(file: BinaryIO, start: int, end: int) -> bool:
+    """Check the index of a file; whether it names chunks, so that nothing else is read but those."""
+    most, unpacked, named = mcap.most_unpacked(file), 0, False
+    for record in mcap.index_records(file, start, end):
+        _check_record(file, record)
+        if record.kind == mcap.CHUNK_INDEX:
+            named, unpacked = True, unpacked + _indexed(file, record)[1]
+        if unpacked > most:
+            raise mcap.too_much(record.at, unpacked)
+    return named
+
+
+def _indexed(file: BinaryIO, record: mcap.McapRecord) -> tuple[int, int]:
+    """Bytes of the chunk that a record of the index names, in the file and when unpacked."""
+    data = mcap.content(file, record, _LARGEST_SCHEMA)
+    at = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
+    at += 4 + struct.unpack_from("<I", data, at)[0]
+    packed, size = struct.unpack_from("<QQ", data, at)
+    return packed, size
+
+
 def _check_record(file: BinaryIO, record: mcap.McapRecord) -> None:
     largest = _LARGEST_SCHEMA if record.kind in (mcap.SCHEMA, mcap.CHANNEL, mcap.HEADER) else mcap.LARGEST_RECORD
     size = record.length
     if record.kind == mcap.CHUNK_INDEX:
-        data = mcap.content(file, record, _LARGEST_SCHEMA)
-        at = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
-        at += 4 + struct.unpack_from("<I", data, at)[0]
-        size = max(struct.unpack_from("<QQ", data, at))
+        size = max(_indexed(file, record))
     if size > largest:
         raise mcap.McapDamage(record.at, f"a record of {size} bytes; at most {largest} are read")
 
 
 def check_sqlite(path: Path) -> None:
-    """See that the tables of an SQLite file are tables: a view or a computed column can bring any amount of data.
+    """See that the tables of an SQLite file are tables, and no message is too large.
+
+    A view or a computed column can bring any amount of data.
 
     Raises:
         FileError: they are not, or it is not an SQLite file.
@@ -138,6 +159,10 @@ def check_sqlite(path: Path) -> None:
                 computed = [row[1] for row in database.execute(f"PRAGMA table_xinfo({name})") if row[6] in (2, 3)]
                 if computed:
                     raise FileError(path, f"a computed column {computed[0]!r}", "record it again", name)
+            longest = database.execute("SELECT max(length(data)) FROM messages").fetchone()[0]  # reads no data
+            if isinstance(longest, int) and longest > mcap.LARGEST_RECORD:
+                words = f"a message of {longest} bytes; at most {mcap.LARGEST_RECORD} are read"
+                raise FileError(path, words, "record it again", "messages")
     except (sqlite3.Error, UnicodeError) as error:
         raise FileError(path, str(error), repair) from error
 

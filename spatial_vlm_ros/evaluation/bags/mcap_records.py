@@ -13,6 +13,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,11 @@ HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = ra
 STATISTICS, DATA_END = 0x0B, 0x0F
 LARGEST_RECORD = 104 * MIB
 """Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.images.LARGEST_PIXELS is 96 MiB."""
+MOST_TIMES = 200
+"""A file of a bag, or all chunks of one, unpack to so many times its size; raw depth of a still scene: about fifty."""
+_ALWAYS = 1024 * MIB  # bytes that chunks may unpack to in any file: a covered camera's images are packed 10,000 times
+_MOST_STRANGE = 10_000  # records of kinds that the layout does not have: skipping one takes as long as reading one
+_SHOWN = 50  # characters of a name that should have four
 _REPAIR = "record it again"
 _HEAD = struct.Struct("<BQ")
 _CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, bytes when unpacked, CRC
@@ -64,9 +70,9 @@ def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
     """The records between two places of a file; their content is not read.
 
     Raises:
-        McapDamage: one does not end before `end`.
+        McapDamage: one does not end before `end`, or too many are of no known kind.
     """
-    at = start
+    at, strange = start, 0
     while at < end:
         file.seek(at)
         head = file.read(_HEAD.size)
@@ -75,8 +81,47 @@ def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
         record = McapRecord(head[0], at, int.from_bytes(head[1:], "little"))
         if record.end > end:
             raise McapDamage(at, f"a record of kind {record.kind} claims {record.length} bytes, {end - at - 9} follow")
+        strange += not HEADER <= record.kind <= DATA_END
+        if strange > _MOST_STRANGE:
+            raise McapDamage(at, f"more than {_MOST_STRANGE} records of unknown kinds")
         yield record
         at = record.end
+
+
+def index_records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
+    """As `records`, of the index at the end of a file, which names each chunk once.
+
+    Raises:
+        McapDamage: as of `records`; or it names a chunk again.
+    """
+    chunks: set[int] = set()
+    for record in records(file, start, end):
+        if record.kind == CHUNK_INDEX:
+            file.seek(record.content_at + 16)
+            place = int.from_bytes(file.read(8), "little")
+            if place in chunks:
+                raise McapDamage(record.at, f"the index names the chunk at byte {place} again")
+            chunks.add(place)
+        yield record
+
+
+def check_unpacked(file: BinaryIO, end: int) -> None:
+    """See that all chunks before a place of a file do not unpack to more than is read, as their heads say.
+
+    Other damage is left to who reads the records.
+
+    Raises:
+        McapDamage: they do.
+    """
+    most, unpacked, at = most_unpacked(file), 0, 0
+    with suppress(McapDamage):
+        for record in records(file, len(MAGIC), end):
+            if record.kind == CHUNK:
+                unpacked, at = unpacked + chunk_size(file, record), record.at
+            if unpacked > most:
+                break
+    if unpacked > most:
+        raise too_much(at, unpacked)
 
 
 def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -> bytes:
@@ -89,6 +134,17 @@ def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -
         raise McapDamage(record.at, f"a record of {record.length} bytes; at most {largest} are read")
     file.seek(record.content_at)
     return file.read(record.length)
+
+
+def most_unpacked(file: BinaryIO) -> int:
+    """Bytes that all chunks of a file may unpack to together."""
+    return MOST_TIMES * file.seek(0, os.SEEK_END) + _ALWAYS
+
+
+def too_much(at: int, size: int) -> McapDamage:
+    """The error for chunks that unpack to more than `most_unpacked`."""
+    most = f"{MOST_TIMES} times the file and {_ALWAYS} bytes"
+    return McapDamage(at, f"its chunks unpack to {size} bytes, more than {most}")
 
 
 @dataclass(frozen=True)
@@ -116,6 +172,12 @@ class McapChunk:
                 f"its head says {self.size} bytes, it has {'more' if len(data) > self.size else len(data)}"
             )
         return data
+
+
+def chunk_size(file: BinaryIO, record: McapRecord) -> int:
+    """Bytes of a chunk when unpacked, as its head says."""
+    file.seek(record.content_at + 16)
+    return int.from_bytes(file.read(8), "little")
 
 
 def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
@@ -154,7 +216,7 @@ def unpacked(compression: str, data: bytes, size: int) -> bytes:
             return bytes(packer.decompress(data, max_length=size + 1))
     except Exception as error:  # each library has errors of its own
         raise ValueError(f"its {compression} data are damaged: {error}") from error
-    raise ValueError(f"an unknown compression, {compression!r}")
+    raise ValueError(f"an unknown compression, {compression[:_SHOWN]!r}")
 
 
 def _unpacked_zstd(data: bytes, most: int) -> bytes:

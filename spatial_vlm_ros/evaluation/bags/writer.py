@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.evaluation.bag_limits import METADATA
-from spatial_vlm_ros.evaluation.bag_topics import INSTRUCTION
-from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO, DETECTION_ARRAY, IMAGE, STRING, TF_MESSAGE, default_store
+from spatial_vlm_ros.evaluation.bags.limits import METADATA
+from spatial_vlm_ros.evaluation.bags.mcap_records import add_checksums
+from spatial_vlm_ros.evaluation.bags.topics import INSTRUCTION
+from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, DETECTION_ARRAY, IMAGE, STRING, TF_MESSAGE, default_store
 from spatial_vlm_ros.evaluation.frame_folder import (
     BASE_FILE,
     CAMERA_FILE,
@@ -31,7 +32,6 @@ from spatial_vlm_ros.evaluation.frame_folder import (
     read_camera_info,
     read_transform,
 )
-from spatial_vlm_ros.evaluation.mcap_records import add_checksums
 from spatial_vlm_ros.files.folders import UnfinishedFolder
 from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_transforms
 from spatial_vlm_ros.streams.frame_assembler import (

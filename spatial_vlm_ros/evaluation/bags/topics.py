@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.evaluation.bag_reader import Topic
-from spatial_vlm_ros.evaluation.bag_types import (
+from spatial_vlm_ros.evaluation.bags.reader import Topic
+from spatial_vlm_ros.evaluation.bags.types import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     DETECTION_2D_ARRAY,
@@ -93,8 +93,8 @@ def choose_roles(
         TRANSFORMS and STATIC_TRANSFORMS where the bag has them.
 
     Raises:
-        InputError: a named topic is not there or of another type, a needed role has no topic, or several fit equally;
-            lists what is there and the option to name one.
+        InputError: a named topic is not there or of another type, a needed role has no topic, several fit equally, or
+            the only detections are of another camera; lists what is there and the option to name one.
     """
     return _TopicChoice(topics, config, given or {}).roles(with_detections)
 
@@ -113,7 +113,7 @@ class _TopicChoice:
         if registered is None:
             roles[DEPTH_INFO] = self._info(DEPTH_INFO, depth)
         if with_detections:
-            roles[DETECTIONS] = self._detections()
+            roles[DETECTIONS] = self._detections(rgb)
         said = self._given.get(INSTRUCTION) or self._only(
             t for t in self._topics if t.type == STRING and _words(t.name)[-1] == {"instruction"}
         )
@@ -186,7 +186,8 @@ class _TopicChoice:
             raise self._refused(role, f"no {beside[0]}" + (f", but {len(infos)} of other images" if infos else ""))
         return found.name
 
-    def _detections(self) -> str:
+    def _detections(self, rgb: Topic) -> str:
+        """The topic of detections of the camera; never one that stands under another camera of the bag."""
         if DETECTIONS in self._given:
             return self._given[DETECTIONS].name
         for type_ in TYPES[DETECTIONS]:
@@ -194,9 +195,18 @@ class _TopicChoice:
             if len(fit) > 1:
                 raise self._refused(DETECTIONS, "several: " + ", ".join(t.name for t in fit))
             if fit:
+                other = self._other_camera(fit[0], rgb)
+                if other:
+                    raise self._refused(DETECTIONS, f"{fit[0].name}, which is of another camera ({other})")
                 return fit[0].name
         extra = ", or --grounder NAME for a model that finds them"
         raise self._refused(DETECTIONS, "no topic of detections", extra=extra)
+
+    def _other_camera(self, topic: Topic, rgb: Topic) -> str:
+        """The camera of the bag, other than that of `rgb`, that a topic stands under; "" = none."""
+        cameras = {_camera(t.name) for t in self._topics if t.type in TYPES[RGB]} - {_camera(rgb.name), ""}
+        own = _inside(topic.name, _camera(rgb.name))
+        return "" if own else next((one for one in sorted(cameras) if _inside(topic.name, one)), "")
 
     def _named(self, role: str, name: str) -> Topic:
         name = name if name.startswith("/") else f"/{name}"
@@ -217,6 +227,7 @@ class _TopicChoice:
         more = len(self._all) - len(listed)
         there = ", ".join(listed) + (f" and {more} more" if more else "") or "no topic at all"
         options = " and ".join(f"{OPTIONS[r]} TOPIC" for r in (role, other) if r is not None)
+        extra += " (`evaluate` calls it --detections-topic TOPIC)" if role == DETECTIONS else ""
         kinds = " or ".join(TYPES[role])
         repair = f"name it by {options}{extra}; the bag has: {there}"
         return InputError(f"topic of {_NAMES[role]}", got, f"one of type {kinds}", repair)

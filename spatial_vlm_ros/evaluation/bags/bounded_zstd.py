@@ -10,11 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any, BinaryIO
 
-from spatial_vlm_ros.evaluation.mcap_records import LARGEST_RECORD
+from spatial_vlm_ros.evaluation.bags.mcap_records import LARGEST_RECORD, MOST_TIMES
 from spatial_vlm_ros.files.reading import MIB
 
-MOST_TIMES = 200
-"""Raw depth of a still scene is packed about fifty times."""
 _ALWAYS = 64 * MIB
 
 

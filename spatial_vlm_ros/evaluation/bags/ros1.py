@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from spatial_vlm_ros.evaluation.bag_types import CAMERA_INFO, TF_MESSAGE, check_rosbags
+from spatial_vlm_ros.evaluation.bags.types import CAMERA_INFO, TF_MESSAGE, check_rosbags
 
 if TYPE_CHECKING:
     from pathlib import Path

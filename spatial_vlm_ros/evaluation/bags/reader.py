@@ -3,11 +3,12 @@
 
 Knows rosbag2's folders, MCAP and sqlite3 files, compressed as well, and .bag files of ROS 1, through rosbags;
 knows nothing of what the messages mean. Whatever is wrong with a file ends in FileError: bags come from robots that
-lost their power.
+lost their power. A disk or store that fails ends in StoreError.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spatial_vlm_ros.errors import FileError, SpatialVlmError
-from spatial_vlm_ros.evaluation import bag_ros1
-from spatial_vlm_ros.evaluation.bag_limits import METADATA, check_bag
-from spatial_vlm_ros.evaluation.bag_types import check_rosbags, default_store, embedded_store
+from spatial_vlm_ros.errors import FileError, SpatialVlmError, StoreError
+from spatial_vlm_ros.evaluation.bags import ros1 as bag_ros1
+from spatial_vlm_ros.evaluation.bags.limits import METADATA, check_bag
+from spatial_vlm_ros.evaluation.bags.ros1_limits import check_ros1
+from spatial_vlm_ros.evaluation.bags.types import check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.evaluation.engine.remote_bag import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
 from spatial_vlm_ros.evaluation.engine.uris import is_remote, local_path, name_of
 from spatial_vlm_ros.files.reading import member
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 _STORAGES = (".mcap", ".db3")
 _WANTED = "give a folder that rosbag2 wrote, or a .mcap, .db3 or .bag file"
 _LONGEST_REASON = 200  # characters
+_OF_THE_DISK = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENODEV, errno.EHOSTDOWN}
+)
+"""What reading a good file ends in where a disk or a network drive fails."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ class Bag:
 
         Raises:
             FileError: the bag is damaged from here on; what came before is good.
-            StoreError: the store of a URI has failed; what came before is good.
+            StoreError: the disk, or the store of a URI, has failed; what came before is good.
         """
         wanted = [c for c in self._connections if names is None or c.topic in names]
         if not wanted:  # rosbags would take an empty list for all
@@ -260,6 +266,7 @@ def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
 
     with _translated(path):
         if isinstance(file, Path) and file.suffix == bag_ros1.SUFFIX and file.is_file():
+            check_ros1(file)
             return bag_ros1.open_reader(file)
         storage: Any = file
         if isinstance(file, Path):
@@ -298,13 +305,26 @@ def _files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _translated(path: Path | str) -> Iterator[None]:
-    """Whatever rosbags, SQLite, YAML and the decompressors raise of a damaged file becomes FileError."""
+    """Whatever rosbags, SQLite, YAML and the decompressors raise of a damaged file becomes FileError.
+
+    A disk or store that does not give the bytes of a good file raises StoreError: it may give them the next time.
+    """
     try:
         yield
     except SpatialVlmError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and _is_passing(error, isinstance(path, str)):
+            repair = "Check the disk, network drive or store that holds it; then run the same command again."
+            raise StoreError(str(path), f"{type(error).__name__}: {_words(error)}", repair) from error
         raise FileError(path, _words(error), _repair(path)) from error
+
+
+def _is_passing(error: OSError, is_remote_bag: bool) -> bool:
+    """Whether a disk or store has failed, not the file's content: which may pass."""
+    if is_remote_bag:  # EINVAL: a place before the file's beginning, which a wrong index names
+        return error.errno != errno.EINVAL
+    return error.errno in _OF_THE_DISK
 
 
 def _words(error: Exception) -> str:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.evaluation import plots
 from spatial_vlm_ros.evaluation.calibration import Calibration
 from spatial_vlm_ros.evaluation.case_result import CaseResult
 from spatial_vlm_ros.evaluation.error_split import Blame
@@ -26,6 +25,7 @@ from spatial_vlm_ros.evaluation.evaluation_outcome import UNKNOWN, EvaluationOut
 from spatial_vlm_ros.evaluation.model_run import ModelRun
 from spatial_vlm_ros.evaluation.model_spec import GIVEN
 from spatial_vlm_ros.evaluation.outcome import RunOutcome
+from spatial_vlm_ros.evaluation.reports import plots
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 from spatial_vlm_ros.types.proportions import Interval, Share, wilson

@@ -30,7 +30,7 @@ def junit_xml(cases: Sequence[CaseResult], seconds: Sequence[float], name: str) 
 
 
 def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
-    """JUnit XML of some runs: one test suite for each model. A case whose truth cannot be used is an error.
+    """JUnit XML of some runs: one test suite for each model. A case that was not judged is an error.
 
     Args:
         runs: of the models.
@@ -65,7 +65,7 @@ def _xml(suites: Sequence[_Suite]) -> str:
             suite.add_testcase(test)
         for left_out in unusable:
             test = TestCase(_text(left_out.instruction), _text(left_out.image), 0.0)
-            test.result = [Error(_text(left_out.problem), "unusable truth")]
+            test.result = [Error(_text(left_out.problem), "not judged")]
             suite.add_testcase(test)
         report.add_testsuite(suite)
     written: bytes = cast("Any", report).tostring()  # the library leaves it without types

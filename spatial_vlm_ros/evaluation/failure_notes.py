@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences about cases that failed: neither words nor objects decided them, so a share of right ones says little.
+
+Knows judged cases; knows nothing of how they were asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spatial_vlm_ros.evaluation.case_result import CaseResult
+from spatial_vlm_ros.evaluation.error_split import CaseError
+
+
+def failure_notes(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[str, ...]:
+    """A sentence for each source and status that failed, with what the first such case says.
+
+    Models that would have the same sentence stand in one.
+
+    Args:
+        runs: name and judged cases of each model.
+    """
+    shared: dict[str, list[str]] = {}
+    for model, results in runs:
+        sources: dict[str, list[CaseResult]] = {}
+        for result in results:
+            sources.setdefault(result.source, []).append(result)
+        for source, own in sources.items():
+            failed: dict[str, list[CaseResult]] = {}
+            for result in own:
+                if result.error is CaseError.FAILED:
+                    failed.setdefault(result.status.value, []).append(result)
+            for status, cases in failed.items():
+                head = f"{source}: " if source else ""
+                words = f"{head}{len(cases)} of {len(own)} cases ended in {status}; the first says: {cases[0].message}"
+                shared.setdefault(words, []).append(model)
+    several = len(runs) > 1
+    return tuple(f"{', '.join(models)}: {words}" if several else words for words, models in shared.items())

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences to be put to frames: what may be one, and a file of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.reading import read_bytes
+
+_LONGEST = 1000  # characters, as the parser takes
+_LARGEST = 10 * 1024 * 1024  # bytes of a file of sentences
+_SHOWN = 60  # characters
+
+
+def check_sentence(words: str) -> None:
+    """See that words may be put to a frame.
+
+    Raises:
+        InputError: they are empty or too long, or hold a sign that cannot be seen; names the sign.
+    """
+    unseen = next((sign for sign in words if not sign.isprintable()), None)
+    if not words.strip():
+        raise InputError("sentence", "no words", "a sentence", "write one")
+    if len(words) > _LONGEST:
+        got = f"{words[:_SHOWN]!r} and more, {len(words)} characters"
+        raise InputError("sentence", got, f"up to {_LONGEST} characters", "write a shorter one")
+    if unseen is not None:
+        name = "a tab" if unseen == "\t" else f"the sign U+{ord(unseen):04X}"
+        got = f"{name} in {words[:_SHOWN]!r}"
+        raise InputError("sentence", got, "words and signs that can be seen", "take it out, or put a space there")
+
+
+def read_sentences(path: Path) -> tuple[str, ...]:
+    """The sentences of a text file, one a line; blank lines are passed over.
+
+    Raises:
+        FileError: it cannot be read, is not UTF-8, holds none, or a line is none; names the line.
+    """
+    repair = "give a text file with one sentence a line, in UTF-8"
+    try:
+        text = read_bytes(path, repair, _LARGEST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(path, str(error), repair) from error
+    found = []
+    for n, line in enumerate(text.splitlines(), 1):
+        words = line.strip()
+        if not words:
+            continue
+        try:
+            check_sentence(words)
+        except InputError as error:
+            raise FileError(path, error.got, error.repair, f"line {n}") from error
+        found.append(words)
+    if not found:
+        raise FileError(path, "no sentence in it", "write one sentence a line")
+    return tuple(found)
