@@ -33,6 +33,36 @@ class UnusableCase:
     problem: str
 
 
+@dataclass(frozen=True)
+class UnusableCases:
+    """Cases of a source that were not judged for the same reason.
+
+    Args:
+        first: one of them, the first by name of the image and words.
+        count: how many they are, at least 1.
+    """
+
+    first: UnusableCase
+    count: int
+
+    @property
+    def image(self) -> str:
+        """Name of the first one's image, and how many more there are."""
+        return self.first.image if self.count == 1 else f"{self.first.image} and {self.count - 1} more"
+
+
+def by_reason(cases: Iterable[UnusableCase]) -> list[UnusableCases]:
+    """Cases that were not judged, those of the same source and reason together, by source and image.
+
+    Args:
+        cases: of any number of models; a case that several models have counts once.
+    """
+    groups: dict[tuple[str, str], list[UnusableCase]] = {}
+    for case in sorted(set(cases), key=lambda c: (c.source, c.image, c.instruction)):
+        groups.setdefault((case.source, case.problem), []).append(case)
+    return [UnusableCases(group[0], len(group)) for group in groups.values()]
+
+
 @dataclass
 class ModelRun:
     """A model and how it ended its cases.

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from spatial_vlm_ros.evaluation.evaluation_outcome import UNKNOWN, EvaluationOutcome, ModelOutcome
-from spatial_vlm_ros.evaluation.model_run import UnusableCase
+from spatial_vlm_ros.evaluation.model_run import UnusableCases, by_reason
 from spatial_vlm_ros.evaluation.reports.markdown import MOST_LISTED, escape, markdown_summary, percent, points, table
 from spatial_vlm_ros.types.proportions import Share
 
@@ -40,8 +40,7 @@ def _whole(evaluation: EvaluationOutcome) -> Iterator[str]:
         yield f"- {escape(note)}"
     if evaluation.notes:
         yield ""
-    unusable = sorted({c for m in evaluation.models for c in m.unusable}, key=lambda c: (c.source, c.image))
-    yield from _unusable(unusable)
+    yield from _unusable(by_reason(case for model in evaluation.models for case in model.unusable))
 
 
 def _figures(models: tuple[ModelOutcome, ...]) -> Iterator[str]:
@@ -87,10 +86,10 @@ def _pairs(evaluation: EvaluationOutcome) -> Iterator[str]:
         yield from table(heads, rows)
 
 
-def _unusable(cases: list[UnusableCase]) -> Iterator[str]:
-    if not cases:
+def _unusable(groups: list[UnusableCases]) -> Iterator[str]:
+    if not groups:
         return
-    yield f"## {len(cases)} not judged"
+    yield f"## {sum(group.count for group in groups)} not judged"
     yield ""
-    rows = ((escape(c.image), escape(c.instruction), escape(c.problem)) for c in cases[:MOST_LISTED])
+    rows = ((escape(g.image), escape(g.first.instruction), escape(g.first.problem)) for g in groups[:MOST_LISTED])
     yield from table(("image", "instruction", "why"), rows)

@@ -22,7 +22,7 @@ from spatial_vlm_ros.evaluation.calibration import Calibration
 from spatial_vlm_ros.evaluation.case_result import CaseResult
 from spatial_vlm_ros.evaluation.error_split import Blame
 from spatial_vlm_ros.evaluation.evaluation_outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, error_table
-from spatial_vlm_ros.evaluation.model_run import ModelRun
+from spatial_vlm_ros.evaluation.model_run import ModelRun, by_reason
 from spatial_vlm_ros.evaluation.model_spec import GIVEN
 from spatial_vlm_ros.evaluation.outcome import RunOutcome
 from spatial_vlm_ros.evaluation.reports import plots
@@ -173,7 +173,7 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         several=len(shown) > 1,
         pairs=evaluation.pairs,
         notes=evaluation.notes,
-        unusable=sorted({c for m in evaluation.models for c in m.unusable}, key=lambda c: (c.source, c.image)),
+        unusable=by_reason(case for model in evaluation.models for case in model.unusable),
         errors=list(dict.fromkeys(error for model in evaluation.models for error in model.errors)),
         failures=failures,
         choices=_choices(failures),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spatial_vlm_ros.evaluation.evaluation_outcome import UNKNOWN
+from spatial_vlm_ros.evaluation.model_run import by_reason
 from spatial_vlm_ros.evaluation.reports import terminal
 from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.printable import printable
@@ -39,11 +40,14 @@ def evaluation(result: EvaluationOutcome) -> None:
                 terminal.comparison(console, model.outcome.comparison)
     for note in result.notes:
         console.print(printable(f"note: {note}"), style="yellow")
-    unusable = {case for model in result.models for case in model.unusable}
-    for case in sorted(unusable, key=lambda c: (c.source, c.image, c.instruction))[:_MOST_LISTED]:
-        console.print(printable(f"not judged: {case.image} '{case.instruction}': {case.problem}"), style="yellow")
+    unusable = by_reason(case for model in result.models for case in model.unusable)
+    for group in unusable[:_MOST_LISTED]:
+        more = f" and {group.count - 1} more of {group.first.source}" if group.count > 1 else ""
+        words = f"not judged: {group.first.image} '{group.first.instruction}'{more}: {group.first.problem}"
+        console.print(printable(words), style="yellow")
     if len(unusable) > _MOST_LISTED:
-        console.print(f"not judged: {len(unusable) - _MOST_LISTED} more", style="yellow")
+        more_cases = sum(group.count for group in unusable[_MOST_LISTED:])
+        console.print(f"not judged: {more_cases} more", style="yellow")
 
 
 def _figures(console: Console, models: tuple[ModelOutcome, ...]) -> None:
