@@ -67,6 +67,18 @@ class BuiltinPlanner:
             CancelledError: `cancelled` said so.
         """
         watch = PlanningDeadline(request.time_limit, cancelled)
+        paths = self._paths(request, watch)
+        robot = self.robot
+        velocity = robot.velocity * request.velocity_scaling  # each factor scales its own limit, here and nowhere else
+        acceleration = panda.ACCELERATION * request.acceleration_scaling
+        trajectories = [timed(path, self.joint_names, velocity, acceleration) for path in paths]
+        return Motion(tuple(trajectories), watch.elapsed)
+
+    def paths(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> tuple[Path, ...]:
+        """The way of each segment, before it is given times; raises as `plan` does."""
+        return tuple(self._paths(request, PlanningDeadline(request.time_limit, cancelled)))
+
+    def _paths(self, request: MotionRequest, watch: PlanningDeadline) -> list[Path]:
         robot, start = self.robot, request.start
         beyond = np.maximum(robot.lower - start, start - robot.upper).max()
         if beyond > panda.FROM_LIMITS:
@@ -84,10 +96,7 @@ class BuiltinPlanner:
             paths += task.paths(start)
             start = paths[-1].samples(np.inf)[-1]
         watch.check(len(paths) - 1)
-        trajectories = [
-            timed(path, self.joint_names, robot.velocity, panda.ACCELERATION, request.speed) for path in paths
-        ]
-        return Motion(tuple(trajectories), watch.elapsed)
+        return paths
 
 
 class _Task:

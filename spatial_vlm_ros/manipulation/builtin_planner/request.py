@@ -101,7 +101,8 @@ class MotionRequest:
         stands_on: ids of boxes that the arm's base may reach into: what it is mounted on.
         seed: same request and seed, same trajectory, as long as the time limit is not reached.
         time_limit: seconds for all segments together.
-        speed: fraction of the fastest motion, above 0 and at most 1.
+        velocity_scaling: fraction of every velocity limit that is used, above 0 and at most 1.
+        acceleration_scaling: fraction of every acceleration limit that is used, above 0 and at most 1.
 
     Raises:
         InputError: a value is out of range, an id is there twice, or a name in `touch` or `stands_on` is no box.
@@ -112,7 +113,8 @@ class MotionRequest:
     boxes: Sequence[BoxObstacle] = ()
     seed: int = 0
     time_limit: float = 5.0
-    speed: float = 1.0
+    velocity_scaling: float = 1.0
+    acceleration_scaling: float = 1.0
     stands_on: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -122,8 +124,9 @@ class MotionRequest:
         object.__setattr__(self, "start", start)
         if not self.segments:
             raise InputError("segments", "none", "at least one", "say where to go")
-        if not 0 < self.speed <= 1:
-            raise InputError("speed", str(self.speed), "above 0, at most 1", "give 1 for as fast as the limits allow")
+        for what in ("velocity_scaling", "acceleration_scaling"):
+            if not 0 < (given := getattr(self, what)) <= 1:
+                raise InputError(what, str(given), "above 0, at most 1", "give 1 for as fast as the limits allow")
         if not 0 < self.time_limit < np.inf:
             raise InputError("time limit", str(self.time_limit), "seconds above 0", "five seconds are usual")
         if not 0 <= self.seed < 2**31:

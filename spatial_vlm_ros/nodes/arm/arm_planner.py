@@ -214,7 +214,8 @@ class ArmPlanner(Node):
             scene.boxes(self._config.padding),
             seed=number % 2**31,
             time_limit=asked.time_limit,
-            speed=asked.speed,
+            velocity_scaling=asked.velocity_scaling,
+            acceleration_scaling=asked.acceleration_scaling,
             stands_on=scene.stands_on(),
         )
         planned = self._planner.plan(request, cancelled).trajectories[0]

@@ -45,7 +45,7 @@ class Understood:
         position_tolerance: metres from the goal, of the tip.
         angles: (3,) radians about the tip's axes.
         time_limit: seconds.
-        speed: part of the greatest velocities and accelerations.
+        velocity_scaling, acceleration_scaling: part of the greatest velocities, and of the greatest accelerations.
     """
 
     goal: Floats
@@ -53,7 +53,8 @@ class Understood:
     position_tolerance: float
     angles: Floats
     time_limit: float
-    speed: float
+    velocity_scaling: float
+    acceleration_scaling: float
 
 
 def understood(goal: Any, links: Mapping[str, Floats]) -> Understood:
@@ -80,15 +81,14 @@ def understood(goal: Any, links: Mapping[str, Floats]) -> Understood:
     if len(request.goal_constraints) != 1:
         raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, f"{len(request.goal_constraints)} goals; give one")
     pose, place_by, angles = _pose(request.goal_constraints[0], links)
-    scales = [s if 0 < s <= 1 else 1.0
-              for s in (request.max_velocity_scaling_factor, request.max_acceleration_scaling_factor)]  # fmt: skip
     return Understood(
         pose,
         request.planner_id in STRAIGHT,
         place_by,
         angles,
         request.allowed_planning_time if request.allowed_planning_time > 0 else _TIME,
-        min(scales),
+        _factor(request.max_velocity_scaling_factor),
+        _factor(request.max_acceleration_scaling_factor),
     )
 
 
@@ -104,6 +104,14 @@ def check_end(asked: Understood, base_T_tip: Floats) -> None:
     if away > asked.position_tolerance + _ROUNDING or (turned > asked.angles + _ROUNDING).any():
         words = f"the tip ends {away * 1000:.2f} mm and up to {np.degrees(turned.max()):.2f} degrees beside the goal"
         raise CodedError(Codes.GOAL_CONSTRAINTS_VIOLATED, f"{words}; it keeps to 1 mm and 0.5 degrees")
+
+
+def _factor(given: float) -> float:
+    """A scaling factor; what is outside of (0, 1] counts as 1.
+
+    Source: moveit_core/trajectory_processing/src/time_optimal_trajectory_generation.cpp:1290-1312, verifyScalingFactor.
+    """
+    return float(given) if 0 < given <= 1 else 1.0
 
 
 def _constrains(constraints: Constraints) -> bool:

@@ -152,7 +152,7 @@ def test_requests_that_make_no_sense_are_refused() -> None:
         MotionRequest(HOME, [Segment(goal)], [BoxObstacle("a", goal, cube)], stands_on={"b"})
     with pytest.raises(InputError, match="touch"):
         MotionRequest(HOME, [Segment(goal, touch={"b"})], [BoxObstacle("a", goal, cube)])
-    for wrong in ({"speed": 0.0}, {"time_limit": -1.0}, {"seed": -1}):
+    for wrong in ({"velocity_scaling": 0.0}, {"acceleration_scaling": 1.1}, {"time_limit": -1.0}, {"seed": -1}):
         with pytest.raises(InputError):
             MotionRequest(HOME, [Segment(goal)], **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="opening"):
