@@ -10,6 +10,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   ├── TransformError               no rigid transform, or frames that do not fit
     │   ├── FileError                    a file that is missing, truncated or of the wrong form
     │   │   └── FileChangedError         a file that another program has written since it was read
+    │   ├── RobotDescriptionError        a URDF, SRDF or limits that no arm can be planned with
     │   └── UnknownNameError             a relation, backend or frame name that does not exist
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
     ├── DepthError                       DEPTH_INVALID
@@ -121,6 +122,10 @@ class FileChangedError(FileError):
     def __init__(self, path: object) -> None:
         super().__init__(path, "another program has written it since it was read", "put your changes on the new file")
         self.args = (f"{path}: another program has written it since it was read; nothing was changed",)
+
+
+class RobotDescriptionError(InputError):
+    """A URDF, SRDF or file of joint limits is not of a robot that can be planned for."""
 
 
 class UnknownNameError(InputError):

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, NoPathError, StandsWrongError, UnreachableError
-from spatial_vlm_ros.manipulation.builtin_planner import robot as panda
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
 from spatial_vlm_ros.manipulation.builtin_planner.line import follow
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import panda
 from spatial_vlm_ros.manipulation.builtin_planner.search import search
 from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
 from spatial_vlm_ros.manipulation.builtin_planner.watch import PlanningDeadline
@@ -36,20 +37,26 @@ class _Posture:
 
 
 class BuiltinPlanner:
-    """Plans motions of a Franka Panda in this process.
+    """Plans motions of an arm in this process.
+
+    Args:
+        robot: the arm with its gripper; None = a Franka Panda with its hand.
 
     Raises:
         DependencyError: a package of the extra `arm` is not installed.
     """
 
-    joint_names = panda.ARM_JOINTS
-
-    def __init__(self) -> None:
-        self.robot = panda.panda()
+    def __init__(self, robot: ArmModel | None = None) -> None:
+        self.robot = panda() if robot is None else robot
         self._inverse = Inverse(self.robot)
 
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the arm's joints, in the order of trajectories."""
+        return self.robot.joints
+
     def tip(self, joints: Floats) -> Floats:
-        """(4, 4) base_T_tip at (7,) joint positions, metres."""
+        """(4, 4) base_T_tip at (J,) joint positions, metres."""
         return self._inverse.tip(joints)
 
     def plan(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> Motion:
@@ -60,7 +67,7 @@ class BuiltinPlanner:
             cancelled: asked in every loop, about every millisecond.
 
         Raises:
-            InputError: the start is beyond a limit of a joint.
+            InputError: the start has another number of joints, or one beyond its limit; the gripper opens less wide.
             UnreachableError: no configuration has its tip at a goal, or on the line to it.
             NoPathError: something is in the way, or the time limit has passed.
             StandsWrongError: the arm is too near to something already, or a box lies in its base.
@@ -70,7 +77,7 @@ class BuiltinPlanner:
         paths = self._paths(request, watch)
         robot = self.robot
         velocity = robot.velocity * request.velocity_scaling  # each factor scales its own limit, here and nowhere else
-        acceleration = panda.ACCELERATION * request.acceleration_scaling
+        acceleration = robot.acceleration * request.acceleration_scaling
         trajectories = [timed(path, self.joint_names, velocity, acceleration) for path in paths]
         return Motion(tuple(trajectories), watch.elapsed)
 
@@ -80,9 +87,7 @@ class BuiltinPlanner:
 
     def _paths(self, request: MotionRequest, watch: PlanningDeadline) -> list[Path]:
         robot, start = self.robot, request.start
-        beyond = np.maximum(robot.lower - start, start - robot.upper).max()
-        if beyond > panda.FROM_LIMITS:
-            raise InputError("start", f"{beyond:.3f} rad beyond a limit", "radians within limits", "check the units")
+        _check_start(robot, start)
         if deep := in_the_base(robot, request.boxes, request.stands_on):
             words = f"the arm's base stands {max(deep.values()):.2f} m deep in what is said to be there"
             repair = "check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
@@ -148,17 +153,18 @@ class _Task:
         nearest = (np.inf, np.inf)
         for guess in range(GUESSES):
             self.watch.check(self.first)
-            near = start if guess == 0 else panda.HOME if guess == 1 else self.draw.uniform(robot.lower, robot.upper)
+            near = start if guess == 0 else robot.home if guess == 1 else self.draw.uniform(robot.lower, robot.upper)
             reached = self.inverse.reach(goal, near)
             nearest = min(nearest, (reached.position_error, reached.rotation_error))
-            if not reached.there or any(np.abs(reached.joints - other).max() < DIFFERENT for other in known):
+            joints = robot.nearest_turns(reached.joints, start)
+            if not reached.there or any(np.abs(joints - other).max() < DIFFERENT for other in known):
                 continue
-            known.append(reached.joints)
-            if checker.free(reached.joints):
-                yield reached.joints
+            known.append(joints)
+            if checker.free(joints):
+                yield joints
             else:
                 refused.append(
-                    NoPathError(self.first, "the goal is taken", checker.touched(reached.joints),
+                    NoPathError(self.first, "the goal is taken", checker.touched(joints),
                                         "clear it, or come from another side")
                 )  # fmt: skip
         if not known:
@@ -207,3 +213,21 @@ class _Task:
             if checker.all_free(path.samples(CHECKED)):
                 return path
         raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")
+
+
+def _check_start(robot: ArmModel, start: Floats) -> None:
+    """Whether the arm can be there.
+
+    Raises:
+        InputError: it has another number of joints, or one is beyond its limits.
+    """
+    if start.shape != robot.lower.shape:
+        repair = "copy them from the joint states"
+        raise InputError("start", f"{len(start)} positions", f"{len(robot.joints)}, one for each joint", repair)
+    beyond = np.maximum(robot.lower - start, start - robot.upper)
+    worst = int(beyond.argmax())
+    if beyond[worst] > FROM_LIMITS:
+        low, high = robot.lower[worst] - FROM_LIMITS, robot.upper[worst] + FROM_LIMITS
+        got = f"{robot.joints[worst]} at {start[worst]:.3f}, {beyond[worst] - FROM_LIMITS:.3f} rad beyond a limit"
+        repair = "check the units; an arm that stands there has to be moved back within its limits by hand"
+        raise InputError("start", got, f"{low:.3f} to {high:.3f} rad", repair)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
-from spatial_vlm_ros.manipulation.builtin_planner.robot import PandaModel
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 RESOLUTION = 0.02  # radians between configurations that are checked: under 2 cm of the farthest point of the arm
@@ -21,20 +21,20 @@ _ONE_AT_A_TIME = threading.Lock()  # OMPL's seed is one for the whole process
 
 
 def search(
-    robot: PandaModel, checker: Checker, start: Floats, goals: Sequence[Floats], seed: int, over: Callable[[], bool]
+    robot: ArmModel, checker: Checker, start: Floats, goals: Sequence[Floats], seed: int, over: Callable[[], bool]
 ) -> Floats | None:
     """Corners of a free path, shortened.
 
     Args:
         robot: its limits.
         checker: says which configurations are free.
-        start: (7,) radians, free.
-        goals: (7,) each, free.
+        start: (J,) radians, free.
+        goals: (J,) each, free.
         seed: of the samples.
         over: whether to stop.
 
     Returns:
-        (N, 7) corners from `start` to one of `goals`, or None when none was found before `over`.
+        (N, J) corners from `start` to one of `goals`, or None when none was found before `over`.
     """
     base, geometric, util = load("ompl.base"), load("ompl.geometric"), load("ompl.util")
     with _ONE_AT_A_TIME:
@@ -50,15 +50,16 @@ def search(
 def _search(
     base: Any,
     geometric: Any,
-    robot: PandaModel,
+    robot: ArmModel,
     checker: Checker,
     start: Floats,
     goals: Sequence[Floats],
     over: Callable[[], bool],
 ) -> Floats | None:
-    space = base.RealVectorStateSpace(7)
-    bounds = base.RealVectorBounds(7)
-    for k in range(7):
+    count = len(robot.joints)
+    space = base.RealVectorStateSpace(count)
+    bounds = base.RealVectorBounds(count)
+    for k in range(count):
         bounds.setLow(k, float(min(robot.lower[k], start[k])))
         bounds.setHigh(k, float(max(robot.upper[k], start[k])))
     space.setBounds(bounds)
@@ -70,7 +71,7 @@ def _search(
 
     def state_of(joints: Floats) -> Any:
         state = space.allocState()
-        for k in range(7):
+        for k in range(count):
             state[k] = float(joints[k])
         return state
 
@@ -90,7 +91,7 @@ def _search(
     simplifier.reduceVertices(path)
     simplifier.partialShortcutPath(path, SHORTCUTS, SHORTCUTS)
     simplifier.reduceVertices(path)
-    corners = np.array([[state[k] for k in range(7)] for state in path.getStates()])
+    corners = np.array([[state[k] for k in range(count)] for state in path.getStates()])
     corners[0] = start
     corners[-1] = min(goals, key=lambda goal: float(np.abs(goal - corners[-1]).max()))
     return corners

@@ -6,6 +6,7 @@ Needs the extra `arm` (Pinocchio), which is loaded when a description is read.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import warnings
@@ -14,18 +15,22 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import SubElement, tostring
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.files.documents import read_xml
+from spatial_vlm_ros.files.documents import parse_xml, read_xml
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
 from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
 from spatial_vlm_ros.types import RgbdFrame, Transform
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 Floats = npt.NDArray[np.float64]
 
@@ -122,17 +127,61 @@ def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
     Raises:
         DependencyError, FileError: as `read_hulls` does.
     """
-    pin, path = load("pinocchio"), Path(path)
-    folders = package_folders(path)
-    _check_meshes(path, folders)
+    root, file = read_urdf(Path(path))
+    return model_and_geometry_of(root, file)
+
+
+def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
+    """The root of a URDF, and the file that it is from.
+
+    Args:
+        source: path of the file, or the text of a URDF, whose meshes are looked for in packages alone.
+
+    Raises:
+        FileError: no such file, or no URDF.
+    """
+    repair = "give a URDF; expand xacro: xacro FILE > robot.urdf"
+    if isinstance(source, str) and "<" in source:
+        path, root = None, parse_xml(source.encode(), "robot_description", repair)
+    else:
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
+        root = read_xml(path, repair)
+    if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
+        raise FileError(path or "robot_description", "it is no URDF", f"give the URDF itself; {repair[13:]}")
+    return root, path
+
+
+def model_and_geometry_of(root: Element, path: Path | None, turns: float | None = None) -> tuple[Any, Any]:
+    """As `model_and_geometry`, from what `read_urdf` gives.
+
+    Args:
+        root: of the URDF; it stays as it is.
+        path: of its file; None = it is a text.
+        turns: radians to each side by which joints without limits turn; None = as far as they like.
+    """
+    pin, name = load("pinocchio"), path or "robot_description"
+    folders = package_folders(path or "/")
+    _check_meshes(root, path, folders)
+    if turns is not None:
+        root = copy.deepcopy(root)
+        for joint in root.findall("joint"):
+            if joint.get("type") == "continuous":
+                limit = joint.find("limit")
+                limit = SubElement(joint, "limit", effort="0", velocity="0") if limit is None else limit
+                joint.set("type", "revolute")
+                limit.set("lower", str(-turns))
+                limit.set("upper", str(turns))
+    text = tostring(root, encoding="unicode")
     try:
-        model = pin.buildModelFromUrdf(str(path))
+        model = pin.buildModelFromXML(text)
         with warnings.catch_warnings():  # about having been told where the meshes are
             warnings.simplefilter("ignore")
-            geometry = pin.buildGeomFromUrdf(model, str(path), pin.GeometryType.COLLISION, folders)
+            geometry = pin.buildGeomFromUrdfString(model, text, pin.GeometryType.COLLISION, None, folders)
     except (ValueError, RuntimeError, TypeError) as error:
         repair = "check it with check_urdf; meshes have to be STL, DAE or OBJ files"
-        raise FileError(path, f"Pinocchio cannot read it: {error}", repair) from error
+        raise FileError(name, f"Pinocchio cannot read it: {error}", repair) from error
     for part in geometry.geometryObjects:
         if hasattr(part.geometry, "buildConvexRepresentation"):  # a mesh
             part.geometry.buildConvexRepresentation(False)
@@ -169,17 +218,12 @@ def package_folders(path: str | Path) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def _check_meshes(path: Path, folders: Sequence[str]) -> None:
-    """Whether the file is a URDF and its collision meshes are there; Pinocchio's own words do not say where it looked.
+def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> None:
+    """Whether the collision meshes of a URDF are there; Pinocchio's own words do not say where it looked.
 
     Raises:
         FileError: not so.
     """
-    if not path.exists():
-        raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
-    root = read_xml(path, "give a URDF; expand xacro: xacro FILE > robot.urdf")
-    if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
-        raise FileError(path, "it is no URDF", "give the URDF itself; expand xacro: xacro FILE > robot.urdf")
     for link in root.iter("link"):
         for mesh in link.findall("collision/geometry/mesh"):
             name = mesh.get("filename", "")
@@ -188,14 +232,14 @@ def _check_meshes(path: Path, folders: Sequence[str]) -> None:
                     "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
                 )
                 field = f"link {link.get('name')!r}"
-                raise FileError(path, f"mesh {name!r} is not found", repair, field)
+                raise FileError(path or "robot_description", f"mesh {name!r} is not found", repair, field)
 
 
-def _places(name: str, path: Path, folders: Sequence[str]) -> list[Path]:
+def _places(name: str, path: Path | None, folders: Sequence[str]) -> list[Path]:
     """Where a mesh may lie."""
     if name.startswith(_PACKAGE):
         return [Path(folder) / name.removeprefix(_PACKAGE) for folder in folders]
-    return [path.resolve().parent / re.sub("^file://", "", name)]
+    return [(path.resolve().parent if path is not None else Path("/")) / re.sub("^file://", "", name)]
 
 
 def _hull(link: str, points: Sequence[Floats]) -> Hull:

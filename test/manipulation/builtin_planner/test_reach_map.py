@@ -10,8 +10,9 @@ pytest.importorskip("pinocchio")
 pytest.importorskip("scipy")
 
 from benchmarks.arm_reach import LOWER, UPPER, reaches, tip_of, within_reach
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
-from spatial_vlm_ros.manipulation.builtin_planner.robot import FROM_LIMITS, panda
+from spatial_vlm_ros.manipulation.builtin_planner.robot import panda
 
 
 def test_the_makers_table_and_the_description_are_one_arm() -> None:
