@@ -14,6 +14,9 @@ from spatial_vlm_ros.manipulation.builtin_planner import robot
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
 
 _FOLDER = Path(__file__).parent / "robots"
+UR_JOINTS = tuple(
+    f"{name}_joint" for name in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
+)
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,23 @@ class KnownArm:
 
     Args:
         urdf, srdf: give the paths of its files; raise where they are not installed.
+        title: for a person.
         group: of the arm in the SRDF.
+        called: what MoveIt configurations of this arm call that group.
         end_effector: its gripper.
+        base_link: its first link.
+        joints: of the arm, from the base to the tip.
         model: reads it, once.
     """
 
     urdf: Callable[[], Path]
     srdf: Callable[[], Path]
+    title: str
     group: str
+    called: str
     end_effector: str
+    base_link: str
+    joints: tuple[str, ...]
     model: Callable[[], ArmModel]
 
 
@@ -52,10 +63,26 @@ def ur5e() -> ArmModel:
 ARMS: Mapping[str, KnownArm] = MappingProxyType(
     {
         "panda": KnownArm(
-            robot.description_file, lambda: robot.description() / "srdf" / "panda.srdf", "arm", "hand", robot.panda
+            robot.description_file,
+            lambda: robot.description() / "srdf" / "panda.srdf",
+            "Panda",
+            "arm",
+            "panda_arm",
+            "hand",
+            robot.BASE_LINK,
+            robot.ARM_JOINTS,
+            robot.panda,
         ),
         "ur5e": KnownArm(
-            lambda: _FOLDER / "ur5e_2f85.urdf", lambda: _FOLDER / "ur5e_2f85.srdf", "ur_manipulator", "gripper", ur5e
+            lambda: _FOLDER / "ur5e_2f85.urdf",
+            lambda: _FOLDER / "ur5e_2f85.srdf",
+            "UR5e",
+            "ur_manipulator",
+            "ur_manipulator",
+            "gripper",
+            "base_link",
+            UR_JOINTS,
+            ur5e,
         ),
     }
 )

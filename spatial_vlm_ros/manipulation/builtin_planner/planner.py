@@ -25,6 +25,11 @@ GUESSES = 40  # configurations from which a pose is sought
 POSTURES = 3  # different ones of the same pose, to choose from
 DIFFERENT = 0.1  # radians in some joint
 CHECKED = 0.01  # radians of length between configurations of a finished path that are checked
+RESOLUTIONS = (
+    0.02,
+    0.01,
+    0.005,
+)  # radians between configurations that a search checks; the next where a path is too narrow
 ROUNDING = (0.4, 0.2, 0.1, 0.05, 0.02, 0.005)  # radians before a corner that are rounded; the first that is free
 
 
@@ -34,6 +39,17 @@ class _Posture:
 
     joints: Floats
     lines: tuple[Path, ...]
+
+    def turned(self, robot: ArmModel) -> list[_Posture]:
+        """Itself, and the same with one joint a turn further, within limits all the way."""
+        found = [self]
+        every = np.concatenate([self.joints[None], *(line.samples(CHECKED) for line in self.lines)])
+        for k in np.flatnonzero(robot.turns):
+            for turn in (-2 * np.pi, 2 * np.pi):
+                shift = turn * (np.arange(len(self.joints)) == k)
+                if ((every + shift >= robot.lower) & (every + shift <= robot.upper)).all():
+                    found.append(_Posture(self.joints + shift, tuple(line.shifted(shift) for line in self.lines)))
+        return found
 
 
 class BuiltinPlanner:
@@ -125,10 +141,14 @@ class _Task:
             return self._follow(start)
         if touched := self.checkers[self.first].touched(start):
             raise StandsWrongError(self.first, "the arm stands too near", touched, "move it away by hand")
-        postures = self._postures(start)
-        corners = self._search(start, [posture.joints for posture in postures])
-        chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
-        return [self._round(corners), *chosen.lines]
+        postures = [turned for posture in self._postures(start) for turned in posture.turned(self.inverse.robot)]
+        for resolution in RESOLUTIONS:
+            corners = self._search(start, [posture.joints for posture in postures], resolution)
+            path = self._round(corners)
+            if path is not None:
+                chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
+                return [path, *chosen.lines]
+        raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")
 
     def _postures(self, start: Floats) -> list[_Posture]:
         """Postures at the goal of the free segment from which all lines can be followed, the nearest first."""
@@ -193,26 +213,26 @@ class _Task:
             paths.append(path)
         return paths
 
-    def _search(self, start: Floats, goals: Sequence[Floats]) -> Floats:
+    def _search(self, start: Floats, goals: Sequence[Floats], resolution: float) -> Floats:
         at = [goal for goal in goals if np.abs(goal - start).max() < 1e-6]
         if at:
             return np.array([start, at[0]])
         seed = int(self.draw.integers(2**31 - 2))
-        corners = search(self.inverse.robot, self.checkers[self.first], start, goals, seed, self.watch.over)
+        corners = search(self.inverse.robot, self.checkers[self.first], start, goals, seed, self.watch.over, resolution)
         if corners is None:
             self.watch.check(self.first)
             raise NoPathError(self.first, "no path", (), "clear the way, or take another grasp")
         return corners
 
-    def _round(self, corners: Floats) -> Path:
-        """The roundest of the paths that are free."""
+    def _round(self, corners: Floats) -> Path | None:
+        """The roundest of the paths that are free; None: something is in the way between what the search looked at."""
         checker = self.checkers[self.first]
         for reach in ROUNDING:
             self.watch.check(self.first)
             path = rounded(corners, reach)
             if checker.all_free(path.samples(CHECKED)):
                 return path
-        raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")
+        return None
 
 
 def _check_start(robot: ArmModel, start: Floats) -> None:

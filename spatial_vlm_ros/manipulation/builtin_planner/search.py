@@ -14,14 +14,19 @@ from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
-RESOLUTION = 0.02  # radians between configurations that are checked: under 2 cm of the farthest point of the arm
 LONGEST_EDGE = 1.5  # radians
 SHORTCUTS = 60
 _ONE_AT_A_TIME = threading.Lock()  # OMPL's seed is one for the whole process
 
 
 def search(
-    robot: ArmModel, checker: Checker, start: Floats, goals: Sequence[Floats], seed: int, over: Callable[[], bool]
+    robot: ArmModel,
+    checker: Checker,
+    start: Floats,
+    goals: Sequence[Floats],
+    seed: int,
+    over: Callable[[], bool],
+    resolution: float,
 ) -> Floats | None:
     """Corners of a free path, shortened.
 
@@ -32,6 +37,7 @@ def search(
         goals: (J,) each, free.
         seed: of the samples.
         over: whether to stop.
+        resolution: radians between configurations that are checked; 0.02 is under 2 cm of the farthest point of an arm.
 
     Returns:
         (N, J) corners from `start` to one of `goals`, or None when none was found before `over`.
@@ -42,7 +48,7 @@ def search(
         util.setLogLevel(util.LogLevel.LOG_NONE)  # a second seed in one process is called an error, and works
         try:
             util.RNG.setSeed(seed + 1)
-            return _search(base, geometric, robot, checker, start, goals, over)
+            return _search(base, geometric, robot, checker, start, goals, over, resolution)
         finally:
             util.setLogLevel(level)
 
@@ -55,6 +61,7 @@ def _search(
     start: Floats,
     goals: Sequence[Floats],
     over: Callable[[], bool],
+    resolution: float,
 ) -> Floats | None:
     count = len(robot.joints)
     space = base.RealVectorStateSpace(count)
@@ -67,7 +74,7 @@ def _search(
     # Nothing is free once time is up: this also ends the shortening, which keeps what it has.
     setup.setStateValidityChecker(lambda state: not over() and checker.free(state))
     info = setup.getSpaceInformation()
-    info.setStateValidityCheckingResolution(RESOLUTION / space.getMaximumExtent())
+    info.setStateValidityCheckingResolution(resolution / space.getMaximumExtent())
 
     def state_of(joints: Floats) -> Any:
         state = space.allocState()
