@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated arm: what it costs, and whether grasps that fit hold. No gate, and no perception in the grasps.
 
-`python -m benchmarks.arm_cell --n 100`: in each random world the target is taken from above where it truly stands, with
-the first of eight headings for which the built-in planner finds a way, put on the middle of the tray, and let go. What
-became of it is what the judge says. Beside that, the resolver is asked for the world's instruction on one noisy frame
-with perfect detections. Nothing is left out.
+`python -m benchmarks.arm_cell --n 100` (`--robot ur5e`): in each random world the target is taken from above where it
+truly stands, with the first of eight headings for which the built-in planner finds a way, put on the middle of the
+tray, and let go. What became of it is what the judge says. Beside that, the resolver is asked for the world's
+instruction on one noisy frame with perfect detections. Nothing is left out.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import finish, option, table
+from benchmarks.harness import finish, option, table, word
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.following import Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.judge import State
+from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm, simulated_arm
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout
@@ -65,8 +67,8 @@ def boxes_of(cell: ArmCell) -> list[BoxObstacle]:
 class Run:
     """One world from beginning to end."""
 
-    def __init__(self, planner: BuiltinPlanner, seed: int) -> None:
-        self.planner, self.seed, self.cell = planner, seed, ArmCell(layout(str(seed)))
+    def __init__(self, planner: BuiltinPlanner, seed: int, arm: SimulatedArm = PANDA) -> None:
+        self.planner, self.seed, self.cell = planner, seed, ArmCell(layout(str(seed)), arm)
         self.steps, self.seconds, self.worst = 0, 0.0, 0.0
 
     def step(self) -> None:
@@ -78,7 +80,7 @@ class Run:
 
     def plan(self, *segments: Segment, boxes: list[BoxObstacle]) -> Motion:
         """From where the arm is."""
-        start = self.cell.joints().position[:7]
+        start = self.cell.arm_joints().position
         return self.planner.plan(MotionRequest(start, segments, boxes, seed=self.seed, time_limit=TIME_LIMIT))
 
     def follow(self, motion: Motion) -> None:
@@ -86,14 +88,14 @@ class Run:
         cell = self.cell
         for t in motion.trajectories:
             sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)
-            cell.follower.begin(sent, cell.time, cell.joints().position[:7], Tolerances())
+            cell.follower.begin(sent, cell.time, cell.arm_joints().position, Tolerances())
             ended: TrajectoryOutcome | None = None
             while ended is None:
                 self.step()
-                state = cell.joints()
-                off = np.abs(cell.follower.desired(cell.time).position - state.position[:7]).max()
+                state = cell.arm_joints()
+                off = np.abs(cell.follower.desired(cell.time).position - state.position).max()
                 self.worst = max(self.worst, float(off))
-                ended = cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
+                ended = cell.follower.ended(cell.time, state.position, state.velocity)
             if ended.code:
                 raise RuntimeError(ended.words)
 
@@ -122,7 +124,7 @@ class Run:
             down(goal, on, yaw), straight=True, held_touch={"table", tray}, touch={"table", tray}, **carried
         )
         self.follow(self.plan(up, over, lower, boxes=others))
-        self.grip(0.04)
+        self.grip(cell.arm.most_open)
         away = Segment(down(goal, on + ABOVE, yaw), straight=True, touch={"table", tray})
         self.follow(self.plan(away, boxes=others))
         for _ in range(int(1.0 / STEP)):
@@ -160,14 +162,15 @@ def seen(cell: ArmCell) -> tuple[str, float]:
 
 def main() -> int:
     """Measure, print and write."""
-    n, planner = int(option("n", WORLDS)), BuiltinPlanner()
+    n, arm = int(option("n", WORLDS)), simulated_arm(word("robot", PANDA.name))
+    planner = BuiltinPlanner(known_arm(arm.name).model())
     outcomes: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     worlds, steps, follows, neighbours, grips, drawings = [], [], [], [], [], []
     moved_others = 0
     for seed in range(FIRST_SEED, FIRST_SEED + n):
         begun = time.process_time()
-        run = Run(planner, seed)
+        run = Run(planner, seed, arm)
         worlds.append(time.process_time() - begun)
         target = run.cell.layout.target
         answer, drawn = seen(run.cell)
@@ -208,14 +211,14 @@ def main() -> int:
     title = f"{n} worlds: {dict(outcomes)}; resolver: {dict(answers)}; something else was moved in {moved_others}"
     table(title, ("", "p50", "p95", "most", "n"), rows)
     measured: dict[str, Any] = {
-        "setting": {"worlds": n, "first_seed": FIRST_SEED, "grip_n": FORCE},
+        "setting": {"robot": arm.name, "worlds": n, "first_seed": FIRST_SEED, "grip_n": FORCE},
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "outcomes": dict(outcomes),
         "resolver": dict(answers),
         "others_moved": moved_others,
         **{name: {"p50": a, "p95": b, "most": c, "n": k} for name, a, b, c, k in rows},
     }
-    return finish("arm_cell", measured, [])
+    return finish("arm_cell" if arm is PANDA else f"arm_cell_{arm.name}", measured, [])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 
 `python -m benchmarks.arm_planning --n 200`: for the Panda and the UR5e, from a random free configuration to the tip's
 pose in another one, among a table and eight boxes at random, in any way that is free. The goals can be reached, as the
-configuration that they are made from is free; no way may lead there. Each motion is then looked at by MuJoCo 500 times
+configuration that they are made from is free; there may be no way to it. All tips are above the table, and joints
+within half a turn of zero. Each motion is then looked at by MuJoCo 500 times
 a second, from URDF and SRDF (`sim.arm.witness`), with the boxes at their true size. Nothing is left out.
 """
 
@@ -21,7 +22,6 @@ import numpy.typing as npt
 from benchmarks.builtin_planning import upright
 from benchmarks.harness import Claim, finish, option, table
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -49,11 +49,12 @@ def boxes_at_random(draw: np.random.Generator) -> list[BoxObstacle]:
     return found
 
 
-def free_configuration(robot: ArmModel, checker: Checker, draw: np.random.Generator) -> Floats:
-    """A configuration that touches nothing."""
+def free_configuration(planner: BuiltinPlanner, checker: Checker, draw: np.random.Generator) -> Floats:
+    """A configuration that touches nothing, with the tip above the table and no joint wound up."""
+    lower, upper = np.maximum(planner.robot.lower, -np.pi), np.minimum(planner.robot.upper, np.pi)
     while True:
-        joints: Floats = draw.uniform(robot.lower, robot.upper)
-        if checker.free(joints):
+        joints: Floats = draw.uniform(lower, upper)
+        if planner.tip(joints)[2, 3] > 0 and checker.free(joints):
             return joints
 
 
@@ -70,7 +71,7 @@ def measure(name: str, n: int) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
         draw = np.random.default_rng(seed)
         boxes = boxes_at_random(draw)
         checker = Checker(robot, boxes, Segment(np.eye(4), opening=robot.widest))
-        start, there = (free_configuration(robot, checker, draw) for _ in range(2))
+        start, there = (free_configuration(planner, checker, draw) for _ in range(2))
         segment = Segment(planner.tip(there), opening=robot.widest)
         request = MotionRequest(start, [segment], boxes, seed=seed, time_limit=TIME_LIMIT)
         wall, cpu = time.perf_counter(), time.process_time()

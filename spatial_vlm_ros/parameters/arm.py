@@ -98,6 +98,7 @@ class ArmPlannerConfig(Bounded):
 class SimArmConfig(Bounded):
     """What the node `sim_arm` simulates: an arm before a table, its camera and its controllers."""
 
+    robot: str = option("panda", "arm that is simulated", choices=("panda", "ur5e"), fixed=True)
     world: str = option("behind", "what stands on the table: behind, swapped, or a seed of a random world", fixed=True)
     width: int = parameter(
         640, "px", 320, 1920, "width of the pictures; 1280 is 16:9, others are 4:3; drawing takes most of the time",
