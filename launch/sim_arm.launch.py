@@ -9,8 +9,8 @@ from typing import Any
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.launcher import actions, wiring
-from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.parameters import GateConfig, SimArmConfig
+from spatial_vlm_ros.sim.arm.machines import simulated_arm
 
 SHARE = Path(__file__).parent.parent
 FRAME = "frame of the answers; empty = the base of the arm"
@@ -30,30 +30,6 @@ GUARDED = (
 HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger
 STALL = 0.25  # s after which the simulated hand says that it has stalled
 SLOW = 20.0  # simulated time may pass this much slower than the time of who waits for it
-
-
-GATES: dict[str, dict[str, Any]] = {
-    "panda": {"motion.planning_frame": "panda_link0"},
-    "ur5e": {
-        "motion.planning_frame": "base_link",
-        "motion.base_link": "base_link",
-        "motion.group": "ur_manipulator",
-        "motion.tip_link": "gripper_tcp",
-        "motion.finger_links": "gripper_left_finger gripper_right_finger",
-        "motion.finger_joints": "gripper_left_finger_joint gripper_right_finger_joint",
-        "gripper.opening_max": 0.085,
-        "gripper.finger_length": 0.052,
-        "gripper.finger_thickness": 0.022,
-        "gripper.finger_width": 0.022,
-        "gripper.finger_beyond": 0.01,
-        "gripper.palm_width": 0.149,
-        "gripper.palm_thickness": 0.075,
-        "gripper.palm_depth": 0.108,
-        "gripper.tip_z": 0.15,
-        "gripper.tip_yaw_deg": 0.0,
-    },
-}
-"""What the gate has to know of each arm: a Panda by default, and the measures of robots/ur5e_2f85.urdf."""
 
 
 def generate_launch_description() -> Any:
@@ -76,7 +52,7 @@ def of_the_arm(context: Any) -> list[Any]:
     Without the extra `arm`, without which the simulation does not start either, there is no URDF.
     """
     said = context.launch_configurations
-    arm = known_arm(said["robot"])
+    arm = simulated_arm(said["robot"])
     said["base_frame"] = said["base_frame"] or arm.base_link
     try:
         said["robot_description"] = said["robot_description"] or str(arm.urdf())
@@ -107,7 +83,7 @@ def planner_gate(context: Any) -> list[Any]:
     said = context.launch_configurations
     guarded = wiring.all_given({name: said[name] for name in GUARDED}, GateConfig())
     motion = {
-        **GATES[said["robot"]],
+        **simulated_arm(said["robot"]).gate,
         "motion.gripper_action": said["gripper_action"],
         "motion.controller_actions": said["arm_action"],
         "motion.gripper_scale": HALF_OPENING,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ class SimulatedArm:
         most_open: metres that each finger moves.
         most_force: N that each finger presses with at most.
         brakes: (J,) rad/s², with which it stops.
+        gate: parameters of `planner_gate` for this arm, beside those of the controllers.
     """
 
     name: str
@@ -48,6 +50,7 @@ class SimulatedArm:
     most_open: float
     most_force: float
     brakes: Array
+    gate: Mapping[str, Any]
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -75,6 +78,7 @@ PANDA = SimulatedArm(
     most_open=0.04,
     most_force=70.0,  # what the maker says the hand holds with for long
     brakes=np.array([15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0]),  # the maker's greatest accelerations
+    gate=MappingProxyType({"motion.planning_frame": "panda_link0"}),  # the others are the gate's defaults
 )
 UR5E = SimulatedArm(
     name="ur5e",
@@ -93,6 +97,26 @@ UR5E = SimulatedArm(
     most_open=0.0425,
     most_force=235.0,  # greatest of a Robotiq 2F-85
     brakes=np.full(6, 10.0),  # an assumption: the maker publishes none
+    gate=MappingProxyType(
+        {
+            "motion.planning_frame": "base_link",
+            "motion.base_link": "base_link",
+            "motion.group": "ur_manipulator",
+            "motion.tip_link": "gripper_tcp",
+            "motion.finger_links": "gripper_left_finger gripper_right_finger",
+            "motion.finger_joints": "gripper_left_finger_joint gripper_right_finger_joint",
+            "gripper.opening_max": 0.085,
+            "gripper.finger_length": 0.052,
+            "gripper.finger_thickness": 0.022,
+            "gripper.finger_width": 0.022,
+            "gripper.finger_beyond": 0.01,
+            "gripper.palm_width": 0.149,
+            "gripper.palm_thickness": 0.075,
+            "gripper.palm_depth": 0.108,
+            "gripper.tip_z": 0.15,
+            "gripper.tip_yaw_deg": 0.0,
+        }
+    ),
 )
 SIMULATED_ARMS: Mapping[str, SimulatedArm] = MappingProxyType({arm.name: arm for arm in (PANDA, UR5E)})
 """By name."""
