@@ -4,8 +4,11 @@
 `python -m benchmarks.arm_planning --n 200`: for the Panda and the UR5e, from a random free configuration to the tip's
 pose in another one, among a table and eight boxes at random, in any way that is free. The goals can be reached, as the
 configuration that they are made from is free; there may be no way to it. All tips are above the table, and joints
-within half a turn of zero. Each motion is then looked at by MuJoCo 500 times
-a second, from URDF and SRDF (`sim.arm.witness`), with the boxes at their true size. Nothing is left out.
+within half a turn of zero. Each motion is then looked at by MuJoCo 500 times a second, from URDF and SRDF
+(`sim.arm.witness`), with the boxes at their true size. Nothing is left out.
+
+An arm of your own: `--urdf FILE --srdf FILE --group G --end-effector E --joint-limits FILE`, and `--tip-link LINK`
+where the end effector's parent link is not between the fingertips; results are named after the robot.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import os
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.builtin_planning import upright
-from benchmarks.harness import Claim, finish, option, table
+from benchmarks.harness import Claim, finish, option, table, word
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
@@ -58,10 +63,9 @@ def free_configuration(planner: BuiltinPlanner, checker: Checker, draw: np.rando
             return joints
 
 
-def measure(name: str, n: int) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+def measure(name: str, robot: ArmModel, urdf: Path, srdf: Path, n: int) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     """Rows of a table, and the same for the file."""
-    known, planner = ARMS[name], BuiltinPlanner(ARMS[name].model())
-    robot = planner.robot
+    planner = BuiltinPlanner(robot)
     fingers = {finger.name: finger.at(robot.widest) for finger in robot.fingers}
     walls, processor, lasting = [], [], []
     outcomes: Counter[str] = Counter()
@@ -87,7 +91,7 @@ def measure(name: str, n: int) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
         if motion is not None:
             only = motion.trajectories[0]
             lasting.append(float(only.times[-1]))
-            witness = CollisionWitness(known.urdf(), known.srdf(), boxes)
+            witness = CollisionWitness(urdf, srdf, boxes)
             deepest, looked = witness.along(only, fingers)
             moments, hit = moments + looked, hit + bool(deepest)
             for pair, depth in deepest.items():
@@ -107,21 +111,33 @@ def measure(name: str, n: int) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     return rows, measured
 
 
+def arms() -> tuple[str, dict[str, tuple[ArmModel, Path, Path]]]:
+    """Name of the results; models and their files by name, as the command line says."""
+    urdf, srdf = word("urdf", ""), word("srdf", "")
+    names = [word(name, "") for name in ("group", "end-effector", "tip-link", "joint-limits")]
+    if not urdf:
+        return "arm_planning", {name: (arm.model(), arm.urdf(), arm.srdf()) for name, arm in ARMS.items()}
+    group, end_effector, tip, limits = names
+    robot = arm_model(urdf, srdf, group, end_effector, tip_link=tip, joint_limits=limits)
+    return f"arm_planning_{robot.name}", {robot.name: (robot, Path(urdf), Path(srdf))}
+
+
 def main() -> int:
     """Measure, print and write."""
     n = int(option("n", TASKS))
+    title, asked = arms()
     rows: list[tuple[Any, ...]] = []
     setting = {"tasks": n, "boxes": BOXES, "first_seed": FIRST_SEED, "time_limit_s": TIME_LIMIT, "padding_m": PADDING}
     measured: dict[str, Any] = {"setting": setting}
-    for name in ARMS:
-        found, measured[name] = measure(name, n)
+    for name, (robot, urdf, srdf) in asked.items():
+        found, measured[name] = measure(name, robot, urdf, srdf, n)
         rows += found
         print(f"{name}: {measured[name]['outcomes']}, {measured[name]['motions_with_a_collision']} with a collision in "
               f"{measured[name]['checked_moments']} moments")  # fmt: skip
     measured["load_average"] = [round(load, 2) for load in os.getloadavg()]
     table(f"{n} random goals for each arm among {BOXES} boxes", ("arm", "", "p50", "p95", "most", "n"), rows)
-    hit = sum(measured[name]["motions_with_a_collision"] for name in ARMS)
-    return finish("arm_planning", measured, [Claim("motions with a collision that MuJoCo finds", hit, 0, "motions")])
+    hit = sum(measured[name]["motions_with_a_collision"] for name in asked)
+    return finish(title, measured, [Claim("motions with a collision that MuJoCo finds", hit, 0, "motions")])
 
 
 if __name__ == "__main__":

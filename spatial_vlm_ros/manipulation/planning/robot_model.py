@@ -36,6 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 _OWN = 0.005  # metres that a link may be from where TF has it: what is seen this near to its hull is the robot itself
 _AROUND = 24  # corners of the prism around a cylinder: it stands out of it by 0.9 % of its radius
+_THIN = 1e-3  # of its size: whether a mesh has a volume is looked at closely
 _PACKAGE = "package://"
 
 
@@ -122,10 +123,10 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
 
 
 def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
-    """Pinocchio's model and its collision geometry, whose meshes are made convex.
+    """Pinocchio's model and its collision geometry, whose meshes are replaced by their convex hulls.
 
     Raises:
-        DependencyError, FileError: as `read_hulls` does.
+        DependencyError, FileError, InputError: as `read_hulls` does.
     """
     root, file = read_urdf(Path(path))
     return model_and_geometry_of(root, file)
@@ -183,10 +184,22 @@ def model_and_geometry_of(root: Element, path: Path | None, turns: float | None 
         repair = "check it with check_urdf; meshes have to be STL, DAE or OBJ files"
         raise FileError(name, f"Pinocchio cannot read it: {error}", repair) from error
     for part in geometry.geometryObjects:
-        if hasattr(part.geometry, "buildConvexRepresentation"):  # a mesh
-            part.geometry.buildConvexRepresentation(False)
-            part.geometry = part.geometry.convex
+        if hasattr(part.geometry, "buildConvexHull"):  # a mesh
+            part.geometry = _convex(part.geometry, str(model.frames[part.parentFrame].name))
     return model, geometry
+
+
+def _convex(mesh: Any, link: str) -> Any:
+    """The convex hull of a mesh of coal's.
+
+    `buildConvexRepresentation` of coal takes a mesh for convex as it is, and finds nothing of parts that are hidden
+    behind a hollow; `buildConvexHull` crashes where all points lie in a plane.
+    """
+    points = np.asarray(mesh.vertices(), np.float64)
+    if len(points) < 4 or np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[2] <= _THIN * np.ptp(points):
+        _hull(link, [points])
+    mesh.buildConvexHull(True, "Qt")
+    return mesh.convex
 
 
 def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
@@ -227,12 +240,23 @@ def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> N
     for link in root.iter("link"):
         for mesh in link.findall("collision/geometry/mesh"):
             name = mesh.get("filename", "")
-            if not any(place.is_file() for place in _places(name, path, folders)):
+            if mesh_file(name, path, folders) is None:
                 repair = (
                     "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
                 )
                 field = f"link {link.get('name')!r}"
                 raise FileError(path or "robot_description", f"mesh {name!r} is not found", repair, field)
+
+
+def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | None:
+    """The file that a URDF names as a mesh, `package://` or not; None where it is not found.
+
+    Args:
+        name: as in the URDF.
+        path: of the URDF; None = it is a text.
+        folders: as `package_folders` gives them.
+    """
+    return next((place for place in _places(name, path, folders) if place.is_file()), None)
 
 
 def _places(name: str, path: Path | None, folders: Sequence[str]) -> list[Path]:

@@ -10,8 +10,10 @@ from xml.etree.ElementTree import SubElement, tostring
 
 import numpy as np
 
+from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, PlannedTrajectory
+from spatial_vlm_ros.manipulation.planning.robot_model import mesh_file, package_folders
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
@@ -26,7 +28,7 @@ class CollisionWitness:
     """An arm and boxes in MuJoCo, to ask what runs into what.
 
     Args:
-        urdf: path; meshes are looked for in the folder `meshes/collision` beside its own.
+        urdf: path; meshes are looked for as a planner of it does. STL and OBJ.
         srdf: path; pairs of links that it leaves out are not looked at.
         boxes: fixed in the frame of the URDF's first link; their padding is left out.
         held: what moves with the tip, or None; the box of the same id is left out.
@@ -40,13 +42,21 @@ class CollisionWitness:
     def __init__(self, urdf: Path, srdf: Path, boxes: Iterable[BoxObstacle] = (), held: HeldBox | None = None,
                  tip_link: str = "") -> None:  # fmt: skip
         self._mj = mj = load_mujoco()
+        self._boxes: set[str] = set()
         root = read_xml(urdf, _REPAIR)
         for link in root.iter("link"):
             for visual in link.findall("visual"):
                 link.remove(visual)
+        folders = package_folders(urdf)
         for mesh in root.iter("mesh"):
-            mesh.set("filename", mesh.get("filename", "").rpartition("/")[2])
-        options = {"meshdir": str(urdf.parents[1] / "meshes" / "collision"), "fusestatic": "false"}
+            name = mesh.get("filename", "")
+            file = mesh_file(name, urdf, folders)
+            if file is None:
+                raise FileError(
+                    urdf, f"mesh {name!r} is not found", "set ROS_PACKAGE_PATH to the folder of its package"
+                )
+            mesh.set("filename", str(file.resolve()))
+        options = {"strippath": "false", "fusestatic": "false"}
         SubElement(SubElement(root, "mujoco"), "compiler", options)
         spec = mj.MjSpec.from_string(tostring(root, encoding="unicode"))
         spec.option.disableflags |= mj.mjtDisableBit.mjDSBL_FILTERPARENT  # what an SRDF leaves out is left out, no more
@@ -66,6 +76,7 @@ class CollisionWitness:
         quaternion = np.zeros(4)
         self._mj.mju_mat2Quat(quaternion, pose[:3, :3].ravel().copy())
         kind = self._mj.mjtGeom.mjGEOM_BOX
+        self._boxes.add(name)
         body.add_geom(name=name, type=kind, size=size / 2, pos=pose[:3, 3], quat=quaternion)
 
     def place(self, positions: Mapping[str, float]) -> None:
@@ -105,4 +116,5 @@ class CollisionWitness:
 
     def _name(self, geom: int) -> str:
         """Of a box, "held", or the link."""
-        return str(self.model.geom(geom).name or self.model.body(self.model.geom_bodyid[geom]).name)
+        name = str(self.model.geom(geom).name)
+        return name if name in self._boxes else str(self.model.body(self.model.geom_bodyid[geom]).name)
