@@ -31,7 +31,8 @@ WANTED = 0.8  # share of tasks within reach that are done
 FORCE = 5.0  # N on a neighbour
 RESTS = 4.0  # simulated seconds after the end in which what was let go comes to rest
 OUT_OF_REACH = 10  # one in so many
-_TURNED = 40.0  # degrees that the camera looks aside to see a target out of reach
+_FAR = {"panda": ((0.70, 0.80), (0.56, 0.64), 40.0), "ur5e": ((0.92, 0.96), (0.68, 0.71), 60.0)}
+"""Metres before and beside the base of a target out of reach; degrees that the camera looks aside to see it."""
 _FLOOR = 0.009  # metres from the tray's foot to where objects are let go: its floor is 5 mm thick
 
 Record = dict[str, Any]
@@ -55,14 +56,15 @@ def put_out_of_reach(stack: Stack, world: TableLayout, seed: int, arm: MakersTab
     rng = np.random.default_rng((seed, 1))
     tray = next(obj for obj in world.objects if obj.id == world.tray)
     side, eye = np.sign(tray.position[1]), world.base_T_camera.translation[:2]
+    ahead, aside, turned = _FAR[stack.robot]
     while True:
-        target = np.array([rng.uniform(0.70, 0.80), side * rng.uniform(0.56, 0.64)])
+        target = np.array([rng.uniform(*ahead), side * rng.uniform(*aside)])
         if not reaches(np.array([*target, centre_height(world, world.target)]), down=False, arm=arm):
             break
     cup = target + rng.uniform(0.12, 0.16) * (eye - target) / np.linalg.norm(eye - target)
     stack.disturb(move={"id": world.target, "to": [*target.tolist(), 0.001]})
     stack.disturb(move={"id": "cup", "to": [*cup.tolist(), 0.001]})
-    stack.disturb(camera={"turn_deg": -_TURNED * side, "told": True})
+    stack.disturb(camera={"turn_deg": -turned * side, "told": True})
 
 
 def ask(stack: Stack, instruction: str, accepted: int) -> tuple[Record, Picking]:

@@ -128,6 +128,25 @@ class RobotDescriptionError(InputError):
     """A URDF, SRDF or file of joint limits is not of a robot that can be planned for."""
 
 
+class JointLimitError(InputError):
+    """The arm stands beyond a limit of a joint.
+
+    Args:
+        joint: its name.
+        position: where it is, radians or metres.
+        lower, upper: its limits.
+    """
+
+    def __init__(self, joint: str, position: float, lower: float, upper: float) -> None:
+        self.joint, self.position, self.lower, self.upper = joint, position, lower, upper
+        super().__init__(
+            "start",
+            f"{joint} at {position:.3f}, {max(lower - position, position - upper):.3f} rad beyond a limit",
+            f"{lower:.3f} to {upper:.3f} rad",
+            "check the units; an arm that stands there has to be moved back within its limits by hand",
+        )
+
+
 class UnknownNameError(InputError):
     """A name of a given kind does not exist; lists those that do."""
 

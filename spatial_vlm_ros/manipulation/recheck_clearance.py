@@ -2,8 +2,8 @@
 """Whether the approved trajectories stay clear of everything that the second image shows.
 
 The gripper and what it holds are boxes on the straight ways of the plan, for any arm. Arm and hand are the convex hulls
-of their links along every trajectory, for a Franka Panda with the extra `arm` installed: other robots have no model
-here, so their free motions are not checked again.
+of their links along every trajectory, for the arms of `builtin_planner.known_arms` with the extra `arm` installed:
+other robots have no model here, so their free motions are not checked again.
 """
 
 from __future__ import annotations

@@ -14,16 +14,35 @@ from arm_graph import ArmGraph
 from gate_cell import Cell
 from live_domain import free_domain
 from live_process import Started
+from moveit_msgs.action import MoveGroup
+from moveit_msgs.msg import MoveItErrorCodes
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.node import Node
 
+from spatial_vlm_ros.nodes.arm.motion_messages import motion_goal, scene_diff
+from spatial_vlm_ros.parameters import MotionConfig
 from spatial_vlm_ros.sim.arm.machines import UR5E
+from spatial_vlm_ros.types import Pose
 
 PATIENCE = 60.0  # s, of the gate with a person
 
 
 class UrCell(Cell):
-    """The cell with the other arm."""
+    """The cell with the other arm, whose planner may be asked without the gate."""
 
     robot = UR5E
+
+    def _make(self, context: Context) -> Node:
+        node = super()._make(context)
+        self.planning = ActionClient(node, MoveGroup, "/move_action")
+        return node
+
+    def plan(self, goal: MoveGroup.Goal) -> MoveGroup.Result:
+        """What the planner says of one motion."""
+        self.until(self.planning.server_is_ready, "the planner is there")
+        handle = self.wait(self._bridge.ask(lambda: self.planning.send_goal_async(goal)), "it is accepted")
+        return self.wait(self._bridge.ask(handle.get_result_async), "it is answered").result
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +65,20 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UrCell]:
             for each in running:
                 print(each.output)  # noqa: T201  shown where it fails
                 each.close()
+
+
+def test_an_arm_outside_its_limits_is_told_which_joint_and_nothing_moves(cell: UrCell) -> None:
+    motion = MotionConfig(
+        group=UR5E.gate["motion.group"], tip_link=UR5E.gate["motion.tip_link"], planning_frame=UR5E.base_link
+    )
+    place = Pose(UR5E.base_link, (0.4, 0.1, 0.3), (1.0, 0.0, 0.0, 0.0))
+    joints = dict(zip(UR5E.arm_joints, UR5E.home.tolist(), strict=True))
+    assert cell.plan(motion_goal(motion, place, False, joints, scene_diff())).error_code.val == MoveItErrorCodes.SUCCESS
+    beyond = motion_goal(motion, place, False, {**joints, "elbow_joint": 3.3}, scene_diff())
+    refused = cell.plan(beyond).error_code
+    assert refused.val == MoveItErrorCodes.START_STATE_INVALID
+    assert "elbow_joint at 3.300, 0.158 rad beyond a limit" in refused.message
+    assert cell.accepted() == 0
 
 
 def test_a_target_that_moved_after_the_plan_is_not_taken(cell: UrCell) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, NoPathError, StandsWrongError, UnreachableError
+from spatial_vlm_ros.errors import InputError, JointLimitError, NoPathError, StandsWrongError, UnreachableError
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
@@ -83,7 +83,8 @@ class BuiltinPlanner:
             cancelled: asked in every loop, about every millisecond.
 
         Raises:
-            InputError: the start has another number of joints, or one beyond its limit; the gripper opens less wide.
+            InputError: the start has another number of joints; the gripper opens less wide.
+            JointLimitError: a joint is beyond its limits at the start.
             UnreachableError: no configuration has its tip at a goal, or on the line to it.
             NoPathError: something is in the way, or the time limit has passed.
             StandsWrongError: the arm is too near to something already, or a box lies in its base.
@@ -239,7 +240,8 @@ def _check_start(robot: ArmModel, start: Floats) -> None:
     """Whether the arm can be there.
 
     Raises:
-        InputError: it has another number of joints, or one is beyond its limits.
+        InputError: it has another number of joints.
+        JointLimitError: one is beyond its limits.
     """
     if start.shape != robot.lower.shape:
         repair = "copy them from the joint states"
@@ -247,7 +249,5 @@ def _check_start(robot: ArmModel, start: Floats) -> None:
     beyond = np.maximum(robot.lower - start, start - robot.upper)
     worst = int(beyond.argmax())
     if beyond[worst] > FROM_LIMITS:
-        low, high = robot.lower[worst] - FROM_LIMITS, robot.upper[worst] + FROM_LIMITS
-        got = f"{robot.joints[worst]} at {start[worst]:.3f}, {beyond[worst] - FROM_LIMITS:.3f} rad beyond a limit"
-        repair = "check the units; an arm that stands there has to be moved back within its limits by hand"
-        raise InputError("start", got, f"{low:.3f} to {high:.3f} rad", repair)
+        low, high = float(robot.lower[worst]) - FROM_LIMITS, float(robot.upper[worst]) + FROM_LIMITS
+        raise JointLimitError(robot.joints[worst], float(start[worst]), low, high)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_ros.errors import FileError, InputError, RobotDescriptionError, UnknownNameError
+from spatial_vlm_ros.errors import FileError, InputError, JointLimitError, RobotDescriptionError, UnknownNameError
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel, arm_model
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.joint_limits import JointLimit, read_joint_limits
@@ -19,6 +19,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS, known_
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description, panda
+from spatial_vlm_ros.manipulation.planning.moveit_codes import meaning_of, number_of_error
 
 for package in ("pinocchio", "coal", "ompl", "daqp"):
     pytest.importorskip(package)
@@ -234,8 +235,11 @@ def test_a_tip_that_the_arm_does_not_end_in_is_refused() -> None:
 def test_an_arm_outside_its_limits_is_told_which_joint_and_does_not_move() -> None:
     start = ur5e().home.copy()
     start[2] = 3.3
-    with pytest.raises(InputError, match=r"elbow_joint at 3\.300, 0\.158 rad beyond .*-3\.142 to 3\.142 rad; .*hand"):
+    words = r"elbow_joint at 3\.300, 0\.158 rad beyond .*-3\.142 to 3\.142 rad; .*hand"
+    with pytest.raises(JointLimitError, match=words) as refused:
         BuiltinPlanner(ur5e()).plan(MotionRequest(start, [Segment(np.eye(4))]))
+    assert (refused.value.joint, refused.value.position) == ("elbow_joint", 3.3)
+    assert meaning_of(number_of_error(refused.value)).name == "START_STATE_INVALID"
 
 
 def test_a_posture_is_taken_in_the_turn_nearest_to_the_start() -> None:
