@@ -39,6 +39,7 @@ setup(
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
+            "manipulation/builtin_planner/robots/*",
             "nodes/fastdds_udp.xml",
             "nodes/fastdds_udp_localhost.xml",
             "perception/model_store/models.json",

@@ -90,6 +90,8 @@ ALONE = {
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "builtin_planning": Part(("--n", "1"), _ARM),
+    "arm_planning": Part(("--n", "1"), (*_ARM, "mujoco")),
+    "arm_timing": Part(("--n", "1"), (*_ARM, "toppra")),
     "dialogues": Part(("--tables", "1", "--constructed", "1"), package=_RESEARCH),
     "questions_of_space": Part(("--scenes", "1", "--every", "60"), ("mujoco",), slow=True, package=_RESEARCH),
     "questions_on_frames": Part(("--most", "1"), package=_RESEARCH),

@@ -1,37 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated arm: what it costs, and whether grasps that fit hold. No gate, and no perception in the grasps.
 
-`python -m benchmarks.arm_cell --n 100`: in each random world the target is taken from above where it truly stands, with
-the first of eight headings for which the built-in planner finds a way, put on the middle of the tray, and let go. What
-became of it is what the judge says. Beside that, the resolver is asked for the world's instruction on one noisy frame
-with perfect detections. Nothing is left out.
+`python -m benchmarks.arm_cell --n 100` (`--robot ur5e`): in each random world the target is taken from above where it
+truly stands, with the first of eight headings for which the built-in planner finds a way, put on the middle of the
+tray, and let go. What became of it is what the judge says. Beside that, the resolver is asked for the world's
+instruction on one noisy frame with perfect detections. Nothing is left out.
+
+Each motion that is executed is also looked at by MuJoCo 500 times a second as a path among the objects' bounding boxes
+(`sim.arm.witness`): the hand may meet the target that it comes for, what is held may meet the hand, the table that it
+leaves and the tray that it comes to, and nothing else. With toppra (see `arm_timing`) its duration is compared with
+that of time-optimal timing of the same path.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import math
 import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import finish, option, table
+from benchmarks.arm_timing import time_optimal
+from benchmarks.harness import Claim, finish, option, table, word
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.following import Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.judge import State
+from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm, simulated_arm
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.witness import HELD, CollisionWitness
 from spatial_vlm_ros.sim.arm.worlds import layout
 from spatial_vlm_ros.sim.cameras import VGA
 
-WORLDS = 100
+WORLDS = 200
+TOUCHED = 1.0  # N
+TOPPRA = importlib.util.find_spec("toppra") is not None
 FIRST_SEED = 1000  # tests and development use smaller ones
 TIME_LIMIT = 3.0
 GRASP, ABOVE = 0.03, 0.12  # metres above what carries it that the tip takes the object, and from how far above it comes
@@ -65,9 +80,15 @@ def boxes_of(cell: ArmCell) -> list[BoxObstacle]:
 class Run:
     """One world from beginning to end."""
 
-    def __init__(self, planner: BuiltinPlanner, seed: int) -> None:
-        self.planner, self.seed, self.cell = planner, seed, ArmCell(layout(str(seed)))
+    def __init__(self, planner: BuiltinPlanner, seed: int, arm: SimulatedArm = PANDA) -> None:
+        self.planner, self.seed, self.cell = planner, seed, ArmCell(layout(str(seed)), arm)
         self.steps, self.seconds, self.worst = 0, 0.0, 0.0
+        self.walls: list[float] = []
+        self.processor: list[float] = []
+        self.refused: Counter[str] = Counter()
+        self.lasting: list[float] = []
+        self.ratios: list[float] = []
+        self.looked, self.deepest = 0, Counter[str]()
 
     def step(self) -> None:
         """One step; its time is taken."""
@@ -77,23 +98,54 @@ class Run:
         self.steps += 1
 
     def plan(self, *segments: Segment, boxes: list[BoxObstacle]) -> Motion:
-        """From where the arm is."""
-        start = self.cell.joints().position[:7]
-        return self.planner.plan(MotionRequest(start, segments, boxes, seed=self.seed, time_limit=TIME_LIMIT))
+        """From where the arm is; its time is taken, and what it found is looked at."""
+        start = self.cell.arm_joints().position
+        request = MotionRequest(start, segments, boxes, seed=self.seed, time_limit=TIME_LIMIT)
+        wall, processor = time.perf_counter(), time.process_time()
+        try:
+            motion = self.planner.plan(request)
+        except SpatialVlmError as error:
+            self.refused[error.status_name] += 1
+            raise
+        finally:
+            self.walls.append(time.perf_counter() - wall)
+            self.processor.append(time.process_time() - processor)
+        self._look_at(motion, segments, boxes)
+        self.lasting += [float(trajectory.times[-1]) for trajectory in motion.trajectories]
+        if TOPPRA:
+            robot = self.planner.robot
+            for path, trajectory in zip(self.planner.paths(request), motion.trajectories, strict=True):
+                best = time_optimal(path, robot.velocity, robot.acceleration)
+                self.ratios += [float(trajectory.times[-1]) / best] if math.isfinite(best) else []
+        return motion
+
+    def _look_at(self, motion: Motion, segments: Sequence[Segment], boxes: list[BoxObstacle]) -> None:
+        """What MuJoCo finds to run into what on a motion."""
+        robot, known = self.planner.robot, known_arm(self.cell.arm.name)
+        for segment, trajectory in zip(segments, motion.trajectories, strict=True):
+            witness = CollisionWitness(known.urdf(), known.srdf(), boxes, segment.held, robot.tip_link)
+            fingers = {finger.name: finger.at(segment.opening) for finger in robot.fingers}
+            allowed = {frozenset((HELD, other)) for other in (*robot.wrist_links, *segment.held_touch)}
+            allowed |= {frozenset((link, self.cell.layout.target)) for link in robot.hand_links}
+            deepest, looked = witness.along(trajectory, fingers, allowed)
+            self.looked += looked
+            for pair, depth in deepest.items():
+                self.deepest[" and ".join(sorted(pair))] += 1
+                print(f"{self.seed}: {sorted(pair)} {1000 * depth:.2f} mm", file=sys.stderr)
 
     def follow(self, motion: Motion) -> None:
         """All trajectories of a motion."""
         cell = self.cell
         for t in motion.trajectories:
             sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)
-            cell.follower.begin(sent, cell.time, cell.joints().position[:7], Tolerances())
+            cell.follower.begin(sent, cell.time, cell.arm_joints().position, Tolerances())
             ended: TrajectoryOutcome | None = None
             while ended is None:
                 self.step()
-                state = cell.joints()
-                off = np.abs(cell.follower.desired(cell.time).position - state.position[:7]).max()
+                state = cell.arm_joints()
+                off = np.abs(cell.follower.desired(cell.time).position - state.position).max()
                 self.worst = max(self.worst, float(off))
-                ended = cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
+                ended = cell.follower.ended(cell.time, state.position, state.velocity)
             if ended.code:
                 raise RuntimeError(ended.words)
 
@@ -122,8 +174,10 @@ class Run:
             down(goal, on, yaw), straight=True, held_touch={"table", tray}, touch={"table", tray}, **carried
         )
         self.follow(self.plan(up, over, lower, boxes=others))
-        self.grip(0.04)
-        away = Segment(down(goal, on + ABOVE, yaw), straight=True, touch={"table", tray})
+        self.grip(cell.arm.most_open)
+        away = Segment(
+            down(goal, on + ABOVE, yaw), straight=True, touch={"table", tray}, opening=self.planner.robot.widest
+        )
         self.follow(self.plan(away, boxes=others))
         for _ in range(int(1.0 / STEP)):
             self.step()
@@ -132,14 +186,20 @@ class Run:
     def _approach(self, place: Floats, target: str, boxes: list[BoxObstacle]) -> tuple[Motion, float]:
         """The first heading that can be planned."""
         refused: SpatialVlmError | None = None
+        widest = self.planner.robot.widest
         for yaw in HEADINGS:
-            above = Segment(down(place, GRASP + ABOVE, yaw))
-            to = Segment(down(place, GRASP, yaw), straight=True, touch={target, "table"})
+            above = Segment(down(place, GRASP + ABOVE, yaw), opening=widest)
+            to = Segment(down(place, GRASP, yaw), straight=True, touch={target, "table"}, opening=widest)
             try:
                 return self.plan(above, to, boxes=boxes), float(yaw)
             except SpatialVlmError as error:
                 refused = error
         raise refused or RuntimeError("no heading")
+
+
+def gathered(runs: Sequence[Run], name: str) -> list[float]:
+    """A list of numbers of all runs."""
+    return [value for run in runs for value in getattr(run, name)]
 
 
 def seen(cell: ArmCell) -> tuple[str, float]:
@@ -160,14 +220,17 @@ def seen(cell: ArmCell) -> tuple[str, float]:
 
 def main() -> int:
     """Measure, print and write."""
-    n, planner = int(option("n", WORLDS)), BuiltinPlanner()
+    n, arm = int(option("n", WORLDS)), simulated_arm(word("robot", PANDA.name))
+    planner = BuiltinPlanner(known_arm(arm.name).model())
     outcomes: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     worlds, steps, follows, neighbours, grips, drawings = [], [], [], [], [], []
-    moved_others = 0
+    runs: list[Run] = []
+    moved_others = touched_others = 0
     for seed in range(FIRST_SEED, FIRST_SEED + n):
         begun = time.process_time()
-        run = Run(planner, seed)
+        run = Run(planner, seed, arm)
+        runs.append(run)
         worlds.append(time.process_time() - begun)
         target = run.cell.layout.target
         answer, drawn = seen(run.cell)
@@ -189,11 +252,20 @@ def main() -> int:
             force for name, force in verdict.forces.items() if name not in (target, "table", run.cell.layout.tray)
         ]
         neighbours.append(max(others, default=0.0))
+        table_alone = verdict.forces.get("table", 0.0) > max(TOUCHED, verdict.by_held.get("table", 0.0))
+        touched_others += neighbours[-1] > TOUCHED or table_alone
         grips.append(verdict.forces.get(target, 0.0))
         if run.steps:
             steps.append(1000 * run.seconds / run.steps)
             follows.append(1000 * run.worst)
+    every = functools.partial(gathered, runs)
+    refused = sum((run.refused for run in runs), Counter[str]())
+    deepest = sum((run.deepest for run in runs), Counter[str]())
     series = {
+        "planning one motion, wall s": every("walls"),
+        "planning one motion, processor s": every("processor"),
+        "one trajectory lasts, s": every("lasting"),
+        "one trajectory / TOPP-RA": every("ratios"),
         "making a world, processor s": worlds,
         "one step of 2 ms, processor ms": steps,
         "drawing a frame, processor s": drawings,
@@ -204,18 +276,32 @@ def main() -> int:
     rows = [
         (name, *np.round(np.percentile(values, [50, 95, 100]), 3).tolist(), len(values))
         for name, values in series.items()
+        if values
     ]
     title = f"{n} worlds: {dict(outcomes)}; resolver: {dict(answers)}; something else was moved in {moved_others}"
     table(title, ("", "p50", "p95", "most", "n"), rows)
     measured: dict[str, Any] = {
-        "setting": {"worlds": n, "first_seed": FIRST_SEED, "grip_n": FORCE},
+        "setting": {"robot": arm.name, "worlds": n, "first_seed": FIRST_SEED, "grip_n": FORCE},
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "outcomes": dict(outcomes),
         "resolver": dict(answers),
         "others_moved": moved_others,
+        "worlds_with_another_contact_above_1_n": touched_others,
+        "motions_refused": dict(refused),
+        "checked_moments": sum(run.looked for run in runs),
+        "collisions_that_mujoco_finds": dict(deepest),
         **{name: {"p50": a, "p95": b, "most": c, "n": k} for name, a, b, c, k in rows},
     }
-    return finish("arm_cell", measured, [])
+    claims = [
+        Claim(
+            "executed paths with a collision that MuJoCo finds",
+            sum(run.deepest.total() > 0 for run in runs),
+            0,
+            "worlds",
+        ),
+        Claim("worlds with another contact above 1 N", touched_others, n // 100, "worlds"),
+    ]
+    return finish("arm_cell" if arm is PANDA else f"arm_cell_{arm.name}", measured, claims)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which places a Panda reaches with its fingers down: a map that shares nothing with the planner's own.
+"""Which places an arm reaches with its fingers down: a map that shares nothing with the planner's own.
 
 The arm is the maker's table of Denavit-Hartenberg parameters and joint limits, not the URDF; the solver is scipy's
 bounded least squares from many starts, not the planner's. There are no obstacles and no self-collisions in it: what it
 calls out of reach is, what it calls within reach may still be blocked.
-Source: Franka Emika, Robot and interface specifications, "Denavit-Hartenberg parameters" and "Limits for Panda".
+Sources: Franka Emika, Robot and interface specifications, "Denavit-Hartenberg parameters" and "Limits for Panda";
+Universal Robots, "DH Parameters for calculations of kinematics and dynamics", UR5e.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,44 +18,86 @@ from scipy.optimize import least_squares
 
 Floats = npt.NDArray[np.float64]
 
-_A = (0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088)  # metres
-_D = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0)
-_ALPHA = (0.0, -np.pi / 2, np.pi / 2, np.pi / 2, -np.pi / 2, np.pi / 2, np.pi / 2)
-_TIP = 0.107 + 0.1034  # from the last joint to the flange, and on to between the fingertips
-LOWER = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
-UPPER = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
+
+@dataclass(frozen=True, eq=False)
+class MakersTable:
+    """An arm by its maker's table of Denavit-Hartenberg parameters.
+
+    Args:
+        a, d, alpha: (J,) metres, metres and radians of each joint.
+        modified: whether a row's turn and shift about x come before those about z (Craig), or after.
+        tip: metres from the last frame to between the fingertips.
+        lower, upper: (J,) radians, limits of joints.
+        turned: radians by which the table's first frame is turned about the vertical in the base's frame.
+    """
+
+    a: tuple[float, ...]
+    d: tuple[float, ...]
+    alpha: tuple[float, ...]
+    modified: bool
+    tip: float
+    lower: Floats
+    upper: Floats
+    turned: float = 0.0
+
+
+PANDA = MakersTable(
+    a=(0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088),
+    d=(0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0),
+    alpha=(0.0, -np.pi / 2, np.pi / 2, np.pi / 2, -np.pi / 2, np.pi / 2, np.pi / 2),
+    modified=True,
+    tip=0.107 + 0.1034,  # to the flange, and on
+    lower=np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973]),
+    upper=np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973]),
+)
+UR5E = MakersTable(
+    a=(0.0, -0.425, -0.3922, 0.0, 0.0, 0.0),
+    d=(0.1625, 0.0, 0.0, 0.1333, 0.0997, 0.0996),
+    alpha=(np.pi / 2, 0.0, 0.0, np.pi / 2, -np.pi / 2, 0.0),
+    modified=False,
+    tip=0.15,
+    lower=np.array([-2 * np.pi, -2 * np.pi, -np.pi, -2 * np.pi, -2 * np.pi, -2 * np.pi]),
+    upper=np.array([2 * np.pi, 2 * np.pi, np.pi, 2 * np.pi, 2 * np.pi, 2 * np.pi]),
+    turned=np.pi,  # base_link of the ROS description against the maker's base
+)
+TABLES = {"panda": PANDA, "ur5e": UR5E}
 STARTS = 40
 POSITION, TILT = 1e-3, np.deg2rad(0.5)  # what the planner promises
 _LEVER = 0.2  # metres that a radian of tilt counts as
 _DOWN = np.array([0.0, 0.0, -1.0])
 
 
-def tip_of(joints: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def tip_of(joints: Floats, arm: MakersTable = PANDA) -> tuple[Floats, Floats, Floats, Floats]:
     """Forward kinematics.
 
     Args:
-        joints: (7,) radians.
+        joints: (J,) radians.
+        arm: its table.
 
     Returns:
-        (3,) place of the tip and (3,) direction of the fingers in the base's frame, metres; (7, 3) places and (7, 3)
+        (3,) place of the tip and (3,) direction of the fingers in the base's frame, metres; (J, 3) places and (J, 3)
         directions of the joints' axes.
     """
-    pose, places, axes = np.eye(4), np.empty((7, 3)), np.empty((7, 3))
-    for k, turn in enumerate(joints):
-        ca, sa, ct, st = np.cos(_ALPHA[k]), np.sin(_ALPHA[k]), np.cos(turn), np.sin(turn)
-        pose = pose @ np.array(
-            [
-                [ct, -st, 0.0, _A[k]],
-                [st * ca, ct * ca, -sa, -_D[k] * sa],
-                [st * sa, ct * sa, ca, _D[k] * ca],
-                [0.0, 0.0, 0.0, 1.0],
-            ]
-        )
+    pose, places, axes = _turn(arm.turned), np.empty((len(joints), 3)), np.empty((len(joints), 3))
+    for k, (turn, a, d, alpha) in enumerate(zip(joints, arm.a, arm.d, arm.alpha, strict=True)):
+        about_x, about_z = np.eye(4), _turn(turn)
+        about_x[1:3, 1:3] = [[np.cos(alpha), -np.sin(alpha)], [np.sin(alpha), np.cos(alpha)]]
+        about_x[0, 3], about_z[2, 3] = a, d
+        if arm.modified:
+            pose = pose @ about_x
         places[k], axes[k] = pose[:3, 3], pose[:3, 2]
-    return pose[:3, 3] + _TIP * pose[:3, 2], pose[:3, 2].copy(), places, axes
+        pose = pose @ about_z if arm.modified else pose @ about_z @ about_x
+    return pose[:3, 3] + arm.tip * pose[:3, 2], pose[:3, 2].copy(), places, axes
 
 
-def reaches(place: Floats, down: bool = True, starts: int = STARTS, seed: int = 0) -> bool:
+def _turn(angle: float) -> Floats:
+    """(4, 4), about z."""
+    pose = np.eye(4)
+    pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return pose
+
+
+def reaches(place: Floats, down: bool = True, starts: int = STARTS, seed: int = 0, arm: MakersTable = PANDA) -> bool:
     """Whether the tip can be at a place within the limits of joints, in any heading.
 
     Args:
@@ -60,38 +105,41 @@ def reaches(place: Floats, down: bool = True, starts: int = STARTS, seed: int = 
         down: with the fingers straight down; False = pointing anywhere.
         starts: postures that are tried; the first is the middle of the limits.
         seed: of the others.
+        arm: its table.
     """
     lever = _LEVER if down else 0.0
 
     def off(joints: Floats) -> Floats:
-        tip, fingers, _, _ = tip_of(joints)
+        tip, fingers, _, _ = tip_of(joints, arm)
         return np.concatenate([tip - place, lever * (fingers - _DOWN)])
 
     def slope(joints: Floats) -> Floats:
-        tip, fingers, places, axes = tip_of(joints)
+        tip, fingers, places, axes = tip_of(joints, arm)
         return np.vstack([np.cross(axes, tip - places).T, lever * np.cross(axes, fingers).T])
 
     rng = np.random.default_rng(seed)
-    for guess in [(LOWER + UPPER) / 2, *rng.uniform(LOWER, UPPER, (starts - 1, 7))]:
-        found = least_squares(off, guess, jac=slope, bounds=(LOWER, UPPER), max_nfev=100).x
-        tip, fingers, _, _ = tip_of(found)
+    lower, upper = arm.lower, arm.upper
+    for guess in [(lower + upper) / 2, *rng.uniform(lower, upper, (starts - 1, len(lower)))]:
+        found = least_squares(off, guess, jac=slope, bounds=(lower, upper), max_nfev=100).x
+        tip, fingers, _, _ = tip_of(found, arm)
         tilt = np.arctan2(np.linalg.norm(np.cross(fingers, _DOWN)), float(fingers @ _DOWN))
         if np.linalg.norm(tip - place) <= POSITION and (tilt <= TILT or not down):
             return True
     return False
 
 
-def within_reach(target: Floats, tray: Floats, above: float = 0.1) -> dict[str, bool]:
+def within_reach(target: Floats, tray: Floats, above: float = 0.1, arm: MakersTable = PANDA) -> dict[str, bool]:
     """Of the places of a task, which the tip reaches with the fingers down; and whether it reaches the object at all.
 
     Args:
         target: (3,) centre of the object, metres.
         tray: (3,) where that centre will be on the tray.
         above: metres above either that the tip comes from and goes to.
+        arm: its table.
     """
     up = np.array([0.0, 0.0, above])
     places = {"target": target, "above the target": target + up, "tray": tray, "above the tray": tray + up}
     return {
-        **{name: reaches(place) for name, place in places.items()},
-        "target, any direction": reaches(target, down=False),
+        **{name: reaches(place, arm=arm) for name, place in places.items()},
+        "target, any direction": reaches(target, down=False, arm=arm),
     }

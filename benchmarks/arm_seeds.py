@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words to motion on random worlds: resolver, planner, gate and simulation as processes, judged by contact physics.
 
-`python -m benchmarks.arm_seeds --n 100 --first-seed S`: one stack, started once. In each world its own instruction is
-sent and the proposal approved; before that an ambiguous one, which has to end as a question. After every tenth world
-comes one whose target was moved out of reach. Whether a task is within reach is said by `benchmarks.arm_reach`, which
-shares nothing with the planner. The results are written after each world; `--minutes M` begins no other after that.
+`python -m benchmarks.arm_seeds --n 100 --first-seed S` (`--robot ur5e`): one stack, started once. In each world its
+own instruction is sent and the proposal approved; before that an ambiguous one, which has to end as a question. After
+every tenth world comes one whose target was moved out of reach. Whether a task is within reach is said by
+`benchmarks.arm_reach`, which shares nothing with the planner. The results are written after each world; `--minutes M`
+begins no other after that.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arm_reach import reaches, within_reach
+from benchmarks.arm_reach import TABLES, MakersTable, reaches, within_reach
 from benchmarks.arm_stack import Picking, Stack, StackError, log_folder
-from benchmarks.harness import Claim, finish, option, table, write
+from benchmarks.harness import Claim, finish, option, table, word, write
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
 from spatial_vlm_ros.types.proportions import wilson
 
@@ -30,7 +31,8 @@ WANTED = 0.8  # share of tasks within reach that are done
 FORCE = 5.0  # N on a neighbour
 RESTS = 4.0  # simulated seconds after the end in which what was let go comes to rest
 OUT_OF_REACH = 10  # one in so many
-_TURNED = 40.0  # degrees that the camera looks aside to see a target out of reach
+_FAR = {"panda": ((0.70, 0.80), (0.56, 0.64), 40.0), "ur5e": ((0.92, 0.96), (0.68, 0.71), 60.0)}
+"""Metres before and beside the base of a target out of reach; degrees that the camera looks aside to see it."""
 _FLOOR = 0.009  # metres from the tray's foot to where objects are let go: its floor is 5 mm thick
 
 Record = dict[str, Any]
@@ -42,26 +44,27 @@ def centre_height(world: TableLayout, id_: str) -> float:
     return float(vertices[:, 2].min() + vertices[:, 2].max()) / 2
 
 
-def reach_of(world: TableLayout, verdict: Record) -> dict[str, bool]:
+def reach_of(world: TableLayout, verdict: Record, arm: MakersTable) -> dict[str, bool]:
     """What the map says of the task, from where objects truly stand."""
     up = np.array([0.0, 0.0, centre_height(world, world.target)])
     target, tray = (np.array(verdict["things"][id_]["position"]) for id_ in (world.target, world.tray))
-    return within_reach(target + up, tray + up + [0.0, 0.0, _FLOOR])
+    return within_reach(target + up, tray + up + [0.0, 0.0, _FLOOR], arm=arm)
 
 
-def put_out_of_reach(stack: Stack, world: TableLayout, seed: int) -> None:
+def put_out_of_reach(stack: Stack, world: TableLayout, seed: int, arm: MakersTable) -> None:
     """Move the target to where no posture gets, the cup between it and the camera, and let the camera look there."""
     rng = np.random.default_rng((seed, 1))
     tray = next(obj for obj in world.objects if obj.id == world.tray)
     side, eye = np.sign(tray.position[1]), world.base_T_camera.translation[:2]
+    ahead, aside, turned = _FAR[stack.robot]
     while True:
-        target = np.array([rng.uniform(0.70, 0.80), side * rng.uniform(0.56, 0.64)])
-        if not reaches(np.array([*target, centre_height(world, world.target)]), down=False):
+        target = np.array([rng.uniform(*ahead), side * rng.uniform(*aside)])
+        if not reaches(np.array([*target, centre_height(world, world.target)]), down=False, arm=arm):
             break
     cup = target + rng.uniform(0.12, 0.16) * (eye - target) / np.linalg.norm(eye - target)
     stack.disturb(move={"id": world.target, "to": [*target.tolist(), 0.001]})
     stack.disturb(move={"id": "cup", "to": [*cup.tolist(), 0.001]})
-    stack.disturb(camera={"turn_deg": -_TURNED * side, "told": True})
+    stack.disturb(camera={"turn_deg": -turned * side, "told": True})
 
 
 def ask(stack: Stack, instruction: str, accepted: int) -> tuple[Record, Picking]:
@@ -87,14 +90,14 @@ def ask(stack: Stack, instruction: str, accepted: int) -> tuple[Record, Picking]
 
 def one(stack: Stack, seed: int, far: bool = False) -> Record:
     """One world from beginning to end."""
-    world = layout(str(seed))
+    world, arm = layout(str(seed)), TABLES[stack.robot]
     stack.disturb(world={"name": str(seed)})
     if far:
-        put_out_of_reach(stack, world, seed)
+        put_out_of_reach(stack, world, seed, arm)
     stack.fresh()
     begun = stack.verdict()
     accepted = stack.accepted()
-    record: Record = {"seed": seed, "far": far, "target": world.target, "reach": reach_of(world, begun)}
+    record: Record = {"seed": seed, "far": far, "target": world.target, "reach": reach_of(world, begun, arm)}
     if not far:
         asked, _ = ask(stack, AMBIGUOUS, accepted)
         asked["goals"] = stack.accepted() - accepted
@@ -191,14 +194,20 @@ def keep(records: list[Record], faults: list[Record], setting: Record) -> tuple[
     times = {name: {"p50": a, "p95": b, "most": c, "n": n} for name, a, b, c, n in seconds_of(records)}
     setting = {**setting, "worlds": sum(not r["far"] for r in records), "load_average": list(os.getloadavg())}
     measured = {"setting": setting, **figures, "times": times, "records": records}
-    write("arm_seeds", measured, claims)
+    write(title_of(setting), measured, claims)
     return measured, claims
+
+
+def title_of(setting: Record) -> str:
+    """Of the file that is written."""
+    return "arm_seeds" if setting["robot"] == "panda" else f"arm_seeds_{setting['robot']}"
 
 
 def main() -> int:
     """Measure, print and write."""
     n, first, minutes = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED)), option("minutes", 1e6)
-    end, setting = time.monotonic() + 60 * minutes, {"asked_for": n, "first_seed": first}
+    robot = word("robot", "panda")
+    end, setting = time.monotonic() + 60 * minutes, {"robot": robot, "asked_for": n, "first_seed": first}
     records: list[Record] = []
     faults: list[Record] = []
     stack: Stack | None = None
@@ -210,7 +219,7 @@ def main() -> int:
             if time.monotonic() > end:
                 break
             try:
-                stack = stack or Stack(log_folder())
+                stack = stack or Stack(log_folder(), robot=robot)
                 records.append(one(stack, seed, far))
             except StackError as error:
                 faults.append({"seed": seed, "what": str(error)[:1000]})
@@ -235,7 +244,7 @@ def main() -> int:
     rows = [(k, str(v)) for k, v in measured.items() if k not in ("records", "times", "setting", "failures")]
     table(f"{measured['setting']['worlds']} worlds from seed {first}", ("", ""), rows)
     table("failures", ("seed", "reason", "words"), measured["failures"])
-    return finish("arm_seeds", measured, claims)
+    return finish(title_of(setting), measured, claims)
 
 
 if __name__ == "__main__":

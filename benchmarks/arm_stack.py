@@ -29,13 +29,13 @@ RATE, STATES = 1.0, 30.0  # frames and joint states a simulated second: fewer th
 READY = {
     "sim_arm": "sim_arm plays",
     "resolver": "resolver is active",
-    "arm_planner": "plans for a Panda",
+    "arm_planner": "plans for a",
     "move_group": "ready",
     "planner_gate": "planner_gate is ready",
 }
 """What each process says when it is there."""
 _GATE = {
-    "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
+    "plan_only": False, "page": False, "motion.gripper_scale": 0.5,
     "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
     "motion.planning_time": 10.0, "motion.most_time": 120.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
 }  # fmt: skip
@@ -75,6 +75,7 @@ class Stack:
         simulation: parameters of `sim_arm` other than its own here.
         gate: of `planner_gate`.
         planner: `arm_planner`, or `move_group`: the double of MoveIt's, whose program is in test/nodes_arm/.
+        robot: `panda` or `ur5e`.
 
     Raises:
         StackError: one of them did not come up.
@@ -83,6 +84,7 @@ class Stack:
     def __init__(
         self, log: Path, domain: int | None = None, simulation: dict[str, Any] | None = None,
         gate: dict[str, Any] | None = None, planner: str = "arm_planner",
+        robot: str = "panda",
     ) -> None:  # fmt: skip
         prepare()
         os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10 if domain is None else domain)
@@ -95,9 +97,10 @@ class Stack:
         from std_msgs.msg import String
         from std_srvs.srv import Trigger
 
-        from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
         from spatial_vlm_ros.nodes import qos
+        from spatial_vlm_ros.sim.arm.machines import simulated_arm
 
+        self.robot = robot
         self._rclpy, self._forms, self.log = rclpy, (PickInstruction, Approve, Trigger, String), log
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: list[subprocess.Popen[bytes]] = []
@@ -108,15 +111,19 @@ class Stack:
         rclpy.init(args=[])
         self.node = rclpy.create_node("person")
         try:
-            simulated = {"clock": True, "speed": SPEED, "rate": RATE, "state_rate": STATES, **(simulation or {})}
+            arm = simulated_arm(robot)
+            simulated = {
+                "robot": robot, "clock": True, "speed": SPEED, "rate": RATE, "state_rate": STATES, **(simulation or {}),
+            }  # fmt: skip
             clock = {"use_sim_time": simulated["clock"]}
-            robot = str(description_file())
             self._given = {
                 "sim_arm": simulated,
-                "resolver": {"base_frame": "panda_link0", "robot_description": robot, "frame_timeout": 30.0, **clock},
-                planner: {"duration_scaling": 20.0, **clock} if planner == "arm_planner" else clock,
-                "planner_gate": {"audit_log": str(log / "audit.jsonl"), **_GATE, **clock, **(gate or {})},
-            }
+                "resolver": {
+                    "base_frame": arm.base_link, "robot_description": str(arm.urdf()), "frame_timeout": 30.0, **clock,
+                },
+                planner: {"arm": robot, "duration_scaling": 20.0, **clock} if planner == "arm_planner" else clock,
+                "planner_gate": {"audit_log": str(log / "audit.jsonl"), **_GATE, **arm.gate, **clock, **(gate or {})},
+            }  # fmt: skip
             for name in self._given:
                 self._begin(name, READY[name])
             self._pick = ActionClient(self.node, PickInstruction, "pick")

@@ -123,6 +123,17 @@ def option(name: str, default: float) -> float:
     return value
 
 
+def word(name: str, default: str) -> str:
+    """As `option`, for a word."""
+    flag = f"--{name}"
+    if flag not in sys.argv:
+        return default
+    at = sys.argv.index(flag)
+    value = sys.argv[at + 1]
+    del sys.argv[at : at + 2]
+    return value
+
+
 def repetitions(default: int = REPETITIONS) -> int:
     """`--repetitions N`: timed runs of each rival; fewer than the default are a look, and no measurement."""
     return int(option("repetitions", default))

@@ -34,7 +34,7 @@ from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.types import Pose, Resolution
 
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
-SPEED = 0.6  # of the fastest motion
+VELOCITY, ACCELERATION = 0.6, 0.36  # parts of the limits: the fastest motion at 0.6 of its pace
 TIME_LIMIT = 5.0  # s for a chain of segments
 RESTS = 1.0  # simulated seconds in which what was let go comes to rest
 PRESSED = 1.0  # N on the target before the fingers close: more is a press, not a touch in passing
@@ -178,7 +178,8 @@ def _chain(
 
 
 def _motion(planner: BuiltinPlanner, start: Floats, boxes: list[BoxObstacle], *segments: Segment, seed: int) -> Motion:
-    return planner.plan(MotionRequest(start, segments, boxes, seed=seed, time_limit=TIME_LIMIT, speed=SPEED))
+    scaled = {"velocity_scaling": VELOCITY, "acceleration_scaling": ACCELERATION}
+    return planner.plan(MotionRequest(start, segments, boxes, seed=seed, time_limit=TIME_LIMIT, **scaled))
 
 
 def _trajectories(motion: Motion) -> list[Trajectory]:

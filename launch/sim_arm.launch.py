@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated arm before a table, the resolver that sees it, a planner, and the gate before the arm.
 
-ros2 launch spatial_vlm_ros sim_arm.launch.py world:=behind
+ros2 launch spatial_vlm_ros sim_arm.launch.py world:=behind robot:=ur5e
 """
 
 from pathlib import Path
@@ -9,17 +9,17 @@ from typing import Any
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.launcher import actions, wiring
-from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.parameters import GateConfig, SimArmConfig
+from spatial_vlm_ros.sim.arm.machines import simulated_arm
 
 SHARE = Path(__file__).parent.parent
-BASE = "panda_link0"
-ROBOT = "URDF of the arm, whose points are removed from depth; / = nothing is removed"
+FRAME = "frame of the answers; empty = the base of the arm"
+ROBOT = "URDF of the arm, whose points are removed from depth; empty = that of robot; / = nothing is removed"
 IN_STEP = "the simulated camera stamps by the clock of the resolver"
 IMAGES = "what makes the images"
 TIME = "time from /clock, which falls behind the wall's where the machine is slow"
 SIMULATED = (
-    "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
+    "robot", "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
     "arm_action", "gripper_action", "faults", "fault_seed",
 )  # fmt: skip
 
@@ -37,21 +37,28 @@ def generate_launch_description() -> Any:
     arguments = {
         **{name: wiring.argument(SimArmConfig(), name) for name in SIMULATED},
         **{name: wiring.argument(GateConfig(), name) for name in GUARDED},
-        "base_frame": {"default_value": BASE, "description": "frame of the answers"},
-        "robot_description": {"default_value": _panda(), "description": ROBOT},
+        "base_frame": {"default_value": "", "description": FRAME},
+        "robot_description": {"default_value": "", "description": ROBOT},
         "use_sim_time": {"default_value": "true", "description": TIME, "choices": ["true", "false"]},
         "clocks_in_step": {"default_value": "true", "description": IN_STEP, "choices": ["true", "false"]},
         "image_domain": {"default_value": "simulated", "description": IMAGES, "choices": ["simulated"]},
     }
-    return actions.beside_resolver(__file__, arguments, *TOGETHER)
+    return actions.beside_resolver(__file__, arguments, *TOGETHER, before=of_the_arm)
 
 
-def _panda() -> str:
-    """The arm's URDF; empty without the extra `arm`, without which the simulation does not start either."""
+def of_the_arm(context: Any) -> list[Any]:
+    """The frame and the URDF of the arm, where nothing else is said.
+
+    Without the extra `arm`, without which the simulation does not start either, there is no URDF.
+    """
+    said = context.launch_configurations
+    arm = simulated_arm(said["robot"])
+    said["base_frame"] = said["base_frame"] or arm.base_link
     try:
-        return str(description_file())
+        said["robot_description"] = said["robot_description"] or str(arm.urdf())
     except SpatialVlmError:
-        return ""
+        said["robot_description"] = ""
+    return []
 
 
 def sim_arm(context: Any) -> list[Any]:
@@ -66,7 +73,9 @@ def sim_arm(context: Any) -> list[Any]:
 def arm_planner(context: Any) -> list[Any]:
     """The planner, which has the arm moved by the simulation's controllers."""
     said = context.launch_configurations
-    return [_beside("arm_planner", said, {"controller": said["arm_action"], "duration_scaling": SLOW})]
+    return [
+        _beside("arm_planner", said, {"arm": said["robot"], "controller": said["arm_action"], "duration_scaling": SLOW})
+    ]
 
 
 def planner_gate(context: Any) -> list[Any]:
@@ -74,7 +83,7 @@ def planner_gate(context: Any) -> list[Any]:
     said = context.launch_configurations
     guarded = wiring.all_given({name: said[name] for name in GUARDED}, GateConfig())
     motion = {
-        "motion.planning_frame": BASE,
+        **simulated_arm(said["robot"]).gate,
         "motion.gripper_action": said["gripper_action"],
         "motion.controller_actions": said["arm_action"],
         "motion.gripper_scale": HALF_OPENING,

@@ -10,6 +10,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
     │   ├── TransformError               no rigid transform, or frames that do not fit
     │   ├── FileError                    a file that is missing, truncated or of the wrong form
     │   │   └── FileChangedError         a file that another program has written since it was read
+    │   ├── RobotDescriptionError        a URDF, SRDF or limits that no arm can be planned with
     │   └── UnknownNameError             a relation, backend or frame name that does not exist
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span
     ├── DepthError                       DEPTH_INVALID
@@ -139,6 +140,29 @@ class StaleCaseError(InputError):
     def __init__(self, got: str) -> None:
         super().__init__("case", got, "the case that the page shows", "look at it again, then decide")
         self.args = (f"{got}; nothing was written: {self.repair}",)
+
+
+class RobotDescriptionError(InputError):
+    """A URDF, SRDF or file of joint limits is not of a robot that can be planned for."""
+
+
+class JointLimitError(InputError):
+    """The arm stands beyond a limit of a joint.
+
+    Args:
+        joint: its name.
+        position: where it is, radians or metres.
+        lower, upper: its limits.
+    """
+
+    def __init__(self, joint: str, position: float, lower: float, upper: float) -> None:
+        self.joint, self.position, self.lower, self.upper = joint, position, lower, upper
+        super().__init__(
+            "start",
+            f"{joint} at {position:.3f}, {max(lower - position, position - upper):.3f} rad beyond a limit",
+            f"{lower:.3f} to {upper:.3f} rad",
+            "check the units; an arm that stands there has to be moved back within its limits by hand",
+        )
 
 
 class UnknownNameError(InputError):

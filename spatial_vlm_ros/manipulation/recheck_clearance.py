@@ -2,8 +2,8 @@
 """Whether the approved trajectories stay clear of everything that the second image shows.
 
 The gripper and what it holds are boxes on the straight ways of the plan, for any arm. Arm and hand are the convex hulls
-of their links along every trajectory, for a Franka Panda with the extra `arm` installed: other robots have no model
-here, so their free motions are not checked again.
+of their links along every trajectory, for the arms of `builtin_planner.known_arms` with the extra `arm` installed:
+other robots have no model here, so their free motions are not checked again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.manipulation.recheck_grasp import as_held, tracked
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 
 _AGAIN = "resolve the instruction again"
 _STEP = 0.01  # radians of length between configurations that are checked, as the built-in planner checks its own paths
@@ -63,12 +67,20 @@ def check_clearance(
 
 
 def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
-    """Whether the whole arm can be checked: a Panda planned in the frame of its base, and the extra `arm`."""
-    if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
-        return False
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK
+    """Whether the whole arm can be checked: a known one planned in the frame of its base, and the extra `arm`."""
+    return _arm_of(plan, frame_id) is not None
 
-    return frame_id == BASE_LINK and all(set(t.joint_names) == set(ARM_JOINTS) for t in plan.trajectories)
+
+def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
+    """The known arm that a plan is for."""
+    if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
+        return None
+    from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
+
+    for known in ARMS.values():
+        if all(set(t.joint_names) == set(known.joints) for t in plan.trajectories):
+            return known.model() if frame_id == known.base_link else None
+    return None
 
 
 # ------------------------------------------------------------------------------------------------ gripper, any arm
@@ -130,7 +142,7 @@ def _allows(now: PlanningScene, id_: str, phase: str) -> bool:
     return any(c.other == id_ and c.one == now.target.id and c.phase == phase for c in now.allowed)
 
 
-# ------------------------------------------------------------------------------------------------ arm and hand, a Panda
+# ------------------------------------------------------------------------------------------------ arm and hand
 
 
 @dataclass(frozen=True)
@@ -146,9 +158,11 @@ def _check_arm(
     now: PlanningScene, grasp: Grasp, placement: Placement | None, held: Solid, plan: MotionPlan, config: PlanningConfig
 ) -> None:
     from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
-    from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST, BoxObstacle, HeldBox, Segment
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, panda
+    from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Segment
 
+    robot = _arm_of(plan, now.frame_id)
+    if robot is None:
+        return
     labels = {obj.id: f"the {obj.label} ({obj.id})" for obj in (*now.neighbours, *now.keep_outs, now.target)}
     around = [
         *((obj.id, _bare(obj, config)) for obj in now.neighbours),
@@ -169,12 +183,12 @@ def _check_arm(
             touch={now.target.id} if phase in ("approach", "withdraw") else frozenset(),
             held=HeldBox(now.target.id, tip_T_held, np.array(held.size)) if in_hand else None,
             held_touch={id_ for id_, _ in around if contact and _allows(now, id_, contact)},
-            opening=min(max(stretch.opening, 0.0), WIDEST),
+            opening=min(max(stretch.opening, 0.0), robot.widest),
         )
         checker = Checker(
-            panda(), [BoxObstacle(id_, _solid_matrix(box), np.array(box.size), 0.0) for id_, box in boxes], segment
+            robot, [BoxObstacle(id_, _solid_matrix(box), np.array(box.size), 0.0) for id_, box in boxes], segment
         )
-        for joints in _configurations(stretch.trajectory, ARM_JOINTS):
+        for joints in _configurations(stretch.trajectory, robot.joints):
             if checker.free(joints):
                 continue
             touched = [name for name in checker.touched(joints) if name in dict(boxes)]
@@ -200,7 +214,7 @@ def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
 
 
 def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Array]:
-    """(7,) joint positions along a trajectory, in the order of `names`, close enough to each other to be checked."""
+    """(J,) joint positions along a trajectory, in the order of `names`, close enough to each other to be checked."""
     order = [trajectory.joint_names.index(name) for name in names]
     points = np.array(trajectory.positions)[:, order]
     yield points[0]

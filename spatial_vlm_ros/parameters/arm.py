@@ -46,8 +46,32 @@ class GateConfig(Bounded):
 
 @dataclass(frozen=True)
 class ArmPlannerConfig(Bounded):
-    """What the node `arm_planner` plans and executes with, in the names of a Franka Panda."""
+    """What the node `arm_planner` plans and executes with; docs/motion.md."""
 
+    arm: str = option(
+        "panda", "arm that is planned for, by a name that is known", choices=("panda", "ur5e"), fixed=True
+    )
+    robot_description: str = option(
+        "",
+        "URDF of another arm, path or text; robot_description_semantic, group and end_effector belong to it; empty "
+        "= that of arm",
+        fixed=True,
+    )
+    robot_description_semantic: str = option("", "SRDF of that arm, path or text", fixed=True)
+    group: str = option("", "group of that SRDF with the joints of the arm, a serial chain", fixed=True)
+    end_effector: str = option("", "end effector of that SRDF, or a group with the joints of its gripper", fixed=True)
+    tip_link: str = option(
+        "", "link between the fingertips, whose pose is planned; empty = parent_link of the end effector", fixed=True
+    )
+    joint_limits: str = option(
+        "", "file as MoveIt's joint_limits.yaml; it has to give the accelerations of that arm", fixed=True
+    )
+    openings: str = option(
+        "",
+        'metres between the fingers and position of the finger joint, "0:0.79 0.085:0"; empty = fingers that '
+        "slide, closed at their lower limit",
+        fixed=True,
+    )
     controller: str = option(
         "/arm_controller/follow_joint_trajectory", "action control_msgs/FollowJointTrajectory that moves", fixed=True
     )
@@ -74,6 +98,7 @@ class ArmPlannerConfig(Bounded):
 class SimArmConfig(Bounded):
     """What the node `sim_arm` simulates: an arm before a table, its camera and its controllers."""
 
+    robot: str = option("panda", "arm that is simulated", choices=("panda", "ur5e"), fixed=True)
     world: str = option("behind", "what stands on the table: behind, swapped, or a seed of a random world", fixed=True)
     width: int = parameter(
         640, "px", 320, 1920, "width of the pictures; 1280 is 16:9, others are 4:3; drawing takes most of the time",

@@ -178,6 +178,17 @@ def test_the_arm_is_taken_out_of_its_image_unless_that_is_said_otherwise() -> No
     assert alone.parameters["robot_description"] == "/my/robot.urdf"
 
 
+def test_another_arm_has_its_own_frame_urdf_and_gripper() -> None:
+    resolver, simulated, planner, gate = planned("sim_arm", robot="ur5e")
+    assert Path(resolver.parameters["robot_description"]).name == "ur5e_2f85.urdf"
+    assert simulated.parameters["robot"] == planner.parameters["arm"] == "ur5e"
+    named = {resolver.parameters["base_frame"], gate.parameters["motion.planning_frame"]}
+    assert named == {gate.parameters["motion.base_link"]} == {"base_link"}
+    assert gate.parameters["motion.group"] == "ur_manipulator"
+    assert gate.parameters["gripper.opening_max"] == 0.085
+    assert "motion.group" not in planned("sim_arm")[-1].parameters  # the gate's own values are the Panda's
+
+
 def test_nothing_moves_unless_that_is_said() -> None:
     for given, wanted in (({}, True), ({"plan_only": "false"}, False)):
         gate = planned("sim_arm", **given)[-1]

@@ -24,6 +24,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.sim.sim_arm import SimArmNode
+from spatial_vlm_ros.sim.arm.machines import SimulatedArm, simulated_arm
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 SERVICES = ("send_goal", "get_result", "cancel_goal")
@@ -33,8 +34,8 @@ ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/g
 class Hands:
     """A client of the arm: goals, joint states, verdicts."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, robot: SimulatedArm) -> None:
+        self.graph, self.robot = graph, robot
         self.states: list[JointState] = []
         self.verdicts: list[dict[str, Any]] = []
         self.moving: list[TFMessage] = []
@@ -95,7 +96,7 @@ class Hands:
 
     @property
     def joints(self) -> np.ndarray:
-        return np.array(self.states[-1].position[:7])
+        return np.array(self.states[-1].position[: len(self.robot.arm_joints)])
 
     def later(self, seconds: float) -> JointState:
         """The joint state that much simulated time after the newest one."""
@@ -113,7 +114,7 @@ def begin(graph: Graph, **parameters: Any) -> Hands:
         node.start()
         return node
 
-    client = Hands(graph)
+    client = Hands(graph, simulated_arm(parameters.get("robot", "panda")))
     client.ready(graph.spin(make))
     return client
 

@@ -24,7 +24,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.sim.sim_arm import LINKS
+from spatial_vlm_ros.sim.arm.machines import PANDA, UR5E
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 QUICK = {"clock": True, "speed": 5.0, "rate": 0.1, "width": 320}  # as fast as the machine can, hardly an image
@@ -47,7 +47,7 @@ def test_a_trajectory_is_followed_to_its_end_and_not_ended_early(hands: Any) -> 
     assert list(told.joint_names) == list(ARM_JOINTS)
     assert np.abs(told.error.positions).max() < 0.01
     assert client.judge()["goals"]["arm"] == {"accepted": 1, "refused": 0, "succeeded": 1, "aborted": 0, "canceled": 0}
-    assert {t.child_frame_id for t in client.moving[-1].transforms} == set(LINKS)
+    assert {t.child_frame_id for t in client.moving[-1].transforms} == set(PANDA.links)
     assert {t.header.frame_id for t in client.moving[-1].transforms} == {"panda_link0"}
     assert client.ticks == sorted(client.ticks)
     assert stamp_of(client.states[-1]) <= client.ticks[-1] + 10**9
@@ -120,13 +120,18 @@ def test_the_gripper_goes_where_it_is_told_and_positions_are_those_of_a_finger(h
     assert client.judge()["goals"]["gripper"]["succeeded"] == 2
 
 
-def test_an_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any) -> None:
+@pytest.mark.parametrize("robot", [PANDA, UR5E], ids=lambda robot: robot.name)
+def test_an_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_when(hands: Any, robot: Any) -> None:
     for package in ("coal", "ompl", "daqp"):
         pytest.importorskip(package)
+    from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
     from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
     from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
 
-    client, planner = hands(**QUICK), BuiltinPlanner()
+    client, planner = hands(robot=robot.name, **QUICK), BuiltinPlanner(known_arm(robot.name).model())
+    assert tuple(client.states[-1].name) == robot.joints
+    assert {t.child_frame_id for t in client.moving[-1].transforms} == set(robot.links)
+    assert {t.header.frame_id for t in client.moving[-1].transforms} == {robot.base_link}
     there = {id_: state["position"] for id_, state in client.judge()["things"].items()}
 
     def down(id_: str, height: float) -> np.ndarray:
@@ -164,7 +169,7 @@ def test_an_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_whe
     )
     told = client.judge()
     assert (told["things"]["bonnet"]["held"], told["done"]) == (True, False)
-    grip(0.04)
+    grip(robot.most_open)
     go(Segment(down("tray", 0.15), straight=True))
     client.graph.until(lambda: client.judge()["done"], "the judge says that it is done")
     told = client.judge()
@@ -172,23 +177,27 @@ def test_an_object_is_put_on_the_tray_through_the_actions_and_the_judge_says_whe
     assert told["goals"]["arm"]["succeeded"] == told["goals"]["arm"]["accepted"] == 6
 
 
-def test_the_resolver_works_on_it_unchanged(hands: Any, graph: Graph) -> None:
-    client, beside = hands(rate=2.0, wrist_camera=True), []
+@pytest.mark.parametrize("robot", [PANDA, UR5E], ids=lambda robot: robot.name)
+def test_the_resolver_works_on_it_unchanged(hands: Any, graph: Graph, robot: Any) -> None:
+    client, beside = hands(robot=robot.name, rate=2.0, wrist_camera=True), []
     graph.node.create_subscription(Image, "wrist/rgb/image", beside.append, qos.images())
-    graph.start(base_frame="panda_link0", frame_timeout=20.0, transform_timeout=10.0)
+    graph.start(base_frame=robot.base_link, frame_timeout=20.0, transform_timeout=10.0)
     goal = graph.send_goal("put the chick behind the cup on the tray")
     graph.until(lambda: goal.result is not None, "the result is there")
     assert goal.name == "OK", goal.result.status.message
     target = goal.result.target[0]
     told = client.judge()
-    assert (goal.result.header.frame_id, target.id) == ("panda_link0", told["target"])
+    assert (goal.result.header.frame_id, target.id) == (robot.base_link, told["target"])
     true = told["things"][told["target"]]["position"]
     assert np.hypot(target.pose.pose.position.x - true[0], target.pose.pose.position.y - true[1]) < 0.02
     assert goal.result.place[0].anchor_id == "tray"
     graph.until(lambda: beside, "the camera on the hand is there, too")
     assert beside[0].header.frame_id == "wrist_camera_optical_frame"
     mounts = {t.child_frame_id: t.header.frame_id for t in client.static[-1].transforms}
-    assert mounts == {"camera_color_optical_frame": "panda_link0", "wrist_camera_optical_frame": "panda_hand"}
+    assert mounts == {
+        "camera_color_optical_frame": robot.base_link,
+        "wrist_camera_optical_frame": robot.hand_link,
+    }
 
 
 def test_the_world_is_disturbed_as_it_is_told(hands: Any, graph: Graph) -> None:

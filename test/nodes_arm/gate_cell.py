@@ -31,10 +31,10 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
-from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import Alive
+from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
@@ -51,10 +51,10 @@ ODOMETRY_NS = 100_000_000
 PASSED_NS = 2_000_000_000  # of simulated time, in which images from before are done with
 CLOCK = {"use_sim_time": True}
 GATE = {
-    "plan_only": False, "page": False, "motion.planning_frame": "panda_link0", "motion.gripper_scale": 0.5,
+    "plan_only": False, "page": False, "motion.gripper_scale": 0.5,
     "motion.duration_scaling": 20.0, "motion.server_timeout": 10.0, "motion.answer_timeout": 30.0,
     "motion.planning_time": 20.0, "motion.most_time": 300.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
-    "robot_description": str(description_file()), "gripper.stall": 0.25,
+    "gripper.stall": 0.25,
 }  # fmt: skip
 
 
@@ -83,16 +83,20 @@ class Picking:
 class Cell:
     """The processes, and a client of all of them."""
 
+    robot: SimulatedArm = PANDA
+
     def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
         self.graph, self.audit, self._begin = graph, audit, begin
         self.other_audit = audit.with_name("other.jsonl")
+        robot = self.robot
+        self.given = {**GATE, **robot.gate, **CLOCK, "robot_description": robot.urdf()}
         self.processes = {
-            "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=1.0, state_rate=25.0),
+            "sim_arm": begin("sim_arm", robot=robot.name, clock=True, speed=4.0, rate=1.0, state_rate=25.0),
             "resolver": begin(
-                "resolver", base_frame="panda_link0", robot_description=description_file(), frame_timeout=30.0, **CLOCK
+                "resolver", base_frame=robot.base_link, robot_description=robot.urdf(), frame_timeout=30.0, **CLOCK
             ),
-            "arm_planner": begin("arm_planner", duration_scaling=20.0, **CLOCK),
-            "planner_gate": begin("planner_gate", audit_log=str(audit), **GATE, **CLOCK, **gate),
+            "arm_planner": begin("arm_planner", arm=robot.name, duration_scaling=20.0, **CLOCK),
+            "planner_gate": begin("planner_gate", audit_log=str(audit), **self.given, **gate),
         }
         self.proposals: list[Proposal] = []
         self.verdicts: list[dict[str, Any]] = []
@@ -103,7 +107,7 @@ class Cell:
         self._clients = ExitStack()
         self.node: Node = graph.spin(self._make)
         for name, words in (
-            ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"), ("arm_planner", "plans for a Panda"),
+            ("sim_arm", "sim_arm plays"), ("resolver", "resolver is active"), ("arm_planner", "plans for a"),
             ("planner_gate", "planner_gate is ready"),
         ):  # fmt: skip
             self.processes[name].says(words)
@@ -152,7 +156,7 @@ class Cell:
     def another_gate(self, **parameters: Any) -> Iterator[Started]:
         """A second gate in the same cell, whose names begin with "other"; it plans for the arm and commands another."""
         arm = {"motion.execute_action": f"/{OTHER}/execute_trajectory", "motion.event_topic": "/event"}
-        given = {**GATE, **CLOCK, **arm, "audit_log": str(self.other_audit), **parameters}
+        given = {**self.given, **arm, "audit_log": str(self.other_audit), **parameters}
         gate = self._begin("planner_gate", "__node:=other_gate", *RENAMED, **given)
         try:
             gate.says("approve at" if given["page"] else "planner_gate is ready")
@@ -168,7 +172,7 @@ class Cell:
     @contextmanager
     def second_gate(self) -> Iterator[Started]:
         """A second gate that commands the same arm, whose names begin with "other"; it has ended afterwards."""
-        given = {**GATE, **CLOCK, "audit_log": str(self.other_audit)}
+        given = {**self.given, "audit_log": str(self.other_audit)}
         gate = self._begin("planner_gate", "__node:=second_gate", *RENAMED, **given)
         try:
             yield gate
@@ -263,10 +267,10 @@ class Cell:
     def occupy(self, seconds: float) -> Any:
         """A goal of somebody else that holds the arm where it is; its handle."""
         now = dict(zip(self.joints[-1].name, self.joints[-1].position, strict=True))
-        names = [f"panda_joint{k}" for k in range(1, 8)]
+        names = list(self.robot.arm_joints)
         goal = FollowJointTrajectory.Goal()
         goal.trajectory.joint_names = names
-        end = JointTrajectoryPoint(positions=[now[name] for name in names], velocities=[0.0] * 7)
+        end = JointTrajectoryPoint(positions=[now[name] for name in names], velocities=[0.0] * len(names))
         end.time_from_start = Duration(sec=int(seconds))
         goal.trajectory.points = [end]
         handle = self.wait(self._bridge.ask(lambda: self.arm.send_goal_async(goal)), "the arm's controller answers")

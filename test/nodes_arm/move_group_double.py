@@ -20,7 +20,6 @@ In a test: `MoveGroupDouble(domain)`, or the fixture `cell` of double_cell.py, w
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +43,7 @@ from std_msgs.msg import String
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links, panda
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links
 from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
@@ -212,7 +211,7 @@ class MoveGroupDouble:
             joints = {**self.state.positions, **told}
             start = np.array([joints[name] for name in ARM_JOINTS], np.float64)
             opening = min(max(sum(float(joints.get(name, 0.04)) for name in _FINGERS), 0.0), 0.08)
-            planner, speed = _scaled(goal.request)
+            planner = BuiltinPlanner()
             scene = self._scene.changed(goal.planning_options.planning_scene_diff, planner.tip(start))
             self._seed += 1
             request = MotionRequest(
@@ -221,7 +220,8 @@ class MoveGroupDouble:
                 scene.boxes(_PADDING),
                 seed=self._seed,
                 time_limit=asked.time_limit,
-                speed=speed,
+                velocity_scaling=asked.velocity_scaling,
+                acceleration_scaling=asked.acceleration_scaling,
                 stands_on=scene.stands_on(),
             )
             planned = planner.plan(request)
@@ -280,22 +280,6 @@ class MoveGroupDouble:
 def _accept(_: ServerGoalHandle) -> CancelResponse:
     """execute:82."""
     return CancelResponse.ACCEPT
-
-
-def _scaled(request: Any) -> tuple[BuiltinPlanner, float]:
-    """A planner whose trajectories keep to f_v times the velocities and f_a times the accelerations.
-
-    Each factor scales its own limit, once; what is not in (0, 1] counts as 1: moveit_core/trajectory_processing/src/
-    time_optimal_trajectory_generation.cpp:939-990, 1290-1312 with DEFAULT_SCALING_FACTOR. The built-in planner has one
-    speed s, which scales velocities by s and accelerations by s²: with s² = f_a, limits of velocity become f_v / s.
-    """
-    velocity, acceleration = (
-        given if 0 < given <= 1 else 1.0
-        for given in (request.max_velocity_scaling_factor, request.max_acceleration_scaling_factor)
-    )
-    planner, speed = BuiltinPlanner(), math.sqrt(acceleration)
-    planner.robot = dataclasses.replace(panda(), velocity=panda().velocity * velocity / speed)
-    return planner, speed
 
 
 def _parts(message: Any) -> list[Any]:

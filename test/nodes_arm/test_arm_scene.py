@@ -176,7 +176,8 @@ def request(straight: bool = False, **motion: Any) -> MoveGroup.Goal:
 def test_a_request_of_the_client_is_understood() -> None:
     pose = goals(scene(), config())[0].grasps[0].grasp
     free, line = (understood(request(straight), fixed_links()) for straight in (False, True))
-    assert (free.straight, line.straight, free.time_limit, free.speed) == (False, True, 5.0, 0.3)
+    assert (free.straight, line.straight, free.time_limit) == (False, True, 5.0)
+    assert (free.velocity_scaling, free.acceleration_scaling) == (0.3, 0.3)
     assert free.goal[:3, 3] == pytest.approx(pose.position)
     assert free.position_tolerance == 0.001
     flange = understood(request(tip_link="panda_link8"), fixed_links())

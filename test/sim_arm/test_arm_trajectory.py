@@ -17,7 +17,7 @@ REST = np.zeros(2)
 
 
 def follower() -> Follower:
-    return Follower(NAMES, np.array([-2.0, -2.0]), np.array([2.0, 2.0]), REST)
+    return Follower(NAMES, np.array([-2.0, -2.0]), np.array([2.0, 2.0]), REST, np.array([15.0, 7.5]))
 
 
 def ramp(seconds: float = 1.0, by: float = 1.0) -> JointTrajectory:

@@ -4,7 +4,9 @@
 Its files, in order of use:
 
 - `request.py`: what is asked: segments, boxes, what may be touched
-- `robot.py`: the Panda: joints, limits, hulls, pairs that never collide
+- `srdf.py`, `joint_tree.py`, `joint_limits.py`: what SRDF, URDF and MoveIt's joint_limits.yaml say of an arm
+- `arm_model.py`: an arm: joints, limits, hulls, pairs that never collide, fingers
+- `robot.py`, `known_arms.py`: the Panda; arms by name
 - `collision.py`: whether a configuration is free
 - `inverse.py`: configurations of a pose
 - `line.py`: configurations along a straight line of the tip

@@ -6,10 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
-
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, Floats, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HAND_LINKS, WRIST_LINKS, PandaModel
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 HELD = "held"
@@ -19,10 +17,10 @@ IN_THE_BASE = 0.02  # metres: no object is as deep in the arm's base, not with a
 class Checker:
     """Collisions of the arm in one segment.
 
-    The base link is not held against boxes: it does not move. `in_the_base` says what cannot be where it is.
+    Links that do not move, such as the base, are not held against boxes. `in_the_base` says what cannot be where it is.
     """
 
-    def __init__(self, robot: PandaModel, boxes: Sequence[BoxObstacle], segment: Segment) -> None:
+    def __init__(self, robot: ArmModel, boxes: Sequence[BoxObstacle], segment: Segment) -> None:
         self._pin = load("pinocchio")
         coal = load("coal")
         pin, held = self._pin, segment.held
@@ -37,7 +35,7 @@ class Checker:
             held_at = geometry.addGeometryObject(
                 pin.GeometryObject(HELD, tip.parentJoint, placement, coal.Box(*held.size))
             )
-            pairs += [(hull, held_at) for hull, link in enumerate(links) if link not in WRIST_LINKS]
+            pairs += [(hull, held_at) for hull, link in enumerate(links) if link not in robot.wrist_links]
         self._names: dict[int, str] = {}
         for box in boxes:
             if held is not None and box.id == held.id:
@@ -46,7 +44,7 @@ class Checker:
             number = geometry.addGeometryObject(pin.GeometryObject(f"box {box.id}", 0, pin.SE3(box.pose), shape))
             self._names[number] = box.id
             for hull, link in enumerate(links):
-                if link != BASE_LINK and not (link in HAND_LINKS and box.id in segment.touch):
+                if link not in robot.fixed and not (link in robot.hand_links and box.id in segment.touch):
                     pairs.append((hull, number))
             if held_at is not None and box.id not in segment.held_touch:
                 pairs.append((held_at, number))
@@ -55,22 +53,23 @@ class Checker:
             geometry.addCollisionPair(pin.CollisionPair(first, second))
         self._geometry, self._data, self._found = geometry, robot.model.createData(), geometry.createData()
         self._tree = pin.BroadPhaseManager_DynamicAABBTreeCollisionManager(robot.model, geometry, self._found)
-        self._q: Floats = np.full(robot.model.nq, segment.opening / 2)
+        self._q: Floats = robot.configuration(segment.opening)
+        self._at = tuple(enumerate(robot.arm_q))
 
     def free(self, joints: Any) -> bool:
-        """Whether nothing touches at `joints`, seven numbers that can be indexed, radians."""
+        """Whether nothing touches at `joints`, J numbers that can be indexed, radians."""
         q = self._q
-        for k in range(7):
-            q[k] = joints[k]
+        for k, place in self._at:
+            q[place] = joints[k]
         return not self._pin.computeCollisions(self.robot.model, self._data, self._tree, q, True)
 
     def all_free(self, configurations: Floats) -> bool:
-        """Whether each of (N, 7) configurations is free."""
+        """Whether each of (N, J) configurations is free."""
         return all(self.free(joints) for joints in configurations)
 
     def touched(self, joints: Floats) -> tuple[str, ...]:
         """Everything that touches at `joints`: ids of boxes, and "the arm itself"."""
-        self._q[:7] = joints
+        self._q[list(self.robot.arm_q)] = joints
         self._pin.computeCollisions(self.robot.model, self._data, self._geometry, self._found, self._q, False)
         names = {
             self._names.get(pair.second, "the arm itself")
@@ -80,7 +79,7 @@ class Checker:
         return tuple(sorted(names))
 
 
-def in_the_base(robot: PandaModel, boxes: Sequence[BoxObstacle], stands_on: Collection[str] = ()) -> dict[str, float]:
+def in_the_base(robot: ArmModel, boxes: Sequence[BoxObstacle], stands_on: Collection[str] = ()) -> dict[str, float]:
     """How deep boxes lie in the base of the arm, where they can not: their poses, or the arm's, are wrong.
 
     Args:
@@ -96,7 +95,7 @@ def in_the_base(robot: PandaModel, boxes: Sequence[BoxObstacle], stands_on: Coll
     hulls = [
         (part.geometry, coal.Transform3s(part.placement.rotation, part.placement.translation))
         for number, part in enumerate(robot.geometry.geometryObjects)
-        if robot.link_of(number) == BASE_LINK
+        if robot.link_of(number) in robot.fixed
     ]
     found: dict[str, float] = {}
     for box in boxes:

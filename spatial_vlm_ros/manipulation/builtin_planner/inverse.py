@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
-from spatial_vlm_ros.manipulation.builtin_planner.robot import PandaModel
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 STEPS = 60
@@ -42,16 +42,18 @@ class Inverse:
     and of steps as bounds. Source: Levenberg-Marquardt with bounds, Sugihara 2011.
     """
 
-    def __init__(self, robot: PandaModel) -> None:
+    def __init__(self, robot: ArmModel) -> None:
         self._pin, self._solve = load("pinocchio"), load("daqp").solve
         self.robot, self._data = robot, robot.model.createData()
-        self._q: Floats = np.zeros(robot.model.nq)
-        self._no_rows = np.zeros((0, 7))
-        self._sense = np.zeros(7, np.intc)
+        self._q: Floats = robot.configuration()
+        count = len(robot.joints)
+        self._at, self._columns = _all_of(robot.arm_q), _all_of(robot.arm_v)
+        self._no_rows = np.zeros((0, count))
+        self._sense = np.zeros(count, np.intc)
 
     def tip(self, joints: Floats) -> Floats:
-        """(4, 4) base_T_tip at (7,) joint positions, metres."""
-        self._q[:7] = joints
+        """(4, 4) base_T_tip at (J,) joint positions, metres."""
+        self._q[self._at] = joints
         self._pin.forwardKinematics(self.robot.model, self._data, self._q)
         return np.array(self._pin.updateFramePlacement(self.robot.model, self._data, self.robot.tip).homogeneous)
 
@@ -67,7 +69,7 @@ class Inverse:
         wanted, marked = pin.SE3(goal), math.inf
         q = np.clip(near, robot.lower, robot.upper)
         for step in range(steps + 1):
-            self._q[:7] = q
+            self._q[self._at] = q
             pin.computeJointJacobians(robot.model, self._data, self._q)
             placement = pin.updateFramePlacement(robot.model, self._data, robot.tip)
             error = pin.log6(placement.actInv(wanted)).vector
@@ -80,9 +82,9 @@ class Inverse:
                 if square > 0.81 * marked:
                     return reached
                 marked = square
-            J = pin.getFrameJacobian(robot.model, self._data, robot.tip, pin.LOCAL)[:, :7]
+            J = pin.getFrameJacobian(robot.model, self._data, robot.tip, pin.LOCAL)[:, self._columns]
             H = J.T @ J
-            H.flat[::8] += DAMPING + 1e-3 * square
+            H.flat[:: len(H) + 1] += DAMPING + 1e-3 * square
             least = np.maximum(robot.lower - q, -LONGEST_STEP)
             most = np.minimum(robot.upper - q, LONGEST_STEP)
             change, _, done, _ = self._solve(H, -J.T @ error, self._no_rows, most, least, self._sense)
@@ -90,3 +92,9 @@ class Inverse:
                 return reached
             q = np.clip(q + change, robot.lower, robot.upper)
         return reached
+
+
+def _all_of(indices: tuple[int, ...]) -> slice | list[int]:
+    """A slice where the indices are consecutive: a view instead of a copy."""
+    consecutive = indices == tuple(range(indices[0], indices[0] + len(indices)))
+    return slice(indices[0], indices[-1] + 1) if consecutive else list(indices)

@@ -23,7 +23,7 @@ class Line:
     """How far a line was followed.
 
     Args:
-        joints: (N, 7) configurations so far.
+        joints: (N, J) configurations so far.
         fraction: 1 at the goal.
         touched: what stopped it, when it is something that was touched; empty: the arm cannot go on.
     """
@@ -48,7 +48,7 @@ def follow(
     Args:
         inverse: finds the next configuration from the last.
         checker: says which are free.
-        start: (7,) radians.
+        start: (J,) radians.
         goal: (4, 4) metres.
         stop: called at every step; raises to end it.
     """

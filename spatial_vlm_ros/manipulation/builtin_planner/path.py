@@ -40,6 +40,12 @@ class Path:
         ddq = ((20 * c[5] * s + 12 * c[4]) * s + 6 * c[3]) * s + 2 * c[2]
         return q, dq, ddq
 
+    def shifted(self, by: Floats) -> Path:
+        """The same curve with (J,) added to every position."""
+        pieces = self.pieces.copy()
+        pieces[:, 0] += by
+        return Path(self.knots, pieces)
+
     def samples(self, apart: float) -> Floats:
         """(N, J) positions no farther apart than `apart` radians of length, ends included."""
         return self.at(np.linspace(0.0, self.length, max(2, int(np.ceil(self.length / apart)) + 1)))[0]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, NoPathError, StandsWrongError, UnreachableError
-from spatial_vlm_ros.manipulation.builtin_planner import robot as panda
+from spatial_vlm_ros.errors import InputError, JointLimitError, NoPathError, StandsWrongError, UnreachableError
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
 from spatial_vlm_ros.manipulation.builtin_planner.line import follow
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import panda
 from spatial_vlm_ros.manipulation.builtin_planner.search import search
 from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
 from spatial_vlm_ros.manipulation.builtin_planner.watch import PlanningDeadline
@@ -24,6 +25,11 @@ GUESSES = 40  # configurations from which a pose is sought
 POSTURES = 3  # different ones of the same pose, to choose from
 DIFFERENT = 0.1  # radians in some joint
 CHECKED = 0.01  # radians of length between configurations of a finished path that are checked
+RESOLUTIONS = (
+    0.02,
+    0.01,
+    0.005,
+)  # radians between configurations that a search checks; the next where a path is too narrow
 ROUNDING = (0.4, 0.2, 0.1, 0.05, 0.02, 0.005)  # radians before a corner that are rounded; the first that is free
 
 
@@ -34,22 +40,39 @@ class _Posture:
     joints: Floats
     lines: tuple[Path, ...]
 
+    def turned(self, robot: ArmModel) -> list[_Posture]:
+        """Itself, and the same with one joint a turn further, within limits all the way."""
+        found = [self]
+        every = np.concatenate([self.joints[None], *(line.samples(CHECKED) for line in self.lines)])
+        for k in np.flatnonzero(robot.turns):
+            for turn in (-2 * np.pi, 2 * np.pi):
+                shift = turn * (np.arange(len(self.joints)) == k)
+                if ((every + shift >= robot.lower) & (every + shift <= robot.upper)).all():
+                    found.append(_Posture(self.joints + shift, tuple(line.shifted(shift) for line in self.lines)))
+        return found
+
 
 class BuiltinPlanner:
-    """Plans motions of a Franka Panda in this process.
+    """Plans motions of an arm in this process.
+
+    Args:
+        robot: the arm with its gripper; None = a Franka Panda with its hand.
 
     Raises:
         DependencyError: a package of the extra `arm` is not installed.
     """
 
-    joint_names = panda.ARM_JOINTS
-
-    def __init__(self) -> None:
-        self.robot = panda.panda()
+    def __init__(self, robot: ArmModel | None = None) -> None:
+        self.robot = panda() if robot is None else robot
         self._inverse = Inverse(self.robot)
 
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names of the arm's joints, in the order of trajectories."""
+        return self.robot.joints
+
     def tip(self, joints: Floats) -> Floats:
-        """(4, 4) base_T_tip at (7,) joint positions, metres."""
+        """(4, 4) base_T_tip at (J,) joint positions, metres."""
         return self._inverse.tip(joints)
 
     def plan(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> Motion:
@@ -60,17 +83,28 @@ class BuiltinPlanner:
             cancelled: asked in every loop, about every millisecond.
 
         Raises:
-            InputError: the start is beyond a limit of a joint.
+            InputError: the start has another number of joints; the gripper opens less wide.
+            JointLimitError: a joint is beyond its limits at the start.
             UnreachableError: no configuration has its tip at a goal, or on the line to it.
             NoPathError: something is in the way, or the time limit has passed.
             StandsWrongError: the arm is too near to something already, or a box lies in its base.
             CancelledError: `cancelled` said so.
         """
         watch = PlanningDeadline(request.time_limit, cancelled)
+        paths = self._paths(request, watch)
+        robot = self.robot
+        velocity = robot.velocity * request.velocity_scaling  # each factor scales its own limit, here and nowhere else
+        acceleration = robot.acceleration * request.acceleration_scaling
+        trajectories = [timed(path, self.joint_names, velocity, acceleration) for path in paths]
+        return Motion(tuple(trajectories), watch.elapsed)
+
+    def paths(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> tuple[Path, ...]:
+        """The way of each segment, before it is given times; raises as `plan` does."""
+        return tuple(self._paths(request, PlanningDeadline(request.time_limit, cancelled)))
+
+    def _paths(self, request: MotionRequest, watch: PlanningDeadline) -> list[Path]:
         robot, start = self.robot, request.start
-        beyond = np.maximum(robot.lower - start, start - robot.upper).max()
-        if beyond > panda.FROM_LIMITS:
-            raise InputError("start", f"{beyond:.3f} rad beyond a limit", "radians within limits", "check the units")
+        _check_start(robot, start)
         if deep := in_the_base(robot, request.boxes, request.stands_on):
             words = f"the arm's base stands {max(deep.values()):.2f} m deep in what is said to be there"
             repair = "check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
@@ -84,10 +118,7 @@ class BuiltinPlanner:
             paths += task.paths(start)
             start = paths[-1].samples(np.inf)[-1]
         watch.check(len(paths) - 1)
-        trajectories = [
-            timed(path, self.joint_names, robot.velocity, panda.ACCELERATION, request.speed) for path in paths
-        ]
-        return Motion(tuple(trajectories), watch.elapsed)
+        return paths
 
 
 class _Task:
@@ -111,10 +142,14 @@ class _Task:
             return self._follow(start)
         if touched := self.checkers[self.first].touched(start):
             raise StandsWrongError(self.first, "the arm stands too near", touched, "move it away by hand")
-        postures = self._postures(start)
-        corners = self._search(start, [posture.joints for posture in postures])
-        chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
-        return [self._round(corners), *chosen.lines]
+        postures = [turned for posture in self._postures(start) for turned in posture.turned(self.inverse.robot)]
+        for resolution in RESOLUTIONS:
+            corners = self._search(start, [posture.joints for posture in postures], resolution)
+            path = self._round(corners)
+            if path is not None:
+                chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
+                return [path, *chosen.lines]
+        raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")
 
     def _postures(self, start: Floats) -> list[_Posture]:
         """Postures at the goal of the free segment from which all lines can be followed, the nearest first."""
@@ -139,17 +174,18 @@ class _Task:
         nearest = (np.inf, np.inf)
         for guess in range(GUESSES):
             self.watch.check(self.first)
-            near = start if guess == 0 else panda.HOME if guess == 1 else self.draw.uniform(robot.lower, robot.upper)
+            near = start if guess == 0 else robot.home if guess == 1 else self.draw.uniform(robot.lower, robot.upper)
             reached = self.inverse.reach(goal, near)
             nearest = min(nearest, (reached.position_error, reached.rotation_error))
-            if not reached.there or any(np.abs(reached.joints - other).max() < DIFFERENT for other in known):
+            joints = robot.nearest_turns(reached.joints, start)
+            if not reached.there or any(np.abs(joints - other).max() < DIFFERENT for other in known):
                 continue
-            known.append(reached.joints)
-            if checker.free(reached.joints):
-                yield reached.joints
+            known.append(joints)
+            if checker.free(joints):
+                yield joints
             else:
                 refused.append(
-                    NoPathError(self.first, "the goal is taken", checker.touched(reached.joints),
+                    NoPathError(self.first, "the goal is taken", checker.touched(joints),
                                         "clear it, or come from another side")
                 )  # fmt: skip
         if not known:
@@ -178,23 +214,40 @@ class _Task:
             paths.append(path)
         return paths
 
-    def _search(self, start: Floats, goals: Sequence[Floats]) -> Floats:
+    def _search(self, start: Floats, goals: Sequence[Floats], resolution: float) -> Floats:
         at = [goal for goal in goals if np.abs(goal - start).max() < 1e-6]
         if at:
             return np.array([start, at[0]])
         seed = int(self.draw.integers(2**31 - 2))
-        corners = search(self.inverse.robot, self.checkers[self.first], start, goals, seed, self.watch.over)
+        corners = search(self.inverse.robot, self.checkers[self.first], start, goals, seed, self.watch.over, resolution)
         if corners is None:
             self.watch.check(self.first)
             raise NoPathError(self.first, "no path", (), "clear the way, or take another grasp")
         return corners
 
-    def _round(self, corners: Floats) -> Path:
-        """The roundest of the paths that are free."""
+    def _round(self, corners: Floats) -> Path | None:
+        """The roundest of the paths that are free; None: something is in the way between what the search looked at."""
         checker = self.checkers[self.first]
         for reach in ROUNDING:
             self.watch.check(self.first)
             path = rounded(corners, reach)
             if checker.all_free(path.samples(CHECKED)):
                 return path
-        raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")
+        return None
+
+
+def _check_start(robot: ArmModel, start: Floats) -> None:
+    """Whether the arm can be there.
+
+    Raises:
+        InputError: it has another number of joints.
+        JointLimitError: one is beyond its limits.
+    """
+    if start.shape != robot.lower.shape:
+        repair = "copy them from the joint states"
+        raise InputError("start", f"{len(start)} positions", f"{len(robot.joints)}, one for each joint", repair)
+    beyond = np.maximum(robot.lower - start, start - robot.upper)
+    worst = int(beyond.argmax())
+    if beyond[worst] > FROM_LIMITS:
+        low, high = float(robot.lower[worst]) - FROM_LIMITS, float(robot.upper[worst]) + FROM_LIMITS
+        raise JointLimitError(robot.joints[worst], float(start[worst]), low, high)

@@ -74,7 +74,7 @@ class Segment:
         touch: ids of boxes that hand and fingers may touch. The rest of the arm touches nothing, ever.
         held: what is between the fingers.
         held_touch: ids of boxes that the held object may touch: what it is lifted from.
-        opening: distance between the fingers, metres.
+        opening: distance between the fingers, metres; the planner refuses what its gripper does not have.
     """
 
     goal: Floats
@@ -86,8 +86,8 @@ class Segment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "goal", Transform("base", "tip", self.goal).matrix)
-        if not 0 <= self.opening <= WIDEST:
-            raise InputError("opening", str(self.opening), f"0 to {WIDEST} m", "the hand opens no wider")
+        if not 0 <= self.opening < np.inf:
+            raise InputError("opening", str(self.opening), "metres, at least 0", "give 0 for closed fingers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +95,14 @@ class MotionRequest:
     """Where the arm is and where it shall go.
 
     Args:
-        start: (7,) joint positions, radians.
+        start: (J,) joint positions, radians.
         segments: one after another.
         boxes: everything to keep away from; the floor or table top too.
         stands_on: ids of boxes that the arm's base may reach into: what it is mounted on.
         seed: same request and seed, same trajectory, as long as the time limit is not reached.
         time_limit: seconds for all segments together.
-        speed: fraction of the fastest motion, above 0 and at most 1.
+        velocity_scaling: fraction of every velocity limit that is used, above 0 and at most 1.
+        acceleration_scaling: fraction of every acceleration limit that is used, above 0 and at most 1.
 
     Raises:
         InputError: a value is out of range, an id is there twice, or a name in `touch` or `stands_on` is no box.
@@ -112,18 +113,20 @@ class MotionRequest:
     boxes: Sequence[BoxObstacle] = ()
     seed: int = 0
     time_limit: float = 5.0
-    speed: float = 1.0
+    velocity_scaling: float = 1.0
+    acceleration_scaling: float = 1.0
     stands_on: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
         start = np.array(self.start, np.float64)
-        if start.shape != (7,) or not np.isfinite(start).all():
-            raise InputError("start", str(self.start), "7 finite joint positions", "copy them from the joint states")
+        if start.ndim != 1 or not len(start) or not np.isfinite(start).all():
+            raise InputError("start", str(self.start), "finite joint positions", "copy them from the joint states")
         object.__setattr__(self, "start", start)
         if not self.segments:
             raise InputError("segments", "none", "at least one", "say where to go")
-        if not 0 < self.speed <= 1:
-            raise InputError("speed", str(self.speed), "above 0, at most 1", "give 1 for as fast as the limits allow")
+        for what in ("velocity_scaling", "acceleration_scaling"):
+            if not 0 < (given := getattr(self, what)) <= 1:
+                raise InputError(what, str(given), "above 0, at most 1", "give 1 for as fast as the limits allow")
         if not 0 < self.time_limit < np.inf:
             raise InputError("time limit", str(self.time_limit), "seconds above 0", "five seconds are usual")
         if not 0 <= self.seed < 2**31:
@@ -146,9 +149,9 @@ class PlannedTrajectory:
     Args:
         names: of the joints.
         times: (N,) seconds from its start.
-        positions: (N, 7) radians.
-        velocities: (N, 7) radians a second.
-        accelerations: (N, 7) radians a second squared.
+        positions: (N, J) radians.
+        velocities: (N, J) radians a second.
+        accelerations: (N, J) radians a second squared.
     """
 
     names: tuple[str, ...]

@@ -9,32 +9,38 @@ from typing import Any
 
 import numpy as np
 
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
-from spatial_vlm_ros.manipulation.builtin_planner.robot import PandaModel
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
-RESOLUTION = 0.02  # radians between configurations that are checked: under 2 cm of the farthest point of the arm
 LONGEST_EDGE = 1.5  # radians
 SHORTCUTS = 60
 _ONE_AT_A_TIME = threading.Lock()  # OMPL's seed is one for the whole process
 
 
 def search(
-    robot: PandaModel, checker: Checker, start: Floats, goals: Sequence[Floats], seed: int, over: Callable[[], bool]
+    robot: ArmModel,
+    checker: Checker,
+    start: Floats,
+    goals: Sequence[Floats],
+    seed: int,
+    over: Callable[[], bool],
+    resolution: float,
 ) -> Floats | None:
     """Corners of a free path, shortened.
 
     Args:
         robot: its limits.
         checker: says which configurations are free.
-        start: (7,) radians, free.
-        goals: (7,) each, free.
+        start: (J,) radians, free.
+        goals: (J,) each, free.
         seed: of the samples.
         over: whether to stop.
+        resolution: radians between configurations that are checked; 0.02 is under 2 cm of the farthest point of an arm.
 
     Returns:
-        (N, 7) corners from `start` to one of `goals`, or None when none was found before `over`.
+        (N, J) corners from `start` to one of `goals`, or None when none was found before `over`.
     """
     base, geometric, util = load("ompl.base"), load("ompl.geometric"), load("ompl.util")
     with _ONE_AT_A_TIME:
@@ -42,7 +48,7 @@ def search(
         util.setLogLevel(util.LogLevel.LOG_NONE)  # a second seed in one process is called an error, and works
         try:
             util.RNG.setSeed(seed + 1)
-            return _search(base, geometric, robot, checker, start, goals, over)
+            return _search(base, geometric, robot, checker, start, goals, over, resolution)
         finally:
             util.setLogLevel(level)
 
@@ -50,15 +56,17 @@ def search(
 def _search(
     base: Any,
     geometric: Any,
-    robot: PandaModel,
+    robot: ArmModel,
     checker: Checker,
     start: Floats,
     goals: Sequence[Floats],
     over: Callable[[], bool],
+    resolution: float,
 ) -> Floats | None:
-    space = base.RealVectorStateSpace(7)
-    bounds = base.RealVectorBounds(7)
-    for k in range(7):
+    count = len(robot.joints)
+    space = base.RealVectorStateSpace(count)
+    bounds = base.RealVectorBounds(count)
+    for k in range(count):
         bounds.setLow(k, float(min(robot.lower[k], start[k])))
         bounds.setHigh(k, float(max(robot.upper[k], start[k])))
     space.setBounds(bounds)
@@ -66,11 +74,11 @@ def _search(
     # Nothing is free once time is up: this also ends the shortening, which keeps what it has.
     setup.setStateValidityChecker(lambda state: not over() and checker.free(state))
     info = setup.getSpaceInformation()
-    info.setStateValidityCheckingResolution(RESOLUTION / space.getMaximumExtent())
+    info.setStateValidityCheckingResolution(resolution / space.getMaximumExtent())
 
     def state_of(joints: Floats) -> Any:
         state = space.allocState()
-        for k in range(7):
+        for k in range(count):
             state[k] = float(joints[k])
         return state
 
@@ -90,7 +98,7 @@ def _search(
     simplifier.reduceVertices(path)
     simplifier.partialShortcutPath(path, SHORTCUTS, SHORTCUTS)
     simplifier.reduceVertices(path)
-    corners = np.array([[state[k] for k in range(7)] for state in path.getStates()])
+    corners = np.array([[state[k] for k in range(count)] for state in path.getStates()])
     corners[0] = start
     corners[-1] = min(goals, key=lambda goal: float(np.abs(goal - corners[-1]).max()))
     return corners

@@ -20,9 +20,7 @@ PERIOD = 0.02  # seconds between points of a trajectory
 STILL = 1e-9  # a joint that moves less by length does not limit u
 
 
-def timed(
-    path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Floats, speed: float
-) -> PlannedTrajectory:
+def timed(path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Floats) -> PlannedTrajectory:
     """Time a path from rest to rest.
 
     Between the points at which limits were held, they may be passed by a little: the whole motion is then slowed.
@@ -30,9 +28,8 @@ def timed(
     Args:
         path: of J joints.
         names: of the joints.
-        velocity: (J,) limits, radians a second.
+        velocity: (J,) limits, radians a second. A slower motion is asked for by smaller limits.
         acceleration: (J,) limits, radians a second squared.
-        speed: fraction of the fastest motion.
 
     Returns:
         The trajectory, a point every 0.02 s and one at its end.
@@ -48,7 +45,7 @@ def timed(
     excess = max(
         float((np.abs(dense[1]) / velocity).max()), float(np.sqrt((np.abs(dense[2]) / acceleration).max())), 1.0
     )
-    slower = excess * (1 + 1e-6) / speed  # times as long
+    slower = excess * (1 + 1e-6)  # times as long
     n = max(2, int(np.ceil(duration * slower / PERIOD)) + 1)
     times = np.minimum(np.arange(n) * PERIOD, duration * slower)
     q, dq, ddq = _sampled(path, lengths, x, stamps, times / slower)

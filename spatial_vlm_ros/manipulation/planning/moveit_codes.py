@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from spatial_vlm_ros.errors import InputError, SpatialVlmError, StandsWrongError
+from spatial_vlm_ros.errors import InputError, JointLimitError, SpatialVlmError, StandsWrongError
 from spatial_vlm_ros.types import Status
 
 
@@ -31,6 +31,7 @@ class MoveItCode(NamedTuple):
 
 SUCCESS = 1
 _IN_COLLISION = -10  # START_STATE_IN_COLLISION
+_BEYOND_LIMITS = -26  # START_STATE_INVALID, as MoveIt's CheckStartStateBounds says it
 _START = "move the arm away by hand or by a free-drive mode, then ask again"
 _REQUEST = "compare the planner's configuration with the robot's description (SRDF)"
 
@@ -128,4 +129,6 @@ def number_of(status: Status) -> int:
 
 def number_of_error(error: SpatialVlmError) -> int:
     """The error number by which a typed error is told to MoveIt's clients."""
+    if isinstance(error, JointLimitError):
+        return _BEYOND_LIMITS
     return _IN_COLLISION if isinstance(error, StandsWrongError) else number_of(Status[error.status_name])

@@ -6,6 +6,7 @@ Needs the extra `arm` (Pinocchio), which is loaded when a description is read.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import warnings
@@ -15,13 +16,14 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import SubElement, tostring
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.files.documents import read_xml
+from spatial_vlm_ros.files.documents import parse_xml, read_xml
 from spatial_vlm_ros.files.reading import MIB, check_regular
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
@@ -35,6 +37,7 @@ Floats = npt.NDArray[np.float64]
 
 _OWN = 0.005  # metres that a link may be from where TF has it: what is seen this near to its hull is the robot itself
 _AROUND = 24  # corners of the prism around a cylinder: it stands out of it by 0.9 % of its radius
+_THIN = 1e-3  # of its size: whether a mesh has a volume is looked at closely
 _PACKAGE = "package://"
 _MOST_LINKS = 2000  # a humanoid with hands has about 100; Pinocchio's reader ends the process on a chain of 40,000
 _LARGEST_MESH = 64 * MIB
@@ -123,28 +126,88 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
 
 
 def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
-    """Pinocchio's model and its collision geometry, whose meshes are made convex.
+    """Pinocchio's model and its collision geometry, whose meshes are replaced by their convex hulls.
 
     Raises:
-        DependencyError, FileError: as `read_hulls` does.
+        DependencyError, FileError, InputError: as `read_hulls` does.
     """
-    pin, path = load("pinocchio"), Path(path)
-    root = _checked(path)
-    folders = package_folders(path)
+    root, file = read_urdf(Path(path))
+    return model_and_geometry_of(root, file)
+
+
+def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
+    """The root of a URDF, and the file that it is from.
+
+    Args:
+        source: path of the file, or the text of a URDF, whose meshes are looked for in packages alone.
+
+    Raises:
+        FileError: no such file, no URDF, or one of more links than Pinocchio's reader takes.
+    """
+    repair = "give a URDF; expand xacro: xacro FILE > robot.urdf"
+    if isinstance(source, str) and "<" in source:
+        path, root = None, parse_xml(source.encode(), "robot_description", repair)
+    else:
+        path = Path(source).expanduser()
+        if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
+            raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
+        root = read_xml(path, repair)
+    if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
+        raise FileError(path or "robot_description", "it is no URDF", f"give the URDF itself; {repair[13:]}")
+    links = sum(1 for _ in root.iter("link"))
+    if links > _MOST_LINKS:
+        raise FileError(
+            path or "robot_description", f"{links} links, more than {_MOST_LINKS}", "give the URDF of one robot"
+        )
+    return root, path
+
+
+def model_and_geometry_of(root: Element, path: Path | None, turns: float | None = None) -> tuple[Any, Any]:
+    """As `model_and_geometry`, from what `read_urdf` gives.
+
+    Args:
+        root: of the URDF; it stays as it is.
+        path: of its file; None = it is a text.
+        turns: radians to each side by which joints without limits turn; None = as far as they like.
+    """
+    pin, name = load("pinocchio"), path or "robot_description"
+    folders = package_folders(path or "/")
     _check_meshes(root, path, folders)
+    if turns is not None:
+        root = copy.deepcopy(root)
+        for joint in root.findall("joint"):
+            if joint.get("type") == "continuous":
+                limit = joint.find("limit")
+                limit = SubElement(joint, "limit", effort="0", velocity="0") if limit is None else limit
+                joint.set("type", "revolute")
+                limit.set("lower", str(-turns))
+                limit.set("upper", str(turns))
+    text = tostring(root, encoding="unicode")
     try:
-        model = pin.buildModelFromUrdf(str(path))
+        model = pin.buildModelFromXML(text)
         with warnings.catch_warnings():  # about having been told where the meshes are
             warnings.simplefilter("ignore")
-            geometry = pin.buildGeomFromUrdf(model, str(path), pin.GeometryType.COLLISION, folders)
+            geometry = pin.buildGeomFromUrdfString(model, text, pin.GeometryType.COLLISION, None, folders)
     except (ValueError, RuntimeError, TypeError) as error:
         repair = "check it with check_urdf; meshes have to be STL, DAE or OBJ files"
-        raise FileError(path, f"Pinocchio cannot read it: {error}", repair) from error
+        raise FileError(name, f"Pinocchio cannot read it: {error}", repair) from error
     for part in geometry.geometryObjects:
-        if hasattr(part.geometry, "buildConvexRepresentation"):  # a mesh
-            part.geometry.buildConvexRepresentation(False)
-            part.geometry = part.geometry.convex
+        if hasattr(part.geometry, "buildConvexHull"):  # a mesh
+            part.geometry = _convex(part.geometry, str(model.frames[part.parentFrame].name))
     return model, geometry
+
+
+def _convex(mesh: Any, link: str) -> Any:
+    """The convex hull of a mesh of coal's.
+
+    `buildConvexRepresentation` of coal takes a mesh for convex as it is, and finds nothing of parts that are hidden
+    behind a hollow; `buildConvexHull` crashes where all points lie in a plane.
+    """
+    points = np.asarray(mesh.vertices(), np.float64)
+    if len(points) < 4 or np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[2] <= _THIN * np.ptp(points):
+        _hull(link, [points])
+    mesh.buildConvexHull(True, "Qt")
+    return mesh.convex
 
 
 def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
@@ -176,24 +239,7 @@ def package_folders(path: str | Path) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def _checked(path: Path) -> Element:
-    """The root of a URDF that Pinocchio's reader can be given.
-
-    Raises:
-        FileError: it is missing, no URDF, or has more links than that reader takes.
-    """
-    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
-        raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
-    root = read_xml(path, "give a URDF; expand xacro: xacro FILE > robot.urdf")
-    if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
-        raise FileError(path, "it is no URDF", "give the URDF itself; expand xacro: xacro FILE > robot.urdf")
-    links = sum(1 for _ in root.iter("link"))
-    if links > _MOST_LINKS:
-        raise FileError(path, f"{links} links, more than {_MOST_LINKS}", "give the URDF of one robot")
-    return root
-
-
-def _check_meshes(root: Element, path: Path, folders: Sequence[str]) -> None:
+def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> None:
     """Whether the collision meshes are there, and not too large; Pinocchio's own words do not say where it looked.
 
     Raises:
@@ -202,13 +248,13 @@ def _check_meshes(root: Element, path: Path, folders: Sequence[str]) -> None:
     for link in root.iter("link"):
         for mesh in link.findall("collision/geometry/mesh"):
             name, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
-            places = [place for place in _places(name, path, folders) if _is_file(place)]
-            if not places:
+            file = mesh_file(name, path, folders)
+            if file is None:
                 repair = (
                     "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
                 )
-                raise FileError(path, f"mesh {name!r} is not found", repair, field)
-            check_regular(places[0], "give a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
+                raise FileError(path or "robot_description", f"mesh {name!r} is not found", repair, field)
+            check_regular(file, "give a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
 
 
 def _is_file(place: Path) -> bool:
@@ -218,11 +264,22 @@ def _is_file(place: Path) -> bool:
         return False
 
 
-def _places(name: str, path: Path, folders: Sequence[str]) -> list[Path]:
+def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | None:
+    """The file that a URDF names as a mesh, `package://` or not; None where it is not found.
+
+    Args:
+        name: as in the URDF.
+        path: of the URDF; None = it is a text.
+        folders: as `package_folders` gives them.
+    """
+    return next((place for place in _places(name, path, folders) if _is_file(place)), None)
+
+
+def _places(name: str, path: Path | None, folders: Sequence[str]) -> list[Path]:
     """Where a mesh may lie."""
     if name.startswith(_PACKAGE):
         return [Path(folder) / name.removeprefix(_PACKAGE) for folder in folders]
-    return [path.resolve().parent / re.sub("^file://", "", name)]
+    return [(path.resolve().parent if path is not None else Path("/")) / re.sub("^file://", "", name)]
 
 
 def _hull(link: str, points: Sequence[Floats]) -> Hull:

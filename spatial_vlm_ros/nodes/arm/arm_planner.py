@@ -25,7 +25,6 @@ from std_msgs.msg import String
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, MotionRequest
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links
 from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes import parameters, qos
@@ -33,6 +32,7 @@ from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
+from spatial_vlm_ros.nodes.arm.served_arm import served_arm
 from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
@@ -42,7 +42,6 @@ from spatial_vlm_ros.printable import printable
 
 Codes = MoveItErrorCodes
 _LOOK = 0.01  # s: how often joint states are looked at
-_FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 
 
 class _Job:
@@ -61,6 +60,7 @@ class ArmPlanner(Node):
 
     Raises:
         DependencyError: the extra `arm` is not installed.
+        FileError, RobotDescriptionError: the parameters name no arm that can be planned for.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -68,9 +68,12 @@ class ArmPlanner(Node):
         parameters.declare(self, ArmPlannerConfig())
         self._config = config = ArmPlannerConfig(**parameters.values(self, ArmPlannerConfig()))
         self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, ArmPlannerConfig()))
-        self._planner, self._kinematics = BuiltinPlanner(), BuiltinPlanner()  # each is for one thread
-        self._links = fixed_links()
-        self._scene = ArmScene(self._links)
+        self._arm = served_arm(config)
+        self._robot = robot = self._arm.model
+        self._planner, self._kinematics = BuiltinPlanner(robot), BuiltinPlanner(robot)  # each is for one thread
+        self._fingers = tuple(finger.name for finger in robot.fingers)
+        self._links = robot.fixed_links()
+        self._scene = ArmScene(self._links, robot=robot.name, base_link=robot.base_link, hand_links=robot.hand_links)
         self._joints: dict[str, tuple[float, float]] = {}  # position, and when it was heard
         self._seed = config.seed
         self._running: dict[bytes, _Job] = {}
@@ -111,7 +114,7 @@ class ArmPlanner(Node):
         """Say that it is there."""
         name = self.resolve_topic_name("joint_states")
         self._watchdog.start()
-        self.get_logger().info(printable(f"arm_planner plans for a Panda; joint states from {name}"))
+        self.get_logger().info(printable(f"arm_planner plans for a {self._arm.title}; joint states from {name}"))
 
     def end(self) -> float:
         """Cancel what runs and take nothing new; returns the seconds that it may take."""
@@ -201,7 +204,7 @@ class ArmPlanner(Node):
 
     def _plan(self, goal: Any, result: Any, cancelled: Callable[[], bool]) -> None:
         begun = time.monotonic()
-        asked = arm_requests.understood(goal, self._links)
+        asked = arm_requests.understood(goal, self._links, self._arm.groups, self._robot.base_link)
         start, opening = self._start(goal.request.start_state)
         scene = self._scene.changed(goal.planning_options.planning_scene_diff, self._planner.tip(start))
         number, self._seed = self._seed, self._seed + 1
@@ -214,7 +217,8 @@ class ArmPlanner(Node):
             scene.boxes(self._config.padding),
             seed=number % 2**31,
             time_limit=asked.time_limit,
-            speed=asked.speed,
+            velocity_scaling=asked.velocity_scaling,
+            acceleration_scaling=asked.acceleration_scaling,
             stands_on=scene.stands_on(),
         )
         planned = self._planner.plan(request, cancelled).trajectories[0]
@@ -224,22 +228,22 @@ class ArmPlanner(Node):
         ]
         trajectory = Trajectory(planned.names, tuple(planned.times.tolist()), *rows)
         result.planned_trajectory = robot_trajectory(trajectory)
-        result.trajectory_start.joint_state.name = list(ARM_JOINTS)
+        result.trajectory_start.joint_state.name = list(self._robot.joints)
         result.trajectory_start.joint_state.position = [float(at) for at in start]
         result.planning_time = time.monotonic() - begun
 
     def _start(self, state: RobotState) -> tuple[Floats, float]:
-        """(7,) joints and the opening from which to plan: as told, else as heard.
+        """(J,) joints and the opening from which to plan: as told, else as heard.
 
         Raises:
             CodedError: neither.
         """
         told = dict(zip(state.joint_state.name, state.joint_state.position, strict=False))
-        now = {} if set(ARM_JOINTS) <= set(told) else self._current()
-        fingers = {**self._heard(_FINGERS), **told}
-        opening = sum(float(fingers.get(name, 0.04)) for name in _FINGERS)
-        joints = np.array([told.get(name, now.get(name, 0.0)) for name in ARM_JOINTS], np.float64)
-        return joints, min(max(opening, 0.0), 0.08)
+        robot = self._robot
+        now = {} if set(robot.joints) <= set(told) else self._current()
+        opening = robot.opening_of({**self._heard(self._fingers), **told})
+        joints = np.array([told.get(name, now.get(name, 0.0)) for name in robot.joints], np.float64)
+        return joints, robot.widest if opening is None else min(max(opening, 0.0), robot.widest)
 
     def _heard(self, names: tuple[str, ...], since: float = 0.0) -> dict[str, float]:
         """Positions that are young enough, and came since a time (time.monotonic)."""
@@ -253,8 +257,8 @@ class ArmPlanner(Node):
         Raises:
             CodedError: nobody says it.
         """
-        heard = self._heard(ARM_JOINTS)
-        silent = [name for name in ARM_JOINTS if name not in heard]
+        heard = self._heard(self._robot.joints)
+        silent = [name for name in self._robot.joints if name not in heard]
         if silent:
             topic = self.resolve_topic_name("joint_states")
             reason = f"{topic} has told nothing of {silent[0]} for {self._config.joint_state_age:g} s"
@@ -270,9 +274,10 @@ class ArmPlanner(Node):
 
     def _execute(self, goal: Any, _: Any, cancelled: Callable[[], bool]) -> None:
         joint = goal.trajectory.joint_trajectory
-        if goal.trajectory.multi_dof_joint_trajectory.points or set(joint.joint_names) != set(ARM_JOINTS):
+        if goal.trajectory.multi_dof_joint_trajectory.points or set(joint.joint_names) != set(self._robot.joints):
             words = f"a trajectory of {', '.join(joint.joint_names) or 'no joints'}"
-            raise CodedError(Codes.INVALID_MOTION_PLAN, f"{words}; those of the Panda's arm are executed, all of them")
+            words += f"; those of the {self._arm.title}'s arm are executed, all of them"
+            raise CodedError(Codes.INVALID_MOTION_PLAN, words)
         if not joint.points:
             return
         self._await_start(dict(zip(joint.joint_names, joint.points[0].positions, strict=True)), cancelled)
@@ -301,7 +306,7 @@ class ArmPlanner(Node):
         gate, begun = threading.Event(), time.monotonic()
         while not cancelled():
             is_over = time.monotonic() > begun + self._config.joint_state_age
-            now = self._current() if is_over else self._heard(ARM_JOINTS, begun)
+            now = self._current() if is_over else self._heard(self._robot.joints, begun)
             apart = {name: abs(now[name] - at) for name, at in start.items() if name in now}
             worst = max(apart, key=lambda name: apart[name], default="")
             if len(apart) == len(start) and apart[worst] <= self._config.start_tolerance:
@@ -315,9 +320,9 @@ class ArmPlanner(Node):
     # -------------------------------------------------------------------------------------------- scene
 
     def _on_apply(self, request: Any, response: Any) -> Any:
-        heard = self._heard(ARM_JOINTS)
-        whole = len(heard) == len(ARM_JOINTS)
-        tip = self._kinematics.tip(np.array([heard[name] for name in ARM_JOINTS])) if whole else None
+        joints = self._robot.joints
+        heard = self._heard(joints)
+        tip = self._kinematics.tip(np.array([heard[name] for name in joints])) if len(heard) == len(joints) else None
         try:
             self._scene = self._scene.changed(request.scene, tip)
             response.success = True

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK
 from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of
 
 SUCCEEDED = GoalStatus.STATUS_SUCCEEDED
-GROUPS = ("", "panda_arm")
+GROUPS = ("panda_arm",)
 STRAIGHT = ("LIN",)
 UNKNOWN = ("PTP", "CIRC")  # motions that have another form than asked for would come out
 Codes = MoveItErrorCodes
@@ -45,7 +45,7 @@ class Understood:
         position_tolerance: metres from the goal, of the tip.
         angles: (3,) radians about the tip's axes.
         time_limit: seconds.
-        speed: part of the greatest velocities and accelerations.
+        velocity_scaling, acceleration_scaling: part of the greatest velocities, and of the greatest accelerations.
     """
 
     goal: Floats
@@ -53,15 +53,20 @@ class Understood:
     position_tolerance: float
     angles: Floats
     time_limit: float
-    speed: float
+    velocity_scaling: float
+    acceleration_scaling: float
 
 
-def understood(goal: Any, links: Mapping[str, Floats]) -> Understood:
+def understood(
+    goal: Any, links: Mapping[str, Floats], groups: Sequence[str] = GROUPS, base: str = BASE_LINK
+) -> Understood:
     """What a goal of MoveGroup asks for.
 
     Args:
         goal: the action's.
         links: (4, 4) link_T_tip of the links that a pose may be given for.
+        groups: names of the arm's group; the empty name means it, too.
+        base: frame that goals are given in.
 
     Raises:
         CodedError: it asks for something else than one motion of the tip to one pose, planned only.
@@ -69,8 +74,8 @@ def understood(goal: Any, links: Mapping[str, Floats]) -> Understood:
     request = goal.request
     if not goal.planning_options.plan_only:
         raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "this planner plans only: set plan_only, then ExecuteTrajectory")
-    if request.group_name not in GROUPS:
-        words = f"there is no group {request.group_name!r}; it is {GROUPS[-1]!r}"
+    if request.group_name not in ("", *groups):
+        words = f"there is no group {request.group_name!r}; it is {groups[0]!r}"
         raise CodedError(Codes.INVALID_GROUP_NAME, words)
     if request.planner_id in UNKNOWN:
         words = f"there is no planner {request.planner_id!r}: LIN is straight, all others are free"
@@ -79,16 +84,15 @@ def understood(goal: Any, links: Mapping[str, Floats]) -> Understood:
         raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "constraints along the way are not kept; give none")
     if len(request.goal_constraints) != 1:
         raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, f"{len(request.goal_constraints)} goals; give one")
-    pose, place_by, angles = _pose(request.goal_constraints[0], links)
-    scales = [s if 0 < s <= 1 else 1.0
-              for s in (request.max_velocity_scaling_factor, request.max_acceleration_scaling_factor)]  # fmt: skip
+    pose, place_by, angles = _pose(request.goal_constraints[0], links, base)
     return Understood(
         pose,
         request.planner_id in STRAIGHT,
         place_by,
         angles,
         request.allowed_planning_time if request.allowed_planning_time > 0 else _TIME,
-        min(scales),
+        _factor(request.max_velocity_scaling_factor),
+        _factor(request.max_acceleration_scaling_factor),
     )
 
 
@@ -106,12 +110,20 @@ def check_end(asked: Understood, base_T_tip: Floats) -> None:
         raise CodedError(Codes.GOAL_CONSTRAINTS_VIOLATED, f"{words}; it keeps to 1 mm and 0.5 degrees")
 
 
+def _factor(given: float) -> float:
+    """A scaling factor; what is outside of (0, 1] counts as 1.
+
+    Source: moveit_core/trajectory_processing/src/time_optimal_trajectory_generation.cpp:1290-1312, verifyScalingFactor.
+    """
+    return float(given) if 0 < given <= 1 else 1.0
+
+
 def _constrains(constraints: Constraints) -> bool:
     c = constraints
     return bool(c.joint_constraints or c.position_constraints or c.orientation_constraints or c.visibility_constraints)
 
 
-def _pose(constraints: Constraints, links: Mapping[str, Floats]) -> tuple[Floats, float, Floats]:
+def _pose(constraints: Constraints, links: Mapping[str, Floats], base: str) -> tuple[Floats, float, Floats]:
     """base_T_tip, and how far from it the tip may end."""
     places, turns = constraints.position_constraints, constraints.orientation_constraints
     if len(places) != 1 or len(turns) != 1 or constraints.joint_constraints or constraints.visibility_constraints:
@@ -123,8 +135,8 @@ def _pose(constraints: Constraints, links: Mapping[str, Floats]) -> tuple[Floats
         words = f"goals are for one of {', '.join(sorted(links))}, not {place.link_name!r} and {turn.link_name!r}"
         raise CodedError(Codes.INVALID_LINK_NAME, words)
     for frame in (place.header.frame_id, turn.header.frame_id):
-        if frame not in ("", BASE_LINK):
-            raise CodedError(Codes.FRAME_TRANSFORM_FAILURE, f"goals are in {BASE_LINK!r}, not in {frame!r}")
+        if frame not in ("", base):
+            raise CodedError(Codes.FRAME_TRANSFORM_FAILURE, f"goals are in {base!r}, not in {frame!r}")
     offset = place.target_point_offset
     shapes = region.primitives
     if any((offset.x, offset.y, offset.z)) or region.meshes or len(shapes) != 1 or len(region.primitive_poses) != 1:

@@ -39,12 +39,18 @@ class ArmScene:
         bodies: in the frame of the base, by id.
         held: in the frame of the tip, by id.
         matrix: the allowed collision matrix.
+        robot: name of the robot.
+        base_link: of the arm, in whose frame objects are given.
+        hand_links: that may touch what is grasped.
     """
 
     links: Mapping[str, Floats]
     bodies: Mapping[str, BoxedObject] = field(default_factory=dict)
     held: Mapping[str, BoxedObject] = field(default_factory=dict)
     matrix: Any = field(default_factory=AllowedCollisionMatrix)
+    robot: str = "panda"
+    base_link: str = BASE_LINK
+    hand_links: tuple[str, ...] = HAND_LINKS
 
     def changed(self, message: SceneMessage, base_T_tip: Floats | None) -> ArmScene:
         """The scene after a message.
@@ -56,14 +62,15 @@ class ArmScene:
         Raises:
             InputError: a frame, link, shape or id that cannot be used.
         """
-        scene = self if message.is_diff else ArmScene(self.links)
+        empty = {"bodies": {}, "held": {}, "matrix": AllowedCollisionMatrix()}
+        scene = self if message.is_diff else dataclasses.replace(self, **empty)
         bodies, held = dict(scene.bodies), dict(scene.held)
         if len(message.world.octomap.octomap.data):
             raise InputError("planning scene", "an octomap", "objects", "send boxes")
         for attached in message.robot_state.attached_collision_objects:
             self._attach(attached, bodies, held, base_T_tip)
         for each in message.world.collision_objects:
-            _change(each, bodies)
+            _change(each, bodies, self.base_link)
         matrix = message.allowed_collision_matrix
         chosen = matrix if matrix.entry_names or matrix.default_entry_names else scene.matrix
         _check(chosen)
@@ -71,12 +78,12 @@ class ArmScene:
 
     def message(self) -> SceneMessage:
         """The whole scene."""
-        scene = SceneMessage(name="arm_planner", robot_model_name="panda", allowed_collision_matrix=self.matrix)
+        scene = SceneMessage(name="arm_planner", robot_model_name=self.robot, allowed_collision_matrix=self.matrix)
         for name, body in self.bodies.items():
             pose, size = body.parts[0]
-            each = box_object(name, BASE_LINK, pose, tuple(size))
+            each = box_object(name, self.base_link, pose, tuple(size))
             for further, edges in body.parts[1:]:
-                other = box_object(name, BASE_LINK, np.linalg.inv(pose) @ further, tuple(edges))
+                other = box_object(name, self.base_link, np.linalg.inv(pose) @ further, tuple(edges))
                 each.primitives.extend(other.primitives)
                 each.primitive_poses.append(other.pose)
             scene.world.collision_objects.append(each)
@@ -105,7 +112,7 @@ class ArmScene:
 
     def stands_on(self) -> frozenset[str]:
         """What the base of the arm may touch."""
-        return self._parts(n for n in self.bodies if self.allows(BASE_LINK, n))
+        return self._parts(n for n in self.bodies if self.allows(self.base_link, n))
 
     def segment(self, goal: Floats, straight: bool, opening: float) -> Segment:
         """One motion in this scene.
@@ -124,7 +131,7 @@ class ArmScene:
         return Segment(
             goal,
             straight,
-            touch=self._parts(n for n in self.bodies if any(self.allows(link, n) for link in HAND_LINKS)),
+            touch=self._parts(n for n in self.bodies if any(self.allows(link, n) for link in self.hand_links)),
             held=held,
             held_touch=self._parts(n for n in self.bodies if held is not None and self.allows(held.id, n)),
             opening=opening,
@@ -154,21 +161,21 @@ class ArmScene:
             raise InputError("link of an attached object", repr(message.link_name), f"one of {sorted(self.links)}",
                              "attach it to the hand")  # fmt: skip
         if not (each.primitives or each.meshes or each.planes) and each.id in bodies:
-            body, frame = bodies[each.id], BASE_LINK
+            body, frame = bodies[each.id], self.base_link
         else:
-            body, frame = _body(each), each.header.frame_id or BASE_LINK
+            body, frame = _body(each), each.header.frame_id or self.base_link
         if frame in self.links:
             held[each.id] = body.moved(_inverse(self.links[frame]))
-        elif frame != BASE_LINK or tip is None:
-            got = repr(frame) if frame != BASE_LINK else "the tip is not known"
-            expected = f"{BASE_LINK} or one of {sorted(self.links)}"
+        elif frame != self.base_link or tip is None:
+            got = repr(frame) if frame != self.base_link else "the tip is not known"
+            expected = f"{self.base_link} or one of {sorted(self.links)}"
             raise InputError("frame of an attached object", got, expected, "give it in the frame of its link")
         else:
             held[each.id] = body.moved(_inverse(tip))
         bodies.pop(each.id, None)
 
 
-def _change(message: CollisionObject, bodies: dict[str, BoxedObject]) -> None:
+def _change(message: CollisionObject, bodies: dict[str, BoxedObject], base: str) -> None:
     """Add, move or remove an object of the world."""
     if message.operation == CollisionObject.REMOVE:
         if message.id and message.id not in bodies:
@@ -176,9 +183,9 @@ def _change(message: CollisionObject, bodies: dict[str, BoxedObject]) -> None:
         for name in [message.id] if message.id else list(bodies):
             del bodies[name]
         return
-    if message.header.frame_id not in ("", BASE_LINK):
+    if message.header.frame_id not in ("", base):
         got = repr(message.header.frame_id)
-        raise InputError("frame of a collision object", got, BASE_LINK, "give it in the frame of the arm's base")
+        raise InputError("frame of a collision object", got, base, "give it in the frame of the arm's base")
     if message.operation == CollisionObject.MOVE:
         raise InputError("operation of a collision object", "MOVE", "ADD, APPEND or REMOVE", "add it again")
     body = _body(message)

@@ -18,7 +18,6 @@ from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.control import Gripped
 from spatial_vlm_ros.sim.arm.following import SUCCESSFUL
-from spatial_vlm_ros.sim.arm.panda import MOST_OPEN
 from spatial_vlm_ros.sim.arm.running import RunningCell
 from spatial_vlm_ros.sim.faults.controller import UNDEFINED, ControllerFaults
 
@@ -28,16 +27,19 @@ _SLACK = 0.0005  # metres by which a position may be out of its range: sums of r
 class GripperServer:
     """The action of the gripper's controller; a new goal ends the one before.
 
-    Positions are those of `panda_finger_joint1`: half the opening, 0 to 0.04 m. A goal succeeds when the fingers are
-    there, or when something is between them (`stalled`).
+    Positions are those of one finger, as of `panda_finger_joint1`: half the opening, 0 to 0.04 m or what the arm has. A
+    goal succeeds when the fingers are there, or when something is between them (`stalled`).
 
-    Args: as of TrajectoryServer.
+    Args:
+        node, name, running, wake: as of TrajectoryServer.
+        most_open: metres that each finger moves.
 
     Attributes:
         counts, faults: as of TrajectoryServer.
     """
 
-    def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake) -> None:
+    def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake, most_open: float) -> None:
+        self._most_open = most_open
         self._node, self._running, self._wake = node, running, wake
         self.counts = counts()
         self.faults = ControllerFaults("gripper")
@@ -66,12 +68,12 @@ class GripperServer:
 
     def _on_goal(self, goal: Any) -> GoalResponse:
         position, force = goal.command.position, goal.command.max_effort
-        if not np.isfinite([position, force]).all() or not -_SLACK <= position <= MOST_OPEN + _SLACK or force < 0:
+        if not np.isfinite([position, force]).all() or not -_SLACK <= position <= self._most_open + _SLACK or force < 0:
             self.counts["refused"] += 1
             self._node.get_logger().warning(
                 printable(
                     f"a command of the gripper is refused: {position:g} m, {force:g} N: positions of a finger are 0 to "
-                    f"{MOST_OPEN:g} m, half the opening; efforts 0 or more"
+                    f"{self._most_open:g} m, half the opening; efforts 0 or more"
                 )
             )
             return GoalResponse.REJECT

@@ -19,7 +19,6 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
-from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
@@ -30,7 +29,7 @@ from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Disturbance, Move, NudgeCamera, disturbance
-from spatial_vlm_ros.sim.arm.panda import JOINTS
+from spatial_vlm_ros.sim.arm.machines import simulated_arm
 from spatial_vlm_ros.sim.arm.report import verdict_data
 from spatial_vlm_ros.sim.arm.running import RunningCell
 from spatial_vlm_ros.sim.arm.view import ArmView
@@ -42,13 +41,6 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
-LINKS = (
-    *(f"panda_link{k}" for k in range(1, 9)),
-    "panda_hand",
-    "panda_hand_tcp",
-    "panda_leftfinger",
-    "panda_rightfinger",
-)
 WRIST = "wrist/"
 _HEIGHTS = {640: 480, 1280: 720}  # width → height of the usual images; others are 4:3
 _TICK = 0.01  # s of simulated time between two messages on /clock
@@ -136,12 +128,13 @@ class SimArmNode(Node):
             raise InputError("parameter speed", f"{config.speed:g}", "1 or less without clock", "set clock: true")
         self._faults.begin()
         self._errors = errors_of(parse_options(config.detector))
-        cell = ArmCell(layout(config.world))
+        self._robot = simulated_arm(config.robot)
+        cell = ArmCell(layout(config.world), self._robot)
         self._camera = camera_of(config.width, _HEIGHTS.get(config.width, config.width * 3 // 4))
         self._eye = self._told = cell.layout.base_T_camera  # where it is; where it is said to be
         self._running = running = RunningCell(cell, config.speed, self._fail)
         self._arm = TrajectoryServer(self, config.arm_action, running, self._wake, self._now_ns)
-        self._hand = GripperServer(self, config.gripper_action, running, self._wake)
+        self._hand = GripperServer(self, config.gripper_action, running, self._wake, self._robot.most_open)
         self._servers = [self._arm, self._hand]
         for server in self._servers:
             server.faults.seed = config.fault_seed
@@ -196,12 +189,14 @@ class SimArmNode(Node):
         """Joint states and links, on the physics thread."""
         stamp = self._now_ns()
         cell.mj.mj_kinematics(cell.model, cell.data)  # of the positions after the last step
-        links = [self._composer.place_stamped(BASE_LINK, name, *cell.place(name), stamp) for name in LINKS]
+        links = [
+            self._composer.place_stamped(cell.arm.base_link, name, *cell.place(name), stamp) for name in cell.arm.links
+        ]
         state = cell.joints()
         self._joints.publish(
             JointState(
                 header=Header(stamp=messages.time_of(stamp)),
-                name=list(JOINTS),
+                name=list(cell.arm.joints),
                 position=state.position.tolist(),
                 velocity=state.velocity.tolist(),
                 effort=state.effort.tolist(),
@@ -210,15 +205,19 @@ class SimArmNode(Node):
         self._moving.publish(self._composer.tf_message(links))
 
     def _tell_camera(self) -> None:
-        mounted = [self._told, *([wrist_camera()] if self._wrist is not None else [])]
+        mounted = [self._told, *([self._mount()] if self._wrist is not None else [])]
         self._static.publish(self._composer.tf_message([self._composer.transform_stamped(t, 0) for t in mounted]))
+
+    def _mount(self) -> Transform:
+        """Where the camera on the hand is."""
+        return wrist_camera(self._robot.hand_link)
 
     def _snapshot(self, cell: ArmCell) -> _Snapshot:
         """What the cameras' thread needs, between two steps."""
         cell.mj.mj_kinematics(cell.model, cell.data)
         now = 0.0 if self._running is None else self._running.now
         return _Snapshot(
-            cell, now, self._now_ns(), cell.data.qpos.copy(), self._eye, self._told, cell.pose("panda_hand")
+            cell, now, self._now_ns(), cell.data.qpos.copy(), self._eye, self._told, cell.pose(cell.arm.hand_link)
         )
 
     def _run_film(self) -> None:
@@ -242,7 +241,7 @@ class SimArmNode(Node):
                     view, drawn = ArmView(seen.cell, self._camera, self._errors, config.seed, config.noise), seen.cell
                 self._outlet.publish(*view.look(seen.qpos, seen.eye, seen.stamp_ns, seen.told))
                 if self._wrist is not None:
-                    self._wrist.publish(*view.look(seen.qpos, seen.hand @ wrist_camera(), seen.stamp_ns))
+                    self._wrist.publish(*view.look(seen.qpos, seen.hand @ self._mount(), seen.stamp_ns))
         except Exception as error:  # nobody waits for this thread
             if not self._ends.is_set():
                 self._fail(error)
@@ -293,7 +292,7 @@ class SimArmNode(Node):
     def _change_world(self, name: str) -> None:
         if self._running is None or self._arm.busy or self._hand.busy:
             raise InputError("world", name, "no goal that is executed", "wait for its end, or cancel it")
-        cell = ArmCell(layout(name))
+        cell = ArmCell(layout(name), self._robot)
         self._running.replace(cell)
         self._eye = self._told = cell.layout.base_T_camera
         self._tell_camera()

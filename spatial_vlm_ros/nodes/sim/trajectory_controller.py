@@ -28,7 +28,6 @@ from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, in_order
 from spatial_vlm_ros.sim.faults.controller import ControllerFaults
 
 FEEDBACK = 0.1  # s of simulated time between two messages of feedback
-_ARM = 7  # joints
 _COUNTED = ("accepted", "refused", "succeeded", "aborted", "canceled")
 _INVALID_GOAL = FollowJointTrajectory.Result.INVALID_GOAL
 
@@ -94,7 +93,7 @@ class TrajectoryServer:
             self.faults.check()
             trajectory = trajectory_of(goal, self._running.ask(lambda cell: cell.follower.names))
             tolerances_of(goal)
-            self._running.ask(lambda cell: cell.follower.check(trajectory, cell.joints().position[:_ARM]))
+            self._running.ask(lambda cell: cell.follower.check(trajectory, cell.arm_joints().position))
         except SpatialVlmError as error:
             self.counts["refused"] += 1
             self._node.get_logger().warning(printable(f"a trajectory is refused: {error}"))
@@ -114,7 +113,7 @@ class TrajectoryServer:
 
         def begin(cell: ArmCell) -> None:
             if trajectory is not None:
-                cell.follower.begin(trajectory, cell.time, cell.joints().position[:_ARM], tolerances)
+                cell.follower.begin(trajectory, cell.time, cell.arm_joints().position, tolerances)
 
         try:
             self._running.ask(begin)
@@ -140,8 +139,8 @@ class TrajectoryServer:
         goal = self._goal
         if goal is None:
             return
-        joints = cell.joints()
-        position, velocity = joints.position[:_ARM], joints.velocity[:_ARM]
+        joints = cell.arm_joints()
+        position, velocity = joints.position, joints.velocity
         ended = cell.follower.ended(cell.time, position, velocity)
         if ended is None and self._withdrawn and not cell.follower.moving and np.abs(velocity).max() <= STOPPED:
             ended = TrajectoryOutcome(FollowJointTrajectory.Result.SUCCESSFUL, "withdrawn; the arm stands still")
@@ -153,8 +152,8 @@ class TrajectoryServer:
         goal = self._goal
         if goal is None or self._withdrawn:
             return
-        desired, joints, stamp = cell.follower.desired(cell.time), cell.joints(), self._stamp()
-        position, velocity = joints.position[:_ARM], joints.velocity[:_ARM]
+        desired, joints, stamp = cell.follower.desired(cell.time), cell.arm_joints(), self._stamp()
+        position, velocity = joints.position, joints.velocity
         feedback = FollowJointTrajectory.Feedback(
             header=Header(stamp=messages.time_of(stamp)),
             joint_names=list(cell.follower.names),

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, HOME
+from spatial_vlm_ros.sim.arm.bodies import add_arm, at_home
 from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl, positions_of
 from spatial_vlm_ros.sim.arm.following import Follower
 from spatial_vlm_ros.sim.arm.judge import Judge
-from spatial_vlm_ros.sim.arm.panda import MOST_OPEN, add_panda, at_home
+from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.compilation import compile_model
 from spatial_vlm_ros.sim.meshes import Array
@@ -30,7 +31,7 @@ _FAR = (0.0, 0.0, -50.0)  # where objects are that were taken away: below the fl
 
 @dataclass(frozen=True, eq=False)
 class JointState:
-    """(9,) positions, velocities and efforts of `panda.JOINTS`: radians, metres, seconds, N m and N."""
+    """(J + 2,) positions, velocities and efforts of `SimulatedArm.joints`: radians, metres, seconds, N m and N."""
 
     position: Array
     velocity: Array
@@ -40,12 +41,14 @@ class JointState:
 class ArmCell:
     """The robot cell. Not for several threads at once: whoever shares it locks it.
 
-    World frame: `panda_link0`. At first everything has come to rest, the arm stands at home with its hand open.
+    World frame: the arm's base link. At first everything has come to rest, the arm stands at home with its hand open.
 
     Args:
-        layout: what stands where.
+        layout: what stands where; `layout` of the cell has the camera in the frame of this arm's base.
+        arm: that stands before the table.
 
     Attributes:
+        arm: that stands before the table.
         follower: what the arm follows.
         hand: what the fingers do.
         judge: what physics says of it.
@@ -55,17 +58,19 @@ class ArmCell:
         ModelError: MuJoCo is not installed.
     """
 
-    def __init__(self, layout: TableLayout) -> None:
-        self.layout = layout
+    def __init__(self, layout: TableLayout, arm: SimulatedArm = PANDA) -> None:
+        eye = layout.base_T_camera
+        self.layout = replace(layout, base_T_camera=Transform(arm.base_link, eye.child, eye.matrix))
+        self.arm = arm
         self.mj = mj = load_mujoco()
-        self.model = compile_model(layout.objects, layout.scenery, _extended)
+        self.model = compile_model(layout.objects, layout.scenery, partial(_extended, arm=arm))
         self.data = mj.MjData(self.model)
-        at_home(self.model, self.data)
-        self._arm, self.hand = ArmControl(mj, self.model), HandControl(self.model, MOST_OPEN)
-        lower, upper = (np.array([self.model.joint(name).range[k] for name in ARM_JOINTS]) for k in (0, 1))
-        self.follower = Follower(ARM_JOINTS, lower, upper, HOME)
+        at_home(self.model, self.data, arm)
+        self._arm, self.hand = ArmControl(mj, self.model, arm.arm_joints), HandControl(self.model, arm)
+        lower, upper = (np.array([self.model.joint(name).range[k] for name in arm.arm_joints]) for k in (0, 1))
+        self.follower = Follower(arm.arm_joints, lower, upper, arm.home, arm.brakes)
         ids = [obj.id for obj in layout.objects]
-        self.judge = Judge(mj, self.model, ids, layout.tray)
+        self.judge = Judge(mj, self.model, ids, layout.tray, (arm.base_link, *arm.links), arm.fingers)
         self._gone: set[str] = set()
         self._settle()
         self.data.time = 0.0
@@ -90,8 +95,13 @@ class ArmCell:
         """Where the joints are."""
         return JointState(*positions_of(self._arm, self.hand, self.data))
 
+    def arm_joints(self) -> JointState:
+        """Where the joints of the arm are, without the fingers'."""
+        state, count = self.joints(), len(self.arm.arm_joints)
+        return JointState(state.position[:count], state.velocity[:count], state.effort[:count])
+
     def pose(self, body: str) -> Transform:
-        """Where a link or object is, in `panda_link0`, as of the last step.
+        """Where a link or object is, in the base's frame, as of the last step.
 
         Raises:
             UnknownNameError: there is none of that name.
@@ -102,7 +112,7 @@ class ArmCell:
             raise UnknownNameError("body", body, [obj.id for obj in self.layout.objects]) from error
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = at.xmat.reshape(3, 3), at.xpos
-        return Transform(BASE_LINK, body, matrix)
+        return Transform(self.arm.base_link, body, matrix)
 
     def place(self, body: str) -> tuple[Vector3, Quaternion]:
         """As `pose`, of a name that is known, and unchecked: metres, and x, y, z, w with w >= 0."""
@@ -157,8 +167,8 @@ class ArmCell:
                 break
 
 
-def _extended(mj: Any, spec: Any) -> None:
+def _extended(mj: Any, spec: Any, arm: SimulatedArm) -> None:
     spec.option.timestep = STEP
     spec.option.impratio = _IMPRATIO
     spec.option.noslip_iterations = _SLIP_ROUNDS
-    add_panda(mj, spec)
+    add_arm(mj, spec, arm)

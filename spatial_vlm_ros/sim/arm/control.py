@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS
-from spatial_vlm_ros.sim.arm.panda import FINGER_JOINTS, MOST_FORCE, MOST_OPEN
+from spatial_vlm_ros.sim.arm.machines import SimulatedArm
 from spatial_vlm_ros.sim.arm.trajectory import Desired
 from spatial_vlm_ros.sim.meshes import Array
 
@@ -30,13 +30,14 @@ class ArmControl:
     Args:
         mj: the module.
         model: MuJoCo model with the arm.
+        joints: of the arm.
     """
 
-    def __init__(self, mj: Any, model: Any) -> None:
+    def __init__(self, mj: Any, model: Any, joints: Sequence[str]) -> None:
         self._mj, self._model = mj, model
-        self.qpos = np.array([model.joint(name).qposadr[0] for name in ARM_JOINTS])
-        self.dofs = np.array([model.joint(name).dofadr[0] for name in ARM_JOINTS])
-        self._motors = np.array([model.actuator(name).id for name in ARM_JOINTS])
+        self.qpos = np.array([model.joint(name).qposadr[0] for name in joints])
+        self.dofs = np.array([model.joint(name).dofadr[0] for name in joints])
+        self._motors = np.array([model.actuator(name).id for name in joints])
         self._most = model.actuator_ctrlrange[self._motors, 1].copy()
         self._wanted, self._torque = np.zeros(model.nv), np.zeros(model.nv)
 
@@ -70,16 +71,17 @@ class HandControl:
     """Two fingers that go to a place and press as hard as they may where something is in the way.
 
     Args:
-        model: MuJoCo model with the hand.
-        position: of each finger at first, metres.
+        model: MuJoCo model with the hand, wide open.
+        arm: whose hand it is.
     """
 
-    def __init__(self, model: Any, position: float = MOST_OPEN) -> None:
-        self.qpos = np.array([model.joint(name).qposadr[0] for name in FINGER_JOINTS])
-        self.dofs = np.array([model.joint(name).dofadr[0] for name in FINGER_JOINTS])
-        self._motors = np.array([model.actuator(name).id for name in FINGER_JOINTS])
+    def __init__(self, model: Any, arm: SimulatedArm) -> None:
+        self.most_open, self._most_force = arm.most_open, arm.most_force
+        self.qpos = np.array([model.joint(name).qposadr[0] for name in arm.finger_joints])
+        self.dofs = np.array([model.joint(name).dofadr[0] for name in arm.finger_joints])
+        self._motors = np.array([model.actuator(name).id for name in arm.finger_joints])
         self._step = float(model.opt.timestep)
-        self._goal = self._at = position
+        self._goal = self._at = arm.most_open
         self._force, self._quiet = DEFAULT_FORCE, 0.0
         self._awaited = False
 
@@ -87,11 +89,11 @@ class HandControl:
         """Go there.
 
         Args:
-            position: of each finger, 0 to MOST_OPEN metres.
-            force: N that each finger presses with at most; 0 = DEFAULT_FORCE. More than MOST_FORCE is that.
+            position: of each finger, 0 to `most_open` metres.
+            force: N that each finger presses with at most; 0 = DEFAULT_FORCE. More than the hand has is what it has.
         """
-        self._goal = min(max(position, 0.0), MOST_OPEN)
-        self._force = min(force, MOST_FORCE) if force > 0 else DEFAULT_FORCE
+        self._goal = min(max(position, 0.0), self.most_open)
+        self._force = min(force, self._most_force) if force > 0 else DEFAULT_FORCE
         self._quiet, self._awaited = 0.0, True
 
     def stop(self, data: Any) -> None:
@@ -132,6 +134,6 @@ class HandControl:
 
 
 def positions_of(control: ArmControl, hand: HandControl, data: Any) -> tuple[Array, Array, Array]:
-    """(9,) positions, velocities and efforts in the order of `panda.JOINTS`."""
+    """(J + 2,) positions, velocities and efforts in the order of `SimulatedArm.joints`."""
     qpos, dofs = np.concatenate([control.qpos, hand.qpos]), np.concatenate([control.dofs, hand.dofs])
     return data.qpos[qpos].copy(), data.qvel[dofs].copy(), data.qfrc_actuator[dofs].copy()

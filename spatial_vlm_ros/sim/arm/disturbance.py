@@ -18,7 +18,7 @@ _KEYS = {"move": {"id", "to", "yaw_deg"}, "remove": {"id"}, "camera": {"by", "tu
 
 @dataclass(frozen=True)
 class Move:
-    """Put an object elsewhere at once: its foot at `to`, metres in `panda_link0`, turned by `yaw` radians."""
+    """Put an object elsewhere at once: its foot at `to`, metres in the base's frame, turned by `yaw` radians."""
 
     id: str
     to: Vector3
@@ -34,7 +34,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class NudgeCamera:
-    """Shift the camera by metres in `panda_link0` and turn it about the vertical.
+    """Shift the camera by metres in the base's frame and turn it about the vertical.
 
     `told` says whether its published pose follows, as after a new calibration.
     """

@@ -17,7 +17,6 @@ SUCCESSFUL, PATH_VIOLATED, GOAL_VIOLATED = 0, -4, -5
 START, PATH, GOAL = 0.05, 0.1, 0.005  # rad
 GOAL_TIME = 2.0  # s
 STOPPED = 0.02  # rad/s: faster than this no joint may be at the end
-BRAKES = np.array([15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0])  # rad/s²: the maker's greatest accelerations
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,11 @@ class Follower:
         names: of the joints.
         lower, upper: (J,) limits, radians.
         position: (J,) where they are.
+        brakes: (J,) rad/s², with which they stop.
     """
 
-    def __init__(self, names: Sequence[str], lower: Array, upper: Array, position: Array) -> None:
+    def __init__(self, names: Sequence[str], lower: Array, upper: Array, position: Array, brakes: Array) -> None:
+        self._brakes = brakes
         self.names, self._lower, self._upper = tuple(names), lower, upper
         self._held = Desired.still(position)
         self._trajectory: JointTrajectory | None = None
@@ -104,7 +105,7 @@ class Follower:
             return
         desired = self.desired(now)
         self._trajectory = None
-        self._braking = (now, desired, float((np.abs(desired.velocity) / BRAKES[: len(self.names)]).max()))
+        self._braking = (now, desired, float((np.abs(desired.velocity) / self._brakes).max()))
 
     def stay(self, position: Array) -> None:
         """Drop what is followed and stay at (J,) positions."""

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.sim.arm.panda import FINGERS
 from spatial_vlm_ros.sim.physics import STILL_SPEED, STILL_TURN
 
 TABLE = "table"
@@ -23,7 +22,7 @@ class State:
     """What became of one object.
 
     Args:
-        position: of its foot, metres in `panda_link0`.
+        position: of its foot, metres in the frame of the arm's base.
         moved: metres from where it stood at the start.
         turned_deg: how far it is turned from how it stood at the start.
         touched: whether the robot, or what it held, ever touched it.
@@ -81,14 +80,18 @@ class Judge:
         model: MuJoCo model with the arm and the objects.
         ids: of the objects.
         tray: id of what objects are to be put on.
+        robot: names of the robot's links.
+        fingers: of its fingers.
     """
 
-    def __init__(self, mj: Any, model: Any, ids: Sequence[str], tray: str) -> None:
+    def __init__(
+        self, mj: Any, model: Any, ids: Sequence[str], tray: str, robot: Collection[str], fingers: Sequence[str]
+    ) -> None:
         self._mj, self._model, self._ids, self._tray = mj, model, tuple(ids), tray
         self._bodies = np.array([model.body(id_).id for id_ in ids], np.intp)
         self._dofs = np.array([model.body(id_).dofadr[0] for id_ in ids], np.intp)[:, None] + np.arange(6)
-        self._robot = np.array([str(model.body(b).name).startswith("panda_") for b in range(model.nbody)], np.bool_)
-        self._fingers = tuple(int(model.body(name).id) for name in FINGERS)
+        self._robot = np.array([str(model.body(b).name) in robot for b in range(model.nbody)], np.bool_)
+        self._fingers = tuple(int(model.body(name).id) for name in fingers)
         self._names = {0: TABLE, **{int(b): id_ for b, id_ in zip(self._bodies, ids, strict=True)}}
         self._body_of = model.geom_bodyid.copy()
         self._still = np.zeros(len(ids))

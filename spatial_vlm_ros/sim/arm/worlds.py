@@ -47,7 +47,7 @@ class TableLayout:
 
     Args:
         name: of the world.
-        objects: what lies on it, in the frame `panda_link0`.
+        objects: what lies on it, in the frame of the arm's base.
         scenery: the table, whose top is at z = 0, and the room.
         base_T_camera: where the camera is.
         target: id of what is to be taken.
@@ -127,10 +127,10 @@ def arm_camera(side: float = 0.0, height: float = 0.66) -> Transform:
     return look_at((1.18, side, height), (0.53, 0.3 * side, 0.02), BASE_LINK)
 
 
-def wrist_camera() -> Transform:
+def wrist_camera(hand_link: str = "panda_hand") -> Transform:
     """The camera on the hand: 6 cm before it, looking along the fingers, which stay out of its image."""
     matrix = np.array([[0.0, -1.0, 0.0, 0.06], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.02], [0.0, 0.0, 0.0, 1.0]])
-    return Transform("panda_hand", "wrist_camera_optical_frame", matrix)
+    return Transform(hand_link, "wrist_camera_optical_frame", matrix)
 
 
 _INSTRUCTION = "put the chick behind the cup on the tray"

@@ -110,7 +110,8 @@ def planned(config: PlanningConfig, scene: PlanningScene, goal: PickGoal, place:
     found: list[Trajectory] = []
     start = HOME
     for segments, around in ((taking, [*boxes, itself]), (carrying, boxes), (leaving, [*boxes, there])):
-        request = MotionRequest(start, segments, around, speed=0.3, time_limit=30.0, stands_on={"support"})
+        scaled = {"velocity_scaling": 0.3, "acceleration_scaling": 0.3}
+        request = MotionRequest(start, segments, around, time_limit=30.0, stands_on={"support"}, **scaled)
         for t in planner.plan(request).trajectories:
             found.append(Trajectory(ARM_JOINTS, tuple(t.times), tuple(map(tuple, t.positions)),
                                     tuple(map(tuple, t.velocities)), tuple(map(tuple, t.accelerations))))  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ACCELERATION, HOME
 
 SEEDS = range(3)
 GRIPPING = {"panda_hand", "panda_leftfinger", "panda_rightfinger", "held"}
@@ -127,11 +127,25 @@ def test_the_same_seed_gives_the_same_trajectory(bench: Any, planner: Any) -> No
         assert np.array_equal(a.positions, b.positions)
 
 
-def test_half_the_speed_takes_twice_as_long(bench: Any, planner: Any) -> None:
+def test_half_the_velocity_and_a_quarter_of_the_acceleration_take_twice_as_long(bench: Any, planner: Any) -> None:
     asked = bench.pick(bench.clutter(1), seed=7, time_limit=60.0)
-    slow = planner.plan(dataclasses.replace(asked, speed=0.5))
+    slow = planner.plan(dataclasses.replace(asked, velocity_scaling=0.5, acceleration_scaling=0.25))
     for a, b in zip(planner.plan(asked).trajectories, slow.trajectories, strict=True):
         assert b.times[-1] == pytest.approx(2 * a.times[-1], rel=1e-6)
+
+
+@pytest.mark.parametrize(("velocity", "acceleration"), [(0.3, 0.3), (1.0, 0.3), (0.3, 1.0)])
+def test_each_factor_scales_its_own_limit_once(velocity: float, acceleration: float, bench: Any, planner: Any) -> None:
+    """With 0.3 the greatest acceleration of a motion is 0.3 of the limit; 0.09 is what two scalings leave."""
+    asked = bench.pick(bench.clutter(1), seed=7, time_limit=60.0)
+    motion = planner.plan(dataclasses.replace(asked, velocity_scaling=velocity, acceleration_scaling=acceleration))
+    hardest = [(np.abs(t.accelerations) / ACCELERATION).max() for t in motion.trajectories]
+    fastest = [(np.abs(t.velocities) / planner.robot.velocity).max() for t in motion.trajectories]
+    assert max(hardest) == pytest.approx(acceleration, rel=0.02)
+    assert max(hardest) <= acceleration + 1e-9
+    assert max(fastest) <= velocity + 1e-9
+    if velocity <= 0.3:  # slow enough for joints to get there
+        assert max(fastest) == pytest.approx(velocity, rel=0.02)
 
 
 def test_a_way_round_a_wall_is_found(bench: Any, planner: Any, witness: Any, between: Any) -> None:

@@ -125,6 +125,13 @@ def test_a_start_beyond_the_joint_limits_is_refused(bench: Any, planner: Any) ->
         planner.plan(MotionRequest(np.degrees(HOME), [Segment(bench.down(0.5, 0, 0.3))]))
 
 
+def test_a_start_of_another_arm_and_an_opening_of_another_hand_are_refused(bench: Any, planner: Any) -> None:
+    with pytest.raises(InputError, match="6 positions, expected 7"):
+        planner.plan(MotionRequest(HOME[:6], [Segment(bench.down(0.5, 0, 0.3))]))
+    with pytest.raises(InputError, match=r"0\.2, expected 0 to 0\.08 m"):
+        planner.plan(MotionRequest(HOME, [Segment(bench.down(0.5, 0, 0.3), opening=0.2)]))
+
+
 def test_cancelling_stops_within_half_a_second(bench: Any, planner: Any) -> None:
     withdrawn, when = threading.Event(), []
 
@@ -142,8 +149,8 @@ def test_cancelling_stops_within_half_a_second(bench: Any, planner: Any) -> None
 
 def test_requests_that_make_no_sense_are_refused() -> None:
     goal, cube = np.eye(4), np.ones(3)
-    with pytest.raises(InputError, match="7 finite"):
-        MotionRequest(np.zeros(6), [Segment(goal)])
+    with pytest.raises(InputError, match="finite joint positions"):
+        MotionRequest(np.full(7, np.nan), [Segment(goal)])
     with pytest.raises(InputError, match="segments"):
         MotionRequest(HOME, [])
     with pytest.raises(InputError, match="'a' twice"):
@@ -152,11 +159,11 @@ def test_requests_that_make_no_sense_are_refused() -> None:
         MotionRequest(HOME, [Segment(goal)], [BoxObstacle("a", goal, cube)], stands_on={"b"})
     with pytest.raises(InputError, match="touch"):
         MotionRequest(HOME, [Segment(goal, touch={"b"})], [BoxObstacle("a", goal, cube)])
-    for wrong in ({"speed": 0.0}, {"time_limit": -1.0}, {"seed": -1}):
+    for wrong in ({"velocity_scaling": 0.0}, {"acceleration_scaling": 1.1}, {"time_limit": -1.0}, {"seed": -1}):
         with pytest.raises(InputError):
             MotionRequest(HOME, [Segment(goal)], **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="opening"):
-        Segment(goal, opening=0.2)
+        Segment(goal, opening=-0.2)
     with pytest.raises(InputError, match="padding"):
         BoxObstacle("a", goal, cube, -0.1)
     with pytest.raises(InputError, match="size"):

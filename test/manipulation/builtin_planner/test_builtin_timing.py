@@ -22,7 +22,7 @@ def fastest(distance: float, velocity: float, acceleration: float) -> float:
 @pytest.mark.parametrize("distance", [0.01, 0.5, 1.9, 2.1, 6.0])
 def test_a_straight_line_takes_as_long_as_a_trapezoid(distance: float) -> None:
     path = rounded(np.array([[0.0, 0.0], [distance, 0.3 * distance]]), 0.1)
-    t = timed(path, NAMES, np.array([2.0, 9.0]), np.array([2.0, 9.0]), 1.0)
+    t = timed(path, NAMES, np.array([2.0, 9.0]), np.array([2.0, 9.0]))
     assert t.times[-1] == pytest.approx(fastest(distance, 2.0, 2.0), rel=0.01)
     assert t.positions[-1] == pytest.approx([distance, 0.3 * distance])
 
@@ -31,7 +31,7 @@ def test_a_straight_line_takes_as_long_as_a_trapezoid(distance: float) -> None:
 def test_crooked_paths_keep_their_limits_and_pass_through_their_ends(seed: int) -> None:
     draw = np.random.default_rng(seed)
     corners, velocity, acceleration = draw.uniform(-2, 2, (6, 7)), draw.uniform(1, 3, 7), draw.uniform(2, 5, 7)
-    t = timed(rounded(corners, 0.4), tuple("abcdefg"), velocity, acceleration, 1.0)
+    t = timed(rounded(corners, 0.4), tuple("abcdefg"), velocity, acceleration)
     assert t.positions[0] == pytest.approx(corners[0])
     assert t.positions[-1] == pytest.approx(corners[-1])
     apart = np.diff(t.times)[:, None]
@@ -47,7 +47,7 @@ def test_crooked_paths_keep_their_limits_and_pass_through_their_ends(seed: int) 
 
 def test_velocities_are_the_slopes_of_positions() -> None:
     corners = np.random.default_rng(0).uniform(-1, 1, (5, 3))
-    t = timed(rounded(corners, 0.3), ("a", "b", "c"), np.full(3, 2.0), np.full(3, 3.0), 1.0)
+    t = timed(rounded(corners, 0.3), ("a", "b", "c"), np.full(3, 2.0), np.full(3, 3.0))
     middle = (t.positions[2:-1] - t.positions[:-3]) / (t.times[2:-1] - t.times[:-3])[:, None]
     assert middle == pytest.approx(t.velocities[1:-2], abs=3.0 * 0.02)  # an acceleration may change within a step
 
@@ -75,13 +75,22 @@ def test_a_spline_passes_through_its_points_and_follows_a_circle() -> None:
 def test_standing_still_takes_no_time() -> None:
     here = np.array([[0.3, 0.4]] * 3)
     for path in (rounded(here, 0.1), through(here)):
-        t = timed(path, NAMES, np.ones(2), np.ones(2), 1.0)
+        t = timed(path, NAMES, np.ones(2), np.ones(2))
         assert t.times.tolist() == [0.0]
         assert t.positions == pytest.approx(here[:1])
 
 
 def test_a_slower_motion_takes_the_same_path() -> None:
     path: Path = rounded(np.array([[0.0, 0], [1, 0], [1, 1]]), 0.2)
-    quick, slow = (timed(path, NAMES, np.ones(2), np.ones(2), speed) for speed in (1.0, 0.25))
+    quick, slow = (timed(path, NAMES, np.ones(2) * pace, np.ones(2) * pace**2) for pace in (1.0, 0.25))
     assert slow.times[-1] == pytest.approx(4 * quick.times[-1])
     assert np.abs(slow.velocities).max() == pytest.approx(np.abs(quick.velocities).max() / 4, rel=0.02)
+
+
+@pytest.mark.parametrize("factor", [0.09, 0.3, 1.0])
+def test_smaller_acceleration_limits_are_reached_and_kept_to(factor: float) -> None:
+    """Not squared: with 0.3 the hardest joint has 0.3 of its limit, and the motion takes 1 / sqrt(0.3) as long."""
+    path: Path = rounded(np.array([[0.0, 0], [0.4, 0], [0.4, 0.4]]), 0.1)
+    whole, part = (timed(path, NAMES, np.full(2, 50.0), np.full(2, 2.0 * f)) for f in (1.0, factor))
+    assert np.abs(part.accelerations).max() / 2.0 == pytest.approx(factor, rel=1e-3)
+    assert part.times[-1] == pytest.approx(whole.times[-1] / np.sqrt(factor), rel=1e-3)

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
-from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls, robot_of
+from spatial_vlm_ros.manipulation.planning.robot_model import model_and_geometry, read_hulls, robot_of
 from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
 
 pytest.importorskip("pinocchio")
@@ -22,10 +23,10 @@ TETRAHEDRON = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3]])
 FACES = ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3))
 
 
-def stl(path: Path) -> None:
-    """The tetrahedron as a binary STL file."""
+def stl(path: Path, corners: npt.NDArray[np.float64] = TETRAHEDRON) -> None:
+    """A tetrahedron as a binary STL file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    triangles = b"".join(struct.pack("<12fH", 0, 0, 0, *TETRAHEDRON[list(face)].reshape(-1), 0) for face in FACES)
+    triangles = b"".join(struct.pack("<12fH", 0, 0, 0, *corners[list(face)].reshape(-1), 0) for face in FACES)
     path.write_bytes(bytes(80) + struct.pack("<I", len(FACES)) + triangles)
 
 
@@ -116,6 +117,39 @@ def test_the_panda_has_a_hull_for_each_of_its_links() -> None:
     assert set(hulls) == set(own)
     for name, hull in hulls.items():
         assert np.array_equal(hull.planes, own[name].planes)
+
+
+def test_a_mesh_that_is_not_convex_is_met_wherever_its_hull_is() -> None:
+    import coal
+
+    from spatial_vlm_ros.manipulation.builtin_planner.robot import description
+
+    folder = description().parent / "ur_description"
+    _, geometry = model_and_geometry(folder / "urdf" / "ur5_robot.urdf")
+    ball, meshes = coal.Sphere(0.001), 0
+    for part in geometry.geometryObjects:
+        if not hasattr(part.geometry, "points"):
+            continue
+        whole = Hull(part.geometry.points())
+        meshes += 1
+        for corner in whole.vertices:
+            out = corner + 0.05 * (corner - whole.centre) / np.linalg.norm(corner - whole.centre)
+            near, far = (coal.Transform3s(np.eye(3), place) for place in (corner, out))
+            for place, wanted in ((near, True), (far, whole.outside_by(out[None])[0] <= 0.001)):
+                request, result = coal.CollisionRequest(), coal.CollisionResult()
+                met = coal.collide(part.geometry, coal.Transform3s(), ball, place, request, result) > 0
+                assert met == wanted, (part.name, corner)
+        file = next((folder / "meshes" / "ur5" / "collision").glob(Path(part.meshPath).name))
+        assert whole.outside_by(coal.MeshLoader().load(str(file)).vertices()).max() < 1e-6
+    assert meshes == 7
+
+
+@pytest.mark.parametrize("height", [0.0, 1e-6])
+def test_a_mesh_in_a_plane_is_refused(height: float, tmp_path: Path) -> None:
+    stl(tmp_path / "plate.stl", np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, height]]))
+    path = urdf(tmp_path / "robot.urdf", base=collision('<mesh filename="plate.stl"/>'))
+    with pytest.raises(InputError, match=r"geometry of link 'base'.*points in a plane.*a volume"):
+        read_hulls(path)
 
 
 def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

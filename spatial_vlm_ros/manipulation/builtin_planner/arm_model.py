@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any serial arm with a parallel gripper, from its URDF and SRDF: joints, limits, hulls, pairs that never collide."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError, RobotDescriptionError
+from spatial_vlm_ros.manipulation.builtin_planner.joint_limits import FULL_TURNS, JointLimit, limits_of
+from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import JointTree, TreeJoint
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
+from spatial_vlm_ros.manipulation.builtin_planner.srdf import SemanticDescription, read_srdf
+from spatial_vlm_ros.manipulation.planning import robot_model
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.robot_model import load
+from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
+from spatial_vlm_ros.types import Transform
+
+FROM_LIMITS = 0.005  # radians kept from each end of a joint
+_WRIST_JOINTS = 2  # what they move is near enough to what is held to be no obstacle for it
+
+
+@dataclass(frozen=True, eq=False)
+class FingerJoint:
+    """Where one joint of the gripper is when the fingers are so far apart.
+
+    Args:
+        name: of the joint.
+        openings: (N,) distances between the fingers, rising from the closed gripper, metres.
+        positions: (N,) of the joint at each of them, metres or radians; between them it is linear.
+    """
+
+    name: str
+    openings: Floats
+    positions: Floats
+
+    def at(self, opening: float) -> float:
+        """Position of the joint."""
+        return float(np.interp(opening, self.openings, self.positions))
+
+    def opening(self, position: float) -> float:
+        """Distance between the fingers, metres."""
+        order = np.argsort(self.positions, kind="stable")
+        return float(np.interp(position, self.positions[order], self.openings[order]))
+
+
+@dataclass(frozen=True, eq=False)
+class ArmModel:
+    """What is known of an arm with J joints; shared by all plans, changed by none. Made by `arm_model`.
+
+    Args:
+        name: of the robot.
+        joints: names, from the base to the tip.
+        model: Pinocchio's model of these joints and the fingers'; other joints are fixed at zero. Its origin is
+            `base_link`.
+        geometry: convex hulls of its links, without pairs.
+        self_pairs: indices of hulls that could hit each other.
+        hull_links: name of the link that each hull belongs to.
+        lower, upper: (J,) radians.
+        velocity: (J,) limits, radians a second.
+        acceleration: (J,) limits, radians a second squared.
+        home: (J,) radians, from which postures are sought.
+        turns: (J,) whether a joint can stand the same way one turn further.
+        base_link: that the first joint hangs on, in whose frame everything is given.
+        fixed: links that do not move.
+        tip_link: link whose pose is planned.
+        hand_links: that may touch what is grasped.
+        wrist_links: not held against what is held.
+        fingers: joints of the gripper.
+        arm_q, arm_v: index of each joint in Pinocchio's configuration, and in its velocity.
+        finger_q: index of each finger joint in it.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    model: Any
+    geometry: Any
+    self_pairs: tuple[tuple[int, int], ...]
+    hull_links: tuple[str, ...]
+    lower: Floats
+    upper: Floats
+    velocity: Floats
+    acceleration: Floats
+    home: Floats
+    turns: npt.NDArray[np.bool_]
+    base_link: str
+    fixed: frozenset[str]
+    tip_link: str
+    hand_links: tuple[str, ...]
+    wrist_links: tuple[str, ...]
+    fingers: tuple[FingerJoint, ...]
+    arm_q: tuple[int, ...]
+    arm_v: tuple[int, ...]
+    finger_q: tuple[int, ...]
+
+    @property
+    def tip(self) -> int:
+        """Index of the frame whose pose is planned."""
+        return int(self.model.getFrameId(self.tip_link))
+
+    @property
+    def widest(self) -> float:
+        """Metres between the fingers when they are open."""
+        return min(float(finger.openings[-1]) for finger in self.fingers)
+
+    @functools.cached_property
+    def hulls(self) -> dict[int, Hull]:
+        """The hull of each link in its own frame, by index of the frame; made when it is asked for first."""
+        return robot_model.link_hulls(self.model, self.geometry)
+
+    def link_of(self, hull: int) -> str:
+        """Name of the link that a hull belongs to."""
+        return self.hull_links[hull]
+
+    def nearest_turns(self, joints: Floats, to: Floats) -> Floats:
+        """The same posture with each joint in the turn that is nearest to `to`, within limits; (J,) radians each."""
+        if not self.turns.any():
+            return joints
+        found = joints.copy()
+        for k in np.flatnonzero(self.turns):
+            same = joints[k] + 2 * np.pi * np.arange(-2, 3)
+            same = same[(same >= self.lower[k]) & (same <= self.upper[k])]
+            found[k] = same[np.argmin(np.abs(same - to[k]))] if len(same) else joints[k]
+        return found
+
+    def configuration(self, opening: float | None = None, joints: Floats | None = None) -> Floats:
+        """Pinocchio's configuration: the arm at (J,) radians, or at zero, the fingers so far apart, None = widest.
+
+        Raises:
+            InputError: an opening that the gripper does not have.
+        """
+        opening = self.widest if opening is None else opening
+        if not 0 <= opening <= self.widest + 1e-9:
+            raise InputError("opening", str(opening), f"0 to {self.widest:g} m", "the hand opens no wider")
+        q: Floats = np.zeros(self.model.nq)
+        for index, finger in zip(self.finger_q, self.fingers, strict=True):
+            q[index] = finger.at(opening)
+        if joints is not None:
+            q[list(self.arm_q)] = joints
+        return q
+
+    def opening_of(self, positions: Mapping[str, float]) -> float | None:
+        """Metres between the fingers at positions by joint, the mean of those that are told; None = none is."""
+        told = [finger.opening(positions[finger.name]) for finger in self.fingers if finger.name in positions]
+        return float(np.mean(told)) if told else None
+
+    def fixed_links(self) -> dict[str, Floats]:
+        """Links that move with the tip as one: (4, 4) link_T_tip by name, metres."""
+        pin, tip = load("pinocchio"), self.model.frames[self.tip]
+        return {
+            str(frame.name): np.array((frame.placement.inverse() * tip.placement).homogeneous)
+            for frame in self.model.frames
+            if frame.parentJoint == tip.parentJoint and frame.type == pin.FrameType.BODY
+        }
+
+    def link_hulls(self, joints: Floats, opening: float | None = None) -> tuple[LinkHull, ...]:
+        """Where each link that has collision geometry is, with the convex hull of it: what a self-filter takes.
+
+        Args:
+            joints: (J,) radians, at the stamp of the frame that they are for.
+            opening: distance between the fingers, metres; None = widest.
+
+        Returns:
+            Links posed in the frame `base_link`, metres.
+
+        Raises:
+            InputError: not J finite numbers, or an opening that the hand does not have.
+        """
+        given, count = np.asarray(joints), len(self.joints)
+        if given.shape != (count,) or given.dtype.kind not in "fiu" or not np.isfinite(given).all():
+            repair = "copy them from the joint states"
+            raise InputError("joints", str(joints), f"{count} finite joint positions", repair)
+        pin, data = load("pinocchio"), self.model.createData()
+        pin.framesForwardKinematics(self.model, data, self.configuration(opening, given.astype(np.float64)))
+        return tuple(
+            LinkHull(Transform(self.base_link, str(self.model.frames[frame].name), data.oMf[frame].homogeneous), hull)
+            for frame, hull in self.hulls.items()
+        )
+
+
+def arm_model(
+    urdf: str | Path,
+    srdf: str | Path,
+    group: str,
+    end_effector: str,
+    *,
+    tip_link: str = "",
+    joint_limits: str | Path | Mapping[str, JointLimit] = "",
+    openings: Sequence[tuple[float, float]] = (),
+    home: Sequence[float] | Floats | None = None,
+) -> ArmModel:
+    """Read an arm with its gripper.
+
+    Args:
+        urdf: path of the URDF file, or its text.
+        srdf: path of the SRDF file, or its text.
+        group: of the SRDF, with the joints of the arm: a serial chain.
+        end_effector: of the SRDF, or a group of it, with the joints of a parallel gripper.
+        tip_link: whose pose is planned, between the fingertips; empty = `parent_link` of the end effector.
+        joint_limits: path of a joint_limits.yaml as MoveIt's, or limits by joint. Acceleration limits are needed for
+            each joint of the arm, for a URDF has none; others of it replace those of the URDF.
+        openings: (metres between the fingers, position of the finger joint) pairs, rising from the closed gripper;
+            empty = the whole range of sliding fingers, closed at its lower end. Joints that mimic follow.
+        home: (J,) radians; None = a posture of the SRDF, else the middle of the limits.
+
+    Raises:
+        DependencyError: the extra `arm` is not installed.
+        FileError: a file, or a mesh, that is not there or cannot be read.
+        RobotDescriptionError: a group that is no chain, an end effector without fingers, an SRDF of another robot, no
+            collision geometry, limits that are missing.
+    """
+    root, path = robot_model.read_urdf(urdf)
+    tree, said = JointTree(root), read_srdf(srdf)
+    tree.check_same(said)
+    chain = tree.chain(said, group)
+    effector = said.end_effectors.get(end_effector)
+    fingers = tree.fingers(said, effector.group if effector is not None else end_effector)
+    shared = {joint.name for joint in chain} & {joint.name for joint in fingers}
+    if shared:
+        repair = "name the group of the gripper's joints alone"
+        raise RobotDescriptionError(f"end effector {end_effector!r}", f"joints of the arm: {', '.join(sorted(shared))}",
+                                    "joints of a gripper", repair)  # fmt: skip
+    tip = tip_link or (effector.parent_link if effector is not None else chain[-1].child)
+    under = [joint for joint in tree.above(tip) if joint.moves]
+    if tip not in tree.links or not under or under[0] != chain[-1]:
+        got, repair = f"{tip!r}", "give the link between the fingertips in tip_link"
+        raise RobotDescriptionError("tip link", got, f"a link that {chain[-1].name} moves and no finger does", repair)
+    limits = limits_of(chain, joint_limits)
+    model, geometry = _reduced(root, path, [*chain, *fingers])
+    base = chain[0].parent
+    _based_on(model, geometry, base)
+    links = tuple(str(model.frames[part.parentFrame].name) for part in geometry.geometryObjects)
+    if not any(link in tree.below(chain[0].child) for link in links):
+        repair = "give the URDF with its <collision> elements, not one for display alone"
+        raise RobotDescriptionError(f"URDF of {tree.name!r}", "no collision geometry", "some of each link", repair)
+    hand = _hand(tree, chain, fingers)
+    wrist = {link for joint in chain[-_WRIST_JOINTS:] for link in _rigid(tree, joint.child)} | set(hand)
+    names = tuple(joint.name for joint in chain)
+    posture = said.posture(group, names) or {}
+    middle = (limits.lower + limits.upper) / 2
+    told = [posture.get(name, at) for name, at in zip(names, middle, strict=True)]
+    standing = np.array(told if home is None else home, np.float64)
+    if standing.shape != middle.shape:
+        raise InputError("home", f"{len(standing)} positions", f"{len(names)} radians", "give one for each joint")
+    opened = _finger_joints(fingers, openings)
+    return ArmModel(
+        name=tree.name,
+        joints=names,
+        model=model,
+        geometry=geometry,
+        self_pairs=_self_pairs(geometry, links, said),
+        hull_links=links,
+        lower=limits.lower + FROM_LIMITS,
+        upper=limits.upper - FROM_LIMITS,
+        velocity=limits.velocity,
+        acceleration=limits.acceleration,
+        home=np.clip(standing, limits.lower + FROM_LIMITS, limits.upper - FROM_LIMITS),
+        turns=(limits.upper - limits.lower > 2 * np.pi + 1e-6) & np.array([j.kind != "prismatic" for j in chain]),
+        base_link=base,
+        fixed=frozenset(link for link in tree.links if not any(joint.moves for joint in tree.above(link))),
+        tip_link=tip,
+        hand_links=hand,
+        wrist_links=tuple(sorted(wrist)),
+        fingers=opened,
+        arm_q=tuple(int(model.joints[model.getJointId(name)].idx_q) for name in names),
+        arm_v=tuple(int(model.joints[model.getJointId(name)].idx_v) for name in names),
+        finger_q=tuple(int(model.joints[model.getJointId(finger.name)].idx_q) for finger in opened),
+    )
+
+
+def _reduced(root: Any, path: Path | None, kept: Sequence[TreeJoint]) -> tuple[Any, Any]:
+    """Pinocchio's model of the joints that are kept, and its geometry; the others stand at zero."""
+    pin = load("pinocchio")
+    model, geometry = robot_model.model_and_geometry_of(root, path, FULL_TURNS)
+    names = {joint.name for joint in kept}
+    locked = [k for k, name in enumerate(model.names) if k and name not in names]
+    if not locked:
+        return model, geometry
+    links = [str(model.frames[part.parentFrame].name) for part in geometry.geometryObjects]
+    model, geometry = pin.buildReducedModel(model, geometry, locked, pin.neutral(model))
+    for part, link in zip(geometry.geometryObjects, links, strict=True):
+        part.parentFrame = model.getFrameId(link)
+    return model, geometry
+
+
+def _based_on(model: Any, geometry: Any, base: str) -> None:
+    """Put the origin of a model where its base link is."""
+    pin = load("pinocchio")
+    base_T_world = model.frames[model.getFrameId(base)].placement.inverse()
+    if base_T_world.isIdentity(1e-12):
+        return
+    for k in range(1, model.njoints):
+        if model.parents[k] == 0:
+            model.jointPlacements[k] = pin.SE3(base_T_world * model.jointPlacements[k])
+    for placed in (*model.frames, *geometry.geometryObjects):
+        if placed.parentJoint == 0:
+            placed.placement = base_T_world * placed.placement
+
+
+def _self_pairs(geometry: Any, links: Sequence[str], said: SemanticDescription) -> tuple[tuple[int, int], ...]:
+    """Pairs of hulls that move against each other, without those that the SRDF leaves out."""
+    geometry.removeAllCollisionPairs()
+    geometry.addAllCollisionPairs()
+    pairs = [(int(pair.first), int(pair.second)) for pair in geometry.collisionPairs]
+    geometry.removeAllCollisionPairs()
+    return tuple((one, two) for one, two in pairs if not said.never(links[one], links[two]))
+
+
+def _rigid(tree: JointTree, link: str) -> frozenset[str]:
+    """A link and those that are fixed to it from below."""
+    return frozenset(
+        name
+        for name in tree.below(link)
+        if not any(joint.moves for joint in tree.above(name)[: len(tree.above(name)) - len(tree.above(link))])
+    )
+
+
+def _hand(tree: JointTree, chain: Sequence[TreeJoint], fingers: Sequence[TreeJoint]) -> tuple[str, ...]:
+    """What may touch an object while it is grasped: the link that all fingers hang on, and what hangs on it.
+
+    Where fingers hang on the link that the last joint of the arm moves, that is a link of the arm, and the fingers are
+    the hand.
+    """
+    ways = [[joint.parent for joint in tree.above(finger.child)] for finger in fingers]
+    common = next(link for link in ways[0] if all(link in way for way in ways))
+    if common in {joint.child for joint in chain}:
+        return tuple(sorted({link for finger in fingers for link in tree.below(finger.child)}))
+    return tuple(sorted(tree.below(common)))
+
+
+def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]) -> tuple[FingerJoint, ...]:
+    """The map from opening to position of each finger joint."""
+    main = {joint.name: joint for joint in fingers if joint.mimics is None}
+    openings, at = _table(main, fingers, table)
+    found = []
+    for joint in fingers:
+        name, scale, offset = joint.mimics or (joint.name, 1.0, 0.0)
+        if name not in main:
+            repair = "let it mimic a finger joint that moves by itself"
+            raise RobotDescriptionError(f"joint {joint.name!r}", f"it mimics {name!r}", "a finger joint", repair)
+        found.append(FingerJoint(joint.name, openings, scale * at[name] + offset))
+    return tuple(found)
+
+
+def _table(
+    main: Mapping[str, TreeJoint], fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]
+) -> tuple[Floats, dict[str, Floats]]:
+    """(N,) openings, and (N,) positions of each joint that moves by itself."""
+    if len(table):
+        pairs = np.array(table, np.float64).reshape(-1, 2)
+        if len(pairs) < 2 or not np.isfinite(pairs).all() or pairs[0, 0] < 0 or not (np.diff(pairs[:, 0]) > 0).all():
+            repair = "give two pairs or more: metres between the fingers, and the position of the finger joint there"
+            raise InputError("openings", str(table), "pairs with rising openings", repair)
+        return pairs[:, 0], dict.fromkeys(main, pairs[:, 1])
+    turning = [joint.name for joint in fingers if joint.kind != "prismatic"]
+    if turning:
+        repair = "give openings: pairs of metres between the fingers and the joint's position"
+        got = f"{turning[0]} turns"
+        raise RobotDescriptionError("gripper", got, "fingers that slide, or a table of openings", repair)
+    widest = 0.0
+    for joint in fingers:
+        followed = main.get((joint.mimics or (joint.name, 1.0, 0.0))[0], joint)
+        if followed.lower is None or followed.upper is None or followed.upper <= followed.lower:
+            repair = "give it lower and upper limits in the URDF, or give openings"
+            raise RobotDescriptionError(f"joint {followed.name!r}", "no range", "limits of position", repair)
+        widest += abs((joint.mimics or ("", 1.0, 0.0))[1]) * (followed.upper - followed.lower)
+    ends = {name: np.array([joint.lower, joint.upper], np.float64) for name, joint in main.items()}
+    return np.array([0.0, widest]), ends

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits of an arm's joints: those of the URDF, and MoveIt's joint_limits.yaml, which replaces and adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros.errors import RobotDescriptionError
+from spatial_vlm_ros.files.documents import read_yaml
+from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import TreeJoint
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
+
+FULL_TURNS = 2 * math.pi  # radians to each side that a joint without limits is planned for
+_FORM = "joint_limits: {JOINT: {has_acceleration_limits: true, max_acceleration: 5.0}}, in radians and seconds"
+_KEYS = ("min_position", "max_position", "max_velocity", "max_acceleration")
+
+
+@dataclass(frozen=True)
+class JointLimit:
+    """Limits of one joint, radians and seconds; None = those of the URDF, which has none of acceleration."""
+
+    min_position: float | None = None
+    max_position: float | None = None
+    max_velocity: float | None = None
+    max_acceleration: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ArmLimits:
+    """Limits of an arm: (J,) each, radians and seconds."""
+
+    lower: Floats
+    upper: Floats
+    velocity: Floats
+    acceleration: Floats
+
+
+def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, JointLimit]) -> ArmLimits:
+    """The limits of an arm's joints.
+
+    Args:
+        chain: its joints, as in the URDF.
+        given: path of a joint_limits.yaml as MoveIt's, limits by joint, or empty.
+
+    Raises:
+        FileError: the file cannot be read.
+        RobotDescriptionError: a limit is missing, as those of acceleration are in any URDF, or makes no sense.
+    """
+    said = given if isinstance(given, Mapping) else read_joint_limits(given) if str(given) else {}
+    rows = []
+    for joint in chain:
+        own = said.get(joint.name, JointLimit())
+        endless = joint.kind == "continuous"
+        lower, upper = (-FULL_TURNS, FULL_TURNS) if endless else (joint.lower, joint.upper)
+        row = {
+            "min_position": _narrower(own.min_position, lower, max),
+            "max_position": _narrower(own.max_position, upper, min),
+            "max_velocity": joint.velocity if own.max_velocity is None else own.max_velocity,
+            "max_acceleration": own.max_acceleration,
+        }
+        for key, value in row.items():
+            if value is None or not math.isfinite(value) or ((key.startswith("max_v") or "acc" in key) and value <= 0):
+                what = f"{key} of joint {joint.name!r}"
+                repair = f"give it in joint_limits, as MoveIt's joint_limits.yaml has it: {_FORM}"
+                raise RobotDescriptionError(what, "none" if value is None else f"{value:g}", "a limit above 0", repair)
+        if float(row["min_position"] or 0) >= float(row["max_position"] or 0):
+            got = f"{row['min_position']:g} to {row['max_position']:g}"
+            repair = "correct the URDF or joint_limits"
+            raise RobotDescriptionError(f"limits of joint {joint.name!r}", got, "a range of radians", repair)
+        rows.append([row[key] for key in _KEYS])
+    table = np.array(rows, np.float64)
+    return ArmLimits(*(table[:, k].copy() for k in range(4)))
+
+
+def read_joint_limits(path: str | Path) -> dict[str, JointLimit]:
+    """Limits by joint from a joint_limits.yaml of MoveIt; what its `has_…_limits` turns off is left out.
+
+    Raises:
+        FileError: the file cannot be read.
+        RobotDescriptionError: it is of another form.
+    """
+    data = read_yaml(Path(path).expanduser(), f"give a file of the form {_FORM}")
+    table = data.get("joint_limits") if isinstance(data, dict) else None
+    if not isinstance(table, dict) or not all(isinstance(each, dict) for each in table.values()):
+        raise RobotDescriptionError(f"joint limits {path}", "no table joint_limits", _FORM, "correct the file")
+    return {str(name): _limit(str(name), each) for name, each in table.items()}
+
+
+def _limit(name: str, said: Mapping[str, Any]) -> JointLimit:
+    found: dict[str, float] = {}
+    for key in _KEYS:
+        kind = key.partition("_")[2]
+        if key not in said or not said.get(f"has_{kind}_limits", kind == "position"):
+            continue
+        value = said[key]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            what = f"{key} of joint {name!r} in joint_limits"
+            raise RobotDescriptionError(what, repr(value), "a number", "correct the file")
+        found[key] = float(value)
+    return JointLimit(**found)
+
+
+def _narrower(given: float | None, own: float | None, choose: Any) -> float | None:
+    """The narrower of two limits: a file may not widen what the URDF allows."""
+    return own if given is None else given if own is None else float(choose(given, own))

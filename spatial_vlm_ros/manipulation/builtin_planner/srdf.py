@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The semantic description of a robot (SRDF), as far as a planner needs it.
+
+Source: the format of srdfdom, wiki.ros.org/srdf. Virtual joints, passive joints and spheres are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spatial_vlm_ros.errors import RobotDescriptionError
+from spatial_vlm_ros.files.documents import parse_xml, read_xml
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_SRDF = "give the SRDF of this robot: the file .srdf of its MoveIt configuration, expanded from xacro"
+
+
+@dataclass(frozen=True)
+class JointGroup:
+    """A group: what its `<joint>`, `<link>`, `<chain>` and `<group>` elements name, chains as (base, tip) links."""
+
+    joints: tuple[str, ...]
+    links: tuple[str, ...]
+    chains: tuple[tuple[str, str], ...]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EndEffector:
+    """An end effector: the link that it hangs on, and the group of its joints."""
+
+    parent_link: str
+    group: str
+
+
+@dataclass(frozen=True)
+class SemanticDescription:
+    """What an SRDF says.
+
+    Args:
+        name: of the robot.
+        groups, end_effectors: by name.
+        states: named postures, (name, group) → position by joint.
+        disabled: pairs of links whose collisions are not looked at.
+        bare: links whose collisions with all others are not looked at, but for the pairs in `enabled`.
+        enabled: pairs of links that are looked at in spite of `bare`.
+    """
+
+    name: str
+    groups: Mapping[str, JointGroup]
+    end_effectors: Mapping[str, EndEffector]
+    states: Mapping[tuple[str, str], Mapping[str, float]]
+    disabled: frozenset[frozenset[str]]
+    bare: frozenset[str] = frozenset()
+    enabled: frozenset[frozenset[str]] = frozenset()
+
+    def never(self, one: str, other: str) -> bool:
+        """Whether the collision of two links is not looked at."""
+        pair = frozenset((one, other))
+        return pair in self.disabled or (bool(self.bare & pair) and pair not in self.enabled)
+
+    def group(self, name: str) -> JointGroup:
+        """A group by its name.
+
+        Raises:
+            RobotDescriptionError: there is none.
+        """
+        if name not in self.groups:
+            known = ", ".join(sorted(self.groups)) or "none"
+            raise RobotDescriptionError("group", repr(name), f"one of the SRDF's groups: {known}", "correct the name")
+        return self.groups[name]
+
+    def posture(self, group: str, joints: Sequence[str]) -> Mapping[str, float] | None:
+        """A named posture in which all joints stand: "home", "ready" or "default", else the first; None = none."""
+        whole = [(name, values) for (name, _), values in self.states.items() if set(joints) <= set(values)]
+        own = {name: self.states[name, group] for name, _ in whole if (name, group) in self.states}
+        found = {**dict(reversed(whole)), **own}
+        for name in ("home", "ready", "default"):
+            if name in found:
+                return found[name]
+        return next(iter(found.values()), None)
+
+
+def read_srdf(source: str | Path) -> SemanticDescription:
+    """Read an SRDF.
+
+    Args:
+        source: path of the file, or its text.
+
+    Raises:
+        FileError: no such file, or no XML.
+        RobotDescriptionError: it is another kind of XML, or a value in it is none.
+    """
+    text = str(source)
+    root = parse_xml(text.encode(), "SRDF", _SRDF) if "<" in text else read_xml(Path(text).expanduser(), _SRDF)
+    if root.tag != "robot" or root.find("link") is not None or any("xacro" in str(e.tag) for e in root.iter()):
+        raise RobotDescriptionError("SRDF", f"<{root.tag}> of another format", "an SRDF", _SRDF)
+    return SemanticDescription(
+        name=root.get("name", ""),
+        groups={each.get("name", ""): _group(each) for each in root.findall("group")},
+        end_effectors={
+            each.get("name", ""): EndEffector(each.get("parent_link", ""), each.get("group", ""))
+            for each in root.findall("end_effector")
+        },
+        states={(each.get("name", ""), each.get("group", "")): _posture(each) for each in root.findall("group_state")},
+        disabled=_pairs(root, "disable_collisions"),
+        bare=frozenset(each.get("link", "") for each in root.findall("disable_default_collisions")),
+        enabled=_pairs(root, "enable_collisions"),
+    )
+
+
+def _group(element: Element) -> JointGroup:
+    def names(tag: str) -> tuple[str, ...]:
+        return tuple(each.get("name", "") for each in element.findall(tag))
+
+    chains = tuple((each.get("base_link", ""), each.get("tip_link", "")) for each in element.findall("chain"))
+    return JointGroup(names("joint"), names("link"), chains, names("group"))
+
+
+def _posture(element: Element) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for joint in element.findall("joint"):
+        words = joint.get("value", "").split()
+        try:
+            values = [float(word) for word in words]
+        except ValueError as error:
+            what = f"group_state {element.get('name')!r} of the SRDF"
+            raise RobotDescriptionError(what, joint.get("value", ""), "numbers", "correct it in the SRDF") from error
+        if len(values) == 1:  # a joint of several axes is of no arm
+            found[joint.get("name", "")] = values[0]
+    return found
+
+
+def _pairs(root: Element, tag: str) -> frozenset[frozenset[str]]:
+    return frozenset(frozenset((each.get("link1", ""), each.get("link2", ""))) for each in root.findall(tag))

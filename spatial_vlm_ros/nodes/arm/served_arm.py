@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which arm `arm_planner` plans for, from its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
+from spatial_vlm_ros.parameters import ArmPlannerConfig
+
+_OF_IT = ("robot_description_semantic", "group", "end_effector", "joint_limits")
+_ITS_OWN = (*_OF_IT, "tip_link", "openings")
+
+
+@dataclass(frozen=True, eq=False)
+class ServedArm:
+    """An arm with the names that it has for people and in requests.
+
+    Args:
+        model: of the arm.
+        title: for a person.
+        groups: names of its group.
+    """
+
+    model: ArmModel
+    title: str
+    groups: tuple[str, ...]
+
+
+def served_arm(config: ArmPlannerConfig) -> ServedArm:
+    """The arm that the parameters name.
+
+    Raises:
+        DependencyError: the extra `arm` is not installed.
+        InputError: parameters that do not belong together, or a table of openings that is none.
+        FileError, RobotDescriptionError: as `arm_model`.
+    """
+    if not config.robot_description:
+        known = known_arm(config.arm)
+        without = [name for name in _ITS_OWN if getattr(config, name)]
+        if without:
+            repair = f"give the URDF of that arm, or leave {without[0]} empty for the {known.title}"
+            raise InputError("parameter robot_description", f"nothing beside {without[0]}", "a URDF", repair)
+        return ServedArm(known.model(), known.title, tuple(dict.fromkeys((known.called, known.group))))
+    missing = [name for name in _OF_IT if not getattr(config, name)]
+    if missing:
+        repair = "give all of robot_description_semantic, group, end_effector and joint_limits with robot_description"
+        raise InputError(f"parameter {missing[0]}", "nothing beside robot_description", "a value", repair)
+    model = arm_model(
+        config.robot_description,
+        config.robot_description_semantic,
+        config.group,
+        config.end_effector,
+        tip_link=config.tip_link,
+        joint_limits=config.joint_limits,
+        openings=_openings(config.openings),
+    )
+    return ServedArm(model, model.name, (config.group,))
+
+
+def _openings(text: str) -> tuple[tuple[float, float], ...]:
+    """Pairs of numbers from "opening:position opening:position"."""
+    pairs = []
+    for word in text.split():
+        opening, _, position = word.partition(":")
+        try:
+            pairs.append((float(opening), float(position)))
+        except ValueError as error:
+            repair = "give metres between the fingers and the position of the finger joint there"
+            raise InputError("parameter openings", repr(word), 'pairs such as "0:0.79 0.085:0"', repair) from error
+    return tuple(pairs)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collisions of an arm's motion as MuJoCo finds them, from URDF and SRDF alone: no planner has a part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import SubElement, tostring
+
+import numpy as np
+
+from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import read_xml
+from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, PlannedTrajectory
+from spatial_vlm_ros.manipulation.planning.robot_model import mesh_file, package_folders
+from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
+from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
+
+RATE = 500.0  # Hz at which trajectories are looked at
+DEEP = 1e-4  # metres; less deep is touching, and rounding
+HELD = "held"
+_REPAIR = "install example-robot-data from its wheel"
+
+
+class CollisionWitness:
+    """An arm and boxes in MuJoCo, to ask what runs into what.
+
+    Args:
+        urdf: path; meshes are looked for as a planner of it does. STL and OBJ.
+        srdf: path; pairs of links that it leaves out are not looked at.
+        boxes: fixed in the frame of the URDF's first link; their padding is left out.
+        held: what moves with the tip, or None; the box of the same id is left out.
+        tip_link: link that it moves with.
+
+    Raises:
+        FileError: a file that cannot be read.
+        ModelError: MuJoCo is not installed.
+    """
+
+    def __init__(self, urdf: Path, srdf: Path, boxes: Iterable[BoxObstacle] = (), held: HeldBox | None = None,
+                 tip_link: str = "") -> None:  # fmt: skip
+        self._mj = mj = load_mujoco()
+        self._boxes: set[str] = set()
+        root = read_xml(urdf, _REPAIR)
+        for link in root.iter("link"):
+            for visual in link.findall("visual"):
+                link.remove(visual)
+        folders = package_folders(urdf)
+        for mesh in root.iter("mesh"):
+            name = mesh.get("filename", "")
+            file = mesh_file(name, urdf, folders)
+            if file is None:
+                raise FileError(
+                    urdf, f"mesh {name!r} is not found", "set ROS_PACKAGE_PATH to the folder of its package"
+                )
+            mesh.set("filename", str(file.resolve()))
+        options = {"strippath": "false", "fusestatic": "false"}
+        SubElement(SubElement(root, "mujoco"), "compiler", options)
+        spec = mj.MjSpec.from_string(tostring(root, encoding="unicode"))
+        spec.option.disableflags |= mj.mjtDisableBit.mjDSBL_FILTERPARENT  # what an SRDF leaves out is left out, no more
+        for pair in read_xml(srdf, _REPAIR).iter("disable_collisions"):
+            names = pair.get("link1"), pair.get("link2")
+            if all(spec.body(name) is not None for name in names):
+                spec.add_exclude(bodyname1=names[0], bodyname2=names[1])
+        for box in boxes:
+            if held is None or box.id != held.id:
+                self._add(spec.worldbody, box.id, box.pose, box.size)
+        if held is not None:
+            self._add(spec.body(tip_link), HELD, held.pose, held.size)
+        self.model = spec.compile()
+        self.data = mj.MjData(self.model)
+
+    def _add(self, body: Any, name: str, pose: Array, size: Array) -> None:
+        quaternion = np.zeros(4)
+        self._mj.mju_mat2Quat(quaternion, pose[:3, :3].ravel().copy())
+        kind = self._mj.mjtGeom.mjGEOM_BOX
+        self._boxes.add(name)
+        body.add_geom(name=name, type=kind, size=size / 2, pos=pose[:3, 3], quat=quaternion)
+
+    def place(self, positions: Mapping[str, float]) -> None:
+        """Put joints where they are, radians and metres; others stay."""
+        for name, value in positions.items():
+            self.data.qpos[self.model.joint(name).qposadr[0]] = value
+        self._mj.mj_kinematics(self.model, self.data)
+        self._mj.mj_comPos(self.model, self.data)
+
+    def touching(self, allowed: Collection[frozenset[str]] = frozenset()) -> dict[frozenset[str], float]:
+        """Pairs of links, boxes and "held" that are deeper in each other than DEEP: metres."""
+        self._mj.mj_collision(self.model, self.data)
+        found: dict[frozenset[str], float] = {}
+        for contact in self.data.contact[: self.data.ncon]:
+            pair = frozenset(self._name(int(geom)) for geom in contact.geom)
+            if contact.dist < -DEEP and pair not in allowed:
+                found[pair] = max(found.get(pair, 0.0), -float(contact.dist))
+        return found
+
+    def along(
+        self, trajectory: PlannedTrajectory, fingers: Mapping[str, float], allowed: Collection[frozenset[str]] = ()
+    ) -> tuple[dict[frozenset[str], float], int]:
+        """What runs into what on a trajectory, by polynomials between its points as controllers follow it.
+
+        Returns:
+            Deepest of each pair, metres, and how many moments were looked at, RATE a second.
+        """
+        path = JointTrajectory(trajectory.times, trajectory.positions, trajectory.velocities, trajectory.accelerations)
+        moments = np.arange(0.0, path.duration + 1 / RATE, 1 / RATE)
+        deepest: dict[frozenset[str], float] = {}
+        for moment in moments:
+            at = path.at(float(moment)).position
+            self.place({**dict(zip(trajectory.names, at.tolist(), strict=True)), **fingers})
+            for pair, depth in self.touching(frozenset(allowed)).items():
+                deepest[pair] = max(deepest.get(pair, 0.0), depth)
+        return deepest, len(moments)
+
+    def _name(self, geom: int) -> str:
+        """Of a box, "held", or the link."""
+        name = str(self.model.geom(geom).name)
+        return name if name in self._boxes else str(self.model.body(self.model.geom_bodyid[geom]).name)
