@@ -8,7 +8,7 @@ nothing moves unless each step before it has succeeded.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -22,7 +22,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.planning.agreement import check_tilt
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
-from spatial_vlm_ros.manipulation.planning.goal import PickGoal
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Side
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner
@@ -334,14 +334,22 @@ class PickSequence:
         return now.stamp_ns, None
 
 
+WAYS: Mapping[Side, str] = {
+    "top_down": "from above", "side": "from the side", "slanted": "at a slant", "rim": "by its rim",
+    "handle": "by its handle",
+}  # fmt: skip
+"""Ways of grasps for a person."""
+
+
 def told(offer: Offer) -> str:
     """What is going to happen, for a person: "take the chick (c1) from above and put it on the tray".
 
     Of an object that a model chose for words that were not understood, it says that, wherever it is told.
     """
     target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
-    way = "from above" if grasp.way == "top_down" else "from the side"
-    return _with_source(f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}", offer)
+    return _with_source(
+        f"take the {target.label} ({target.id}) {WAYS[grasp.way]}{_carried(offer, ' and put it on the ')}", offer
+    )
 
 
 def done(offer: Offer) -> str:

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Antipodal grasps on the surface of an object, before anything around it is looked at.
+
+For each orientation of the hand the object is mapped as the hand sees it (hand_view.py). In each strip as wide as a
+finger, and for several depths of the fingertips, the object is cut into runs along the closing direction. A run, or all
+of them together, is what the fingers may close on: a whole can, one wall of a mug, the bar of a handle. What lies
+beside it must be free for the fingers, and what lies above it for the palm. Both faces must look towards the fingers:
+by the normals that were measured, and by the direction of the edge where none were. Source of the condition: two
+contacts with friction hold an object when the line between them lies in both friction cones (Nguyen, "Constructing
+force-closure grasps", IJRR 1988).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, HandView, hand_view
+from spatial_vlm_ros.manipulation.grasping.orientations import orientations
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.parameters import PlanningConfig
+
+Array = npt.NDArray[np.float64]
+
+_DEPTHS = (0.008, 0.014, 0.022, 0.032, 0.044, 0.058)  # metres that fingertips go past the nearest point of a strip
+_FACE = 0.005  # metres behind the outermost point that still belong to a face
+_FEW_NORMALS = 6  # below which nothing is said by normals of a face
+_FEW_ON_FACE = 3  # measured points, from which a face is one that was seen
+_FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
+_HIDDEN_SHARE = 0.15  # of the width, standard deviation from a face that was not seen
+_BINS = 4  # across a finger, in which the edge of a face is looked for
+_SEEN_SIGMA = 0.002  # metres: standard deviation of the width between two faces
+_BAND = 0.008  # metres behind the outermost point in which normals are looked at
+_EDGE = 0.002  # metres below its upper edge, from which on a face is one and not what lies above it
+_LEVEL = 0.05  # of the closing direction's upward part: what closes level does not press on what lies above
+_LOOKS = 0.2  # cosine: normals that look farther away from the finger are of the other face
+_WEDGE = 0.018  # metres above the fingertips in which a face must not run away from its finger
+_THIN = 0.018  # metres: half the thickness up to which a part that sticks out of a thicker one is a handle
+_BODY_SHARE = 0.4  # of the outline that the thick part must fill for the rest to be its handle
+_HOLLOW_DEPTH = 0.01  # metres below the highest point, from which cells seen from above are inside a hollow object
+_HOLLOW_SHARE = 0.1  # of the outline, that lies as deep in a hollow object
+_HOLLOW = 0.035  # metres: what is lower than this has no rim
+_LEAST_HOLD = 0.004  # metres
+_KEPT = 3  # grasps of one orientation
+_MOST = 25  # grasps of one way
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceGrasp:
+    """One grasp as the surface alone tells it.
+
+    Args:
+        way: "top_down", "side", "slanted", "rim" or "handle".
+        rotation: (3, 3) columns x, y, z of the tip frame, planning frame.
+        position: (3,) of the tip frame, metres.
+        width: of what is between the fingers, metres.
+        sigma: its standard deviation, metres.
+        opening: between the fingers until they close, metres.
+        hold: length of the fingers that lies against both faces, metres.
+        angle: radians by which the worse face is turned away from its finger.
+        seen: faces with measured normals, 0 to 2.
+        lever: metres from the grasp to the object's middle, level.
+    """
+
+    way: str
+    rotation: Array
+    position: Array
+    width: float
+    sigma: float
+    opening: float
+    hold: float
+    angle: float
+    seen: int
+    lever: float
+
+
+@dataclass(frozen=True)
+class SurfaceMiss:
+    """An orientation that gave no grasp: how it would be named, and the most frequent reason."""
+
+    way: str
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A run of cells that the fingers might close on, coarse."""
+
+    row: int
+    deep: float
+    low: float
+    high: float
+    before: float  # metres free before it, for one finger
+    after: float
+
+
+def grasp_body(seen: TargetPoints, middle: Array) -> GraspBody:
+    """The object of a search: what was measured, and what is hidden as far as its outline goes."""
+    points, hidden = seen.points.astype(np.float64), seen.hidden.astype(np.float64)
+    return GraspBody(
+        np.concatenate((points, hidden)),
+        np.concatenate((seen.normals.astype(np.float64), np.zeros_like(hidden))),
+        np.concatenate((np.zeros(len(points)), np.full(len(hidden), seen.edge / 2))),
+        np.concatenate((np.ones(len(points), np.bool_), np.zeros(len(hidden), np.bool_))),
+        middle,
+    )
+
+
+def surface_grasps(
+    seen: TargetPoints, middle: Array, heading: float, floor: float, config: PlanningConfig
+) -> tuple[list[SurfaceGrasp], list[SurfaceMiss]]:
+    """Grasps on the surface of one object, the better ones first, and what gave none.
+
+    Args:
+        seen: its surface.
+        middle: (3,) of its box, metres.
+        heading: of its box, radians.
+        floor: least height for the gripper, metres.
+        config: gripper, clearances, and the angles of `grasp`.
+    """
+    body = grasp_body(seen, middle)
+    thin = _ThinParts(body, config)
+    found: list[SurfaceGrasp] = []
+    missed: list[SurfaceMiss] = []
+    slants = (config.grasp.slant_deg, config.grasp.second_slant_deg)
+    for name, rotation in orientations(heading, config.grasp.headings, slants):
+        view = hand_view(body, rotation, config.gripper)
+        reasons: Counter[str] = Counter()
+        grasps = []
+        row, strip = -1, np.empty(0, np.intp)
+        for place in _places(view, body, floor, config, reasons):
+            if place.row != row:
+                row = place.row
+                strip = np.flatnonzero(np.abs(view.local[:, 0] - view.x_of(row)) < config.gripper.finger_width / 2)
+            grasp = _grasp(name, place, strip, view, body, seen, thin, config, reasons)
+            if grasp is not None:
+                grasps.append(grasp)
+        if grasps:
+            found += sorted(grasps, key=_rough)[:_KEPT]
+        elif reasons:
+            missed.append(SurfaceMiss(name, reasons.most_common(1)[0][0]))
+    counts: Counter[str] = Counter()
+    kept = []
+    for grasp in sorted(found, key=_rough):
+        counts[grasp.way] += 1
+        if counts[grasp.way] <= _MOST:
+            kept.append(grasp)
+    return kept, missed
+
+
+def least_hold(body: GraspBody, config: PlanningConfig) -> float:
+    """Least length of the fingers against the object, metres: `goal.hold`, or half the height of what is flat."""
+    height = float(body.points[:, 2].max() - body.points[:, 2].min())
+    return max(min(config.goal.hold, height / 2), _LEAST_HOLD)
+
+
+def _rough(grasp: SurfaceGrasp) -> float:
+    """Least first: badly facing, far from the middle, hardly held."""
+    return grasp.angle + grasp.lever / 0.1 + 10 * grasp.sigma - min(grasp.hold, 0.03) / 0.06
+
+
+# ------------------------------------------------------------------------------------------------ places
+
+
+def _places(
+    view: HandView, body: GraspBody, floor: float, config: PlanningConfig, reasons: Counter[str]
+) -> Iterator[_Place]:
+    """Runs with room for both fingers and the palm."""
+    gripper, goal = config.gripper, config.goal
+    reach, least = gripper.finger_length - goal.palm_clearance, least_hold(body, config)
+    down, tilt = -float(view.rotation[2, 2]), abs(float(view.rotation[2, 0]))
+    need = gripper.finger_thickness + 2 * goal.jaw_clearance
+    widest = gripper.opening_max - 2 * goal.jaw_clearance
+    # heights of the hand's lowest edges over its axis: of a finger, and of the palm where it comes level
+    drop = tilt * (gripper.palm_thickness if down < 0.5 else gripper.finger_width) / 2
+    for row in range(0, len(view.nearest), 2):
+        strip = view.fingers[row]
+        top = float(strip.min())
+        if top >= FREE:
+            continue
+        across = body.middle[2] + float(view.rotation[2, 0]) * view.x_of(row) - drop
+        if down < 0.05 and across < floor:
+            reasons["below_support"] += 1
+            continue
+        lowest = (across - floor) / down if down >= 0.05 else math.inf
+        last = -math.inf
+        for step in _DEPTHS:
+            deep = min(top + min(step, reach), lowest)
+            if deep - top < least or deep - last < 0.003:
+                if deep - top < least:
+                    reasons["below_support"] += 1
+                continue
+            last = deep
+            runs = _runs(strip < deep)
+            spans = [(a, b, k, k) for k, (a, b) in enumerate(runs)]
+            if len(runs) > 1:
+                spans.append((runs[0][0], runs[-1][1], 0, len(runs) - 1))
+            for a, b, first, final in spans:
+                before = math.inf if first == 0 else (a - runs[first - 1][1] - 1) * CELL
+                after = math.inf if final == len(runs) - 1 else (runs[final + 1][0] - b - 1) * CELL
+                if (b - a - 1) * CELL > widest:
+                    reasons["too_wide"] += 1
+                elif min(before, after) < need:
+                    reasons["no_room"] += 1
+                elif view.palm[row, (a + b) // 2] < deep - reach:
+                    reasons["palm"] += 1
+                else:
+                    y0 = float(view.low[1])
+                    yield _Place(row, deep, y0 + a * CELL, y0 + (b + 1) * CELL, before, after)
+
+
+def _runs(taken: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last cell of each run."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], taken.view(np.int8), [0]))))
+    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
+
+
+# ------------------------------------------------------------------------------------------------ contacts
+
+
+def _grasp(
+    name: str, place: _Place, strip: npt.NDArray[np.intp], view: HandView, body: GraspBody, seen: TargetPoints,
+    thin: _ThinParts, config: PlanningConfig, reasons: Counter[str],
+) -> SurfaceGrasp | None:  # fmt: skip
+    """The grasp at one place, or None and why not in `reasons`; `strip` are the points within a finger's width."""
+    gripper, goal = config.gripper, config.goal
+    x = view.x_of(place.row)
+    local = view.local[strip]
+    inner = (local[:, 2] < place.deep) & (local[:, 1] > place.low - CELL) & (local[:, 1] < place.high + CELL)
+    near = strip[inner]
+    measured = body.seen[near]
+    if np.count_nonzero(measured) < _FEW_POINTS:
+        reasons["not_opposite"] += 1
+        return None
+    points, reach, normals = local[inner], body.reach[near], view.normals[near]
+    level = abs(float(view.rotation[2, 1])) < _LEVEL
+    faces = [
+        _face(side, points, reach, normals, measured, x, place.deep, gripper.finger_width, _EDGE if level else 0.0)
+        for side in (-1.0, 1.0)
+    ]
+    low, high = -faces[0].at, faces[1].at
+    width = high - low
+    hold = min(place.deep, faces[0].end, faces[1].end) - max(faces[0].begin, faces[1].begin)
+    angle = max(face.angle for face in faces)
+    known = sum(face.looks for face in faces)
+    if (
+        angle > math.radians(config.grasp.friction_deg)
+        or hold < least_hold(body, config)
+        or not any(face.measured for face in faces)
+    ):
+        reasons["not_opposite"] += 1
+        return None
+    closing = view.rotation[:2, 1]
+    unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
+    estimated = 0.0 if known == 2 else seen.sigma * abs(float(closing @ seen.along))
+    sigma = math.hypot(_SEEN_SIGMA, estimated, unseen)
+    needed = width + 2 * goal.jaw_clearance
+    wanted = needed + 2 * goal.sigmas * math.hypot(_SEEN_SIGMA, estimated)
+    opening = max(min(wanted, gripper.opening_max), gripper.opening_min)
+    if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
+        reasons["too_wide" if needed > gripper.opening_max else "too_narrow"] += 1
+        return None
+    room = min(place.before, place.after)
+    if (opening - width) / 2 + gripper.finger_thickness > room:
+        opening = needed
+    if (opening - width) / 2 + gripper.finger_thickness > room + CELL:
+        reasons["no_room"] += 1
+        return None
+    tip = np.array([x, (low + high) / 2, place.deep - gripper.finger_beyond])
+    position = body.middle + view.rotation @ tip
+    if thin.holds(position, width):
+        way = "handle"
+    elif thin.tall and thin.one_inside(position, view.rotation[:, 1], (width + gripper.finger_thickness) / 2):
+        way = "rim"
+        if not thin.hollow:
+            reasons["not_opposite"] += 1
+            return None
+    else:
+        way = name
+    away = (body.middle - position)[:2]
+    along = float(away @ closing)
+    across = math.sqrt(max(float(away @ away) - along * along, 0.0))
+    return SurfaceGrasp(
+        way, view.rotation, position, width, sigma, opening, hold, angle, known, math.hypot(across, along / 2)
+    )
+
+
+@dataclass(frozen=True)
+class _Face:
+    """One side of a run.
+
+    Args:
+        at: metres along the direction towards its finger.
+        begin, end: metres along the approach between which it lies, within _FACE of `at`.
+        angle: radians by which it is turned away from its finger.
+        looks: whether measured normals say so.
+        measured: whether measured points are part of it.
+    """
+
+    at: float
+    begin: float
+    end: float
+    angle: float
+    looks: bool
+    measured: bool
+
+
+def _face(
+    side: float,
+    points: Array,
+    reach: Array,
+    normals: Array,
+    measured: npt.NDArray[np.bool_],
+    x: float,
+    deep: float,
+    width: float,
+    edge: float,
+) -> _Face:
+    """The side of a run towards one finger: `side` -1 or 1 along the closing direction.
+
+    Normals count from `edge` metres below its upper edge on: what lies above belongs to another face.
+    """
+    out = side * points[:, 1] + reach
+    at = float(out.max())
+    face = out > at - _FACE
+    z = points[:, 2]
+    first = float(z[face].min())
+    looking = (out > at - _BAND) & measured & (z >= first + edge) & (side * normals[:, 1] > -_LOOKS)
+    facing = side * normals[looking, 1]
+    looks = len(facing) >= _FEW_NORMALS
+    turned = math.acos(min(1.0, max(-1.0, float(np.median(facing))))) if looks else 0.0
+    begin, end = float((z - reach)[face].min()), float((z + reach)[face].max())
+    angle = max(turned, _edge_angle(points[:, 0] - x, out, width), _wedge_angle(z, out, deep))
+    return _Face(at, begin, end, angle, looks, int(np.count_nonzero(face & measured)) >= _FEW_ON_FACE)
+
+
+def _slope(bins: npt.NDArray[np.intp], out: Array, length: float) -> float | None:
+    """Radians by which the outermost points run outwards or inwards over `length` metres, cut into _BINS bins.
+
+    None where fewer than three quarters of the bins hold a point.
+    """
+    reach = np.full(_BINS, -np.inf)
+    np.maximum.at(reach, bins, out)
+    known = np.flatnonzero(reach > -np.inf)
+    if len(known) < _BINS - 1:
+        return None
+    at, heights = known - known.mean(), reach[known]
+    return math.atan(abs(float(at @ heights) / float(at @ at) * _BINS / length))
+
+
+def _edge_angle(x: Array, out: Array, width: float) -> float:
+    """Radians by which the edge of a face runs off the finger's face, as the hand sees it.
+
+    A right angle where the face is not there along three quarters of the finger: past the end of the object.
+    """
+    bins = np.clip(((x / width + 0.5) * _BINS).astype(int), 0, _BINS - 1)
+    slope = _slope(bins, out, width)
+    return math.pi / 2 if slope is None else slope
+
+
+def _wedge_angle(z: Array, out: Array, deep: float) -> float:
+    """Radians by which a face runs outwards or inwards along the approach, over the last stretch before the fingertips.
+
+    Nothing is said by a face of which that stretch is not seen.
+    """
+    above = deep - z
+    inside = (above >= 0) & (above < _WEDGE)
+    return _slope((above[inside] / _WEDGE * _BINS).astype(int), out[inside], _WEDGE) or 0.0
+
+
+class _ThinParts:
+    """Where the object, seen from above, is a thin part of a thicker body: its handle.
+
+    Args:
+        body: the object.
+        config: for the gripper of the view.
+    """
+
+    def __init__(self, body: GraspBody, config: PlanningConfig) -> None:
+        import cv2
+
+        view = hand_view(body, np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]), config.gripper)
+        heights = body.points[:, 2]
+        self.tall = float(heights.max() - heights.min()) > _HOLLOW
+        taken = (view.nearest < FREE).astype(np.uint8)
+        filled = np.zeros_like(taken)
+        outlines, _ = cv2.findContours(taken, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
+        size = 2 * int(_THIN / CELL) + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        padded = cv2.copyMakeBorder(filled, size, size, size, size, cv2.BORDER_CONSTANT, value=0)
+        thick = np.asarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel), np.uint8)
+        grown = cv2.dilate(thick, np.ones((3, 3), np.uint8))[size:-size, size:-size]
+        is_thick, is_there = np.asarray(grown, np.uint8).astype(np.bool_), filled.astype(np.bool_)
+        share = float((is_thick & is_there).sum()) / max(float(is_there.sum()), 1.0)
+        self._mask = is_there & ~is_thick if share > _BODY_SHARE else np.zeros_like(is_there)
+        deep = view.nearest[is_there & is_thick] - float(view.nearest.min())
+        self.hollow = len(deep) > 0 and float((deep > _HOLLOW_DEPTH).mean()) > _HOLLOW_SHARE
+        self._there, self._low, self._middle = is_there, view.low, body.middle
+
+    def one_inside(self, position: Array, closing: Array, aside: float) -> bool:
+        """Whether of two fingers, `aside` metres from the grasp, one is above the object, one beside it."""
+        return self._at(position + aside * closing, self._there) != self._at(position - aside * closing, self._there)
+
+    def holds(self, position: Array, width: float) -> bool:
+        """Whether a grasp there closes on a thin part."""
+        if width > 2 * _THIN:
+            return False
+        return self._at(position, self._mask)
+
+    def _at(self, position: Array, mask: npt.NDArray[np.bool_]) -> bool:
+        local = np.array([position[1] - self._middle[1], position[0] - self._middle[0]])
+        row, column = (int(v) for v in np.floor((local - self._low) / CELL))
+        rows, columns = mask.shape
+        return bool(0 <= row < rows and 0 <= column < columns and mask[row, column])
