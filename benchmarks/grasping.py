@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many objects of real frames get a grasp, by hand and kind, and why the others get none.
 
-Every detection of every frame is a target once for each hand: the Franka Hand (80 mm) and a Robotiq 2F-85 (85 mm).
+Every detection of every frame is a target once for each hand: the Franka Hand (80 mm) and a Robotiq 2F-85 (85 mm). A
+third hand that opens 140 mm is counted apart: it tells what the width of the hand alone stands against.
 Detections are those of the frames, so no detector is measured. Frames without `base_T_camera` get one from the support
 plane: z up, origin on the support. The workspace is unlimited. Whether a grasp is sensible is judged by a person, on
 the drawings of --draw; this script counts.
@@ -49,11 +50,14 @@ ROBOTIQ = GripperConfig(
     opening_max=0.085, finger_length=0.045, finger_thickness=0.014, finger_width=0.022, finger_beyond=0.01,
     palm_width=0.149, palm_thickness=0.075, palm_depth=0.105, tip_z=0.14, tip_yaw_deg=0.0,
 )  # fmt: skip
-HANDS = {"franka": GripperConfig(), "robotiq_2f85": ROBOTIQ}
+# A stand-in for a wide hand such as a 2F-140: the same with a stroke of 140 mm and longer fingers.
+WIDE = dataclasses.replace(ROBOTIQ, opening_max=0.14, palm_width=0.204, finger_length=0.07)
+HANDS = {"franka": GripperConfig(), "robotiq_2f85": ROBOTIQ, "wide_140": WIDE}
+COUNTED = ("franka", "robotiq_2f85")  # together under "all"
 ANYWHERE = WorkspaceConfig(x_min=-9.0, x_max=9.0, y_min=-9.0, y_max=9.0, z_min=-9.0, z_max=9.0)
 FURNITURE = {"table", "cabinet", "shelf", "stove", "microwave", "drawer", "door"}  # never taken
 TILE = 320  # pixels
-COLUMNS, ROWS = 4, 3  # of a contact sheet
+COLUMNS, ROWS = 6, 3  # of a contact sheet
 COLOURS = {"top_down": (60, 220, 60), "side": (255, 160, 40), "slanted": (40, 200, 255), "rim": (255, 60, 255),
            "handle": (60, 60, 255)}  # fmt: skip
 
@@ -205,7 +209,7 @@ def counted(found: list[Try]) -> dict[str, Any]:
     """Shares, kinds and reasons by hand."""
     summary: dict[str, Any] = {}
     for hand in (*HANDS, "all"):
-        mine = [t for t in found if hand in (t.hand, "all")]
+        mine = [t for t in found if t.hand == hand or (hand == "all" and t.hand in COUNTED)]
         good = [t for t in mine if t.goal is not None]
         share = wilson(len(good), len(mine))
         summary[hand] = {

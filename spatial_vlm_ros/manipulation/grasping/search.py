@@ -13,7 +13,7 @@ force-closure grasps", IJRR 1988).
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,9 +45,11 @@ _BODY_SHARE = 0.4  # of the outline that the thick part must fill for the rest t
 _HOLLOW_DEPTH = 0.01  # metres below the highest point, from which cells seen from above are inside a hollow object
 _HOLLOW_SHARE = 0.1  # of the outline, that lies as deep in a hollow object
 _HOLLOW = 0.035  # metres: what is lower than this has no rim
-_LEAST_HOLD = 0.004  # metres
-_KEPT = 3  # grasps of one orientation
-_MOST = 25  # grasps of one way
+_LEAST_HOLD = 0.003  # metres
+_FLAT_SHARE = 0.4  # of the height of what is flat, that the fingers must hold at least
+_WALL = 0.02  # metres: what is thicker, with one finger above the object and one beside it, is no wall of a vessel
+_KEPT = 2  # grasps of one orientation and depth
+_MOST = 80  # grasps of one way
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,7 @@ class _Place:
     """A run of cells that the fingers might close on, coarse."""
 
     row: int
+    step: int  # of _DEPTHS
     deep: float
     low: float
     high: float
@@ -131,7 +134,7 @@ def surface_grasps(
     for name, rotation in orientations(heading, config.grasp.headings, slants):
         view = hand_view(body, rotation, config.gripper)
         reasons: Counter[str] = Counter()
-        grasps = []
+        grasps: dict[int, list[SurfaceGrasp]] = defaultdict(list)
         row, strip = -1, np.empty(0, np.intp)
         for place in _places(view, body, floor, config, reasons):
             if place.row != row:
@@ -139,9 +142,9 @@ def surface_grasps(
                 strip = np.flatnonzero(np.abs(view.local[:, 0] - view.x_of(row)) < config.gripper.finger_width / 2)
             grasp = _grasp(name, place, strip, view, body, seen, thin, config, reasons)
             if grasp is not None:
-                grasps.append(grasp)
-        if grasps:
-            found += sorted(grasps, key=_rough)[:_KEPT]
+                grasps[place.step].append(grasp)
+        if grasps:  # what is best alone may be blocked, and a shallower one be free
+            found += [grasp for alike in grasps.values() for grasp in sorted(alike, key=_rough)[:_KEPT]]
         elif reasons:
             missed.append(SurfaceMiss(name, reasons.most_common(1)[0][0]))
     counts: Counter[str] = Counter()
@@ -154,9 +157,9 @@ def surface_grasps(
 
 
 def least_hold(body: GraspBody, config: PlanningConfig) -> float:
-    """Least length of the fingers against the object, metres: `goal.hold`, or half the height of what is flat."""
+    """Least length of the fingers against the object, metres: `goal.hold`, or a part of the height of what is flat."""
     height = float(body.points[:, 2].max() - body.points[:, 2].min())
-    return max(min(config.goal.hold, height / 2), _LEAST_HOLD)
+    return max(min(config.goal.hold, _FLAT_SHARE * height), _LEAST_HOLD)
 
 
 def _rough(grasp: SurfaceGrasp) -> float:
@@ -189,8 +192,8 @@ def _places(
             continue
         lowest = (across - floor) / down if down >= 0.05 else math.inf
         last = -math.inf
-        for step in _DEPTHS:
-            deep = min(top + min(step, reach), lowest)
+        for step, depth in enumerate(_DEPTHS):
+            deep = min(top + min(depth, reach), lowest)
             if deep - top < least or deep - last < 0.003:
                 if deep - top < least:
                     reasons["below_support"] += 1
@@ -211,7 +214,7 @@ def _places(
                     reasons["palm"] += 1
                 else:
                     y0 = float(view.low[1])
-                    yield _Place(row, deep, y0 + a * CELL, y0 + (b + 1) * CELL, before, after)
+                    yield _Place(row, step, deep, y0 + a * CELL, y0 + (b + 1) * CELL, before, after)
 
 
 def _runs(taken: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -275,9 +278,11 @@ def _grasp(
     position = body.middle + view.rotation @ tip
     if thin.holds(position, width):
         way = "handle"
+    elif thin.tall and thin.hollow and width <= _WALL:
+        way = "rim"
     elif thin.tall and thin.one_inside(position, view.rotation[:, 1], (width + gripper.finger_thickness) / 2):
         way = "rim"
-        if not thin.hollow:
+        if not thin.hollow or width > _WALL:
             reasons["not_opposite"] += 1
             return None
     else:

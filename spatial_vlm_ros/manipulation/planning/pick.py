@@ -22,13 +22,14 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejectio
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, gaps
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.planning.workspace import outside_by
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
 _STEP = 0.005  # metres: clearances are compared in steps of this
 _ROUNDING = 1e-9  # metres: what fits exactly fits
+_STRAY = 0.02  # of the points of a surface, that may be of what lies behind its edge
 _DOWN: Vector3 = (0.0, 0.0, -1.0)
 _UNSURE = math.radians(10.0)  # that a face of an outline without a heading may be turned away from its finger
 
@@ -236,16 +237,29 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
 
     There it comes no closer to what stands beside it, so of the neighbours only those above its middle count.
     """
-    lifted = [scene.target.solid.swept((0.0, 0.0, config.goal.retreat))]
+    target, up = scene.target, (0.0, 0.0, config.goal.retreat)
+    lifted = [target.solid.swept(up)]
     for volume in scene.keep_outs:
         if gaps(lifted, [volume.solid])[0, 0] < 0:
             return Rejection("top_down", "keep_out", f"it is in the keep-out {volume.label!r}, or below it", volume.id)
     for obj in scene.neighbours:
-        above = obj.solid.bottom > scene.target.solid.centre[2]
-        if above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance:
+        above = obj.solid.bottom > target.solid.centre[2]
+        near = above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance
+        if near and _rises_into(target, obj.padded, up, config.goal.clearance):
             words = f"the {obj.label} ({obj.id}) is on it, or above it"
             return Rejection("top_down", "blocked", words, obj.id)
     return None
+
+
+def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: float) -> bool:
+    """Whether what is known of the target's shape comes into a box on its way up; its own box where nothing is."""
+    if target.seen is None:
+        return True
+    points = np.concatenate((target.seen.points, target.seen.hidden))
+    margin = clearance + target.seen.edge / 2
+    x, y, z = up
+    inside = TurnedBox.of(other).grown(margin).swept((-x, -y, -z)).contains(points)
+    return float(inside.mean()) > _STRAY
 
 
 def _way(candidate: GraspCandidate, config: PlanningConfig) -> Way:
