@@ -11,6 +11,7 @@ the drawings of --draw; this script counts.
     python -m benchmarks.grasping --folder DIR          another folder of frames; widths are compared with truth.json
     python -m benchmarks.grasping --draw DIR            one image for each target, and contact sheets
     python -m benchmarks.grasping --frames 1            the first frame only
+    python -m benchmarks.grasping --normals             normals only: ours against Open3D's (its extra: clouds)
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.evaluation.score import wilson
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
@@ -220,8 +222,41 @@ def counted(found: list[Try]) -> dict[str, Any]:
     return summary
 
 
+def normals(folder: Path, count: int) -> dict[str, Any]:
+    """Milliseconds for an object's cells and normals, ours and Open3D's, and the angles between both."""
+    import open3d as o3d
+
+    ours, theirs, angles = [], [], []
+    for _, scene in scenes(folder, count):
+        transform = scene.frame.base_T_camera
+        for obj in scene.objects:
+            if transform is None or obj.depth_problem is not None:
+                continue
+            points, eye = transform.apply(obj.points), transform.translation
+            begun = time.perf_counter()
+            cells, found = surface_cells(points, eye)
+            ours.append((time.perf_counter() - begun) * 1e3)
+            begun = time.perf_counter()
+            cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points)).voxel_down_sample(0.004)
+            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(radius=0.008, max_nn=60))
+            cloud.orient_normals_towards_camera_location(eye)
+            theirs.append((time.perf_counter() - begun) * 1e3)
+            tree = o3d.geometry.KDTreeFlann(cloud)
+            nearest = [tree.search_knn_vector_3d(cell, 1)[1][0] for cell in cells]
+            cosines = np.einsum("ij,ij->i", found, np.asarray(cloud.normals)[nearest])
+            angles += np.degrees(np.arccos(np.clip(cosines, -1, 1))).tolist()
+    return {
+        "objects": len(ours), "cells": len(angles),
+        "ours_ms": round(float(np.median(ours)), 2), "open3d_ms": round(float(np.median(theirs)), 2),
+        "angle_deg": {str(q): round(float(np.percentile(angles, q)), 1) for q in (50, 90)},
+    }  # fmt: skip
+
+
 def main() -> int:
     """Try, print, draw and keep."""
+    if "--normals" in sys.argv:
+        print(normals(Path(_text("folder") or REAL), int(option("frames", 10_000))))
+        return 0
     draw, folder = _text("draw"), Path(_text("folder") or REAL)
     count = int(option("frames", 10_000))
     if not folder.is_dir():

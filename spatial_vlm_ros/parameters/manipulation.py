@@ -83,6 +83,15 @@ class GraspConfig(Bounded):
         "a face may be turned away from its finger by this: half the friction cone, atan of the coefficient",
     )  # fmt: skip
     apart: float = parameter(0.015, "m", 0.0, 0.5, "grasps given are at least this far apart, or turned by 20 degrees")
+    source: str = option(
+        "own",
+        "who proposes grasps: own = this package; service = a server of learned grasps alone; both = both, and this "
+        "package alone where the server fails",
+        ("own", "service", "both"),
+    )
+    service: str = option("propose_grasps", "name of the server's service")
+    service_timeout: float = parameter(5.0, "s", 0.1, 60.0, "for the server's reply")
+    service_most: int = parameter(100, "grasps", 1, 1000, "grasps of a reply that are looked at, the best first")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class GraspCandidate:
         sigma: standard deviation of `width`, metres.
         angle: radians by which the worse face is turned away from its finger.
         lever: metres from the grasp to the object's middle, level.
+        server: score, 0 to 1, that a server of learned grasps gives it; None where it was found here.
     """
 
     way: Side
@@ -52,10 +53,11 @@ class GraspCandidate:
     sigma: float = 0.0
     angle: float = 0.0
     lever: float = 0.0
+    server: float | None = None
 
 
 def terms_of(candidate: GraspCandidate, clearance: float, config: PlanningConfig) -> dict[str, float]:
-    """What is good about a free grasp: 0 to 1 for each of WEIGHTS.
+    """What is good about a free grasp: 0 to 1 for each of WEIGHTS, and "server" where a server proposed it.
 
     Args:
         candidate: the grasp.
@@ -72,12 +74,15 @@ def terms_of(candidate: GraspCandidate, clearance: float, config: PlanningConfig
         "clear": clearance / ample,
         "way": _WAYS[candidate.way],
     }
+    if candidate.server is not None:
+        terms["server"] = candidate.server
     return {name: round(min(1.0, max(0.0, value)), 4) for name, value in terms.items()}
 
 
 def score_of(terms: dict[str, float]) -> float:
-    """The weighted mean of terms, 0 to 1."""
-    return round(sum(WEIGHTS[name] * value for name, value in terms.items()), 4)
+    """The weighted mean of terms, 0 to 1; of a server's grasp the mean of that and the server's score."""
+    own = sum(weight * terms[name] for name, weight in WEIGHTS.items())
+    return round((own + terms["server"]) / 2 if "server" in terms else own, 4)
 
 
 def varied(grasps: Sequence[Grasp], apart: float, most: int) -> tuple[Grasp, ...]:

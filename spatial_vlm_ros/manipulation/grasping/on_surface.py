@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grasps that the target's measured surface offers, as candidates of the pick goal."""
+"""Grasps on the target's measured surface, found here or by a server, as candidates of the pick goal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate
-from spatial_vlm_ros.manipulation.grasping.search import SurfaceGrasp, surface_grasps
+from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
+from spatial_vlm_ros.manipulation.grasping.proposed import measured
+from spatial_vlm_ros.manipulation.grasping.search import SurfaceGrasp, SurfaceMiss, surface_grasps
 from spatial_vlm_ros.manipulation.planning.goal import Kind, Rejection, Side
 from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
@@ -46,7 +48,29 @@ def on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> It
         yield _candidate(scene, grasp, config)
 
 
-def _candidate(scene: PlanningScene, grasp: SurfaceGrasp, config: PlanningConfig) -> GraspCandidate | Rejection:
+def on_proposals(
+    scene: PlanningScene, proposed: Sequence[ProposedGrasp], config: PlanningConfig
+) -> Iterator[GraspCandidate | Rejection]:
+    """Candidates of a server's grasps by what is between the fingers there, and those that do not fit.
+
+    Args:
+        scene: about the target, with a measured surface.
+        proposed: of a checked reply.
+        config: gripper, clearances.
+    """
+    if scene.target.seen is None:
+        return
+    for proposal, found in measured(scene.target.seen, np.array(scene.target.solid.centre), proposed, config):
+        if isinstance(found, SurfaceMiss):
+            kind, words = _WORDS[found.kind]
+            yield Rejection(_side(found.way), kind, words)
+        else:
+            yield _candidate(scene, found, config, proposal.score)
+
+
+def _candidate(
+    scene: PlanningScene, grasp: SurfaceGrasp, config: PlanningConfig, server: float | None = None
+) -> GraspCandidate | Rejection:
     """With a tip, unless the palm would stand in the box that planners keep it out of."""
     way = _side(grasp.way)
     tip = Tip(_vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
@@ -56,7 +80,7 @@ def _candidate(scene: PlanningScene, grasp: SurfaceGrasp, config: PlanningConfig
     margin = (config.gripper.opening_max - grasp.width - 2 * config.goal.jaw_clearance) / 2
     return GraspCandidate(
         way, "surface", tip, grasp.width, grasp.opening, margin, grasp.hold, tip.back(config.goal.approach),
-        grasp.sigma, grasp.angle, grasp.lever,
+        grasp.sigma, grasp.angle, grasp.lever, server,
     )  # fmt: skip
 
 

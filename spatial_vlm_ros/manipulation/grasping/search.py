@@ -14,40 +14,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.manipulation.grasping.faces import Face, face_of
 from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, HandView, hand_view
 from spatial_vlm_ros.manipulation.grasping.orientations import orientations
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
 from spatial_vlm_ros.parameters import PlanningConfig
 
 Array = npt.NDArray[np.float64]
 
 _DEPTHS = (0.008, 0.014, 0.022, 0.032, 0.044, 0.058)  # metres that fingertips go past the nearest point of a strip
-_FACE = 0.005  # metres behind the outermost point that still belong to a face
-_FEW_NORMALS = 6  # below which nothing is said by normals of a face
-_FEW_ON_FACE = 3  # measured points, from which a face is one that was seen
 _FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
 _HIDDEN_SHARE = 0.15  # of the width, standard deviation from a face that was not seen
-_BINS = 4  # across a finger, in which the edge of a face is looked for
 _SEEN_SIGMA = 0.002  # metres: standard deviation of the width between two faces
-_BAND = 0.008  # metres behind the outermost point in which normals are looked at
 _EDGE = 0.002  # metres below its upper edge, from which on a face is one and not what lies above it
 _LEVEL = 0.05  # of the closing direction's upward part: what closes level does not press on what lies above
-_LOOKS = 0.2  # cosine: normals that look farther away from the finger are of the other face
-_WEDGE = 0.018  # metres above the fingertips in which a face must not run away from its finger
-_THIN = 0.018  # metres: half the thickness up to which a part that sticks out of a thicker one is a handle
-_BODY_SHARE = 0.4  # of the outline that the thick part must fill for the rest to be its handle
-_HOLLOW_DEPTH = 0.01  # metres below the highest point, from which cells seen from above are inside a hollow object
-_HOLLOW_SHARE = 0.1  # of the outline, that lies as deep in a hollow object
-_HOLLOW = 0.035  # metres: what is lower than this has no rim
 _LEAST_HOLD = 0.003  # metres
 _FLAT_SHARE = 0.4  # of the height of what is flat, that the fingers must hold at least
-_WALL = 0.02  # metres: what is thicker, with one finger above the object and one beside it, is no wall of a vessel
 _KEPT = 2  # grasps of one orientation and depth
 _MOST = 80  # grasps of one way
 
@@ -127,7 +116,7 @@ def surface_grasps(
         config: gripper, clearances, and the angles of `grasp`.
     """
     body = grasp_body(seen, middle)
-    thin = _ThinParts(body, config)
+    thin = ThinParts(body, config)
     found: list[SurfaceGrasp] = []
     missed: list[SurfaceMiss] = []
     slants = (config.grasp.slant_deg, config.grasp.second_slant_deg)
@@ -228,7 +217,7 @@ def _runs(taken: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _grasp(
     name: str, place: _Place, strip: npt.NDArray[np.intp], view: HandView, body: GraspBody, seen: TargetPoints,
-    thin: _ThinParts, config: PlanningConfig, reasons: Counter[str],
+    thin: ThinParts, config: PlanningConfig, reasons: Counter[str],
 ) -> SurfaceGrasp | None:  # fmt: skip
     """The grasp at one place, or None and why not in `reasons`; `strip` are the points within a finger's width."""
     gripper, goal = config.gripper, config.goal
@@ -243,7 +232,7 @@ def _grasp(
     points, reach, normals = local[inner], body.reach[near], view.normals[near]
     level = abs(float(view.rotation[2, 1])) < _LEVEL
     faces = [
-        _face(side, points, reach, normals, measured, x, place.deep, gripper.finger_width, _EDGE if level else 0.0)
+        face_of(side, points, reach, normals, measured, x, place.deep, gripper.finger_width, _EDGE if level else 0.0)
         for side in (-1.0, 1.0)
     ]
     low, high = -faces[0].at, faces[1].at
@@ -259,11 +248,9 @@ def _grasp(
         reasons["not_opposite"] += 1
         return None
     closing = view.rotation[:2, 1]
-    unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
-    estimated = 0.0 if known == 2 else seen.sigma * abs(float(closing @ seen.along))
-    sigma = math.hypot(_SEEN_SIGMA, estimated, unseen)
+    sigma, estimated = sigma_of(faces, width, seen, closing)
     needed = width + 2 * goal.jaw_clearance
-    wanted = needed + 2 * goal.sigmas * math.hypot(_SEEN_SIGMA, estimated)
+    wanted = needed + 2 * goal.sigmas * estimated
     opening = max(min(wanted, gripper.opening_max), gripper.opening_min)
     if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
         reasons["too_wide" if needed > gripper.opening_max else "too_narrow"] += 1
@@ -276,150 +263,31 @@ def _grasp(
         return None
     tip = np.array([x, (low + high) / 2, place.deep - gripper.finger_beyond])
     position = body.middle + view.rotation @ tip
-    if thin.holds(position, width):
-        way = "handle"
-    elif thin.tall and thin.hollow and width <= _WALL:
-        way = "rim"
-    elif thin.tall and thin.one_inside(position, view.rotation[:, 1], (width + gripper.finger_thickness) / 2):
-        way = "rim"
-        if not thin.hollow or width > _WALL:
-            reasons["not_opposite"] += 1
-            return None
-    else:
-        way = name
-    away = (body.middle - position)[:2]
-    along = float(away @ closing)
-    across = math.sqrt(max(float(away @ away) - along * along, 0.0))
+    way = thin.way(name, position, view.rotation[:, 1], width, gripper.finger_thickness)
+    if way is None:
+        reasons["not_opposite"] += 1
+        return None
     return SurfaceGrasp(
-        way, view.rotation, position, width, sigma, opening, hold, angle, known, math.hypot(across, along / 2)
+        way, view.rotation, position, width, sigma, opening, hold, angle, known, lever_of(body, position, closing)
     )
 
 
-@dataclass(frozen=True)
-class _Face:
-    """One side of a run.
+def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: Array) -> tuple[float, float]:
+    """Standard deviation of a width, metres: with what is guessed of faces that were not seen, and without.
 
     Args:
-        at: metres along the direction towards its finger.
-        begin, end: metres along the approach between which it lies, within _FACE of `at`.
-        angle: radians by which it is turned away from its finger.
-        looks: whether measured normals say so.
-        measured: whether measured points are part of it.
+        faces: both sides.
+        width: between them, metres.
+        seen: surface of the object.
+        closing: (2,) level part of the direction along which the fingers close.
     """
-
-    at: float
-    begin: float
-    end: float
-    angle: float
-    looks: bool
-    measured: bool
+    unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
+    estimated = 0.0 if all(face.looks for face in faces) else seen.sigma * abs(float(closing @ seen.along))
+    return math.hypot(_SEEN_SIGMA, estimated, unseen), math.hypot(_SEEN_SIGMA, estimated)
 
 
-def _face(
-    side: float,
-    points: Array,
-    reach: Array,
-    normals: Array,
-    measured: npt.NDArray[np.bool_],
-    x: float,
-    deep: float,
-    width: float,
-    edge: float,
-) -> _Face:
-    """The side of a run towards one finger: `side` -1 or 1 along the closing direction.
-
-    Normals count from `edge` metres below its upper edge on: what lies above belongs to another face.
-    """
-    out = side * points[:, 1] + reach
-    at = float(out.max())
-    face = out > at - _FACE
-    z = points[:, 2]
-    first = float(z[face].min())
-    looking = (out > at - _BAND) & measured & (z >= first + edge) & (side * normals[:, 1] > -_LOOKS)
-    facing = side * normals[looking, 1]
-    looks = len(facing) >= _FEW_NORMALS
-    turned = math.acos(min(1.0, max(-1.0, float(np.median(facing))))) if looks else 0.0
-    begin, end = float((z - reach)[face].min()), float((z + reach)[face].max())
-    angle = max(turned, _edge_angle(points[:, 0] - x, out, width), _wedge_angle(z, out, deep))
-    return _Face(at, begin, end, angle, looks, int(np.count_nonzero(face & measured)) >= _FEW_ON_FACE)
-
-
-def _slope(bins: npt.NDArray[np.intp], out: Array, length: float) -> float | None:
-    """Radians by which the outermost points run outwards or inwards over `length` metres, cut into _BINS bins.
-
-    None where fewer than three quarters of the bins hold a point.
-    """
-    reach = np.full(_BINS, -np.inf)
-    np.maximum.at(reach, bins, out)
-    known = np.flatnonzero(reach > -np.inf)
-    if len(known) < _BINS - 1:
-        return None
-    at, heights = known - known.mean(), reach[known]
-    return math.atan(abs(float(at @ heights) / float(at @ at) * _BINS / length))
-
-
-def _edge_angle(x: Array, out: Array, width: float) -> float:
-    """Radians by which the edge of a face runs off the finger's face, as the hand sees it.
-
-    A right angle where the face is not there along three quarters of the finger: past the end of the object.
-    """
-    bins = np.clip(((x / width + 0.5) * _BINS).astype(int), 0, _BINS - 1)
-    slope = _slope(bins, out, width)
-    return math.pi / 2 if slope is None else slope
-
-
-def _wedge_angle(z: Array, out: Array, deep: float) -> float:
-    """Radians by which a face runs outwards or inwards along the approach, over the last stretch before the fingertips.
-
-    Nothing is said by a face of which that stretch is not seen.
-    """
-    above = deep - z
-    inside = (above >= 0) & (above < _WEDGE)
-    return _slope((above[inside] / _WEDGE * _BINS).astype(int), out[inside], _WEDGE) or 0.0
-
-
-class _ThinParts:
-    """Where the object, seen from above, is a thin part of a thicker body: its handle.
-
-    Args:
-        body: the object.
-        config: for the gripper of the view.
-    """
-
-    def __init__(self, body: GraspBody, config: PlanningConfig) -> None:
-        import cv2
-
-        view = hand_view(body, np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]), config.gripper)
-        heights = body.points[:, 2]
-        self.tall = float(heights.max() - heights.min()) > _HOLLOW
-        taken = (view.nearest < FREE).astype(np.uint8)
-        filled = np.zeros_like(taken)
-        outlines, _ = cv2.findContours(taken, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
-        size = 2 * int(_THIN / CELL) + 1
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-        padded = cv2.copyMakeBorder(filled, size, size, size, size, cv2.BORDER_CONSTANT, value=0)
-        thick = np.asarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel), np.uint8)
-        grown = cv2.dilate(thick, np.ones((3, 3), np.uint8))[size:-size, size:-size]
-        is_thick, is_there = np.asarray(grown, np.uint8).astype(np.bool_), filled.astype(np.bool_)
-        share = float((is_thick & is_there).sum()) / max(float(is_there.sum()), 1.0)
-        self._mask = is_there & ~is_thick if share > _BODY_SHARE else np.zeros_like(is_there)
-        deep = view.nearest[is_there & is_thick] - float(view.nearest.min())
-        self.hollow = len(deep) > 0 and float((deep > _HOLLOW_DEPTH).mean()) > _HOLLOW_SHARE
-        self._there, self._low, self._middle = is_there, view.low, body.middle
-
-    def one_inside(self, position: Array, closing: Array, aside: float) -> bool:
-        """Whether of two fingers, `aside` metres from the grasp, one is above the object, one beside it."""
-        return self._at(position + aside * closing, self._there) != self._at(position - aside * closing, self._there)
-
-    def holds(self, position: Array, width: float) -> bool:
-        """Whether a grasp there closes on a thin part."""
-        if width > 2 * _THIN:
-            return False
-        return self._at(position, self._mask)
-
-    def _at(self, position: Array, mask: npt.NDArray[np.bool_]) -> bool:
-        local = np.array([position[1] - self._middle[1], position[0] - self._middle[0]])
-        row, column = (int(v) for v in np.floor((local - self._low) / CELL))
-        rows, columns = mask.shape
-        return bool(0 <= row < rows and 0 <= column < columns and mask[row, column])
+def lever_of(body: GraspBody, position: Array, closing: Array) -> float:
+    """Metres, level, from a grasp to the object's middle; along (2,) `closing`, which the fingers hold, half of it."""
+    away = (body.middle - position)[:2]
+    along = float(away @ closing)
+    return math.hypot(math.sqrt(max(float(away @ away) - along * along, 0.0)), along / 2)

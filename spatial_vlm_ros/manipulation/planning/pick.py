@@ -10,14 +10,15 @@ checked against the surroundings alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
-from spatial_vlm_ros.manipulation.grasping.on_surface import on_surface
+from spatial_vlm_ros.manipulation.grasping.on_surface import on_proposals, on_surface
+from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
@@ -58,7 +59,9 @@ class _Hold:
     reach: float
 
 
-def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
+def pick_goal(
+    scene: PlanningScene, config: PlanningConfig, proposed: Sequence[ProposedGrasp] | None = None
+) -> PickGoal:
     """Free grasps of the target, best first.
 
     They are ordered by score (docs/grasps.md) where the target's surface was measured. Without a surface, only the box
@@ -68,6 +71,7 @@ def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
     Args:
         scene: about the target (scene.planning_scene).
         config: gripper, clearances, workspace.
+        proposed: grasps of a server, the only ones unless `grasp.source` is "both"; None where none was asked.
 
     Raises:
         GoalError: no way is free; OutOfWorkspaceError where only the workspace and its keep-outs stand against it.
@@ -79,8 +83,11 @@ def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
     held_down = _held_down(scene, config)
     if held_down is not None:
         raise refused(what, [held_down])
-    tried = [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
-    tried += [_inside(found, config) for found in on_surface(scene, _floor(scene, config), config)]
+    tried: list[GraspCandidate | Rejection] = []
+    if proposed is None or scene.target.seen is None or config.grasp.source == "both":
+        tried += [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
+        tried += [_inside(found, config) for found in on_surface(scene, _floor(scene, config), config)]
+    tried += [_inside(found, config) for found in on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
     candidates = [found for found in tried if isinstance(found, GraspCandidate)]
     ways = [_way(candidate, config) for candidate in candidates]
@@ -255,7 +262,7 @@ def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: fl
     """Whether what is known of the target's shape comes into a box on its way up; its own box where nothing is."""
     if target.seen is None:
         return True
-    points = np.concatenate((target.seen.points, target.seen.hidden))
+    points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)
     margin = clearance + target.seen.edge / 2
     x, y, z = up
     inside = TurnedBox.of(other).grown(margin).swept((-x, -y, -z)).contains(points)

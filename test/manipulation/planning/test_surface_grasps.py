@@ -126,7 +126,7 @@ def test_a_pot_is_taken_by_its_handle() -> None:
     assert {grasp.way for grasp in goal.grasps} == {"handle"}
     for grasp in goal.grasps:
         assert grasp.grasp.position[0] > 0.55
-        assert grasp.width == pytest.approx(0.016, abs=0.004)
+        assert grasp.width == pytest.approx(0.016, abs=0.006)
 
 
 def test_the_sloping_wall_of_a_bowl_is_taken_at_a_slant_or_not_at_all() -> None:
