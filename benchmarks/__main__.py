@@ -83,6 +83,7 @@ ALONE = {
     "freshness": Part(("--trials", "1")),
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),
+    "grasping": Part(("--frames", "1")),
     "gpu_check": Part(("--tiny", "--device", "cpu", "--frames", "1"), ("torch", "transformers"), slow=True),
     "idle": Part(("--seconds", "2", "--rounds", "1"), _LIVE, slow=True),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),

@@ -261,6 +261,21 @@ class ModelTimeoutError(ModelError):
     status_name = "TIMEOUT"
 
 
+class GraspReplyError(ModelError):
+    """A server of learned grasps replied with something that cannot be used; nothing of the reply is.
+
+    Args:
+        server: its service.
+        kind: "empty", "frame", "count", "not_finite", "rotation", "score" or "width".
+        reason: the same for a person.
+        repair: what to do about it.
+    """
+
+    def __init__(self, server: str, kind: str, reason: str, repair: str) -> None:
+        self.kind = kind
+        super().__init__(server, reason, repair)
+
+
 class DomainMismatchError(ModelError):
     """A model that was trained on simulated images only was given images that are not known to be simulated.
 

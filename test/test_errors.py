@@ -18,6 +18,7 @@ ONE_OF_EACH = (
     errors.NotUnderstoodError("grab it", (0, 4), "what?", "say what"),
     errors.FrameUndefinedError("speaker", "no place", "set speaker_frame"),
     errors.ModelTimeoutError("m", "slow", "give it more time"),
+    errors.GraspReplyError("m", "frame", "another frame", "turn it"),
     errors.DomainMismatchError("m", "simulated", "real"),
     errors.UnfamiliarImageError("m", 2.5, 1.5),
     errors.BusyError("the cup"),

@@ -8,7 +8,7 @@ nothing moves unless each step before it has succeeded.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -16,13 +16,16 @@ from typing import Protocol
 from spatial_vlm_ros.errors import (
     ApprovalExpiredError,
     CancelledError,
+    DepthError,
+    ModelError,
     SceneChangedError,
     SpatialVlmError,
     TransformUnavailableError,
 )
+from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
 from spatial_vlm_ros.manipulation.planning.agreement import check_tilt
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
-from spatial_vlm_ros.manipulation.planning.goal import PickGoal
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Side
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner
@@ -138,6 +141,7 @@ class PickActors:
         say: told each stage, in words.
         approval_left: seconds that the approval still holds.
         pause: waits that many seconds, or less where the request is withdrawn.
+        propose: asks a server of learned grasps; None where `grasp.source` is "own". Raises ModelError.
     """
 
     look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
@@ -148,6 +152,7 @@ class PickActors:
     say: Callable[[PickStage, str], None]
     approval_left: Callable[[], float] = lambda: 0.0
     pause: Callable[[float], object] = lambda _: None
+    propose: GraspServer | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +231,7 @@ class PickSequence:
         check_tilt(surroundings, self._config.observation)
         self._ways.still(surroundings.stamp_ns)
         scene = planning_scene(surroundings, self._config)
-        goal = pick_goal(scene, self._config)
+        goal = pick_goal(scene, self._config, self._proposed(scene))
         self._begin(PickStage.PLANNING, f"planning how to take the {scene.target.label}")
         try:
             place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
@@ -244,6 +249,30 @@ class PickSequence:
             return f"Done: {done(offer)}."
         finally:
             self._ways.mover.clear()
+
+    def _proposed(self, scene: PlanningScene) -> tuple[ProposedGrasp, ...] | None:
+        """Grasps of a server; None where none is asked, and where `grasp.source` is "both" and it fails.
+
+        Raises:
+            DepthError: too little of the target's surface was measured to ask.
+            ModelError: the server is not there, is late, or replies what cannot be used.
+        """
+        server, grasp = self._ways.propose, self._config.grasp
+        if server is None or grasp.source == "own":
+            return None
+        question = question_of(scene, self._config)
+        if question is None:
+            if grasp.source == "both":
+                return None
+            reason = f"too little of the {scene.target.label}'s surface was measured to ask for grasps of it"
+            raise DepthError(reason, "move the camera, or set grasp.source to own")
+        try:
+            return checked(server(question, self._cancelled), question, grasp.service)
+        except ModelError as error:
+            if grasp.source == "service":
+                raise
+            self._begin(PickStage.BUILDING_GOAL, f"no grasps of the server: {error}. Grasps of this package are used")
+            return None
 
     def _begins(self, seen_ns: int) -> None:
         """The last look at base and camera, directly before anything moves."""
@@ -334,14 +363,22 @@ class PickSequence:
         return now.stamp_ns, None
 
 
+WAYS: Mapping[Side, str] = {
+    "top_down": "from above", "side": "from the side", "slanted": "at a slant", "rim": "by its rim",
+    "handle": "by its handle",
+}  # fmt: skip
+"""Ways of grasps for a person."""
+
+
 def told(offer: Offer) -> str:
     """What is going to happen, for a person: "take the chick (c1) from above and put it on the tray".
 
     Of an object that a model chose for words that were not understood, it says that, wherever it is told.
     """
     target, grasp = offer.scene.target, offer.goal.grasps[offer.plan.grasp]
-    way = "from above" if grasp.way == "top_down" else "from the side"
-    return _with_source(f"take the {target.label} ({target.id}) {way}{_carried(offer, ' and put it on the ')}", offer)
+    return _with_source(
+        f"take the {target.label} ({target.id}) {WAYS[grasp.way]}{_carried(offer, ' and put it on the ')}", offer
+    )
 
 
 def done(offer: Offer) -> str:

@@ -112,6 +112,9 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     gripper, goal = config.gripper, config.goal
     if now.truncated:
         raise _changed(then, now, 0.0, 0.0, "is cut off by the border of the image now, so its size is not known")
+    if grasp.closes_on == "surface":
+        _check_surface(then, now, grasp, config)
+        return
     planned, shifts = target_in_grasp(then.target, then.yaw_known, grasp), face_shifts(then, now, grasp)
     down = grasp.way == "top_down"
     rise = -float(shifts.low[2]) if down else _rise(shifts, grasp)  # of its top, the face that is always seen
@@ -143,6 +146,25 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
         raise _changed(then, now, farther, limit, words)
 
 
+def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
+    """The same for a grasp on a part of the target, of which the box tells nothing: a wall, a handle, a slanted one.
+
+    Whatever is seen of the target shifts with that part, so the shift of its visible surface counts.
+    """
+    gripper, goal, shifts = config.gripper, config.goal, face_shifts(then, now, grasp)
+    aside, closing, along = (float(v) for v in shifts.most)
+    room = (grasp.opening - grasp.width) / 2
+    beside = max((gripper.finger_width - goal.hold) / 2, 0.0)
+    for shift, limit, what in (
+        (closing, room - _kept(room, goal.jaw_clearance, grasp.width_sigma), "along the closing direction"),
+        (aside, beside, "across the fingers"),
+        (along, goal.palm_clearance, "along the approach"),
+    ):
+        if not shift <= limit + _ROUNDING:
+            words = f"it shifted by {_mm(shift)} {what}, {_mm(limit)} keep it where the fingers close"
+            raise _changed(then, now, shift, limit, words)
+
+
 def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
     """The second scene with the target's box of the first, moved as its visible surface did; unchanged without one."""
     old, new = then.target.surface, now.target.surface
@@ -157,7 +179,12 @@ def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
 
 
 def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:
-    """The target's box between the closed fingers at the grasp, which push it to their middle; planning frame."""
+    """The target's box between the closed fingers at the grasp, which push it to their middle; planning frame.
+
+    Where they close on a part of it, the box stays where it is: that part is in their middle already.
+    """
+    if grasp.closes_on == "surface":
+        return scene.target.solid
     tip, extents = Tip.of(grasp.grasp), target_in_grasp(scene.target, scene.yaw_known, grasp)
     shift = -float(extents.low[1] + extents.high[1]) / 2
     x, y, z = (at + shift * way for at, way in zip(scene.target.solid.centre, tip.closing, strict=True))

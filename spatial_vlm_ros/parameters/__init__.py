@@ -11,6 +11,7 @@ from spatial_vlm_ros.parameters.arm import ArmPlannerConfig, GateConfig, SimArmC
 from spatial_vlm_ros.parameters.bounds import option, parameter
 from spatial_vlm_ros.parameters.manipulation import (
     GoalConfig,
+    GraspConfig,
     GripperConfig,
     MotionConfig,
     ObservationConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "EvidenceConfig",
     "GateConfig",
     "GoalConfig",
+    "GraspConfig",
     "GripperConfig",
     "JudgeConfig",
     "LiftConfig",

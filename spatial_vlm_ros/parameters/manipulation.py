@@ -72,6 +72,31 @@ class GoalConfig(Bounded):
 
 
 @dataclass(frozen=True)
+class GraspConfig(Bounded):
+    """Which grasps are looked for on the measured surface; docs/grasps.md."""
+
+    headings: int = parameter(
+        12, "headings", 2, 72, "headings of the hand tried on the measured surface, over half a turn"
+    )
+    slant_deg: float = parameter(30.0, "deg", 5.0, 45.0, "angle from straight down of slanted approaches")
+    second_slant_deg: float = parameter(60.0, "deg", 10.0, 85.0, "angle from straight down of flatter approaches")
+    friction_deg: float = parameter(
+        28.0, "deg", 1.0, 60.0,
+        "a face may be turned away from its finger by this: half the friction cone, atan of the coefficient",
+    )  # fmt: skip
+    apart: float = parameter(0.015, "m", 0.0, 0.5, "grasps given are at least this far apart, or turned by 20 degrees")
+    source: str = option(
+        "own",
+        "who proposes grasps: own = this package; service = a server of learned grasps alone; both = both, and this "
+        "package alone where the server fails",
+        ("own", "service", "both"),
+    )
+    service: str = option("propose_grasps", "name of the server's service")
+    service_timeout: float = parameter(5.0, "s", 0.1, 60.0, "for the server's reply")
+    service_most: int = parameter(100, "grasps", 1, 1000, "grasps of a reply that are looked at, the best first")
+
+
+@dataclass(frozen=True)
 class WorkspaceConfig(Bounded):
     """Where the gripper may be, in the planning frame."""
 
@@ -254,7 +279,7 @@ class PlanningConfig:
     """What goals for a motion planner are made and checked by.
 
     Args:
-        gripper, goal, workspace, observation, motion: the numbers of each part.
+        gripper, goal, grasp, workspace, observation, motion: the numbers of each part.
 
     Raises:
         InputError: a least value that is not below its greatest, or a tip frame outside its fingers.
@@ -262,6 +287,7 @@ class PlanningConfig:
 
     gripper: GripperConfig = field(default_factory=GripperConfig)
     goal: GoalConfig = field(default_factory=GoalConfig)
+    grasp: GraspConfig = field(default_factory=GraspConfig)
     workspace: WorkspaceConfig = field(default_factory=WorkspaceConfig)
     observation: ObservationConfig = field(default_factory=ObservationConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)

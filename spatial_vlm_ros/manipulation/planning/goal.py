@@ -11,15 +11,21 @@ from typing import Literal
 from spatial_vlm_ros.errors import GoalError, OutOfWorkspaceError
 from spatial_vlm_ros.types import Pose, Vector3
 
-Side = Literal["top_down", "side"]
-Kind = Literal["cut_off", "too_wide", "too_narrow", "below_support", "blocked", "out_of_workspace", "keep_out"]
+Side = Literal["top_down", "side", "slanted", "rim", "handle"]
+Kind = Literal[
+    "cut_off", "too_wide", "too_narrow", "not_opposite", "no_room", "palm", "below_support", "blocked",
+    "out_of_workspace", "keep_out",
+]  # fmt: skip
 """Why a way is not taken; docs/planning.md says what each means."""
 _OF_THE_WORKSPACE = {"out_of_workspace", "keep_out"}
-_OF_THE_SIZE = {"too_wide", "too_narrow"}
+_OF_THE_SHAPE = {"too_wide", "too_narrow", "not_opposite", "no_room", "palm"}
 _REPAIRS = {
     "cut_off": "move the camera until the whole thing is in the picture",
     "too_wide": "use a gripper that opens wider",
     "too_narrow": "use a gripper that closes further",
+    "not_opposite": "turn the object, or move the camera so that it sees more of it",
+    "no_room": "use a gripper with thinner fingers, or turn the object",
+    "palm": "use a gripper with longer fingers, or turn the object",
     "below_support": "raise the thing, or lower goal.support_clearance or goal.hold where the gripper allows it",
     "blocked": "clear the way, or ask for what is in the way first",
     "out_of_workspace": "bring the thing nearer, or widen the workspace where the robot allows it",
@@ -33,7 +39,7 @@ class Rejection:
     """A way that was tried and is not free.
 
     Args:
-        way: what was tried: "top_down" or "side".
+        way: what was tried: as in Grasp.
         kind: why not.
         words: the same for a person.
         by: id of the object or volume in the way, or None.
@@ -50,22 +56,28 @@ class Grasp:
     """One free way to take an object. Poses are of the tip frame (see manipulation/planning/gripper.py).
 
     Args:
-        way: from above or from a side.
-        closes_on: axis of the target's box that the fingers close along; "outline" where its heading is not known.
+        way: "top_down" or "side": the whole object between the fingers, from above or level; "slanted": the same
+            between the two; "rim": one wall of a hollow object, a finger inside and one outside; "handle": a thin part
+            that sticks out.
+        closes_on: axis of the target's box that the fingers close along; "outline" where its heading is not known;
+            "surface" where the measured surface tells what is between the fingers.
         pre_grasp: where the straight approach begins, open.
         grasp: where the fingers close.
         retreat: straight above it, with the object.
         approach: unit direction from `pre_grasp` to `grasp`.
         closing: unit direction the fingers close along.
-        width: of the object between the fingers.
+        width: of what is between the fingers.
         opening: distance of the fingers until they close.
         width_margin: by which the gripper could open further, each side, beyond the clearance it needs.
         hold: length of the fingers that lies against the object.
         clearance: least distance of what the gripper sweeps from neighbours and keep-outs; infinite without any.
+        width_sigma: standard deviation of `width`.
+        score: 0 to 1, higher is better; the weighted mean of `terms` (docs/grasps.md).
+        terms: name and value, 0 to 1, of everything that the score is made of.
     """
 
     way: Side
-    closes_on: Literal["x", "y", "outline"]
+    closes_on: Literal["x", "y", "outline", "surface"]
     pre_grasp: Pose
     grasp: Pose
     retreat: Pose
@@ -76,6 +88,9 @@ class Grasp:
     width_margin: float
     hold: float
     clearance: float
+    width_sigma: float = 0.0
+    score: float = 0.0
+    terms: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,7 @@ def refused(what: str, rejected: Sequence[Rejection]) -> GoalError:
     """
     counts = Counter((r.kind, r.by) for r in rejected)
     reasons = tallied(rejected)
-    fitting = {r.kind for r in rejected} - _OF_THE_SIZE
+    fitting = {r.kind for r in rejected} - _OF_THE_SHAPE
     if fitting and fitting <= _OF_THE_WORKSPACE:
         first = next(kind for kind, _ in counts if kind in fitting)
         return OutOfWorkspaceError(what, reasons, _REPAIRS[first])

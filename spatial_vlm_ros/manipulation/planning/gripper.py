@@ -15,7 +15,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
-from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, TurnedBox
 from spatial_vlm_ros.parameters import GripperConfig
 from spatial_vlm_ros.types import Pose, Transform, Vector3
 
@@ -23,20 +23,21 @@ FINGERS = ("left_finger", "right_finger")
 PALM = "palm"
 LINKS = (PALM, *FINGERS)
 
-_UPRIGHT = 1e-3  # of an axis: by how much it may be off vertical or level
+_UPRIGHT = 1e-3  # of an axis: by how much it may be off vertical or level for boxes to stand upright
+_UNIT = 1e-3  # by how much axes may be off unit length and off right angles
 
 
 @dataclass(frozen=True)
 class Tip:
-    """Where the tip frame is, and which way it looks: straight down, or level.
+    """Where the tip frame is, and which way it looks: straight down, level, or slanted.
 
     Args:
         position: metres, in a frame with z up.
         approach: unit, its z axis.
-        closing: unit and level, its y axis.
+        closing: unit, its y axis, at right angles to `approach`.
 
     Raises:
-        InputError: it does neither come straight down or level nor close level, so that its boxes would stand askew.
+        InputError: the two are not unit, or not at right angles.
     """
 
     position: Vector3
@@ -44,10 +45,17 @@ class Tip:
     closing: Vector3
 
     def __post_init__(self) -> None:
-        slant = min(abs(self.approach[2]), abs(1 + self.approach[2]))
-        if slant > _UPRIGHT or abs(self.closing[2]) > _UPRIGHT:
+        lengths = (math.hypot(*self.approach), math.hypot(*self.closing))
+        across = sum(a * c for a, c in zip(self.approach, self.closing, strict=True))
+        if not (max(abs(length - 1) for length in lengths) < _UNIT and abs(across) < _UNIT):
             got = f"approach {self.approach}, closing {self.closing}"
-            raise InputError("gripper", got, "straight down or level, closing level", "take a grasp as it was given")
+            raise InputError("gripper", got, "unit vectors at right angles", "take a grasp as it was given")
+
+    @property
+    def upright(self) -> bool:
+        """Whether it comes straight down or level and closes level, so that its boxes stand upright."""
+        slant = min(abs(self.approach[2]), abs(1 + self.approach[2]))
+        return slant <= _UPRIGHT and abs(self.closing[2]) <= _UPRIGHT
 
     def rotation(self) -> Array:
         """(3, 3) columns x, y, z of the tip frame."""
@@ -81,7 +89,7 @@ class Tip:
         return Tip(pose.position, _vector(axes[:, 2]), _vector(axes[:, 1]))
 
 
-def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0, 0.0, 0.0)) -> tuple[Solid, ...]:
+def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0, 0.0, 0.0)) -> tuple[Body, ...]:
     """The gripper's palm and two fingers as boxes, or what they sweep.
 
     Args:
@@ -91,7 +99,7 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
         way: along which it goes from there, metres.
 
     Returns:
-        Boxes in the order of LINKS. Each holds the whole way.
+        Boxes in the order of LINKS, upright ones where the tip is upright. Each holds the whole way.
     """
     palm_face = gripper.finger_beyond - gripper.finger_length
     aside = (opening + gripper.finger_thickness) / 2
@@ -102,6 +110,8 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
         (aside, palm_face + gripper.finger_length / 2, finger),
         (-aside, palm_face + gripper.finger_length / 2, finger),
     )
+    if not tip.upright:
+        return tuple(_oriented(tip, across, along, size).swept(way) for across, along, size in boxes)
     (px, py, pz), (ax, ay, az), (cx, cy, cz) = tip.position, tip.approach, tip.closing
     down = abs(tip.approach[2]) > 0.5
     ahead = tip.closing if down else tip.approach  # the level axis that the boxes' x is laid along
@@ -111,6 +121,13 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
         centre = (px + across * cx + along * ax, py + across * cy + along * ay, pz + across * cz + along * az)
         solids.append(Solid(centre, yaw, (y, x, z) if down else (z, y, x)).swept(way))
     return tuple(solids)
+
+
+def _oriented(tip: Tip, across: float, along: float, size: Vector3) -> TurnedBox:
+    pose = np.eye(4)
+    pose[:3, :3] = tip.rotation()
+    pose[:3, 3] = tip.position + pose[:3, :3] @ (0.0, across, along)
+    return TurnedBox(pose, size)
 
 
 def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip") -> Transform:

@@ -11,7 +11,7 @@ import numpy as np
 
 from spatial_vlm_ros.manipulation.planning.goal import Rejection, Side
 from spatial_vlm_ros.manipulation.planning.scene import SUPPORT, PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
+from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, distances
 from spatial_vlm_ros.parameters import GoalConfig
 
 _ROUNDING = 1e-9  # metres: what stands exactly at its clearance is clear
@@ -22,13 +22,13 @@ class Way:
     """One way of the gripper that is tried.
 
     Args:
-        side: from above or from a side.
+        side: how the object is approached.
         gripper: boxes that it sweeps, one at least.
         object: boxes that the object in it sweeps.
     """
 
     side: Side
-    gripper: tuple[Solid, ...]
+    gripper: tuple[Body, ...]
     obj: tuple[Solid, ...] = ()
 
 
@@ -48,10 +48,10 @@ def judged(
     around = [*neighbours, *scene.keep_outs]
     boxes = [box for way in ways for box in (*way.gripper, *way.obj)]
     starts = np.cumsum([0, *(len(way.gripper) + len(way.obj) for way in ways)])[:-1]
-    to_objects = np.minimum.reduceat(gaps(boxes, [obj.padded for obj in around]), starts, axis=0)
+    to_objects = np.minimum.reduceat(distances(boxes, [obj.padded for obj in around]), starts, axis=0)
     grippers = [box for way in ways for box in way.gripper]
     starts = np.cumsum([0, *(len(way.gripper) for way in ways)])[:-1]
-    to_support = np.minimum.reduceat(gaps(grippers, [s.solid for s in scene.support]).min(axis=1), starts)
+    to_support = np.minimum.reduceat(distances(grippers, [s.solid for s in scene.support]).min(axis=1), starts)
     return [
         _judged(way, float(support), row, around, len(neighbours), config)
         for way, support, row in zip(ways, to_support, to_objects, strict=True)

@@ -1,32 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grasps of an object from its box: from above and from its sides, of which the free ones are kept, best first.
+"""Grasps of an object, of which the free ones are kept, best first: of its box, and on its measured surface.
 
-A candidate is a level closing direction and an approach: down, or level from either side. The fingers enclose the
-middle of the outline along the closing direction; how deep they reach follows from the object, the palm and the surface
-below. docs/planning.md draws it.
+A candidate of the box is a level closing direction and an approach: down, or level from either side. The fingers
+enclose the middle of the outline along the closing direction; how deep they reach follows from the object, the palm and
+the surface below. docs/planning.md draws it. Candidates on the surface are those of manipulation/grasping/; all are
+checked against the surroundings alike.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
+from spatial_vlm_ros.manipulation.grasping.on_surface import on_proposals, on_surface
+from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, gaps
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.planning.workspace import outside_by
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
 _STEP = 0.005  # metres: clearances are compared in steps of this
 _ROUNDING = 1e-9  # metres: what fits exactly fits
+_STRAY = 0.02  # of the points of a surface, that may be of what lies behind its edge
 _DOWN: Vector3 = (0.0, 0.0, -1.0)
+_UNSURE = math.radians(10.0)  # that a face of an outline without a heading may be turned away from its finger
 
 
 @dataclass(frozen=True)
@@ -53,26 +59,19 @@ class _Hold:
     reach: float
 
 
-@dataclass(frozen=True)
-class _GraspCandidate:
-    side: Side
-    hold: _Hold
-    tip: Tip
-    opening: float
-    margin: float
-    depth: float
-    before: Vector3  # the way from the grasp back to the pre-grasp
-
-
-def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
+def pick_goal(
+    scene: PlanningScene, config: PlanningConfig, proposed: Sequence[ProposedGrasp] | None = None
+) -> PickGoal:
     """Free grasps of the target, best first.
 
-    First come grasps with more clearance, in steps of 5 mm and up to `goal.ample`; of these, from above before from a
-    side; of these, those that leave the gripper the greater margin of opening.
+    They are ordered by score (docs/grasps.md) where the target's surface was measured. Without a surface, only the box
+    is known: first come grasps with more clearance, in steps of 5 mm and up to `goal.ample`; of these, from above
+    before from a side; of these, those that leave the gripper the greater margin of opening.
 
     Args:
         scene: about the target (scene.planning_scene).
         config: gripper, clearances, workspace.
+        proposed: grasps of a server, the only ones unless `grasp.source` is "both"; None where none was asked.
 
     Raises:
         GoalError: no way is free; OutOfWorkspaceError where only the workspace and its keep-outs stand against it.
@@ -84,11 +83,15 @@ def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
     held_down = _held_down(scene, config)
     if held_down is not None:
         raise refused(what, [held_down])
-    tried = [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
+    tried: list[GraspCandidate | Rejection] = []
+    if proposed is None or scene.target.seen is None or config.grasp.source == "both":
+        tried += [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
+        tried += [_inside(found, config) for found in on_surface(scene, _floor(scene, config), config)]
+    tried += [_inside(found, config) for found in on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
-    candidates = [found for found in tried if isinstance(found, _GraspCandidate)]
+    candidates = [found for found in tried if isinstance(found, GraspCandidate)]
     ways = [_way(candidate, config) for candidate in candidates]
-    free: list[tuple[_GraspCandidate, float]] = []
+    free: list[tuple[GraspCandidate, float]] = []
     for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, config.goal), strict=True):
         if isinstance(result, Rejection):
             rejected.append(result)
@@ -96,14 +99,17 @@ def pick_goal(scene: PlanningScene, config: PlanningConfig) -> PickGoal:
             free.append((candidate, result))
     if not free:
         raise refused(what, rejected)
-    order = sorted(free, key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))[: config.goal.most]
-    grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in order)
-    return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps, tuple(rejected))
+    if scene.target.seen is None:
+        free.sort(key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))
+    grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in free)
+    if scene.target.seen is not None:
+        grasps = varied(grasps, config.grasp.apart, config.goal.most)
+    return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
 
 
-def _rank(candidate: _GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
+def _rank(candidate: GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
     """Least first."""
-    return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.side != "top_down", -round(candidate.margin, 6)
+    return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.way != "top_down", -round(candidate.margin, 6)
 
 
 # ------------------------------------------------------------------------------------------------ candidates
@@ -135,7 +141,7 @@ def _hold(
     return _Hold(closes_on, (c, s, 0.0), (s, -c, 0.0), max(width, least), doubt, middle, reach)
 
 
-def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[_GraspCandidate | Rejection]:
+def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
     """From above and from both sides, or why not."""
     gripper, goal = config.gripper, config.goal
     needed = hold.width + 2 * goal.jaw_clearance
@@ -158,9 +164,13 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
             continue
         tip, depth = found
         side: Side = "top_down" if tip.approach is _DOWN else "side"
-        candidate = _GraspCandidate(side, hold, tip, opening, margin, depth, tip.back(goal.approach))
-        outside = _outside(candidate, config)
-        yield candidate if outside is None else outside
+        yield _inside(
+            GraspCandidate(
+                side, hold.closes_on, tip, hold.width, opening, margin, depth, tip.back(goal.approach), hold.doubt,
+                _UNSURE if hold.closes_on == "outline" else 0.0,
+            ),
+            config,
+        )  # fmt: skip
 
 
 def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tuple[Tip, float] | Rejection:
@@ -213,14 +223,19 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
 # ------------------------------------------------------------------------------------------------ freedom
 
 
-def _outside(candidate: _GraspCandidate, config: PlanningConfig) -> Rejection | None:
+def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspCandidate | Rejection:
+    """The candidate, or its refusal where the tip would leave the workspace."""
+    return found if isinstance(found, Rejection) else _outside(found, config) or found
+
+
+def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | None:
     """Whether its tip leaves the workspace anywhere."""
     tip, up = candidate.tip, (0.0, 0.0, config.goal.retreat)
     for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
         beyond = outside_by(config.workspace, place.position)
         if beyond > 0:
             words = f"its {name} lies {beyond:.3f} m outside the workspace"
-            return Rejection(candidate.side, "out_of_workspace", words)
+            return Rejection(candidate.way, "out_of_workspace", words)
     return None
 
 
@@ -229,39 +244,55 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
 
     There it comes no closer to what stands beside it, so of the neighbours only those above its middle count.
     """
-    lifted = [scene.target.solid.swept((0.0, 0.0, config.goal.retreat))]
+    target, up = scene.target, (0.0, 0.0, config.goal.retreat)
+    lifted = [target.solid.swept(up)]
     for volume in scene.keep_outs:
         if gaps(lifted, [volume.solid])[0, 0] < 0:
             return Rejection("top_down", "keep_out", f"it is in the keep-out {volume.label!r}, or below it", volume.id)
     for obj in scene.neighbours:
-        above = obj.solid.bottom > scene.target.solid.centre[2]
-        if above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance:
+        above = obj.solid.bottom > target.solid.centre[2]
+        near = above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance
+        if near and _rises_into(target, obj.padded, up, config.goal.clearance):
             words = f"the {obj.label} ({obj.id}) is on it, or above it"
             return Rejection("top_down", "blocked", words, obj.id)
     return None
 
 
-def _way(candidate: _GraspCandidate, config: PlanningConfig) -> Way:
+def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: float) -> bool:
+    """Whether what is known of the target's shape comes into a box on its way up; its own box where nothing is."""
+    if target.seen is None:
+        return True
+    points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)
+    margin = clearance + target.seen.edge / 2
+    x, y, z = up
+    inside = TurnedBox.of(other).grown(margin).swept((-x, -y, -z)).contains(points)
+    return float(inside.mean()) > _STRAY
+
+
+def _way(candidate: GraspCandidate, config: PlanningConfig) -> Way:
     """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
     coming = links(config.gripper, candidate.tip, candidate.opening, candidate.before)
     leaving = links(config.gripper, candidate.tip, candidate.opening, (0.0, 0.0, config.goal.retreat))
-    return Way(candidate.side, (*coming, *leaving))
+    return Way(candidate.way, (*coming, *leaving))
 
 
-def _grasp(candidate: _GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:
-    tip = candidate.tip
+def _grasp(candidate: GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:
+    tip, terms = candidate.tip, terms_of(candidate, clearance, config)
     grasp, before, after = tip.poses(scene.frame_id, candidate.before, (0.0, 0.0, config.goal.retreat))
     return Grasp(
-        way=candidate.side,
-        closes_on=candidate.hold.closes_on,
+        way=candidate.way,
+        closes_on=candidate.closes_on,
         pre_grasp=before,
         grasp=grasp,
         retreat=after,
         approach=tip.approach,
         closing=tip.closing,
-        width=candidate.hold.width,
+        width=candidate.width,
         opening=candidate.opening,
         width_margin=candidate.margin,
-        hold=candidate.depth,
+        hold=candidate.hold,
         clearance=clearance,
+        width_sigma=candidate.sigma,
+        score=score_of(terms),
+        terms=tuple(terms.items()),
     )

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from spatial_vlm_ros.errors import DepthError
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
@@ -41,6 +42,7 @@ class PlanningObject:
             the words say to avoid `goal.avoid`.
         outline: (K, 2) corners of its estimated outline seen from above; of the target only.
         surface: what is visible of it; of the target only.
+        seen: its measured surface and what is hidden of it, for grasps; of the target only.
     """
 
     id: str
@@ -49,6 +51,7 @@ class PlanningObject:
     padding: Vector3 = (0.0, 0.0, 0.0)
     outline: tuple[tuple[float, float], ...] = ()
     surface: SeenSurface | None = None
+    seen: TargetPoints | None = None
 
     @property
     def padded(self) -> Solid:
@@ -115,7 +118,9 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     if seen.unplaced:
         reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen"
         raise DepthError(reason, "move the camera, or take the thing away")
-    own = dataclasses.replace(_padded(seen.target, 0.0, config.goal), outline=seen.outline, surface=seen.surface)
+    own = dataclasses.replace(
+        _padded(seen.target, 0.0, config.goal), outline=seen.outline, surface=seen.surface, seen=seen.target_points
+    )
     others = tuple(_neighbour(body, body.id in seen.avoid, config.goal) for body in seen.others)
     supporting_objects = _supporting_objects(own, others)
     return PlanningScene(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Upright boxes, what they sweep, and how far apart they are.
+"""Boxes, what they sweep, and how far apart they are.
 
-Objects are boxed gravity-up and the gripper comes straight down or level, so all boxes have a vertical axis: each is a
-rectangle on the ground and an interval of heights.
+Objects are boxed gravity-up: each `Solid` is a rectangle on the ground and an interval of heights. A gripper that comes
+straight down or level is made of such boxes, too; a slanted one is made of `TurnedBox`es.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from spatial_vlm_ros.types import Vector3
 
 Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+_EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,111 @@ def gaps(ones: Sequence[Solid], others: Sequence[Solid]) -> Array:
         aside = np.maximum(aside, across - own[..., 1] - other[..., 0] * sin - other[..., 1] * cos)
     both = np.hypot(np.maximum(apart_up, 0.0), np.maximum(aside, 0.0))
     return np.where((apart_up > 0) & (aside > 0), both, np.maximum(apart_up, aside))
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedBox:
+    """A box in any orientation, and what it passes through on a straight way.
+
+    Args:
+        pose: (4, 4) of its centre and axes at the beginning of the way, metres.
+        size: along its own x, y and z, metres.
+        way: (x, y, z) by which it moves on, metres; none where it stands.
+    """
+
+    pose: Array
+    size: Vector3
+    way: Vector3 = (0.0, 0.0, 0.0)
+
+    def swept(self, way: Vector3) -> TurnedBox:
+        """What the box passes through on a straight way, metres; exact. It replaces the way it has."""
+        return TurnedBox(self.pose, self.size, way)
+
+    def grown(self, margin: float) -> TurnedBox:
+        """The box with `margin` metres more on all of its sides."""
+        x, y, z = (size + 2 * margin for size in self.size)
+        return TurnedBox(self.pose, (x, y, z), self.way)
+
+    def corners(self) -> Array:
+        """(16, 3) corners at both ends of the way, metres."""
+        signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+        begin = self.pose[:3, 3] + (signs * self.size / 2) @ self.pose[:3, :3].T
+        return np.concatenate((begin, begin + self.way))
+
+    def contains(self, points: Array) -> Flags:
+        """(N,) whether each of (N, 3) points is inside what the box passes through; exact."""
+        local = (np.asarray(points, np.float64) - self.pose[:3, 3]) @ self.pose[:3, :3]
+        way, half = np.array(self.way) @ self.pose[:3, :3], np.array(self.size) / 2
+        begin, end = np.zeros(len(local)), np.ones(len(local))
+        inside = np.ones(len(local), np.bool_)
+        for axis in range(3):
+            if abs(way[axis]) < _EPSILON:
+                inside &= np.abs(local[:, axis]) <= half[axis]
+                continue
+            one, other = ((local[:, axis] + sign * half[axis]) / way[axis] for sign in (-1, 1))
+            begin, end = np.maximum(begin, np.minimum(one, other)), np.minimum(end, np.maximum(one, other))
+        return np.asarray(inside & (begin <= end))
+
+    @staticmethod
+    def of(solid: Solid) -> TurnedBox:
+        """An upright box."""
+        c, s = math.cos(solid.yaw), math.sin(solid.yaw)
+        pose = np.eye(4)
+        pose[:2, :2], pose[:3, 3] = [[c, -s], [s, c]], solid.centre
+        return TurnedBox(pose, solid.size)
+
+
+Body = Solid | TurnedBox
+
+
+def distances(ones: Sequence[Body], others: Sequence[Solid]) -> Array:
+    """How far apart bodies are from upright boxes: as `gaps`, for boxes in any orientation and on their way.
+
+    Returns:
+        (N, M) metres. Positive: apart, by at least this much. A pair that is called apart is apart; of edges that pass
+        each other closely a pair may be called in contact that is not, for the axes across two edges that both slant
+        are left out.
+    """
+    boxes = [one for one in ones if isinstance(one, TurnedBox)]
+    if not boxes:
+        return gaps([one for one in ones if isinstance(one, Solid)], others)
+    result = np.empty((len(ones), len(others)))
+    slanted = np.array([isinstance(one, TurnedBox) for one in ones])
+    result[~slanted] = gaps([one for one in ones if isinstance(one, Solid)], others)
+    result[slanted] = _distances(boxes, others)
+    return result
+
+
+def _distances(ones: Sequence[TurnedBox], others: Sequence[Solid]) -> Array:
+    if not others:
+        return np.empty((len(ones), 0))
+    rotations = np.stack([one.pose[:3, :3] for one in ones])
+    ways = np.array([one.way for one in ones], np.float64)
+    spans = np.concatenate((rotations * np.array([one.size for one in ones])[:, None, :], ways[:, :, None]), axis=2)
+    middles = np.stack([one.pose[:3, 3] for one in ones]) + ways / 2
+    x, y, z = np.moveaxis(rotations, 2, 0)
+    up = np.broadcast_to((0.0, 0.0, 1.0), ways.shape)
+    own = [x, y, z, *(np.cross(ways, axis) for axis in (x, y, z)), *(np.cross(axis, up) for axis in (x, y, z, ways))]
+    table = _table(others)
+    c, s, none = np.cos(table[:, 3]), np.sin(table[:, 3]), np.zeros(len(table))
+    frames = np.stack(  # (M, 3 axes, 3)
+        (np.stack((c, s, none), 1), np.stack((-s, c, none), 1), np.broadcast_to((0.0, 0.0, 1.0), (len(table), 3))), 1
+    )
+    halves = table[:, 4:7]
+    best = np.full((len(ones), len(table)), -np.inf)
+    offset = table[None, :, :3] - middles[:, None, :]
+    for axis in own:
+        length = np.linalg.norm(axis, axis=1)
+        unit = axis / np.maximum(length, _EPSILON)[:, None]
+        reach = np.abs(np.einsum("ni,nik->nk", unit, spans)).sum(axis=1) / 2
+        theirs = (np.abs(np.einsum("ni,mai->nma", unit, frames)) * halves).sum(axis=2)
+        gap = np.abs(np.einsum("ni,nmi->nm", unit, offset)) - reach[:, None] - theirs
+        best = np.where((length > _EPSILON)[:, None], np.maximum(best, gap), best)
+    for axis in range(3):
+        unit = frames[:, axis]
+        reach = np.abs(np.einsum("mi,nik->nmk", unit, spans)).sum(axis=2) / 2
+        best = np.maximum(best, np.abs(np.einsum("mi,nmi->nm", unit, offset)) - reach - halves[:, axis])
+    return best
 
 
 def _table(solids: Sequence[Solid]) -> Array:

@@ -17,6 +17,8 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError, TransformUnavailableError
 from spatial_vlm_ros.geometry.camera import normalise
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.manipulation.grasping.seeing import target_points
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.types import Pose, Resolution, RgbdFrame, Scene, SceneObject, Transform, Vector3
 
@@ -129,6 +131,8 @@ class Surroundings:
             that the words name, and where nobody says: all else is no obstacle then.
         surface: what is visible of the target; None where nobody says.
         avoid: ids of objects that the motion keeps away from, because the words say so.
+        target_points: measured surface of the target, with normals, and what is hidden of it; None where too little of
+            it is seen, and where nobody says.
     """
 
     frame_id: str
@@ -148,6 +152,7 @@ class Surroundings:
     all_objects: bool = False
     surface: SeenSurface | None = None
     avoid: tuple[str, ...] = ()
+    target_points: TargetPoints | None = None
 
 
 def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = False) -> Surroundings:
@@ -204,6 +209,7 @@ def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = Fa
         all_objects=all_objects,
         surface=_surface(base_T_camera.apply(chosen.points)),
         avoid=tuple(avoided.id for avoided in resolution.avoid),
+        target_points=target_points(chosen, scene, base_T_camera),
     )
 
 

@@ -85,7 +85,7 @@ class PlannerGate(Node):
     Subscribes: annotated/image, robot_description, /tf, /tf_static.
     Publishes: proposal.
     Serves: the action pick, the services approve and stop; a page on loopback where `page` is set.
-    Asks: the action resolve; planner and controllers of `motion`.
+    Asks: the action resolve; planner and controllers of `motion`; the service `grasp.service` where it is to.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -102,6 +102,7 @@ class PlannerGate(Node):
         bridge = Bridge(self)
         patience = self._config.resolve_timeout
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
+        self._grasps = self._grasp_client(bridge)
         self._mover = MotionClient(self, self._planning, self._broker.guard)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         self._wake = Jobs(self).put
@@ -139,6 +140,15 @@ class PlannerGate(Node):
         self._forget_stop = self._broker.on_stop(self._stopped_by)
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
+
+    def _grasp_client(self, bridge: Bridge) -> Any:
+        """What asks a server of grasps, or None where nobody is asked."""
+        grasp = self._planning.grasp
+        if grasp.source == "own":
+            return None
+        from spatial_vlm_ros.nodes.arm.grasp_client import GraspClient
+
+        return GraspClient(self, bridge, grasp)
 
     def start(self) -> None:
         """Open the page, where one is wanted.
@@ -288,6 +298,7 @@ class PlannerGate(Node):
             say=partial(self._say, goal),
             approval_left=lambda: self._broker.view.remaining or 0.0,
             pause=goal.cancelled.wait,
+            propose=None if self._grasps is None else self._grasps.ask,
         )
         plan_only = asked.plan_only or self._config.plan_only
         try:

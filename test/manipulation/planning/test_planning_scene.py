@@ -220,12 +220,22 @@ def test_it_is_put_where_it_was_asked_for(chicks: Seen) -> None:
         assert (there[:, 2] > 0.0).all()
 
 
-def test_the_franka_hand_is_too_narrow_for_what_is_wider_and_says_so(chicks: Seen) -> None:
-    frame, scene, _ = chicks
-    detections = [obj.detection for obj in scene.objects]
-    answer = Resolver().resolve(frame, "the cup", detections)
+def test_the_franka_hand_takes_a_cup_that_is_too_wide_by_its_rim(chicks: Seen) -> None:
+    """Fingers inside and outside of the wall of a cup of 80 mm, whose wall the simulated camera sees for itself."""
+    _, scene, _ = chicks
+    answer = Resolver().resolve(scene.frame, "the cup", [obj.detection for obj in scene.objects])
+    around = planning_scene(surroundings_of(scene, answer), PlanningConfig())
+    goal = pick_goal(around, PlanningConfig())
+    assert {grasp.way for grasp in goal.grasps} == {"rim"}
+    for grasp in goal.grasps:
+        x, y, _ = grasp.grasp.position
+        assert 0.033 < math.hypot(x, y) < 0.041, "on the wall"
+        radial = abs(x * grasp.closing[0] + y * grasp.closing[1]) / math.hypot(x, y)
+        assert radial > math.cos(math.radians(30)), "across the wall"
+        assert grasp.width < 0.012
+    blind = dataclasses.replace(around, target=dataclasses.replace(around.target, seen=None))
     with pytest.raises(GoalError, match=r"gripper opens 0\.08 m"):
-        pick_goal(planning_scene(surroundings_of(scene, answer), PlanningConfig()), PlanningConfig())
+        pick_goal(blind, PlanningConfig())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many objects of real frames get a grasp, by hand and kind, and why the others get none.
+
+Every detection of every frame is a target once for each hand: the Franka Hand (80 mm) and a Robotiq 2F-85 (85 mm). A
+third hand that opens 140 mm is counted apart: it tells what the width of the hand alone stands against.
+Detections are those of the frames, so no detector is measured. Frames without `base_T_camera` get one from the support
+plane: z up, origin on the support. The workspace is unlimited. Whether a grasp is sensible is judged by a person, on
+the drawings of --draw; this script counts.
+
+    python -m benchmarks.grasping                       frames from SPATIAL_VLM_REAL_RGBD
+    python -m benchmarks.grasping --folder DIR          another folder of frames; widths are compared with truth.json
+    python -m benchmarks.grasping --draw DIR            one image for each target, and contact sheets
+    python -m benchmarks.grasping --frames 1            the first frame only
+    python -m benchmarks.grasping --normals             normals only: ours against Open3D's (its extra: clouds)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.harness import option, table, write
+from spatial_vlm_ros import load_frame
+from spatial_vlm_ros.errors import GoalError, SpatialVlmError
+from spatial_vlm_ros.evaluation.score import wilson
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.scene import planning_scene
+from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
+from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, ResolverConfig, WorkspaceConfig
+from spatial_vlm_ros.spatial.answer import target_of
+from spatial_vlm_ros.types import Resolution, RgbdFrame, Scene, SceneObject, Status, Transform
+
+REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
+# Robotiq 2F-85, rounded from its data sheet: stroke 85 mm, fingertips 22 mm wide, 149 mm across its open bars, which
+# are counted as palm. A stand-in for this count only, not for a robot.
+ROBOTIQ = GripperConfig(
+    opening_max=0.085, finger_length=0.045, finger_thickness=0.014, finger_width=0.022, finger_beyond=0.01,
+    palm_width=0.149, palm_thickness=0.075, palm_depth=0.105, tip_z=0.14, tip_yaw_deg=0.0,
+)  # fmt: skip
+# A stand-in for a wide hand such as a 2F-140: the same with a stroke of 140 mm and longer fingers.
+WIDE = dataclasses.replace(ROBOTIQ, opening_max=0.14, palm_width=0.204, finger_length=0.07)
+HANDS = {"franka": GripperConfig(), "robotiq_2f85": ROBOTIQ, "wide_140": WIDE}
+COUNTED = ("franka", "robotiq_2f85")  # together under "all"
+ANYWHERE = WorkspaceConfig(x_min=-9.0, x_max=9.0, y_min=-9.0, y_max=9.0, z_min=-9.0, z_max=9.0)
+FURNITURE = {"table", "cabinet", "shelf", "stove", "microwave", "drawer", "door"}  # never taken
+TILE = 320  # pixels
+COLUMNS, ROWS = 6, 3  # of a contact sheet
+COLOURS = {"top_down": (60, 220, 60), "side": (255, 160, 40), "slanted": (40, 200, 255), "rim": (255, 60, 255),
+           "handle": (60, 60, 255)}  # fmt: skip
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Try:
+    """One target with one hand.
+
+    Args:
+        frame, target, label, hand: which.
+        goal: what was found, or None.
+        kind: of the most frequent reason where nothing was found; the status of another refusal.
+        words: the same for a person.
+        ms: for scene export and pick goal.
+    """
+
+    frame: str
+    target: str
+    label: str
+    hand: str
+    goal: PickGoal | None
+    kind: str
+    words: str
+    ms: float
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As kept in JSON."""
+        best = None if self.goal is None else self.goal.grasps[0]
+        return {
+            "frame": self.frame, "target": self.target, "label": self.label, "hand": self.hand,
+            "way": None if best is None else best.way, "width": None if best is None else round(best.width, 4),
+            "refused": self.kind or None, "words": self.words or None,
+        }  # fmt: skip
+
+
+def with_base(frame: RgbdFrame, scene: Scene) -> RgbdFrame:
+    """With a planning frame made of the support plane where the frame has none: z up, below the camera."""
+    if frame.base_T_camera is not None:
+        return frame
+    up = scene.up / np.linalg.norm(scene.up)
+    ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
+    if np.linalg.norm(ahead) < 0.1:
+        ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
+    ahead /= np.linalg.norm(ahead)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack((ahead, np.cross(up, ahead), up))
+    matrix[2, 3] = scene.support.offset if scene.support is not None else 0.0
+    return dataclasses.replace(frame, base_T_camera=Transform("base_link", frame.frame_id, matrix))
+
+
+def scenes(folder: Path, count: int) -> Iterator[tuple[str, Scene]]:
+    """Name and scene of each frame."""
+    config = ResolverConfig()
+    for path in sorted(p for p in folder.iterdir() if (p / "rgb.png").is_file())[:count]:
+        frame, detections = load_frame(path)
+        scene = build_scene(frame, detections, config.depth, config.lift)
+        based = with_base(frame, scene)
+        yield path.name, scene if based is frame else build_scene(based, detections, config.depth, config.lift)
+
+
+def tried(name: str, scene: Scene, obj: SceneObject, hand: str) -> Try:
+    """What one hand finds for one object."""
+    config = PlanningConfig(gripper=HANDS[hand], workspace=ANYWHERE)
+    goal, kind, words, begun = None, "", "", time.perf_counter()
+    try:
+        if obj.depth_problem is not None:
+            raise GoalError("take it", [("no_depth", obj.depth_problem)], "move the camera")
+        answer = Resolution("take it", Status.OK, "", target=target_of(obj, scene), stamp_ns=scene.frame.stamp_ns)
+        goal = pick_goal(planning_scene(surroundings_of(scene, answer, True), config), config)
+    except GoalError as error:
+        kind, words = error.reasons[0]
+    except SpatialVlmError as error:
+        kind, words = error.status_name.lower(), str(error)
+    ms = (time.perf_counter() - begun) * 1e3
+    return Try(name, obj.id, obj.detection.label, hand, goal, kind, words, ms)
+
+
+# ------------------------------------------------------------------------------------------------ drawings
+
+
+def lines_of(grasp: Grasp, hand: GripperConfig) -> list[Array]:
+    """(2, 3) ends of the lines that stand for a hand: two fingers, the palm between them, the approach."""
+    turn, at = matrix_from_quaternion_xyzw(grasp.grasp.orientation), np.array(grasp.grasp.position)
+    half, back = grasp.opening / 2, hand.finger_beyond - hand.finger_length
+    corners = {
+        (side, deep): at + turn @ np.array([0.0, side * half, hand.finger_beyond if deep else back])
+        for side in (-1, 1)
+        for deep in (0, 1)
+    }
+    middle = at + turn @ np.array([0.0, 0.0, back])
+    return [
+        np.stack((corners[-1, 0], corners[-1, 1])),
+        np.stack((corners[1, 0], corners[1, 1])),
+        np.stack((corners[-1, 0], corners[1, 0])),
+        np.stack((middle, middle - 0.04 * turn[:, 2])),
+    ]
+
+
+def drawn(found: Try, scene: Scene, obj: SceneObject) -> npt.NDArray[np.uint8]:
+    """A tile: the object in its image with its best grasps, the best one thick; BGR."""
+    frame = scene.frame
+    image = np.ascontiguousarray(frame.rgb[:, :, ::-1])
+    x0, y0, x1, y1 = obj.detection.box_xyxy
+    side = max(x1 - x0, y1 - y0, 60.0) * 2.0
+    middle = ((x0 + x1) / 2, (y0 + y1) / 2 - 0.1 * side)
+    scale = TILE / side
+    warp = np.array([[scale, 0, TILE / 2 - scale * middle[0]], [0, scale, TILE / 2 - scale * middle[1]]])
+    tile = cv2.warpAffine(image, warp, (TILE, TILE), borderValue=(90, 90, 90))
+    transform = frame.base_T_camera
+    if found.goal is not None and transform is not None:
+        inverse = transform.inverse()
+        for number, grasp in reversed(list(enumerate(found.goal.grasps[:4]))):
+            for line in lines_of(grasp, HANDS[found.hand]):
+                seen = inverse.apply(line) @ frame.camera.K.T
+                pixels = (seen[:, :2] / seen[:, 2:]) @ warp[:, :2].T + warp[:, 2]
+                (a, b), (c, d) = np.round(pixels).astype(int).tolist()
+                if number == 0:
+                    cv2.line(tile, (a, b), (c, d), (0, 0, 0), 6, cv2.LINE_AA)
+                cv2.line(tile, (a, b), (c, d), COLOURS[grasp.way], 3 if number == 0 else 1, cv2.LINE_AA)
+    words = [f"{found.frame} {found.target} {found.label} {found.hand}"]
+    if found.goal is None:
+        words += [found.kind, found.words[:48], found.words[48:96]]
+    else:
+        best = found.goal.grasps[0]
+        words.append(f"{best.way} {best.width * 1000:.0f} mm; {len(found.goal.grasps)} grasps")
+    for row, text in enumerate(words):
+        for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(tile, text, (4, 14 + 15 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thick, cv2.LINE_AA)
+    return np.asarray(tile, np.uint8)
+
+
+def write_sheets(tiles: list[npt.NDArray[np.uint8]], folder: Path) -> None:
+    """Contact sheets of tiles."""
+    per = COLUMNS * ROWS
+    for number in range(0, len(tiles), per):
+        part = tiles[number : number + per]
+        part += [np.zeros_like(part[0])] * (per - len(part))
+        rows = [np.concatenate(part[k : k + COLUMNS], axis=1) for k in range(0, per, COLUMNS)]
+        cv2.imwrite(str(folder / f"sheet_{number // per:03d}.png"), np.concatenate(rows, axis=0))
+
+
+# ------------------------------------------------------------------------------------------------ counting
+
+
+def counted(found: list[Try]) -> dict[str, Any]:
+    """Shares, kinds and reasons by hand."""
+    summary: dict[str, Any] = {}
+    for hand in (*HANDS, "all"):
+        mine = [t for t in found if t.hand == hand or (hand == "all" and t.hand in COUNTED)]
+        good = [t for t in mine if t.goal is not None]
+        share = wilson(len(good), len(mine))
+        summary[hand] = {
+            "targets": len(mine), "with_grasp": len(good), "interval": [round(share.low, 4), round(share.high, 4)],
+            "kinds": dict(Counter(t.goal.grasps[0].way for t in good if t.goal is not None)),
+            "refused": dict(Counter(t.kind for t in mine if t.goal is None)),
+        }  # fmt: skip
+    return summary
+
+
+def normals(folder: Path, count: int) -> dict[str, Any]:
+    """Milliseconds for an object's cells and normals, ours and Open3D's, and the angles between both."""
+    import open3d as o3d
+
+    ours, theirs, angles = [], [], []
+    for _, scene in scenes(folder, count):
+        transform = scene.frame.base_T_camera
+        for obj in scene.objects:
+            if transform is None or obj.depth_problem is not None:
+                continue
+            points, eye = transform.apply(obj.points), transform.translation
+            begun = time.perf_counter()
+            cells, found = surface_cells(points, eye)
+            ours.append((time.perf_counter() - begun) * 1e3)
+            begun = time.perf_counter()
+            cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points)).voxel_down_sample(0.004)
+            cloud.estimate_normals(o3d.geometry.KDTreeSearchParamHybrid(radius=0.008, max_nn=60))
+            cloud.orient_normals_towards_camera_location(eye)
+            theirs.append((time.perf_counter() - begun) * 1e3)
+            tree = o3d.geometry.KDTreeFlann(cloud)
+            nearest = [tree.search_knn_vector_3d(cell, 1)[1][0] for cell in cells]
+            cosines = np.einsum("ij,ij->i", found, np.asarray(cloud.normals)[nearest])
+            angles += np.degrees(np.arccos(np.clip(cosines, -1, 1))).tolist()
+    return {
+        "objects": len(ours), "cells": len(angles),
+        "ours_ms": round(float(np.median(ours)), 2), "open3d_ms": round(float(np.median(theirs)), 2),
+        "angle_deg": {str(q): round(float(np.percentile(angles, q)), 1) for q in (50, 90)},
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Try, print, draw and keep."""
+    if "--normals" in sys.argv:
+        print(normals(Path(_text("folder") or REAL), int(option("frames", 10_000))))
+        return 0
+    draw, folder = _text("draw"), Path(_text("folder") or REAL)
+    count = int(option("frames", 10_000))
+    if not folder.is_dir():
+        print(f"frames not found at {folder}; set SPATIAL_VLM_REAL_RGBD or pass --folder")
+        return 1
+    found: list[Try] = []
+    tiles: list[npt.NDArray[np.uint8]] = []
+    for name, scene in scenes(folder, count):
+        for obj in scene.objects:
+            if obj.detection.label in FURNITURE:
+                continue
+            for hand in HANDS:
+                found.append(tried(name, scene, obj, hand))
+                if draw:
+                    tiles.append(drawn(found[-1], scene, obj))
+    if draw:
+        Path(draw).mkdir(parents=True, exist_ok=True)
+        write_sheets(tiles, Path(draw))
+    summary = counted(found)
+    table(
+        f"targets of {folder.name} with a grasp",
+        ("hand", "targets", "with grasp", "kinds", "refused"),
+        [(hand, s["targets"], s["with_grasp"], str(s["kinds"]), str(s["refused"])) for hand, s in summary.items()],
+    )
+    times = sorted(t.ms for t in found)
+    measured = {
+        "folder": folder.name,
+        "by_hand": summary,
+        "ms": {"median": round(times[len(times) // 2], 2), "p95": round(times[int(0.95 * (len(times) - 1))], 2)},
+        "targets": [t.row for t in found],
+    }
+    print(f"\nscene export and goal: median {measured['ms']['median']} ms, p95 {measured['ms']['p95']} ms")
+    print(f"written to {write('grasping' if folder == REAL else f'grasping_{folder.name}', measured, [])}")
+    return 0
+
+
+def _text(name: str) -> str | None:
+    """`--NAME TEXT`, taken off the command line."""
+    flag = f"--{name}"
+    if flag not in sys.argv:
+        return None
+    at = sys.argv.index(flag)
+    value = sys.argv[at + 1]
+    del sys.argv[at : at + 2]
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

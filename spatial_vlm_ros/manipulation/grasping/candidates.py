@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every proposed grasp is before it is checked against its surroundings, and how it is scored."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, Side
+from spatial_vlm_ros.manipulation.planning.gripper import Tip
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Vector3
+
+WEIGHTS = {"facing": 0.25, "balance": 0.2, "known": 0.15, "room": 0.12, "hold": 0.1, "clear": 0.1, "way": 0.08}
+"""Weight of each term of the score; they add up to 1."""
+_LEVER = 0.08  # metres from the object's middle at which nothing is left of the term "balance"
+_SIGMA = 0.012  # metres of the width's standard deviation, the same for "known"
+_ROOM = 0.01  # metres of further opening, each side, from which more is no better
+_HOLD = 0.025  # metres of the fingers against the object, the same
+_WAYS: dict[Side, float] = {"top_down": 1.0, "side": 0.7, "rim": 0.6, "handle": 0.5, "slanted": 0.4}
+_ALIKE = math.cos(math.radians(20.0))
+_EACH = 4  # grasps of one way that come first, so that other ways are given, too
+
+
+@dataclass(frozen=True)
+class GraspCandidate:
+    """A proposed grasp.
+
+    Args:
+        way, closes_on, width, opening, hold: as in Grasp.
+        tip: where the fingers close.
+        margin: as Grasp.width_margin.
+        before: the way from the grasp back to the pre-grasp.
+        sigma: standard deviation of `width`, metres.
+        angle: radians by which the worse face is turned away from its finger.
+        lever: metres from the grasp to the object's middle, level.
+        server: score, 0 to 1, that a server of learned grasps gives it; None where it was found here.
+    """
+
+    way: Side
+    closes_on: Literal["x", "y", "outline", "surface"]
+    tip: Tip
+    width: float
+    opening: float
+    margin: float
+    hold: float
+    before: Vector3
+    sigma: float = 0.0
+    angle: float = 0.0
+    lever: float = 0.0
+    server: float | None = None
+
+
+def terms_of(candidate: GraspCandidate, clearance: float, config: PlanningConfig) -> dict[str, float]:
+    """What is good about a free grasp: 0 to 1 for each of WEIGHTS, and "server" where a server proposed it.
+
+    Args:
+        candidate: the grasp.
+        clearance: metres to neighbours and keep-outs; infinite without any.
+        config: friction and the ample clearance.
+    """
+    ample = max(config.goal.ample, 1e-6)
+    terms = {
+        "facing": 1 - candidate.angle / math.radians(config.grasp.friction_deg),
+        "balance": 1 - candidate.lever / _LEVER,
+        "known": 1 - candidate.sigma / _SIGMA,
+        "room": candidate.margin / _ROOM,
+        "hold": candidate.hold / _HOLD,
+        "clear": clearance / ample,
+        "way": _WAYS[candidate.way],
+    }
+    if candidate.server is not None:
+        terms["server"] = candidate.server
+    return {name: round(min(1.0, max(0.0, value)), 4) for name, value in terms.items()}
+
+
+def score_of(terms: dict[str, float]) -> float:
+    """The weighted mean of terms, 0 to 1; of a server's grasp the mean of that and the server's score."""
+    own = sum(weight * terms[name] for name, weight in WEIGHTS.items())
+    return round((own + terms["server"]) / 2 if "server" in terms else own, 4)
+
+
+def varied(grasps: Sequence[Grasp], apart: float, most: int) -> tuple[Grasp, ...]:
+    """The best grasps without those that nearly repeat a better one, and not all of one way where others are free.
+
+    Args:
+        grasps: free ones.
+        apart: metres between tips, from which two are different; or else their axes differ by 20 degrees.
+        most: of them.
+
+    Returns:
+        Best first.
+    """
+    order = sorted(grasps, key=lambda grasp: -grasp.score)
+    kept: list[Grasp] = []
+    for grasp in order:
+        if not any(_alike(grasp, other, apart) for other in kept):
+            kept.append(grasp)
+    counts: Counter[str] = Counter()
+    first: list[Grasp] = []
+    later: list[Grasp] = []
+    for grasp in kept:
+        counts[grasp.way] += 1
+        (first if counts[grasp.way] <= _EACH else later).append(grasp)
+    return tuple(sorted([*first, *later][:most], key=lambda grasp: -grasp.score))
+
+
+def _alike(one: Grasp, other: Grasp, apart: float) -> bool:
+    near = math.dist(one.grasp.position, other.grasp.position) < apart
+    same_way = float(np.dot(one.approach, other.approach)) > _ALIKE
+    return near and same_way and abs(float(np.dot(one.closing, other.closing))) > _ALIKE

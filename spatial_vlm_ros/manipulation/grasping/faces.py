@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One side of what is between the fingers: where it is, and how it is turned against its finger."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+_FACE = 0.005  # metres behind the outermost point that still belong to a face
+_FEW_NORMALS = 6  # below which nothing is said by normals of a face
+_FEW_ON_FACE = 3  # measured points, from which a face is one that was seen
+_BINS = 4  # across a finger, in which the edge of a face is looked for
+_BAND = 0.008  # metres behind the outermost point in which normals are looked at
+_LOOKS = 0.2  # cosine: normals that look farther away from the finger are of the other face
+_WEDGE = 0.018  # metres above the fingertips in which a face must not run away from its finger
+
+
+@dataclass(frozen=True)
+class Face:
+    """One side of a run.
+
+    Args:
+        at: metres along the direction towards its finger.
+        begin, end: metres along the approach between which it lies, within _FACE of `at`.
+        angle: radians by which it is turned away from its finger.
+        looks: whether measured normals say so.
+        measured: whether measured points are part of it.
+    """
+
+    at: float
+    begin: float
+    end: float
+    angle: float
+    looks: bool
+    measured: bool
+
+
+def face_of(
+    side: float,
+    points: Array,
+    reach: Array,
+    normals: Array,
+    measured: npt.NDArray[np.bool_],
+    x: float,
+    deep: float,
+    width: float,
+    edge: float,
+) -> Face:
+    """The side of a run towards one finger: `side` -1 or 1 along the closing direction.
+
+    Normals count from `edge` metres below its upper edge on: what lies above belongs to another face.
+    """
+    out = side * points[:, 1] + reach
+    at = float(out.max())
+    face = out > at - _FACE
+    z = points[:, 2]
+    first = float(z[face].min())
+    looking = (out > at - _BAND) & measured & (z >= first + edge) & (side * normals[:, 1] > -_LOOKS)
+    facing = side * normals[looking, 1]
+    looks = len(facing) >= _FEW_NORMALS
+    turned = math.acos(min(1.0, max(-1.0, float(np.median(facing))))) if looks else 0.0
+    begin, end = float((z - reach)[face].min()), float((z + reach)[face].max())
+    angle = max(turned, _edge_angle(points[:, 0] - x, out, width), _wedge_angle(z, out, deep))
+    return Face(at, begin, end, angle, looks, int(np.count_nonzero(face & measured)) >= _FEW_ON_FACE)
+
+
+def _slope(bins: npt.NDArray[np.intp], out: Array, length: float) -> float | None:
+    """Radians by which the outermost points run outwards or inwards over `length` metres, cut into _BINS bins.
+
+    None where fewer than three quarters of the bins hold a point.
+    """
+    reach = np.full(_BINS, -np.inf)
+    np.maximum.at(reach, bins, out)
+    known = np.flatnonzero(reach > -np.inf)
+    if len(known) < _BINS - 1:
+        return None
+    at, heights = known - known.mean(), reach[known]
+    return math.atan(abs(float(at @ heights) / float(at @ at) * _BINS / length))
+
+
+def _edge_angle(x: Array, out: Array, width: float) -> float:
+    """Radians by which the edge of a face runs off the finger's face, as the hand sees it.
+
+    A right angle where the face is not there along three quarters of the finger: past the end of the object.
+    """
+    bins = np.clip(((x / width + 0.5) * _BINS).astype(int), 0, _BINS - 1)
+    slope = _slope(bins, out, width)
+    return math.pi / 2 if slope is None else slope
+
+
+def _wedge_angle(z: Array, out: Array, deep: float) -> float:
+    """Radians by which a face runs outwards or inwards along the approach, over the last stretch before the fingertips.
+
+    Nothing is said by a face of which that stretch is not seen.
+    """
+    above = deep - z
+    inside = (above >= 0) & (above < _WEDGE)
+    return _slope((above[inside] / _WEDGE * _BINS).astype(int), out[inside], _WEDGE) or 0.0

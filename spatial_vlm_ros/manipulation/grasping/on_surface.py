@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grasps on the target's measured surface, found here or by a server, as candidates of the pick goal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate
+from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
+from spatial_vlm_ros.manipulation.grasping.proposed import measured
+from spatial_vlm_ros.manipulation.grasping.search import SurfaceGrasp, SurfaceMiss, surface_grasps
+from spatial_vlm_ros.manipulation.planning.goal import Kind, Rejection, Side
+from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import distances
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Vector3
+
+_WORDS: dict[str, tuple[Kind, str]] = {
+    "too_wide": ("too_wide", "what is seen of it is wider than the gripper opens"),
+    "too_narrow": ("too_narrow", "it is narrower than the gripper closes"),
+    "not_opposite": ("not_opposite", "no two of its faces look towards the fingers far enough down"),
+    "no_room": ("no_room", "a finger has no room beside what it would close on"),
+    "palm": ("palm", "the palm would touch it before the fingers reach far enough"),
+    "below_support": ("below_support", "the gripper would come too near to what is below"),
+}
+
+
+def on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
+    """Candidates on the measured surface, and orientations that gave none; nothing where no surface was measured.
+
+    Args:
+        scene: about the target.
+        floor: least height for the gripper, metres.
+        config: gripper, clearances, angles.
+    """
+    target = scene.target
+    if target.seen is None:
+        return
+    middle = np.array(target.solid.centre)
+    found, missed = surface_grasps(target.seen, middle, target.solid.yaw, floor, config)
+    for miss in missed:
+        kind, words = _WORDS[miss.kind]
+        yield Rejection(_side(miss.way), kind, words)
+    for grasp in found:
+        yield _candidate(scene, grasp, config)
+
+
+def on_proposals(
+    scene: PlanningScene, proposed: Sequence[ProposedGrasp], config: PlanningConfig
+) -> Iterator[GraspCandidate | Rejection]:
+    """Candidates of a server's grasps by what is between the fingers there, and those that do not fit.
+
+    Args:
+        scene: about the target, with a measured surface.
+        proposed: of a checked reply.
+        config: gripper, clearances.
+    """
+    if scene.target.seen is None:
+        return
+    for proposal, found in measured(scene.target.seen, np.array(scene.target.solid.centre), proposed, config):
+        if isinstance(found, SurfaceMiss):
+            kind, words = _WORDS[found.kind]
+            yield Rejection(_side(found.way), kind, words)
+        else:
+            yield _candidate(scene, found, config, proposal.score)
+
+
+def _candidate(
+    scene: PlanningScene, grasp: SurfaceGrasp, config: PlanningConfig, server: float | None = None
+) -> GraspCandidate | Rejection:
+    """With a tip, unless the palm would stand in the box that planners keep it out of."""
+    way = _side(grasp.way)
+    tip = Tip(_vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
+    palm = links(config.gripper, tip, grasp.opening)[LINKS.index(PALM)]
+    if float(distances([palm], [scene.target.solid])[0, 0]) < 0:
+        return Rejection(way, *_WORDS["palm"])
+    margin = (config.gripper.opening_max - grasp.width - 2 * config.goal.jaw_clearance) / 2
+    return GraspCandidate(
+        way, "surface", tip, grasp.width, grasp.opening, margin, grasp.hold, tip.back(config.goal.approach),
+        grasp.sigma, grasp.angle, grasp.lever, server,
+    )  # fmt: skip
+
+
+def _side(way: str) -> Side:
+    sides: dict[str, Side] = {
+        "top_down": "top_down", "side": "side", "slanted": "slanted", "rim": "rim", "handle": "handle",
+    }  # fmt: skip
+    return sides[way]
+
+
+def _vector(values: np.ndarray) -> Vector3:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
+
+
+def _unit(values: np.ndarray) -> Vector3:
+    """A unit vector without what rounding left of its zeros."""
+    clean = np.where(np.abs(values) < 1e-12, 0.0, values)
+    return _vector(clean / np.linalg.norm(clean))

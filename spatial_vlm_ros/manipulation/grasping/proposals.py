@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server of learned grasps is asked, and what its reply must be before anything of it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import GraspReplyError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.parameters import PlanningConfig
+
+Array = npt.NDArray[np.float64]
+Points = npt.NDArray[np.float32]
+
+_STEP = 0.01  # metres between points on faces of boxes
+_MOST_STEPS = 200  # along an edge; faces of larger boxes, such as keep-outs, are sampled more coarsely
+_AROUND = 0.5  # metres around the target's middle, sideways, that the scene reaches
+_UNIT = 1e-3  # by which a quaternion may be off unit length
+_LEAST_SCORE, _MOST_SCORE = 0.0, 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class GraspQuestion:
+    """What a server is asked. Planning frame, z up, metres.
+
+    Args:
+        frame_id: of all points, and of the poses in the reply.
+        stamp_ns: of the image that they were measured in.
+        label: what the target is called.
+        target: (N, 3) its measured surface.
+        normals: (N, 3) unit, of `target`.
+        scene: (M, 3) of everything else that is known, without the target.
+        opening_max, finger_length, finger_beyond: as in GripperConfig.
+        most: grasps that are of use.
+    """
+
+    frame_id: str
+    stamp_ns: int
+    label: str
+    target: Points
+    normals: Points
+    scene: Points
+    opening_max: float
+    finger_length: float
+    finger_beyond: float
+    most: int
+
+
+@dataclass(frozen=True, eq=False)
+class GraspReply:
+    """What a server answers, unchecked.
+
+    Args:
+        frame_id: of the poses.
+        positions: (N, 3) of the tip frame, metres.
+        quaternions: (N, 4) x, y, z, w: its z axis is the approach, the fingers close along its y axis.
+        scores: (N,) 0 to 1.
+        widths: (N,) metres between the fingers at the object; or (0,) where the server does not tell.
+        message: empty, or why there are none.
+    """
+
+    frame_id: str
+    positions: Array
+    quaternions: Array
+    scores: Array
+    widths: Array
+    message: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ProposedGrasp:
+    """One grasp of a checked reply.
+
+    Args:
+        rotation: (3, 3) columns x, y, z of the tip frame, planning frame.
+        position: (3,) of the tip frame, metres.
+        score: 0 to 1.
+        width: metres between the fingers at the object, as the server tells; 0 where it does not.
+    """
+
+    rotation: Array
+    position: Array
+    score: float
+    width: float
+
+
+GraspServer = Callable[[GraspQuestion, Callable[[], bool]], GraspReply]
+"""Asks a server; told how to ask whether the request was withdrawn."""
+
+
+def question_of(scene: PlanningScene, config: PlanningConfig) -> GraspQuestion | None:
+    """What a server is asked about a target; None where too little of its surface was measured."""
+    seen, gripper = scene.target.seen, config.gripper
+    if seen is None:
+        return None
+    boxes = [obj.solid for obj in (*scene.neighbours, *scene.keep_outs)] + [flat.solid for flat in scene.support]
+    points = np.concatenate([faces_of(box, _STEP) for box in boxes] or [np.empty((0, 3))])
+    near = np.abs(points[:, :2] - np.array(scene.target.solid.centre)[:2]).max(axis=1, initial=0.0) <= _AROUND
+    return GraspQuestion(
+        scene.frame_id, scene.stamp_ns, scene.target.label, seen.points, seen.normals,
+        points[near].astype(np.float32), gripper.opening_max, gripper.finger_length, gripper.finger_beyond,
+        config.grasp.service_most,
+    )  # fmt: skip
+
+
+def faces_of(box: Solid, step: float) -> Array:
+    """(N, 3) points on the six faces of a box, at most `step` metres apart along edges of up to _MOST_STEPS steps."""
+    half = np.array(box.size) / 2
+    counts = np.clip(np.ceil(2 * half / step), 1, _MOST_STEPS).astype(int) + 1
+    parts = []
+    for axis in range(3):
+        u, v = (k for k in range(3) if k != axis)
+        a, b = np.meshgrid(np.linspace(-half[u], half[u], counts[u]), np.linspace(-half[v], half[v], counts[v]))
+        for side in (-half[axis], half[axis]):
+            face = np.empty((a.size, 3))
+            face[:, axis], face[:, u], face[:, v] = side, a.reshape(-1), b.reshape(-1)
+            parts.append(face)
+    points = np.concatenate(parts)
+    c, s = np.cos(box.yaw), np.sin(box.yaw)
+    turned = np.column_stack((points[:, :2] @ np.array([[c, s], [-s, c]]), points[:, 2]))
+    return turned + np.array(box.centre)
+
+
+def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[ProposedGrasp, ...]:
+    """The grasps of a reply, the best first; a reply of which anything is wrong is refused as a whole.
+
+    Args:
+        reply: as it came.
+        question: that it answers.
+        server: name of its service, for the error.
+
+    Raises:
+        GraspReplyError: no grasps, another frame, counts that differ, or values that are none.
+    """
+    count = len(reply.positions)
+    if not count:
+        why = f": {reply.message}" if reply.message else ""
+        repair = "look at the object from another side, or set grasp.source to both"
+        raise GraspReplyError(server, "empty", f"it proposes no grasp of the {question.label}{why}", repair)
+    repair = "compare the server with docs/grasps.md"
+    if reply.frame_id != question.frame_id:
+        got = f"its grasps are in {reply.frame_id!r}, and {question.frame_id!r} was asked for"
+        raise GraspReplyError(server, "frame", got, "have the server turn its grasps into the frame of the request")
+    if not (len(reply.quaternions) == len(reply.scores) == count and len(reply.widths) in (0, count)):
+        got = f"{count} poses, {len(reply.scores)} scores, {len(reply.widths)} widths"
+        raise GraspReplyError(server, "count", f"its lists do not belong together: {got}", repair)
+    for what, values in (
+        ("poses", reply.positions), ("poses", reply.quaternions), ("scores", reply.scores), ("widths", reply.widths)
+    ):  # fmt: skip
+        if not np.isfinite(values).all():
+            raise GraspReplyError(server, "not_finite", f"its {what} hold NaN or infinity", repair)
+    lengths = np.linalg.norm(reply.quaternions, axis=1)
+    if np.abs(lengths - 1).max() > _UNIT:
+        got = f"a quaternion of length {lengths[np.abs(lengths - 1).argmax()]:.3g}"
+        raise GraspReplyError(server, "rotation", f"it has {got}", repair)
+    if reply.scores.min() < _LEAST_SCORE or reply.scores.max() > _MOST_SCORE:
+        got = f"scores from {reply.scores.min():.3g} to {reply.scores.max():.3g}, and 0 to 1 is expected"
+        raise GraspReplyError(server, "score", got, repair)
+    if len(reply.widths) and reply.widths.min() < 0:
+        raise GraspReplyError(server, "width", f"a width of {reply.widths.min():.3g} m", repair)
+    widths = reply.widths if len(reply.widths) else np.zeros(count)
+    order = np.argsort(-reply.scores, kind="stable")[: question.most]
+    return tuple(
+        ProposedGrasp(
+            matrix_from_quaternion_xyzw(reply.quaternions[k]),
+            reply.positions[k],
+            float(reply.scores[k]),
+            float(widths[k]),
+        )
+        for k in order
+    )

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is between the fingers at grasps that a server proposes, by the rules of the grasps that are found here.
+
+The server says where; width, opening and hold are measured. Whether the faces look towards the fingers counts for the
+score alone: that is what a learned model is asked about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.grasping.faces import face_of
+from spatial_vlm_ros.manipulation.grasping.hand_view import GraspBody
+from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
+from spatial_vlm_ros.manipulation.grasping.search import (
+    SurfaceGrasp,
+    SurfaceMiss,
+    grasp_body,
+    least_hold,
+    lever_of,
+    sigma_of,
+)
+from spatial_vlm_ros.manipulation.grasping.target_points import Array, TargetPoints
+from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
+from spatial_vlm_ros.parameters import PlanningConfig
+
+_STEEP = math.cos(math.radians(15.0))  # of the approach, from which a grasp is called "top_down" or "side"
+_FLAT = math.sin(math.radians(15.0))
+_FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
+_STRAY = 3  # points where a finger or the palm comes, that may be noise
+
+
+def measured(
+    seen: TargetPoints, middle: Array, proposed: Sequence[ProposedGrasp], config: PlanningConfig
+) -> Iterator[tuple[ProposedGrasp, SurfaceGrasp | SurfaceMiss]]:
+    """Each proposal with the grasp that it is, or why it does not fit.
+
+    Args:
+        seen: surface of the target.
+        middle: (3,) of its box, metres.
+        proposed: of a checked reply.
+        config: gripper, clearances.
+    """
+    body = grasp_body(seen, middle)
+    thin = ThinParts(body, config)
+    for proposal in proposed:
+        down = -float(proposal.rotation[2, 2])
+        name = "top_down" if down > _STEEP else "side" if abs(down) < _FLAT else "slanted"
+        found = _measured(name, proposal, body, seen, thin, config)
+        yield proposal, SurfaceMiss(name, found) if isinstance(found, str) else found
+
+
+def _measured(
+    name: str, proposal: ProposedGrasp, body: GraspBody, seen: TargetPoints, thin: ThinParts, config: PlanningConfig
+) -> SurfaceGrasp | str:
+    """The grasp, or the kind of what stands against it."""
+    gripper, goal, rotation = config.gripper, config.goal, proposal.rotation
+    deep, palm = gripper.finger_beyond, gripper.finger_beyond - gripper.finger_length
+    local = (body.points - proposal.position) @ rotation
+    x, y, z = local.T
+    strip = (np.abs(x) < gripper.finger_width / 2) & (z < deep)
+    inner = strip & (z > palm) & (np.abs(y) + body.reach < gripper.opening_max / 2)
+    if np.count_nonzero(inner & body.seen) < _FEW_POINTS:
+        return "not_opposite"
+    faces = [
+        face_of(
+            side, local[inner], body.reach[inner], (body.normals @ rotation)[inner], body.seen[inner], 0.0, deep,
+            gripper.finger_width, 0.0,
+        )
+        for side in (-1.0, 1.0)
+    ]  # fmt: skip
+    low, high = -faces[0].at, faces[1].at
+    width = max(high - low, proposal.width)
+    needed = width + 2 * goal.jaw_clearance
+    if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
+        return "too_wide" if needed > gripper.opening_max else "too_narrow"
+    hold = min(deep, faces[0].end, faces[1].end) - max(faces[0].begin, faces[1].begin)
+    if hold < least_hold(body, config):
+        return "not_opposite"
+    aside = (low + high) / 2
+    known = sum(face.looks for face in faces)
+    sigma, estimated = sigma_of(faces, width, seen, rotation[:2, 1])
+    wanted = min(needed + 2 * goal.sigmas * estimated, gripper.opening_max)
+    for opening in (max(wanted, gripper.opening_min), max(needed, gripper.opening_min)):
+        out = np.abs(y - aside)
+        beside = strip & (out > opening / 2) & (out < opening / 2 + gripper.finger_thickness)
+        if np.count_nonzero(beside) <= _STRAY:
+            break
+    else:
+        both = all(np.count_nonzero(beside & (side * (y - aside) > 0)) > _STRAY for side in (-1.0, 1.0))
+        return "too_wide" if both else "no_room"
+    below = (np.abs(x) < gripper.palm_thickness / 2) & (np.abs(y - aside) < gripper.palm_width / 2)
+    if np.count_nonzero(below & (z < palm + goal.palm_clearance)) > _STRAY:
+        return "palm"
+    position = proposal.position + aside * rotation[:, 1]
+    way = thin.way(name, position, rotation[:, 1], width, gripper.finger_thickness) or name
+    return SurfaceGrasp(
+        way, rotation, position, width, sigma, opening, hold, max(face.angle for face in faces), known,
+        lever_of(body, position, rotation[:2, 1]),
+    )  # fmt: skip

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Antipodal grasps on the surface of an object, before anything around it is looked at.
+
+For each orientation of the hand the object is mapped as the hand sees it (hand_view.py). In each strip as wide as a
+finger, and for several depths of the fingertips, the object is cut into runs along the closing direction. A run, or all
+of them together, is what the fingers may close on: a whole can, one wall of a mug, the bar of a handle. What lies
+beside it must be free for the fingers, and what lies above it for the palm. Both faces must look towards the fingers:
+by the normals that were measured, and by the direction of the edge where none were. Source of the condition: two
+contacts with friction hold an object when the line between them lies in both friction cones (Nguyen, "Constructing
+force-closure grasps", IJRR 1988).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.manipulation.grasping.faces import Face, face_of
+from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, HandView, hand_view
+from spatial_vlm_ros.manipulation.grasping.orientations import orientations
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
+from spatial_vlm_ros.parameters import PlanningConfig
+
+Array = npt.NDArray[np.float64]
+
+_DEPTHS = (0.008, 0.014, 0.022, 0.032, 0.044, 0.058)  # metres that fingertips go past the nearest point of a strip
+_FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
+_HIDDEN_SHARE = 0.15  # of the width, standard deviation from a face that was not seen
+_SEEN_SIGMA = 0.002  # metres: standard deviation of the width between two faces
+_EDGE = 0.002  # metres below its upper edge, from which on a face is one and not what lies above it
+_LEVEL = 0.05  # of the closing direction's upward part: what closes level does not press on what lies above
+_LEAST_HOLD = 0.003  # metres
+_FLAT_SHARE = 0.4  # of the height of what is flat, that the fingers must hold at least
+_KEPT = 2  # grasps of one orientation and depth
+_MOST = 80  # grasps of one way
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceGrasp:
+    """One grasp as the surface alone tells it.
+
+    Args:
+        way: "top_down", "side", "slanted", "rim" or "handle".
+        rotation: (3, 3) columns x, y, z of the tip frame, planning frame.
+        position: (3,) of the tip frame, metres.
+        width: of what is between the fingers, metres.
+        sigma: its standard deviation, metres.
+        opening: between the fingers until they close, metres.
+        hold: length of the fingers that lies against both faces, metres.
+        angle: radians by which the worse face is turned away from its finger.
+        seen: faces with measured normals, 0 to 2.
+        lever: metres from the grasp to the object's middle, level.
+    """
+
+    way: str
+    rotation: Array
+    position: Array
+    width: float
+    sigma: float
+    opening: float
+    hold: float
+    angle: float
+    seen: int
+    lever: float
+
+
+@dataclass(frozen=True)
+class SurfaceMiss:
+    """An orientation that gave no grasp: how it would be named, and the most frequent reason."""
+
+    way: str
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A run of cells that the fingers might close on, coarse."""
+
+    row: int
+    step: int  # of _DEPTHS
+    deep: float
+    low: float
+    high: float
+    before: float  # metres free before it, for one finger
+    after: float
+
+
+def grasp_body(seen: TargetPoints, middle: Array) -> GraspBody:
+    """The object of a search: what was measured, and what is hidden as far as its outline goes."""
+    points, hidden = seen.points.astype(np.float64), seen.hidden.astype(np.float64)
+    return GraspBody(
+        np.concatenate((points, hidden)),
+        np.concatenate((seen.normals.astype(np.float64), np.zeros_like(hidden))),
+        np.concatenate((np.zeros(len(points)), np.full(len(hidden), seen.edge / 2))),
+        np.concatenate((np.ones(len(points), np.bool_), np.zeros(len(hidden), np.bool_))),
+        middle,
+    )
+
+
+def surface_grasps(
+    seen: TargetPoints, middle: Array, heading: float, floor: float, config: PlanningConfig
+) -> tuple[list[SurfaceGrasp], list[SurfaceMiss]]:
+    """Grasps on the surface of one object, the better ones first, and what gave none.
+
+    Args:
+        seen: its surface.
+        middle: (3,) of its box, metres.
+        heading: of its box, radians.
+        floor: least height for the gripper, metres.
+        config: gripper, clearances, and the angles of `grasp`.
+    """
+    body = grasp_body(seen, middle)
+    thin = ThinParts(body, config)
+    found: list[SurfaceGrasp] = []
+    missed: list[SurfaceMiss] = []
+    slants = (config.grasp.slant_deg, config.grasp.second_slant_deg)
+    for name, rotation in orientations(heading, config.grasp.headings, slants):
+        view = hand_view(body, rotation, config.gripper)
+        reasons: Counter[str] = Counter()
+        grasps: dict[int, list[SurfaceGrasp]] = defaultdict(list)
+        row, strip = -1, np.empty(0, np.intp)
+        for place in _places(view, body, floor, config, reasons):
+            if place.row != row:
+                row = place.row
+                strip = np.flatnonzero(np.abs(view.local[:, 0] - view.x_of(row)) < config.gripper.finger_width / 2)
+            grasp = _grasp(name, place, strip, view, body, seen, thin, config, reasons)
+            if grasp is not None:
+                grasps[place.step].append(grasp)
+        if grasps:  # what is best alone may be blocked, and a shallower one be free
+            found += [grasp for alike in grasps.values() for grasp in sorted(alike, key=_rough)[:_KEPT]]
+        elif reasons:
+            missed.append(SurfaceMiss(name, reasons.most_common(1)[0][0]))
+    counts: Counter[str] = Counter()
+    kept = []
+    for grasp in sorted(found, key=_rough):
+        counts[grasp.way] += 1
+        if counts[grasp.way] <= _MOST:
+            kept.append(grasp)
+    return kept, missed
+
+
+def least_hold(body: GraspBody, config: PlanningConfig) -> float:
+    """Least length of the fingers against the object, metres: `goal.hold`, or a part of the height of what is flat."""
+    height = float(body.points[:, 2].max() - body.points[:, 2].min())
+    return max(min(config.goal.hold, _FLAT_SHARE * height), _LEAST_HOLD)
+
+
+def _rough(grasp: SurfaceGrasp) -> float:
+    """Least first: badly facing, far from the middle, hardly held."""
+    return grasp.angle + grasp.lever / 0.1 + 10 * grasp.sigma - min(grasp.hold, 0.03) / 0.06
+
+
+# ------------------------------------------------------------------------------------------------ places
+
+
+def _places(
+    view: HandView, body: GraspBody, floor: float, config: PlanningConfig, reasons: Counter[str]
+) -> Iterator[_Place]:
+    """Runs with room for both fingers and the palm."""
+    gripper, goal = config.gripper, config.goal
+    reach, least = gripper.finger_length - goal.palm_clearance, least_hold(body, config)
+    down, tilt = -float(view.rotation[2, 2]), abs(float(view.rotation[2, 0]))
+    need = gripper.finger_thickness + 2 * goal.jaw_clearance
+    widest = gripper.opening_max - 2 * goal.jaw_clearance
+    # heights of the hand's lowest edges over its axis: of a finger, and of the palm where it comes level
+    drop = tilt * (gripper.palm_thickness if down < 0.5 else gripper.finger_width) / 2
+    for row in range(0, len(view.nearest), 2):
+        strip = view.fingers[row]
+        top = float(strip.min())
+        if top >= FREE:
+            continue
+        across = body.middle[2] + float(view.rotation[2, 0]) * view.x_of(row) - drop
+        if down < 0.05 and across < floor:
+            reasons["below_support"] += 1
+            continue
+        lowest = (across - floor) / down if down >= 0.05 else math.inf
+        last = -math.inf
+        for step, depth in enumerate(_DEPTHS):
+            deep = min(top + min(depth, reach), lowest)
+            if deep - top < least or deep - last < 0.003:
+                if deep - top < least:
+                    reasons["below_support"] += 1
+                continue
+            last = deep
+            runs = _runs(strip < deep)
+            spans = [(a, b, k, k) for k, (a, b) in enumerate(runs)]
+            if len(runs) > 1:
+                spans.append((runs[0][0], runs[-1][1], 0, len(runs) - 1))
+            for a, b, first, final in spans:
+                before = math.inf if first == 0 else (a - runs[first - 1][1] - 1) * CELL
+                after = math.inf if final == len(runs) - 1 else (runs[final + 1][0] - b - 1) * CELL
+                if (b - a - 1) * CELL > widest:
+                    reasons["too_wide"] += 1
+                elif min(before, after) < need:
+                    reasons["no_room"] += 1
+                elif view.palm[row, (a + b) // 2] < deep - reach:
+                    reasons["palm"] += 1
+                else:
+                    y0 = float(view.low[1])
+                    yield _Place(row, step, deep, y0 + a * CELL, y0 + (b + 1) * CELL, before, after)
+
+
+def _runs(taken: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last cell of each run."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], taken.view(np.int8), [0]))))
+    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
+
+
+# ------------------------------------------------------------------------------------------------ contacts
+
+
+def _grasp(
+    name: str, place: _Place, strip: npt.NDArray[np.intp], view: HandView, body: GraspBody, seen: TargetPoints,
+    thin: ThinParts, config: PlanningConfig, reasons: Counter[str],
+) -> SurfaceGrasp | None:  # fmt: skip
+    """The grasp at one place, or None and why not in `reasons`; `strip` are the points within a finger's width."""
+    gripper, goal = config.gripper, config.goal
+    x = view.x_of(place.row)
+    local = view.local[strip]
+    inner = (local[:, 2] < place.deep) & (local[:, 1] > place.low - CELL) & (local[:, 1] < place.high + CELL)
+    near = strip[inner]
+    measured = body.seen[near]
+    if np.count_nonzero(measured) < _FEW_POINTS:
+        reasons["not_opposite"] += 1
+        return None
+    points, reach, normals = local[inner], body.reach[near], view.normals[near]
+    level = abs(float(view.rotation[2, 1])) < _LEVEL
+    faces = [
+        face_of(side, points, reach, normals, measured, x, place.deep, gripper.finger_width, _EDGE if level else 0.0)
+        for side in (-1.0, 1.0)
+    ]
+    low, high = -faces[0].at, faces[1].at
+    width = high - low
+    hold = min(place.deep, faces[0].end, faces[1].end) - max(faces[0].begin, faces[1].begin)
+    angle = max(face.angle for face in faces)
+    known = sum(face.looks for face in faces)
+    if (
+        angle > math.radians(config.grasp.friction_deg)
+        or hold < least_hold(body, config)
+        or not any(face.measured for face in faces)
+    ):
+        reasons["not_opposite"] += 1
+        return None
+    closing = view.rotation[:2, 1]
+    sigma, estimated = sigma_of(faces, width, seen, closing)
+    needed = width + 2 * goal.jaw_clearance
+    wanted = needed + 2 * goal.sigmas * estimated
+    opening = max(min(wanted, gripper.opening_max), gripper.opening_min)
+    if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
+        reasons["too_wide" if needed > gripper.opening_max else "too_narrow"] += 1
+        return None
+    room = min(place.before, place.after)
+    if (opening - width) / 2 + gripper.finger_thickness > room:
+        opening = needed
+    if (opening - width) / 2 + gripper.finger_thickness > room + CELL:
+        reasons["no_room"] += 1
+        return None
+    tip = np.array([x, (low + high) / 2, place.deep - gripper.finger_beyond])
+    position = body.middle + view.rotation @ tip
+    way = thin.way(name, position, view.rotation[:, 1], width, gripper.finger_thickness)
+    if way is None:
+        reasons["not_opposite"] += 1
+        return None
+    return SurfaceGrasp(
+        way, view.rotation, position, width, sigma, opening, hold, angle, known, lever_of(body, position, closing)
+    )
+
+
+def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: Array) -> tuple[float, float]:
+    """Standard deviation of a width, metres: with what is guessed of faces that were not seen, and without.
+
+    Args:
+        faces: both sides.
+        width: between them, metres.
+        seen: surface of the object.
+        closing: (2,) level part of the direction along which the fingers close.
+    """
+    unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
+    estimated = 0.0 if all(face.looks for face in faces) else seen.sigma * abs(float(closing @ seen.along))
+    return math.hypot(_SEEN_SIGMA, estimated, unseen), math.hypot(_SEEN_SIGMA, estimated)
+
+
+def lever_of(body: GraspBody, position: Array, closing: Array) -> float:
+    """Metres, level, from a grasp to the object's middle; along (2,) `closing`, which the fingers hold, half of it."""
+    away = (body.middle - position)[:2]
+    along = float(away @ closing)
+    return math.hypot(math.sqrt(max(float(away @ away) - along * along, 0.0)), along / 2)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walls and handles: which part of an object a grasp closes on, seen from above."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, hand_view
+from spatial_vlm_ros.parameters import PlanningConfig
+
+Array = npt.NDArray[np.float64]
+
+_WALL = 0.02  # metres: what is thicker, with one finger above the object and one beside it, is no wall of a vessel
+_THIN = 0.018  # metres: half the thickness up to which a part that sticks out of a thicker one is a handle
+_BODY_SHARE = 0.4  # of the outline that the thick part must fill for the rest to be its handle
+_HOLLOW_DEPTH = 0.01  # metres below the highest point, from which cells seen from above are inside a hollow object
+_HOLLOW_SHARE = 0.1  # of the outline, that lies as deep in a hollow object
+_HOLLOW = 0.035  # metres: what is lower than this has no rim
+
+
+class ThinParts:
+    """Where the object, seen from above, is a thin part of a thicker body: its handle.
+
+    Args:
+        body: the object.
+        config: for the gripper of the view.
+    """
+
+    def __init__(self, body: GraspBody, config: PlanningConfig) -> None:
+        view = hand_view(body, np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]), config.gripper)
+        heights = body.points[:, 2]
+        self.tall = float(heights.max() - heights.min()) > _HOLLOW
+        taken = (view.nearest < FREE).astype(np.uint8)
+        filled = np.zeros_like(taken)
+        outlines, _ = cv2.findContours(taken, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
+        size = 2 * int(_THIN / CELL) + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        padded = cv2.copyMakeBorder(filled, size, size, size, size, cv2.BORDER_CONSTANT, value=0)
+        thick = np.asarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel), np.uint8)
+        grown = cv2.dilate(thick, np.ones((3, 3), np.uint8))[size:-size, size:-size]
+        is_thick, is_there = np.asarray(grown, np.uint8).astype(np.bool_), filled.astype(np.bool_)
+        share = float((is_thick & is_there).sum()) / max(float(is_there.sum()), 1.0)
+        self._mask = is_there & ~is_thick if share > _BODY_SHARE else np.zeros_like(is_there)
+        deep = view.nearest[is_there & is_thick] - float(view.nearest.min())
+        self.hollow = len(deep) > 0 and float((deep > _HOLLOW_DEPTH).mean()) > _HOLLOW_SHARE
+        self._there, self._low, self._middle = is_there, view.low, body.middle
+
+    def way(self, name: str, position: Array, closing: Array, width: float, thickness: float) -> str | None:
+        """The way of a grasp: "handle", "rim", or `name` where it is neither; None where a finger would stand inside.
+
+        Args:
+            name: of its orientation.
+            position: (3,) of the tip frame, metres.
+            closing: (3,) unit, along which the fingers close.
+            width: of what is between the fingers, metres.
+            thickness: of a finger along `closing`, metres.
+        """
+        if self.holds(position, width):
+            return "handle"
+        if not self.tall:
+            return name
+        if self.hollow and width <= _WALL:
+            return "rim"
+        return None if self.one_inside(position, closing, (width + thickness) / 2) else name
+
+    def one_inside(self, position: Array, closing: Array, aside: float) -> bool:
+        """Whether of two fingers, `aside` metres from the grasp, one is above the object, one beside it."""
+        return self._at(position + aside * closing, self._there) != self._at(position - aside * closing, self._there)
+
+    def holds(self, position: Array, width: float) -> bool:
+        """Whether a grasp there closes on a thin part."""
+        if width > 2 * _THIN:
+            return False
+        return self._at(position, self._mask)
+
+    def _at(self, position: Array, mask: npt.NDArray[np.bool_]) -> bool:
+        local = np.array([position[1] - self._middle[1], position[0] - self._middle[0]])
+        row, column = (int(v) for v in np.floor((local - self._low) / CELL))
+        rows, columns = mask.shape
+        return bool(0 <= row < rows and 0 <= column < columns and mask[row, column])

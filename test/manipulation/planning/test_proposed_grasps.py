@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grasps of a server of learned grasps: what it is asked, what is refused of its replies, and how they are judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from planning_scenes import Array, box, config
+from test_pick_sequence import NOW, SEEN, Cell
+from test_pick_sequence import seen as answered
+from test_surface_grasps import disc, free_of, inside_mug, mug, ring, scene_of, seen
+
+from spatial_vlm_ros.errors import GoalError, GraspReplyError, InputError, ModelTimeoutError
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.manipulation.grasping.orientations import hand_axes
+from spatial_vlm_ros.manipulation.grasping.proposals import (
+    GraspQuestion,
+    GraspReply,
+    GraspServer,
+    ProposedGrasp,
+    checked,
+    faces_of,
+    question_of,
+)
+from spatial_vlm_ros.manipulation.pick_sequence import Ending, PickActors, PickSequence, Words
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.solids import Solid
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Status
+
+SERVICE = config(grasp={"source": "service"})
+BOTH = config(grasp={"source": "both"})
+RIM = (0.548, 0.0, 0.0895)  # of the mug's wall; the fingers reach 20 mm down
+DOWN, ACROSS, ALONG = (0.0, 0.0, -1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+
+
+def reply(*grasps: tuple[tuple[float, float, float], Array, float], **changes: Any) -> GraspReply:
+    """(position, rotation, score) of each."""
+    made = GraspReply(
+        "base_link",
+        np.array([position for position, _, _ in grasps]).reshape(-1, 3),
+        np.array([quaternion_xyzw_from_matrix(rotation) for _, rotation, _ in grasps]).reshape(-1, 4),
+        np.array([score for _, _, score in grasps]),
+        np.empty(0),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def good() -> GraspReply:
+    """Three of the mug's rim: the second is the best by its score."""
+    return reply(
+        (RIM, hand_axes(DOWN, ACROSS), 0.6),
+        ((0.452, 0.0, 0.0895), hand_axes(DOWN, ACROSS), 0.9),
+        ((0.5, 0.048, 0.0895), hand_axes(DOWN, ALONG), 0.3),
+    )
+
+
+def proposed(position: tuple[float, float, float], rotation: Array, width: float = 0.0) -> ProposedGrasp:
+    return ProposedGrasp(rotation, np.array(position), 0.8, width)
+
+
+def asked(setting: PlanningConfig = SERVICE) -> GraspQuestion:
+    question = question_of(mug(), setting)
+    assert question is not None
+    return question
+
+
+# ------------------------------------------------------------------------------------------------ question
+
+
+def test_a_question_holds_the_target_and_what_is_around_it_without_the_target() -> None:
+    cup = box("cup", 0.7, 0.0, (0.06, 0.06, 0.1))
+    scene = scene_of((0.1, 0.1, 0.1), seen(ring(0.05, 0.0, 0.1)), cup)
+    question = question_of(scene, SERVICE)
+    assert question is not None
+    assert (question.frame_id, question.stamp_ns, question.label) == ("base_link", 1_000, "it")
+    assert question.target.shape == question.normals.shape
+    assert np.hypot(question.target[:, 0] - 0.5, question.target[:, 1]) == pytest.approx(0.05, abs=1e-3)
+    assert np.linalg.norm(question.normals, axis=1) == pytest.approx(1.0, abs=1e-5)
+    around = question.scene[question.scene[:, 2] > 0.001]
+    assert np.abs(around[:, :2] - (0.7, 0.0)).max() == pytest.approx(0.03, abs=1e-6)
+    assert question.scene[:, 2].min() < 0, "the support is part of it"
+    assert (question.opening_max, question.most) == (0.08, 100)
+
+
+def test_nobody_is_asked_where_no_surface_was_measured() -> None:
+    assert question_of(dataclasses.replace(mug(), target=box("it", 0.5, 0.0, (0.1, 0.1, 0.1))), SERVICE) is None
+
+
+def test_faces_of_a_turned_box_lie_on_it_and_keep_out_volumes_stay_small() -> None:
+    turned = Solid((1.0, 2.0, 3.0), 0.5, (0.1, 0.2, 0.3))
+    c, s = math.cos(0.5), math.sin(0.5)
+    local = np.abs((faces_of(turned, 0.01) - (1.0, 2.0, 3.0)) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]))
+    assert (local <= np.array([0.05, 0.1, 0.15]) + 1e-9).all()
+    assert (np.abs(local - (0.05, 0.1, 0.15)) < 1e-9).any(axis=1).all()
+    assert len(faces_of(Solid((0.0, 0.0, 0.0), 0.0, (100.0, 100.0, 100.0)), 0.01)) < 300_000
+
+
+# ------------------------------------------------------------------------------------------------ replies
+
+
+def test_a_good_reply_is_ranked_by_its_scores_and_cut_off() -> None:
+    grasps = checked(good(), asked(), "s")
+    assert [grasp.score for grasp in grasps] == [0.9, 0.6, 0.3]
+    assert grasps[0].rotation == pytest.approx(hand_axes(DOWN, ACROSS))
+    few = config(grasp={"source": "service", "service_most": 2})
+    assert len(checked(good(), asked(few), "s")) == 2
+
+
+NAN = np.full((3, 3), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"frame_id": "camera"}, "frame"),
+        ({"frame_id": ""}, "frame"),
+        ({"positions": NAN}, "not_finite"),
+        ({"quaternions": np.full((3, 4), np.inf)}, "not_finite"),
+        ({"scores": np.array([0.1, np.nan, 0.2])}, "not_finite"),
+        ({"widths": np.array([0.1, np.nan, 0.2])}, "not_finite"),
+        ({"scores": np.array([0.1, 0.2])}, "count"),
+        ({"widths": np.array([0.1, 0.2])}, "count"),
+        ({"quaternions": np.zeros((3, 4))}, "rotation"),
+        ({"quaternions": np.ones((3, 4))}, "rotation"),
+        ({"scores": np.array([0.1, 0.2, 12.0])}, "score"),
+        ({"widths": np.array([0.1, 0.2, -0.1])}, "width"),
+    ],
+)
+def test_a_bad_reply_is_refused_as_a_whole(changes: dict[str, Any], kind: str) -> None:
+    with pytest.raises(GraspReplyError) as refused:
+        checked(dataclasses.replace(good(), **changes), asked(), "propose_grasps")
+    assert refused.value.kind == kind
+    assert "propose_grasps" in str(refused.value)
+    assert refused.value.repair
+
+
+def test_an_empty_reply_says_why() -> None:
+    with pytest.raises(GraspReplyError, match="nothing is above the threshold") as refused:
+        checked(reply(message="nothing is above the threshold"), asked(), "s")
+    assert refused.value.kind == "empty"
+
+
+# ------------------------------------------------------------------------------------------------ judged
+
+
+def test_what_a_server_proposes_is_measured_and_alone_where_it_is_the_source() -> None:
+    goal = pick_goal(mug(), SERVICE, checked(good(), asked(), "s"))
+    assert len(goal.grasps) == 3
+    for grasp in goal.grasps:
+        assert (grasp.way, grasp.closes_on) == ("rim", "surface")
+        assert grasp.width == pytest.approx(0.004, abs=0.003)
+        assert grasp.opening >= grasp.width + 2 * SERVICE.goal.jaw_clearance - 1e-9
+        assert dict(grasp.terms)["server"] in (0.9, 0.6, 0.3)
+    assert dict(goal.grasps[0].terms)["server"] == 0.9
+    free_of(goal, inside_mug, SERVICE)
+
+
+def test_both_sources_are_given_together() -> None:
+    goal = pick_goal(mug(), BOTH, checked(good(), asked(), "s"))
+    served = ["server" in dict(grasp.terms) for grasp in goal.grasps]
+    assert any(served)
+    assert not all(served)
+
+
+def test_a_grasp_beside_the_wall_is_moved_to_its_middle() -> None:
+    at = (RIM[0] - 0.01, *RIM[1:])
+    grasp = pick_goal(mug(), SERVICE, [proposed(at, hand_axes(DOWN, ACROSS))]).grasps[0]
+    assert grasp.grasp.position[0] == pytest.approx(0.548, abs=0.002)
+
+
+def test_a_width_that_the_server_tells_counts_where_it_is_greater() -> None:
+    grasp = pick_goal(mug(), SERVICE, [proposed(RIM, hand_axes(DOWN, ACROSS), 0.02)]).grasps[0]
+    assert grasp.width == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("position", "width", "kind"),
+    [
+        ((0.5, 0.0, 0.0895), 0.0, "not_opposite"),  # in the mug's middle: nothing is between the fingers
+        ((0.9, 0.0, 0.0895), 0.0, "not_opposite"),  # beside it
+        (RIM, 0.09, "too_wide"),  # as the server itself says
+        ((0.548, 0.0, 0.03), 0.0, "palm"),  # so deep that the palm would be in the mug
+    ],
+)
+def test_a_grasp_that_does_not_fit_is_refused_by_its_kind(
+    position: tuple[float, float, float], width: float, kind: str
+) -> None:
+    with pytest.raises(GoalError) as refused:
+        pick_goal(mug(), SERVICE, [proposed(position, hand_axes(DOWN, ACROSS), width)])
+    assert [k for k, _ in refused.value.reasons] == [kind]
+
+
+def test_a_can_wider_than_the_hand_is_too_wide_wherever_a_server_puts_the_hand() -> None:
+    can = scene_of((0.1, 0.1, 0.1), seen(ring(0.05, 0.0, 0.1), disc(0.05, 0.1)))
+    with pytest.raises(GoalError) as refused:
+        pick_goal(can, SERVICE, [proposed((0.5, 0.0, 0.08), hand_axes(DOWN, ACROSS))])
+    assert refused.value.reasons[0][0] in ("too_wide", "palm")
+
+
+def test_a_grasp_of_a_server_keeps_off_neighbours_and_the_workspace() -> None:
+    surface = seen(ring(0.05, 0.0, 0.1), ring(0.046, 0.005, 0.1, True), disc(0.046, 0.005))
+    beside = scene_of((0.1, 0.1, 0.1), surface, box("tin", 0.61, 0.0, (0.1, 0.1, 0.2)))
+    with pytest.raises(GoalError) as refused:
+        pick_goal(beside, SERVICE, [proposed(RIM, hand_axes(DOWN, ACROSS))])
+    assert [kind for kind, _ in refused.value.reasons] == ["blocked"]
+    small = config(grasp={"source": "service"}, workspace={"x_max": 0.5})
+    with pytest.raises(GoalError) as refused:
+        pick_goal(mug(), small, [proposed(RIM, hand_axes(DOWN, ACROSS))])
+    assert [kind for kind, _ in refused.value.reasons] == ["out_of_workspace"]
+
+
+# ------------------------------------------------------------------------------------------------ sequence
+
+
+def run(server: GraspServer | None, setting: PlanningConfig, surface: bool = True) -> tuple[Ending, Cell]:
+    """A request for a plan alone: of an upright can with a measured surface, in the place of the chick."""
+    points, normals = ring(0.02, 0.0, 0.06)
+    measured = seen((points - (0.05, 0.0, 0.0), normals)) if surface else None
+    cell = Cell(answered(dataclasses.replace(SEEN, target_points=measured)))
+    ways = PickActors(
+        cell.look, cell, cell.approve, cell.still, lambda: NOW, cell.say, lambda: cell.holds, cell.pause, server
+    )  # type: ignore[arg-type]
+    return PickSequence(Words("the chick"), True, setting, ways, lambda: cell.stopped).run(), cell
+
+
+def server_of(answer: Callable[[GraspQuestion], GraspReply]) -> GraspServer:
+    return lambda question, _: answer(question)
+
+
+def on_the_can(question: GraspQuestion) -> GraspReply:
+    assert question.label == "chick"
+    return reply(((0.45, 0.0, 0.04), hand_axes(DOWN, ACROSS), 0.7), frame_id=question.frame_id)
+
+
+def late(_: GraspQuestion) -> GraspReply:
+    raise ModelTimeoutError("propose_grasps", "no reply within 5 s", "start it")
+
+
+def test_a_request_takes_what_the_server_proposes() -> None:
+    ending, _ = run(server_of(on_the_can), SERVICE)
+    assert ending.status is Status.OK, ending.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(late, Status.TIMEOUT), (lambda _: reply(), Status.MODEL_ERROR), (lambda _: good(), Status.MODEL_ERROR)],
+)
+def test_a_server_that_fails_ends_the_request_where_it_is_the_only_source(
+    answer: Callable[[GraspQuestion], GraspReply], status: Status
+) -> None:
+    ending, cell = run(server_of(answer), SERVICE)
+    assert (ending.status, ending.moved) == (status, False)
+    assert "plan" not in cell.log
+
+
+@pytest.mark.parametrize("answer", [late, lambda _: reply(), lambda _: good()])
+def test_a_server_that_fails_is_told_and_replaced_where_both_are_sources(
+    answer: Callable[[GraspQuestion], GraspReply],
+) -> None:
+    ending, cell = run(server_of(answer), BOTH)
+    assert ending.status is Status.OK, ending.message
+    assert any(words.startswith("no grasps of the server") for words in cell.said)
+
+
+def test_without_a_measured_surface_the_server_alone_cannot_be_asked() -> None:
+    ending, _ = run(server_of(on_the_can), SERVICE, surface=False)
+    assert ending.status is Status.DEPTH_INVALID
+    ending, _ = run(server_of(on_the_can), BOTH, surface=False)
+    assert ending.status is Status.OK, ending.message
+
+
+def test_the_source_is_one_of_three() -> None:
+    with pytest.raises(InputError):
+        config(grasp={"source": "graspgen"})

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grasps on measured surfaces of objects that are known exactly, judged by points of the gripper and the object."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from planning_scenes import Array, box, config, gripper_points, table_with, tip_axes
+
+from spatial_vlm_ros.errors import GoalError, InputError
+from spatial_vlm_ros.manipulation.grasping.candidates import WEIGHTS
+from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells, upper_circle
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.parameters import PlanningConfig
+
+CONFIG = PlanningConfig()
+NOTHING = np.zeros((1, 1, 1), np.bool_)
+
+
+def ring(radius: float, low: float, high: float, inwards: bool = False) -> tuple[Array, Array]:
+    """Points and normals of an upright cylinder's side around (0.5, 0)."""
+    angle, z = np.meshgrid(np.arange(0, math.tau, 0.003 / radius), np.arange(low, high, 0.003))
+    out = np.stack((np.cos(angle), np.sin(angle), np.zeros_like(angle)), axis=-1).reshape(-1, 3)
+    points = out * radius + np.array([0.5, 0.0, 0.0])
+    points[:, 2] = z.reshape(-1)
+    return points, -out if inwards else out
+
+
+def disc(radius: float, z: float) -> tuple[Array, Array]:
+    """The same of a level disc that looks up."""
+    x, y = (a.reshape(-1) for a in np.meshgrid(*[np.arange(-radius, radius, 0.003)] * 2))
+    on = np.hypot(x, y) < radius
+    points = np.column_stack((x[on] + 0.5, y[on], np.full(on.sum(), z)))
+    return points, np.tile((0.0, 0.0, 1.0), (len(points), 1))
+
+
+def slab(low: tuple[float, float, float], high: tuple[float, float, float]) -> tuple[Array, Array]:
+    """The same of the six faces of a box."""
+    points, normals = [], []
+    for axis in range(3):
+        u, v = (k for k in range(3) if k != axis)
+        a, b = np.meshgrid(np.arange(low[u], high[u] + 1e-9, 0.003), np.arange(low[v], high[v] + 1e-9, 0.003))
+        for sign, at in ((-1.0, low[axis]), (1.0, high[axis])):
+            face, normal = np.empty((a.size, 3)), np.zeros(3)
+            face[:, axis], face[:, u], face[:, v], normal[axis] = at, a.reshape(-1), b.reshape(-1), sign
+            points.append(face)
+            normals.append(np.tile(normal, (a.size, 1)))
+    return np.concatenate(points), np.concatenate(normals)
+
+
+def seen(*parts: tuple[Array, Array]) -> TargetPoints:
+    """Everything of an object is seen, nothing is hidden; thinned to what may be sent."""
+    points, normals = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    step = math.ceil(len(points) / 4000)
+    return TargetPoints.packed(points[::step], normals[::step], NOTHING, (0.5, 0.0, 0.0), 0.004)
+
+
+def scene_of(size: tuple[float, float, float], surface: TargetPoints, *others: object) -> PlanningScene:
+    target = dataclasses.replace(box("it", 0.5, 0.0, size), seen=surface)
+    return table_with(target, *others, yaw_known=False)  # type: ignore[arg-type]
+
+
+def mug(outer: float = 0.05, wall: float = 0.004, height: float = 0.1) -> PlanningScene:
+    surface = seen(ring(outer, 0.0, height), ring(outer - wall, 0.005, height, True), disc(outer - wall, 0.005))
+    return scene_of((2 * outer, 2 * outer, height), surface)
+
+
+def free_of(goal: PickGoal, solid: object, setting: PlanningConfig = CONFIG) -> None:
+    """No point of the open gripper is inside the object, on all of the straight way to the grasp."""
+    for grasp in goal.grasps:
+        points = gripper_points(setting.gripper, grasp.opening, 9)
+        for share in np.linspace(0.0, 1.0, 12):
+            at = np.array(grasp.pre_grasp.position) * (1 - share) + np.array(grasp.grasp.position) * share
+            there = points @ tip_axes(grasp.grasp).T + at
+            assert not solid(there).any(), (grasp.way, share)  # type: ignore[operator]
+            assert there[:, 2].min() > 0.004, "off the table"
+
+
+def inside_mug(points: Array) -> Array:
+    far = np.hypot(points[:, 0] - 0.5, points[:, 1])
+    low = (points[:, 2] > 0) & (points[:, 2] < 0.1)
+    return np.asarray(low & (far < 0.05) & ((far > 0.046) | (points[:, 2] < 0.005)))
+
+
+def test_a_mug_wider_than_the_hand_is_taken_by_its_rim() -> None:
+    goal = pick_goal(mug(), CONFIG)
+    assert {grasp.way for grasp in goal.grasps} == {"rim"}
+    free_of(goal, inside_mug)
+    for grasp in goal.grasps:
+        assert grasp.closes_on == "surface"
+        away = np.array(grasp.grasp.position[:2]) - (0.5, 0.0)
+        assert np.linalg.norm(away) == pytest.approx(0.048, abs=0.006)
+        assert abs(away @ grasp.closing[:2]) / np.linalg.norm(away) > math.cos(math.radians(30))
+        assert grasp.width == pytest.approx(0.004, abs=0.006)
+
+
+def test_a_can_wider_than_the_hand_is_refused_and_why_is_said() -> None:
+    can = scene_of((0.1, 0.1, 0.1), seen(ring(0.05, 0.0, 0.1), disc(0.05, 0.1)))
+    with pytest.raises(GoalError) as refused:
+        pick_goal(can, CONFIG)
+    assert {kind for kind, _ in refused.value.reasons} <= {"too_wide", "not_opposite", "palm", "below_support"}
+    assert "wide" in str(refused.value)
+
+
+def test_a_can_that_fits_is_enclosed_from_above_and_from_sides() -> None:
+    can = scene_of((0.06, 0.06, 0.1), seen(ring(0.03, 0.0, 0.1), disc(0.03, 0.1)))
+    goal = pick_goal(can, CONFIG)
+    assert goal.grasps[0].way == "top_down"
+    assert {"top_down", "side"} <= {grasp.way for grasp in goal.grasps}
+    free_of(goal, lambda p: (np.hypot(p[:, 0] - 0.5, p[:, 1]) < 0.029) & (p[:, 2] < 0.099))
+    on_surface = [grasp for grasp in goal.grasps if grasp.closes_on == "surface"]
+    assert on_surface
+    assert all(grasp.width == pytest.approx(0.06, abs=0.004) for grasp in on_surface)
+
+
+def test_a_pot_is_taken_by_its_handle() -> None:
+    low, high = (0.55, -0.008, 0.06), (0.64, 0.008, 0.075)
+    surface = seen(ring(0.06, 0.0, 0.1), disc(0.06, 0.1), slab(low, high))
+    goal = pick_goal(scene_of((0.12, 0.12, 0.1), surface), CONFIG)
+    assert {grasp.way for grasp in goal.grasps} == {"handle"}
+    for grasp in goal.grasps:
+        assert grasp.grasp.position[0] > 0.55
+        assert grasp.width == pytest.approx(0.016, abs=0.006)
+
+
+def test_the_sloping_wall_of_a_bowl_is_taken_at_a_slant_or_not_at_all() -> None:
+    """A cone that opens by 40 degrees from upright: from straight above the fingers would slide off."""
+    parts = []
+    for z in np.arange(0.0, 0.06, 0.003):
+        radius = 0.04 + z * math.tan(math.radians(40))
+        for inwards in (False, True):
+            points, out = ring(radius - (0.005 if inwards else 0.0), z, z + 0.003, inwards)
+            tilt, sign = math.radians(40), -1.0 if inwards else 1.0
+            parts.append((points, out * math.cos(tilt) + np.array([0.0, 0.0, -sign * math.sin(tilt)])))
+    surface = seen(*parts, disc(0.04, 0.003))
+    goal = pick_goal(scene_of((0.18, 0.18, 0.06), surface), CONFIG)
+    assert goal.grasps
+    assert all(grasp.approach[2] > -0.99 for grasp in goal.grasps)
+    for grasp in goal.grasps:
+        assert dict(grasp.terms)["facing"] >= 0.0
+
+
+def test_the_score_is_the_weighted_mean_of_its_terms_and_grasps_come_by_it() -> None:
+    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
+    goal = pick_goal(mug(), CONFIG)
+    for grasp in goal.grasps:
+        assert set(dict(grasp.terms)) == set(WEIGHTS)
+        assert grasp.score == pytest.approx(sum(WEIGHTS[n] * v for n, v in grasp.terms), abs=1e-3)
+        assert all(0 <= v <= 1 for _, v in grasp.terms)
+    assert [g.score for g in goal.grasps] == sorted((g.score for g in goal.grasps), reverse=True)
+
+
+def test_grasps_differ_from_each_other() -> None:
+    goal = pick_goal(mug(), CONFIG)
+
+    def alike(one: Grasp, other: Grasp) -> bool:
+        near = math.dist(one.grasp.position, other.grasp.position) < CONFIG.grasp.apart
+        return near and min(
+            float(np.dot(one.approach, other.approach)), abs(float(np.dot(one.closing, other.closing)))
+        ) > math.cos(math.radians(20))
+
+    assert not any(alike(a, b) for k, a in enumerate(goal.grasps) for b in goal.grasps[:k])
+
+
+def test_a_wall_around_the_mug_blocks_its_rim_by_name() -> None:
+    fence = [
+        box(f"wall{k}", 0.5 + 0.075 * math.cos(k * math.pi / 4), 0.075 * math.sin(k * math.pi / 4),
+            (0.02, 0.06, 0.3), yaw=k * math.pi / 4) for k in range(8)
+    ]  # fmt: skip
+    surrounded = dataclasses.replace(mug(), neighbours=tuple(fence))
+    with pytest.raises(GoalError, match=r"wall\d"):
+        pick_goal(surrounded, CONFIG)
+
+
+def test_a_deep_hidden_inside_counts_as_solid() -> None:
+    """Of the mug only its outside is seen, and whatever is inside may be full."""
+    n = 28
+    centres = (np.stack(np.meshgrid(*[np.arange(n)] * 2, np.arange(25), indexing="ij"), -1) + 0.5) * 0.004
+    filled = np.hypot(centres[..., 0] - 0.056, centres[..., 1] - 0.056) < 0.05
+    points, normals = ring(0.05, 0.0, 0.1)
+    full = TargetPoints.packed(points[::2], normals[::2], filled, (0.444, -0.056, 0.0), 0.004)
+    with pytest.raises(GoalError, match="wide"):
+        pick_goal(scene_of((0.1, 0.1, 0.1), full), CONFIG)
+
+
+def test_fewer_headings_are_faster_and_a_weaker_friction_refuses_more() -> None:
+    many = pick_goal(mug(), CONFIG)
+    slippery = config(grasp={"friction_deg": 1.0})
+    try:
+        few = len(pick_goal(mug(), slippery).grasps)
+    except GoalError:
+        few = 0
+    assert few < len(many.grasps)
+
+
+# ------------------------------------------------------------------------------------------------ what is sent
+
+
+def test_points_survive_packing_to_a_tenth_of_a_millimetre() -> None:
+    points, normals = ring(0.05, 0.0, 0.1)
+    packed = TargetPoints.packed(points[:4000], normals[:4000], NOTHING, (0.5, 0.0, 0.0), 0.004)
+    np.testing.assert_allclose(packed.points, points[:4000], atol=6e-5)
+    assert (packed.normals * normals[:4000]).sum(axis=1).min() > 0.999
+
+
+def test_only_the_skin_of_hidden_space_is_given() -> None:
+    packed = TargetPoints.packed(np.zeros((1, 3)), np.ones((1, 3)), np.ones((5, 5, 5), np.bool_), (0.0, 0.0, 0.0), 0.01)
+    assert len(packed.hidden) == 5**3 - 3**3
+    assert packed.hidden.min() == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"packed_points": ""},
+        {"packed_points": "no base64!"},
+        {"packed_normals": "AAAA"},
+        {"packed_hidden": ""},
+        {"grid": (0, 1, 1)},
+        {"grid": (9999, 9999, 9999)},
+        {"edge": 0.0},
+        {"edge": math.nan},
+        {"sigma": -1.0},
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(change: dict) -> None:
+    good = TargetPoints.packed(*[a[:10] for a in ring(0.05, 0.0, 0.1)], NOTHING, (0.5, 0.0, 0.0), 0.004)
+    with pytest.raises(InputError, match="points of the target"):
+        dataclasses.replace(good, **change)
+
+
+def test_normals_look_to_the_camera_across_the_surface() -> None:
+    points, normals = ring(0.05, 0.0, 0.1)
+    towards = points[:, 0] < 0.48
+    found, got = surface_cells(points[towards], np.array([-0.5, 0.0, 0.05]))
+    expected = found - np.array([0.5, 0.0, 0.0])
+    expected[:, 2] = 0.0
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    agree = (got * expected).sum(axis=1)
+    assert np.quantile(agree, 0.1) > 0.95
+    assert len(normals) > len(found)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.001])
+def test_the_upper_edge_of_a_vessel_is_a_circle_and_that_of_a_box_is_none(noise: float) -> None:
+    rng = np.random.default_rng(3)
+    points = ring(0.04, 0.0, 0.1)[0]
+    circle = upper_circle(points + rng.normal(0, noise, points.shape), np.array([1.0, 0.0]))
+    assert circle is not None
+    assert circle == pytest.approx((0.5, 0.0, 0.04), abs=0.002)
+    block = slab((0.4, -0.03, 0.0), (0.5, 0.03, 0.1))[0]
+    assert upper_circle(block + rng.normal(0, noise, block.shape), None) is None

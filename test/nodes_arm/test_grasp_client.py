@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client of learned grasps against a server that replies well, badly, late or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from arm_graph import ArmGraph, Aside
+from geometry_msgs.msg import Point, Pose, Quaternion
+from planning_scenes import config
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.context import Context
+from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2
+from spatial_vlm_interfaces.srv import ProposeGrasps
+from test_surface_grasps import mug
+
+from spatial_vlm_ros.errors import CancelledError, GraspReplyError, ModelError, ModelTimeoutError
+from spatial_vlm_ros.manipulation.grasping.proposals import GraspQuestion, checked, question_of
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.nodes.arm.grasp_client import GraspClient
+from spatial_vlm_ros.nodes.calls import Bridge
+
+SETTING = config(grasp={"source": "service", "service_timeout": 20.0})
+Answer = Callable[[ProposeGrasps.Request, ProposeGrasps.Response], None]
+
+
+def rows(cloud: PointCloud2) -> Any:
+    """(N, K) of a cloud, read by its fields as any server would."""
+    names = [field.name for field in cloud.fields]
+    form = np.dtype([(name, "<f4") for name in names])
+    assert [field.offset for field in cloud.fields] == [4 * k for k in range(len(names))]
+    assert cloud.row_step == cloud.point_step * cloud.width == len(cloud.data)
+    return np.frombuffer(bytes(cloud.data), form)
+
+
+def on_the_rim(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
+    """What a learned model might do: takes the highest points, closes across the wall there."""
+    cloud = rows(request.target)
+    points = np.stack([cloud[name] for name in ("x", "y", "z")], axis=1).astype(np.float64)
+    middle, top = (points.min(axis=0) + points.max(axis=0)) / 2, points[:, 2].max()
+    radius = (points[:, 0].max() - points[:, 0].min()) / 2 - 0.002
+    response.frame_id = request.header.frame_id
+    for number in range(8):
+        turn = math.tau * number / 8
+        x, y = middle[0] + radius * math.cos(turn), middle[1] + radius * math.sin(turn)
+        yaw = turn - math.pi / 2  # of the closing direction y, once z looks down
+        flipped = Quaternion(x=math.cos(yaw / 2), y=math.sin(yaw / 2), z=0.0, w=0.0)
+        response.grasps.append(
+            Pose(position=Point(x=x, y=y, z=top + request.finger_beyond - 0.02), orientation=flipped)
+        )
+        response.scores.append(0.9 - 0.1 * number)
+
+
+class ServerDouble(Node):
+    """Serves ProposeGrasps as it is told to."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__("grasp_server", context=context)
+        self.answer: Answer = on_the_rim
+        self.requests: list[ProposeGrasps.Request] = []
+        group = ReentrantCallbackGroup()
+        self.create_service(ProposeGrasps, "propose_grasps", self._serve, callback_group=group)
+
+    def _serve(self, request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> ProposeGrasps.Response:
+        self.requests.append(request)
+        self.answer(request, response)
+        return response
+
+
+@pytest.fixture
+def graph(domain: int) -> Iterator[ArmGraph]:
+    made = ArmGraph(domain, controllers=False)
+    yield made
+    made.close()
+
+
+def client_of(graph: ArmGraph, **changes: Any) -> GraspClient:
+    made: list[GraspClient] = []
+
+    def make(context: Context) -> Node:
+        node = rclpy.create_node("gate", context=context)
+        made.append(GraspClient(node, Bridge(node), dataclasses.replace(SETTING.grasp, **changes)))
+        return node
+
+    graph.spin(make)
+    return made[0]
+
+
+def asked() -> GraspQuestion:
+    question = question_of(mug(), SETTING)
+    assert question is not None
+    return question
+
+
+def never() -> bool:
+    return False
+
+
+def test_grasps_of_a_server_take_a_mug_by_its_rim(graph: ArmGraph) -> None:
+    server: ServerDouble = graph.spin(ServerDouble, 2)
+    question = asked()
+    reply = client_of(graph).ask(question, never)
+    request = server.requests[0]
+    assert (request.header.frame_id, request.label, request.most) == ("base_link", "it", 100)
+    assert request.header.stamp.nanosec == 1_000
+    cloud, around = rows(request.target), rows(request.scene)
+    assert np.stack([cloud[n] for n in ("x", "y", "z")], axis=1) == pytest.approx(question.target)
+    assert np.stack([cloud[f"normal_{n}"] for n in "xyz"], axis=1) == pytest.approx(question.normals)
+    assert np.stack([around[n] for n in ("x", "y", "z")], axis=1) == pytest.approx(question.scene)
+    goal = pick_goal(mug(), SETTING, checked(reply, question, "propose_grasps"))
+    assert {grasp.way for grasp in goal.grasps} == {"rim"}
+    assert len(goal.grasps) == 8
+
+
+@pytest.mark.parametrize("kind", ["empty", "frame", "not_finite", "count", "rotation"])
+def test_what_cannot_be_used_of_a_reply_is_typed(graph: ArmGraph, kind: str) -> None:
+    def bad(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
+        if kind != "empty":
+            on_the_rim(request, response)
+        if kind == "frame":
+            response.frame_id = "camera_color_optical_frame"
+        elif kind == "not_finite":
+            response.grasps[3].position.x = math.nan
+        elif kind == "count":
+            response.scores.pop()
+        elif kind == "rotation":
+            response.grasps[0].orientation = Quaternion(x=0.0, y=0.0, z=0.0, w=0.0)
+
+    server: ServerDouble = graph.spin(ServerDouble, 2)
+    server.answer = bad
+    question = asked()
+    with pytest.raises(GraspReplyError) as refused:
+        checked(client_of(graph).ask(question, never), question, "propose_grasps")
+    assert refused.value.kind == kind
+
+
+def test_a_server_that_is_not_there_is_told(graph: ArmGraph) -> None:
+    with pytest.raises(ModelError, match="nobody offers the service") as refused:
+        client_of(graph, service_timeout=0.5).ask(asked(), never)
+    assert "grasp.source" in refused.value.repair
+
+
+@pytest.fixture
+def slow(graph: ArmGraph) -> Iterator[threading.Event]:
+    """A server that replies once the test is over; the event says that it was asked."""
+    released, entered = threading.Event(), threading.Event()
+
+    def wait(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
+        entered.set()
+        released.wait(60.0)
+        on_the_rim(request, response)
+
+    server: ServerDouble = graph.spin(ServerDouble, 2)
+    server.answer = wait
+    yield entered
+    released.set()
+
+
+def test_a_late_reply_is_told(graph: ArmGraph, slow: threading.Event) -> None:
+    with pytest.raises(ModelTimeoutError, match="no reply within 2 s"):
+        client_of(graph, service_timeout=2.0).ask(asked(), never)
+    assert slow.is_set()
+
+
+def test_a_withdrawn_request_ends_at_once(graph: ArmGraph, slow: threading.Event) -> None:
+    client, question, withdrawn = client_of(graph), asked(), threading.Event()
+    call = Aside(lambda: client.ask(question, withdrawn.is_set))
+    graph.until(slow.is_set, "it is asked")
+    withdrawn.set()
+    assert isinstance(call.ended().error, CancelledError)
