@@ -93,6 +93,7 @@ ALONE = {
     "dialogues": Part(("--tables", "1", "--constructed", "1"), package=_RESEARCH),
     "questions_of_space": Part(("--scenes", "1", "--every", "60"), ("mujoco",), slow=True, package=_RESEARCH),
     "questions_on_frames": Part(("--most", "1"), package=_RESEARCH),
+    "obstacles": Part(("--frames", "1", *_ONCE), ("open3d",)),
     "onnx_detectors": Part(
         ("--small", "--rounds", "1", "--frames", "1"), ("torch", "transformers", "onnxruntime", "onnxscript"), slow=True
     ),

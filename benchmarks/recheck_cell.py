@@ -15,14 +15,17 @@ from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings, surroundings_of
-from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.following import Tolerances, TrajectoryOutcome
@@ -33,6 +36,7 @@ from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.types import Pose, Resolution
 
+ROBOT_PADDING = 0.02  # metres: the resolver's default
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
 SPEED = 0.6  # of the fastest motion
 TIME_LIMIT = 5.0  # s for a chain of segments
@@ -89,10 +93,12 @@ def look(cell: ArmCell, stamp_ns: int, seed: int) -> tuple[Resolution, Surroundi
         frame, detections = view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=stamp_ns)
     finally:
         view.close()
+    links = link_hulls(cell.joints().position[:7], float(cell.joints().position[7:].sum()))
+    frame = remove_self(frame, self_mask(frame, links, ROBOT_PADDING))
     told = Resolver().look_at(frame, detections).ask(cell.layout.instruction)
     if told.resolution.target is None or told.scene is None:
         return told.resolution, None
-    return told.resolution, surroundings_of(told.scene, told.resolution, all_objects=True)
+    return told.resolution, surroundings_of(told.scene, told.resolution, all_objects=True, config=ResolverConfig())
 
 
 def planned(planner: BuiltinPlanner, cell: ArmCell, seed: int, config: PlanningConfig) -> Planned:
@@ -134,11 +140,14 @@ def _chain(
     """All phases for one grasp and placement, each with the contacts that `nodes.arm.strategies` allows in it."""
     target = scene.target
     boxes = [_box(obj, obj.padded) for obj in (*scene.neighbours, *scene.support, *scene.keep_outs)]
+    parts = [(space.id, f"{space.id}#{k}", box) for space in scene.occupied for k, box in enumerate(space.boxes)]
+    boxes += [BoxObstacle(id_, solid_matrix(box), np.array(box.size), PLANNER_PADDING) for _, id_, box in parts]
     with_target = [*boxes, _box(target, target.solid)]
     held = HeldBox(
         target.id, np.linalg.inv(matrix(grasp.grasp)) @ solid_matrix(target.solid), np.array(target.solid.size)
     )
     lifted = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lift"}
+    lifted = lifted - {BESIDE} | {id_ for space, id_, _ in parts if space == BESIDE}
     lowered = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lower"}
     plan = partial(_motion, planner, seed=seed)
     first = plan(

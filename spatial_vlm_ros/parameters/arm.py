@@ -16,7 +16,7 @@ class GateConfig(Bounded):
     accept_unseen_obstacles: bool = option(
         False,
         "carry out plans although the resolver uses a grounder, which looks only for objects that the instruction "
-        "names: the arm can hit all others",
+        "names: depth alone tells of all others",
         fixed=True,
     )
     approval_timeout: float = parameter(
