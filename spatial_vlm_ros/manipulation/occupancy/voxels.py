@@ -22,7 +22,7 @@ Grid = npt.NDArray[np.bool_]
 
 MOST_CELLS = 1 << 26
 """Cells of the box around all occupied voxels: 8 MiB as bits."""
-MOST_BOXES = 1500
+MOST_BOXES = 600
 """Boxes that `as_boxes` gives at most; above, voxels are merged two by two until they fit."""
 _AXES = ((0, 1, 2), (1, 0, 2), (2, 0, 1))  # order in which voxels are merged into boxes: the one that gives fewest
 _COMPARE = "compare versions of the nodes"
