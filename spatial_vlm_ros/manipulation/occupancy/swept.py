@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,6 @@ from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.types import Vector3
 
 EDGE = 0.02  # metres of a voxel of swept space
-_APART = 0.5  # of an edge: between two moments that are looked at no corner moves farther, or all of them are
 
 
 def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge: float = EDGE) -> VoxelBlocks:
@@ -39,8 +39,15 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
     hulls = [*(Hull(np.array(link.vertices)) for link in motion.links), box_hull(target_size)]
     tracks = [np.array([matrix_of(frame.links[k]) for frame in motion.frames]) for k in range(len(motion.links))]
     tracks.append(np.array([matrix_of(frame.target) for frame in motion.frames]))
-    cells = [_passed(hull, track, margin, edge) for hull, track in zip(hulls, tracks, strict=True)]
-    return voxels_at(np.concatenate(cells), edge)
+    found = [_passed(hull, track, margin, edge) for hull, track in zip(hulls, tracks, strict=True)]
+    low, high = np.min([cells.min(axis=0) for cells in found], axis=0), np.max([c.max(axis=0) for c in found], axis=0)
+    sizes = high - low + 1
+    if math.prod(sizes.tolist()) > MOST_CELLS:
+        raise InputError("motion of the arm", f"{sizes * edge} m", "an arm", "give metres in the URDF")
+    grid = np.zeros(tuple(sizes), np.bool_)
+    for cells in found:
+        grid[tuple((cells - low).T)] = True
+    return voxels_at(np.argwhere(grid) + low, edge)
 
 
 def matrix_of(pose: Seven) -> Array:
@@ -50,57 +57,31 @@ def matrix_of(pose: Seven) -> Array:
     return matrix
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Cells around a hull at one pose."""
-
-    low: npt.NDArray[np.int64]
-    high: npt.NDArray[np.int64]
-
-
 def _passed(hull: Hull, track: Array, margin: float, edge: float) -> npt.NDArray[np.int32]:
-    """(N, 3) cells that a hull comes nearer to than a margin, anywhere on a track (F, 4, 4), also between its poses."""
-    found: list[npt.NDArray[np.int32]] = []
-    last: Array | None = None
-    for pose in track:
-        if last is None:
-            found.append(_cells(hull, pose, margin, edge))
-            last = pose
-            continue
+    """(N, 3) cells that the skin of a grown hull passes on a track (F, 4, 4), also between its poses; some repeat.
+
+    What is inside the skin is the link itself: nothing can be measured there before it has come through the skin.
+    """
+    skin = _skin(hull, margin, edge / 2)
+    cells = [_placed(skin, track[0])]
+    for last, pose in itertools.pairwise(track):
         ways = np.linalg.norm(_placed(hull.vertices, pose) - _placed(hull.vertices, last), axis=1)
-        steps = int(np.ceil(float(ways.max()) / (edge * _APART)))
-        if steps == 0:
-            continue
-        if steps > 1:  # between two moments corners move in straight lines, as nearly as matters for such steps
-            for share in np.arange(1, steps) / steps:
-                between = last + (pose - last) * share
-                u, _, vt = np.linalg.svd(between[:3, :3])
-                between[:3, :3] = u @ vt
-                found.append(_cells(hull, between, margin, edge))
-        found.append(_cells(hull, pose, margin, edge))
-        last = pose
-    cells = np.concatenate(found)
-    return np.unique(cells, axis=0)
+        steps = math.ceil(float(ways.max()) / edge)
+        # Between two moments corners move in straight lines, as nearly as matters for steps of one voxel.
+        cells += [_placed(skin, last + (pose - last) * (k / steps)) for k in range(1, steps + 1)]
+    return np.floor(np.concatenate(cells) / edge).astype(np.int32)
 
 
-def _cells(hull: Hull, pose: Array, margin: float, edge: float) -> npt.NDArray[np.int32]:
-    placed = _placed(hull.vertices, pose)
-    span = _Span(
-        np.floor((placed.min(axis=0) - margin) / edge).astype(np.int64),
-        np.ceil((placed.max(axis=0) + margin) / edge).astype(np.int64),
-    )
-    sizes = span.high - span.low
-    if int(np.prod(sizes)) > MOST_CELLS:
-        raise InputError("hull of a link", f"{sizes * edge} m", "a link of an arm", "give metres in the URDF")
-    cells = np.indices(tuple(sizes)).reshape(3, -1).T + span.low
-    middles = (cells + 0.5) * edge
-    local = (middles - pose[:3, 3]) @ pose[:3, :3]
-    reach = margin + edge * 3**0.5 / 2
-    return np.asarray(cells[hull.within(local.astype(np.float32), np.full(len(local), reach))], np.int32)
+def _skin(hull: Hull, margin: float, step: float) -> Array:
+    """(N, 3) points, a step apart, in the outermost layers of a hull that is grown by a margin; in its own frame."""
+    spans = [np.arange(-(h + margin), h + margin + step, step) for h in hull.half]
+    points = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) + hull.centre
+    away = hull.outside_by(points)
+    return np.asarray(points[(away <= margin) & (away >= margin - 3 * step)], np.float64)
 
 
-def _placed(vertices: npt.NDArray[np.floating], pose: Array) -> Array:
-    return np.asarray(vertices @ pose[:3, :3].T + pose[:3, 3], np.float64)
+def _placed(points: npt.NDArray[np.floating], pose: Array) -> Array:
+    return np.asarray(points @ pose[:3, :3].T + pose[:3, 3], np.float64)
 
 
 def box_hull(sizes: Sequence[float]) -> Hull:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.manipulation.occupancy.flying import on_surface
@@ -34,7 +35,10 @@ LEAST_SIZE = 0.03  # metres: of the smallest object that has to be noticed, seen
 _SEEN = 0.3  # part of its pixels that have to be in the swept space
 _LEAST_PIXELS = 12
 CONFIRMED = 2  # images one after the other
+LEAST_MEASURED = 0.3  # part of the pixels that swept space is seen in that have to have depth
 _SIGMAS = 4.0
+_NEAREST = 0.05  # metres before the camera
+_BESIDE = 20  # pixels beside the middles of the outermost voxels
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,10 @@ class IntrusionWatch:
 
         Returns:
             What has entered, where two images one after the other show it; else None.
+
+        Raises:
+            DepthError: the image does not show the way: swept space is outside of it, or too few of its pixels have
+                depth. It counts as no image.
         """
         found = self._entered(depth, camera, base_T_camera, robot)
         self._suspected = 0 if found is None else self._suspected + 1
@@ -99,9 +107,11 @@ class IntrusionWatch:
     def _entered(
         self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform, robot: Sequence[LinkHull]
     ) -> Intrusion | None:
-        rows, columns = np.nonzero(np.isfinite(depth) & self._in_view(depth.shape, camera, base_T_camera))
-        if not len(rows):
+        if not len(self._swept):  # it passes only where something was known to be
             return None
+        view = self._view(depth, camera, base_T_camera)
+        rows, columns = np.nonzero(np.isfinite(depth[view]))
+        rows, columns = rows + view[0].start, columns + view[1].start
         xs, ys = normalised_axes(camera)
         z = depth[rows, columns].astype(np.float64)
         points = base_T_camera.apply(np.stack((xs[columns] * z, ys[rows] * z, z), axis=1))
@@ -116,22 +126,29 @@ class IntrusionWatch:
         pixels &= on_surface(depth, float(camera.K[0, 0]), self._config)
         return self._largest(pixels, depth, camera, base_T_camera)
 
-    def _in_view(self, shape: tuple[int, ...], camera: PinholeCamera, base_T_camera: Transform) -> Mask:
-        """(H, W) pixels that swept space may be seen in: the image rectangle around its corners."""
-        view = np.zeros(shape, np.bool_)
-        centres = self._swept.centres()
-        if not len(centres):
-            return view
-        own = base_T_camera.inverse().apply(centres)
-        own = own[own[:, 2] > 0.05]
-        if not len(own):
-            return view
+    def _view(
+        self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform
+    ) -> tuple[slice, slice]:
+        """Rows and columns that swept space is seen in: the image rectangle around its voxels.
+
+        Raises:
+            DepthError: none of it is in the image, or too few of these voxels are in pixels with depth.
+        """
+        own = base_T_camera.inverse().apply(self._swept.centres())
+        own = own[own[:, 2] > _NEAREST]
         u = camera.K[0, 0] * own[:, 0] / own[:, 2] + camera.K[0, 2]
         v = camera.K[1, 1] * own[:, 1] / own[:, 2] + camera.K[1, 2]
-        left, right = (int(np.clip(edge, 0, shape[1])) for edge in (u.min() - 20, u.max() + 20))
-        upper, lower = (int(np.clip(edge, 0, shape[0])) for edge in (v.min() - 20, v.max() + 20))
-        view[upper:lower, left:right] = True
-        return view
+        inside = (u > -0.5) & (u < depth.shape[1] - 0.5) & (v > -0.5) & (v < depth.shape[0] - 0.5)
+        if not inside.any():
+            raise DepthError("the camera does not see the way of the arm", "point it at where the arm moves")
+        u, v = u[inside], v[inside]
+        measured = float(np.isfinite(depth[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)]).mean())
+        if measured < LEAST_MEASURED:
+            reason = f"only {measured:.0%} of the way of the arm that the camera sees has depth"
+            raise DepthError(reason, "see whether something is before the camera, or its light is off")
+        left, right = max(0, int(u.min()) - _BESIDE), min(depth.shape[1], int(u.max()) + _BESIDE)
+        upper, lower = max(0, int(v.min()) - _BESIDE), min(depth.shape[0], int(v.max()) + _BESIDE)
+        return slice(upper, lower), slice(left, right)
 
     def _free(self, points: Array, edge: float, noise: Array | float = 0.0) -> npt.NDArray[np.bool_]:
         """(N,) whether points are in none of what was there."""

@@ -10,7 +10,7 @@ import pytest
 from planning_scenes import CLEAR, box, table_with
 from rendered import CAMERA, Box, depth_of, looking_down
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import DepthError, InputError
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
@@ -90,10 +90,17 @@ def test_the_robot_itself_is_no_intrusion() -> None:
     assert [shown(watched, [*STANDING, HAND], seed) is not None for seed in range(2)] == [False, True]
 
 
-def test_without_depth_nothing_is_said() -> None:
+def test_without_depth_of_the_way_nothing_can_be_said() -> None:
     watched = watch()
-    blind = np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
-    assert [watched.look(blind, CAMERA, POSE, ()) for _ in range(3)] == [None] * 3
+    depth = depth_of([*STANDING, HAND], POSE)
+    assert shown(watched, [*STANDING, HAND]) is None
+    for blind in (np.full_like(depth, np.nan), np.where(np.arange(CAMERA.width) < CAMERA.width * 0.85, np.nan, depth)):
+        with pytest.raises(DepthError, match="of the way"):
+            watched.look(blind, CAMERA, POSE, ())
+    assert watched.look(depth, CAMERA, POSE, ()) is not None, "images without depth count as none"
+    away = Transform("base", "camera", POSE.matrix @ np.diag((1.0, -1.0, -1.0, 1.0)))
+    with pytest.raises(DepthError, match="does not see the way"):
+        watched.look(depth, CAMERA, away, ())
 
 
 def motion(*places: tuple[float, float, float]) -> PlannedMotion:
