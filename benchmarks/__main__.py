@@ -106,7 +106,8 @@ ALONE = {
     "sentences": Part(("--n", "20", "--asked", "2")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
     "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
-    "watching": Part(("--n", "1", "--every", "2"), (*_ARM, "mujoco"), slow=True),
+    "unnamed": Part(("--worlds", "1"), (*_ARM, "mujoco"), slow=True),
+    "watching": Part(("--clean", "1", "--intrusions", "1", "--every", "2"), (*_ARM, "mujoco"), slow=True),
 }
 PARTS = {**SPEED, **ACCURACY, **ALONE}
 

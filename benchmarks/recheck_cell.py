@@ -34,7 +34,7 @@ from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.types import Pose, Resolution
+from spatial_vlm_ros.types import Detection, Pose, Resolution
 
 ROBOT_PADDING = 0.02  # metres: the resolver's default
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
@@ -86,8 +86,10 @@ class Executed:
         return self.delivered and self.pressed <= PRESSED and self.others == 0.0 and not self.failure
 
 
-def look(cell: ArmCell, stamp_ns: int, seed: int) -> tuple[Resolution, Surroundings | None]:
-    """What the resolver says of a noisy frame with perfect detections."""
+def look(
+    cell: ArmCell, stamp_ns: int, seed: int, told: Callable[[Detection], bool] | None = None
+) -> tuple[Resolution, Surroundings | None]:
+    """What the resolver says of a noisy frame with perfect detections: of all objects, or only those that are told."""
     view = ArmView(cell, VGA, seed=seed)
     try:
         frame, detections = view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=stamp_ns)
@@ -95,21 +97,34 @@ def look(cell: ArmCell, stamp_ns: int, seed: int) -> tuple[Resolution, Surroundi
         view.close()
     links = link_hulls(cell.joints().position[:7], float(cell.joints().position[7:].sum()))
     frame = remove_self(frame, self_mask(frame, links, ROBOT_PADDING))
-    told = Resolver().look_at(frame, detections).ask(cell.layout.instruction)
-    if told.resolution.target is None or told.scene is None:
-        return told.resolution, None
-    return told.resolution, surroundings_of(told.scene, told.resolution, all_objects=True, config=ResolverConfig())
+    all_objects, known = told is None, tuple(d for d in detections if told is None or told(d))
+    answer = Resolver().look_at(frame, known).ask(cell.layout.instruction)
+    resolution = answer.resolution
+    if resolution.target is None or answer.scene is None:
+        return resolution, None
+    return resolution, surroundings_of(answer.scene, resolution, all_objects=all_objects, config=ResolverConfig())
 
 
-def planned(planner: BuiltinPlanner, cell: ArmCell, seed: int, config: PlanningConfig) -> Planned:
-    """A plan for the instruction of a world, from one image.
+def planned(
+    planner: BuiltinPlanner,
+    cell: ArmCell,
+    seed: int,
+    config: PlanningConfig,
+    told: Callable[[Detection], bool] | None = None,
+    occupied: bool = True,
+) -> Planned:
+    """A plan for the instruction of a world, from one image, with all detections or only those that are told.
+
+    Without `occupied`, what depth measures of other objects does not count.
 
     Raises:
         SpatialVlmError: there is none; says why.
     """
-    resolution, seen = look(cell, 1_000_000_000, seed)
+    resolution, seen = look(cell, 1_000_000_000, seed, told)
     if seen is None:
         raise GoalError("answer the instruction", [("refused", resolution.message)], "take another world")
+    if not occupied:
+        seen = dataclasses.replace(seen, occupancy=None)
     scene = planning_scene(seen, config)
     goal = pick_goal(scene, config)
     start = cell.joints().position[:7]

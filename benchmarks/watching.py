@@ -1,36 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watch on the way of a moving arm: what enters is noticed, and a clean run is not stopped.
+"""The watch on the way of a moving arm: what enters stops it in time, and a clean run is not stopped.
 
-`python -m benchmarks.watching --n 20 --first-seed S [--every 0.2] [--minutes M]`: in each random world a pick is
-planned and carried out by physics. Noisy depth images of it, `every` seconds apart, go to `IntrusionWatch`, with the
-arm as joint states told it 30 ms earlier. Clean: any image in which something is said to have entered is a nuisance
-stop. Then the run is looked at once more with a hand, 8 by 8 by 25 cm, drawn into the depth from a random moment on:
-its lower end is in swept space that the camera sees, 15 cm or more from arm and objects. Counted are the images until
-it is noticed.
+`python -m benchmarks.watching --clean 20 --intrusions 10 --first-seed S [--processes 2] [--minutes M] [--add]`: in each
+random world a pick is planned and carried out by physics, twice as fast as by default.
+
+Clean: noisy depth images of the run, `--every` seconds apart, go to `IntrusionWatch`, with the arm as joint states told
+it 30 ms earlier. Any image in which something is said to have entered is a nuisance stop.
+
+Intrusions: an object that nobody planned with is pushed from the side, at 1 m/s, to where the tip of the arm will be
+0.6 to 1.5 s later. Images come at 30 Hz; what the watch says of one reaches the controller after 30 ms of transport,
+the time that the watch took, and 30 ms for the stop (median of `benchmarks.stopping`: 20 ms). Then the arm brakes.
+Counted are the times from when the object enters swept space until the arm stands, and contacts. The same is
+repeated without the watch, until the arm touches the object or its run ends.
+
+`--add` keeps the rows of the last run.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmarks.arm_cell import Floats
-from benchmarks.harness import finish, option, table
+from benchmarks.harness import RESULTS, Claim, finish, option, table, write
 from benchmarks.recheck_cell import Planned, execute, matrix, planned, solid_matrix
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, description_file, link_hulls
 from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
+from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
 from spatial_vlm_ros.manipulation.planned_motion import planned_motion
@@ -40,47 +49,89 @@ from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.types import Resolution, RgbdFrame, Status, Transform
+from spatial_vlm_ros.sim.compilation import PlacedModel
+from spatial_vlm_ros.sim.kinds import make
+from spatial_vlm_ros.types import Detection, Resolution, Status, Transform
 from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 91000  # unlike those of tests and of other benchmarks
 LATE = 0.03  # s by which joint states are older than the image
-MARGIN = 0.02  # metres around all that moves
-HAND = np.array((0.08, 0.08, 0.25))
-AWAY = 0.15  # metres of the hand from arm and objects when it comes
+MARGIN = 0.03  # metres around all that moves, as the gate has it
+INTRUDER = "intruder"
+KINDS = ("bottle", "can", "box", "mug")
+CORNER = (-0.2, 0.6, 0.002)  # of the table, out of reach and out of the image
+PUSHED = 1.0  # m/s
+AWAY = 0.5  # metres from which it is pushed
+LEADS = (0.6, 1.5)  # s
+IMAGES, TRANSPORT, COMMAND = 30.0, 0.03, 0.03  # Hz, s, s
+STILL, RESTS = 0.02, 0.1  # rad/s; s
+MOVES = 0.1  # m/s of the tip when something enters
+LATER = 3.0  # s after which an intrusion that nobody noticed ends
+
+Row = dict[str, Any]
+Seen = Callable[[ArmCell], None]
+
+
+class Ended(Exception):
+    """A run was ended by what looks on."""
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The cell at one moment, and the joints as they are told then."""
+class Run:
+    """A clean run: the state of the cell at each step.
 
+    Args:
+        tips: (N, 3) where the tip is, metres.
+        qpos: (N, Q) of the cell.
+        told: (N, 9) joints as they are told then.
+    """
+
+    tips: Floats
     qpos: Floats
-    joints: Floats
+    told: Floats
 
 
-def recorded(cell: ArmCell, made: Planned, config: PlanningConfig, every: float) -> list[Moment]:
-    """The run of a plan, a moment every so many seconds."""
-    moments: list[Moment] = []
-    told: deque[Floats] = deque(maxlen=max(1, round(LATE / STEP)))
-    steps, step = 0, cell.step
+class Watched:
+    """A cell whose steps somebody looks on at; joint states are told late."""
 
-    def stepped() -> None:
-        nonlocal steps
-        step()
-        told.append(cell.joints().position.copy())
-        steps += 1
-        if steps % round(every / STEP) == 0:
-            moments.append(Moment(cell.data.qpos.copy(), told[0]))
+    def __init__(self, cell: ArmCell, each: Seen) -> None:
+        self.cell, self._each, self._step = cell, each, cell.step
+        self._told: deque[Floats] = deque(maxlen=max(1, round(LATE / STEP)))
 
-    cell.step = stepped  # type: ignore[method-assign]
-    try:
-        execute(cell, made.plan, config)
-    finally:
-        del cell.step
-    return moments
+    @property
+    def told(self) -> Floats:
+        """(9,) joints."""
+        return self._told[0]
+
+    def run(self, made: Planned, config: PlanningConfig) -> None:
+        """Carry the plan out, or as far as whoever looks on lets it."""
+        self.cell.step = self._stepped  # type: ignore[method-assign]
+        try:
+            execute(self.cell, made.plan, config)
+        except Ended:
+            pass
+        finally:
+            del self.cell.step
+
+    def _stepped(self) -> None:
+        self._step()
+        self._told.append(self.cell.joints().position.copy())
+        self._each(self.cell)
 
 
-def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Floats, Any]:
+def cell_of(seed: int) -> ArmCell:
+    """A random world, with an object in a corner that comes later."""
+    drawn, rng = layout(str(seed)), np.random.default_rng((seed, 1))
+    model = make(str(rng.choice(KINDS)), rng)
+    return ArmCell(dataclasses.replace(drawn, objects=(*drawn.objects, PlacedModel(INTRUDER, model, CORNER))))
+
+
+def known(detection: Detection) -> bool:
+    """What was there when the plan was made."""
+    return detection.id != INTRUDER
+
+
+def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Floats, VoxelBlocks]:
     """A fresh watch, tip_T_target, and the swept space."""
     answer = Resolution("", Status.NOT_FOUND, "")  # only its words are shown
     offer = Offer(Words(""), ObservedAnswer(answer, made.seen), made.scene, made.goal, made.plan)
@@ -88,10 +139,8 @@ def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Flo
     motion = planned_motion(offer, config, arm)
     swept = swept_space(motion, made.scene.target.solid.size, MARGIN)
     put = [box.solid for box in motion.boxes if box.role == "place"]
-    tip_T_target = np.linalg.inv(matrix(made.goal.grasps[made.plan.grasp].grasp)) @ solid_matrix(
-        made.scene.target.solid
-    )
-    return IntrusionWatch(swept, made.scene, put), tip_T_target, swept
+    grasp = matrix(made.goal.grasps[made.plan.grasp].grasp)
+    return IntrusionWatch(swept, made.scene, put), np.linalg.inv(grasp) @ solid_matrix(made.scene.target.solid), swept
 
 
 def robot_at(planner: BuiltinPlanner, joints: Floats, tip_T_target: Floats, size: Sequence[float]) -> list[LinkHull]:
@@ -100,121 +149,262 @@ def robot_at(planner: BuiltinPlanner, joints: Floats, tip_T_target: Floats, size
     return [*link_hulls(joints[:7], float(np.clip(joints[7:].sum(), 0.0, 0.08))), LinkHull(held, box_hull(size))]
 
 
-def with_hand(frame: RgbdFrame, place: Floats) -> RgbdFrame:
-    """The frame with a hand whose lower end is at a place."""
-    base_T_camera = frame.base_T_camera
-    assert base_T_camera is not None
-    xs, ys = normalised_axes(frame.camera)
-    rays = np.stack(np.broadcast_arrays(xs[None, :], ys[:, None], 1.0), axis=-1)
-    ways, eye = rays @ base_T_camera.rotation.T, base_T_camera.translation
-    low, high = place - HAND * (0.5, 0.5, 0.0), place + HAND * (0.5, 0.5, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        one, other = (low - eye) / ways, (high - eye) / ways
-        enter, leave = np.minimum(one, other).max(axis=-1), np.maximum(one, other).min(axis=-1)
-        hit = (enter <= leave) & (enter > 0) & ~(frame.depth < enter)
-    noise = np.random.default_rng(0).normal(size=enter.shape) * 0.003 * enter**2
-    depth = np.where(hit, enter + noise, frame.depth).astype(np.float32)
-    return dataclasses.replace(frame, depth=depth)
+def clean_run(cell: ArmCell, planner: BuiltinPlanner, made: Planned, config: PlanningConfig) -> Run:
+    """What happens where nothing enters."""
+    tips, states, told = [], [], []
+
+    def seen(_: ArmCell) -> None:
+        tips.append(planner.tip(cell.joints().position[:7])[:3, 3])
+        states.append(cell.data.qpos.copy())
+        told.append(watched.told)
+
+    watched = Watched(cell, seen)
+    watched.run(made, config)
+    return Run(np.array(tips), np.array(states), np.array(told))
 
 
-def place_of_hand(
-    swept: Any, made: Planned, links: Sequence[LinkHull], frame: RgbdFrame, draw: np.random.Generator
-) -> Floats | None:
-    """Where the hand comes in: swept, seen, and away from arm and objects."""
-    assert frame.base_T_camera is not None
-    centres = swept.centres()
-    own = frame.base_T_camera.inverse().apply(centres)
-    K = frame.camera.K
-    u, v = K[0, 0] * own[:, 0] / own[:, 2] + K[0, 2], K[1, 1] * own[:, 1] / own[:, 2] + K[1, 2]
-    good = (own[:, 2] > 0.2) & (u > 60) & (u < frame.camera.width - 60) & (v > 60) & (v < frame.camera.height - 60)
-    good &= centres[:, 2] > max(s.solid.top for s in made.scene.support) + 0.06
-    for link in links:
-        at = link.base_T_link.apply(link.hull.centre)
-        good &= np.linalg.norm(centres - at, axis=1) > link.hull.radius + AWAY
-    for obj in (*made.scene.neighbours, made.scene.target):
-        good &= np.linalg.norm(centres - obj.solid.centre, axis=1) > max(obj.solid.size) / 2 + 0.05
-    chosen = np.flatnonzero(good)
-    if not len(chosen):
-        return None
-    place = centres[draw.choice(chosen)]
-    (pixel,) = frame.base_T_camera.inverse().apply(place[None])
-    column, row = round(K[0, 0] * pixel[0] / pixel[2] + K[0, 2]), round(K[1, 1] * pixel[1] / pixel[2] + K[1, 2])
-    hidden = frame.depth[row, column] < pixel[2] - 0.05
-    return None if hidden else np.asarray(place, np.float64)
-
-
-def one(seed: int, every: float) -> dict[str, Any]:
-    """One world: nuisance stops of its clean run, and images until a hand is noticed."""
-    config, planner = PlanningConfig(), BuiltinPlanner()
-    cell = ArmCell(layout(str(seed)))
+def clean(seed: int, every: float) -> Row:
+    """One world: nuisance stops of its run."""
+    config, planner, cell = PlanningConfig(), BuiltinPlanner(), cell_of(seed)
     try:
-        made = planned(planner, cell, seed, config)
+        made = planned(planner, cell, seed, config, known)
     except SpatialVlmError as error:
-        return {"seed": seed, "no_plan": str(error)[:160]}
-    watch, tip_T_target, swept = watch_of(made, config)
-    moments = recorded(cell, made, config, every)
-    draw = np.random.default_rng(seed)
-    when = int(draw.integers(len(moments) // 6, max(len(moments) // 6 + 1, len(moments) // 2)))
-    view = ArmView(cell, VGA, seed=seed)
-    nuisance, spent, images, tried, hand = [], [], 0, 0, None
-    second, _, _ = watch_of(made, config)
-    noticed = 0
+        return {"seed": seed, "kind": "clean", "no_plan": str(error)[:160]}
+    watch, tip_T_target, _ = watch_of(made, config)
+    run = clean_run(cell, planner, made, config)
+    view, nuisance, spent = ArmView(cell, VGA, seed=seed), [], []
     try:
-        for number, moment in enumerate(moments):
-            frame, _ = view.look(moment.qpos, cell.layout.base_T_camera, stamp_ns=number + 1)
+        for number, k in enumerate(range(0, len(run.qpos), round(every / STEP))):
+            frame, _ = view.look(run.qpos[k], cell.layout.base_T_camera, stamp_ns=number + 1)
             assert frame.base_T_camera is not None
-            links = robot_at(planner, moment.joints, tip_T_target, made.scene.target.solid.size)
+            links = robot_at(planner, run.told[k], tip_T_target, made.scene.target.solid.size)
             begun = time.perf_counter()
             found = watch.look(frame.depth, frame.camera, frame.base_T_camera, links)
             spent.append(1000 * (time.perf_counter() - begun))
-            images += 1
             if found is not None:
                 nuisance.append({"image": number, "words": found.words(), "pixels": found.pixels})
-            if number >= when and hand is None and tried < 12:
-                tried += 1
-                hand = place_of_hand(swept, made, links, frame, draw)
-                begins = number
-            if hand is not None and not noticed:
-                shown = with_hand(frame, hand)
-                if second.look(shown.depth, frame.camera, frame.base_T_camera, links) is not None:
-                    noticed = number - begins + 1
-                elif number - begins >= 15:
-                    noticed = -1
     finally:
         view.close()
-    return {"seed": seed, "images": images, "nuisance": nuisance, "ms": round(float(np.median(spent)), 1),
-            "hand": None if hand is None else [round(float(v), 3) for v in hand], "noticed_after": noticed}  # fmt: skip
+    return {"seed": seed, "kind": "clean", "images": len(spent), "nuisance": nuisance,
+            "ms": round(float(np.median(spent)), 1), "ms_p95": round(float(np.percentile(spent, 95)), 1)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Push:
+    """How an object comes: its foot at each moment.
+
+    Args:
+        end: where it stays, metres.
+        side: unit vector it comes along.
+        arrives: when, s of the run.
+        lead: s after that the tip would be there.
+    """
+
+    end: Floats
+    side: Floats
+    arrives: float
+    lead: float
+
+    def at(self, now: float) -> tuple[Floats, Floats]:
+        """Where it is, and its velocity."""
+        left = min(max(self.arrives - now, 0.0), AWAY / PUSHED)
+        moves = 0.0 < self.arrives - now < AWAY / PUSHED
+        return self.end - self.side * PUSHED * left, self.side * PUSHED * moves
+
+
+def push_of(run: Run, height: float, draw: np.random.Generator) -> Push | None:
+    """An object to where the tip will be; None where the arm moves too little for that."""
+    speed = np.linalg.norm(np.diff(run.tips, axis=0), axis=1) / STEP
+    leads = np.rint(draw.uniform(*LEADS, 200) / STEP).astype(int)
+    begins = draw.integers(round(AWAY / PUSHED / STEP) + 1, len(run.tips) - 2, 200)
+    for begin, lead in zip(begins, leads, strict=True):
+        there = begin + lead
+        if there >= len(speed) or min(speed[begin], speed[there]) < MOVES:
+            continue
+        foot = run.tips[there] - (0.0, 0.0, height / 2)
+        if foot[2] < 0.01 or np.linalg.norm(run.tips[there] - run.tips[begin]) < 0.2:
+            continue
+        aside = float(np.sign(run.tips[there][1] - run.tips[begin][1]) or 1.0)  # not through the arm
+        return Push(foot, np.array((0.0, -aside, 0.0)), begin * STEP, lead * STEP)
+    return None
+
+
+class Intruded:
+    """A run into which an object comes, with or without the watch."""
+
+    def __init__(self, seed: int, made: Planned, push: Push, swept: VoxelBlocks, watch: IntrusionWatch | None,
+                 planner: BuiltinPlanner, tip_T_target: Floats) -> None:  # fmt: skip
+        self.cell = cell_of(seed)
+        self._made, self._push, self._watch, self._planner, self._held = made, push, watch, planner, tip_T_target
+        self._swept = swept
+        body = self.cell.model.body(INTRUDER)
+        self._at, self._dof = (int(self.cell.model.joint(body.jntadr[0]).qposadr[0]), int(body.dofadr[0]))
+        (obj,) = (each for each in self.cell.layout.objects if each.id == INTRUDER)
+        self._points = obj.model.vertices
+        self._view = ArmView(self.cell, VGA, seed=seed + 7) if watch is not None else None
+        self._due: float | None = None  # when the controller hears of the stop
+        self.entered = self.noticed = self.stood = self.touched = math.nan
+        self.force, self.speed, self._steps, self._rests, self._shot = 0.0, 0.0, 0, 0.0, 0
+        self.spent: list[float] = []
+
+    def run(self, config: PlanningConfig) -> Row:
+        """Carry it out; what became of it."""
+        self._watched = Watched(self.cell, self._each)
+        try:
+            self._watched.run(self._made, config)
+        finally:
+            if self._view is not None:
+                self._view.close()
+        return {"entered_s": round(self.entered, 3), "noticed_s": _after(self.noticed, self.entered),
+                "stood_s": _after(self.stood, self.entered), "touched_s": _after(self.touched, self.entered),
+                "force_N": round(self.force, 2), "tip_m_s": round(self.speed, 3)}  # fmt: skip
+
+    def _each(self, cell: ArmCell) -> None:
+        self._steps += 1
+        now = self._steps * STEP
+        foot, velocity = self._push.at(now)
+        if now >= self._push.arrives - AWAY / PUSHED:
+            cell.data.qpos[self._at : self._at + 7] = [*foot, 1.0, 0.0, 0.0, 0.0]
+            cell.data.qvel[self._dof : self._dof + 6] = [*velocity, 0.0, 0.0, 0.0]
+            if math.isnan(self.entered) and self._swept.holds(self._points + foot).any():
+                self.entered = now
+                self.speed = self._tip_speed()
+        if self._steps % 5 == 0 and not math.isnan(self.entered):
+            self._judge(cell, now)
+        if self._watch is not None and now > self._push.arrives - AWAY / PUSHED:
+            self._see(cell, now)
+        self._end(cell, now)
+
+    def _tip_speed(self) -> float:
+        joints, speeds = self.cell.joints().position[:7], self.cell.joints().velocity[:7]
+        ahead = self._planner.tip(joints + speeds * STEP)[:3, 3] - self._planner.tip(joints)[:3, 3]
+        return float(np.linalg.norm(ahead) / STEP)
+
+    def _judge(self, cell: ArmCell, now: float) -> None:
+        force = cell.judge.verdict(cell.data).forces.get(INTRUDER, 0.0)
+        if force > 0 and math.isnan(self.touched):
+            self.touched = now
+        self.force = max(self.force, force)
+
+    def _see(self, cell: ArmCell, now: float) -> None:
+        if self._due is not None or now * IMAGES < self._shot or self._view is None or self._watch is None:
+            return
+        self._shot = math.floor(now * IMAGES) + 1
+        frame, _ = self._view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=self._shot)
+        assert frame.base_T_camera is not None
+        links = robot_at(self._planner, self._watched.told, self._held, self._made.scene.target.solid.size)
+        begun = time.perf_counter()
+        found = self._watch.look(frame.depth, frame.camera, frame.base_T_camera, links)
+        self.spent.append(time.perf_counter() - begun)
+        if found is not None:
+            self.noticed = now
+            self._due = now + TRANSPORT + float(np.median(self.spent)) + COMMAND
+
+    def _end(self, cell: ArmCell, now: float) -> None:
+        if self._due is not None and now >= self._due:
+            cell.follower.stop(cell.time)
+            self._rests = self._rests + STEP if np.abs(cell.joints().velocity[:7]).max() < STILL else 0.0
+            if self._rests >= RESTS:
+                self.stood = now - RESTS if math.isnan(self.stood) else self.stood
+                if now > self.stood + 0.5:  # what it touches later, it does not push
+                    raise Ended
+        if self._watch is None and not math.isnan(self.touched) and now > self.touched + 0.2:
+            raise Ended
+        if now > self._push.arrives + LATER and self._due is None:
+            raise Ended
+
+
+def _after(moment: float, begin: float) -> float | None:
+    return None if math.isnan(moment) else round(moment - begin, 3)
+
+
+def intruded(seed: int) -> Row:
+    """One world: an object comes, with the watch and without."""
+    config, planner, cell = PlanningConfig(), BuiltinPlanner(), cell_of(seed)
+    try:
+        made = planned(planner, cell, seed, config, known)
+    except SpatialVlmError as error:
+        return {"seed": seed, "kind": "intrusion", "no_plan": str(error)[:160]}
+    watch, tip_T_target, swept = watch_of(made, config)
+    draw = np.random.default_rng((seed, 2))
+    (obj,) = (each for each in cell.layout.objects if each.id == INTRUDER)
+    push = push_of(clean_run(cell, planner, made, config), obj.model.size[2], draw)
+    if push is None:
+        return {"seed": seed, "kind": "intrusion", "no_plan": "the arm moves too little"}
+    with_watch = Intruded(seed, made, push, swept, watch, planner, tip_T_target)
+    told = with_watch.run(config)
+    without = Intruded(seed, made, push, swept, None, planner, tip_T_target).run(config)
+    return {
+        "seed": seed, "kind": "intrusion", "object": obj.model.label, "at": np.round(push.end, 3).tolist(),
+        "lead_s": round(push.lead, 3), "ms": round(1000 * float(np.median(with_watch.spent)), 1), **told,
+        "without_watch": without,
+    }  # fmt: skip
+
+
+def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
+    """What is told of the rows."""
+    runs = [row for row in rows if row["kind"] == "clean" and "images" in row]
+    stopped = sum(bool(row["nuisance"]) for row in runs)
+    came = [row for row in rows if row["kind"] == "intrusion" and "object" in row]
+    stood = sorted(row["stood_s"] for row in came if row["stood_s"] is not None)
+    touched = sum(row["touched_s"] is not None for row in came)
+    would = sum(row["without_watch"]["touched_s"] is not None for row in came)
+    measured = {
+        "clean_runs": len(runs), "images": sum(row["images"] for row in runs), "runs_stopped": stopped,
+        "runs_stopped_95": [round(v, 4) for v in _interval(stopped, len(runs))],
+        "intrusions": len(came), "stopped": len(stood), "touched": touched, "touched_without_watch": would,
+        "stood_s": {"median": stood[len(stood) // 2], "most": stood[-1]} if stood else None,
+        "watch_ms": round(float(np.median([row["ms"] for row in (*runs, *came)])), 1) if runs or came else None,
+        "without_a_plan": sum("no_plan" in row for row in rows),
+    }  # fmt: skip
+    return measured, [Claim("clean runs that were stopped", stopped, 0, "runs")]
+
+
+def _interval(k: int, n: int) -> tuple[float, float]:
+    found = wilson(k, n) if n else None
+    return (found.low, found.high) if found is not None else (0.0, 1.0)
+
+
+def measured_rows(jobs: Iterable[tuple[Any, ...]], processes: int, end: float) -> Iterable[Row]:
+    """Rows as they come; none is begun after the end."""
+    waiting = list(reversed(list(jobs)))
+    if processes < 2:
+        while waiting and time.monotonic() < end:
+            function, *given = waiting.pop()
+            yield function(*given)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        running = {pool.submit(*waiting.pop()) for _ in range(min(processes, len(waiting)))}
+        while running:
+            done = next(as_completed(running))
+            running.discard(done)
+            if waiting and time.monotonic() < end:
+                running.add(pool.submit(*waiting.pop()))
+            yield done.result()
 
 
 def main() -> int:
     """Measure, print and write."""
-    n, first = int(option("n", 20)), int(option("first-seed", FIRST_SEED))
-    every, minutes = option("every", 0.2), option("minutes", math.inf)
-    end, rows = time.monotonic() + 60 * minutes, []
-    for seed in range(first, first + n):
-        if time.monotonic() > end:
-            break
-        rows.append(one(seed, every))
-    runs = [row for row in rows if "images" in row]
-    hands = [row["noticed_after"] for row in runs if row["hand"] is not None]
-    stopped = sum(bool(row["nuisance"]) for row in runs)
-    found = sorted(count for count in hands if count > 0)
-    table(
-        "watch on the way of a moving arm",
-        ("clean runs", "images", "runs stopped", "hands", "noticed", "images until, median", "most"),
-        [(len(runs), sum(row["images"] for row in runs), stopped, len(hands), len(found),
-          found[len(found) // 2] if found else "", max(found, default=""))],
-    )  # fmt: skip
-    measured = {
-        "setting": {"worlds": len(rows), "first_seed": first, "every_s": every, "late_s": LATE},
-        "clean_runs": len(runs),
-        "runs_stopped": wilson(stopped, len(runs)).__dict__ if runs else None,
-        "hands": len(hands),
-        "noticed": len(found),
-        "images_until_noticed": found,
-        "rows": rows,
-    }
-    return finish("watching", measured, [])
+    n, came = int(option("clean", 20)), int(option("intrusions", 10))
+    first, every, processes = int(option("first-seed", FIRST_SEED)), option("every", 0.1), int(option("processes", 1))
+    end = time.monotonic() + 60 * option("minutes", math.inf)
+    rows: list[Row] = []
+    if "--add" in sys.argv:
+        sys.argv.remove("--add")
+        rows = json.loads((RESULTS / "watching.json").read_text())["rows"]
+    there = {(row["kind"], row["seed"]) for row in rows}
+    jobs: list[tuple[Any, ...]] = [(intruded, s) for s in range(first, first + came) if ("intrusion", s) not in there]
+    jobs += [(clean, s, every) for s in range(first, first + n) if ("clean", s) not in there]
+    setting = {"every_s": every, "late_s": LATE, "images_hz": IMAGES, "transport_s": TRANSPORT, "command_s": COMMAND,
+               "pushed_m_s": PUSHED, "lead_s": LEADS, "margin_m": MARGIN}  # fmt: skip
+    for row in measured_rows(jobs, processes, end):
+        rows.append(row)
+        figures, claims = summary(rows)
+        write("watching", {"setting": setting, **figures, "rows": rows}, claims)
+    rows.sort(key=lambda row: (row["kind"], row["seed"]))
+    figures, claims = summary(rows)
+    table("watch on the way of a moving arm", ("", "measured"), [(k, str(v)) for k, v in figures.items()])
+    return finish("watching", {"setting": setting, **figures, "rows": rows}, claims)
 
 
 if __name__ == "__main__":
