@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 
 from benchmarks.arm_cell import Floats
-from spatial_vlm_ros.errors import GoalError, SpatialVlmError
+from spatial_vlm_ros.errors import GoalError, PlanningFailedError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
@@ -140,7 +140,12 @@ def planned(
                     refused = error
         except SpatialVlmError as error:
             refused = error
-    raise refused or GoalError("plan", [("none", "no grasp was tried")], "take another world")
+    if refused is None:
+        raise GoalError("plan", [("none", "no grasp was tried")], "take another world")
+    more = "; ".join(words for _, words in tallied(goal.rejected))
+    raise PlanningFailedError(
+        "built-in", f"{refused}; not asked for: {more or 'nothing'}", "clear the way"
+    ) from refused
 
 
 def _chain(

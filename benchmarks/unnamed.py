@@ -83,7 +83,7 @@ def attempted(world: TableLayout, seed: int, config: PlanningConfig, seen: bool)
             check_way_seen(made.seen, config.observation)
             rechecked(cell, made, seed, config)
     except SpatialVlmError as error:
-        return {"ended": "refused", "status": error.status_name, "reason": str(error)[:400]}
+        return {"ended": "refused", "status": error.status_name, "reason": str(error)[:700]}
     done: Executed = execute(cell, made.plan, config)
     return {"ended": "delivered" if done.delivered else "not delivered", "reason": done.failure, "on": done.on,
             "force_N": round(done.others, 2), "pressed_N": round(done.pressed, 2)}  # fmt: skip
