@@ -6,9 +6,10 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import rclpy
@@ -83,11 +84,13 @@ class Picking:
 class Cell:
     """The processes, and a client of all of them."""
 
+    simulation: Mapping[str, float] = MappingProxyType({"speed": 4.0, "rate": 1.0, "state_rate": 25.0})
+
     def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
         self.graph, self.audit, self._begin = graph, audit, begin
         self.other_audit = audit.with_name("other.jsonl")
         self.processes = {
-            "sim_arm": begin("sim_arm", clock=True, speed=4.0, rate=1.0, state_rate=25.0),
+            "sim_arm": begin("sim_arm", clock=True, **self.simulation),
             "resolver": begin(
                 "resolver", base_frame="panda_link0", robot_description=description_file(), frame_timeout=30.0, **CLOCK
             ),
