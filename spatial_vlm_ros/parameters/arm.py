@@ -52,6 +52,12 @@ class GateConfig(Bounded):
     watch_camera_info: str = option(
         "", "topic sensor_msgs/CameraInfo of that depth; empty = camera_info beside watch_depth", fixed=True
     )
+    watch_depth_scale: float = parameter(
+        0.0, "m", 0.0, 1.0, "metres per unit of that depth; 0 = 0.001 for integers and 1 for floats", fixed=True
+    )
+    watch_rectified: bool = option(
+        False, "that depth is rectified: its pixels follow P of camera info; false: they follow K and D", fixed=True
+    )
     watch_silence: float = parameter(
         0.5, "s", 0.05, 10.0, "a moving arm is stopped where nothing could be watched for this long", fixed=True
     )

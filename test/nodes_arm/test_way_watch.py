@@ -17,7 +17,7 @@ from planning_scenes import CLEAR
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Header
 
-from spatial_vlm_ros.errors import DepthError, InputError, SceneChangedError
+from spatial_vlm_ros.errors import DepthError, InputError, SceneChangedError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
@@ -26,7 +26,7 @@ from spatial_vlm_ros.parameters import GateConfig
 
 DEPTH, JOINTS = "/camera/depth/image", "/joint_states"
 WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
-SILENCE = 0.4  # s
+SILENCE = 0.6  # s
 DEADLINE = 30.0  # s
 MILLISECOND = 1_000_000
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -85,6 +85,7 @@ class Bench:
         self.watch.prepare(made, planned_offer.CONFIG, str(description_file()) if description is None else description)
         self.image: np.ndarray | None = depth()
         self.frame, self.joints, self.behind, self.frozen = "camera", list(ARM_JOINTS), 0, False
+        self.encoding, self.info_width, self.fx = "32FC1", WIDTH, FOCAL
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
@@ -107,11 +108,14 @@ class Bench:
             image = self.image
             if image is not None:
                 last = last if self.frozen else stamp - self.behind
-                told = Image(header=stamped(last, self.frame), height=HEIGHT, width=WIDTH, encoding="32FC1",
-                             step=4 * WIDTH, data=np.ascontiguousarray(image, np.float32).tobytes())  # fmt: skip
-                k = [FOCAL, 0.0, MIDDLE[0], 0.0, FOCAL, MIDDLE[1], 0.0, 0.0, 1.0]
-                info = CameraInfo(header=told.header, height=HEIGHT, width=WIDTH, k=k, distortion_model="plumb_bob")
-                info.d, info.p = [0.0] * 5, [*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0]
+                told = Image(header=stamped(last, self.frame), height=HEIGHT, width=WIDTH, encoding=self.encoding,
+                             step=WIDTH * image.itemsize, data=np.ascontiguousarray(image).tobytes())  # fmt: skip
+                p = [FOCAL, 0.0, MIDDLE[0], 0.0, FOCAL, MIDDLE[1], 0.0, 0.0, 1.0]
+                k = [self.fx, *p[1:4], self.fx, *p[5:]]
+                info = CameraInfo(
+                    header=told.header, height=HEIGHT, width=self.info_width, k=k, distortion_model="plumb_bob"
+                )
+                info.d, info.p = [0.0] * 5, [*p[:3], 0.0, *p[3:6], 0.0, *p[6:], 0.0]
                 self.node.heard["/camera/depth/camera_info"](info)
                 self.node.heard[DEPTH](told)
             if self._ends.wait(0.04):
@@ -154,6 +158,20 @@ def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[.
     assert "entered the way of the arm at (0.4" in bench.stops()
     bench.watch.end()
     assert len(bench.words) == 1
+
+
+def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Callable[..., Bench]) -> None:
+    bench = make(watch_depth_scale=0.0005, watch_rectified=True)
+    bench.encoding, bench.fx = "16UC1", 2 * FOCAL
+
+    def told(metres: np.ndarray) -> np.ndarray:
+        return np.rint(metres / 0.0005).astype(np.uint16)
+
+    bench.image = told(depth())
+    bench.watch.begin()
+    assert not bench.stopped.wait(SILENCE), bench.words
+    bench.image = told(depth(in_the_way()))
+    assert "entered the way of the arm at (0.4" in bench.stops()
 
 
 def test_what_stands_in_the_way_before_the_motion_lets_nothing_begin(make: Callable[..., Bench]) -> None:
@@ -225,6 +243,51 @@ def test_an_image_of_another_camera_is_refused_and_stops_a_motion(make: Callable
     bench.watch.begin()
     bench.frame = "wrist_camera"
     assert "wrist_camera" in bench.stops()
+
+
+def in_colour(bench: Bench) -> None:
+    bench.encoding = "rgb8"
+
+
+def unknown(bench: Bench) -> None:
+    bench.encoding = "deep"
+
+
+def cut(bench: Bench) -> None:
+    bench.image = depth()[:10]
+
+
+def of_another_size(bench: Bench) -> None:
+    bench.info_width = 2 * WIDTH
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(in_colour, "lost its unit|8 bits|depth"), (unknown, "encoding"), (cut, "data"), (of_another_size, "size of the")],
+)
+def test_images_that_cannot_be_used_let_nothing_begin_and_stop_a_motion(
+    make: Callable[..., Bench], fault: Callable[[Bench], None], words: str
+) -> None:
+    bench, another = make(), make()
+    fault(bench)
+    with pytest.raises(SpatialVlmError, match=words):
+        bench.watch.begin()
+    another.watch.begin()
+    fault(another)
+    told = another.stops()
+    assert "cannot be watched" in told
+    assert "report this" not in told, "a typed refusal"
+
+
+def test_what_fails_inside_the_watch_stops_the_arm(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make()
+    bench.watch.begin()
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("a fault of the package's own")
+
+    monkeypatch.setattr("spatial_vlm_ros.nodes.arm.way_watch.decode_depth", fails)
+    assert "ZeroDivisionError" in bench.stops()
 
 
 @pytest.mark.parametrize("description", ["", "<robot/>"])

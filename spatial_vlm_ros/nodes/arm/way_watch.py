@@ -73,7 +73,8 @@ class WayWatch:
         """
         if self.on:
             self._stamp = -1
-            self._watched = _Watched(offer, motion_of(offer, config, description), config, description)
+            scale = self._config.watch_depth_scale or None
+            self._watched = _Watched(offer, motion_of(offer, config, description), config, description, scale)
 
     def begin(self) -> None:
         """The arm is about to move: look at the way, and watch it from now on.
@@ -151,7 +152,7 @@ class WayWatch:
                 continue
             self._newest, self._stamp = image[1], stamp
             try:
-                return watched.look(image[0], camera_of(info, rectified=False), joints)
+                return watched.look(image[0], camera_of(info, rectified=self._config.watch_rectified), joints)
             except DepthError as error:
                 why = error.reason
         if self._ends.is_set():
@@ -178,7 +179,9 @@ def _stamp(told: tuple[int, dict[str, float]]) -> int:
 class _Watched:
     """What is watched in one motion."""
 
-    def __init__(self, offer: Offer, motion: PlannedMotion, config: PlanningConfig, description: str) -> None:
+    def __init__(
+        self, offer: Offer, motion: PlannedMotion, config: PlanningConfig, description: str, scale: float | None
+    ) -> None:
         seen = offer.seen.surroundings
         if seen is None or not motion.frames:
             repair = "give robot_description to the gate, or leave watch_depth empty"
@@ -192,6 +195,7 @@ class _Watched:
         link = flange_pose(config.gripper, grasp) if planned.at_flange else grasp
         self._tip_T_target = np.linalg.inv(_matrix(link)) @ box_pose(target)
         self._target = box_hull(target.size)
+        self._scale = scale
         self._frame, self._camera_frame = seen.frame_id, seen.camera_frame
         self._base_T_camera = Transform(seen.frame_id, seen.camera_frame, _matrix(seen.camera))
         put = [box.solid for box in motion.boxes if box.role == "place"]
@@ -208,7 +212,10 @@ class _Watched:
         if frame_id.removeprefix("/") != self._camera_frame.removeprefix("/"):
             expected = f"{self._camera_frame!r}, in which the resolver sees"
             raise InputError("frame of the watched depth", repr(frame_id), expected, "watch depth aligned to colour")
-        depth = decode_depth(image)
+        depth = decode_depth(image, self._scale)
+        if depth.shape != (camera.height, camera.width):
+            sizes = f"{depth.shape[1]}x{depth.shape[0]}", f"{camera.width}x{camera.height} as in its camera info"
+            raise InputError("size of the watched depth", *sizes, "set watch_camera_info to that of the depth")
         if not camera.is_rectified:
             nothing = np.zeros((*depth.shape, 3), np.uint8)
             frame = rectify(RgbdFrame(nothing, depth, camera, 0, self._camera_frame, self._base_T_camera))
