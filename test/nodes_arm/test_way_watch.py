@@ -187,7 +187,7 @@ def test_without_images_nothing_begins(make: Callable[..., Bench]) -> None:
     with pytest.raises(DepthError, match="no image comes on /camera/depth/image"):
         bench.watch.begin()
     bench.image = np.full((HEIGHT, WIDTH), np.nan, np.float32)
-    with pytest.raises(DepthError, match="only 0% of the way"):
+    with pytest.raises(DepthError, match="shows only 0% of the way"):
         bench.watch.begin()
     another = make()
     late(another)
@@ -219,7 +219,7 @@ def partly(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lost, "no image comes"), (blind, "has depth"), (frozen, "are old"), (late, "are old"),
+        (lost, "no image comes"), (blind, "shows only 0%"), (frozen, "are old"), (late, "are old"),
         (partly, "no joint states"),
     ],
 )  # fmt: skip

@@ -35,9 +35,10 @@ LEAST_SIZE = 0.03  # metres: of the smallest object that has to be noticed, seen
 _SEEN = 0.3  # part of its pixels that have to be in the swept space
 _LEAST_PIXELS = 12
 CONFIRMED = 2  # images one after the other
-LEAST_MEASURED = 0.3  # part of the pixels that swept space is seen in that have to have depth
+LEAST_SEEN = 0.3  # part of the swept space in the image whose line of sight has to be measured and free
 _SIGMAS = 4.0
 _NEAREST = 0.05  # metres before the camera
+_HIDES = 0.05  # metres: what is measured nearer to the camera hides what is behind it
 _BESIDE = 20  # pixels beside the middles of the outermost voxels
 
 
@@ -97,8 +98,8 @@ class IntrusionWatch:
             What has entered, where two images one after the other show it; else None.
 
         Raises:
-            DepthError: the image does not show the way: swept space is outside of it, or too few of its pixels have
-                depth. It counts as no image.
+            DepthError: the image does not show the way: swept space is outside of it, hidden, or without depth. It
+                counts as no image.
         """
         found = self._entered(depth, camera, base_T_camera, robot)
         self._suspected = 0 if found is None else self._suspected + 1
@@ -132,7 +133,7 @@ class IntrusionWatch:
         """Rows and columns that swept space is seen in: the image rectangle around its voxels.
 
         Raises:
-            DepthError: none of it is in the image, or too few of these voxels are in pixels with depth.
+            DepthError: none of it is in the image, or too little of that can be seen.
         """
         own = base_T_camera.inverse().apply(self._swept.centres())
         own = own[own[:, 2] > _NEAREST]
@@ -141,10 +142,10 @@ class IntrusionWatch:
         inside = (u > -0.5) & (u < depth.shape[1] - 0.5) & (v > -0.5) & (v < depth.shape[0] - 0.5)
         if not inside.any():
             raise DepthError("the camera does not see the way of the arm", "point it at where the arm moves")
-        u, v = u[inside], v[inside]
-        measured = float(np.isfinite(depth[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)]).mean())
-        if measured < LEAST_MEASURED:
-            reason = f"only {measured:.0%} of the way of the arm that the camera sees has depth"
+        u, v, far = u[inside], v[inside], own[inside, 2]
+        seen = float((depth[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)] > far - _HIDES).mean())
+        if seen < LEAST_SEEN:
+            reason = f"depth shows only {seen:.0%} of the way of the arm that is in the image"
             raise DepthError(reason, "see whether something is before the camera, or its light is off")
         left, right = max(0, int(u.min()) - _BESIDE), min(depth.shape[1], int(u.max()) + _BESIDE)
         upper, lower = max(0, int(v.min()) - _BESIDE), min(depth.shape[0], int(v.max()) + _BESIDE)

@@ -94,7 +94,9 @@ def test_without_depth_of_the_way_nothing_can_be_said() -> None:
     watched = watch()
     depth = depth_of([*STANDING, HAND], POSE)
     assert shown(watched, [*STANDING, HAND]) is None
-    for blind in (np.full_like(depth, np.nan), np.where(np.arange(CAMERA.width) < CAMERA.width * 0.85, np.nan, depth)):
+    partly = np.where(np.arange(CAMERA.width) < CAMERA.width * 0.85, np.nan, depth)
+    before_the_lens = depth_of([((-0.3, -0.75, 0.7), (0.3, -0.7, 1.1))], POSE)
+    for blind in (np.full_like(depth, np.nan), partly, before_the_lens):
         with pytest.raises(DepthError, match="of the way"):
             watched.look(blind, CAMERA, POSE, ())
     assert watched.look(depth, CAMERA, POSE, ()) is not None, "images without depth count as none"
