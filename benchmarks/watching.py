@@ -87,8 +87,10 @@ def clean(seed: int, every: float) -> Row:
                 nuisance.append({"image": number, "words": words})
     finally:
         view.close()
-    return {"seed": seed, "kind": "clean", "every_s": every, "hidden_counts": True, "images": len(spent), "nuisance": nuisance,
-            "ms": round(float(np.median(spent)), 1), "ms_p95": round(float(np.percentile(spent, 95)), 1)}  # fmt: skip
+    return {
+        "seed": seed, "kind": "clean", "every_s": every, "hidden_counts": True, "images": len(spent), "nuisance": nuisance,
+        "ms": round(float(np.median(spent)), 1), "ms_p95": round(float(np.percentile(spent, 95)), 1),
+    }  # fmt: skip
 
 
 def intruded(seed: int) -> Row:
