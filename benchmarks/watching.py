@@ -88,8 +88,9 @@ def clean(seed: int, every: float) -> Row:
     finally:
         view.close()
     return {
-        "seed": seed, "kind": "clean", "every_s": every, "hidden_counts": True, "images": len(spent), "nuisance": nuisance,
-        "ms": round(float(np.median(spent)), 1), "ms_p95": round(float(np.percentile(spent, 95)), 1),
+        "seed": seed, "kind": "clean", "every_s": every, "hidden_counts": True, "images": len(spent),
+        "nuisance": nuisance, "ms": round(float(np.median(spent)), 1),
+        "ms_p95": round(float(np.percentile(spent, 95)), 1),
     }  # fmt: skip
 
 
