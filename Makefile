@@ -12,17 +12,17 @@ demo-arm:
 
 # The README's command: test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
 test:
-	@scripts/setup.sh ros sim bags test scale models arm web browser
+	@scripts/setup.sh ros sim bags test scale models arm web browser clouds
 	@scripts/test.sh $(ARGS)
 
 # What needs no live graph.
 test-fast:
-	@scripts/setup.sh ros sim bags test scale models arm web browser
+	@scripts/setup.sh ros sim bags test scale models arm web browser clouds
 	@scripts/test.sh fast
 
 # Sweeps and the tests of research/, too.
 test-all:
-	@scripts/setup.sh ros sim bags test scale models arm web browser bench
+	@scripts/setup.sh ros sim bags test scale models arm web browser clouds bench
 	@scripts/test.sh all
 
 test-research:

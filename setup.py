@@ -204,6 +204,8 @@ setup(
         # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.
         "view": ["open3d-cpu>=0.19"],
         "bench": ["open3d-cpu>=0.19"],
+        # Clouds, normals, meshes and ray casting where no robot waits for them (docs/adr/0052).
+        "clouds": ["open3d-cpu>=0.19"],
         # benchmarks/fuzzing.py; wheels for CPython on x86_64 Linux.
         "fuzz": ["atheris>=3.0"],
     },

@@ -96,6 +96,7 @@ ALONE = {
     "dialogues": Part(("--tables", "1", "--constructed", "1"), package=_RESEARCH),
     "questions_of_space": Part(("--scenes", "1", "--every", "60"), ("mujoco",), slow=True, package=_RESEARCH),
     "questions_on_frames": Part(("--most", "1"), package=_RESEARCH),
+    "obstacles": Part(("--frames", "1", *_ONCE), ("open3d",)),
     "onnx_detectors": Part(
         ("--small", "--rounds", "1", "--frames", "1"), ("torch", "transformers", "onnxruntime", "onnxscript"), slow=True
     ),
@@ -108,6 +109,8 @@ ALONE = {
     "sentences": Part(("--n", "20", "--asked", "2")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
     "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
+    "unnamed": Part(("--worlds", "1"), (*_ARM, "mujoco"), slow=True),
+    "watching": Part(("--clean", "1", "--intrusions", "1", "--every", "2"), (*_ARM, "mujoco"), slow=True),
 }
 PARTS = {**SPEED, **ACCURACY, **ALONE}
 

@@ -11,18 +11,21 @@ from functools import partial
 import numpy as np
 
 from benchmarks.arm_cell import Floats
-from spatial_vlm_ros.errors import GoalError, SpatialVlmError
+from spatial_vlm_ros.errors import GoalError, PlanningFailedError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement
+from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings, surroundings_of
-from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.following import Tolerances, TrajectoryOutcome
@@ -31,8 +34,9 @@ from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.types import Pose, Resolution
+from spatial_vlm_ros.types import Detection, Pose, Resolution
 
+ROBOT_PADDING = 0.02  # metres: the resolver's default
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
 VELOCITY, ACCELERATION = 0.6, 0.36  # parts of the limits: the fastest motion at 0.6 of its pace
 TIME_LIMIT = 5.0  # s for a chain of segments
@@ -82,28 +86,45 @@ class Executed:
         return self.delivered and self.pressed <= PRESSED and self.others == 0.0 and not self.failure
 
 
-def look(cell: ArmCell, stamp_ns: int, seed: int) -> tuple[Resolution, Surroundings | None]:
-    """What the resolver says of a noisy frame with perfect detections."""
+def look(
+    cell: ArmCell, stamp_ns: int, seed: int, told: Callable[[Detection], bool] | None = None
+) -> tuple[Resolution, Surroundings | None]:
+    """What the resolver says of a noisy frame with perfect detections: of all objects, or only those that are told."""
     view = ArmView(cell, VGA, seed=seed)
     try:
         frame, detections = view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=stamp_ns)
     finally:
         view.close()
-    told = Resolver().look_at(frame, detections).ask(cell.layout.instruction)
-    if told.resolution.target is None or told.scene is None:
-        return told.resolution, None
-    return told.resolution, surroundings_of(told.scene, told.resolution, all_objects=True)
+    links = link_hulls(cell.joints().position[:7], float(cell.joints().position[7:].sum()))
+    frame = remove_self(frame, self_mask(frame, links, ROBOT_PADDING))
+    all_objects, known = told is None, tuple(d for d in detections if told is None or told(d))
+    answer = Resolver().look_at(frame, known).ask(cell.layout.instruction)
+    resolution = answer.resolution
+    if resolution.target is None or answer.scene is None:
+        return resolution, None
+    return resolution, surroundings_of(answer.scene, resolution, all_objects=all_objects, config=ResolverConfig())
 
 
-def planned(planner: BuiltinPlanner, cell: ArmCell, seed: int, config: PlanningConfig) -> Planned:
-    """A plan for the instruction of a world, from one image.
+def planned(
+    planner: BuiltinPlanner,
+    cell: ArmCell,
+    seed: int,
+    config: PlanningConfig,
+    told: Callable[[Detection], bool] | None = None,
+    occupied: bool = True,
+) -> Planned:
+    """A plan for the instruction of a world, from one image, with all detections or only those that are told.
+
+    Without `occupied`, what depth measures of other objects does not count.
 
     Raises:
         SpatialVlmError: there is none; says why.
     """
-    resolution, seen = look(cell, 1_000_000_000, seed)
+    resolution, seen = look(cell, 1_000_000_000, seed, told)
     if seen is None:
         raise GoalError("answer the instruction", [("refused", resolution.message)], "take another world")
+    if not occupied:
+        seen = dataclasses.replace(seen, occupancy=None)
     scene = planning_scene(seen, config)
     goal = pick_goal(scene, config)
     start = cell.joints().position[:7]
@@ -119,7 +140,12 @@ def planned(planner: BuiltinPlanner, cell: ArmCell, seed: int, config: PlanningC
                     refused = error
         except SpatialVlmError as error:
             refused = error
-    raise refused or GoalError("plan", [("none", "no grasp was tried")], "take another world")
+    if refused is None:
+        raise GoalError("plan", [("none", "no grasp was tried")], "take another world")
+    more = "; ".join(words for _, words in tallied(goal.rejected))
+    raise PlanningFailedError(
+        "built-in", f"{refused}; not asked for: {more or 'nothing'}", "clear the way"
+    ) from refused
 
 
 def _chain(
@@ -134,11 +160,14 @@ def _chain(
     """All phases for one grasp and placement, each with the contacts that `nodes.arm.strategies` allows in it."""
     target = scene.target
     boxes = [_box(obj, obj.padded) for obj in (*scene.neighbours, *scene.support, *scene.keep_outs)]
+    parts = [(space.id, f"{space.id}#{k}", box) for space in scene.occupied for k, box in enumerate(space.boxes)]
+    boxes += [BoxObstacle(id_, solid_matrix(box), np.array(box.size), PLANNER_PADDING) for _, id_, box in parts]
     with_target = [*boxes, _box(target, target.solid)]
     held = HeldBox(
         target.id, np.linalg.inv(matrix(grasp.grasp)) @ solid_matrix(target.solid), np.array(target.solid.size)
     )
     lifted = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lift"}
+    lifted = lifted - {BESIDE} | {id_ for space, id_, _ in parts if space == BESIDE}
     lowered = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lower"}
     plan = partial(_motion, planner, seed=seed)
     first = plan(

@@ -25,7 +25,7 @@ SIMULATED = (
 
 GUARDED = (
     "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
-    "questions",
+    "questions", "watch_depth", "watch_camera_info", "watch_depth_scale", "watch_rectified", "watch_silence",
 )  # fmt: skip
 HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger
 STALL = 0.25  # s after which the simulated hand says that it has stalled

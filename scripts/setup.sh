@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Set up .venv with the package and the named extras; does nothing when that is already done.
-#   scripts/setup.sh [EXTRA...]        extras: ros, sim, bags, test, scale, models, onnx, export, arm, web, browser, bench
+#   scripts/setup.sh [EXTRA...]        extras: ros, sim, bags, test, scale, models, onnx, export, arm, web, browser, clouds, bench
 # The extra "ros" installs ROS 2 from wheels and builds this package's interfaces.
 # PYTHON=python3.12 scripts/setup.sh   picks the interpreter (3.10 or newer).
 set -euo pipefail
@@ -39,7 +39,7 @@ if has ros && [ -n "${ROS_DISTRO:-}" ]; then
   exit 1
 fi
 # Open3D links against these even without a window.
-if has bench; then apt_install libgl1 libegl1 libx11-6 libudev1 libidn2-0 libusb-1.0-0; fi
+if has bench || has clouds; then apt_install libgl1 libegl1 libx11-6 libudev1 libidn2-0 libusb-1.0-0; fi
 # MuJoCo draws without a screen through EGL.
 if has sim; then apt_install libegl1 libegl-mesa0 libgl1-mesa-dri; fi
 # The page on which a person approves is tested in Chromium, by Debian's own driver: no other is downloaded.

@@ -23,7 +23,7 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
-from spatial_vlm_ros.manipulation.planning.agreement import check_tilt
+from spatial_vlm_ros.manipulation.planning.agreement import check_tilt, check_way_seen
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Side
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
@@ -38,8 +38,8 @@ from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution, Status
 PAUSE = 0.2  # s between rechecks that saw nothing
 CONFIRMING = 2  # images in which a plan has to hold after one in which it did not
 UNSEEN = (
-    "the resolver's grounder looks only for objects that the instruction names, so that all others are no obstacles to "
-    "the plan. Publish detections of all objects instead of using a grounder, or set accept_unseen_obstacles:=true of "
+    "the resolver's grounder looks only for objects that the instruction names, so that depth alone tells of others. "
+    "Publish detections of all objects instead of using a grounder, or set accept_unseen_obstacles:=true of "
     "planner_gate where nothing else can be in the way"
 )
 
@@ -241,6 +241,7 @@ class PickSequence:
                 return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
             if not (surroundings.all_objects or self.accept_unseen):
                 return f"Planned: {told(offer)}. Nothing moves: {UNSEEN}."
+            check_way_seen(surroundings, self._config.observation)
             self._begin(PickStage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
             self._ways.approve(offer, self._cancelled)
             seen_ns = self._look_again(offer)

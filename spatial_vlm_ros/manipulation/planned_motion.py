@@ -19,11 +19,13 @@ import numpy.typing as npt
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
 from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
+from spatial_vlm_ros.manipulation.occupancy.spaces import PREFIX
+from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, Placement
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, Phase, PlanStep
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose, Vector3
@@ -32,6 +34,7 @@ Floats = npt.NDArray[np.float64]
 Seven = tuple[float, float, float, float, float, float, float]
 """A pose: x, y, z in metres, and x, y, z, w of its unit quaternion."""
 
+_MOST_SHOWN = 40  # boxes of occupied space that are drawn; more become coarser ones
 _APART = 0.05  # s between frames of the animation, at least
 _DIRECTIONS = 80  # in which the outermost corners of a hull are shown
 _CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "close": "grasp", "lift": "lift", "lower": "lower",
@@ -60,15 +63,15 @@ class ShownBox:
     """A box that stands around, as measured, without padding.
 
     Args:
-        id: of its detection, or "support", "place", "keep_out/…".
-        label: what it is called.
+        id: of its detection, or "support", "place", "keep_out/…", "occupancy/…".
+        label: what it is called; "" for all but the largest box of occupied space.
         role: what it is to the plan.
         solid: its box, in the planning frame.
     """
 
     id: str
     label: str
-    role: Literal["target", "neighbour", "support", "keep_out", "place"]
+    role: Literal["target", "neighbour", "support", "keep_out", "place", "occupied", "unseen"]
     solid: Solid
 
 
@@ -418,11 +421,27 @@ def _boxes(offer: Offer) -> tuple[ShownBox, ...]:
     scene, plan = offer.scene, offer.plan
     boxes = [shown(obj, "support") for obj in scene.support]
     boxes += [shown(obj, "keep_out") for obj in scene.keep_outs]
+    boxes += _occupied(scene)
     boxes += [shown(obj, "neighbour") for obj in scene.neighbours]
     if plan.place is not None and plan.placement is not None:
         where = _matrix(plan.place.placements[plan.placement].obj)
         boxes.append(ShownBox("place", "place", "place", _standing(scene.target.solid, where)))
     return (*boxes, shown(scene.target, "target"))
+
+
+def _occupied(scene: PlanningScene) -> list[ShownBox]:
+    """Obstacles without a name in a few boxes that hold all of them, the largest first and named."""
+    if scene.occupancy is None:
+        return []
+    found: list[ShownBox] = []
+    parts: tuple[tuple[VoxelBlocks, Literal["occupied", "unseen"], str], ...] = (
+        (scene.occupancy.unseen, "unseen", "not seen"),
+        (scene.occupancy.measured, "occupied", "without a name"),
+    )
+    for blocks, role, label in parts:
+        boxes = sorted(blocks.as_boxes(_MOST_SHOWN), key=lambda box: -math.prod(box.size))
+        found += [ShownBox(f"{PREFIX}{role}#{k}", label * (k == 0), role, box) for k, box in enumerate(boxes)]
+    return found
 
 
 def _standing(solid: Solid, pose: Floats) -> Solid:

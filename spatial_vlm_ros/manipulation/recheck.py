@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.occupancy.spaces import changed_since
+from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
@@ -96,9 +99,12 @@ def check_plan_holds(
     Raises:
         SceneChangedError: the grasp no longer fits the target, the trajectories are no longer clear, or the object that
             the target is put on is elsewhere.
-        DepthError: an object is there now that could not be measured.
+        DepthError: an object is there now that could not be measured, or there is no depth of the way any more.
     """
+    check_way_seen(after, config.observation)
     now = planning_scene(after, config)
+    if now.occupancy is not None:  # what was there already is what the plan was made for
+        now = dataclasses.replace(now, occupancy=changed_since(then.occupancy, now.occupancy))
     check_grasp(then, now, goal.grasps[plan.grasp], config)
     if plan.place is not None:
         _check_destination(before, after, config.goal)

@@ -101,8 +101,8 @@ def _check_straight(
     leaving = links(config.gripper, tip, grasp.opening, up)
     _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, bare))
     above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
-    if above:
-        _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),))], above, bare))
+    if above or now.occupied:
+        _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),), lifted=True)], above, bare))
     if placement is None:
         return
     put = Tip.of(placement.place)
@@ -168,6 +168,9 @@ def _check_arm(
         *((obj.id, _bare(obj, config)) for obj in now.neighbours),
         *((obj.id, obj.solid) for obj in (*now.support, *now.keep_outs)),
     ]
+    unnamed = [(f"{space.id}#{number}", box, space) for space in now.occupied for number, box in enumerate(space.boxes)]
+    around += [(name, box) for name, box, _ in unnamed]
+    labels.update((name, space.label) for name, _, space in unnamed)
     tip = _matrix(grasp.grasp)
     tip_T_held = np.linalg.inv(tip) @ _solid_matrix(held)
     for stretch in _stretches(plan, grasp):
@@ -182,7 +185,7 @@ def _check_arm(
             tip,
             touch={now.target.id} if phase in ("approach", "withdraw") else frozenset(),
             held=HeldBox(now.target.id, tip_T_held, np.array(held.size)) if in_hand else None,
-            held_touch={id_ for id_, _ in around if contact and _allows(now, id_, contact)},
+            held_touch={id_ for id_, _ in around if contact and _allows(now, id_.partition("#")[0], contact)},
             opening=min(max(stretch.opening, 0.0), robot.widest),
         )
         checker = Checker(

@@ -25,6 +25,7 @@ from spatial_vlm_ros.evaluation.bags.types import default_store
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.nodes.main import REPAIRS
 from spatial_vlm_ros.output.json_schema import resolution_json, surroundings_json
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import AnswerSource, Pose, Resolution, Scene, SecondOpinion
 from spatial_vlm_ros.types import Candidate as CandidateData
@@ -118,17 +119,20 @@ def json_object(text: str) -> dict[str, Any]:
     return found
 
 
-def surroundings_text(resolution: Resolution, scene: Scene | None, all_objects: bool) -> str:
+def surroundings_text(
+    resolution: Resolution, scene: Scene | None, all_objects: bool, config: ResolverConfig | None = None
+) -> str:
     """JSON of what an answer's scene shows about its target; "" for a refusal, and where no base frame is known.
 
     Args:
         resolution: the answer.
         scene: that it rests on.
         all_objects: whether all objects were looked for, or only those that the words name.
+        config: how depth becomes obstacles; None = they are not looked for.
     """
     if resolution.target is None or scene is None or scene.frame.base_T_camera is None:
         return ""
-    return json.dumps(surroundings_json(surroundings_of(scene, resolution, all_objects)), ensure_ascii=False)
+    return json.dumps(surroundings_json(surroundings_of(scene, resolution, all_objects, config)), ensure_ascii=False)
 
 
 def resolution_message(resolution: Resolution, frame_id: str = "") -> ResolutionMessage:

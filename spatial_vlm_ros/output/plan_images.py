@@ -36,8 +36,9 @@ _STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # metres between lines of the ras
 _ROUGH = 60  # pixels between them, at least
 _SHOWN: dict[str, lettering.Colour] = {
     "target": drawing.GREEN, "place": drawing.PURPLE, "neighbour": drawing.SKY_BLUE, "keep_out": drawing.VERMILLION,
-    "support": drawing.LINE,
+    "support": drawing.LINE, "occupied": drawing.VERMILLION, "unseen": drawing.FAINT,
 }  # fmt: skip
+_WIDE_SPREAD = ("support", "occupied", "unseen")  # roles that a view need not show all of
 _ARM, _HAND = drawing.BLUE, drawing.ORANGE
 _GRID = (232, 236, 240)
 _GROUND = (251, 252, 253)
@@ -201,7 +202,7 @@ def _flat(points: Array, side: str) -> Array:
 
 def _extent(motion: PlannedMotion) -> Array:
     """(N, 3) points that a view has to show."""
-    found = [_corners(box) for box in motion.boxes if box.role != "support"]
+    found = [_corners(box) for box in motion.boxes if box.role not in _WIDE_SPREAD]
     found += [
         _placed(link.vertices, frame.links[k]) for frame in motion.frames[::5] for k, link in enumerate(motion.links)
     ]
@@ -248,9 +249,9 @@ class _Pen:
         else:
             width = 1 if box.role in ("support", "neighbour") else 2
             drawing.line(self._canvas, outline, colour, width, closed=True, dashed=box.role == "keep_out", border=False)
-        if box.role != "support":
+        if box.role != "support" and box.label:
             rank = {"target": 0.0, "place": 1.0}.get(box.role, 3.0)
-            name = box.label if box.role in ("place", "keep_out") else f"{box.label} ({box.id})"
+            name = box.label if box.role in ("place", "keep_out", "occupied", "unseen") else f"{box.label} ({box.id})"
             far = 90.0 if rank < 3.0 else 40.0
             self._labels.ask(name, drawing.rectangle_of(outline), colour, rank, farthest=far)
 

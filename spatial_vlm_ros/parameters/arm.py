@@ -16,7 +16,7 @@ class GateConfig(Bounded):
     accept_unseen_obstacles: bool = option(
         False,
         "carry out plans although the resolver uses a grounder, which looks only for objects that the instruction "
-        "names: the arm can hit all others",
+        "names: depth alone tells of all others",
         fixed=True,
     )
     approval_timeout: float = parameter(
@@ -42,6 +42,25 @@ class GateConfig(Bounded):
         fixed=True,
     )
     resolve_timeout: float = parameter(60.0, "s", 1.0, 3600.0, "the resolver has to answer within this", fixed=True)
+    watch_depth: str = option(
+        "",
+        "topic sensor_msgs/Image of depth, aligned to the resolver's colour, that is watched while the arm moves: it "
+        "is stopped where something enters its way, or no image comes; needs robot_description; empty = nothing is "
+        "watched",
+        fixed=True,
+    )
+    watch_camera_info: str = option(
+        "", "topic sensor_msgs/CameraInfo of that depth; empty = camera_info beside watch_depth", fixed=True
+    )
+    watch_depth_scale: float = parameter(
+        0.0, "m", 0.0, 1.0, "metres per unit of that depth; 0 = 0.001 for integers and 1 for floats", fixed=True
+    )
+    watch_rectified: bool = option(
+        False, "that depth is rectified: its pixels follow P of camera info; false: they follow K and D", fixed=True
+    )
+    watch_silence: float = parameter(
+        0.5, "s", 0.05, 10.0, "a moving arm is stopped where nothing could be watched for this long", fixed=True
+    )
 
 
 @dataclass(frozen=True)

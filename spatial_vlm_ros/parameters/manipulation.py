@@ -150,6 +150,14 @@ class ObservationConfig(Bounded):
     support_error: float = parameter(
         0.015, "m", 0.001, 0.5, "largest distance of the support plane seen from its known height"
     )
+    least_seen: float = parameter(
+        0.3,
+        "",
+        0.0,
+        1.0,
+        "least part of the space around the target, through which the gripper comes, that depth has to see; with less "
+        "nothing is carried out",
+    )
     point_error: float = parameter(
         0.02, "m", 0.001, 0.5, "largest distance of a known point, such as the gripper's tip, from where it is seen"
     )

@@ -257,6 +257,41 @@ class DomainGateConfig(Bounded):
 
 
 @dataclass(frozen=True)
+class OccupancyConfig(Bounded):
+    """How depth becomes obstacles that have no name. docs/obstacles.md explains each."""
+
+    edge: float = parameter(0.01, "m", 0.004, 0.1, "edge of a voxel of occupied space")
+    reach: float = parameter(0.8, "m", 0.1, 3.0, "obstacles this near to the target, seen from above, are kept")
+    above: float = parameter(0.8, "m", 0.1, 3.0, "obstacles are kept up to this height above the support")
+    below: float = parameter(0.1, "m", 0.0, 1.0, "obstacles are kept down to this depth below the support")
+    support_gap: float = parameter(
+        0.003, "m", 0.0, 0.05, "a point this near to the support belongs to it, beside `sigmas` of its roughness"
+    )
+    sigmas: float = parameter(
+        3.0, "", 0.0, 10.0, "standard deviations of the support's points within which a point belongs to it"
+    )
+    target_margin: float = parameter(
+        0.01, "m", 0.0, 0.1, "points this near to the target's box belong to it, beside those of its mask"
+    )
+    known_margin: float = parameter(0.01, "m", 0.0, 0.1, "points this near to a known object's box belong to it")
+    least_points: int = parameter(3, "points", 1, 1000, "fewest points of an occupied voxel, however far away")
+    least_share: float = parameter(
+        0.1, "", 0.0, 1.0, "least part of the points that a surface across the view would put into a voxel"
+    )
+    thin_height: float = parameter(
+        0.02, "m", 0.001, 0.5, "height of the smallest object that must not vanish; smaller patches count as noise"
+    )
+    thin_width: float = parameter(0.005, "m", 0.001, 0.5, "width of the smallest object that must not vanish")
+    unseen: str = option(
+        "behind_obstacles",
+        "space that the camera does not see into and that counts as occupied: none, up to `behind` beyond obstacles "
+        "without a name, or all within reach, in voxels of twice the edge; YAML needs 'off' in quotes",
+        ("off", "behind_obstacles", "all"),
+    )
+    behind: float = parameter(0.08, "m", 0.0, 1.0, "depth of unseen space behind obstacles, along the line of sight")
+
+
+@dataclass(frozen=True)
 class ResolverConfig:
     """Configuration of the resolver.
 
@@ -266,6 +301,7 @@ class ResolverConfig:
         depth, lift, relation, decision, place, second_opinion, judge: the numbers of each step.
         language: who reads the words.
         domain_gate: which images a detector may be asked about.
+        occupancy: how depth becomes obstacles for an arm.
     """
 
     frame_of_reference: FrameOfReference = FrameOfReference.VIEWER
@@ -278,6 +314,7 @@ class ResolverConfig:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     domain_gate: DomainGateConfig = field(default_factory=DomainGateConfig)
+    occupancy: OccupancyConfig = field(default_factory=OccupancyConfig)
 
     def __post_init__(self) -> None:
         names = [frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT]

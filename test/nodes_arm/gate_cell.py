@@ -6,9 +6,10 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import rclpy
@@ -84,6 +85,7 @@ class Cell:
     """The processes, and a client of all of them."""
 
     robot: SimulatedArm = PANDA
+    simulation: Mapping[str, float] = MappingProxyType({"speed": 4.0, "rate": 1.0, "state_rate": 25.0})
 
     def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
         self.graph, self.audit, self._begin = graph, audit, begin
@@ -91,7 +93,7 @@ class Cell:
         robot = self.robot
         self.given = {**GATE, **robot.gate, **CLOCK, "robot_description": robot.urdf()}
         self.processes = {
-            "sim_arm": begin("sim_arm", robot=robot.name, clock=True, speed=4.0, rate=1.0, state_rate=25.0),
+            "sim_arm": begin("sim_arm", robot=robot.name, clock=True, **self.simulation),
             "resolver": begin(
                 "resolver", base_frame=robot.base_link, robot_description=robot.urdf(), frame_timeout=30.0, **CLOCK
             ),

@@ -100,7 +100,8 @@ def question_of(scene: PlanningScene, config: PlanningConfig) -> GraspQuestion |
     if seen is None:
         return None
     boxes = [obj.solid for obj in (*scene.neighbours, *scene.keep_outs)] + [flat.solid for flat in scene.support]
-    points = np.concatenate([faces_of(box, _STEP) for box in boxes] or [np.empty((0, 3))])
+    unnamed = np.empty((0, 3)) if scene.occupancy is None else scene.occupancy.measured.centres()
+    points = np.concatenate([*(faces_of(box, _STEP) for box in boxes), unnamed])
     near = np.abs(points[:, :2] - np.array(scene.target.solid.centre)[:2]).max(axis=1, initial=0.0) <= _AROUND
     return GraspQuestion(
         scene.frame_id, scene.stamp_ns, scene.target.label, seen.points, seen.normals,

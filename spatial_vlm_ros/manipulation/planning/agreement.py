@@ -68,6 +68,25 @@ def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
         raise TransformError(seen.frame_id, seen.camera_frame, f"it disagrees with the picture: {reason}")
 
 
+def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
+    """Refuse to move through space that depth says nothing about.
+
+    Args:
+        seen: around a target.
+        config: `least_seen`.
+
+    Raises:
+        DepthError: there is no depth of the way to the target, or of too small a part of it.
+    """
+    if seen.occupancy is None:
+        reason = "depth says nothing of the way to the target, so obstacles without a name are not known"
+        raise DepthError(reason, "use a resolver of this version, and check its depth image")
+    share = seen.occupancy.seen_share
+    if not share >= config.least_seen:
+        reason = f"depth sees {share:.0%} of the way to the target, {config.least_seen:.0%} are needed"
+        raise DepthError(reason, "move the camera, or what stands before it, until it sees the target from all around")
+
+
 def check_point_agrees(
     frame: RgbdFrame, known: Vector3, pixel: tuple[float, float], config: ObservationConfig, name: str = "the gripper"
 ) -> None:

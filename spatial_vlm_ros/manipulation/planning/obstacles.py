@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, UNSEEN, OccupiedSpace
 from spatial_vlm_ros.manipulation.planning.goal import Rejection, Side
 from spatial_vlm_ros.manipulation.planning.scene import SUPPORT, PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, distances
+from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, TurnedBox, distances
 from spatial_vlm_ros.parameters import GoalConfig
 
+_NEAR_BY = 0.1  # metres: obstacles without a name that are farther away do not count as clearance
 _ROUNDING = 1e-9  # metres: what stands exactly at its clearance is clear
 
 
@@ -24,12 +26,14 @@ class Way:
     Args:
         side: how the object is approached.
         gripper: boxes that it sweeps, one at least.
-        object: boxes that the object in it sweeps.
+        obj: boxes that the object in it sweeps.
+        lifted: whether the object comes from where it stands: what is beside it there may touch it.
     """
 
     side: Side
     gripper: tuple[Body, ...]
     obj: tuple[Solid, ...] = ()
+    lifted: bool = False
 
 
 def judged(
@@ -52,16 +56,55 @@ def judged(
     grippers = [box for way in ways for box in way.gripper]
     starts = np.cumsum([0, *(len(way.gripper) for way in ways)])[:-1]
     to_support = np.minimum.reduceat(distances(grippers, [s.solid for s in scene.support]).min(axis=1), starts)
+    unnamed = _unnamed(scene, ways)
     return [
-        _judged(way, float(support), row, around, len(neighbours), config)
-        for way, support, row in zip(ways, to_support, to_objects, strict=True)
+        _judged(way, float(support), row, around, len(neighbours), config, nearest)
+        for way, support, row, nearest in zip(ways, to_support, to_objects, unnamed, strict=True)
     ]
 
 
+def _unnamed(scene: PlanningScene, ways: Sequence[Way]) -> list[tuple[float, OccupiedSpace | None]]:
+    """For each way, how far the nearest obstacle without a name is, metres, and what it is; infinity for none near."""
+    found: list[tuple[float, OccupiedSpace | None]] = [(math.inf, None)] * len(ways)
+    for space in scene.occupied:
+        corners = _corners(space.boxes)
+        for number, way in enumerate(ways):
+            with_object = not (way.lifted and space.id == BESIDE)
+            swept = (*way.gripper, *way.obj) if with_object else way.gripper
+            own = _corners(swept)
+            low, high = own[:, 0].min(axis=0) - _NEAR_BY, own[:, 1].max(axis=0) + _NEAR_BY
+            near = np.flatnonzero(((corners[:, 0] <= high) & (corners[:, 1] >= low)).all(axis=1))
+            if not len(near):
+                continue
+            least = float(distances(swept, [space.boxes[k] for k in near]).min())
+            if least < found[number][0]:
+                found[number] = (least, space)
+    return found
+
+
+def _corners(bodies: Sequence[Body]) -> Array:
+    """(N, 2, 3) least and greatest x, y and z of boxes and of what they sweep."""
+    return np.array([_span(body) for body in bodies])
+
+
+def _span(body: Body) -> tuple[Array, Array]:
+    if isinstance(body, TurnedBox):
+        corners = body.corners()
+        return corners.min(axis=0), corners.max(axis=0)
+    outline = body.outline()
+    return np.append(outline.min(axis=0), body.bottom), np.append(outline.max(axis=0), body.top)
+
+
 def _judged(
-    way: Way, support: float, row: Array, around: Sequence[PlanningObject], neighbours: int, config: GoalConfig
+    way: Way,
+    support: float,
+    row: Array,
+    around: Sequence[PlanningObject],
+    neighbours: int,
+    config: GoalConfig,
+    unnamed: tuple[float, OccupiedSpace | None],
 ) -> Rejection | float:
-    """Of one way: metres to the support and, (M,), to all that is around, of which the last are keep-outs."""
+    """Of one way: metres to the support, to all that is around (M,), of which the last are keep-outs, and unnamed."""
     if support < config.support_clearance - _ROUNDING:
         return Rejection(way.side, "below_support", f"the gripper would come {_near(support)} the support", SUPPORT)
     if row[neighbours:].min(initial=math.inf) < 0:
@@ -70,7 +113,11 @@ def _judged(
     if row[:neighbours].min(initial=math.inf) < config.clearance - _ROUNDING:
         obj = around[int(row[:neighbours].argmin())]
         return Rejection(way.side, "blocked", f"the {obj.label} ({obj.id}) is in the way", obj.id)
-    return float(row.min(initial=math.inf))
+    away, space = unnamed
+    least = config.clearance if space is None or space.id != UNSEEN else 0.0  # unseen space is padded as it is
+    if space is not None and away < least - _ROUNDING:
+        return Rejection(way.side, "blocked", f"{space.label} is in the way", space.id)
+    return min(away, float(row.min(initial=math.inf)))
 
 
 def _near(gap: float) -> str:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, OccupiedSpace, spaces_of
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
@@ -90,6 +93,7 @@ class PlanningScene:
         keep_outs: volumes to keep out of.
         carrier_ids: what the target stands on or in: neighbours, or the support.
         allowed: contacts that are no collisions.
+        occupancy: obstacles without a name, from depth; None where there is no depth of the way.
     """
 
     frame_id: str
@@ -102,6 +106,12 @@ class PlanningScene:
     keep_outs: tuple[PlanningObject, ...]
     carrier_ids: tuple[str, ...]
     allowed: tuple[AllowedContact, ...]
+    occupancy: Occupancy | None = None
+
+    @cached_property
+    def occupied(self) -> tuple[OccupiedSpace, ...]:
+        """Obstacles without a name as boxes."""
+        return spaces_of(self.occupancy, self.target.solid)
 
 
 def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> PlanningScene:
@@ -135,7 +145,8 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
             PlanningObject(KEEP_OUT + name, name, box) for name, box in keep_outs(config.workspace).items()
         ),
         carrier_ids=supporting_objects,
-        allowed=_allowed(own.id, supporting_objects, seen.destination_id),
+        allowed=_allowed(own.id, supporting_objects, seen.destination_id, seen.occupancy is not None),
+        occupancy=seen.occupancy,
     )
 
 
@@ -169,9 +180,10 @@ def _supporting_objects(own: PlanningObject, others: tuple[PlanningObject, ...])
 
 
 def _allowed(
-    target_id: str, supporting_objects: tuple[str, ...], destination_id: str | None
+    target_id: str, supporting_objects: tuple[str, ...], destination_id: str | None, occupied: bool
 ) -> tuple[AllowedContact, ...]:
     lowered = (destination_id,) if destination_id is not None else ()
+    supporting_objects += (BESIDE,) if occupied else ()
     return (
         *(AllowedContact(finger, target_id, "grasp") for finger in FINGERS),
         *(AllowedContact(target_id, supporting, "lift") for supporting in supporting_objects),

@@ -17,9 +17,12 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError, TransformUnavailableError
 from spatial_vlm_ros.geometry.camera import normalise
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.geometry.support_points import tables
 from spatial_vlm_ros.manipulation.grasping.seeing import target_points
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.occupancy.measuring import KnownBodies, Occupancy, occupancy_of
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.types import Pose, Resolution, RgbdFrame, Scene, SceneObject, Transform, Vector3
 
 _WIDEST = 1280  # pixels: wider images are sent smaller
@@ -27,6 +30,9 @@ _QUALITY = 85  # of JPEG, of 100
 _DIRECTIONS = 24  # of the tangents around a visible surface
 _TRIMMED = 0.05  # part of its points beyond each tangent
 _LEAST_POINTS = 40  # of a visible surface whose extents are compared
+_MOST_DOUBT = 0.02  # metres: most of what is not known of an object's place that is taken for the object in depth
+_SAME_LEVEL = 0.03  # metres from the support within which the top of a named table is the support
+_DEEP, _BARE = 0.2, 0.03  # metres: half the depth of a named table, and how far below its surface it begins
 _LEVEL = 0.5  # cosine of 60 degrees: a view steeper than this shows little of an object's height
 
 
@@ -133,6 +139,7 @@ class Surroundings:
         avoid: ids of objects that the motion keeps away from, because the words say so.
         target_points: measured surface of the target, with normals, and what is hidden of it; None where too little of
             it is seen, and where nobody says.
+        occupancy: obstacles without a name, from depth; None where there is no depth of the way, or nobody looked.
     """
 
     frame_id: str
@@ -153,15 +160,19 @@ class Surroundings:
     surface: SeenSurface | None = None
     avoid: tuple[str, ...] = ()
     target_points: TargetPoints | None = None
+    occupancy: Occupancy | None = None
 
 
-def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = False) -> Surroundings:
+def surroundings_of(
+    scene: Scene, resolution: Resolution, all_objects: bool = False, config: ResolverConfig | None = None
+) -> Surroundings:
     """What a scene shows about a resolved target.
 
     Args:
         scene: all objects of the frame that was resolved (geometry.lift.build_scene).
         resolution: OK, of that frame.
         all_objects: as in Surroundings.
+        config: how depth becomes obstacles (`depth`, `occupancy`); None = no obstacles are looked for in depth.
 
     Raises:
         InputError: a refusal has no target; the resolution is of another frame or scene.
@@ -181,15 +192,7 @@ def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = Fa
         got = f"target {target.id!r} in {target.pose.frame_id!r} at {resolution.stamp_ns} ns"
         raise InputError("resolution", got, "of the frame that the scene was made from", "resolve and lift one frame")
     own = _measured(chosen, base_T_camera)
-    others, unplaced = [], []
-    for obj in scene.objects:
-        if obj is chosen:
-            continue
-        body = _measured(obj, base_T_camera) if obj.depth_problem is None else _unmeasured(obj, scene)
-        if body is None:
-            unplaced.append(f"the {obj.detection.label} ({obj.id})")
-        else:
-            others.append(body)
+    others, unplaced = _others(scene, chosen, base_T_camera)
     height, tilt = _support(scene, base_T_camera, own)
     return Surroundings(
         frame_id=base_T_camera.parent,
@@ -210,7 +213,69 @@ def surroundings_of(scene: Scene, resolution: Resolution, all_objects: bool = Fa
         surface=_surface(base_T_camera.apply(chosen.points)),
         avoid=tuple(avoided.id for avoided in resolution.avoid),
         target_points=target_points(chosen, scene, base_T_camera),
+        occupancy=None if config is None else occupancy_around(scene, chosen.id, config),
     )
+
+
+def known_bodies(scene: Scene, target_id: str) -> KnownBodies:
+    """What of a scene is no obstacle without a name: the target, all other objects, the support.
+
+    Args:
+        scene: of a frame with `base_T_camera`.
+        target_id: of a measured object of the scene.
+    """
+    base_T_camera = scene.frame.base_T_camera
+    assert base_T_camera is not None  # noqa: S101 - the caller has looked
+    chosen = next(obj for obj in scene.objects if obj.id == target_id)
+    own = _measured(chosen, base_T_camera)
+    others, _ = _others(scene, chosen, base_T_camera)
+    height, _ = _support(scene, base_T_camera, own)
+    flat = tables([obj.detection for obj in scene.objects])
+    named_tables = {obj.id for obj, is_table in zip(scene.objects, flat, strict=True) if is_table}
+    boxes = []
+    for body in others:
+        is_support = body.id in named_tables and abs(body.solid.top - height) < _SAME_LEVEL
+        boxes.append(_below(body.solid, height) if is_support else _doubted(body))
+    return KnownBodies(_doubted(own), chosen.detection.mask, tuple(boxes), height)
+
+
+def occupancy_around(scene: Scene, target_id: str, config: ResolverConfig) -> Occupancy | None:
+    """Obstacles without a name around one object, from depth; None where none is measured.
+
+    Args:
+        scene: of a frame with `base_T_camera`.
+        target_id: of a measured object of the scene.
+        config: `depth` and `occupancy`.
+    """
+    base_T_camera = scene.frame.base_T_camera
+    assert base_T_camera is not None  # noqa: S101 - the caller has looked
+    return occupancy_of(scene, base_T_camera, known_bodies(scene, target_id), config.depth, config.occupancy)
+
+
+def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tuple[list[SurroundingObject], list[str]]:
+    """All objects but one as boxes, and names of those that are not seen to stand anywhere."""
+    others, unplaced = [], []
+    for obj in scene.objects:
+        if obj is chosen:
+            continue
+        body = _measured(obj, base_T_camera) if obj.depth_problem is None else _unmeasured(obj, scene)
+        if body is None:
+            unplaced.append(f"the {obj.detection.label} ({obj.id})")
+        else:
+            others.append(body)
+    return others, unplaced
+
+
+def _below(solid: Solid, height: float) -> Solid:
+    """The support as a known object: what stands on it is not it, so it ends well below its surface."""
+    (x, y, _), (sx, sy, _) = solid.centre, solid.size
+    return Solid((x, y, height - _DEEP), solid.yaw, (sx, sy, 2 * _DEEP - 2 * _BARE))
+
+
+def _doubted(body: SurroundingObject) -> Solid:
+    """The box with what is not known of its place."""
+    x, y, z = body.sigma or (_MOST_DOUBT,) * 3
+    return body.solid.grown((min(x, _MOST_DOUBT), min(y, _MOST_DOUBT), min(z, _MOST_DOUBT)))
 
 
 def _image_of(frame: RgbdFrame, resolution: Resolution) -> SceneImage | None:

@@ -334,7 +334,7 @@ class MotionClient:
         """
         with self._running(lambda: False):
             if scene is not None:
-                self._shown |= {obj.id for obj in _objects(scene)}
+                self._shown |= _names(scene)
             self._clear()
 
     def _forget_held(self, told: Asked) -> None:
@@ -356,7 +356,8 @@ class MotionClient:
         for obj in _objects(scene):
             solid = obj.solid if obj is scene.target else obj.padded
             objects.append(make(obj.id, frame, self._messages.solid_matrix(solid), solid.size))
-        names = {obj.id for obj in _objects(scene)}
+        objects += [self._messages.boxes_object(space.id, frame, space.boxes) for space in scene.occupied]
+        names = _names(scene)
         objects += [self._messages.removed_object(name, frame) for name in sorted(self._shown - names)]
         self._shown |= names
         request = self._apply_form.Request(scene=self._messages.scene_diff(objects))
@@ -419,6 +420,10 @@ class MotionClient:
             yield lambda: self._stopped.is_set() or cancelled()
         finally:
             self._lock.release()
+
+
+def _names(scene: PlanningScene) -> set[str]:
+    return {each.id for each in (*_objects(scene), *scene.occupied)}
 
 
 def _objects(scene: PlanningScene) -> tuple[Any, ...]:

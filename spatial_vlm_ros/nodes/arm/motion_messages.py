@@ -94,6 +94,17 @@ def box_object(name: str, frame_id: str, frame_T_box: Array, size: Vector3) -> C
     )
 
 
+def boxes_object(name: str, frame_id: str, boxes: Sequence[Solid]) -> CollisionObject:
+    """One object of many boxes to add; one box at least."""
+    body = CollisionObject(header=Header(frame_id=frame_id), id=name, operation=CollisionObject.ADD)
+    body.pose.orientation.w = 1.0
+    for solid in boxes:
+        edges = [float(edge) for edge in solid.size]
+        body.primitives.append(SolidPrimitive(type=SolidPrimitive.BOX, dimensions=edges))
+        body.primitive_poses.append(pose_message(solid_matrix(solid)))
+    return body
+
+
 def removed_object(name: str, frame_id: str) -> CollisionObject:
     """The removal of an object."""
     return CollisionObject(header=Header(frame_id=frame_id), id=name, operation=CollisionObject.REMOVE)

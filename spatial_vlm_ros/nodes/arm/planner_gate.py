@@ -65,6 +65,7 @@ from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark, goal_byt
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, secret_matches, token_of
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
+from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
 from spatial_vlm_ros.nodes.liveliness import AliveWatch
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
@@ -105,6 +106,7 @@ class PlannerGate(Node):
         self._grasps = self._grasp_client(bridge)
         self._mover = MotionClient(self, self._planning, self._broker.guard)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
+        self._way = WayWatch(self, self._config, self._planning.motion.joint_states, self._end_for)
         self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
@@ -248,9 +250,9 @@ class PlannerGate(Node):
         """Stop what runs; on any thread."""
         goal = self._goal
         if goal is not None:
+            goal.why = goal.why or why
             goal.cancelled.set()
             self._mover.stop()
-            goal.why = goal.why or why
         self.get_logger().warning(printable(f"{why}: {'nothing runs' if goal is None else 'what runs is stopped'}"))
 
     def _resolver_lost(self) -> str:
@@ -320,6 +322,7 @@ class PlannerGate(Node):
             message = f"{type(error).__name__}: {error}; report this"
             self.get_logger().error(printable(message))
             ending = Ending(Status.MODEL_ERROR, message, None, None, goal.begun, PickStage.RESOLVING)
+        self._way.end()
         if goal.why and ending.status is Status.CANCELLED:
             ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")
         self._close(goal, ending)
@@ -411,6 +414,7 @@ class PlannerGate(Node):
             raise RejectedError(f"goal {goal.id}", "the plan was changed after it was made", "ask again")
         description = self._config.robot_description
         description = "" if description == "/" else description or self._description
+        self._way.prepare(offer, self._planning, description)
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
         self._broker.propose(proposal, [step_digest(step) for step in plan.steps])
         self._proposal.publish(self._proposal_message(goal, offer))
@@ -488,6 +492,7 @@ class PlannerGate(Node):
                 raise CancelledError("it was withdrawn")
             if goal.decision is None:  # cannot be; nothing moves without
                 raise RejectedError(f"goal {goal.id}", "it has no approval", "ask again")
+            self._way.begin()
             self._broker.begin(goal.decision)
             goal.begun = True
         feedback = PickInstruction.Feedback(stage=int(stage), message=words, goal_id=goal.id)

@@ -195,7 +195,7 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     if grasp.clearance < _NEAR:
         found.append(f"The gripper passes its neighbours at {grasp.clearance * 1000:.0f} mm")
     if offer.seen.surroundings is not None and not offer.seen.surroundings.all_objects:
-        found.append("Only objects that the instruction names were looked for: the arm can hit all others")
+        found.append("Only objects that the instruction names were looked for: depth alone tells of all others")
     if offer.scene.yaw_known is False:
         found.append("The heading of the object is not known")
     return tuple(found)

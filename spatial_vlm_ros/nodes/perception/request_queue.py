@@ -47,6 +47,7 @@ class InstructionRequest(Wait):
         progress: called with a stage and words.
         found: a message with detections: it is answered on the frame that they were found in. None = on the first
             frame that is complete.
+        around: tells what the scene shows around the target; called beside the executor. None = nobody asks.
 
     Attributes:
         before: the dialogue that it goes on with; None where it begins one.
@@ -65,8 +66,10 @@ class InstructionRequest(Wait):
         reply: Callable[[RequestOutcome], None],
         progress: Callable[[int, str], None],
         found: Any = None,
+        around: Callable[[Resolution, Scene], str] | None = None,
     ) -> None:
         super().__init__(found=found)
+        self.around = around
         self.instruction, self.frame_of_reference, self.dialogue_id = instruction, frame_of_reference, dialogue_id
         self.reply, self.progress = reply, progress
         self.before: Dialogue | None = None
@@ -88,6 +91,7 @@ class RequestOutcome:
         scene: all objects of the frame; None where it was refused before they were lifted.
         dialogue: what later words may refer to.
         found: phrases that the grounder was asked for, and what it found; None where it was not asked, or failed.
+        surroundings: what is told of the target's surroundings; "" where nothing is, or nobody asked.
     """
 
     resolution: Resolution
@@ -97,6 +101,7 @@ class RequestOutcome:
     scene: Scene | None = None
     dialogue: Dialogue | None = None
     found: tuple[tuple[NounPhrase, ...], Grounding] | None = None
+    surroundings: str = ""
 
 
 class RequestQueue:
@@ -333,7 +338,8 @@ class RequestQueue:
             resolution, seen, scene, dialogue = observed.ask(
                 request.instruction, request.frame_of_reference or None, request.before or (), task.check
             )
-            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, observed.found)
+            around = "" if request.around is None or scene is None else request.around(resolution, scene)
+            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, observed.found, around)
 
         def failed(error: SpatialVlmError) -> RequestOutcome:
             return RequestOutcome(refused_in(request.instruction, error, request.before, pending.stamp_ns))

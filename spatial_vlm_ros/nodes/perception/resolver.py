@@ -365,7 +365,10 @@ class ResolverNode(LifecycleNode):
             goal.publish_feedback(ResolveInstruction.Feedback(stage=stage, message=words))
 
         asked = goal.request
-        request = InstructionRequest(asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress)
+        around = partial(messages.surroundings_text, all_objects=self._grounder is None, config=self._settings.resolver)
+        request = InstructionRequest(
+            asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around
+        )
         if self._queue is not None:
             self._stop_motion(asked.instruction)
             self._goals[bytes(goal.goal_id.uuid)] = request
@@ -421,8 +424,7 @@ class ResolverNode(LifecycleNode):
         return result
 
     def _result(self, outcome: RequestOutcome) -> ResolveInstruction.Result:
-        surroundings = messages.surroundings_text(outcome.resolution, outcome.scene, self._grounder is None)
-        return ResolveInstruction.Result(resolution=self._message(outcome), surroundings=surroundings)
+        return ResolveInstruction.Result(resolution=self._message(outcome), surroundings=outcome.surroundings)
 
     def _message(self, outcome: RequestOutcome) -> ResolutionMessage:
         return messages.resolution_message(outcome.resolution, outcome.frame.frame_id if outcome.frame else "")

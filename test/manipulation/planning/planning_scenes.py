@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, planning_from
@@ -18,6 +20,8 @@ from spatial_vlm_ros.types import Place, Pose, Resolution, Status, Target
 
 Array = npt.NDArray[np.float64]
 TABLE = PlanningObject("support", "support", Solid((0.0, 0.0, -0.025), 0.0, (2.0, 2.0, 0.05)))
+NO_VOXELS = voxels_at(np.zeros((0, 3), np.int32), 0.01)
+CLEAR = Occupancy(NO_VOXELS, NO_VOXELS, 1.0)  # the way is seen, and nothing without a name is in it
 WIDE = GripperConfig(opening_max=0.12)  # of the Franka Hand's form, for objects as wide as chicks
 
 

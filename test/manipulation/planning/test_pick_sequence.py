@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from planning_scenes import CLEAR
 
 from spatial_vlm_ros.errors import (
     ApprovalExpiredError,
@@ -55,6 +56,7 @@ SEEN = Surroundings(
     frame_id="base", stamp_ns=NOW, camera=Pose("base", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)), camera_frame="camera",
     target=CHICK, yaw_known=True, truncated=False, outline=((0.43, -0.02), (0.47, -0.02), (0.47, 0.02), (0.43, 0.02)),
     others=(CUP,), unplaced=(), support_height=0.0, support_tilt=0.0, destination_id=None, all_objects=True,
+    occupancy=CLEAR,
 )  # fmt: skip
 POSE = Pose("base", (0.45, 0.0, 0.03), (0.0, 0.0, math.sin(0.15), math.cos(0.15)))
 TARGET = Target("c1", "chick", POSE, POSE.position, (0.05, 0.04, 0.06), (0.0,) * 36, True, None)  # type: ignore[arg-type]
@@ -338,7 +340,7 @@ def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said()
     assert accepted.run(accept_unseen=True).moved
     (offer,) = accepted.offers
     warnings = proposal_of("4d7b7e0c-3a4c-4f0e-9c57-0d1f2a3b4c5d", offer, 60.0, PlanningConfig(), "").warnings
-    assert "Only objects that the instruction names were looked for: the arm can hit all others" in warnings
+    assert "Only objects that the instruction names were looked for: depth alone tells of all others" in warnings
 
 
 BEGUN = ["look", "plan", "approve", "look"]

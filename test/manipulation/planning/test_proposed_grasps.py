@@ -27,6 +27,8 @@ from spatial_vlm_ros.manipulation.grasping.proposals import (
     faces_of,
     question_of,
 )
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.pick_sequence import Ending, PickActors, PickSequence, Words
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.solids import Solid
@@ -86,6 +88,16 @@ def test_a_question_holds_the_target_and_what_is_around_it_without_the_target() 
     assert np.abs(around[:, :2] - (0.7, 0.0)).max() == pytest.approx(0.03, abs=1e-6)
     assert question.scene[:, 2].min() < 0, "the support is part of it"
     assert (question.opening_max, question.most) == (0.08, 100)
+
+
+def test_a_question_holds_what_depth_shows_without_a_name() -> None:
+    cells = np.argwhere(np.ones((3, 3, 5))).astype(np.int32) + np.array([60, 0, 0], np.int32)
+    shown = Occupancy(voxels_at(cells, 0.01), voxels_at(np.array([[60, 20, 0]], np.int32), 0.01), 1.0)
+    with_it, without = (question_of(dataclasses.replace(mug(), occupancy=o), SERVICE) for o in (shown, None))
+    assert with_it is not None
+    assert without is not None
+    assert len(with_it.scene) == len(without.scene) + 45, "what is only hidden is no measured surface"
+    assert with_it.scene[-45:].mean(axis=0) == pytest.approx((0.615, 0.015, 0.025), abs=1e-6)
 
 
 def test_nobody_is_asked_where_no_surface_was_measured() -> None:

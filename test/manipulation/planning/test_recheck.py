@@ -211,7 +211,7 @@ TRAY = SurroundingObject("t1", "tray", Solid((0.4, 0.3, 0.005), 0.0, (0.2, 0.15,
 
 
 def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
-    from planning_scenes import placed
+    from planning_scenes import CLEAR, placed
 
     from spatial_vlm_ros.manipulation.planning.place import place_goal
     from spatial_vlm_ros.manipulation.planning.planner import PLACE
@@ -220,7 +220,7 @@ def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
     chick = SurroundingObject("chick", "chick", Solid((0.4, 0.0, 0.03), 0.0, SIZE), PADDED)
     before = Surroundings(
         "base_link", 1_000, Pose("base_link", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)), "camera", chick, True, False, (),
-        (TRAY,), (), 0.0, 0.0, "t1", True,
+        (TRAY,), (), 0.0, 0.0, "t1", True, occupancy=CLEAR,
     )  # fmt: skip
     then = planning_scene(before, CONFIG)
     goal = pick_goal(then, CONFIG)

@@ -12,6 +12,8 @@ import pytest
 from planning_scenes import WIDE
 
 from spatial_vlm_ros.errors import DepthError, InputError
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import (
@@ -52,6 +54,20 @@ def test_it_is_the_same_after_json() -> None:
     assert surroundings_from_json(json.loads(json.dumps(surroundings_json(SEEN)))) == SEEN
     whole = dataclasses.replace(SEEN, all_objects=True, surface=SURFACE)
     assert surroundings_from_json(json.loads(json.dumps(surroundings_json(whole)))) == whole
+
+
+def test_occupancy_is_the_same_after_json_and_too_much_of_it_is_refused() -> None:
+    cells = np.random.default_rng(0).integers(-40, 40, (500, 3))
+    occupancy = Occupancy(voxels_at(cells, 0.01), voxels_at(cells[:20] + 3, 0.02), 0.8)
+    seen = dataclasses.replace(SEEN, occupancy=occupancy)
+    written = json.loads(json.dumps(surroundings_json(seen)))
+    read = surroundings_from_json(written)
+    assert read == seen
+    assert read.occupancy is not None
+    assert np.array_equal(read.occupancy.measured.indices, np.unique(cells, axis=0))
+    written["occupancy"]["measured"]["shape"] = [9999, 9999, 9999]
+    with pytest.raises(InputError, match="voxels"):
+        surroundings_from_json(written)
 
 
 def test_an_answer_that_does_not_say_so_has_not_looked_for_all_objects() -> None:

@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const WIDE = 640, EDGE = 28, LEAST = 0.3, NEAR = 0.05;
-  const COLOURS = { target: "#009e73", place: "#cc79a7", neighbour: "#56b4e9", keep_out: "#d55e00", support: "#d0d7de" };
+  const COLOURS = { target: "#009e73", place: "#cc79a7", neighbour: "#56b4e9", keep_out: "#d55e00", support: "#d0d7de", occupied: "#d55e00", unseen: "#6e7681" };
   const ARM = "#0072b2", HAND = "#e69f00", INK = "#1b1f24", GROUND = "#fbfcfd";
 
   // ---------------------------------------------------------------------------------------------- geometry
@@ -57,7 +57,7 @@
 
   const planEyes = (motion) => {
     const points = motion.tip_path.slice();
-    for (const box of motion.boxes) if (box.role !== "support") points.push(...corners(posed(box), box.solid.size));
+    for (const box of motion.boxes) if (!["support", "occupied", "unseen"].includes(box.role)) points.push(...corners(posed(box), box.solid.size));
     motion.frames.forEach((frame, n) => {
       if (n % 5 === 0) motion.links.forEach((link, k) => link.vertices.forEach((v) => points.push(placed(frame.links[k], v))));
     });

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Obstacles from depth on frame folders: what is covered, what is made up, what vanishes, and how long it takes.
+
+Left out: each detection of a frame is taken away in turn; covered are the points of its surface that lie in occupied
+voxels or in the box of another object. Complete: with all detections, voxels above the support and more than 3 cm from
+every measured point of a named object; in rendered frames, where everything on the table is detected, these are
+phantoms, in real frames walls, chairs and the rims of bins, too. Thin: posts of 5 mm by 5 mm, 2 cm tall, drawn into the
+depth of free places of the support, with the errors that the depth has there; found are those with a voxel at their
+place. Time: NumPy against Open3D, which removes statistical outliers and makes voxels of the same points.
+
+    python -m benchmarks.obstacles                      SPATIAL_VLM_REAL_RGBD, and the folder `outside` beside it
+    python -m benchmarks.obstacles --frames 1           the first of each
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.harness import alternate, finish, option, repetitions, table
+from spatial_vlm_ros import Detection, RgbdFrame, load_frame
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.evaluation.score import wilson
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.manipulation.occupancy.measuring import (
+    KnownBodies,
+    Occupancy,
+    filled_cells,
+    in_region,
+    obstacle_pixels,
+    off_support,
+    points_of,
+)
+from spatial_vlm_ros.manipulation.occupancy.unseen import within
+from spatial_vlm_ros.manipulation.planning.surroundings import known_bodies, occupancy_around
+from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.types import Scene, SceneObject, Transform
+
+REAL = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parents[2] / "shared" / "data" / "real_rgbd"))
+CONFIG = ResolverConfig()
+AWAY = 0.03  # metres from every named object
+POST = np.array((0.005, 0.005, 0.02))
+POSTS = 6  # in each frame at most
+FREE = 0.05  # metres around a post where nothing else stands
+FURNITURE = {"table", "desk", "counter", "kitchen counter", "wooden table"}
+"""What objects stand on: it is the support, and no obstacle beside it."""
+Array = npt.NDArray[np.float64]
+
+
+def levelled(scene: Scene) -> Scene:
+    """The scene with a planning frame: the frame's own, or one whose z is up."""
+    frame = scene.frame
+    if frame.base_T_camera is not None:
+        return scene
+    up = scene.up
+    x = np.array([1.0, 0.0, 0.0]) - up * up[0]
+    x /= np.linalg.norm(x)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack((x, np.cross(up, x), up))
+    matrix[2, 3] = scene.support.offset if scene.support is not None else 0.0
+    pose = Transform("level", frame.frame_id, matrix)
+    return dataclasses.replace(scene, frame=dataclasses.replace(frame, base_T_camera=pose))
+
+
+def scene_of(frame: RgbdFrame, detections: Sequence[Detection]) -> Scene:
+    """Lifted and level."""
+    return levelled(build_scene(frame, tuple(detections), CONFIG.depth, CONFIG.lift))
+
+
+def objects_of(scene: Scene) -> list[SceneObject]:
+    """Measured objects that stand on something."""
+    return [o for o in scene.objects if o.depth_problem is None and o.detection.label not in FURNITURE]
+
+
+def placed(scene: Scene) -> Transform:
+    """Of the frame's camera."""
+    assert scene.frame.base_T_camera is not None
+    return scene.frame.base_T_camera
+
+
+def covered(frame: RgbdFrame, detections: Sequence[Detection], whole: Scene) -> Iterator[tuple[str, float, float]]:
+    """For each object but the first: name, part of its points covered, and covered by occupied voxels alone."""
+    first, *others = objects_of(whole)
+    for obj in others:
+        try:
+            scene = scene_of(frame, [d for d in detections if d.id != obj.id])
+        except SpatialVlmError:
+            continue
+        if not any(o.id == first.id and o.depth_problem is None for o in scene.objects):
+            continue
+        scene = dataclasses.replace(scene, frame=dataclasses.replace(scene.frame, base_T_camera=placed(whole)))
+        occupancy, known = occupancy_around(scene, first.id, CONFIG), known_bodies(scene, first.id)
+        points = placed(whole).apply(obj.points)
+        aside = np.hypot(points[:, 0] - known.target.centre[0], points[:, 1] - known.target.centre[1])
+        points = points[aside < CONFIG.occupancy.reach]
+        if occupancy is None or len(points) < len(aside) / 2:
+            continue
+        occupied = occupancy.measured.holds(points)
+        inside = occupied.copy()
+        for body, margin in bodies(known):
+            inside |= within(body.grown((margin,) * 3), points)
+        yield obj.detection.label, float(inside.mean()), float(occupied.mean())
+
+
+def bodies(known: KnownBodies) -> list[tuple[Any, float]]:
+    """Boxes of named objects and how far around them depth is taken for theirs."""
+    config = CONFIG.occupancy
+    return [(known.target, config.target_margin), *((other, config.known_margin) for other in known.others)]
+
+
+def phantoms(scene: Scene, centres: Array, support_height: float) -> tuple[float, float]:
+    """Litres of voxels above the support, and of those that are far from every named object."""
+    centres = centres[centres[:, 2] > support_height]
+    litres = 1000 * CONFIG.occupancy.edge**3
+    points = placed(scene).apply(np.concatenate([o.points[::5] for o in scene.objects if len(o.points)]))
+    away = np.ones(len(centres), np.bool_)
+    for part in np.array_split(points, max(1, len(points) // 2000)):
+        if len(centres):
+            away &= ((centres[:, None] - part[None]) ** 2).sum(axis=2).min(axis=1) > AWAY**2
+    return len(centres) * litres, int(away.sum()) * litres
+
+
+def posts(
+    frame: RgbdFrame, scene: Scene, occupancy: Occupancy, known: KnownBodies
+) -> Iterator[tuple[Array, RgbdFrame]]:
+    """Places of posts and a frame with each: its depth is the post's, with the error that the support's depth has."""
+    plane, base_T_camera = scene.support, placed(scene)
+    if plane is None:
+        return
+    level = np.abs(plane.height(points_of(scene.frame, np.isfinite(scene.frame.depth)))) < 0.01
+    table_pixels = np.isfinite(scene.frame.depth)
+    table_pixels[table_pixels] = level
+    places = base_T_camera.apply(points_of(scene.frame, table_pixels))[:: max(1, int(level.sum()) // 400)]
+    aside = np.hypot(places[:, 0] - known.target.centre[0], places[:, 1] - known.target.centre[1])
+    free = aside < CONFIG.occupancy.reach - 0.1
+    for body, margin in bodies(known):
+        if body.top > known.support_height + 0.01:  # what is no higher is the support itself
+            free &= ~within(body.grown((margin + FREE, margin + FREE, 1.0)), places)
+    for centre in occupancy.measured.centres():
+        free &= np.hypot(places[:, 0] - centre[0], places[:, 1] - centre[1]) > FREE
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(free))[:POSTS]
+    for place in places[chosen]:
+        yield place, with_post(frame, scene, place)
+
+
+def with_post(frame: RgbdFrame, scene: Scene, place: Array) -> RgbdFrame:
+    """The frame with a post that stands on a place of the support."""
+    base_T_camera, plane = placed(scene), scene.support
+    assert plane is not None
+    xs, ys = normalised_axes(frame.camera)
+    rays = np.stack(np.broadcast_arrays(xs[None, :], ys[:, None], 1.0), axis=-1)
+    on_table = -plane.offset / (rays @ plane.normal)
+    ways, eye = rays @ base_T_camera.rotation.T, base_T_camera.translation
+    low, high = place - POST * (0.5, 0.5, 0.0), place + POST * (0.5, 0.5, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one, other = (low - eye) / ways, (high - eye) / ways
+    enter, leave = np.minimum(one, other).max(axis=-1), np.maximum(one, other).min(axis=-1)
+    hit = (enter <= leave) & (enter > 0) & (enter < on_table)
+    error = frame.depth - on_table
+    depth = np.where(hit, enter + np.where(np.abs(error) < 0.05, error, 0.0), frame.depth).astype(np.float32)
+    return dataclasses.replace(frame, depth=np.where(hit & np.isnan(frame.depth), np.float32(np.nan), depth))
+
+
+def open3d_voxels(scene: Scene, known: KnownBodies) -> Array:
+    """(N, 3) middles of voxels by Open3D: statistical outliers removed (its tutorial's 20 neighbours, 2 sigma)."""
+    import open3d
+
+    pixels = np.isfinite(scene.frame.depth) & off_support(scene, placed(scene), known, CONFIG.depth, CONFIG.occupancy)
+    points = placed(scene).apply(points_of(scene.frame, pixels))
+    kept = in_region(points, known, CONFIG.occupancy)
+    for body, margin in bodies(known):
+        kept &= ~within(body.grown((margin,) * 3), points)
+    if np.count_nonzero(kept) < 2:
+        return np.zeros((0, 3))
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points[kept]))
+    cloud, _ = cloud.remove_statistical_outlier(20, 2.0)
+    grid = open3d.geometry.VoxelGrid.create_from_point_cloud(cloud, CONFIG.occupancy.edge)
+    return np.array([grid.get_voxel_center_coordinate(v.grid_index) for v in grid.get_voxels()]).reshape(-1, 3)
+
+
+def numpy_voxels(scene: Scene, known: KnownBodies) -> Array:
+    """(N, 3) middles of voxels by the package, from the same pixels."""
+    pixels = obstacle_pixels(scene, placed(scene), known, CONFIG.depth, CONFIG.occupancy)
+    cells = filled_cells(points_of(scene.frame, pixels), placed(scene), scene.frame.camera.K[0, 0], CONFIG.occupancy)
+    return np.asarray((cells + 0.5) * CONFIG.occupancy.edge, np.float64)
+
+
+def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
+    """All of it for the frames of one folder."""
+    frames = sorted(path for path in folder.iterdir() if (path / "rgb.png").is_file())[:most] if folder.is_dir() else []
+    if not frames:
+        return None
+    left_out: list[tuple[str, float, float]] = []
+    volumes, by_open3d, found, times, by_frame = [], [], [], [], []
+    for path in frames:
+        frame, detections = load_frame(path)
+        scene = scene_of(frame, detections)
+        frame = scene.frame
+        target = objects_of(scene)[0]
+        occupancy, known = occupancy_around(scene, target.id, CONFIG), known_bodies(scene, target.id)
+        if occupancy is None:
+            continue
+        left_out += covered(frame, detections, scene)
+        volumes.append(phantoms(scene, occupancy.measured.centres(), known.support_height))
+        by_frame.append({"frame": path.name, "litres": [round(v, 3) for v in volumes[-1]],
+                         "seen_share": round(occupancy.seen_share, 2)})  # fmt: skip
+        for place, other in posts(frame, scene, occupancy, known):
+            # The plane that is fitted without the post: one post changes no plane.
+            seen = occupancy_around(dataclasses.replace(scene, frame=other), target.id, CONFIG)
+            assert seen is not None
+            centres = seen.measured.centres()
+            found.append(bool((np.linalg.norm(centres - place - (0, 0, 0.01), axis=1) < 0.02).any()))
+        routes = {
+            "all": partial(occupancy_around, scene, target.id, CONFIG),
+            "voxels, NumPy": partial(numpy_voxels, scene, known),
+            "voxels, Open3D": partial(open3d_voxels, scene, known),
+        }
+        times.append({name: time.median_ms for name, time in alternate(routes, rounds).items()})
+        by_open3d.append(phantoms(scene, open3d_voxels(scene, known), known.support_height))
+    shares = np.array([share for _, share, _ in left_out])
+    total, away = np.array(volumes).T
+    half = int((shares >= 0.5).sum())
+    return {
+        "frames": len(volumes),
+        "left_out": {
+            "objects": len(shares),
+            "half_covered": dataclasses.asdict(wilson(half, len(shares))) if len(shares) else None,
+            "mean_covered": round(float(shares.mean()), 3) if len(shares) else None,
+            "least": [(label, round(share, 2)) for label, share, _ in sorted(left_out, key=lambda row: row[1])[:6]],
+        },
+        "litres_a_frame": {
+            "all": _spread(total),
+            f"{AWAY * 100:g}_cm_from_named": _spread(away),
+            "frames_without": int((away == 0).sum()),
+        },
+        "posts": {"drawn": len(found), "found": sum(found)},
+        "litres_a_frame_by_open3d": {f"{AWAY * 100:g}_cm_from_named": _spread(np.array(by_open3d)[:, 1])},
+        "ms": {name: round(float(np.median([t[name] for t in times])), 1) for name in times[0]},
+        "by_frame": by_frame,
+    }  # fmt: skip
+
+
+def _spread(values: Array) -> dict[str, float]:
+    return {"median": round(float(np.median(values)), 3), "p95": round(float(np.percentile(values, 95)), 3),
+            "most": round(float(values.max()), 3)}  # fmt: skip
+
+
+def main() -> int:
+    """Measure, print and write."""
+    most, rounds = int(option("frames", 1000)), repetitions(3)
+    results = {}
+    for name, folder in (("real", REAL), ("rendered", REAL.parent / "outside")):
+        found = measured(folder, most, rounds)
+        if found is None:
+            print(f"no frame folders at {folder}; set SPATIAL_VLM_REAL_RGBD")
+            continue
+        results[name] = found
+        rows = [(key, str(value)) for key, value in found.items() if key != "by_frame"]
+        table(f"obstacles from depth, {name} frames", ("measured", "values"), rows)
+    return finish("obstacles", {"sets": results}, []) if results else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neighbours that the sentence does not name, beside the target, against contact physics.
+
+`python -m benchmarks.unnamed --worlds 20 --first-seed S [--processes 2] [--minutes M] [--add]`: random worlds in which
+the target can be taken. One more object is put beside the target where a finger would go, with so many millimetres
+between the circles around both. The detector sees only what the sentence names: chicks, cup and tray. From one noisy
+image a plan is made, the recheck judges further images as the gate does, and the plan is carried out by physics.
+Every object but target and tray counts as one that must not be touched. The same is repeated with the occupied space
+left out of the answer, as before there were obstacles from depth.
+
+`--add` keeps the rows of the last run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS, Claim, finish, option, table, write
+from benchmarks.recheck_cell import Executed, Planned, execute, look, planned
+from spatial_vlm_ros.errors import GoalError, SceneChangedError, SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING
+from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
+from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.sim.arm.cell import ArmCell
+from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
+from spatial_vlm_ros.sim.compilation import PlacedModel
+from spatial_vlm_ros.sim.kinds import make
+from spatial_vlm_ros.sim.model import Model, scaled
+from spatial_vlm_ros.types import Detection
+
+FIRST_SEED = 95000  # unlike those of tests and of other benchmarks
+GAPS = (0.01, 0.03, 0.06)  # metres
+NAMED = ("chick", "cup", "tray")
+NEIGHBOUR = "neighbour"
+KINDS = {"box": 0.6, "can": 0.85, "bottle": 0.7, "orange": 0.8, "lemon": 0.85, "mug": 0.8}
+"""Kind → how large it is beside the usual one: about as large as what the arm takes."""
+TURNS = (0.0, 180.0, 25.0, -25.0, 155.0, -155.0, 50.0, -50.0, 130.0, -130.0, 90.0, -90.0)  # degrees from closing
+TOUCHED = 1.0  # N
+APART = 0.004  # metres between the circles around the neighbour and other objects
+
+Row = dict[str, Any]
+
+
+def named(detection: Detection) -> bool:
+    """Whether the sentence names it."""
+    return detection.label in NAMED
+
+
+def beside(world: TableLayout, cell: ArmCell, made: Planned, model: Model, gap: float) -> TableLayout | None:
+    """The world with one more object, a gap from the target, as nearly as it finds room along the fingers' way."""
+    sizes = {obj.id: obj.model.reach for obj in world.objects}
+    x, y, _ = cell.pose(world.target).translation
+    closing = made.goal.grasps[made.plan.grasp].closing
+    along, far = math.atan2(closing[1], closing[0]), sizes[world.target] + model.reach + gap
+    others = [obj.id for obj in world.objects if obj.id != world.target]
+    for turn in TURNS:
+        at = along + math.radians(turn)
+        spot = (x + far * math.cos(at), y + far * math.sin(at))
+        if all(math.dist(spot, cell.pose(o).translation[:2]) > sizes[o] + model.reach + APART for o in others):
+            return dataclasses.replace(
+                world, objects=(*world.objects, PlacedModel(NEIGHBOUR, model, (*spot, 0.002), 0.3))
+            )
+    return None
+
+
+def attempted(world: TableLayout, seed: int, config: PlanningConfig, seen: bool) -> Row:
+    """See, plan, look again and carry out, or the reason why not; `seen`: whether occupied space counts."""
+    cell, planner = ArmCell(world), BuiltinPlanner()
+    try:
+        made = planned(planner, cell, seed, config, named, occupied=seen)
+        if seen:
+            check_way_seen(made.seen, config.observation)
+            rechecked(cell, made, seed, config)
+    except SpatialVlmError as error:
+        return {"ended": "refused", "status": error.status_name, "reason": str(error)[:700]}
+    done: Executed = execute(cell, made.plan, config)
+    return {"ended": "delivered" if done.delivered else "not delivered", "reason": done.failure, "on": done.on,
+            "force_N": round(done.others, 2), "pressed_N": round(done.pressed, 2)}  # fmt: skip
+
+
+def rechecked(cell: ArmCell, made: Planned, seed: int, config: PlanningConfig) -> None:
+    """As the gate looks again; raises where the plan does not hold."""
+    doubted, needed = False, 1
+    for number in range(1 + CONFIRMING):
+        resolution, now = look(cell, 2_000_000_000 + number, seed + 1 + number, named)
+        check_same(made.seen, resolution, now, config.observation)
+        if now is None:
+            raise GoalError("look again", [("seen", resolution.message)], "say it again")
+        try:
+            check_plan_holds(made.scene, made.goal, made.plan, made.seen, now, config)
+        except SceneChangedError:
+            if doubted:
+                raise
+            doubted, needed = True, CONFIRMING
+        else:
+            needed -= 1
+            if not needed:
+                return
+
+
+def one(seed: int) -> list[Row]:
+    """All gaps of one world; none where the target cannot be taken without the neighbour."""
+    config, world = PlanningConfig(), layout(str(seed))
+    cell = ArmCell(world)
+    try:
+        made = planned(BuiltinPlanner(), cell, seed, config)
+    except SpatialVlmError as error:
+        return [{"seed": seed, "no_plan": str(error)[:160]}]
+    rng = np.random.default_rng((seed, 3))
+    kind = str(rng.choice(sorted(KINDS)))
+    model = scaled(make(kind, rng), KINDS[kind])
+    rows: list[Row] = []
+    for gap in GAPS:
+        staged = beside(world, cell, made, model, gap)
+        if staged is None:
+            rows.append({"seed": seed, "gap_m": gap, "no_room": True})
+            continue
+        rows.append({"seed": seed, "gap_m": gap, "neighbour": kind, "height_m": round(model.size[2], 3),
+                     "with": attempted(staged, seed, config, seen=True),
+                     "without": attempted(staged, seed, config, seen=False)})  # fmt: skip
+    return rows
+
+
+def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
+    """What is told of the rows."""
+    staged = [row for row in rows if "with" in row]
+    figures: Row = {"worlds": len({row["seed"] for row in staged}), "staged": len(staged)}
+    for side in ("with", "without"):
+        ends = [row[side] for row in staged]
+        forces = [end["force_N"] for end in ends if "force_N" in end]
+        figures[side] = {
+            **{word: sum(end["ended"] == word for end in ends) for word in ("delivered", "not delivered", "refused")},
+            "touched_above_1_N": sum(force > TOUCHED for force in forces),
+            "most_N": max(forces, default=0.0),
+        }
+    figures["without_a_plan"] = len({row["seed"] for row in rows if "no_plan" in row})
+    touched = figures["with"]["touched_above_1_N"]
+    return figures, [Claim("contacts above 1 N with anything but target and tray", touched, 0, "runs")]
+
+
+def rows_of(seeds: Iterable[int], worlds: int, processes: int, end: float) -> Iterator[list[Row]]:
+    """Rows of worlds as they come, until there are so many, or the time is over."""
+    waiting, found = iter(seeds), 0
+    with ProcessPoolExecutor(max(1, processes)) as pool:
+        running: set[Future[list[Row]]] = {pool.submit(one, next(waiting)) for _ in range(max(1, processes))}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                rows = each.result()
+                found += any("with" in row for row in rows)
+                if found + len(running) < worlds and time.monotonic() < end:
+                    running.add(pool.submit(one, next(waiting)))
+                yield rows
+
+
+def main() -> int:
+    """Measure, print and write."""
+    worlds, first = int(option("worlds", 20)), int(option("first-seed", FIRST_SEED))
+    processes, end = int(option("processes", 1)), time.monotonic() + 60 * option("minutes", math.inf)
+    rows: list[Row] = []
+    if "--add" in sys.argv:
+        sys.argv.remove("--add")
+        rows = json.loads((RESULTS / "unnamed.json").read_text())["rows"]
+    there = {row["seed"] for row in rows}
+    worlds -= len({row["seed"] for row in rows if "with" in row})
+    seeds = (seed for seed in range(first, first + 100 * max(1, worlds)) if seed not in there)
+    setting = {"gaps_m": GAPS, "named": NAMED}
+    for more in rows_of(seeds, worlds, processes, end) if worlds > 0 else ():
+        rows += more
+        figures, claims = summary(rows)
+        write("unnamed", {"setting": setting, **figures, "rows": rows}, claims)
+    rows.sort(key=lambda row: (row["seed"], row.get("gap_m", 0.0)))
+    figures, claims = summary(rows)
+    table(
+        "neighbours that are not named",
+        ("occupied space", "delivered", "not", "refused", "touched > 1 N", "most, N"),
+        [(side, *figures[side].values()) for side in ("with", "without")],
+    )
+    return finish("unnamed", {"setting": setting, **figures, "rows": rows}, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated arm without ROS for `benchmarks.watching`: clean runs, and runs into which an object comes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.arm_cell import Floats
+from benchmarks.recheck_cell import Planned, execute, matrix, solid_matrix
+from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
+from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, description_file, link_hulls
+from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
+from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
+from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
+from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
+from spatial_vlm_ros.manipulation.planned_motion import planned_motion
+from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
+from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.worlds import layout
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.compilation import PlacedModel
+from spatial_vlm_ros.sim.kinds import make
+from spatial_vlm_ros.types import Detection, Resolution, Status, Transform
+
+LATE = 0.03  # s by which joint states are older than the image
+MARGIN = 0.03  # metres around all that moves, as the gate has it
+INTRUDER = "intruder"
+KINDS = ("bottle", "can", "box", "mug")
+CORNER = (-0.2, 0.6, 0.002)  # of the table, out of reach and out of the image
+PUSHED = 1.0  # m/s
+AWAY = 0.5  # metres from which it is pushed
+LEADS = (0.6, 1.5)  # s
+IMAGES, TRANSPORT, COMMAND = 30.0, 0.03, 0.03  # Hz, s, s
+STILL, RESTS = 0.02, 0.1  # rad/s; s
+MOVES = 0.1  # m/s of the tip when something enters
+LATER = 3.0  # s after which an intrusion that nobody noticed ends
+
+Row = dict[str, Any]
+Seen = Callable[[ArmCell], None]
+
+
+class Ended(Exception):
+    """A run was ended by what looks on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A clean run: the state of the cell at each step.
+
+    Args:
+        tips: (N, 3) where the tip is, metres.
+        qpos: (N, Q) of the cell.
+        told: (N, 9) joints as they are told then.
+    """
+
+    tips: Floats
+    qpos: Floats
+    told: Floats
+
+
+class Watched:
+    """A cell whose steps somebody looks on at; joint states are told late."""
+
+    def __init__(self, cell: ArmCell, each: Seen) -> None:
+        self.cell, self._each, self._step = cell, each, cell.step
+        self._told: deque[Floats] = deque(maxlen=max(1, round(LATE / STEP)))
+
+    @property
+    def told(self) -> Floats:
+        """(9,) joints."""
+        return self._told[0]
+
+    def run(self, made: Planned, config: PlanningConfig) -> None:
+        """Carry the plan out, or as far as whoever looks on lets it."""
+        self.cell.step = self._stepped  # type: ignore[method-assign]
+        try:
+            execute(self.cell, made.plan, config)
+        except Ended:
+            pass
+        finally:
+            del self.cell.step
+
+    def _stepped(self) -> None:
+        self._step()
+        self._told.append(self.cell.joints().position.copy())
+        self._each(self.cell)
+
+
+def cell_of(seed: int) -> ArmCell:
+    """A random world, with an object in a corner that comes later."""
+    drawn, rng = layout(str(seed)), np.random.default_rng((seed, 1))
+    model = make(str(rng.choice(KINDS)), rng)
+    return ArmCell(dataclasses.replace(drawn, objects=(*drawn.objects, PlacedModel(INTRUDER, model, CORNER))))
+
+
+def known(detection: Detection) -> bool:
+    """What was there when the plan was made."""
+    return detection.id != INTRUDER
+
+
+def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Floats, VoxelBlocks]:
+    """A fresh watch, tip_T_target, and the swept space."""
+    answer = Resolution("", Status.NOT_FOUND, "")  # only its words are shown
+    offer = Offer(Words(""), ObservedAnswer(answer, made.seen), made.scene, made.goal, made.plan)
+    arm = kinematics_of(str(description_file()), BASE_LINK, config.motion.tip_link, ARM_JOINTS)
+    motion = planned_motion(offer, config, arm)
+    swept = swept_space(motion, made.scene.target.solid.size, MARGIN)
+    put = [box.solid for box in motion.boxes if box.role == "place"]
+    grasp = matrix(made.goal.grasps[made.plan.grasp].grasp)
+    return IntrusionWatch(swept, made.scene, put), np.linalg.inv(grasp) @ solid_matrix(made.scene.target.solid), swept
+
+
+def robot_at(planner: BuiltinPlanner, joints: Floats, tip_T_target: Floats, size: Sequence[float]) -> list[LinkHull]:
+    """Links and held object."""
+    held = Transform(BASE_LINK, "held", planner.tip(joints[:7]) @ tip_T_target)
+    return [*link_hulls(joints[:7], float(np.clip(joints[7:].sum(), 0.0, 0.08))), LinkHull(held, box_hull(size))]
+
+
+def clean_run(cell: ArmCell, planner: BuiltinPlanner, made: Planned, config: PlanningConfig) -> Run:
+    """What happens where nothing enters."""
+    tips, states, told = [], [], []
+
+    def seen(_: ArmCell) -> None:
+        tips.append(planner.tip(cell.joints().position[:7])[:3, 3])
+        states.append(cell.data.qpos.copy())
+        told.append(watched.told)
+
+    watched = Watched(cell, seen)
+    watched.run(made, config)
+    return Run(np.array(tips), np.array(states), np.array(told))
+
+
+@dataclass(frozen=True)
+class Push:
+    """How an object comes: its foot at each moment.
+
+    Args:
+        end: where it stays, metres.
+        side: unit vector it comes along.
+        arrives: when, s of the run.
+        lead: s after that the tip would be there.
+    """
+
+    end: Floats
+    side: Floats
+    arrives: float
+    lead: float
+
+    def at(self, now: float) -> tuple[Floats, Floats]:
+        """Where it is, and its velocity."""
+        left = min(max(self.arrives - now, 0.0), AWAY / PUSHED)
+        moves = 0.0 < self.arrives - now < AWAY / PUSHED
+        return self.end - self.side * PUSHED * left, self.side * PUSHED * moves
+
+
+def push_of(run: Run, height: float, draw: np.random.Generator) -> Push | None:
+    """An object to where the tip will be; None where the arm moves too little for that."""
+    speed = np.linalg.norm(np.diff(run.tips, axis=0), axis=1) / STEP
+    leads = np.rint(draw.uniform(*LEADS, 200) / STEP).astype(int)
+    begins = draw.integers(round(AWAY / PUSHED / STEP) + 1, len(run.tips) - 2, 200)
+    for begin, lead in zip(begins, leads, strict=True):
+        there = begin + lead
+        if there >= len(speed) or min(speed[begin], speed[there]) < MOVES:
+            continue
+        foot = run.tips[there] - (0.0, 0.0, height / 2)
+        if foot[2] < 0.01 or np.linalg.norm(run.tips[there] - run.tips[begin]) < 0.2:
+            continue
+        aside = float(np.sign(run.tips[there][1] - run.tips[begin][1]) or 1.0)  # not through the arm
+        return Push(foot, np.array((0.0, -aside, 0.0)), begin * STEP, lead * STEP)
+    return None
+
+
+class Intruded:
+    """A run into which an object comes, with or without the watch."""
+
+    def __init__(self, seed: int, made: Planned, push: Push, swept: VoxelBlocks, watch: IntrusionWatch | None,
+                 planner: BuiltinPlanner, tip_T_target: Floats) -> None:  # fmt: skip
+        self.cell = cell_of(seed)
+        self._made, self._push, self._watch, self._planner, self._held = made, push, watch, planner, tip_T_target
+        self._swept = swept
+        body = self.cell.model.body(INTRUDER)
+        self._at, self._dof = (int(self.cell.model.joint(body.jntadr[0]).qposadr[0]), int(body.dofadr[0]))
+        (obj,) = (each for each in self.cell.layout.objects if each.id == INTRUDER)
+        self._points = obj.model.vertices
+        self._view = ArmView(self.cell, VGA, seed=seed + 7) if watch is not None else None
+        self._due: float | None = None  # when the controller hears of the stop
+        self.entered = self.noticed = self.stood = self.touched = math.nan
+        self.force, self.speed, self._steps, self._rests, self._shot = 0.0, 0.0, 0, 0.0, 0
+        self.spent: list[float] = []
+
+    def run(self, config: PlanningConfig) -> Row:
+        """Carry it out; what became of it."""
+        self._watched = Watched(self.cell, self._each)
+        try:
+            self._watched.run(self._made, config)
+        finally:
+            if self._view is not None:
+                self._view.close()
+        return {"entered_s": round(self.entered, 3), "noticed_s": _after(self.noticed, self.entered),
+                "stood_s": _after(self.stood, self.entered), "touched_s": _after(self.touched, self.entered),
+                "force_N": round(self.force, 2), "tip_m_s": round(self.speed, 3)}  # fmt: skip
+
+    def _each(self, cell: ArmCell) -> None:
+        self._steps += 1
+        now = self._steps * STEP
+        foot, velocity = self._push.at(now)
+        if now >= self._push.arrives - AWAY / PUSHED:
+            cell.data.qpos[self._at : self._at + 7] = [*foot, 1.0, 0.0, 0.0, 0.0]
+            cell.data.qvel[self._dof : self._dof + 6] = [*velocity, 0.0, 0.0, 0.0]
+            if math.isnan(self.entered) and self._swept.holds(self._points + foot).any():
+                self.entered = now
+                self.speed = self._tip_speed()
+        if self._steps % 5 == 0 and not math.isnan(self.entered):
+            self._judge(cell, now)
+        if self._watch is not None and now > self._push.arrives - AWAY / PUSHED:
+            self._see(cell, now)
+        self._end(cell, now)
+
+    def _tip_speed(self) -> float:
+        joints, speeds = self.cell.joints().position[:7], self.cell.joints().velocity[:7]
+        ahead = self._planner.tip(joints + speeds * STEP)[:3, 3] - self._planner.tip(joints)[:3, 3]
+        return float(np.linalg.norm(ahead) / STEP)
+
+    def _judge(self, cell: ArmCell, now: float) -> None:
+        force = cell.judge.verdict(cell.data).forces.get(INTRUDER, 0.0)
+        if force > 0 and math.isnan(self.touched):
+            self.touched = now
+        self.force = max(self.force, force)
+
+    def _see(self, cell: ArmCell, now: float) -> None:
+        if self._due is not None or now * IMAGES < self._shot or self._view is None or self._watch is None:
+            return
+        self._shot = math.floor(now * IMAGES) + 1
+        frame, _ = self._view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=self._shot)
+        assert frame.base_T_camera is not None
+        links = robot_at(self._planner, self._watched.told, self._held, self._made.scene.target.solid.size)
+        begun = time.perf_counter()
+        found = self._watch.look(frame.depth, frame.camera, frame.base_T_camera, links)
+        self.spent.append(time.perf_counter() - begun)
+        if found is not None:
+            self.noticed = now
+            self._due = now + TRANSPORT + float(np.median(self.spent)) + COMMAND
+
+    def _end(self, cell: ArmCell, now: float) -> None:
+        if self._due is not None and now >= self._due:
+            cell.follower.stop(cell.time)
+            self._rests = self._rests + STEP if np.abs(cell.joints().velocity[:7]).max() < STILL else 0.0
+            if self._rests >= RESTS:
+                self.stood = now - RESTS if math.isnan(self.stood) else self.stood
+                if now > self.stood + 0.5:  # what it touches later, it does not push
+                    raise Ended
+        if self._watch is None and not math.isnan(self.touched) and now > self.touched + 0.2:
+            raise Ended
+        if now > self._push.arrives + LATER and self._due is None:
+            raise Ended
+
+
+def _after(moment: float, begin: float) -> float | None:
+    return None if math.isnan(moment) else round(moment - begin, 3)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The space that arm, hand and held object pass through on an approved plan."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.occupancy.voxels import MOST_CELLS, VoxelBlocks, voxels_at
+from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, Seven
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.solids import Array
+from spatial_vlm_ros.types import Vector3
+
+EDGE = 0.02  # metres of a voxel of swept space
+
+
+def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge: float = EDGE) -> VoxelBlocks:
+    """The voxels that anything moving on a plan comes nearer to than a margin.
+
+    Args:
+        motion: of the whole arm; links and frames of it.
+        target_size: edge lengths of the object's box, metres; it moves with the frames.
+        margin: metres around all that moves.
+        edge: of a voxel, metres.
+
+    Raises:
+        InputError: the motion has no frames, as nothing is known of the arm.
+    """
+    if not motion.frames or not motion.links:
+        reason = motion.missing or "no frame"
+        raise InputError("motion of the arm", reason, "the arm at each moment", "give robot_description to the gate")
+    hulls = [*(Hull(np.array(link.vertices)) for link in motion.links), box_hull(target_size)]
+    tracks = [np.array([matrix_of(frame.links[k]) for frame in motion.frames]) for k in range(len(motion.links))]
+    tracks.append(np.array([matrix_of(frame.target) for frame in motion.frames]))
+    found = [_passed(hull, track, margin, edge) for hull, track in zip(hulls, tracks, strict=True)]
+    low, high = np.min([cells.min(axis=0) for cells in found], axis=0), np.max([c.max(axis=0) for c in found], axis=0)
+    sizes = high - low + 1
+    if math.prod(sizes.tolist()) > MOST_CELLS:
+        raise InputError("motion of the arm", f"{sizes * edge} m", "an arm", "give metres in the URDF")
+    grid = np.zeros(tuple(sizes), np.bool_)
+    for cells in found:
+        grid[tuple((cells - low).T)] = True
+    return voxels_at(np.argwhere(grid) + low, edge)
+
+
+def matrix_of(pose: Seven) -> Array:
+    """(4, 4) of a position and a quaternion x, y, z, w."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose[3:]), pose[:3]
+    return matrix
+
+
+def _passed(hull: Hull, track: Array, margin: float, edge: float) -> npt.NDArray[np.int32]:
+    """(N, 3) cells that the skin of a grown hull passes on a track (F, 4, 4), also between its poses; some repeat.
+
+    What is inside the skin is the link itself: nothing can be measured there before it has come through the skin.
+    """
+    skin = _skin(hull, margin, edge / 2)
+    cells = [_placed(skin, track[0])]
+    for last, pose in itertools.pairwise(track):
+        ways = np.linalg.norm(_placed(hull.vertices, pose) - _placed(hull.vertices, last), axis=1)
+        steps = math.ceil(float(ways.max()) / edge)
+        # Between two moments corners move in straight lines, as nearly as matters for steps of one voxel.
+        cells += [_placed(skin, last + (pose - last) * (k / steps)) for k in range(1, steps + 1)]
+    return np.floor(np.concatenate(cells) / edge).astype(np.int32)
+
+
+def _skin(hull: Hull, margin: float, step: float) -> Array:
+    """(N, 3) points, a step apart, in the outermost layers of a hull that is grown by a margin; in its own frame."""
+    spans = [np.arange(-(h + margin), h + margin + step, step) for h in hull.half]
+    points = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) + hull.centre
+    away = hull.outside_by(points)
+    return np.asarray(points[(away <= margin) & (away >= margin - 3 * step)], np.float64)
+
+
+def _placed(points: npt.NDArray[np.floating], pose: Array) -> Array:
+    return np.asarray(points @ pose[:3, :3].T + pose[:3, 3], np.float64)
+
+
+def box_hull(sizes: Sequence[float]) -> Hull:
+    """The hull of a box about its middle, edge lengths in metres."""
+    half = np.array(sizes) / 2
+    return Hull(np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half)

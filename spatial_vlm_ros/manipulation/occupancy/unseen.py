@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Space that the camera does not see into: behind obstacles, or all of it; and how much of the way it does see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.geometry.camera import normalised_axes
+from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.manipulation.occupancy.voxels import Indices, VoxelBlocks, voxels_at
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig
+from spatial_vlm_ros.types import Mask, RgbdFrame, Transform
+
+View = tuple[RgbdFrame, Transform]
+"""A frame and the pose of its camera in the planning frame."""
+
+_SIGMAS = 3.0  # standard deviations of depth by which a voxel has to lie before what is measured to be seen free
+_WAY_STEP = 0.02  # metres between the places that are asked about on the way
+_WAY_ASIDE, _WAY_ABOVE = 0.12, 0.22  # metres around and above the target that the gripper comes through
+_BLOCK = 400_000  # cells that are looked at together
+
+
+def hidden_cells(
+    view: View,
+    obstacles: Mask,
+    target: Solid,
+    others: Sequence[Solid],
+    support_height: float,
+    depth: DepthConfig,
+    config: OccupancyConfig,
+) -> VoxelBlocks:
+    """Space above the support that is taken for occupied because nobody sees it.
+
+    Args:
+        view: the frame and its camera.
+        obstacles: (H, W) bool, pixels that measured an obstacle without a name.
+        target: its box; space in it is not unseen.
+        others: boxes of known objects, the same.
+        support_height: metres.
+        depth: noise of depth.
+        config: `unseen` is the policy. "behind_obstacles": as far behind each pixel of an obstacle as `behind`, along
+            its line of sight, for obstacles have a back. "all": wherever no line of sight passes, in voxels of twice
+            the edge.
+    """
+    if config.unseen == "off":
+        return voxels_at(np.zeros((0, 3), np.int32), config.edge)
+    if config.unseen == "behind_obstacles":
+        edge, cells = config.edge, _behind(view, obstacles, config)
+    else:
+        edge = 2 * config.edge
+        cells = _all_cells(target, support_height, edge, config)
+    kept = [
+        _hidden(view, part, edge, support_height, target, others, depth, config)
+        for part in np.array_split(cells, max(1, math.ceil(len(cells) / _BLOCK)))
+    ]
+    return voxels_at(np.concatenate(kept), edge)
+
+
+def measured_share(view: View, target: Solid, support_height: float, config: OccupancyConfig) -> float:
+    """Part of the space around and above a target, the line of sight to which was measured, 0 to 1."""
+    x, y = target.centre[:2]
+    half = math.hypot(*target.size[:2]) / 2 + _WAY_ASIDE
+    low, high = support_height + config.support_gap, max(target.top, support_height) + _WAY_ABOVE
+    steps = (np.arange(-half, half + 1e-9, _WAY_STEP), np.arange(low, high + 1e-9, _WAY_STEP))
+    grid = np.stack(np.meshgrid(x + steps[0], y + steps[0], steps[1], indexing="ij"), axis=-1).reshape(-1, 3)
+    measured, _ = _looked_up(view, grid)
+    return float(np.isfinite(measured).mean())
+
+
+def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
+    """(N, 3) cells on the lines of sight behind obstacles, each once."""
+    frame, base_T_camera = view
+    xs, ys = normalised_axes(frame.camera)
+    rows, columns = np.nonzero(obstacles)
+    if not len(rows):
+        return np.zeros((0, 3), np.int32)
+    z = frame.depth[rows, columns].astype(np.float64)
+    rays = np.stack((xs[columns], ys[rows], np.ones(len(rows))), axis=1)
+    lengths = np.linalg.norm(rays, axis=1)
+    found = []
+    for beyond in np.arange(config.edge / 2, config.behind + 1e-9, config.edge / 2):
+        points = base_T_camera.apply(rays * (z + beyond / lengths)[:, None])
+        found.append(_once(np.floor(points / config.edge).astype(np.int32)))
+    return _once(np.concatenate(found))
+
+
+def _all_cells(target: Solid, support_height: float, edge: float, config: OccupancyConfig) -> Indices:
+    """(N, 3) all cells around the target, above the support."""
+    x, y = target.centre[:2]
+    spans = [
+        np.arange(math.floor((middle - config.reach) / edge), math.ceil((middle + config.reach) / edge))
+        for middle in (x, y)
+    ]
+    up = np.arange(math.floor(support_height / edge), math.ceil((support_height + config.above) / edge))
+    cells = np.stack(np.meshgrid(*spans, up, indexing="ij"), axis=-1).reshape(-1, 3)
+    aside = np.hypot((cells[:, 0] + 0.5) * edge - x, (cells[:, 1] + 0.5) * edge - y)
+    return np.asarray(cells[aside <= config.reach], np.int32)
+
+
+def _hidden(
+    view: View,
+    cells: Indices,
+    edge: float,
+    support_height: float,
+    target: Solid,
+    others: Sequence[Solid],
+    depth: DepthConfig,
+    config: OccupancyConfig,
+) -> Indices:
+    """The cells that no line of sight passes: nothing farther is measured where they are seen."""
+    middles: Array = (cells.astype(np.float64) + 0.5) * edge
+    above = middles[:, 2] - edge / 2 > support_height + config.support_gap
+    cells, middles = cells[above], middles[above]
+    outside = np.ones(len(cells), np.bool_)
+    for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
+        outside &= ~within(body.grown((margin + edge / 2,) * 3), middles)
+    cells, middles = cells[outside], middles[outside]
+    measured, z = _looked_up(view, middles)
+    beyond = z + edge / 2 + _SIGMAS * depth_noise(z, depth)
+    with np.errstate(invalid="ignore"):
+        return cells[~(measured > beyond)]
+
+
+def _looked_up(view: View, points: Array) -> tuple[Array, Array]:
+    """(N,) twice, metres: depth measured where points (N, 3), planning frame, are seen (NaN: none), and their own."""
+    frame, base_T_camera = view
+    own = base_T_camera.inverse().apply(points)
+    z = own[:, 2]
+    K = frame.camera.K
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u = np.rint(K[0, 0] * own[:, 0] / z + K[0, 2])
+        v = np.rint(K[1, 1] * own[:, 1] / z + K[1, 2])
+    height, width = frame.depth.shape
+    seen = (z > 0) & (u >= 0) & (v >= 0) & (u < width) & (v < height)
+    measured = np.full(len(points), np.nan)
+    measured[seen] = frame.depth[v[seen].astype(np.intp), u[seen].astype(np.intp)]
+    return measured, z
+
+
+def within(solid: Solid, points: Array) -> npt.NDArray[np.bool_]:
+    """(N,) whether points (N, 3) lie in an upright box."""
+    c, s = math.cos(solid.yaw), math.sin(solid.yaw)
+    x, y, z = (points - np.array(solid.centre)).T
+    half = np.array(solid.size) / 2
+    return np.asarray((np.abs(c * x + s * y) <= half[0]) & (np.abs(c * y - s * x) <= half[1]) & (np.abs(z) <= half[2]))
+
+
+def _once(cells: Indices) -> Indices:
+    """(N, 3) without repeats."""
+    low = cells.min(axis=0)
+    spans = tuple((cells.max(axis=0) - low + 1).astype(np.int64).tolist())
+    keys = np.unique(np.ravel_multi_index(tuple((cells - low).T.astype(np.int64)), spans))
+    return np.asarray(np.stack(np.unravel_index(keys, spans), axis=1) + low, np.int32)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Obstacles without a name in goals, in the recheck, and in the order from words to motion."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from planning_scenes import CLEAR, table_with
+from test_pick_sequence import SEEN, Cell, again, seen
+from test_recheck import CONFIG, planned, target
+
+from spatial_vlm_ros.errors import DepthError, GoalError, SceneChangedError
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, MEASURED, UNSEEN, changed_since, spaces_of
+from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
+from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
+from spatial_vlm_ros.manipulation.planning.goal import Rejection
+from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.solids import Solid, TurnedBox, gaps
+from spatial_vlm_ros.manipulation.recheck import check_plan_holds
+from spatial_vlm_ros.parameters import ObservationConfig
+from spatial_vlm_ros.types import Status
+
+EDGE = 0.01
+
+
+def voxels(*boxes: tuple[tuple[float, float, float], tuple[float, float, float]]) -> VoxelBlocks:
+    """The voxels between least and greatest corners, metres."""
+    cells = [
+        np.argwhere(np.ones(np.rint((np.array(high) - low) / EDGE).astype(int))) + np.rint(np.array(low) / EDGE)
+        for low, high in boxes
+    ]
+    return voxels_at(np.concatenate(cells).astype(np.int32), EDGE)
+
+
+def occupied(measured: VoxelBlocks, unseen: VoxelBlocks | None = None) -> Occupancy:
+    return Occupancy(measured, CLEAR.unseen if unseen is None else unseen, 1.0)
+
+
+def with_occupancy(scene: PlanningScene, occupancy: Occupancy | None) -> PlanningScene:
+    return dataclasses.replace(scene, occupancy=occupancy)
+
+
+NEAR = voxels(((0.37, 0.04, 0.0), (0.43, 0.08, 0.1)))  # beside the target, which is 0.38 to 0.42 and -0.02 to 0.02 wide
+WALL = voxels(((0.3, 0.15, 0.0), (0.5, 0.17, 0.3)))
+
+
+def test_a_slanted_gripper_keeps_away_from_what_has_no_name() -> None:
+    c = math.sqrt(0.5)
+    pose = np.array([[1.0, 0.0, 0.0, 0.4], [0.0, c, -c, 0.16], [0.0, c, c, 0.1], [0.0, 0.0, 0.0, 1.0]])  # in the wall
+    beside = pose.copy()
+    beside[1, 3] = 0.08
+    ways = [Way("slanted", (TurnedBox(at, (0.02, 0.1, 0.02)),)) for at in (pose, beside)]
+    inside, clear = judged(with_occupancy(table_with(target()), occupied(WALL)), ways, (), CONFIG.goal)
+    assert isinstance(inside, Rejection)
+    assert (inside.kind, inside.by) == ("blocked", MEASURED)
+    assert clear == pytest.approx(0.07 - 0.06 * c, abs=1e-6), "as far as its edge is from the wall"
+
+
+def test_space_has_three_parts_under_names_of_its_own() -> None:
+    parts = {
+        space.id: space for space in spaces_of(occupied(NEAR, WALL), Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06)))
+    }
+    assert set(parts) == {MEASURED, BESIDE, UNSEEN}
+    assert all(id_.startswith("occupancy/") for id_ in parts)
+    beside, far = parts[BESIDE].boxes, parts[MEASURED].boxes
+    assert max(part.centre[1] + part.size[1] / 2 for part in beside) <= 0.05 + 1e-9
+    assert min(part.bottom for part in beside) < 0.01
+    assert max(part.top for part in far) > 0.09, "what is higher than the target is not beside it"
+    assert spaces_of(None, Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))) == ()
+    assert spaces_of(CLEAR, Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))) == ()
+
+
+def test_grasps_keep_away_from_what_has_no_name() -> None:
+    scene = table_with(target())
+    free = pick_goal(scene, CONFIG).grasps
+    beside = with_occupancy(scene, occupied(NEAR))
+    goal = pick_goal(beside, CONFIG)
+    assert 0 < len(goal.grasps) < len(free)
+    assert any(r.by in (MEASURED, BESIDE) and "without a name" in r.words for r in goal.rejected)
+    assert all(grasp.clearance >= CONFIG.goal.clearance - 1e-9 for grasp in goal.grasps)
+    around = voxels(
+        ((0.34, -0.06, 0.0), (0.46, -0.03, 0.1)), ((0.34, 0.03, 0.0), (0.46, 0.06, 0.1)),
+        ((0.34, -0.03, 0.0), (0.365, 0.03, 0.1)), ((0.435, -0.03, 0.0), (0.46, 0.03, 0.1)),
+    )  # fmt: skip
+    with pytest.raises(GoalError, match="without a name"):
+        pick_goal(with_occupancy(scene, occupied(around)), CONFIG)
+
+
+def test_unseen_space_is_in_the_way_without_a_clearance_of_its_own() -> None:
+    scene = table_with(target())
+    with pytest.raises(GoalError, match="does not see"):
+        pick_goal(with_occupancy(scene, occupied(CLEAR.measured, voxels(((0.3, -0.1, 0.1), (0.5, 0.1, 0.2))))), CONFIG)
+
+
+def test_clearance_is_that_of_the_nearest_box() -> None:
+    scene = with_occupancy(table_with(target()), occupied(WALL))
+    best = pick_goal(scene, CONFIG).grasps[0]
+    assert best.clearance < 0.15
+    assert gaps([Solid((0.4, 0.0, 0.03), 0.0, (0.05, 0.04, 0.06))], WALL.as_boxes()).min() > best.clearance
+
+
+def test_the_target_may_touch_what_is_beside_it_while_it_is_lifted_and_nothing_else_may() -> None:
+    surroundings = dataclasses.replace(SEEN, occupancy=occupied(NEAR))
+    scene = planning_scene(surroundings, CONFIG)
+    assert AllowedContact("c1", BESIDE, "lift") in scene.allowed
+    assert not any(contact.other in (MEASURED, UNSEEN) for contact in scene.allowed)
+    without = planning_scene(dataclasses.replace(SEEN, occupancy=None), CONFIG)
+    assert not any(contact.other == BESIDE for contact in without.allowed)
+
+
+def test_what_noise_moves_by_a_voxel_is_no_change_and_a_hand_is() -> None:
+    then = occupied(WALL)
+    jitter = voxels_at(WALL.indices + np.array([1, -1, 1]), EDGE)
+    assert len(changed_since(then, occupied(jitter)).measured) == 0
+    hand = voxels(((0.4, -0.1, 0.1), (0.45, -0.05, 0.15)))
+    both = voxels_at(np.concatenate((jitter.indices, hand.indices)), EDGE)
+    assert np.array_equal(changed_since(then, occupied(both)).measured.indices, hand.indices)
+    assert changed_since(None, occupied(hand)).measured == hand
+
+
+def rechecked(before: Occupancy, after: Occupancy | None) -> None:
+    """Recheck a plan that was made with one occupancy in an image with another."""
+    first = dataclasses.replace(SEEN, occupancy=before)
+    then = planning_scene(first, CONFIG)
+    goal, plan = planned(then)
+    check_plan_holds(then, goal, plan, first, dataclasses.replace(SEEN, occupancy=after), CONFIG)
+
+
+def test_the_recheck_finds_what_has_come_into_the_way() -> None:
+    away = voxels(((0.2, -0.3, 0.0), (0.3, -0.25, 0.1)))
+    rechecked(occupied(away), occupied(away))
+    rechecked(occupied(away), occupied(voxels_at(away.indices + 1, EDGE)))
+    rechecked(occupied(away), CLEAR)
+    hand = voxels(((0.42, -0.05, 0.08), (0.5, 0.05, 0.13)))
+    with pytest.raises(SceneChangedError, match="without a name"):
+        rechecked(occupied(away), occupied(voxels_at(np.concatenate((away.indices, hand.indices)), EDGE)))
+
+
+def test_the_recheck_refuses_where_depth_was_lost() -> None:
+    with pytest.raises(DepthError, match="says nothing of the way"):
+        rechecked(CLEAR, None)
+    with pytest.raises(DepthError, match="10%"):
+        rechecked(CLEAR, dataclasses.replace(CLEAR, seen_share=0.1))
+
+
+@pytest.mark.parametrize("occupancy", [None, dataclasses.replace(CLEAR, seen_share=0.29)])
+def test_without_depth_of_the_way_nothing_is_approved_and_nothing_moves(occupancy: Occupancy | None) -> None:
+    blind = dataclasses.replace(SEEN, occupancy=occupancy)
+    cell = Cell(seen(blind), again(blind))
+    ending = cell.run()
+    assert ending.status is Status.DEPTH_INVALID
+    assert not ending.moved
+    assert "approve" not in cell.log
+    assert "execute" not in cell.log
+    planned_only = Cell(seen(blind)).run(plan_only=True)
+    assert planned_only.status is Status.OK
+
+
+def test_depth_that_is_lost_before_the_motion_ends_the_approval() -> None:
+    cell = Cell(seen(SEEN), again(dataclasses.replace(SEEN, occupancy=None)))
+    ending = cell.run()
+    assert ending.status is Status.DEPTH_INVALID
+    assert cell.log.count("approve") == 1
+    assert not ending.moved
+
+
+def test_a_share_that_is_not_a_number_is_not_seen() -> None:
+    nothing = dataclasses.replace(SEEN, occupancy=dataclasses.replace(CLEAR, seen_share=float("nan")))
+    with pytest.raises(DepthError):
+        check_way_seen(nothing, ObservationConfig())

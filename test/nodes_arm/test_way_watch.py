@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate's watch on the way of the arm: what enters, depth that is lost, images that cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import planned_offer
+import pytest
+from builtin_interfaces.msg import Time
+from planning_scenes import CLEAR
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Header
+
+from spatial_vlm_ros.errors import DepthError, InputError, SceneChangedError, SpatialVlmError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file
+from spatial_vlm_ros.manipulation.pick_sequence import Offer
+from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
+from spatial_vlm_ros.parameters import GateConfig
+
+DEPTH, JOINTS = "/camera/depth/image", "/joint_states"
+WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
+SILENCE = 0.6  # s
+DEADLINE = 30.0  # s
+MILLISECOND = 1_000_000
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def boxes() -> list[Box]:
+    """What stands on the table."""
+    found = []
+    for each in (planned_offer.BLOCK, planned_offer.CUP, planned_offer.TRAY):
+        solid = each.solid
+        found.append((tuple(np.array(solid.centre) - np.array(solid.size) / 2),
+                      tuple(np.array(solid.centre) + np.array(solid.size) / 2)))  # fmt: skip
+    return found
+
+
+def depth(*more: Box) -> np.ndarray:
+    """(H, W) float32 metres, from where `planned_offer.SEEN` was seen, of an arm that is out of sight."""
+    seen = planned_offer.SEEN.camera
+    eye = np.array(seen.position)
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    rays = np.stack(((u - MIDDLE[0]) / FOCAL, (v - MIDDLE[1]) / FOCAL, np.ones_like(u)), axis=-1)
+    ways = rays @ matrix_from_quaternion_xyzw(seen.orientation).T
+    best = -eye[2] / ways[..., 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for low, high in (*boxes(), *more):
+            a, b = (np.array(low) - eye) / ways, (np.array(high) - eye) / ways
+            enter, leave = np.minimum(a, b).max(axis=-1), np.maximum(a, b).min(axis=-1)
+            best = np.where((enter <= leave) & (enter > 0), np.minimum(best, enter), best)
+    return best.astype(np.float32)
+
+
+class Hearing:
+    """A double of a node: keeps who hears which topic."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, Callable[[Any], None]] = {}
+
+    def create_subscription(self, _: Any, topic: str, callback: Callable[[Any], None], __: Any) -> None:
+        self.heard[topic] = callback
+
+
+def stamped(stamp_ns: int, frame: str = "camera") -> Header:
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame)
+
+
+class Bench:
+    """A watch, a camera at 25 images a second, and somebody who would stop the arm."""
+
+    def __init__(self, offer: Offer | None = None, description: str | None = None, **config: Any) -> None:
+        self.node, self.stopped = Hearing(), threading.Event()
+        self.words: list[str] = []
+        given = {"watch_depth": DEPTH, "watch_silence": SILENCE, **config}
+        self.watch = WayWatch(self.node, GateConfig(**given), JOINTS, self._stop)  # type: ignore[arg-type]
+        made = offer or self.offer()
+        self.watch.prepare(made, planned_offer.CONFIG, str(description_file()) if description is None else description)
+        self.image: np.ndarray | None = depth()
+        self.frame, self.joints, self.behind, self.frozen = "camera", list(ARM_JOINTS), 0, False
+        self.encoding, self.info_width, self.fx = "32FC1", WIDTH, FOCAL
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def offer() -> Offer:
+        made = planned_offer.offer()
+        return dataclasses.replace(made, scene=dataclasses.replace(made.scene, occupancy=CLEAR))
+
+    def _stop(self, words: str) -> None:
+        self.words.append(words)
+        self.stopped.set()
+
+    def _send(self) -> None:
+        last = 0
+        for number in itertools.count(1000):
+            stamp = number * 40 * MILLISECOND
+            state = JointState(header=stamped(stamp), name=self.joints, position=HOME.tolist()[: len(self.joints)])
+            self.node.heard[JOINTS](state)
+            image = self.image
+            if image is not None:
+                last = last if self.frozen else stamp - self.behind
+                told = Image(header=stamped(last, self.frame), height=HEIGHT, width=WIDTH, encoding=self.encoding,
+                             step=WIDTH * image.itemsize, data=np.ascontiguousarray(image).tobytes())  # fmt: skip
+                p = [FOCAL, 0.0, MIDDLE[0], 0.0, FOCAL, MIDDLE[1], 0.0, 0.0, 1.0]
+                k = [self.fx, *p[1:4], self.fx, *p[5:]]
+                info = CameraInfo(
+                    header=told.header, height=HEIGHT, width=self.info_width, k=k, distortion_model="plumb_bob"
+                )
+                info.d, info.p = [0.0] * 5, [*p[:3], 0.0, *p[3:6], 0.0, *p[6:], 0.0]
+                self.node.heard["/camera/depth/camera_info"](info)
+                self.node.heard[DEPTH](told)
+            if self._ends.wait(0.04):
+                return
+
+    def end(self) -> None:
+        self.watch.end()
+        self._ends.set()
+        self._thread.join()
+
+    def stops(self) -> str:
+        assert self.stopped.wait(DEADLINE)
+        return self.words[0]
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Bench]]:
+    running: list[Bench] = []
+
+    def begin(*words: Any, **options: Any) -> Bench:
+        running.append(Bench(*words, **options))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.end()
+
+
+def in_the_way() -> Box:
+    """A box beside the block, in the approach of the hand."""
+    x, y, _ = planned_offer.BLOCK.solid.centre
+    return (x - 0.05, y - 0.2, 0.15), (x + 0.05, y - 0.08, 0.3)
+
+
+def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.watch.begin()
+    assert not bench.stopped.wait(4 * SILENCE), bench.words
+    bench.image = depth(in_the_way())
+    assert "entered the way of the arm at (0.4" in bench.stops()
+    bench.watch.end()
+    assert len(bench.words) == 1
+
+
+def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Callable[..., Bench]) -> None:
+    bench = make(watch_depth_scale=0.0005, watch_rectified=True)
+    bench.encoding, bench.fx = "16UC1", 2 * FOCAL
+
+    def told(metres: np.ndarray) -> np.ndarray:
+        return np.rint(metres / 0.0005).astype(np.uint16)
+
+    bench.image = told(depth())
+    bench.watch.begin()
+    assert not bench.stopped.wait(SILENCE), bench.words
+    bench.image = told(depth(in_the_way()))
+    assert "entered the way of the arm at (0.4" in bench.stops()
+
+
+def test_what_stands_in_the_way_before_the_motion_lets_nothing_begin(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.image = depth(in_the_way())
+    with pytest.raises(SceneChangedError, match="the way of the arm is not free"):
+        bench.watch.begin()
+
+
+def test_without_images_nothing_begins(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.image = None
+    with pytest.raises(DepthError, match="no image comes on /camera/depth/image"):
+        bench.watch.begin()
+    bench.image = np.full((HEIGHT, WIDTH), np.nan, np.float32)
+    with pytest.raises(DepthError, match="shows only 0% of the way"):
+        bench.watch.begin()
+    another = make()
+    late(another)
+    with pytest.raises(DepthError, match="no joint states of its time"):
+        another.watch.begin()
+    assert not [*bench.words, *another.words]
+
+
+def lost(bench: Bench) -> None:
+    bench.image = None
+
+
+def blind(bench: Bench) -> None:
+    bench.image = np.full((HEIGHT, WIDTH), np.nan, np.float32)
+
+
+def frozen(bench: Bench) -> None:
+    bench.frozen = True
+
+
+def late(bench: Bench) -> None:
+    bench.behind = int(3 * SILENCE * 1000) * MILLISECOND
+
+
+def partly(bench: Bench) -> None:
+    bench.joints = list(ARM_JOINTS[:3])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lost, "no image comes"), (blind, "shows only 0%"), (frozen, "are old"), (late, "are old"),
+        (partly, "no joint states"),
+    ],
+)  # fmt: skip
+def test_depth_that_is_lost_while_the_arm_moves_stops_it(
+    make: Callable[..., Bench], fault: Callable[[Bench], None], words: str
+) -> None:
+    bench = make()
+    bench.watch.begin()
+    fault(bench)
+    told = bench.stops()
+    assert words in told
+    assert "depth of the way was lost" in told
+
+
+def test_an_image_of_another_camera_is_refused_and_stops_a_motion(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.frame = "wrist_camera"
+    with pytest.raises(InputError, match="frame of the watched depth"):
+        bench.watch.begin()
+    bench.frame = "camera"
+    bench.watch.begin()
+    bench.frame = "wrist_camera"
+    assert "wrist_camera" in bench.stops()
+
+
+def in_colour(bench: Bench) -> None:
+    bench.encoding = "rgb8"
+
+
+def unknown(bench: Bench) -> None:
+    bench.encoding = "deep"
+
+
+def cut(bench: Bench) -> None:
+    bench.image = depth()[:10]
+
+
+def of_another_size(bench: Bench) -> None:
+    bench.info_width = 2 * WIDTH
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(in_colour, "lost its unit|8 bits|depth"), (unknown, "encoding"), (cut, "data"), (of_another_size, "size of the")],
+)
+def test_images_that_cannot_be_used_let_nothing_begin_and_stop_a_motion(
+    make: Callable[..., Bench], fault: Callable[[Bench], None], words: str
+) -> None:
+    bench, another = make(), make()
+    fault(bench)
+    with pytest.raises(SpatialVlmError, match=words):
+        bench.watch.begin()
+    another.watch.begin()
+    fault(another)
+    told = another.stops()
+    assert "cannot be watched" in told
+    assert "report this" not in told, "a typed refusal"
+
+
+def test_what_fails_inside_the_watch_stops_the_arm(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make()
+    bench.watch.begin()
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("a fault of the package's own")
+
+    monkeypatch.setattr("spatial_vlm_ros.nodes.arm.way_watch.decode_depth", fails)
+    assert "ZeroDivisionError" in bench.stops()
+
+
+@pytest.mark.parametrize("description", ["", "<robot/>"])
+def test_an_arm_that_is_not_known_cannot_be_watched(description: str) -> None:
+    with pytest.raises(InputError, match="robot_description"):
+        Bench(description=description)
+
+
+def test_nothing_is_watched_where_that_is_not_wanted() -> None:
+    node = Hearing()
+    watch = WayWatch(node, GateConfig(), JOINTS, lambda _: None)  # type: ignore[arg-type]
+    watch.prepare(Bench.offer(), planned_offer.CONFIG, "")
+    watch.begin()
+    watch.end()
+    assert not node.heard
