@@ -94,15 +94,15 @@ def shapes_of(body: Any) -> tuple[Shape, ...]:
     """The shapes of an object's message; a shape without a pose of its own is where the object is."""
     found = []
     frame, whole = body.header.frame_id, matrix_of(body.pose)
-    kinds = (
-        (body.primitives, body.primitive_poses, lambda s: (f"primitive {s.type}", tuple(map(float, s.dimensions)))),
-        (body.meshes, body.mesh_poses, lambda s: ("mesh", (float(len(s.vertices)), float(len(s.triangles))))),
-        (body.planes, body.plane_poses, lambda s: ("plane", tuple(map(float, s.coef)))),
-    )
-    for shapes, poses, told in kinds:
-        for number, shape in enumerate(shapes):
+    told = [
+        ([(f"primitive {s.type}", tuple(map(float, s.dimensions))) for s in body.primitives], body.primitive_poses),
+        ([("mesh", (float(len(s.vertices)), float(len(s.triangles)))) for s in body.meshes], body.mesh_poses),
+        ([("plane", tuple(map(float, s.coef))) for s in body.planes], body.plane_poses),
+    ]
+    for shapes, poses in told:
+        for number, (form, size) in enumerate(shapes):
             own = matrix_of(poses[number]) if number < len(poses) else np.eye(4)
-            found.append(Shape(*told(shape), frame, np.asarray(whole @ own)))
+            found.append(Shape(form, size, frame, np.asarray(whole @ own)))
     return tuple(found)
 
 
