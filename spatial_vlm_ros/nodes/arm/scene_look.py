@@ -94,7 +94,7 @@ def shapes_of(body: Any) -> tuple[Shape, ...]:
     """The shapes of an object's message; a shape without a pose of its own is where the object is."""
     found = []
     frame, whole = body.header.frame_id, matrix_of(body.pose)
-    told = [
+    told: list[tuple[list[tuple[str, tuple[float, ...]]], Any]] = [
         ([(f"primitive {s.type}", tuple(map(float, s.dimensions))) for s in body.primitives], body.primitive_poses),
         ([("mesh", (float(len(s.vertices)), float(len(s.triangles)))) for s in body.meshes], body.mesh_poses),
         ([("plane", tuple(map(float, s.coef))) for s in body.planes], body.plane_poses),
