@@ -97,7 +97,8 @@ class MoveGroupDouble:
     def __init__(self, domain: int | None = None, controller: str = CONTROLLER, args: list[str] | None = None) -> None:
         self._spun = Spun(domain, args)
         context = self._spun.context
-        self.node = Node("move_group", context=context)
+        # move_group.cpp:222-225: parameters that are not there are told as not set; without this, none would be told
+        self.node = Node("move_group", context=context, allow_undeclared_parameters=True)
         controller = str(self.node.declare_parameter("controller", controller).value)
         for name, value in PARAMETERS.items():
             self.node.declare_parameter(name, value)

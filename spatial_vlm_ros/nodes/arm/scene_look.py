@@ -22,7 +22,7 @@ _TOLD = 3  # differences that are told
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
+class BodyShape:
     """One shape of an object.
 
     Args:
@@ -37,7 +37,7 @@ class Shape:
     frame: str
     pose: Array
 
-    def beside(self, other: Shape) -> float:
+    def beside(self, other: BodyShape) -> float:
         """Metres, or parts of an axis, between two poses; infinite where these are other shapes or frames."""
         alike = self.form == other.form and self.frame == other.frame and len(self.size) == len(other.size)
         if not alike or any(abs(a - b) > _SAME for a, b in zip(self.size, other.size, strict=True)):
@@ -58,7 +58,7 @@ class SceneLook:
         matrix: the allowed collision matrix, a message.
     """
 
-    objects: Mapping[str, tuple[Shape, ...]]
+    objects: Mapping[str, tuple[BodyShape, ...]]
     owners: Mapping[str, str]
     attached: Mapping[str, str]
     links: frozenset[str]
@@ -90,7 +90,7 @@ def look_of(scene: Any) -> SceneLook:
     )
 
 
-def shapes_of(body: Any) -> tuple[Shape, ...]:
+def shapes_of(body: Any) -> tuple[BodyShape, ...]:
     """The shapes of an object's message; a shape without a pose of its own is where the object is."""
     found = []
     frame, whole = body.header.frame_id, matrix_of(body.pose)
@@ -102,11 +102,11 @@ def shapes_of(body: Any) -> tuple[Shape, ...]:
     for shapes, poses in told:
         for number, (form, size) in enumerate(shapes):
             own = matrix_of(poses[number]) if number < len(poses) else np.eye(4)
-            found.append(Shape(form, size, frame, np.asarray(whole @ own)))
+            found.append(BodyShape(form, size, frame, np.asarray(whole @ own)))
     return tuple(found)
 
 
-def apart(one: Iterable[Shape], other: Iterable[Shape]) -> float:
+def apart(one: Iterable[BodyShape], other: Iterable[BodyShape]) -> float:
     """By how much two objects differ: metres or parts of an axis; infinite for other shapes."""
     a, b = tuple(one), tuple(other)
     return max((x.beside(y) for x, y in zip(a, b, strict=True)), default=0.0) if len(a) == len(b) else float("inf")
