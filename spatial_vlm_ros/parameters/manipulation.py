@@ -171,6 +171,11 @@ class MotionConfig(Bounded):
     execute_action: str = option("/execute_trajectory", "action moveit_msgs/ExecuteTrajectory")
     apply_scene: str = option("/apply_planning_scene", "service moveit_msgs/ApplyPlanningScene")
     get_scene: str = option("/get_planning_scene", "service moveit_msgs/GetPlanningScene")
+    planner_node: str = option(
+        "move_group",
+        "node of MoveIt whose parameters tell its pipelines and groups; a relative name stands in the namespace of "
+        "move_action; empty = they are not asked for",
+    )
     gripper_interface: str = option(
         "gripper_command",
         "how the gripper's driver is told: an action of control_msgs, the actions of franka_gripper, a service "

@@ -3,12 +3,17 @@
 
 moveit2, branch jazzy, commit 4d841063 (main, commit 8fcb5d23, and kilted do not differ in what is cited). Lines are of
 moveit_ros/move_group/src/default_capabilities/: execute_trajectory_action_capability.cpp ("execute" below),
-move_action_capability.cpp ("move"), apply_planning_scene_service_capability.cpp; of moveit_core/planning_scene/src/
-planning_scene.cpp ("scene"), of moveit_ros/planning/planning_scene_monitor/src/planning_scene_monitor.cpp, and as
-execution_double.py says. The paths themselves are those of the built-in planner.
+move_action_capability.cpp ("move"), apply_planning_scene_service_capability.cpp; of moveit_ros/move_group/src/
+move_group_capability.cpp ("capability"), move_group.cpp, of moveit_core/planning_interface/src/planning_interface.cpp,
+of moveit_ros/planning/planning_scene_monitor/src/planning_scene_monitor.cpp, of moveit_planners/
+pilz_industrial_motion_planner/src/ ("pilz"), of moveit_planners/ompl/ompl_interface/src/planning_context_manager.cpp,
+and as execution_double.py and scene_double.py say. The paths themselves are those of the built-in planner.
 
-What is left out: plan_only false, pipelines (LIN is straight, every other planner free), request adapters, meshes.
-The octomap is kept and told, but nothing is planned around it.
+Pipelines are those of its parameters, as move_group has them: `ompl` plans freely, whatever planner is named;
+`pilz_industrial_motion_planner` plans LIN, and only where the pipeline validates its solutions it heeds the world.
+
+What is left out: plan_only false (and with it replanning and looking around), PTP and CIRC, path constraints, request
+adapters, meshes. The octomap is kept and told, but nothing is planned around it.
 
 As a process, with the controllers of robot_doubles.py beside it:
 
@@ -29,7 +34,7 @@ import numpy as np
 from execution_double import PREEMPTED, SUCCEEDED, TIMED_OUT, ControllerHandle, ExecutionManager, RobotState
 from hardware_double import Spun, forget
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
-from moveit_msgs.msg import AllowedCollisionMatrix, MoveItErrorCodes, PlanningSceneComponents
+from moveit_msgs.msg import MoveItErrorCodes
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from octomap_msgs.msg import OctomapWithPose
 from rclpy.action import ActionServer, CancelResponse
@@ -38,9 +43,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from robot_doubles import clients, run
+from scene_double import PlanningSceneDouble
 from std_msgs.msg import String
 
-from spatial_vlm_ros.errors import InputError, SpatialVlmError
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links
@@ -55,6 +61,19 @@ Codes = MoveItErrorCodes
 CONTROLLER = "/arm_controller/follow_joint_trajectory"
 _FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 _PADDING = 0.002  # m around boxes, for the built-in planner
+OMPL, PILZ = "ompl", "pilz_industrial_motion_planner"
+_VALIDATES = "default_planning_response_adapters/ValidateSolution"
+PARAMETERS = {
+    "planning_pipelines": [OMPL, PILZ],
+    "default_planning_pipeline": OMPL,
+    f"{OMPL}.planning_plugins": ["ompl_interface/OMPLPlanner"],
+    f"{OMPL}.response_adapters": ["default_planning_response_adapters/AddTimeOptimalParameterization", _VALIDATES],
+    f"{OMPL}.panda_arm.planner_configs": ["RRTConnect", "BiTRRT"],
+    f"{PILZ}.planning_plugins": ["pilz_industrial_motion_planner/CommandPlanner"],
+    f"{PILZ}.response_adapters": [_VALIDATES],
+    "robot_description_semantic": '<robot name="panda"><group name="panda_arm"/><group name="hand"/></robot>',
+}
+"""Of move_group, as moveit_configs_utils makes them (default_configs/), for a Panda."""
 
 
 class MoveGroupDouble:
@@ -69,6 +88,7 @@ class MoveGroupDouble:
         node: `move_group`; name and namespace can be remapped.
         execution: executes and stops.
         codes: error codes that goals of execute_trajectory ended with, newest last.
+        failures: error codes that pipelines failed with, newest last; clients are told FAILURE.
         planned: how many goals of move_action it has begun to plan for.
         planning: held while it plans; who holds it keeps it planning.
     """
@@ -76,8 +96,11 @@ class MoveGroupDouble:
     def __init__(self, domain: int | None = None, controller: str = CONTROLLER, args: list[str] | None = None) -> None:
         self._spun = Spun(domain, args)
         context = self._spun.context
-        self.node = Node("move_group", context=context)
+        # move_group.cpp:222-225: parameters that are not there are told as not set; without this, none would be told
+        self.node = Node("move_group", context=context, allow_undeclared_parameters=True)
         controller = str(self.node.declare_parameter("controller", controller).value)
+        for name, value in PARAMETERS.items():
+            self.node.declare_parameter(name, value)
         # manager:164-183: the clients of controllers have a node with an executor of their own
         clients = Node("moveit_simple_controller_manager", context=context)
         # execute:70-74: so has the action, in a callback group; rclpy's executors take nodes
@@ -89,8 +112,9 @@ class MoveGroupDouble:
         say = self.node.get_logger().info
         self.execution = ExecutionManager(self.state, {ARM_JOINTS: self.handle}, say)
         self.codes: list[int] = []
+        self.failures: list[int] = []
         self._links = fixed_links()
-        self._scene, self._octomap = ArmScene(self._links), OctomapWithPose()
+        self.scene = PlanningSceneDouble()
         self._kinematics, self._seed = BuiltinPlanner(), 0
         self.planned, self.planning = 0, threading.Lock()
         self._preempted = False  # preempt_requested_: of whatever is planned
@@ -204,76 +228,104 @@ class MoveGroupDouble:
         return CancelResponse.ACCEPT
 
     def _answer(self, goal: Any, result: Any) -> None:
+        """move:205-232. Whatever a pipeline fails with, and one that is not there, is FAILURE, without a word."""
         try:
-            asked = arm_requests.understood(goal, self._links)
-            told = dict(zip(goal.request.start_state.joint_state.name, goal.request.start_state.joint_state.position,
-                            strict=False))  # fmt: skip
-            joints = {**self.state.positions, **told}
-            start = np.array([joints[name] for name in ARM_JOINTS], np.float64)
-            opening = min(max(sum(float(joints.get(name, 0.04)) for name in _FINGERS), 0.0), 0.08)
-            planner = BuiltinPlanner()
-            scene = self._scene.changed(goal.planning_options.planning_scene_diff, planner.tip(start))
-            self._seed += 1
-            request = MotionRequest(
-                start,
-                [scene.segment(asked.goal, asked.straight, opening)],
-                scene.boxes(_PADDING),
-                seed=self._seed,
-                time_limit=asked.time_limit,
-                velocity_scaling=asked.velocity_scaling,
-                acceleration_scaling=asked.acceleration_scaling,
-                stands_on=scene.stands_on(),
-            )
-            planned = planner.plan(request)
-            only = planned.trajectories[0]
-            arm_requests.check_end(asked, planner.tip(only.positions[-1]))
-            rows = [tuple(map(tuple, each.tolist())) for each in (only.positions, only.velocities, only.accelerations)]
-            result.planned_trajectory = robot_trajectory(Trajectory(only.names, tuple(only.times.tolist()), *rows))
-            result.trajectory_start.joint_state.name = list(ARM_JOINTS)
-            result.trajectory_start.joint_state.position = start.tolist()
-            result.planning_time = planned.planning_seconds
+            self._plan_in(self._pipeline(goal.request.pipeline_id), goal, result)
             result.error_code.val = Codes.SUCCESS
+            return
         except arm_requests.CodedError as error:
-            result.error_code.val, result.error_code.message = error.number, str(error)
+            number, words = error.number, str(error)
         except SpatialVlmError as error:
-            result.error_code.val, result.error_code.message = number_of_error(error), str(error)
+            number, words = number_of_error(error), str(error)
+        self.failures.append(number)
+        self.node.get_logger().error(f"Generating a plan with planning pipeline failed. ({number}: {words})")
+        result.error_code.val = Codes.FAILURE
+
+    def _parameter(self, name: str) -> Any:
+        return self.node.get_parameter_or(name).value
+
+    def _pipeline(self, name: str) -> str:
+        """capability:223-246, move_group.cpp:247-287."""
+        loaded, default = self._parameter("planning_pipelines"), self._parameter("default_planning_pipeline")
+        name = name or (default if default in loaded else loaded[0])
+        if name not in loaded:
+            raise arm_requests.CodedError(Codes.FAILURE, f"Couldn't find requested planning pipeline '{name}'")
+        return name
+
+    def _plan_in(self, pipeline: str, goal: Any, result: Any) -> None:
+        """What is told of the start goes over where the joints are; the scene's own is not changed.
+
+        Each factor scales its own limit, once; what is not in (0, 1] counts as 1: moveit_core/trajectory_processing/
+        src/time_optimal_trajectory_generation.cpp:939-990, 1290-1312.
+        """
+        asked = arm_requests.understood(goal, self._links)
+        if goal.request.allowed_planning_time <= 0:  # planning_interface.cpp:92-97
+            asked = dataclasses.replace(asked, time_limit=1.0)
+        if pipeline == PILZ:
+            _check_pilz(goal.request)
+        else:  # planning_context_manager.cpp:505-526: a planner that is not known is the default
+            asked = dataclasses.replace(asked, straight=False)
+        state = goal.request.start_state
+        joints = {**self.state.positions, **dict(zip(state.joint_state.name, state.joint_state.position, strict=False))}
+        start = np.array([joints[name] for name in ARM_JOINTS], np.float64)
+        opening = min(max(sum(float(joints.get(name, 0.04)) for name in _FINGERS), 0.0), 0.08)
+        planner = BuiltinPlanner()
+        scene = self._arm_scene(goal.planning_options.planning_scene_diff, state, planner.tip(start))
+        validates = _VALIDATES in self._parameter(f"{pipeline}.response_adapters")
+        self._seed += 1
+        request = MotionRequest(
+            start,
+            [scene.segment(asked.goal, asked.straight, opening)],
+            scene.boxes(_PADDING) if validates or pipeline != PILZ else [],
+            seed=self._seed,
+            time_limit=asked.time_limit,
+            velocity_scaling=asked.velocity_scaling,
+            acceleration_scaling=asked.acceleration_scaling,
+            stands_on=scene.stands_on(),
+        )
+        planned = planner.plan(request)
+        only = planned.trajectories[0]
+        arm_requests.check_end(asked, planner.tip(only.positions[-1]))
+        rows = [tuple(map(tuple, each.tolist())) for each in (only.positions, only.velocities, only.accelerations)]
+        result.planned_trajectory = robot_trajectory(Trajectory(only.names, tuple(only.times.tolist()), *rows))
+        result.trajectory_start.joint_state.name = list(ARM_JOINTS)
+        result.trajectory_start.joint_state.position = start.tolist()
+        result.planning_time = planned.planning_seconds
 
     # -------------------------------------------------------------------------------------------- scene
 
+    def _place(self) -> PlanningSceneDouble:
+        """The scene, with its links where the joints are now."""
+        now = dict(self.state.positions)
+        tip = self._kinematics.tip(np.array([now.get(name, 0.0) for name in ARM_JOINTS]))
+        self.scene.poses = {name: tip @ np.linalg.inv(link_T_tip) for name, link_T_tip in self._links.items()}
+        self.scene.joints = now
+        return self.scene
+
+    def _arm_scene(self, difference: Any, state: Any, tip: Any) -> ArmScene:
+        """The scene of one request, for the built-in planner: move:216-217. A state that is whole takes off what is
+        attached, unless it names it (conversions.cpp:387-394)."""
+        scene = self._place().copy()
+        scene.apply(difference)
+        if not state.is_diff and state.joint_state.name:
+            scene.attached.clear()
+            for each in state.attached_collision_objects:
+                scene.attach(each)
+        whole = scene.tell()
+        whole.world.octomap = OctomapWithPose()
+        return ArmScene(self._links).changed(whole, tip)
+
     def _on_apply(self, request: Any, response: Any) -> Any:
-        """scene:1314-1415: what can be applied is, also where other parts fail; a diff without octomap leaves it."""
-        message, response.success = request.scene, True
-        tip = self._kinematics.tip(np.array([self.state.positions.get(name, 0.0) for name in ARM_JOINTS]))
-        if not message.is_diff:
-            self._scene, self._octomap = ArmScene(self._links), OctomapWithPose()
-        if message.world.octomap.octomap.id:
-            self._octomap = message.world.octomap
-        for part in _parts(message):
-            try:
-                self._scene = self._scene.changed(part, tip)
-            except (InputError, ValueError) as error:
-                self.node.get_logger().warning(str(error))
-                response.success = False
-        for each in message.world.collision_objects:
-            if each.operation == each.REMOVE and each.id:  # scene:1948
-                self._scene = dataclasses.replace(self._scene, matrix=_without(self._scene.matrix, each.id))
+        """apply_planning_scene_service_capability.cpp:64-77."""
+        response.success = self._place().apply(request.scene)
+        for words in self.scene.said:
+            self.node.get_logger().error(words)
+        self.scene.said.clear()
         return response
 
     def _on_get(self, request: Any, response: Any) -> Any:
-        """scene:972-1040: only what is asked for; everything where nothing is (planning_scene_monitor.cpp:668-680)."""
-        wanted = request.components.components or 2**32 - 1
-        whole, scene = self._scene.message(), response.scene
-        if wanted & PlanningSceneComponents.ALLOWED_COLLISION_MATRIX:
-            scene.allowed_collision_matrix = whole.allowed_collision_matrix
-        if wanted & PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS:
-            scene.robot_state = whole.robot_state
-        if wanted & PlanningSceneComponents.WORLD_OBJECT_GEOMETRY:
-            scene.world.collision_objects = whole.world.collision_objects
-        elif wanted & PlanningSceneComponents.WORLD_OBJECT_NAMES:
-            for each in whole.world.collision_objects:
-                scene.world.collision_objects.append(type(each)(id=each.id))
-        if wanted & PlanningSceneComponents.OCTOMAP:
-            scene.world.octomap = self._octomap
+        """planning_scene_monitor.cpp:668-680."""
+        response.scene = self._place().tell(request.components.components)
         return response
 
 
@@ -282,39 +334,17 @@ def _accept(_: ServerGoalHandle) -> CancelResponse:
     return CancelResponse.ACCEPT
 
 
-def _parts(message: Any) -> list[Any]:
-    """A scene as diffs of one change each, in upstream's order: attached objects, matrix, objects."""
+def _check_pilz(request: Any) -> None:
+    """pilz/pilz_industrial_motion_planner.cpp:165-203, pilz/trajectory_generator.cpp:89-109, 247-255.
 
-    def part() -> Any:
-        made = type(message)(is_diff=True)
-        made.robot_state.is_diff = True
-        return made
-
-    parts = []
-    for attached in message.robot_state.attached_collision_objects:
-        parts.append(part())
-        parts[-1].robot_state.attached_collision_objects = [attached]
-    if message.allowed_collision_matrix.entry_names:
-        parts.append(part())
-        parts[-1].allowed_collision_matrix = message.allowed_collision_matrix
-    for each in message.world.collision_objects:
-        parts.append(part())
-        parts[-1].world.collision_objects = [each]
-    return parts
-
-
-def _without(matrix: AllowedCollisionMatrix, name: str) -> AllowedCollisionMatrix:
-    """Without the row and column of an object."""
-    if name not in matrix.entry_names:
-        return matrix
-    k = list(matrix.entry_names).index(name)
-    return AllowedCollisionMatrix(
-        entry_names=[each for each in matrix.entry_names if each != name],
-        entry_values=[type(row)(enabled=[v for n, v in enumerate(row.enabled) if n != k])
-                      for number, row in enumerate(matrix.entry_values) if number != k],
-        default_entry_names=list(matrix.default_entry_names),
-        default_entry_values=list(matrix.default_entry_values),
-    )  # fmt: skip
+    Both factors have to lie in (0.0001, 1]; each scales its own limit of the tip, once (pilz/trajectory_generator.cpp:
+    280-298), and joints that would be too fast then end the request: pilz/trajectory_functions.cpp:263-274.
+    """
+    if request.planner_id != "LIN":
+        raise arm_requests.CodedError(Codes.PLANNING_FAILED, f"No ContextLoader for planner_id '{request.planner_id}'")
+    for factor in (request.max_velocity_scaling_factor, request.max_acceleration_scaling_factor):
+        if not 0.0001 < factor <= 1.0:
+            raise arm_requests.CodedError(Codes.INVALID_MOTION_PLAN, f"Scaling not in range: {factor}")
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_what_a_client_that_was_killed_left_in_the_hand_hinders_nobody(arm: ArmG
     planner()
     killed, client = arm.client(), arm.client()
     planned(killed, scene(), put=False)
-    killed._hold("block")  # and nothing after that
+    killed._scene.hold("block")  # and nothing after that
     assert world_of(client)[1] == {"block"}
     plan = planned(client, scene(), put=False)
     assert world_of(client) == ({"support", "block"}, set())

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """MoveIt's error numbers as our statuses and sentences.
 
-Source: moveit_msgs/msg/MoveItErrorCodes, github.com/moveit/moveit_msgs, commit 2cbb6fd. Older distributions lack some
-of the numbers. A number that is not there is PLANNING_FAILED, and the sentence names it.
+Source: moveit_msgs/msg/MoveItErrorCodes, github.com/moveit/moveit_msgs, branch ros2, commit ec3ba4b: all of it. Humble
+lacks UNDEFINED. A number that is not there is PLANNING_FAILED, and the sentence names it.
+
+From Jazzy on move_group turns whatever number a pipeline fails with into FAILURE: moveit2, jazzy 4d841063 and main
+8fcb5d2, move_action_capability.cpp:218-222. Humble passes the pipeline's number on.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ class MoveItCode(NamedTuple):
     sentence: str
 
 
-SUCCESS = 1
+SUCCESS, FAILURE = 1, 99999
 _IN_COLLISION = -10  # START_STATE_IN_COLLISION
 _BEYOND_LIMITS = -26  # START_STATE_INVALID, as MoveIt's CheckStartStateBounds says it
 _START = "move the arm away by hand or by a free-drive mode, then ask again"
@@ -39,7 +42,11 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
     {
         1: MoveItCode("SUCCESS", Status.OK, "a plan was found"),
         0: MoveItCode("UNDEFINED", Status.PLANNING_FAILED, "the planner did not say how it went; see its log"),
-        99999: MoveItCode("FAILURE", Status.PLANNING_FAILED, "the planner failed without a reason; see its log"),
+        FAILURE: MoveItCode(
+            "FAILURE",
+            Status.PLANNING_FAILED,
+            "the planner failed without a reason; see move_group's log: from Jazzy on it says so of every failure",
+        ),
         -1: MoveItCode("PLANNING_FAILED", Status.PLANNING_FAILED, "no way was found; ask again, or clear the scene"),
         -2: MoveItCode("INVALID_MOTION_PLAN", Status.PLANNING_FAILED, "the plan broke a constraint; ask again"),
         -3: MoveItCode(
@@ -54,7 +61,9 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
         -6: MoveItCode(
             "TIMED_OUT", Status.PLANNING_FAILED, "the planner ran out of time; give it more, or clear the scene"
         ),
-        -7: MoveItCode("PREEMPTED", Status.CANCELLED, "the request was withdrawn, or another one replaced it"),
+        -7: MoveItCode(
+            "PREEMPTED", Status.CANCELLED, "the request was withdrawn, or another one replaced it; ask again"
+        ),
         -10: MoveItCode("START_STATE_IN_COLLISION", Status.PLANNING_FAILED, f"the arm stands in a collision; {_START}"),
         -11: MoveItCode(
             "START_STATE_VIOLATES_PATH_CONSTRAINTS", Status.PLANNING_FAILED, f"the arm stands outside a limit; {_START}"
@@ -64,24 +73,42 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
             "GOAL_IN_COLLISION", Status.UNREACHABLE, "at the goal the arm would touch something; clear the scene"
         ),
         -13: MoveItCode(
-            "GOAL_VIOLATES_PATH_CONSTRAINTS", Status.UNREACHABLE, "the goal lies outside a limit of the way"
+            "GOAL_VIOLATES_PATH_CONSTRAINTS",
+            Status.UNREACHABLE,
+            "the goal lies outside a limit of the way; take another one",
         ),
-        -14: MoveItCode("GOAL_CONSTRAINTS_VIOLATED", Status.UNREACHABLE, "the goal cannot be met as exactly as asked"),
-        -27: MoveItCode("GOAL_STATE_INVALID", Status.UNREACHABLE, "the goal is no state that the arm can be in"),
+        -14: MoveItCode(
+            "GOAL_CONSTRAINTS_VIOLATED",
+            Status.UNREACHABLE,
+            "the goal cannot be met as exactly as asked; raise motion.position_tolerance and angle_tolerance_deg",
+        ),
+        -27: MoveItCode(
+            "GOAL_STATE_INVALID", Status.UNREACHABLE, "the goal is no state that the arm can be in; take another one"
+        ),
         -28: MoveItCode("UNRECOGNIZED_GOAL_TYPE", Status.INVALID_INPUT, f"the planner takes no such goal; {_REQUEST}"),
         -15: MoveItCode("INVALID_GROUP_NAME", Status.INVALID_INPUT, f"there is no such planning group; {_REQUEST}"),
         -16: MoveItCode("INVALID_GOAL_CONSTRAINTS", Status.INVALID_INPUT, f"the goal was not understood; {_REQUEST}"),
         -17: MoveItCode("INVALID_ROBOT_STATE", Status.INVALID_INPUT, f"the start state was not understood; {_REQUEST}"),
         -18: MoveItCode("INVALID_LINK_NAME", Status.INVALID_INPUT, f"there is no such link; {_REQUEST}"),
-        -19: MoveItCode("INVALID_OBJECT_NAME", Status.INVALID_INPUT, "there is no such object in the planner's scene"),
+        -19: MoveItCode(
+            "INVALID_OBJECT_NAME",
+            Status.INVALID_INPUT,
+            "there is no such object in the planner's scene; ask again, so that it is shown anew",
+        ),
         -21: MoveItCode(
-            "FRAME_TRANSFORM_FAILURE", Status.TF_UNAVAILABLE, "the planner knows no transform to the goal's frame"
+            "FRAME_TRANSFORM_FAILURE",
+            Status.TF_UNAVAILABLE,
+            "the planner knows no transform to the goal's frame; set motion.planning_frame to the frame of its model",
         ),
         -22: MoveItCode(
             "COLLISION_CHECKING_UNAVAILABLE", Status.PLANNER_UNAVAILABLE, "collisions cannot be checked; see its log"
         ),
         -23: MoveItCode("ROBOT_STATE_STALE", Status.STALE_INPUT, "the joint states are too old; start their publisher"),
-        -24: MoveItCode("SENSOR_INFO_STALE", Status.STALE_INPUT, "the planner's sensor data are too old"),
+        -24: MoveItCode(
+            "SENSOR_INFO_STALE",
+            Status.STALE_INPUT,
+            "the planner's sensor data are too old; start the sensors that it reads",
+        ),
         -25: MoveItCode("COMMUNICATION_FAILURE", Status.PLANNER_UNAVAILABLE, "the planner cannot be reached; start it"),
         -29: MoveItCode("CRASH", Status.PLANNER_UNAVAILABLE, "the planner crashed; start it again and see its log"),
         -30: MoveItCode("ABORT", Status.PLANNING_FAILED, "the planner gave up; see its log"),

@@ -25,7 +25,6 @@ from spatial_vlm_ros.errors import (
     ExecutionFailedError,
     InputError,
     PlannerUnavailableError,
-    PlanningFailedError,
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
@@ -37,11 +36,11 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand
 from spatial_vlm_ros.nodes import main
 from spatial_vlm_ros.nodes.arm.grippers.drivers import DriverReply, driver_of
+from spatial_vlm_ros.nodes.arm.planner_parameters import PlannerParameters
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.arm.supervision import Supervision
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
 
 PACKAGES = ("moveit_msgs", "control_msgs", "shape_msgs", "trajectory_msgs")
@@ -78,9 +77,9 @@ class MotionClient:
         from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 
         from spatial_vlm_ros.nodes.arm import motion_messages
+        from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
 
-        self._messages, self._execute_form = motion_messages, ExecuteTrajectory
-        self._apply_form, self._get_form = ApplyPlanningScene, GetPlanningScene
+        self._messages, self._execute_form, self._get_form = motion_messages, ExecuteTrajectory, GetPlanningScene
         self.node, self.config = node, config
         motion = config.motion
         bridge = Bridge(node)
@@ -94,8 +93,8 @@ class MotionClient:
         self._beside = Supervision(bridge, motion, self._get, question)
         self._guard, self._executes = guard, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self._shown: set[str] = set()
-        self._held: str | None = None
+        self._scene = ShownScene(node, motion, self._apply, self._get, ApplyPlanningScene, GetPlanningScene)
+        self._parameters = PlannerParameters(bridge, motion)
 
     def prepare(self) -> None:
         """Start the watchdog, so that the first execution does not wait for it."""
@@ -150,12 +149,12 @@ class MotionClient:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
             try:
-                self._forget_held(told)
+                if not self._beside.is_ours:
+                    self._parameters.check(told)
+                shown = self._scene.show(scene, told)
                 self._beside.silent = False  # it has answered
-                self._show(scene, told)
-                return Strategies(self.config, self.motion, goal, scene, self._matrix(told), told).plan(
-                    place, start or {}
-                )
+                ways = Strategies(self.config, self.motion, goal, scene, shown.matrix, told, shown.joints)
+                return ways.plan(place, start or {})
             except SpatialVlmError:
                 self._clear()
                 raise
@@ -204,13 +203,15 @@ class MotionClient:
             ExecutionFailedError: a controller refused or failed, the gripper closed on nothing, the planner died, or
                 the arm was told to stop and is not known to stand still.
             CancelledError: `cancelled` or `stop` said so; the arm stands still.
+            SceneChangedError: the planner's scene is not the one that the plan was made in; nothing has moved.
             BusyError: another call is running.
         """
         with self._running(cancelled) as told:
             self._guard.open(plan.hash)
             try:
-                for server in (self._execute, *self._gripper.servers, self._apply):
+                for server in (self._execute, *self._gripper.servers, self._apply, self._get):
                     server.await_it(self.config.motion.server_timeout, told)
+                self._scene.check(told)
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
                 begins()
                 self._executes = True
@@ -232,9 +233,9 @@ class MotionClient:
             else:
                 self._follow(step, told, last)
             if step.phase == "close":
-                self._hold(plan.target_id)
+                self._scene.hold(plan.target_id)
             elif step.phase == "release":
-                self._let_go()
+                self._scene.let_go()
 
     def _follow(self, step: PlanStep, told: Asked, last: bool) -> None:
         if step.trajectory is None:
@@ -334,79 +335,12 @@ class MotionClient:
         """
         with self._running(lambda: False):
             if scene is not None:
-                self._shown |= _names(scene)
+                self._scene.claim(scene)
             self._clear()
 
-    def _forget_held(self, told: Asked) -> None:
-        """Detach and remove what a client that was killed has left at the tip: a plan begins with an empty gripper."""
-        motion, request = self.config.motion, self._get_form.Request()
-        request.components.components = request.components.ROBOT_STATE_ATTACHED_OBJECTS
-        there = self._get.call(request, motion.answer_timeout, told).scene.robot_state.attached_collision_objects
-        touch = set(motion.finger_links.split())
-        for body in there:
-            ours = body.link_name == motion.tip_link and set(body.touch_links) == touch
-            if ours or not body.touch_links:  # arm_planner tells names alone
-                self._shown.add(body.object.id)
-                gone = self._messages.attached_by_name(body.object.id, motion.tip_link, (), attach=False)
-                self._tell(self._messages.scene_diff(attached=[gone]), "let go of")
-
-    def _show(self, scene: PlanningScene, told: Asked) -> None:
-        make, frame = self._messages.box_object, scene.frame_id
-        objects = []
-        for obj in _objects(scene):
-            solid = obj.solid if obj is scene.target else obj.padded
-            objects.append(make(obj.id, frame, self._messages.solid_matrix(solid), solid.size))
-        objects += [self._messages.boxes_object(space.id, frame, space.boxes) for space in scene.occupied]
-        names = _names(scene)
-        objects += [self._messages.removed_object(name, frame) for name in sorted(self._shown - names)]
-        self._shown |= names
-        request = self._apply_form.Request(scene=self._messages.scene_diff(objects))
-        if not self._apply.call(request, self.config.motion.answer_timeout, told).success:
-            repair = "see its log; motion.planning_frame has to be a frame it knows"
-            raise PlanningFailedError(self._apply.name, "the planner does not take the scene", repair)
-        self._shown = names
-
-    def _matrix(self, told: Asked) -> Any:
-        """What may touch in the planner's scene as it is: a change of it replaces all of it."""
-        request = self._get_form.Request()
-        request.components.components = request.components.ALLOWED_COLLISION_MATRIX
-        return self._get.call(request, self.config.motion.answer_timeout, told).scene.allowed_collision_matrix
-
-    def _hold(self, name: str) -> None:
-        motion = self.config.motion
-        if name in self._shown:
-            held = self._messages.attached_by_name(name, motion.tip_link, motion.finger_links.split())
-            self._held = name
-            self._tell(self._messages.scene_diff(attached=[held]), "hold")
-
-    def _let_go(self) -> None:
-        if self._held is not None:
-            motion = self.config.motion
-            body = self._messages.attached_by_name(self._held, motion.tip_link, (), attach=False)
-            self._held = None
-            self._tell(self._messages.scene_diff(attached=[body]), "let go of")
-
     def _clear(self) -> None:
-        if self._beside.silent:  # it answers no more: what is in its scene is taken away when it plans again
-            return
-        self._let_go()
-        frame, names = self.config.motion.planning_frame, sorted(self._shown)
-        self._shown = set()
-        if names and self.node.context.ok() and self._apply.ready():
-            self._tell(self._messages.scene_diff([self._messages.removed_object(n, frame) for n in names]), "remove")
-
-    def _tell(self, diff: Any, what: str) -> None:
-        """Change the planner's scene; a scene that stays behind is no reason to fail, and is said."""
-        try:
-            done = self._apply.call(self._apply_form.Request(scene=diff), self.config.motion.answer_timeout).success
-            if not done:
-                self.node.get_logger().warning(
-                    printable(f"the planner could not {what} what this node put into its scene")
-                )
-        except (PlannerUnavailableError, CancelledError) as error:
-            self.node.get_logger().warning(
-                printable(f"the planner was not told to {what} what is in its scene: {error}")
-            )
+        if not self._beside.silent:  # else it answers no more: what is in its scene is taken away when it plans again
+            self._scene.clear()
 
     # -------------------------------------------------------------------------------------------- turns
 
@@ -420,11 +354,3 @@ class MotionClient:
             yield lambda: self._stopped.is_set() or cancelled()
         finally:
             self._lock.release()
-
-
-def _names(scene: PlanningScene) -> set[str]:
-    return {each.id for each in (*_objects(scene), *scene.occupied)}
-
-
-def _objects(scene: PlanningScene) -> tuple[Any, ...]:
-    return (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)

@@ -172,6 +172,24 @@ def robot_state(joints: Mapping[str, float]) -> RobotState:
     return RobotState(joint_state=state, is_diff=True)
 
 
+def cumotion_start(joints: Mapping[str, float], diff: SceneMessage) -> RobotState:
+    """The same for cuMotion, which adds the joints of a difference to where the arm is now.
+
+    isaac_ros_cumotion f7cc189, cumotion_planner.py:767-805. A state that is whole takes off what is attached, unless it
+    names it: moveit2, jazzy 4d841063, moveit_core/robot_state/src/conversions.cpp:387-394.
+
+    Args:
+        joints: all of the arm; none = where the arm is now.
+        diff: of the scene, with what is attached.
+    """
+    if not joints:
+        return RobotState(is_diff=True)
+    state = robot_state(joints)
+    state.is_diff = False
+    state.attached_collision_objects = diff.robot_state.attached_collision_objects
+    return state
+
+
 def motion_goal(
     config: MotionConfig, link_pose: Pose, straight: bool, joints: Mapping[str, float], diff: SceneMessage
 ) -> MoveGroup.Goal:

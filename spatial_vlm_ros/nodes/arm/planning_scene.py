@@ -21,13 +21,14 @@ from spatial_vlm_ros.nodes.arm.motion_messages import box_object, matrix_of
 
 @dataclass(frozen=True, eq=False)
 class BoxedObject:
-    """An object as boxes: (4, 4) pose of each in its frame, metres, and edge lengths (3,)."""
+    """An object as boxes: (4, 4) pose of each in its frame, metres, and edge lengths (3,); whose it is (`type.key`)."""
 
     parts: tuple[tuple[Floats, Floats], ...]
+    owner: str = ""
 
     def moved(self, by: Floats) -> BoxedObject:
         """In another frame: (4, 4) new_T_old."""
-        return BoxedObject(tuple((by @ pose, size) for pose, size in self.parts))
+        return BoxedObject(tuple((by @ pose, size) for pose, size in self.parts), self.owner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +83,16 @@ class ArmScene:
         for name, body in self.bodies.items():
             pose, size = body.parts[0]
             each = box_object(name, self.base_link, pose, tuple(size))
+            each.type.key = body.owner
             for further, edges in body.parts[1:]:
                 other = box_object(name, self.base_link, np.linalg.inv(pose) @ further, tuple(edges))
                 each.primitives.extend(other.primitives)
                 each.primitive_poses.append(other.pose)
             scene.world.collision_objects.append(each)
-        for name in self.held:
-            scene.robot_state.attached_collision_objects.append(
-                AttachedCollisionObject(link_name=next(iter(self.links)), object=CollisionObject(id=name))
-            )
+        for name, body in self.held.items():
+            attached = AttachedCollisionObject(link_name=next(iter(self.links)), object=CollisionObject(id=name))
+            attached.object.type.key = body.owner
+            scene.robot_state.attached_collision_objects.append(attached)
         return scene
 
     def allows(self, one: str, other: str) -> bool:
@@ -190,7 +192,7 @@ def _change(message: CollisionObject, bodies: dict[str, BoxedObject], base: str)
         raise InputError("operation of a collision object", "MOVE", "ADD, APPEND or REMOVE", "add it again")
     body = _body(message)
     if message.operation == CollisionObject.APPEND and message.id in bodies:
-        body = BoxedObject((*bodies[message.id].parts, *body.parts))
+        body = BoxedObject((*bodies[message.id].parts, *body.parts), bodies[message.id].owner)
     bodies[message.id] = body
 
 
@@ -205,7 +207,7 @@ def _body(message: CollisionObject) -> BoxedObject:
         (frame @ matrix_of(poses[number]) if len(poses) else frame, _edges(message.id, shape))
         for number, shape in enumerate(shapes)
     ]
-    return BoxedObject(tuple(parts))
+    return BoxedObject(tuple(parts), message.type.key)
 
 
 def _edges(name: str, shape: SolidPrimitive) -> Floats:

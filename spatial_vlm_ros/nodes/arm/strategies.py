@@ -28,7 +28,8 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
-from spatial_vlm_ros.manipulation.planning.moveit_codes import meaning_of
+from spatial_vlm_ros.manipulation.planning.moveit_codes import FAILURE, meaning_of
+from spatial_vlm_ros.manipulation.planning.moveit_pipelines import CUMOTION_PIPELINE
 from spatial_vlm_ros.manipulation.planning.planner import (
     JOINED,
     MotionPlan,
@@ -48,6 +49,7 @@ _TOLD = 3  # reasons that are told in words
 _LONGEST = 160  # characters of one that a planner says
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _STANDS_WRONG = (-10, -11, -26)  # START_STATE_…: no other way helps
+_NO_PLAN = -2  # INVALID_MOTION_PLAN
 _CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "lift": "lift", "lower": "lower", "withdraw": "grasp"}
 """Phase of a plan → phase of the scene's allowed contacts."""
 
@@ -134,16 +136,18 @@ class Strategies:
         scene: what the planner has been shown.
         matrix: what may touch in its scene as it is.
         told: whether to end.
+        joints: of the planner's model; empty where it does not tell them.
     """
 
     def __init__(
         self, config: PlanningConfig, ask: Callable[[Any, Asked], Any], goal: PickGoal, scene: PlanningScene,
-        matrix: Any, told: Asked,
+        matrix: Any, told: Asked, joints: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         from spatial_vlm_ros.nodes.arm import motion_messages
 
         self._messages, self._motion_of, self._goal, self._scene, self._told = motion_messages, ask, goal, scene, told
         self._config, self._motion = config, config.motion
+        self._joints, self._moved = joints, frozenset[str]()
         self._refused: list[Refused] = []
         self._unplaced: list[GoalError] = []
         self._end = time.monotonic() + self._motion.most_time
@@ -243,24 +247,44 @@ class Strategies:
         if self._told():
             raise CancelledError("planning was called off")
         straight = phase not in ("reach", "carry")
-        request = self._messages.motion_goal(
-            self._motion, self._link(tip), straight, joints, self._difference(phase, held, moved)
-        )
+        difference = self._difference(phase, held, moved)
+        request = self._messages.motion_goal(self._motion, self._link(tip), straight, joints, difference)
+        if request.request.pipeline_id == CUMOTION_PIPELINE:
+            request.request.start_state = self._messages.cumotion_start(joints if known else {}, difference)
+        name, repair = self._motion.move_action, "see its log, and motion.group"
         try:
             message = self._motion_of(request, self._told)
+            if not message.joint_trajectory.points:
+                raise Refused(_NO_PLAN, "it says SUCCESS, and its trajectory is empty", name)
         except Refused as error:
             error.phase = phase
             raise
-        name, repair = self._motion.move_action, "see its log, and motion.group"
         try:
             trajectory = self._messages.trajectory_of(message)
         except InputError as error:
             raise PlanningFailedError(name, f"its trajectory of phase {phase!r} is none: {error}", repair) from error
+        self._check_joints(phase, trajectory, [*message.multi_dof_joint_trajectory.joint_names])
         apart = [abs(trajectory.start[joint] - joints[joint]) for joint in known if joint in trajectory.start]
         if known and max(apart, default=np.inf) > JOINED:
             reason = f"its trajectory of phase {phase!r} does not begin where the one before ended"
             raise PlanningFailedError(name, reason, repair)
         return trajectory
+
+    def _check_joints(self, phase: Phase, trajectory: Trajectory, others: list[str]) -> None:
+        """Whether it moves the arm: the same joints in all phases, of the planner's model, and no finger.
+
+        Raises:
+            PlanningFailedError: it moves something else.
+        """
+        names = frozenset(trajectory.joint_names)
+        self._moved = self._moved or names
+        strange = names & set(self._motion.finger_joints.split()) or (names - self._joints if self._joints else set())
+        strange = strange or names ^ self._moved or set(others)
+        if strange:
+            reason = (
+                f"its trajectory of phase {phase!r} is for other joints than the arm's: {', '.join(sorted(strange))}"
+            )
+            raise PlanningFailedError(self._motion.move_action, reason, "compare motion.group with its SRDF")
 
     # -------------------------------------------------------------------------------------------- what goes with them
 
@@ -303,6 +327,8 @@ class Strategies:
             return GoalError(what, [*(("unreachable", words) for words in reasons), *unfree], "bring the thing nearer")
         name, number = self._refused[-1].planner, Counter(e.number for e in self._refused).most_common(1)[0][0]
         repair = "clear the way, or ask again: a search may find another one"
+        if number == FAILURE:
+            repair += f"; {meaning_of(number).sentence.partition('; ')[2]}"
         if unfree:
             more += f"; not asked for: {'; '.join(words for _, words in unfree)}"
         return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)

@@ -162,6 +162,11 @@ class Supervision:
 
     # -------------------------------------------------------------------------------------------- the planner
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the planner is of this package: it shows that it lives."""
+        return self._alive.seen
+
     def dead(self) -> bool:
         """Whether the planner is dead: silent for longer than `Silence` allows. Call this often.
 

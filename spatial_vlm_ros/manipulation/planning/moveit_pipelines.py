@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether MoveIt can plan what is asked of it, by the parameters of its move_group.
+
+MoveIt answers FAILURE without a reason to a pipeline that is not loaded, and OMPL plans with its defaults where it does
+not know a planner: moveit2, jazzy 4d841063, move_action_capability.cpp:206-212, planning_context_manager.cpp:505-526.
+So names are looked up before anything is asked for. docs/moveit.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.parameters import MotionConfig
+
+OMPL = "ompl_interface/OMPLPlanner"
+PILZ = "pilz_industrial_motion_planner/CommandPlanner"
+CUMOTION = "isaac_ros_cumotion_moveit/CumotionPlanner"
+CUMOTION_PIPELINE = "isaac_ros_cumotion"
+"""As NVIDIA's configurations name it: isaac_ros_cumotion f7cc189, isaac_ros_cumotion_moveit/config."""
+VALIDATES = "default_planning_response_adapters/ValidateSolution"
+_ALL = ("planning_pipelines", "planning_pipelines.pipeline_names", "default_planning_pipeline")
+SRDF = "robot_description_semantic"
+_GROUP = re.compile(r"<group\s+name\s*=\s*[\"']([^\"']+)[\"']")
+_LONGEST_SRDF = 1_000_000  # characters
+_PILZ_FREE = ("PTP", "LIN")  # CIRC and POLYLINE need points on the way
+
+
+def first_names() -> tuple[str, ...]:
+    """Parameters of move_group that say which pipelines and groups there are."""
+    return (*_ALL, SRDF)
+
+
+def further_names(values: Mapping[str, Any], motion: MotionConfig) -> tuple[str, ...]:
+    """Parameters of the pipelines that are used; () where it is not known which there are."""
+    names = []
+    for pipeline in {_chosen(values, motion.free_pipeline), _chosen(values, motion.straight_pipeline)} - {""}:
+        parts = ("planning_plugins", "planning_plugin", "response_adapters", f"{motion.group}.planner_configs")
+        names += [f"{pipeline}.{part}" for part in parts]
+    return tuple(sorted(names))
+
+
+def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
+    """Whether group, pipelines and planners are there, and can do what they are for.
+
+    Args:
+        values: of the parameters that are set; those that are not known are not judged.
+        motion: what is asked for.
+
+    Raises:
+        InputError: something is not there, plans no straight lines, or does not look for collisions.
+    """
+    _check_group(str(values.get(SRDF) or ""), motion.group)
+    loaded = _loaded(values)
+    if not loaded:
+        return
+    for kind, name, planner in (
+        ("free", motion.free_pipeline, motion.free_planner),
+        ("straight", motion.straight_pipeline, motion.straight_planner),
+    ):
+        pipeline = _chosen(values, name)
+        if pipeline not in loaded:
+            repair = "name it in planning_pipelines of move_group, or take another one"
+            raise InputError(f"parameter motion.{kind}_pipeline", repr(pipeline), f"one of {_list(loaded)}", repair)
+        plugins = _strings(values.get(f"{pipeline}.planning_plugins"))
+        checks_itself = not plugins  # Humble has one plugin, and checks every path: planning_pipeline.cpp:100, 288
+        plugins = plugins or _strings(values.get(f"{pipeline}.planning_plugin"))
+        configured = _strings(values.get(f"{pipeline}.{motion.group}.planner_configs"))
+        _check_planner(kind, planner, plugins, configured, motion.group)
+        if not checks_itself and set(plugins) != {OMPL} and VALIDATES not in _strings(
+            values.get(f"{pipeline}.response_adapters")
+        ):  # fmt: skip
+            repair = f"add {VALIDATES} to {pipeline}.response_adapters of move_group"
+            got = f"{pipeline!r}, whose paths nobody checks for collisions"
+            raise InputError(f"parameter motion.{kind}_pipeline", got, "one that validates its solutions", repair)
+
+
+def _check_group(srdf: str, group: str) -> None:
+    groups = sorted(set(_GROUP.findall(srdf[:_LONGEST_SRDF])))
+    if groups and group not in groups:
+        raise InputError("parameter motion.group", repr(group), f"one of {_list(groups)}", "name a group of the SRDF")
+
+
+def _check_planner(kind: str, planner: str, plugins: Sequence[str], configured: Sequence[str], group: str) -> None:
+    name = f"parameter motion.{kind}_planner"
+    if PILZ in plugins and (planner not in _PILZ_FREE or (kind == "straight" and planner != "LIN")):
+        expected = "LIN" if kind == "straight" else _list(_PILZ_FREE)
+        raise InputError(name, repr(planner), f"{expected} with Pilz, which has no planner by default", "name it")
+    if kind == "straight" and (OMPL in plugins or CUMOTION in plugins):
+        got = f"{planner!r} of {plugins[0]}"
+        raise InputError(name, got, "a planner that keeps to a straight line", "take Pilz and LIN for straight motions")
+    if OMPL in plugins and planner and configured and planner not in configured:
+        expected = f"one that the group {group} has: {_list(configured)}"
+        raise InputError(name, repr(planner), expected, "OMPL would take its default without a word; name another one")
+
+
+def _loaded(values: Mapping[str, Any]) -> tuple[str, ...]:
+    for name in _ALL[:2]:
+        if found := _strings(values.get(name)):
+            return found
+    return ()
+
+
+def _chosen(values: Mapping[str, Any], name: str) -> str:
+    """The pipeline of this name; that of "" is the default, else the first: move_group.cpp:247-287."""
+    loaded = _loaded(values)
+    default = str(values.get(_ALL[2]) or "")
+    return name or (default if default in loaded else next(iter(loaded), ""))
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return tuple(map(str, value)) if isinstance(value, Sequence) else ()
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client shows a planner of the scene, reads back, and takes away again. docs/moveit.md says why it reads back.
+
+Contacts are never allowed in the planner's own scene: they go out with the one request that needs them, so that nothing
+has to be taken back, whatever happens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.node import Node
+
+from spatial_vlm_ros.errors import (
+    CancelledError,
+    PlannerUnavailableError,
+    PlanningFailedError,
+    SceneChangedError,
+)
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.nodes.arm import motion_messages as messages
+from spatial_vlm_ros.nodes.arm.scene_look import OWNER, SceneLook, changes, check_links, look_of, not_taken, shortly
+from spatial_vlm_ros.nodes.calls import Asked, Service
+from spatial_vlm_ros.parameters import MotionConfig
+from spatial_vlm_ros.printable import printable
+
+
+class ShownScene:
+    """What is shown to one planner.
+
+    Args:
+        node: whose log is written to.
+        motion: names and times.
+        apply, get: services moveit_msgs/ApplyPlanningScene and GetPlanningScene.
+        apply_form, get_form: their classes.
+    """
+
+    def __init__(
+        self, node: Node, motion: MotionConfig, apply: Service, get: Service, apply_form: Any, get_form: Any
+    ) -> None:
+        self._node, self._motion, self._apply, self._get = node, motion, apply, get
+        self._apply_form, self._get_form = apply_form, get_form
+        self._shown: set[str] = set()
+        self._held: str | None = None
+        self._planned_in: SceneLook | None = None
+
+    def show(self, scene: PlanningScene, told: Asked) -> SceneLook:
+        """Show a scene, after everything that this package has left there before is taken away.
+
+        Returns:
+            The planner's scene as it is then.
+
+        Raises:
+            PlanningFailedError: the planner does not have afterwards what it was sent.
+            InputError: its model lacks a link of the parameters.
+            PlannerUnavailableError: it does not answer.
+            CancelledError: `told` said so.
+        """
+        left = self._look(told)
+        check_links(self._motion, left)
+        released = left.held
+        for name in sorted(released):
+            link = left.attached[name]
+            self._tell(messages.scene_diff(attached=[messages.attached_by_name(name, link, (), attach=False)]), "free")
+        frame, sent = scene.frame_id, _bodies(scene)
+        names = {each.id for each in sent}
+        sent += [messages.removed_object(name, frame) for name in sorted((left.ours | released) - names)]
+        for each in sent:
+            each.type.key = OWNER
+        self._shown |= names
+        request = self._apply_form.Request(scene=messages.scene_diff(sent))
+        self._apply.call(request, self._motion.answer_timeout, told)  # its answer says nothing of attached objects
+        now = self._look(told)
+        wrong = not_taken(sent, now)
+        wrong += [f"{name!r} is still attached to {link}" for name, link in now.attached.items() if name in now.held]
+        if wrong:
+            repair = "see its log; motion.planning_frame has to be a frame it knows"
+            reason = f"the planner does not take the scene: {shortly(wrong)}"
+            raise PlanningFailedError(self._apply.name, reason, repair)
+        self._shown, self._planned_in = names, now
+        return now
+
+    def check(self, told: Asked) -> None:
+        """Whether the planner's scene is the one that was planned in; directly before anything moves.
+
+        Raises:
+            SceneChangedError: something came, moved or was attached in it, or what was shown is gone.
+            PlannerUnavailableError, CancelledError: as `show`.
+        """
+        if self._planned_in is None:
+            return
+        said = changes(self._planned_in, self._look(told))
+        if said:
+            repair = "send the instruction again, so that it is planned anew"
+            words = f"is no longer as it was planned in: {shortly(said)}"
+            raise SceneChangedError("the planner's scene", 0.0, 0.0, 0.0, 0.0, repair, words)
+
+    def hold(self, name: str) -> None:
+        """The object is held from now on. Where the planner does not take it, that is said in the log."""
+        if name not in self._shown:
+            return
+        link = self._motion.tip_link
+        held = messages.attached_by_name(name, link, self._motion.finger_links.split())
+        self._held = name
+        self._tell(messages.scene_diff(attached=[held]), "hold")
+        try:
+            taken = name in self._look(lambda: False, self._form().ROBOT_STATE_ATTACHED_OBJECTS).attached
+        except (PlannerUnavailableError, CancelledError):
+            return  # the log has it already
+        if not taken:
+            self._warn(f"the planner says that it attached {name!r} to {link}, and has not")
+
+    def let_go(self) -> None:
+        """What is held stays where it is from now on."""
+        if self._held is not None:
+            body = messages.attached_by_name(self._held, self._motion.tip_link, (), attach=False)
+            self._held = None
+            self._tell(messages.scene_diff(attached=[body]), "let go of")
+
+    def claim(self, scene: PlanningScene) -> None:
+        """Count the objects of a scene as shown, so that `clear` takes them away."""
+        self._shown |= {each.id for each in _bodies(scene)}
+
+    def clear(self) -> None:
+        """Take away what was shown, and let go of what is held."""
+        self._planned_in = None
+        self.let_go()
+        frame, names = self._motion.planning_frame, sorted(self._shown)
+        self._shown = set()
+        if names and self._node.context.ok() and self._apply.ready():
+            self._tell(messages.scene_diff([messages.removed_object(n, frame) for n in names]), "remove")
+
+    def _form(self) -> Any:
+        return self._get_form.Request().components
+
+    def _look(self, told: Asked, wanted: int = 0) -> SceneLook:
+        """The planner's scene; without its octomap, which changes with every image."""
+        request, part = self._get_form.Request(), self._form()
+        request.components.components = wanted or (
+            part.WORLD_OBJECT_GEOMETRY
+            | part.ROBOT_STATE_ATTACHED_OBJECTS
+            | part.ALLOWED_COLLISION_MATRIX
+            | part.LINK_PADDING_AND_SCALING
+        )
+        return look_of(self._get.call(request, self._motion.answer_timeout, told).scene)
+
+    def _tell(self, diff: Any, what: str) -> None:
+        """Change the planner's scene; a scene that stays behind is no reason to fail, and is said."""
+        try:
+            if not self._apply.call(self._apply_form.Request(scene=diff), self._motion.answer_timeout).success:
+                self._warn(f"the planner could not {what} what this node put into its scene")
+        except (PlannerUnavailableError, CancelledError) as error:
+            self._warn(f"the planner was not told to {what} what is in its scene: {error}")
+
+    def _warn(self, words: str) -> None:
+        self._node.get_logger().warning(printable(words))
+
+
+def _bodies(scene: PlanningScene) -> list[Any]:
+    """All of a scene as messages to add: the target as it was measured, everything else padded."""
+    named = [
+        messages.box_object(obj.id, scene.frame_id, messages.solid_matrix(solid), solid.size)
+        for obj in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)
+        for solid in (obj.solid if obj is scene.target else obj.padded,)
+    ]
+    return named + [messages.boxes_object(space.id, scene.frame_id, space.boxes) for space in scene.occupied]
