@@ -55,6 +55,7 @@ setup(
                 "launch",
                 "config",
                 "config/cameras",
+                "config/robots",
                 "models/compact",
                 "models/relation_judge",
                 "worlds",

@@ -31,10 +31,12 @@ from spatial_vlm_ros.parameters.resolver import (
     SecondOpinionConfig,
     config_from,
 )
+from spatial_vlm_ros.parameters.robots import PLANNERS, JointBounds, RobotPreset, robot_from
 from spatial_vlm_ros.parameters.settings import Settings, settings_from
 from spatial_vlm_ros.parameters.streams import StreamConfig
 
 __all__ = [
+    "PLANNERS",
     "ArmPlannerConfig",
     "BagConfig",
     "DecisionConfig",
@@ -44,6 +46,7 @@ __all__ = [
     "GateConfig",
     "GoalConfig",
     "GripperConfig",
+    "JointBounds",
     "JudgeConfig",
     "LiftConfig",
     "MotionConfig",
@@ -54,6 +57,7 @@ __all__ = [
     "PlayerConfig",
     "RelationConfig",
     "ResolverConfig",
+    "RobotPreset",
     "SecondOpinionConfig",
     "Settings",
     "SimArmConfig",
@@ -63,5 +67,6 @@ __all__ = [
     "option",
     "parameter",
     "planning_from",
+    "robot_from",
     "settings_from",
 ]
