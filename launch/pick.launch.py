@@ -31,7 +31,9 @@ def generate_launch_description() -> Any:
             "choices": list(PLANNERS),
         },
         "base_frame": {"default_value": "", "description": f"frame of answers and plans, z up{AS_ROBOT}"},
-        "velocity_scaling": {"default_value": "", "description": f"part of the joints' velocities, 0.01 to 1{AS_ROBOT}"},
+        "velocity_scaling": {
+            "default_value": "", "description": f"part of the joints' velocities, 0.01 to 1{AS_ROBOT}",
+        },
         "acceleration_scaling": {
             "default_value": "", "description": f"part of the joints' accelerations, 0.01 to 1{AS_ROBOT}",
         },

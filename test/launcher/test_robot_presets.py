@@ -161,7 +161,7 @@ def test_the_built_in_planner_of_an_fr3_needs_its_files() -> None:
 def test_a_robot_that_does_not_exist_is_named_with_those_that_do() -> None:
     with pytest.raises(UnknownNameError, match=r"robot 'kuka'.*fr3, panda, panda_moveit, ur5e_robotiq.*of your own"):
         planned(robot="kuka")
-    with pytest.raises(InputError, match="argument robot: got nothing.*fr3, panda"):
+    with pytest.raises(InputError, match=r"argument robot: got nothing.*fr3, panda"):
         planned()
     done = CliRunner().invoke(up, ["pick", "robot:=kuka"])
     assert done.exit_code == 2
@@ -184,7 +184,7 @@ def test_a_preset_of_ones_own_is_used_by_its_path(tmp_path: Path) -> None:
         (lambda values: values.pop("controllers"), "no controllers"),
         (lambda values: values.update(controllers="panda_arm_controller"), "a list of names"),
         (lambda values: values.update(joint_limits={}), "no joints"),
-        (lambda values: values["joint_limits"]["panda_joint1"].pop("max_velocity"), "max_velocity of joint panda_joint1"),
+        (lambda values: values["joint_limits"]["panda_joint1"].pop("max_velocity"), "max_velocity of joint panda_j"),
         (lambda values: values["joint_limits"]["panda_joint1"].update(min_position=3.0), "panda_joint1.*a range"),
         (lambda values: values["parameters"]["motion"].update(tip="x"), "parameter of motion 'tip'"),
         (lambda values: values["parameters"]["motion"].update(velocity_scaling=2), "velocity_scaling: got 2"),
@@ -203,7 +203,7 @@ def test_a_preset_that_cannot_be_used_says_why(tmp_path: Path, change: Any, said
 def test_a_file_of_another_form_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("- panda\n")
-    with pytest.raises(InputError, match="robot mine: got .*names with values"):
+    with pytest.raises(InputError, match=r"robot mine: got .*names with values"):
         planned(robot=str(path))
     path.write_text("{")
     with pytest.raises(FileError, match=r"mine\.yaml"):
