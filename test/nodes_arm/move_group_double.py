@@ -44,7 +44,7 @@ from std_msgs.msg import String
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links, panda
+from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, fixed_links, panda
 from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
@@ -78,6 +78,8 @@ class MoveGroupDouble:
         self._spun = Spun(domain, args)
         context = self._spun.context
         self.node = Node("move_group", context=context)
+        # moveit_configs_utils hands the names of its pipelines over as this parameter
+        self.node.declare_parameter("planning_pipelines", ["ompl", "pilz_industrial_motion_planner"])
         controller = str(self.node.declare_parameter("controller", controller).value)
         # manager:164-183: the clients of controllers have a node with an executor of their own
         clients = Node("moveit_simple_controller_manager", context=context)
@@ -267,6 +269,10 @@ class MoveGroupDouble:
             scene.allowed_collision_matrix = whole.allowed_collision_matrix
         if wanted & PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS:
             scene.robot_state = whole.robot_state
+        if wanted & (PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS | PlanningSceneComponents.ROBOT_STATE):
+            scene.robot_state.joint_state.header.frame_id = BASE_LINK  # robotStateToRobotStateMsg: the model's frame
+            scene.robot_state.joint_state.name = list(self.state.positions)
+            scene.robot_state.joint_state.position = list(self.state.positions.values())
         if wanted & PlanningSceneComponents.WORLD_OBJECT_GEOMETRY:
             scene.world.collision_objects = whole.world.collision_objects
         elif wanted & PlanningSceneComponents.WORLD_OBJECT_NAMES:

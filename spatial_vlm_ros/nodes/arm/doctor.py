@@ -152,17 +152,17 @@ class _Listening:
         )
         answer = self._call(GetPlanningScene, self._motion.get_scene, question)
         if answer is not None:
-            heard.scene, heard.answer = answer
+            heard.scene, heard.answer = answer[0].scene, answer[1]
         if moveit and heard.planners:
             self._ask_parameters(heard.planners[0])
 
     def _ask_parameters(self, planner: str) -> None:
         """What move_group was started with; it publishes its descriptions only where it was told to."""
-        names = [_PIPELINES, _URDF, _SRDF]
-        answer = self._call(GetParameters, f"{planner}/get_parameters", GetParameters.Request(names=names))
-        if answer is None or len(answer[0].values) != len(names):
-            return
-        told = dict(zip(names, map(parameter_value_to_python, answer[0].values), strict=True))
+        told = {}
+        for name in (_PIPELINES, _URDF, _SRDF):  # one by one: rclcpp answers nothing where one of several is not there
+            answer = self._call(GetParameters, f"{planner}/get_parameters", GetParameters.Request(names=[name]))
+            values = answer[0].values if answer is not None else ()
+            told[name] = parameter_value_to_python(values[0]) if len(values) == 1 else None
         if told[_PIPELINES]:
             self._heard.pipelines = tuple(map(str, told[_PIPELINES]))
         self._heard.urdf = self._heard.urdf or str(told[_URDF] or "")
