@@ -40,6 +40,8 @@ from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 _DISCOVERY = 5.0  # s: servers are awaited this long before listening begins
 _REPLY = 5.0  # s for a service
+_NAMED = 2.0  # s for the name of a node whose endpoints are discovered before itself
+_UNKNOWN = "_UNKNOWN_"  # in the name that rmw gives it until then
 _AGAIN = 1.0  # s after which a service is asked again: a server drops replies to a client that it does not know yet
 _URDF, _SRDF, _PIPELINES = "robot_description", "robot_description_semantic", "planning_pipelines"
 _FLAGS = {"set_bool": ("std_msgs.msg", "Bool"), "ur_output": ("ur_msgs.msg", "IOStates")}
@@ -142,7 +144,8 @@ class _Listening:
     def _ask_planner(self, moveit: bool) -> None:
         heard = self._heard
         topic = self._node.resolve_topic_name(f"{self._motion.move_action}/_action/status")
-        heard.planners = sorted(set(publishers_of(self._node, topic)))
+        self.until(lambda: any(_UNKNOWN not in name for name in publishers_of(self._node, topic)), _NAMED)
+        heard.planners = sorted({name for name in publishers_of(self._node, topic) if _UNKNOWN not in name})
         question = GetPlanningScene.Request()
         question.components.components = (
             PlanningSceneComponents.SCENE_SETTINGS
@@ -158,10 +161,10 @@ class _Listening:
 
     def _ask_parameters(self, planner: str) -> None:
         """What move_group was started with; it publishes its descriptions only where it was told to."""
-        told = {}
+        told: dict[str, Any] = {}
         for name in (_PIPELINES, _URDF, _SRDF):  # one by one: rclcpp answers nothing where one of several is not there
             answer = self._call(GetParameters, f"{planner}/get_parameters", GetParameters.Request(names=[name]))
-            values = answer[0].values if answer is not None else ()
+            values: list[Any] = list(answer[0].values) if answer is not None else []
             told[name] = parameter_value_to_python(values[0]) if len(values) == 1 else None
         if told[_PIPELINES]:
             self._heard.pipelines = tuple(map(str, told[_PIPELINES]))
