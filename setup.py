@@ -56,6 +56,7 @@ setup(
                 "launch",
                 "config",
                 "config/cameras",
+                "config/robots",
                 "models/compact",
                 "models/relation_judge",
                 "worlds",

@@ -88,7 +88,7 @@ if has ros; then
   scripts/build_interfaces.sh --missing "$venv" interfaces/vendor/tf2_msgs interfaces/vendor/vision_msgs
   # What planners and controllers of an arm speak, in the order of their dependencies; minutes of compiling.
   if has arm; then
-    arm_messages=(control_msgs franka_msgs ur_msgs object_recognition_msgs octomap_msgs moveit_msgs)
+    arm_messages=(control_msgs controller_manager_msgs franka_msgs ur_msgs object_recognition_msgs octomap_msgs moveit_msgs)
     scripts/build_interfaces.sh --missing "$venv" "${arm_messages[@]/#/interfaces/vendor/}"
   fi
   scripts/build_interfaces.sh "$venv" interfaces

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm doctor`: what is wrong with a camera, a bag, a frame or a grounder, and the repair."""
+"""`spatial-vlm doctor`: what is wrong with a camera, an arm, a bag, a frame or a grounder, and the repair."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 )
 @click.option("--grounder", default="", help="A grounder instead of a live camera: load it, and ask it once.")
 @click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
+@click.option("--arm", is_flag=True, help="An arm instead of a camera: planner, controllers, gripper, frames, limits.")
+@click.option(
+    "--robot", default="", metavar="NAME|FILE", help="Preset of that arm: a name in config/robots, or a file."
+)
+@click.option("--planner", default="moveit", show_default=True, type=click.Choice(["moveit", "built-in"]),
+              help="Who plans for that arm.")  # fmt: skip
+@click.option(
+    "--table-frame", default="", metavar="FRAME", help="A frame on the table's top that TF has to know, with --arm."
+)
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
 @click.option("--namespace", default="", help="Namespace of the resolver's topics.")
 @config_option
@@ -47,10 +56,12 @@ if TYPE_CHECKING:
 @click.argument("ros_args", nargs=-1, type=click.UNPROCESSED)
 def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_options: str, seconds: float,
            namespace: str, config_file: Path | None, camera: str, attach: bool, base_frame: str | None,
-           table_height: float | None, as_json: bool, ros_args: tuple[str, ...]) -> None:  # fmt: skip
-    """Say what is wrong with a camera's streams, a bag, a frame or a grounder, and the repair.
+           table_height: float | None, as_json: bool, arm: bool, robot: str, planner: str, table_frame: str,
+           ros_args: tuple[str, ...]) -> None:  # fmt: skip
+    """Say what is wrong with a camera's streams, an arm, a bag, a frame or a grounder, and the repair.
 
     Attaches to a running resolver. Where none runs, topics are those of --camera, or those given after --ros-args.
+    With --arm nothing is moved; docs/your_arm.md says when to run it.
     With --grounder its model is loaded and asked in a process of its own, within the limits of time of --config.
     Exit code 3 when something is an error.
 
@@ -59,6 +70,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
       spatial-vlm doctor
       spatial-vlm doctor --camera realsense --base-frame base_link
       spatial-vlm doctor --ros-args -r rgb/image:=/camera/camera/color/image_raw
+      spatial-vlm doctor --arm --robot panda --camera realsense
       spatial-vlm doctor --bag run1
       spatial-vlm doctor --frame recordings/f01
       spatial-vlm doctor --grounder onnx --grounder-options "model=owlvit-base-patch32-int8 family=owlvit"
@@ -70,8 +82,10 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
 
     if ros_args and ros_args[0] != "--ros-args":
         raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
-    if sum(map(bool, (folder, bag, grounder))) > 1:
-        raise click.UsageError("give one of --frame, --bag and --grounder")
+    if sum(map(bool, (folder, bag, grounder, arm))) > 1:
+        raise click.UsageError("give one of --frame, --bag, --grounder and --arm")
+    if (robot or table_frame) and not arm:
+        raise click.UsageError("--robot and --table-frame go with --arm")
     if grounder_options and not grounder:
         raise click.UsageError("--grounder-options goes with --grounder")
     settings = read_settings(config_file)
@@ -84,9 +98,12 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         findings, source = _of_bag(bag, settings, table_height, told), bag.name
     elif grounder:
         findings, source = _of_grounder(grounder, grounder_options, settings), grounder
+    elif arm:
+        findings, source = _of_arm(robot, planner, seconds, namespace, _arguments(settings, camera, ros_args),
+                                   table_frame), robot  # fmt: skip
     else:
-        settings, remappings = _of_camera(settings, camera)
-        arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
+        arguments = _arguments(settings, camera, ros_args)
+        settings, _ = _of_camera(settings, camera)
         findings, source = _live(settings, seconds, namespace, arguments, table_height, attach), "live"
     if as_json:
         print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
@@ -150,6 +167,31 @@ def _of_grounder(name: str, options: str, settings: Settings) -> list[Finding]:
 
     node = settings.node
     return examine_grounder(name, parse_options(options), node.grounder_start_timeout, node.grounder_timeout)
+
+
+def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: list[str],
+            table_frame: str) -> list[Finding]:  # fmt: skip
+    from spatial_vlm_ros.launcher import plan, robots
+
+    share = plan.share_folder()
+    if not robot:
+        raise click.UsageError(f"--arm needs --robot: {', '.join(robots.robot_names(share))}, or a file of your own")
+    preset = robots.robot_preset(share, robot)
+    try:
+        from spatial_vlm_ros.nodes.arm.doctor import examine_arm
+    except ModuleNotFoundError as error:
+        from spatial_vlm_ros.nodes.main import missing
+
+        say(missing(error), err=True)
+        sys.exit(FAILED)
+    say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
+    return examine_arm(preset, planner, seconds, namespace, ros_args, table_frame)
+
+
+def _arguments(settings: Settings, camera: str, ros_args: tuple[str, ...]) -> list[str]:
+    """ROS's arguments, with the topics of a camera's preset."""
+    remappings = _of_camera(settings, camera)[1]
+    return [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:

@@ -33,10 +33,12 @@ from spatial_vlm_ros.parameters.resolver import (
     SecondOpinionConfig,
     config_from,
 )
+from spatial_vlm_ros.parameters.robots import PLANNERS, JointBounds, RobotPreset, robot_from
 from spatial_vlm_ros.parameters.settings import Settings, settings_from
 from spatial_vlm_ros.parameters.streams import StreamConfig
 
 __all__ = [
+    "PLANNERS",
     "ArmPlannerConfig",
     "BagConfig",
     "DecisionConfig",
@@ -47,6 +49,7 @@ __all__ = [
     "GoalConfig",
     "GraspConfig",
     "GripperConfig",
+    "JointBounds",
     "JudgeConfig",
     "LiftConfig",
     "MotionConfig",
@@ -58,6 +61,7 @@ __all__ = [
     "PlayerConfig",
     "RelationConfig",
     "ResolverConfig",
+    "RobotPreset",
     "SecondOpinionConfig",
     "Settings",
     "SimArmConfig",
@@ -67,5 +71,6 @@ __all__ = [
     "option",
     "parameter",
     "planning_from",
+    "robot_from",
     "settings_from",
 ]

@@ -36,7 +36,7 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {path.name.removesuffix(plan.SUFFIX): path for path in sorted((ROOT / "launch").glob("*.launch.py"))}
-NEEDED = {"replay": {"bag": "some_bag"}}
+NEEDED = {"replay": {"bag": "some_bag"}, "pick": {"robot": "panda"}}
 CAMERAS = wiring.camera_names(ROOT)
 DECLARED = {
     "resolver": parameters.declared(),
@@ -52,7 +52,7 @@ TOPICS = {
     "frame_player": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS},
     "bag_player": set(),
     "sim_arm": {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS},
-    "arm_planner": set(),
+    "arm_planner": {"joint_states"},
     "planner_gate": set(),
 }
 
@@ -117,6 +117,7 @@ def test_the_nodes_of_each_launch_file() -> None:
     found = {name: [process.executable for process in planned(name)] for name in FILES}
     assert found == {
         "gazebo": ["resolver", "gzserver", "parameter_bridge", "static_transform_publisher"],
+        "pick": ["resolver", "planner_gate"],
         "replay": ["resolver", "bag_player"],
         "sim": ["resolver", "frame_player"],
         "sim_arm": ["resolver", "sim_arm", "arm_planner", "planner_gate"],
@@ -296,7 +297,7 @@ def test_the_command_line_refuses_a_parameter_file_that_does_not_exist(tmp_path:
 
 
 def test_a_preset_that_does_not_exist_is_named_with_those_that_do() -> None:
-    with pytest.raises(UnknownNameError, match=r"preset 'robot'.*replay, sim, sim_arm, spatial_vlm.*realsense"):
+    with pytest.raises(UnknownNameError, match=r"preset 'robot'.*pick, replay, sim, sim_arm, spatial_vlm.*realsense"):
         plan.launch_file(ROOT, "robot", CAMERAS)
 
 

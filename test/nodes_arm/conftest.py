@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from live_process import Started
 
 domain, start, node = live_fixtures.domain, live_fixtures.start, live_fixtures.node
+program = live_fixtures.program
 
 NEEDED = ("rclpy", "moveit_msgs", "control_msgs", "pinocchio", "coal", "ompl", "daqp")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]

@@ -290,6 +290,7 @@ class PlanningSceneDouble:
         part, scene = PlanningSceneComponents, SceneMessage()
         wanted = wanted or 2**32 - 1
         if wanted & (part.ROBOT_STATE_ATTACHED_OBJECTS | part.ROBOT_STATE):
+            scene.robot_state.joint_state.header.frame_id = self.frame  # robotStateToRobotStateMsg: the model's frame
             scene.robot_state.joint_state.name = list(self.joints)
             scene.robot_state.joint_state.position = [float(at) for at in self.joints.values()]
         if wanted & part.ROBOT_STATE_ATTACHED_OBJECTS:

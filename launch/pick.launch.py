@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real arm: the resolver on a camera, and the gate with its approval page before the arm; drivers run already.
+
+ros2 launch spatial_vlm_ros pick.launch.py robot:=panda camera:=realsense planner:=moveit
+
+Nothing moves with plan_only:=true, which is the default. docs/your_arm.md comes first.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.launcher import actions, robots, wiring
+from spatial_vlm_ros.parameters import PLANNERS, GateConfig
+
+SHARE = Path(__file__).parent.parent
+GUARDED = (
+    "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
+    "questions",
+)  # fmt: skip
+AS_ROBOT = "; empty = as the robot's preset says"
+SRDF = "SRDF of the robot, for planner:=built-in with an arm that it does not know itself"
+
+
+def generate_launch_description() -> Any:
+    """The robot's arguments and the gate's, the resolver with its own in the robot's frame, then `TOGETHER`."""
+    arguments = {
+        "robot": {"description": f"preset of the robot: {', '.join(robots.robot_names(SHARE))}, or a file of your own"},
+        "planner": {
+            "default_value": "moveit",
+            "description": "who plans: MoveIt's move_group, which runs already, or the node arm_planner",
+            "choices": list(PLANNERS),
+        },
+        "base_frame": {"default_value": "", "description": f"frame of answers and plans, z up{AS_ROBOT}"},
+        "velocity_scaling": {
+            "default_value": "", "description": f"part of the joints' velocities, 0.01 to 1{AS_ROBOT}",
+        },
+        "acceleration_scaling": {
+            "default_value": "", "description": f"part of the joints' accelerations, 0.01 to 1{AS_ROBOT}",
+        },
+        "robot_description_semantic": {"default_value": "", "description": SRDF},
+        **{name: wiring.argument(GateConfig(), name) for name in GUARDED},
+    }  # fmt: skip
+    return actions.beside_resolver(__file__, arguments, *TOGETHER, before=of_the_robot)
+
+
+def of_the_robot(context: Any) -> list[Any]:
+    """The frame of the robot, where no other is said."""
+    said = context.launch_configurations
+    preset = robots.robot_preset(SHARE, said["robot"])
+    said["base_frame"] = said["base_frame"] or preset.planning(said["planner"]).motion.planning_frame
+    return []
+
+
+def arm_planner(context: Any) -> list[Any]:
+    """The built-in planner, where it is asked for."""
+    said = context.launch_configurations
+    if said["planner"] != "built-in":
+        return []
+    preset = robots.robot_preset(SHARE, said["robot"])
+    parameters = robots.arm_planner_parameters(preset, robots.robot_file(SHARE, said["robot"]), said)
+    heard = [("joint_states", preset.planning("built-in").motion.joint_states)]
+    return [actions.node("arm_planner", said, {**parameters, **_time(said)}, remappings=heard)]
+
+
+def planner_gate(context: Any) -> list[Any]:
+    """The gate, which has plans made and, where that is allowed and a person approves, carried out."""
+    said = context.launch_configurations
+    guarded = wiring.all_given({name: said[name] for name in GUARDED}, GateConfig())
+    motion = robots.gate_parameters(robots.robot_preset(SHARE, said["robot"]), said)
+    return [actions.node("planner_gate", said, {**guarded, **motion, **_time(said)})]
+
+
+def _time(said: dict[str, str]) -> dict[str, bool]:
+    return {"use_sim_time": wiring.use_sim_time(SHARE, said)}
+
+
+TOGETHER = (arm_planner, planner_gate)
+"""What is started beside the resolver, in this order."""

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with an arm before anything moves, and the repair: planner, controllers, gripper, joints.
+
+Frames, descriptions and the planner's scene are in `arm_frames`. What was heard of the live graph comes from
+`nodes.arm.doctor`; nothing here imports ROS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
+from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
+from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
+from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig, RobotPreset
+from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
+
+STATE_AGE = 1.0
+"""s: joint states and transforms older than this are not of now; as `joint_state_age` of arm_planner."""
+_AHEAD = 0.1  # s that a stamp may lie ahead of now, as observation.max_ahead
+_SLOW = 10.0  # Hz of joint states below which a standstill is seen late
+_MANY = 2
+_NEAR = 0.05  # rad from a limit
+_ROUNDING = 1e-3  # rad beyond a limit that a stop of the joint's own may show
+_WIDTH = 0.005  # m that a gripper may tell beyond its opening
+_SLOW_ANSWER = 0.3  # s: motion.planner_silence is 0.35
+_SEND_GOAL = "/_action/send_goal"
+_DRIVERS: Mapping[str, Sequence[tuple[str, str, bool]]] = {
+    "gripper_command": (("", "control_msgs/action/GripperCommand", True),),
+    "parallel_gripper_command": (("", "control_msgs/action/ParallelGripperCommand", True),),
+    "franka": (("/grasp", "franka_msgs/action/Grasp", True), ("/move", "franka_msgs/action/Move", True)),
+    "set_bool": (("", "std_srvs/srv/SetBool", False),),
+    "ur_output": (("", "ur_msgs/srv/SetIO", False),),
+}  # motion.gripper_interface → what follows its name, type, whether it is an action
+
+
+@dataclass
+class JointStream:
+    """What a topic of joint states told: seconds of arrival are of a monotonic clock.
+
+    Args:
+        positions: newest of each joint, radians or metres.
+        stamps: of those, nanoseconds.
+        arrivals: when the messages came that had joints of the arm.
+    """
+
+    positions: dict[str, float] = field(default_factory=dict)
+    stamps: dict[str, int] = field(default_factory=dict)
+    arrivals: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Messages a second; 0 where fewer than two came."""
+        if len(self.arrivals) < _MANY or self.arrivals[-1] <= self.arrivals[0]:
+            return 0.0
+        return (len(self.arrivals) - 1) / (self.arrivals[-1] - self.arrivals[0])
+
+
+@dataclass
+class ArmHeard:
+    """What the live graph told of an arm.
+
+    Args:
+        now_ns: time of the node that listened, at the end.
+        services: name of every service → its types; an action NAME has the service NAME/_action/send_goal.
+        planners: full names of the nodes that serve motion.move_action.
+        answer: seconds until the planner told its scene; None = it did not.
+        scene: that scene, a moveit_msgs/PlanningScene.
+        pipelines: names of the planning pipelines that move_group has as its parameter; None = it told none.
+        controllers: name of each loaded controller → its state; None = nobody told.
+        untold: why nobody told.
+        joints, fingers: what the topics of joint states told, of the arm and of the gripper.
+        flag: whether the topic motion.gripper_flag told anything.
+        transforms: of /tf and /tf_static.
+        camera_frame: of the images; "" = no message came.
+        urdf, srdf: texts of the descriptions; "" = nobody published one.
+    """
+
+    now_ns: int = 0
+    services: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    planners: Sequence[str] = ()
+    answer: float | None = None
+    scene: Any = None
+    pipelines: Sequence[str] | None = None
+    controllers: Mapping[str, str] | None = None
+    untold: str = ""
+    joints: JointStream = field(default_factory=JointStream)
+    fingers: JointStream = field(default_factory=JointStream)
+    flag: bool = False
+    transforms: TransformBuffer = field(default_factory=TransformBuffer)
+    camera_frame: str = ""
+    urdf: str = ""
+    srdf: str = ""
+
+
+def planner_servers(motion: MotionConfig) -> dict[str, str]:
+    """Name of every service that the planner has to offer → its type."""
+    return {
+        motion.move_action + _SEND_GOAL: "moveit_msgs/action/MoveGroup_SendGoal",
+        motion.execute_action + _SEND_GOAL: "moveit_msgs/action/ExecuteTrajectory_SendGoal",
+        motion.apply_scene: "moveit_msgs/srv/ApplyPlanningScene",
+        motion.get_scene: "moveit_msgs/srv/GetPlanningScene",
+    }
+
+
+def controller_servers(motion: MotionConfig) -> dict[str, str]:
+    """As `planner_servers`, of the arm's controllers."""
+    form = "control_msgs/action/FollowJointTrajectory_SendGoal"
+    return {action + _SEND_GOAL: form for action in motion.controller_actions.split()}
+
+
+def gripper_servers(motion: MotionConfig) -> dict[str, str]:
+    """As `planner_servers`, of the gripper's driver."""
+    found = {}
+    for suffix, form, action in _DRIVERS[motion.gripper_interface]:
+        name = motion.gripper_action.rstrip("/") + suffix
+        found[name + (_SEND_GOAL if action else "")] = form + ("_SendGoal" if action else "")
+    return found
+
+
+def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator[Finding]:
+    """What is wrong with planner, controllers, gripper and joints, in the order in which to repair it.
+
+    Args:
+        preset: of the robot.
+        planner: one of PLANNERS.
+        heard: of the live graph.
+    """
+    config = preset.planning(planner)
+    yield from _planner(planner, config.motion, heard)
+    yield from _controllers(preset, config.motion, heard)
+    yield from _gripper(config, heard)
+    yield from _joints(preset, config.motion, heard)
+
+
+# ------------------------------------------------------------------------------------------------ servers
+
+
+def _missing(heard: ArmHeard, wanted: Mapping[str, str], check: str, repair: str) -> list[Finding]:
+    """Servers that are not there, or speak another type."""
+    found = []
+    for name, form in wanted.items():
+        kind, shown = ("action", name.removesuffix(_SEND_GOAL)) if name.endswith(_SEND_GOAL) else ("service", name)
+        types = heard.services.get(name, ())
+        if not types:
+            found.append(Finding(check, Severity.ERROR, f"nobody serves the {kind} {shown}", repair))
+        elif form not in types:
+            other, told = form.removesuffix("_SendGoal"), ", ".join(each.removesuffix("_SendGoal") for each in types)
+            same = "correct the preset: it names what the driver has, with its type"
+            found.append(Finding(check, Severity.ERROR, f"the {kind} {shown} is {told}, not {other}", same))
+    return found
+
+
+def _planner(planner: str, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check, moveit = "planner", planner == "moveit"
+    start = "start MoveIt's move_group for this robot" if moveit else "start pick.launch.py with planner:=built-in"
+    missing = _missing(
+        heard, planner_servers(motion), check, f"{start}, and check ROS_DOMAIN_ID and the preset's names"
+    )
+    yield from missing
+    if missing:
+        return
+    who = ", ".join(heard.planners) or "somebody"
+    if heard.answer is None:
+        yield Finding(check, Severity.ERROR, f"{who} does not answer {motion.get_scene}", "see its log, and restart it")
+        return
+    text = f"{who} answers after {heard.answer * 1e3:.0f} ms"
+    if heard.answer > _SLOW_ANSWER:
+        repair = "free processor time for it: while it executes, silence of motion.planner_silence stops the arm"
+        yield Finding(check, Severity.WARNING, text, repair)
+    else:
+        yield Finding(check, Severity.OK, text)
+    if len(heard.planners) > 1:
+        yield Finding(
+            check, Severity.ERROR, f"{len(heard.planners)} nodes serve {motion.move_action}: {who}", "end one"
+        )
+    elif moveit and any(name.rpartition("/")[2] == "arm_planner" for name in heard.planners):
+        repair = "pass --planner built-in, or end it and start move_group"
+        yield Finding(check, Severity.WARNING, "arm_planner plans, not MoveIt", repair)
+    if moveit:
+        yield from _pipelines(motion, heard)
+
+
+def _pipelines(motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check = "planning pipelines"
+    wanted = [name for name in (motion.straight_pipeline, motion.free_pipeline) if name]
+    if heard.pipelines is None:
+        text = f"move_group tells no parameter planning_pipelines: whether it has {', '.join(wanted)} is not known"
+        repair = "load pilz_industrial_motion_planner beside OMPL (planning_pipelines), for straight motions"
+        yield Finding(check, Severity.WARNING, text, repair)
+        return
+    absent = [name for name in wanted if name not in heard.pipelines]
+    told = ", ".join(heard.pipelines) or "none"
+    for name in absent:
+        repair = f"add {name} to move_group's planning_pipelines, or name another in the preset"
+        yield Finding(check, Severity.ERROR, f"move_group has no pipeline {name}; it has {told}", repair)
+    if not absent:
+        yield Finding(check, Severity.OK, told)
+
+
+def _controllers(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check = "controllers"
+    repair = "start the robot's driver, and see that it has loaded its trajectory controller"
+    yield from _missing(heard, controller_servers(motion), check, repair)
+    manager = preset.controller_manager
+    if heard.controllers is None:
+        level = Severity.WARNING if heard.untold else Severity.ERROR
+        repair = "start the robot's driver; correct controller_manager in the preset where it has another name"
+        text = heard.untold or f"{manager}/list_controllers does not answer"
+        yield Finding(check, level, text, repair)
+        return
+    bad = False
+    for name in preset.controllers:
+        state = heard.controllers.get(name)
+        if state == "active":
+            continue
+        bad = True
+        if state is None:
+            loaded = ", ".join(heard.controllers) or "none"
+            repair = f"ros2 run controller_manager spawner {name} -c {manager}, or correct controllers in the preset"
+            yield Finding(check, Severity.ERROR, f"{name} is not loaded; loaded are {loaded}", repair)
+        else:
+            repair = f"ros2 control set_controller_state -c {manager} {name} active"
+            yield Finding(check, Severity.ERROR, f"{name} is {state}, not active", repair)
+    if not bad:
+        yield Finding(check, Severity.OK, f"{', '.join(preset.controllers)} are active")
+
+
+# ------------------------------------------------------------------------------------------------ gripper
+
+
+def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check, motion = "gripper", config.motion
+    repair = "start the gripper's driver, and check gripper_interface and gripper_action of the preset"
+    missing = _missing(heard, gripper_servers(motion), check, repair)
+    yield from missing
+    topic = motion.gripper_states or motion.joint_states
+    width = width_of(motion, heard)
+    if width is None:
+        yield from _silent(motion, topic, heard)
+        return
+    least, most = config.gripper.opening_min, config.gripper.opening_max
+    text = f"open by {width:.4f} m, as {topic} tells"
+    if not least - _WIDTH <= width <= most + _WIDTH:
+        repair = (
+            "correct finger_table (or gripper_table, gripper_scale) in the preset: measure the gripper at two widths"
+        )
+        yield Finding(check, Severity.ERROR, f"{text}, and it opens by {least:g} to {most:g} m", repair)
+    else:
+        yield from _fresh(check, text, [heard.fingers.stamps[name] for name in motion.finger_joints.split()], heard)
+
+
+def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Iterator[Finding]:
+    """A gripper whose width nobody tells."""
+    if motion.gripper_flag and heard.flag:
+        yield Finding("gripper", Severity.OK, f"{motion.gripper_flag} tells whether something is held")
+        return
+    absent = [name for name in motion.finger_joints.split() if name not in heard.fingers.positions]
+    lacks = f"{topic} has no {', '.join(absent)}" if absent else "no finger_joints are named"
+    flag = f", and {motion.gripper_flag} is silent" if motion.gripper_flag else ""
+    text = f"it reports nothing: {lacks}{flag}"
+    if motion.gripper_unjudged:
+        repair = "name finger_joints or gripper_flag, so that a grasp can be judged"
+        yield Finding("gripper", Severity.WARNING, f"{text}; gripper_unjudged believes it", repair)
+    else:
+        repair = "correct finger_joints and gripper_states in the preset, or name a switch in gripper_flag"
+        yield Finding("gripper", Severity.ERROR, f"{text}; every grasp would fail", repair)
+
+
+def width_of(motion: MotionConfig, heard: ArmHeard) -> float | None:
+    """Metres between the fingers by the newest joint states; None where they do not tell."""
+    watch = FingerWatch(motion.finger_joints.split(), finger_stroke(motion))
+    watch.add(0.0, list(heard.fingers.positions), list(heard.fingers.positions.values()))
+    return watch.width(-math.inf)
+
+
+# ------------------------------------------------------------------------------------------------ joints
+
+
+def _joints(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
+    check, topic, stream = "joint states", motion.joint_states, heard.joints
+    if not stream.positions:
+        repair = "start the robot's driver with its joint_state_broadcaster, or correct joint_states in the preset"
+        yield Finding(check, Severity.ERROR, f"no message on {topic}", repair)
+        return
+    absent = [name for name in preset.joint_limits if name not in stream.positions]
+    if absent:
+        told = ", ".join(sorted(stream.positions))
+        repair = "is it the preset of this robot? A prefix of the joints belongs into a copy of the preset"
+        yield Finding(check, Severity.ERROR, f"{topic} has no {', '.join(absent)}; it has {told}", repair)
+        return
+    text = f"{len(preset.joint_limits)} joints at {stream.rate:.0f} Hz"
+    yield from _fresh(check, text, [stream.stamps[name] for name in preset.joint_limits], heard)
+    if stream.rate < _SLOW:
+        repair = "raise the rate of the joint states: a stop is known to have worked only by them"
+        yield Finding(check, Severity.WARNING, f"{topic} has {stream.rate:.1f} Hz", repair)
+    yield from _limits(preset, stream.positions)
+
+
+def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Finding]:
+    """Where the arm is, against the limits of its joints."""
+    check, least = "joint limits", math.inf
+    for name, limits in preset.joint_limits.items():
+        at = positions[name]
+        low, high = at - limits.min_position, limits.max_position - at
+        room = min(low, high)
+        least = min(least, room)
+        side, limit = ("below", limits.min_position) if low < high else ("above", limits.max_position)
+        if not math.isfinite(at):
+            yield Finding(check, Severity.ERROR, f"{name} stands at {at}", "see the log of the robot's driver")
+        elif room < -_ROUNDING:
+            text = f"{name} stands at {at:.3f} rad, {-room:.3f} rad {side} its limit of {limit:.3f}"
+            repair = "bring it back by hand guiding or the maker's own panel: nothing can be planned from there"
+            yield Finding(check, Severity.ERROR, text, repair)
+        elif room < _NEAR:
+            text = f"{name} stands at {at:.3f} rad, {room:.3f} rad from its limit of {limit:.3f}"
+            yield Finding(check, Severity.WARNING, text, "move it away from the limit: few ways lead from there")
+    if least >= _NEAR:
+        yield Finding(check, Severity.OK, f"every joint is {least:.2f} rad or more inside its limits")
+
+
+def _fresh(check: str, text: str, stamps: Iterable[int], heard: ArmHeard) -> Iterator[Finding]:
+    """Whether what was told is of now."""
+    oldest, newest = min(times := list(stamps)), max(times)
+    age, ahead = (heard.now_ns - oldest) / SECOND, (newest - heard.now_ns) / SECOND
+    if oldest <= 0:
+        yield Finding(check, Severity.ERROR, f"{text}, not stamped", "the driver must set header.stamp")
+    elif age > STATE_AGE:
+        repair = "restart its driver; where clocks of two computers differ, let them keep the same time (chrony, PTP)"
+        yield Finding(check, Severity.ERROR, f"{text}, and the newest is {age:.1f} s old", repair)
+    elif ahead > _AHEAD:
+        repair = "let both computers keep the same time (chrony, PTP)"
+        yield Finding(check, Severity.ERROR, f"{text}, stamped {ahead:.2f} s ahead of this computer's time", repair)
+    else:
+        yield Finding(check, Severity.OK, text)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Robot presets for launch files and commands: which there are, and what the nodes are given for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
+from spatial_vlm_ros.files.documents import read_yaml
+from spatial_vlm_ros.launcher.wiring import NOTHING
+from spatial_vlm_ros.parameters import RobotPreset, robot_from
+
+_REPAIR = "write it as the files in config/robots are"
+_DESCRIBED = ("robot_description", "robot_description_semantic")
+
+
+def robot_names(share: Path) -> list[str]:
+    """Names of the robot presets.
+
+    Args:
+        share: folder that holds config/.
+    """
+    return sorted(path.stem for path in (share / "config" / "robots").glob("*.yaml"))
+
+
+def robot_file(share: Path, robot: str) -> Path:
+    """The file of a preset: one of config/robots, or one of your own.
+
+    Args:
+        share: folder that holds config/.
+        robot: a name, or the path of a YAML file.
+
+    Raises:
+        UnknownNameError: no such name; lists those that there are.
+        FileError: no such file.
+    """
+    if robot in robot_names(share):
+        return share / "config" / "robots" / f"{robot}.yaml"
+    if "/" not in robot and not robot.endswith((".yaml", ".yml")):
+        raise UnknownNameError("robot", robot, [*robot_names(share), "FILE.yaml (a preset of your own)"])
+    path = Path(robot).expanduser()
+    if not path.is_file():
+        known = ", ".join(robot_names(share))
+        raise FileError(path, "no such file", f"give the path of your own preset, or one of {known}")
+    return path
+
+
+def robot_preset(share: Path, robot: str) -> RobotPreset:
+    """The preset of a robot.
+
+    Raises:
+        UnknownNameError: no such robot, key or parameter.
+        FileError: its file cannot be read.
+        InputError: something in it is missing or of no use.
+    """
+    path = robot_file(share, robot)
+    return robot_from(path.stem, read_yaml(path, _REPAIR))
+
+
+def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, Any]:
+    """Parameters of `planner_gate` for a robot: those of the preset, and what arguments change of them.
+
+    Args:
+        preset: of the robot.
+        said: `planner`; `base_frame`, `velocity_scaling` and `acceleration_scaling`, where empty ones change nothing;
+            `robot_description`.
+
+    Raises:
+        UnknownNameError: the robot has no such planner.
+        InputError: a number that is none or out of its bounds, or the camera's own frame as base_frame.
+    """
+    values = preset.values(said["planner"])
+    if said["base_frame"] == NOTHING:
+        repair = f"leave base_frame out for {values['motion.planning_frame']!r}"
+        raise InputError("argument base_frame", "no frame", "the frame that is planned in", repair)
+    values["motion.planning_frame"] = said["base_frame"] or values["motion.planning_frame"]
+    for name in ("velocity_scaling", "acceleration_scaling"):
+        if said[name]:
+            values[f"motion.{name}"] = _part(name, said[name])
+    return {**values, "robot_description": said["robot_description"]}
+
+
+def _part(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.01 <= value <= 1.0:
+        raise InputError(f"argument {name}", repr(text), "0.01 to 1, a part of the robot's limits", "correct it")
+    return value
+
+
+def arm_planner_parameters(preset: RobotPreset, file: Path, said: Mapping[str, str]) -> dict[str, Any]:
+    """Parameters of the node `arm_planner` for a robot.
+
+    Args:
+        preset: of the robot.
+        file: of the preset, whose joint_limits are MoveIt's form.
+        said: `robot_description` and `robot_description_semantic`: files of an arm that the node does not know itself.
+
+    Raises:
+        UnknownNameError: the robot has no built-in planner.
+        InputError: files of an arm that the built-in planner does not know itself are missing.
+    """
+    given = preset.arm_planner()
+    if "arm" not in given:
+        for name in _DESCRIBED:
+            if not said[name] or said[name] == NOTHING:
+                example = f"{name}:=FILE, or planner:=moveit"
+                raise InputError(f"argument {name}", "nothing", f"a file of the {preset.title}", f"pass {example}")
+            given[name] = said[name]
+        given.setdefault("joint_limits", str(file.resolve()))
+    return {**given, "controller": preset.planning("built-in").motion.controller_actions.split()[0]}

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listens to a live arm for a while, and asks its planner and controllers how they are; nothing is moved or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from moveit_msgs.msg import PlanningSceneComponents
+from moveit_msgs.srv import GetPlanningScene
+from rcl_interfaces.srv import GetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
+from sensor_msgs.msg import CameraInfo, JointState
+from std_msgs.msg import String
+from tf2_msgs.msg import TFMessage
+
+from spatial_vlm_ros.evaluation.arm_doctor import (
+    ArmHeard,
+    JointStream,
+    arm_findings,
+    controller_servers,
+    gripper_servers,
+    planner_servers,
+)
+from spatial_vlm_ros.evaluation.arm_frames import description_findings, frame_findings, scene_findings
+from spatial_vlm_ros.evaluation.frame_doctor import Finding
+from spatial_vlm_ros.nodes import main, qos
+from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
+from spatial_vlm_ros.nodes.perception.ask import client_node
+from spatial_vlm_ros.nodes.perception.graph import publishers_of
+from spatial_vlm_ros.parameters import MotionConfig, RobotPreset
+from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
+
+_DISCOVERY = 5.0  # s: servers are awaited this long before listening begins
+_REPLY = 5.0  # s for a service
+_NAMED = 2.0  # s for the name of a node whose endpoints are discovered before itself
+_UNKNOWN = "_UNKNOWN_"  # in the name that rmw gives it until then
+_AGAIN = 1.0  # s after which a service is asked again: a server drops replies to a client that it does not know yet
+_URDF, _SRDF, _PIPELINES = "robot_description", "robot_description_semantic", "planning_pipelines"
+_FLAGS = {"set_bool": ("std_msgs.msg", "Bool"), "ur_output": ("ur_msgs.msg", "IOStates")}
+
+
+def examine_arm(preset: RobotPreset, planner: str, seconds: float, namespace: str, arguments: list[str],
+                table_frame: str = "") -> list[Finding]:  # fmt: skip
+    """Listen to an arm and ask its planner; nothing is moved.
+
+    Args:
+        preset: of the robot.
+        planner: one of PLANNERS.
+        seconds: for how long.
+        namespace: of the resolver's topics.
+        arguments: "--ros-args …" with remappings, also of the resolver's rgb/camera_info.
+        table_frame: a frame on the top of the table, z up; "" = TF need not know the table.
+
+    Returns:
+        Findings in the order in which to repair them.
+
+    Raises:
+        InputError: arguments or a namespace that ROS does not allow.
+        UnknownNameError: the robot has no such planner.
+    """
+    config = preset.planning(planner)
+    moveit = planner == "moveit"
+    with client_node("spatial_vlm_arm_doctor", namespace, arguments) as node:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        listening = _Listening(node, executor, preset, config.motion)
+        heard = listening.listen(seconds, moveit)
+        executor.shutdown(timeout_sec=1.0)
+    return [
+        *arm_findings(preset, planner, heard),
+        *frame_findings(config, heard, table_frame),
+        *description_findings(preset, config.motion, heard, moveit),
+        *scene_findings(config.motion, heard, moveit),
+    ]
+
+
+class _Listening:
+    """A node's subscriptions and questions, spun from here alone."""
+
+    def __init__(self, node: Node, executor: SingleThreadedExecutor, preset: RobotPreset, motion: MotionConfig) -> None:
+        self._node, self._executor, self._preset, self._motion = node, executor, preset, motion
+        self._heard = heard = ArmHeard()
+        states: dict[str, list[JointStream]] = {motion.joint_states: [heard.joints]}
+        states.setdefault(motion.gripper_states or motion.joint_states, []).append(heard.fingers)
+        for topic, streams in states.items():
+            self._hear(JointState, topic, partial(_told, streams), qos.images())
+        add = heard.transforms.add_message
+        self._hear(TFMessage, roles.TRANSFORMS, lambda message: add(message, static=False), qos.TRANSFORMS)
+        self._hear(TFMessage, roles.STATIC_TRANSFORMS, lambda message: add(message, static=True), qos.STATIC_TRANSFORMS)
+        self._hear(CameraInfo, roles.RGB_INFO, self._on_camera, qos.images())
+        for name in (_URDF, _SRDF):
+            self._hear(String, name, partial(self._on_description, name), qos.DESCRIPTION)
+        if motion.gripper_flag and motion.gripper_interface in _FLAGS:
+            module, name = _FLAGS[motion.gripper_interface]
+            with contextlib.suppress(ModuleNotFoundError):  # told as a switch that is silent
+                form = getattr(importlib.import_module(module), name)
+                self._hear(form, motion.gripper_flag, self._on_flag, qos.images())
+
+    def _hear(self, form: Any, topic: str, take: Callable[[Any], None], profile: Any) -> None:
+        self._node.create_subscription(form, topic, take, profile)
+
+    def _on_camera(self, message: CameraInfo) -> None:
+        self._heard.camera_frame = message.header.frame_id
+
+    def _on_flag(self, _: Any) -> None:
+        self._heard.flag = True
+
+    def _on_description(self, name: str, message: String) -> None:
+        if name == _URDF:
+            self._heard.urdf = message.data
+        else:
+            self._heard.srdf = message.data
+
+    # -------------------------------------------------------------------------------------------- asking
+
+    def listen(self, seconds: float, moveit: bool) -> ArmHeard:
+        """What is heard within some seconds, and what the planner and the controllers answer.
+
+        Args:
+            seconds: for how long, after everything was discovered.
+            moveit: whether MoveIt plans.
+        """
+        heard, motion = self._heard, self._motion
+        wanted = {*planner_servers(motion), *controller_servers(motion), *gripper_servers(motion)}
+        self.until(lambda: wanted <= set(self._services()), _DISCOVERY)
+        self._ask_planner(moveit)
+        heard.controllers, heard.untold = self._ask_controllers()
+        self.until(lambda: False, seconds)
+        heard.services = self._services()
+        heard.now_ns = int(self._node.get_clock().now().nanoseconds)
+        return heard
+
+    def _services(self) -> dict[str, list[str]]:
+        return dict(self._node.get_service_names_and_types())
+
+    def _ask_planner(self, moveit: bool) -> None:
+        heard = self._heard
+        topic = self._node.resolve_topic_name(f"{self._motion.move_action}/_action/status")
+        self.until(lambda: any(_UNKNOWN not in name for name in publishers_of(self._node, topic)), _NAMED)
+        heard.planners = sorted({name for name in publishers_of(self._node, topic) if _UNKNOWN not in name})
+        question = GetPlanningScene.Request()
+        question.components.components = (
+            PlanningSceneComponents.SCENE_SETTINGS
+            | PlanningSceneComponents.ROBOT_STATE
+            | PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS
+            | PlanningSceneComponents.WORLD_OBJECT_NAMES
+        )
+        answer = self._call(GetPlanningScene, self._motion.get_scene, question)
+        if answer is not None:
+            heard.scene, heard.answer = answer[0].scene, answer[1]
+        if moveit and heard.planners:
+            self._ask_parameters(heard.planners[0])
+
+    def _ask_parameters(self, planner: str) -> None:
+        """What move_group was started with; it publishes its descriptions only where it was told to."""
+        told: dict[str, Any] = {}
+        for name in (_PIPELINES, _URDF, _SRDF):  # one by one: rclcpp answers nothing where one of several is not there
+            answer = self._call(GetParameters, f"{planner}/get_parameters", GetParameters.Request(names=[name]))
+            values: list[Any] = list(answer[0].values) if answer is not None else []
+            told[name] = parameter_value_to_python(values[0]) if len(values) == 1 else None
+        if told[_PIPELINES]:
+            self._heard.pipelines = tuple(map(str, told[_PIPELINES]))
+        self._heard.urdf = self._heard.urdf or str(told[_URDF] or "")
+        self._heard.srdf = self._heard.srdf or str(told[_SRDF] or "")
+
+    def _ask_controllers(self) -> tuple[dict[str, str] | None, str]:
+        package = "controller_manager_msgs"
+        try:
+            form = importlib.import_module(f"{package}.srv").ListControllers
+        except ModuleNotFoundError:
+            repair = main.REPAIRS[package]
+            return None, f"whether controllers are active is not known: {package} is not installed ({repair})"
+        answer = self._call(form, f"{self._preset.controller_manager}/list_controllers", form.Request())
+        return (None, "") if answer is None else ({each.name: each.state for each in answer[0].controller}, "")
+
+    def _call(self, form: Any, service: str, request: Any) -> tuple[Any, float] | None:
+        """The response of a service, and the seconds that it took; None where none came."""
+        client = self._node.create_client(form, service)
+        end = time.monotonic() + _REPLY
+        try:
+            while (left := end - time.monotonic()) > 0:
+                if self.until(client.service_is_ready, left):
+                    begun, future = time.monotonic(), client.call_async(request)
+                    if self.until(future.done, _AGAIN):
+                        return future.result(), time.monotonic() - begun
+            return None
+        finally:
+            self._node.destroy_client(client)
+
+    def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Spin until a condition holds, for some seconds at most; whether it holds."""
+        end = time.monotonic() + seconds
+        while not (holds := condition()) and time.monotonic() < end:
+            with interrupted_afterwards():
+                self._executor.spin_once(timeout_sec=0.05)
+        return holds
+
+
+def _told(streams: list[JointStream], message: JointState) -> None:
+    for stream in streams:
+        pairs = list(_pairs(message))
+        for name, position in pairs:
+            stream.positions[name], stream.stamps[name] = position, stamp_of(message)
+        if pairs:
+            stream.arrivals.append(time.monotonic())
+
+
+def _pairs(message: JointState) -> Iterator[tuple[str, float]]:
+    if len(message.name) == len(message.position):
+        yield from zip(message.name, map(float, message.position), strict=True)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of a robot before it is connected: the presets of config/robots, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.parameters.arm import ArmPlannerConfig
+from spatial_vlm_ros.parameters.bounds import check_names
+from spatial_vlm_ros.parameters.manipulation import PlanningConfig, planning_from
+
+PLANNERS = ("moveit", "built-in")
+"""Who plans: MoveIt's move_group, or this package's node `arm_planner`."""
+
+_KEYS = ("title", "controller_manager", "controllers", "joint_limits", "parameters", "planners")
+_LIMITS = ("min_position", "max_position", "max_velocity", "max_acceleration")
+_SWITCHES = ("has_position_limits", "has_velocity_limits", "has_acceleration_limits")
+_FORM = "write it as the files in config/robots are"
+
+
+@dataclass(frozen=True)
+class JointBounds:
+    """Limits of a joint, radians and seconds."""
+
+    min_position: float
+    max_position: float
+    max_velocity: float
+    max_acceleration: float
+
+
+@dataclass(frozen=True)
+class RobotPreset:
+    """A robot as its upstream drivers have it by default.
+
+    Args:
+        name: of the preset.
+        title: for a person.
+        controller_manager: node of ros2_control that has the controllers.
+        controllers: that have to be active.
+        joint_limits: of the arm's joints, from the base to the tip.
+        parameters: groups of `PlanningConfig` by name, whichever planner is used.
+        planners: planner → what differs with it: `parameters` in groups, and `arm_planner`, parameters of that node.
+    """
+
+    name: str
+    title: str
+    controller_manager: str
+    controllers: tuple[str, ...]
+    joint_limits: Mapping[str, JointBounds]
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    planners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def values(self, planner: str) -> dict[str, Any]:
+        """Parameters of `planner_gate` by their ROS names, with the types that they are declared with.
+
+        Args:
+            planner: one of PLANNERS.
+
+        Raises:
+            UnknownNameError: the robot has no such planner.
+            InputError: a value of the wrong type or out of its bounds.
+        """
+        config = self.planning(planner)
+        return {
+            f"{group}.{name}": getattr(getattr(config, group), name)
+            for group, given in self._groups(planner).items()
+            for name in given
+        }
+
+    def planning(self, planner: str) -> PlanningConfig:
+        """All that goals for the planner are made and checked by; what the preset does not say has its default.
+
+        Raises:
+            UnknownNameError, InputError: as `values`.
+        """
+        defaults, groups = PlanningConfig(), self._groups(planner)
+        check_names(f"group of parameters of robot {self.name}", groups, (f.name for f in dataclasses.fields(defaults)))
+        typed = {
+            group: {name: _typed(getattr(defaults, group), name, value) for name, value in given.items()}
+            for group, given in groups.items()
+        }
+        return planning_from(typed)
+
+    def arm_planner(self) -> dict[str, Any]:
+        """Parameters of the node `arm_planner` for this robot.
+
+        Raises:
+            UnknownNameError: the robot has no built-in planner, or the node has no such parameter.
+        """
+        given = dict(self._planner("built-in").get("arm_planner", {}))
+        known = (f.name for f in dataclasses.fields(ArmPlannerConfig))
+        check_names(f"parameter of arm_planner of robot {self.name}", given, known)
+        return given
+
+    def _planner(self, planner: str) -> Mapping[str, Any]:
+        if planner not in self.planners:
+            raise UnknownNameError(f"planner of robot {self.name}", planner, tuple(self.planners))
+        return self.planners[planner]
+
+    def _groups(self, planner: str) -> dict[str, dict[str, Any]]:
+        """Groups of parameters: those of the robot, then those that differ with the planner."""
+        own = self._planner(planner).get("parameters", {})
+        return {
+            group: {**self.parameters.get(group, {}), **own.get(group, {})}
+            for group in dict.fromkeys((*self.parameters, *own))
+        }
+
+
+def robot_from(name: str, values: Any) -> RobotPreset:
+    """A preset from the values of its file.
+
+    Args:
+        name: of the preset, for errors.
+        values: of the file.
+
+    Raises:
+        UnknownNameError: a key or a parameter that does not exist.
+        InputError: something is missing, of the wrong type, or out of its bounds.
+    """
+    what = f"robot {name}"
+    table = _mapping(what, values)
+    check_names(f"key of {what}", table, _KEYS)
+    for key in _KEYS[:-2]:
+        if key not in table:
+            raise InputError(what, f"no {key}", "all of " + ", ".join(_KEYS), _FORM)
+    for key in ("title", "controller_manager"):
+        if not isinstance(table[key], str):
+            raise InputError(f"{key} of {what}", repr(table[key]), "a text", _FORM)
+    controllers = table["controllers"]
+    if not isinstance(controllers, list) or not all(isinstance(each, str) for each in controllers):
+        raise InputError(f"controllers of {what}", repr(controllers), "a list of names", _FORM)
+    limits = _mapping(f"joint_limits of {what}", table["joint_limits"])
+    groups = _groups_of(what, table.get("parameters", {}))
+    planners = {
+        str(planner): _planner_of(f"{what} with {planner}", given)
+        for planner, given in _mapping(f"planners of {what}", table.get("planners", {"moveit": {}})).items()
+    }
+    check_names(f"planner of {what}", planners, PLANNERS)
+    bounds = {str(joint): _bounds(f"joint {joint} of {what}", given) for joint, given in limits.items()}
+    preset = RobotPreset(
+        name, table["title"], table["controller_manager"], tuple(controllers), bounds, groups, planners
+    )
+    if not bounds or not planners:
+        raise InputError(what, "no joints" if not bounds else "no planner", "one or more", _FORM)
+    for planner in planners:
+        preset.planning(planner)
+    return preset
+
+
+def _planner_of(what: str, given: Any) -> dict[str, Any]:
+    table = _mapping(what, given)
+    check_names(f"key of {what}", table, ("parameters", "arm_planner"))
+    return {
+        "parameters": _groups_of(what, table.get("parameters", {})),
+        "arm_planner": dict(_mapping(f"arm_planner of {what}", table.get("arm_planner", {}))),
+    }
+
+
+def _groups_of(what: str, given: Any) -> dict[str, dict[str, Any]]:
+    table = _mapping(f"parameters of {what}", given)
+    return {str(group): dict(_mapping(f"parameters {group} of {what}", names)) for group, names in table.items()}
+
+
+def _mapping(what: str, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise InputError(what, repr(given), "names with values", _FORM)
+    return given
+
+
+def _bounds(what: str, given: Any) -> JointBounds:
+    table = _mapping(what, given)
+    check_names(f"key of {what}", table, (*_LIMITS, *_SWITCHES))
+    for name in _LIMITS:
+        value = table.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"{name} of {what}", repr(value), "a number, radians and seconds", _FORM)
+    bounds = JointBounds(*(float(table[name]) for name in _LIMITS))
+    if bounds.min_position >= bounds.max_position or bounds.max_velocity <= 0 or bounds.max_acceleration <= 0:
+        got = f"{bounds.min_position} to {bounds.max_position}, {bounds.max_velocity}, {bounds.max_acceleration}"
+        raise InputError(what, got, "a range, and a velocity and an acceleration above 0", "correct them")
+    return bounds
+
+
+def _typed(group: Any, name: str, value: Any) -> Any:
+    """A whole number where a parameter is a float, as YAML writes 1 for 1.0; checked later."""
+    default = getattr(group, name, None)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
