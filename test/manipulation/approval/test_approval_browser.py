@@ -274,7 +274,7 @@ def test_the_motion_is_played_in_all_three_views(browser: Browser, page: Page, o
             for view in ("camera", "above", "side")] == [True] * 3  # fmt: skip
     move = "const m = document.getElementById('moment'); m.value = arguments[0]; m.dispatchEvent(new Event('input'))"
     looks: dict[str, set[str]] = {view: set() for view in ("camera", "above", "side")}
-    for phase, moment in (("reach", 300), ("lift", 950), ("withdraw", 1700)):
+    for phase, moment in (("reach", 200), ("lift", 630), ("withdraw", 1100)):  # hundredths of a second
         browser.driver.execute_script(move, moment)
         browser.until_says(f"{phase}: {moment / 100:.1f} of", ".says")
         assert browser.text(".phases tr.now").startswith(phase)
@@ -284,11 +284,11 @@ def test_the_motion_is_played_in_all_three_views(browser: Browser, page: Page, o
     browser.driver.execute_script(move, 0)
     browser.script("document.querySelector('.plays').scrollIntoView({block: 'center'})")
     browser.click("Play")
-    browser.until("it plays", lambda: browser.button("Pause") and 1.0 <= seconds_of(browser) < 15.0)
+    browser.until("it plays", lambda: browser.button("Pause") and 1.0 <= seconds_of(browser) < 9.0)
     browser.driver.execute_script(move, 1_000_000)  # its end
     assert browser.button("Play")
     browser.script("document.querySelector('.plays').click()")
-    browser.until("it begins anew", lambda: browser.button("Pause") and seconds_of(browser) < 15.0)
+    browser.until("it begins anew", lambda: browser.button("Pause") and seconds_of(browser) < 9.0)
     browser.click("Overview")
     browser.until_says("The whole motion", ".says")
     assert not browser.driver.find_element("css selector", "figure[data-view=side] canvas").is_displayed()
