@@ -4,7 +4,7 @@
     python -m benchmarks                     all parts that `make bench` promises; --check goes to the parts of speed
     python -m benchmarks NAME [OPTION...]    one part, as `python -m benchmarks.NAME [OPTION...]` runs it
     python -m benchmarks --smallest [NAME]   whether they run: each at its smallest size, in a folder that is removed
-    python -m benchmarks --list              the names
+    python -m benchmarks --list              the names; `NAME --help` says what a part measures, and its options
 
 It ends with 0, with 1 when a part failed or, with --check, missed a target of speed, and with 2 for an unknown name.
 """
@@ -33,7 +33,7 @@ class Part:
     Args:
         smallest: options of its smallest size, at which it shows that it runs and measures nothing of worth.
         needs: packages that it imports beside those of the package itself.
-        slow: whether it takes more than four seconds at its smallest size: a live graph, training, calibrating.
+        slow: whether it takes more than two seconds of processor time at its smallest size, or a live graph.
         package: that holds its module.
     """
 
@@ -48,19 +48,19 @@ _ONCE = ("--repetitions", "1")
 _LIVE = ("rclpy", "spatial_vlm_interfaces", "mujoco")
 _ARM = ("pinocchio", "coal", "ompl", "daqp")
 SPEED = {
-    "parsing": Part((*_ONCE, "--n", "20")),
-    "resolving": Part(_ONCE),
-    "observing": Part((*_ONCE, "--worlds", "1")),
-    "goals": Part(_ONCE),
-    "importing": Part(_ONCE),
-    "lifting": Part((*_ONCE, "--worlds", "1", "--masks", "3"), ("open3d",)),
+    "parsing": Part((*_ONCE, "--n", "20"), slow=True),
+    "resolving": Part(_ONCE, slow=True),
+    "observing": Part((*_ONCE, "--worlds", "1"), slow=True),
+    "goals": Part(_ONCE, slow=True),
+    "importing": Part(_ONCE, slow=True),
+    "lifting": Part((*_ONCE, "--worlds", "1", "--masks", "3"), ("open3d",), slow=True),
     "live": Part(("--requests", "5", "--seconds", "2"), _LIVE, slow=True),
 }
 ACCURACY = {
     "accuracy": Part(("--seeds", "1")),
-    "simulator": Part(("--seeds", "1"), ("mujoco",)),
-    "constructed": Part(("--items", "2", "--only", "behind", "--name", "smallest"), package=_RESEARCH),
-    "ablations": Part(("--items", "2", "--only", "behind"), package=_RESEARCH),
+    "simulator": Part(("--seeds", "1"), ("mujoco",), slow=True),
+    "constructed": Part(("--items", "2", "--only", "behind", "--name", "smallest"), slow=True, package=_RESEARCH),
+    "ablations": Part(("--items", "2", "--only", "behind"), slow=True, package=_RESEARCH),
     "paraphrases": Part(("--n", "50"), package=_RESEARCH),
     "second_opinions": Part(("--measured", "1", "--reported", "1", "--only", "behind"), slow=True, package=_RESEARCH),
 }
@@ -75,28 +75,28 @@ ALONE = {
     ),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "detection_forms": Part(("--seeds", "1")),
-    "free_words": Part(("--seeds", "1")),
-    "relation_judge": Part(("--seeds", "1", "--raised", "1"), ("mujoco", "onnxruntime")),
-    "fusing": Part(("--seeds", "1", "--processes", "1"), ("mujoco", "onnxruntime")),
+    "free_words": Part(("--seeds", "1"), slow=True),
+    "relation_judge": Part(("--seeds", "1", "--raised", "1"), ("mujoco", "onnxruntime"), slow=True),
+    "fusing": Part(("--seeds", "1", "--processes", "1"), ("mujoco", "onnxruntime"), slow=True),
     "judged_relations": Part(("--seeds", "1"), ("mujoco", "onnxruntime"), slow=True, package=_RESEARCH),
     "judging_cost": Part(("--tiny", "--repetitions", "1"), ("torch", "transformers", "onnxruntime"), slow=True),
-    "freshness": Part(("--trials", "1")),
+    "freshness": Part(("--trials", "1"), slow=True),
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "calibrating": Part(("--items", "6", "--only", "behind"), slow=True, package=_RESEARCH),
-    "grasping": Part(("--frames", "1")),
+    "grasping": Part(("--frames", "1"), slow=True),
     "gpu_check": Part(("--tiny", "--device", "cpu", "--frames", "1"), ("torch", "transformers"), slow=True),
     "idle": Part(("--seconds", "2", "--rounds", "1"), _LIVE, slow=True),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
-    "caution": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
+    "caution": Part(("--most", "1", "--name", "smallest"), slow=True, package=_RESEARCH),
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "builtin_planning": Part(("--n", "1"), _ARM),
     "arm_planning": Part(("--n", "1"), (*_ARM, "mujoco")),
     "arm_timing": Part(("--n", "1"), (*_ARM, "toppra")),
-    "dialogues": Part(("--tables", "1", "--constructed", "1"), package=_RESEARCH),
+    "dialogues": Part(("--tables", "1", "--constructed", "1"), slow=True, package=_RESEARCH),
     "questions_of_space": Part(("--scenes", "1", "--every", "60"), ("mujoco",), slow=True, package=_RESEARCH),
     "questions_on_frames": Part(("--most", "1"), package=_RESEARCH),
-    "obstacles": Part(("--frames", "1", *_ONCE), ("open3d",)),
+    "obstacles": Part(("--frames", "1", *_ONCE), ("open3d",), slow=True),
     "onnx_detectors": Part(
         ("--small", "--rounds", "1", "--frames", "1"), ("torch", "transformers", "onnxruntime", "onnxscript"), slow=True
     ),
@@ -130,6 +130,9 @@ def main(arguments: Sequence[str]) -> int:
         asked.remove("--smallest")
     if asked == ["--list"]:
         print(listing())
+        return 0
+    if asked in (["--help"], ["-h"]):
+        print(__doc__)
         return 0
     if not asked or asked == ["--check"]:
         commands = [(name, *asked) for name in SPEED] + [(name,) for name in ACCURACY]
@@ -175,12 +178,13 @@ def listing() -> str:
     return "\n".join(f"  {name:{width}}  {_first_line(name)}" for name in PARTS)
 
 
-def _file_of(name: str) -> Path:
+def file_of(name: str) -> Path:
+    """Of the benchmark of this name."""
     return Path(__file__).parents[1].joinpath(*PARTS[name].package.split("."), f"{name}.py")
 
 
 def _first_line(name: str) -> str:
-    text = ast.get_docstring(ast.parse(_file_of(name).read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(ast.parse(file_of(name).read_text(encoding="utf-8"))) or ""
     return text.splitlines()[0]
 
 

@@ -114,10 +114,10 @@ def measure(name: str, robot: ArmModel, urdf: Path, srdf: Path, n: int) -> tuple
 def arms() -> tuple[str, dict[str, tuple[ArmModel, Path, Path]]]:
     """Name of the results; models and their files by name, as the command line says."""
     urdf, srdf = word("urdf", ""), word("srdf", "")
-    names = [word(name, "") for name in ("group", "end-effector", "tip-link", "joint-limits")]
+    group, end_effector = word("group", ""), word("end-effector", "")
+    tip, limits = word("tip-link", ""), word("joint-limits", "")
     if not urdf:
         return "arm_planning", {name: (arm.model(), arm.urdf(), arm.srdf()) for name, arm in ARMS.items()}
-    group, end_effector, tip, limits = names
     robot = arm_model(urdf, srdf, group, end_effector, tip_link=tip, joint_limits=limits)
     return f"arm_planning_{robot.name}", {robot.name: (robot, Path(urdf), Path(srdf))}
 

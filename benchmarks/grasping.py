@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import option, table, write
+from benchmarks.harness import option, table, word, write
 from spatial_vlm_ros import load_frame
 from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.evaluation.score import wilson
@@ -255,9 +255,9 @@ def normals(folder: Path, count: int) -> dict[str, Any]:
 def main() -> int:
     """Try, print, draw and keep."""
     if "--normals" in sys.argv:
-        print(normals(Path(_text("folder") or REAL), int(option("frames", 10_000))))
+        print(normals(Path(word("folder", "") or REAL), int(option("frames", 10_000))))
         return 0
-    draw, folder = _text("draw"), Path(_text("folder") or REAL)
+    draw, folder = word("draw", ""), Path(word("folder", "") or REAL)
     count = int(option("frames", 10_000))
     if not folder.is_dir():
         print(f"frames not found at {folder}; set SPATIAL_VLM_REAL_RGBD or pass --folder")
@@ -291,17 +291,6 @@ def main() -> int:
     print(f"\nscene export and goal: median {measured['ms']['median']} ms, p95 {measured['ms']['p95']} ms")
     print(f"written to {write('grasping' if folder == REAL else f'grasping_{folder.name}', measured, [])}")
     return 0
-
-
-def _text(name: str) -> str | None:
-    """`--NAME TEXT`, taken off the command line."""
-    flag = f"--{name}"
-    if flag not in sys.argv:
-        return None
-    at = sys.argv.index(flag)
-    value = sys.argv[at + 1]
-    del sys.argv[at : at + 2]
-    return value
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks import RESULTS_VARIABLE
+from benchmarks import RESULTS_VARIABLE, command_line
+
+command_line.check_this_run(sys.modules["__main__"])
 
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE) or Path(__file__).parent / "results")
 REPETITIONS = 31
@@ -194,7 +196,7 @@ def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], resu
         Exit code: 1 when `--check` was given and a claim was missed, else 0.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    parser.add_argument("--check", action="store_true", help=command_line.CHECK)
     options = parser.parse_args()
     table(
         f"{name}: claims",

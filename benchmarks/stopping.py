@@ -25,14 +25,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.arm_stack import PATIENCE, Picking, Stack, StackError, log_folder, reap
-from benchmarks.harness import RESULTS, Claim, finish, option, table, write
+from benchmarks.harness import RESULTS, Claim, finish, option, table, word, write
 from benchmarks.live_graph import ROOT
 
 SENTENCE = "put the chick behind the cup on the tray"
@@ -393,16 +393,18 @@ def keep(name: str, records: list[Record], faults: list[str]) -> tuple[Record, l
     return measured, claims
 
 
-def trials(stack: Watched, result: str, n: int, minutes: float) -> tuple[Record, list[Claim]]:
-    """All events in all phases, `n` times."""
+def trials(
+    stack: Watched, result: str, n: int, minutes: float, phases: Sequence[str], events: Sequence[str], add: bool
+) -> tuple[Record, list[Claim]]:
+    """These events in these phases, `n` times; with `add` to those that are kept."""
     records: list[Record] = []
     faults: list[str] = []
-    if "--add" in sys.argv:
+    if add:
         before = json.loads((RESULTS / f"{result}.json").read_text(encoding="utf-8"))
         records, faults = list(before["trials"]), list(before["not_measured"])
     end = time.monotonic() + 60 * minutes
     wanted = [
-        (name, phase) for _ in range(n) for phase in chosen("phases", PHASES) for name in chosen("events", EVENTS)
+        (name, phase) for _ in range(n) for phase in phases for name in events
         if possible(name, phase)
     ]  # fmt: skip
     for name, phase in wanted:
@@ -418,17 +420,19 @@ def trials(stack: Watched, result: str, n: int, minutes: float) -> tuple[Record,
     return keep(result, records, faults)
 
 
-def chosen(flag: str, known: Iterable[str]) -> list[str]:
-    """Those of `--flag a,b`, or all."""
-    given = sys.argv[sys.argv.index(f"--{flag}") + 1].split(",") if f"--{flag}" in sys.argv else []
-    return [name for name in known if not given or name in given]
+def chosen(given: str, known: Iterable[str]) -> list[str]:
+    """Those of `a,b`, or all where nothing is given."""
+    return [name for name in known if not given or name in given.split(",")]
 
 
 def main() -> int:
     """Measure, print and write."""
     n, minutes = int(option("n", 3)), option("minutes", 1e6)
     load, calm = int(option("load", 8)), option("nuisance", 0.0)
-    planner = chosen("planner", PLANNERS)[0]
+    planner = chosen(word("planner", ""), PLANNERS)[0]
+    phases, events = chosen(word("phases", ""), PHASES), chosen(word("events", ""), EVENTS)
+    add = "--add" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--add"]
     result = "stopping" if planner == "arm_planner" else f"stopping_{planner}"
     stack = Watched(log_folder(), planner=planner)
     try:
@@ -437,13 +441,9 @@ def main() -> int:
             measured = nuisance(stack, calm, load)
             claims = [Claim("motions stopped without an event", float(len(measured["stopped"])), 0.0, "motions")]
         else:
-            measured, claims = trials(stack, result, n, minutes)
+            measured, claims = trials(stack, result, n, minutes, phases, events, add)
     finally:
         stack.close()
-    for flag in ("--phases", "--events", "--planner"):
-        if flag in sys.argv:
-            del sys.argv[sys.argv.index(flag) : sys.argv.index(flag) + 2]
-    sys.argv = [word for word in sys.argv if word != "--add"]
     if not calm:
         header = ("event", "phase", "n", "median s", "worst s")
         table("from the event to standstill", header, [tuple(row.values()) for row in measured["rows"]])

@@ -76,7 +76,9 @@ def missing(results: Path, seeds: int, settings: ReplicationSettings) -> list[tu
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m research.experiments.remedies", description=__doc__.splitlines()[0]
+        prog="python -m research.experiments.remedies",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--list", action="store_true", help="all cells")
