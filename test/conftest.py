@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib.util
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,29 @@ def tabletop(camera: PinholeCamera) -> Tabletop:
     return Tabletop(camera)
 
 
+# ------------------------------------------------------------------------------------------------ limits of time
+
+IDLE_S = 0.010  # of the work below on an idle core of the machine that limits were set on
+MOST_SLOWED = 4.0
+
+
+def _slowness() -> float:
+    """How many times as long as on an idle core a piece of work takes now; at least 1, at most MOST_SLOWED."""
+    took = []
+    for _ in range(3):
+        start, total = time.process_time(), 0
+        for number in range(300_000):
+            total += number % 7
+        took.append(time.process_time() - start)
+    return min(MOST_SLOWED, max(1.0, sorted(took)[1] / IDLE_S))
+
+
+@pytest.fixture(scope="session")
+def slowness() -> Callable[[], float]:
+    """What a limit of processor time is multiplied by: two programs on one core slow each other down in that, too."""
+    return _slowness
+
+
 # ------------------------------------------------------------------------------------------------ real frames
 
 
@@ -195,6 +220,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if missing and os.environ.get("SPATIAL_VLM_REQUIRE_BROWSER"):
         raise pytest.UsageError(f"tests in a browser need {', '.join(missing)}: scripts/setup.sh test web browser")
     config.addinivalue_line("markers", "real_frames: needs the folder of real RGB-D frames")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Modules and tests live to the end: the garbage collector goes through them neither while they are collected nor
+    during the tests, where each pass would take as long as a hundred small tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)  # not after every 700 new objects
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

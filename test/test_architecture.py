@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,30 +72,35 @@ WITH_MODELS = ("vlm/", "perception/backends/", "perception/adapting/", "percepti
 NEVER = {"pickle", "dill", "marshal", "shelve"}
 
 
-def modules() -> Iterator[tuple[Path, str, set[str], set[str]]]:
-    """File, its room, the rooms and the outside packages that it imports."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        rooms, outside = set(), set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: relative import"
-                names = [node.module or ""]
-                if node.module == "spatial_vlm_ros":
-                    names = [f"spatial_vlm_ros.{alias.name}" for alias in node.names]
-            for name in names:
-                first, _, rest = name.partition(".")
-                (rooms if first == "spatial_vlm_ros" else outside).add(rest.split(".")[0] if rest else first)
-        yield path, parts[0], rooms & {p.stem for p in PACKAGE.iterdir()}, outside
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.Import | ast.ImportFrom | ast.ClassDef, ...]:
+    """What a file imports, and its classes."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return tuple(node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom, ast.ClassDef)))
 
 
-@pytest.mark.parametrize(
-    ("path", "room", "rooms", "outside"), list(modules()), ids=lambda v: v.name if isinstance(v, Path) else ""
-)
-def test_every_module_imports_only_from_below(path: Path, room: str, rooms: set[str], outside: set[str]) -> None:
+def imports_of(path: Path) -> tuple[set[str], set[str]]:
+    """The rooms and the outside packages that a file imports."""
+    rooms, outside = set(), set()
+    for node in nodes_of(path):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+            if node.module == "spatial_vlm_ros":
+                names = [f"spatial_vlm_ros.{alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            (rooms if first == "spatial_vlm_ros" else outside).add(rest.split(".")[0] if rest else first)
+    return rooms & {p.stem for p in PACKAGE.iterdir()}, outside
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_every_module_imports_only_from_below(path: Path) -> None:
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    rooms, outside = imports_of(path)
     assert room in MAY_IMPORT, f"{room} is a new room: give it its place in MAY_IMPORT and in CONTRIBUTING.md"
     assert rooms - {room} <= MAY_IMPORT[room], f"{path} imports upwards"
     if not str(path.relative_to(PACKAGE)).startswith(WITH_MODELS):
@@ -112,7 +117,7 @@ def test_every_module_imports_only_from_below(path: Path, room: str, rooms: set[
 def test_a_class_name_is_used_once() -> None:
     homes: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert not {name: files for name, files in homes.items() if len(files) > 1}
@@ -125,7 +130,7 @@ def test_no_modules_import_each_other() -> None:
     imported: dict[str, set[str]] = {}
     for name, path in names.items():
         found = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):

@@ -67,6 +67,26 @@ def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path, reques
     assert kept() == before
 
 
+IMPORTS = """
+import importlib, sys
+for name in sys.argv[1:]:
+    assert callable(importlib.import_module(name).main), name
+"""
+
+
+def test_every_benchmark_that_needs_no_model_is_imported() -> None:
+    """The slow ones, too: none is broken by a name that is gone."""
+    heavy = {"torch", "transformers", "atheris", "rclpy"}
+    names = [
+        f"{part.package}.{name}" for name, part in PARTS.items()
+        if not heavy & set(part.needs) and all(map(importlib.util.find_spec, part.needs))
+    ]  # fmt: skip
+    assert len(names) > 20
+    done = subprocess.run([sys.executable, "-c", IMPORTS, *names], cwd=ROOT, text=True, capture_output=True,
+                          timeout=SLOWEST_S, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_list_names_every_benchmark(tmp_path: Path) -> None:
     done = command(tmp_path, "--list")
     assert done.returncode == 0

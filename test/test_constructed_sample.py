@@ -37,7 +37,10 @@ def asked(relation: str) -> list[Outcome]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(forms(), id="forms"), pytest.param(RELATIONS, id="relations", marks=pytest.mark.slow)],
+    params=[
+        pytest.param(forms(), id="forms"),
+        pytest.param(RELATIONS, id="relations", marks=pytest.mark.slow),
+    ],
 )
 def clear(request: pytest.FixtureRequest) -> list[Outcome]:
     """What was answered where the true margins lie outside the unclear band."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import io
 import json
 import os
@@ -36,6 +37,7 @@ def png(width: int, height: int, data: bytes = b"", colour: int = 0, depth: int 
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + (png_chunk(b"IEND", b"") if end else b"")
 
 
+@functools.cache
 def png_bomb(side: int) -> bytes:
     """A whole grey PNG: small on the disk, side × side bytes when decoded."""
     packer, row = zlib.compressobj(1), bytes(side + 1)
@@ -529,7 +531,7 @@ HOSTILE: dict[str, tuple[str, Maker]] = {
     "bag: of ROS 1": ("bag", data("a.bag", b"#ROSBAG V2.0\n")),
     "bag: of ROS 1, 1 TB without a line end": ("bag", sparse("a.bag", HUGE)),
     "bag: of ROS 1, a record of 4 GB": ("bag", sparse("a.bag", 5 << 30, b"#ROSBAG V2.0\n" + bytes(4) + b"\xff" * 4)),
-    "bag: of ROS 1, a bz2 bomb": ("bag", data("a.bag", lambda: ros1(b"bz2", bz2.compress(bytes(512 << 20))))),
+    "bag: of ROS 1, a bz2 bomb": ("bag", data("a.bag", lambda: ros1(b"bz2", bz2_bomb()))),
     "bag: of ROS 1, an lz4 bomb": ("bag", data("a.bag", lambda: ros1(b"lz4", lz4_bomb()))),
 }  # fmt: skip
 HOSTILE |= {f"doctor: {name}": ("doctor", make) for name, (reader, make) in HOSTILE.items() if reader == "bag"}
@@ -603,6 +605,13 @@ def ros1(compression: bytes, packed: bytes) -> bytes:
     return begin + ros1_record(first, b"") + body + index
 
 
+@functools.cache
+def bz2_bomb() -> bytes:
+    """512 MB of zeros."""
+    return bz2.compress(bytes(512 << 20))
+
+
+@functools.cache
 def zstd_bomb(pieces: int = 8) -> bytes:
     """Zeros, 64 MB a piece, in a few kilobytes."""
     packer, piece = zstd.ZstdCompressor(), bytes(64 << 20)
@@ -615,6 +624,7 @@ def large_chunk() -> bytes:
     return chunked(b"zstd", zstd.compress(content), len(content))
 
 
+@functools.cache
 def lz4_bomb() -> bytes:
     """512 MB of zeros in 2 MB."""
     packer, piece = lz4.LZ4FrameCompressor(), bytes(64 << 20)

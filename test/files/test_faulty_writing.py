@@ -110,11 +110,12 @@ def test_a_folder_that_cannot_be_written_leaves_the_earlier_result(writer: str, 
     assert contents(place) == before
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_killed_process_leaves_the_earlier_result_or_a_new_one(writer: str, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_the_earlier_result_or_a_new_one(writer: str, times: int, tmp_path: Path) -> None:
     place, dice = place_of(writer, tmp_path), random.Random(0)
     WRITERS[writer](place, 200_000)
-    for _ in range(3):
+    for _ in range(times):
         process = subprocess.Popen(
             [sys.executable, str(HERE / "faulty_writing.py"), writer, str(place)],
             stdout=subprocess.PIPE,

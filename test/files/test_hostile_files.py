@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,17 @@ MIB = 300.0
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """How the reading of each file ended, in a process of its own."""
+def outcomes(tmp_path_factory: pytest.TempPathFactory, slowness: Callable[[], float]) -> dict[str, dict[str, Any]]:
+    """How the reading of each file ended, in a process of its own; `slowed`: what limits of time are multiplied by."""
     root, wanted = tmp_path_factory.mktemp("hostile"), {}
     for number, (name, (reader, make)) in enumerate(HOSTILE.items()):
+        if (same := wanted.get(name.removeprefix("doctor: "))) is not None:  # the file of the reader of bags
+            wanted[name] = (reader, same[1])
+            continue
         folder = root / str(number)
         folder.mkdir()
         wanted[name] = (reader, str(make(folder)))
-    listing = root / "wanted.json"
+    before, listing = slowness(), root / "wanted.json"
     listing.write_text(json.dumps(wanted))
     here = Path(__file__).parent
     done = subprocess.run(
@@ -42,7 +46,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
         env={**os.environ, "PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    slowed = max(before, slowness())
+    return {line["name"]: {**line, "slowed": slowed} for line in map(json.loads, done.stdout.splitlines())}
 
 
 def test_there_are_at_least_a_hundred() -> None:
@@ -54,6 +59,6 @@ def test_it_is_refused_at_once_and_without_much_memory(name: str, outcomes: dict
     found = outcomes[name]
     assert found["error"] == "FileError", found
     assert found["mib"] <= MIB, found
-    assert found["seconds"] <= SECONDS, found
-    assert found["waited"] <= WAITED, found
+    assert found["seconds"] <= SECONDS * found["slowed"], found
+    assert found["waited"] <= WAITED * found["slowed"], found
     assert "Traceback" not in found["words"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from spatial_vlm_ros.language.answers import AnswerWords, classify, normalised
@@ -206,10 +208,10 @@ def test_capitals_signs_courtesy_and_contractions_change_nothing() -> None:
     assert normalised("It’s  NOT the One!") == "it is not the one"
 
 
-def test_the_longest_answers_take_no_time() -> None:
+def test_the_longest_answers_take_no_time(slowness: Callable[[], float]) -> None:
     import time
 
     for words in ("no " * 330, "the other " * 99, "please " * 140, "not " * 249, "i mean " * 140 + "it"):
-        start = time.perf_counter()
+        start = time.process_time()
         classify(words[:1000], ("cup",))
-        assert time.perf_counter() - start < 0.1, words[:20]
+        assert time.process_time() - start < 0.1 * slowness(), words[:20]

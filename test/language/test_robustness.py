@@ -4,6 +4,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -96,16 +97,17 @@ def _quickest_ms(text: str) -> float:
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_nothing_takes_longer_than_a_tenth_of_a_second(name: str) -> None:
-    assert _quickest_ms(LONG[name]) < SLOWEST_MS
+def test_nothing_takes_longer_than_a_tenth_of_a_second(name: str, slowness: Callable[[], float]) -> None:
+    assert _quickest_ms(LONG[name]) < SLOWEST_MS * slowness()
 
 
-def test_damaged_sentences_neither_crash_nor_take_long() -> None:
-    found = soak(2000, seed=1)
-    assert found.n == 2000
+@pytest.mark.parametrize("n", [400, pytest.param(2000, marks=pytest.mark.slow)])
+def test_damaged_sentences_neither_crash_nor_take_long(n: int, slowness: Callable[[], float]) -> None:
+    found = soak(n, seed=1)
+    assert found.n == n
     assert found.crashes == []
-    assert found.answered > 200
-    assert _quickest_ms(found.slowest) < SLOWEST_MS
+    assert found.answered > n // 10
+    assert _quickest_ms(found.slowest) < SLOWEST_MS * slowness()
 
 
 def test_parsing_is_deterministic() -> None:
@@ -113,7 +115,7 @@ def test_parsing_is_deterministic() -> None:
     assert parse(text) == parse(text)
 
 
-def test_a_thousand_sentences_take_less_than_three_seconds() -> None:
+def test_a_thousand_sentences_take_less_than_three_seconds(slowness: Callable[[], float]) -> None:
     sentences = [
         "pick up the purple cup",
         "grab the can behind the cup that is to the right of the yellow block",
@@ -122,15 +124,15 @@ def test_a_thousand_sentences_take_less_than_three_seconds() -> None:
         "put the can on top of the tin to the right of the jar",
     ]
     parse(sentences[0])
-    start = time.perf_counter()
+    start = time.process_time()
     for i in range(1000):
         parse(sentences[i % len(sentences)])
-    assert time.perf_counter() - start < 3.0
+    assert time.process_time() - start < 3.0 * slowness()
 
 
-def test_the_first_sentence_of_a_process_is_quick() -> None:
+def test_the_first_sentence_of_a_process_is_quick(slowness: Callable[[], float]) -> None:
     text = "put the cup behind the box that is left of the mug on the tray"
-    assert min(first_parse(text) for _ in range(5)) * 1e3 < FIRST_MS  # the machine may be busy with something else
+    assert min(first_parse(text) for _ in range(5)) * 1e3 < FIRST_MS * slowness()
 
 
 def test_importing_the_package_builds_no_parser_and_loads_nothing_heavy() -> None:

@@ -162,8 +162,14 @@ def test_the_convention_of_a_model_that_sees_is_confirmed(name: str, noise: floa
     assert verdict.support[0].explained >= 14
 
 
-@pytest.mark.parametrize("stated", NAMES)
-@pytest.mark.parametrize("true", NAMES)
+@pytest.mark.parametrize(
+    ("true", "stated"),
+    [
+        pytest.param(true, stated, marks=() if (a - b) % 4 == 0 or "thousand" in (true, stated) else pytest.mark.slow)
+        for a, true in enumerate(NAMES)
+        for b, stated in enumerate(NAMES)
+    ],
+)
 def test_a_wrong_convention_is_refuted_by_the_right_one(true: str, stated: str) -> None:
     verdict = probe(model(CONVENTIONS[true], noise=0.01), CONVENTIONS[stated], resize=patches)
     if (true, stated) == ("thousand", "bins-1000"):  # the same numbers, to half of one
@@ -178,8 +184,10 @@ def test_points_do_as_well_as_boxes(name: str) -> None:
     assert names(verdict) == ("confirmed", name), verdict.reason
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("noise", [0.03, 0.06])
+@pytest.mark.parametrize(
+    ("noise", "seed"),
+    [(0.06, 0), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((0.03, 0), (0.03, 1), (0.06, 1)))],
+)
 @pytest.mark.parametrize("true", NAMES)
 def test_noise_never_confirms_or_names_a_wrong_one(true: str, noise: float, seed: int) -> None:
     for stated in {true, NAMES[(NAMES.index(true) + 1 + seed) % len(NAMES)]}:

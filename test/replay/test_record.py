@@ -68,7 +68,7 @@ def digests(bag: Path) -> list[str]:
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(bag.iterdir())]
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", [STORAGES[0], *(pytest.param(s, marks=pytest.mark.slow) for s in STORAGES[1:])])
 def test_the_real_cases_get_the_very_same_answers_from_a_bag(storage: str, real_frames: Path, tmp_path: Path) -> None:
     done = record(real_frames, tmp_path / "bag", storage)
     answers = replayed(tmp_path / "bag", base_frame="")

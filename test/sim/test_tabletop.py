@@ -4,6 +4,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -256,12 +257,12 @@ def test_the_image_is_the_same_each_time() -> None:
     np.testing.assert_array_equal(first.frame.depth, second.frame.depth)
 
 
-def test_ten_bodies_in_a_vga_image_take_less_than_a_second_and_a_half() -> None:
+def test_ten_bodies_in_a_vga_image_take_less_than_a_second_and_a_half(slowness: Callable[[], float]) -> None:
     camera = PinholeCamera(np.array([[610.0, 0, 319.5], [0, 610, 239.5], [0, 0, 1]]), 640, 480)
     world = random_tabletop(np.random.default_rng(0), 10)
-    start = time.perf_counter()
+    start = time.process_time()
     render(world, camera, FROM_FRONT)
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 1.5 * slowness()
 
 
 # ------------------------------------------------------------------------------------------------ worlds

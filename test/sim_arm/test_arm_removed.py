@@ -105,7 +105,7 @@ def shifted(poses: tuple[Transform, ...], by: float) -> list[Transform]:
     return moved
 
 
-@pytest.mark.parametrize("at", OVER)
+@pytest.mark.parametrize("at", [*OVER[::2], *(pytest.param(at, marks=pytest.mark.slow) for at in OVER[1::2])])
 def test_all_of_the_arm_goes_and_the_answer_stays(at: tuple[float, float, float], look: Any, robot: RobotModel) -> None:
     seen = look(*at)
     arm = np.char.startswith(seen.bodies.astype(str), "panda")

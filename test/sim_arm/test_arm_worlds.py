@@ -17,7 +17,7 @@ from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.relation_truth import margin
 
 pytestmark = pytest.mark.usefixtures("_arm")
-NAMES = ("behind", "swapped", "0", "1", "2", "3")
+NAMES = ("behind", "swapped", "0", *(pytest.param(name, marks=pytest.mark.slow) for name in "123"))
 
 
 @pytest.fixture(scope="module", params=NAMES)

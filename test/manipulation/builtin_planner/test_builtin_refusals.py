@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,13 @@ def test_a_line_that_leaves_the_reach_is_unreachable(bench: Any, planner: Any) -
     assert caught.value.segment == 1
 
 
-def test_a_walled_in_goal_fails_within_the_time_limit(bench: Any, planner: Any) -> None:
+def test_a_walled_in_goal_fails_within_the_time_limit(bench: Any, planner: Any, slowness: Callable[[], float]) -> None:
     free = dataclasses.replace(bench.cage(60.0), boxes=[bench.table()])
     planner.plan(free)  # nothing but the chest keeps the hand away
     began = time.monotonic()
     with pytest.raises(NoPathError, match="no path in 2 s") as caught:
         planner.plan(bench.cage(2.0))
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 2.0 + slowness()
     assert Status(caught.value.status_name) is Status.PLANNING_FAILED
 
 

@@ -112,8 +112,8 @@ def edit(path: Path, **fields: object) -> None:
     [
         (truncate, "damaged", "fetch the model again"),
         (pickle, "unpickling runs whatever code is in it", "safetensors"),
-        (another_model, "type 'detr'", "model_type is grounding-dino"),
-        (no_full_stop, "full stop", "processor that was saved with the model"),
+        pytest.param(another_model, "type 'detr'", "model_type is grounding-dino", marks=pytest.mark.slow),
+        pytest.param(no_full_stop, "full stop", "processor that was saved with the model", marks=pytest.mark.slow),
         (weights_of_a_terabyte, "1000.0 GB", "smaller model"),
     ],
 )

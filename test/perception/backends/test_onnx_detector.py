@@ -49,15 +49,25 @@ def image(seed: int = 1) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
+class Folders(dict[tuple[str, str], Path]):
+    """Family and layout → folder, made when it is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __missing__(self, key: tuple[str, str]) -> Path:
+        family, layout = key
+        if layout == "one graph":
+            self[key] = published(self.root / f"{family}_published", owl(family))
+        else:
+            source = saved_owl(self.root / f"{family}_source", family)
+            self[key] = export_model(str(source), self.root / f"{family}_exported").folder
+        return self[key]
+
+
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
-    """Family and layout → folder."""
-    root, made = tmp_path_factory.mktemp("owls"), {}
-    for family in FAMILIES:
-        made[family, "one graph"] = published(root / f"{family}_published", owl(family))
-        source = saved_owl(root / f"{family}_source", family)
-        made[family, "two graphs"] = export_model(str(source), root / f"{family}_exported").folder
-    return made
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return Folders(tmp_path_factory.mktemp("owls"))
 
 
 @pytest.fixture
@@ -88,8 +98,14 @@ def refusal(folder: Path, **options: str) -> str:
 # ------------------------------------------------------------------------------------------------ what is found
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "layout"),
+    [
+        pytest.param(family, layout, marks=pytest.mark.slow if (family, layout) == ("owlv2", "one graph") else ())
+        for family in FAMILIES
+        for layout in LAYOUTS
+    ],
+)
 def test_boxes_and_scores_are_those_of_transformers(
     folders: dict[tuple[str, str], Path], family: str, layout: str
 ) -> None:
@@ -104,7 +120,7 @@ def test_boxes_and_scores_are_those_of_transformers(
     np.testing.assert_allclose(found.fit[np.arange(kept.sum()), labels[kept]], scores[kept], atol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["owlvit", pytest.param("owlv2", marks=pytest.mark.slow)])
 def test_both_layouts_answer_alike(folders: dict[tuple[str, str], Path], family: str) -> None:
     one, two = (loaded(folders[family, layout], threshold="0.2") for layout in LAYOUTS)
     a, b = (each.ground(image(), [CAT, CAN, DOG]) for each in (one, two))
@@ -183,14 +199,16 @@ def test_published_files_alone_are_enough_where_the_family_is_named(copy: Path) 
     assert "16 tokens" in refusal(copy, family="owlvit")
 
 
-def test_int8_and_fp16_find_nearly_the_same(folders: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number_format", "off"), [pytest.param("fp16", 5e-3, marks=pytest.mark.slow), ("int8", 0.1)])
+def test_int8_and_fp16_find_nearly_the_same(
+    folders: dict[tuple[str, str], Path], tmp_path: Path, number_format: str, off: float
+) -> None:
     source = folders["owlvit", "two graphs"].parent / "owlvit_source"
     exact = loaded(folders["owlvit", "two graphs"], threshold="0").boxes(image(), PHRASES)
-    for number_format, off in (("fp16", 5e-3), ("int8", 0.1)):
-        written = export_model(str(source), tmp_path / number_format, number_format)
-        found = loaded(written.folder, threshold="0").boxes(image(), PHRASES)
-        np.testing.assert_allclose(found.fit, exact.fit, atol=off)
-        assert not np.array_equal(found.fit, exact.fit)
+    written = export_model(str(source), tmp_path / number_format, number_format)
+    found = loaded(written.folder, threshold="0").boxes(image(), PHRASES)
+    np.testing.assert_allclose(found.fit, exact.fit, atol=off)
+    assert not np.array_equal(found.fit, exact.fit)
 
 
 # ------------------------------------------------------------------------------------------------ without torch
@@ -210,10 +228,15 @@ for folder in sys.argv[1:]:
 """
 
 
-def test_nothing_of_torch_or_transformers_is_imported(folders: dict[tuple[str, str], Path]) -> None:
-    command = [sys.executable, "-c", WITHOUT, *map(str, folders.values())]
+@pytest.mark.parametrize("layouts", [LAYOUTS[1:], pytest.param(LAYOUTS, marks=pytest.mark.slow)], ids=len)
+def test_nothing_of_torch_or_transformers_is_imported(
+    folders: dict[tuple[str, str], Path], layouts: tuple[str, ...]
+) -> None:
+    """Of OWL-ViT in both layouts, and of OWLv2 in these."""
+    keys = [*(("owlvit", layout) for layout in LAYOUTS), *(("owlv2", layout) for layout in layouts)]
+    command = [sys.executable, "-c", WITHOUT, *(str(folders[key]) for key in keys)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n") == ["2 CPUExecutionProvider"] * 4 + [""]
+    assert done.stdout.split("\n") == ["2 CPUExecutionProvider"] * len(keys) + [""]
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "tokenizers", "PIL"])

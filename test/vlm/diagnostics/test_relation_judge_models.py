@@ -32,6 +32,7 @@ ITEMS = [
 ]
 SIDES = CHOICES["left of"][0]
 DECODERS = ["llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+SLOW = pytest.mark.slow
 
 
 @pytest.mark.filterwarnings(PALIGEMMA_WARNS)
@@ -113,8 +114,14 @@ class Follows:
 
 
 @pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "qwen3_vl"])
-@pytest.mark.parametrize("threshold", [1e-6, 0.5, 0.999])
-@pytest.mark.parametrize("marks", ["boxes", "crop"])
+@pytest.mark.parametrize(
+    ("threshold", "marks"),
+    [
+        pytest.param(threshold, marks, marks=() if (threshold, marks) in ((1e-6, "boxes"), (0.5, "crop")) else SLOW)
+        for threshold in (1e-6, 0.5, 0.999)
+        for marks in ("boxes", "crop")
+    ],
+)
 def test_probabilities_of_a_judge_in_one_row_are_those_of_two_passes(kind: str, threshold: float, marks: str) -> None:
     settings, scorer = AdaptVis(0.5, 1.5, threshold), small_scorer(kind, ITEMS)
     scorer.model.double()
