@@ -22,12 +22,14 @@ from action_msgs.msg import GoalStatus, GoalStatusArray
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
-from rclpy.exceptions import InvalidHandle
+from rclpy.exceptions import InvalidHandle, NameValidationException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
+from rclpy.validate_full_topic_name import validate_full_topic_name
+from rclpy.validate_topic_name import validate_topic_name
 from unique_identifier_msgs.msg import UUID
 
-from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
+from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import qos
 
 _LOOK = 0.02  # s: how often a waiting thread looks whether it is to give up
@@ -38,6 +40,22 @@ _AGAIN = 5.0  # s: a reply to what may be asked twice is awaited for this long, 
 
 Asked = Callable[[], bool]
 """Says whether the caller has withdrawn its request."""
+
+
+def resolved_name(node: Node, name: str) -> str:
+    """A service's or action's name in full.
+
+    Raises:
+        InputError: it is no name.
+    """
+    try:
+        validate_topic_name(name, is_service=True)  # resolving alone lets blanks pass
+        full = str(node.resolve_service_name(name))
+        validate_full_topic_name(full, is_service=True)
+    except NameValidationException as error:
+        expected = "letters, digits and _ between slashes"
+        raise InputError("name of a service or action", repr(name), expected, "correct the parameter") from error
+    return full
 
 
 def _nothing() -> None:
@@ -180,14 +198,14 @@ class Server:
 
     Args:
         bridge: of the node.
-        name: of the action or service, as in the parameters.
+        name: of the action or service, in full.
         remedy: how to start it.
         ready: whether the client sees it.
     """
 
     def __init__(self, bridge: Bridge, name: str, remedy: str, ready: Callable[[], bool]) -> None:
         self.bridge, self.remedy, self.ready = bridge, remedy, ready
-        self.name = bridge.node.resolve_service_name(name)
+        self.name = name
         self._seen = time.monotonic()
 
     def await_it(self, seconds: float, cancelled: Asked) -> None:
@@ -220,11 +238,16 @@ class Server:
 
 
 class Service(Server):
-    """Calls a service that may be called twice with the same request."""
+    """Calls a service that may be called twice with the same request.
+
+    Raises:
+        InputError: `name`, of the service as in the parameters, is none.
+    """
 
     def __init__(self, bridge: Bridge, form: Any, name: str, remedy: str) -> None:
+        full = resolved_name(bridge.node, name)
         self._client = bridge.node.create_client(form, name, callback_group=bridge.group)
-        super().__init__(bridge, name, remedy, self._client.service_is_ready)
+        super().__init__(bridge, full, remedy, self._client.service_is_ready)
 
     def probe(self, request: Any) -> Future[Any]:
         """The response to come; nobody waits for it, and it may never come."""
@@ -265,19 +288,23 @@ class Action(Server):
         remedy: how to start its server.
         stop_timeout: seconds within which a cancelled goal has to end.
         before: called with the UUID of each goal before it is sent, on the executor's thread.
+
+    Raises:
+        InputError: `name`, as in the parameters, is none.
     """
 
     def __init__(
         self, bridge: Bridge, form: Any, name: str, remedy: str, stop_timeout: float,
         before: Callable[[bytes], None] | None = None,
     ) -> None:  # fmt: skip
+        full = resolved_name(bridge.node, name)
         self._before = before
         self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group, **qos.action_services())
         self._form, self._stop_timeout = form, stop_timeout
         self._states: dict[bytes, int] = {}  # of the goals that the server tells of, ours among them
         topic, profile = f"{name}/_action/status", qos_profile_action_status_default
         bridge.node.create_subscription(GoalStatusArray, topic, self._on_states, profile, callback_group=bridge.group)
-        super().__init__(bridge, name, remedy, self._client.server_is_ready)
+        super().__init__(bridge, full, remedy, self._client.server_is_ready)
 
     def run(
         self,

@@ -80,7 +80,7 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
         without_shared_memory()
     try:
         import rclpy
-        from rclpy.exceptions import NotInitializedException, ParameterException
+        from rclpy.exceptions import NameValidationException, NotInitializedException, ParameterException
         from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
@@ -111,7 +111,7 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
             executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (SpatialVlmError, ParameterException) as error:
+    except (SpatialVlmError, ParameterException, NameValidationException) as error:  # the last of a topic's parameter
         print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
     except (RuntimeError, NotInitializedException):  # what rclpy raises of a context that has been shut down, and

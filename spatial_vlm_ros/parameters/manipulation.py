@@ -266,7 +266,7 @@ class MotionConfig(Bounded):
         0.015, "m", 0.0, 0.5, "an object between the fingers may be wider than expected by this; else it is another one"
     )
     gripper_settle: float = parameter(
-        0.5, "s", 0.0, 10.0, "fingers that closed have to stand for this long by finger_joints before they are judged"
+        0.5, "s", 0.0, 10.0, "fingers have to stand for this long by finger_joints before they are judged"
     )
     gripper_flag: str = option(
         "",

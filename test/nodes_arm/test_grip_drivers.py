@@ -81,6 +81,22 @@ def test_fingers_that_cannot_move_hold_nothing(make_cell: MakeCell) -> None:
         close(cell, holds=0.04)
 
 
+def test_fingers_that_stay_at_their_opening_hold_nothing_and_are_not_open(make_cell: MakeCell) -> None:
+    """The opening is within the tolerance of the width: without power, the arm would have gone on with nothing."""
+    cell = make_cell(gripper=HASTY)
+    opening, closing = PlanStep("open", width=0.05), PlanStep("close", width=0.0, holds=0.04)
+    client = cell.client()
+    client.execute(MotionPlan("block", (opening,), 0, None, None, "of one phase"))
+    cell.robot.hold(0.05)
+    for judged in (client, cell.client(**NO_JOINTS)):
+        with pytest.raises(ExecutionFailedError, match=r"phase 'close': the fingers did not move: they stand 0\.050 m"):
+            judged.execute(MotionPlan("block", (opening, closing), 0, None, None, "of two phases"))
+    for joint in FINGERS:
+        cell.hardware.joints[joint].held = True
+    with pytest.raises(ExecutionFailedError, match=r"stays 0\.015 m away from 0\.065 m.*one of the two is wrong"):
+        client.execute(MotionPlan("block", (PlanStep("open", width=0.065),), 0, None, None, "of one phase"))
+
+
 # ------------------------------------------------------------------------------------------------ Franka
 
 

@@ -23,6 +23,8 @@ _MOST_STEPS = 200  # along an edge; faces of larger boxes, such as keep-outs, ar
 _AROUND = 0.5  # metres around the target's middle, sideways, that the scene reaches
 _UNIT = 1e-3  # by which a quaternion may be off unit length
 _LEAST_SCORE, _MOST_SCORE = 0.0, 1.0
+_WIDEST = 1.0  # metres: what is wider is told in millimetres
+_WORDS = 300  # characters of a server's message that are told
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,8 @@ def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[Pr
     """
     count = len(reply.positions)
     if not count:
-        why = f": {reply.message}" if reply.message else ""
+        said = reply.message[:_WORDS] + "…" * (len(reply.message) > _WORDS)
+        why = f": {said}" if said else ""
         repair = "look at the object from another side, or set grasp.source to both"
         raise GraspReplyError(server, "empty", f"it proposes no grasp of the {question.label}{why}", repair)
     repair = "compare the server with docs/grasps.md"
@@ -156,7 +159,8 @@ def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[Pr
     ):  # fmt: skip
         if not np.isfinite(values).all():
             raise GraspReplyError(server, "not_finite", f"its {what} hold NaN or infinity", repair)
-    lengths = np.linalg.norm(reply.quaternions, axis=1)
+    with np.errstate(over="ignore"):  # infinitely long is not of unit length, either
+        lengths = np.linalg.norm(reply.quaternions, axis=1)
     if np.abs(lengths - 1).max() > _UNIT:
         got = f"a quaternion of length {lengths[np.abs(lengths - 1).argmax()]:.3g}"
         raise GraspReplyError(server, "rotation", f"it has {got}", repair)
@@ -165,6 +169,9 @@ def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[Pr
         raise GraspReplyError(server, "score", got, repair)
     if len(reply.widths) and reply.widths.min() < 0:
         raise GraspReplyError(server, "width", f"a width of {reply.widths.min():.3g} m", repair)
+    if len(reply.widths) and reply.widths.max() > _WIDEST:
+        got = f"a width of {reply.widths.max():.3g} m, more than any gripper opens"
+        raise GraspReplyError(server, "width", got, "have the server tell metres, not millimetres")
     widths = reply.widths if len(reply.widths) else np.zeros(count)
     order = np.argsort(-reply.scores, kind="stable")[: question.most]
     return tuple(

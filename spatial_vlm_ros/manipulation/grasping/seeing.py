@@ -16,7 +16,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.manipulation.grasping.target_points import MOST_POINTS, TargetPoints
+from spatial_vlm_ros.manipulation.grasping.target_points import MOST_POINTS, MOST_VOXELS, REACH, TargetPoints
 from spatial_vlm_ros.types import Scene, SceneObject, Transform
 
 Array = npt.NDArray[np.float64]
@@ -24,6 +24,7 @@ Flags = npt.NDArray[np.bool_]
 
 _CELL = 0.004  # metres: surface points are averaged in cells of this
 _FINEST, _COARSEST = 0.004, 0.02  # metres: edge of voxels
+_COARSER = 1.1  # voxels of what is as large as a wardrobe are enlarged by this until there are few enough
 _VOXELS = 24_000  # about so many fill the box around an object
 _POINTS = 5000  # of a surface, about, that are averaged
 _FEW = 20  # surface cells below which nothing is said
@@ -44,7 +45,9 @@ _ROUND_SIGMA = 0.003  # metres: of the diameter of a circle
 
 
 def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> TargetPoints | None:
-    """What a scene shows of one object, in the planning frame; None where it shows too little.
+    """What a scene shows of one object, in the planning frame.
+
+    None where it shows too little, and where the object is too large to be told (REACH): no hand goes around that.
 
     Args:
         obj: measured (no `depth_problem`).
@@ -62,8 +65,11 @@ def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> T
     half = float(obj.box.size[2]) / 2
     low = np.array([*outline.min(axis=0), height - half])
     high = np.array([*outline.max(axis=0), height + half])
+    if max(np.abs(points - low).max(), (high - low).max()) > REACH:
+        return None
     edge = float(np.clip(np.cbrt(np.prod(np.maximum(high - low, 0.01)) / _VOXELS), _FINEST, _COARSEST))
-    counts = np.maximum(np.ceil((high - low) / edge).astype(int), 1)
+    while np.prod(counts := np.maximum(np.ceil((high - low) / edge).astype(int), 1)) > MOST_VOXELS:
+        edge *= _COARSER
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in counts], indexing="ij"), axis=-1).reshape(-1, 3)
     centres = low + (grid + 0.5) * edge
     smeared = obj.shape is None or obj.shape.kind not in ("measured", "box")

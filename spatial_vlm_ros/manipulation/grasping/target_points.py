@@ -23,6 +23,10 @@ Points = npt.NDArray[np.float32]
 MOST_POINTS = 4000
 MOST_VOXELS = 200_000
 STEP = 1e-4  # metres: points are rounded to this
+REACH = 32767 * STEP  # metres along each axis, that points may lie from their origin
+_GRID = 2 * REACH  # metres along each axis, that the hidden space may reach
+_FAR = 1000.0  # metres from the planning frame, beyond which nothing is taken
+_UNIT = 1e-3  # by which the direction of the view may be off unit length
 _REPAIR = "compare versions of the nodes"
 
 
@@ -36,7 +40,7 @@ class TargetPoints:
         packed_normals: (N, 3) int8 in steps of 1/127, unit, towards the camera, base64.
         packed_hidden: bits of (nx, ny, nz) voxels, the last axis fastest, base64: set where the object may be.
         grid: nx, ny, nz.
-        edge: of a voxel.
+        edge: of a voxel; the grid reaches 6.55 m along each axis at most.
         along: level unit direction of the view, in which the object's extent is estimated, not seen.
         sigma: standard deviation of that extent.
 
@@ -62,12 +66,22 @@ class TargetPoints:
             and min(self.grid) > 0
             and math.prod(self.grid) <= MOST_VOXELS
             and len(_bytes(self.packed_hidden)) == (math.prod(self.grid) + 7) // 8
-            and self.edge > 0
-            and self.sigma >= 0
         )
         if not fits:
-            got = f"{count} points, a grid of {self.grid} with an edge of {self.edge:g} m"
+            got = f"{count} points, a grid of {self.grid}"
             expected = f"1 to {MOST_POINTS} points with as many normals, and one bit for each voxel"
+            raise InputError("points of the target", got, expected, _REPAIR)
+        near = (
+            0 < self.edge * max(self.grid) <= _GRID
+            and all(abs(value) <= _FAR for value in self.origin)
+            and abs(math.hypot(*self.along) - 1) <= _UNIT
+            and 0 <= self.sigma <= _FAR
+        )
+        if not near:  # NaN and infinity are not, either
+            got = (
+                f"an origin at {self.origin} m, an edge of {self.edge:g} m, a view along {self.along}, {self.sigma:g} m"
+            )
+            expected = f"metres near the planning frame, a grid of {_GRID:.2f} m at most, and a unit direction"
             raise InputError("points of the target", got, expected, _REPAIR)
 
     @property
@@ -107,10 +121,18 @@ class TargetPoints:
         """Of arrays: (N, 3) points and unit normals, and (nx, ny, nz) hidden voxels from `origin` on.
 
         Raises:
-            InputError: as the class.
+            InputError: as the class; points that are not finite or farther than REACH from the origin, or normals that
+                are not finite.
         """
-        steps = np.clip(np.round((np.asarray(points, np.float64) - origin) / STEP), -32768, 32767).astype("<i2")
-        rows = np.round(np.asarray(normals, np.float64) * 127).astype(np.int8)
+        away = np.asarray(points, np.float64) - np.asarray(origin, np.float64)
+        directions = np.asarray(normals, np.float64)
+        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+        if not ((np.abs(away) <= REACH).all() and np.isfinite(lengths).all()):
+            got = f"points as far as {np.abs(away).max():.3g} m along an axis, normals as long as {lengths.max():.3g}"
+            expected = f"finite points within {REACH:.2f} m of the origin, and finite normals"
+            raise InputError("points of the target", got, expected, "give metres, not millimetres")
+        steps = np.round(away / STEP).astype("<i2")
+        rows = np.round(directions / np.maximum(lengths, 1.0) * 127).astype(np.int8)
         nx, ny, nz = hidden.shape
         bits = np.packbits(hidden.reshape(-1))
         return TargetPoints(

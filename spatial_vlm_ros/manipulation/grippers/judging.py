@@ -18,7 +18,7 @@ class GripReport:
     """What is known after the gripper was told something.
 
     Args:
-        before: width before it was told, measured, metres; None = not measured.
+        before: width before it was told, metres: measured, else what it was opened to before; None = not known.
         width: measured after the fingers had come to stand, metres; None = not measured.
         told_width: width by the driver's own result, metres; None = it tells none, or one that is not finite.
         reached: whether the driver says that it is where it was sent.
@@ -53,13 +53,10 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
     if report.width is not None:
         if report.width <= sent + REACHED:
             return f"the fingers met nothing until {max(report.width, 0.0):.3f} m"
-        wide = expected is not None and report.width > expected + tolerance
-        if wide and report.before is not None and report.before - report.width < MOVED:
-            return f"the fingers did not move: they stand {report.width:.3f} m apart{_words(report)}"
-        return _too_wide(report.width, expected) if wide else ""
+        return _not_closed(report, report.width, expected) or _too_wide(report.width, expected, tolerance)
     if report.stalled:
-        wide = report.told_width is not None and expected is not None and report.told_width > expected + tolerance
-        return _too_wide(report.told_width or 0.0, expected) if wide else ""
+        told = report.told_width
+        return "" if told is None else _not_closed(report, told, expected) or _too_wide(told, expected, tolerance)
     if report.done is not None:
         return "" if report.done else f"the driver says that it holds nothing{_words(report)}"
     if report.reached:
@@ -69,30 +66,53 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
     return "" if unjudged else "the gripper reports nothing: neither a width, nor a stall, nor a switch"
 
 
-def why_not_open(report: GripReport, sent: float, unjudged: bool) -> str:
+def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float = REACHED) -> str:
     """Why the fingers are not as wide open as they were sent; "" where they are.
+
+    Fingers that are measured elsewhere would meet the object or what stands beside it, whatever the driver says.
 
     Args:
         report: what is known.
         sent: width that the fingers were sent to, metres.
         unjudged: whether a gripper of which nothing at all is known is believed.
+        slack: metres by which the measured width may be off where the driver says that it is there.
     """
-    width = report.width if report.width is not None else report.told_width
     if report.flag:
         return f"the switch of the gripper says that something is still held{_words(report)}"
-    if report.reached or report.done or report.flag is False:
+    claimed = bool(report.reached or report.done or report.flag is False)
+    if report.width is not None:
+        apart = abs(report.width - sent)
+        if apart <= (max(slack, REACHED) if claimed else REACHED):
+            return ""
+        but = ", and the driver says that it is there: one of the two is wrong" if claimed else ""
+        return f"the gripper stays {apart:.3f} m away from {sent:.3f} m by joint states{but}{_words(report)}"
+    if claimed:
         return ""
-    if width is not None:
-        apart = abs(width - sent)
+    if report.told_width is not None:
+        apart = abs(report.told_width - sent)
         return "" if apart <= REACHED else f"the gripper stays {apart:.3f} m away from {sent:.3f} m{_words(report)}"
     if report.done is False:
         return f"the driver says that it failed{_words(report)}"
     return "" if unjudged else "the gripper reports nothing: neither a width nor that it is there"
 
 
-def _too_wide(width: float, expected: float | None) -> str:
+def _not_closed(report: GripReport, width: float, expected: float | None) -> str:
+    """Why fingers that stand at a width have not begun to close; "" where they have, or need not have.
+
+    They are opened wider than the object, so where they still are what they meet is not the object. Only fingers that
+    were hardly wider apart than the object is expected to be may hold it without a motion.
+    """
+    before = report.before
+    if before is None or before - width >= MOVED or (expected is not None and before <= expected + REACHED):
+        return ""
+    return f"the fingers did not move: they stand {width:.3f} m apart{_words(report)}"
+
+
+def _too_wide(width: float, expected: float | None, tolerance: float) -> str:
+    if expected is None or width <= expected + tolerance:
+        return ""
     return (
-        f"the fingers stand {width:.3f} m apart, and the object was to be {expected or 0.0:.3f} m wide between them: "
+        f"the fingers stand {width:.3f} m apart, and the object was to be {expected:.3f} m wide between them: "
         "something else is there, or it is held askew"
     )
 

@@ -19,6 +19,10 @@ _FORM = (
 )
 
 
+_WIDEST = 1.0  # metres: a table that goes on beyond that is written in millimetres
+_STEEPEST = 1e6  # of positions over metres
+
+
 @dataclass(frozen=True)
 class Stroke:
     """Widths and positions that belong together; linear between them, and on beyond both ends with the same slope.
@@ -80,15 +84,23 @@ def read_stroke(name: str, table: str) -> Stroke:
         table: metres, and radians or metres.
 
     Raises:
-        InputError: it is not such a table.
+        InputError: it is not such a table, or none of a gripper: wider than 1 m, or all but a jump.
     """
     rows = [row.split() for row in table.split(";") if row.strip()]
     try:
         pairs = [(float(width), float(position)) for width, position in rows]
         widths, positions = zip(*sorted(pairs), strict=True)
-        return Stroke(widths, positions)
+        stroke = Stroke(widths, positions)
     except (ValueError, InputError) as error:
         raise InputError(f"parameter {name}", repr(table), _FORM, "for example '0.0 0.79; 0.085 0.0'") from error
+    if max(map(abs, widths)) > _WIDEST:
+        repair = "give metres, not millimetres: for example '0.0 0.79; 0.085 0.0'"
+        raise InputError(f"parameter {name}", repr(table), f"widths of {_WIDEST:g} m at most", repair)
+    steps = zip(itertools.pairwise(widths), itertools.pairwise(positions), strict=True)
+    if any(abs(q / _STEEPEST - p / _STEEPEST) > b - a for (a, b), (p, q) in steps):
+        expected = "positions that differ by less than 1000 for each millimetre"
+        raise InputError(f"parameter {name}", repr(table), expected, "for example '0.0 0.79; 0.085 0.0'")
+    return stroke
 
 
 def command_stroke(motion: MotionConfig) -> Stroke:

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
 from spatial_vlm_ros.manipulation.grasping.on_surface import on_proposals, on_surface
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
@@ -75,8 +76,12 @@ def pick_goal(
 
     Raises:
         GoalError: no way is free; OutOfWorkspaceError where only the workspace and its keep-outs stand against it.
+        InputError: the scene has no support to keep off.
     """
     what = f"take the {scene.target.label} ({scene.target.id})"
+    if not scene.support:
+        expected = "a surface that the gripper keeps off"
+        raise InputError("planning scene", "no support", expected, "make it with planning_scene")
     if scene.truncated:
         words = "the picture's border cuts it, so its size is not known"
         raise refused(what, [Rejection("top_down", "cut_off", words)])

@@ -46,12 +46,22 @@ class SurroundingObject:
         solid: its box as measured; of what could not be measured (glass, shine) a box where the foot of its image
             meets the support, as deep as wide.
         sigma: standard deviations of the box's centre along its x, y and z, metres; None = not measured.
+
+    Raises:
+        InputError: a size below 0, or a measure that is not finite: no gripper would keep off such a box.
     """
 
     id: str
     label: str
     solid: Solid
     sigma: Vector3 | None
+
+    def __post_init__(self) -> None:
+        solid = self.solid
+        measures = (*solid.centre, solid.yaw, *solid.size, *(self.sigma or ()))
+        if not (all(map(math.isfinite, measures)) and min(*solid.size, *(self.sigma or (0.0,))) >= 0):
+            got = f"a box of {solid.size} m at {solid.centre}, sigma {self.sigma}"
+            raise InputError(f"object {self.id}", got, "finite measures, sizes from 0 m on", "measure it again")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ _START_PLANNER = (
 _NAME_STATES = (
     "name its joints in motion.finger_joints, or a switch in motion.gripper_flag; motion.gripper_unjudged believes it"
 )
+_MEASURED = (
+    "look at the fingers: where they are right, correct motion.finger_joints and motion.finger_table (docs/grippers.md)"
+)
 _LOOK = "stop the arm by its emergency stop where it moves, and see the logs of planner and controllers"
 _RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
 
@@ -224,12 +227,14 @@ class MotionClient:
                 self._clear()
 
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
+        opened: float | None = None  # what the gripper was opened to last
         for number, step in enumerate(plan.steps):
             if told():
                 raise CancelledError(f"execution was stopped before phase {step.phase!r}")
             last = number == len(plan.steps) - 1
             if step.phase in GRIPS:
-                self._grip(step, told, last)
+                self._grip(step, told, last, opened)
+                opened = None if step.phase == "close" else step.width
             else:
                 self._follow(step, told, last)
             if step.phase == "close":
@@ -295,21 +300,24 @@ class MotionClient:
         reason, _, repair = meaning.sentence.partition("; ")
         raise ExecutionFailedError(step.phase, f"{before}{reason} ({words})", repair or "see its log", int(code.val))
 
-    def _grip(self, step: PlanStep, told: Asked, last: bool) -> None:
+    def _grip(self, step: PlanStep, told: Asked, last: bool, opened: float | None) -> None:
         """Open or close the gripper. The arm stands, and the object stands on something: cancelling drops nothing."""
         motion, closes = self.config.motion, step.phase == "close"
         before = self._beside.fingers.width(time.monotonic() - _RECENT)
+        before = opened if before is None else before
         gripped = self._driven(step, told)
         if gripped.withdrawn and not (last and gripped.report.reached):
             raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
         sent = float(step.width or 0.0)
-        report = dataclasses.replace(gripped.report, before=before, width=self._beside.await_fingers(told, closes))
+        width = self._beside.await_fingers(told, None if closes else sent)
+        report = dataclasses.replace(gripped.report, before=before, width=width)
         if closes:
             why = why_not_held(report, sent, step.holds, motion.gripper_tolerance, motion.gripper_unjudged)
             met_nothing = "resolve the instruction again: the object may have moved; else see docs/grippers.md"
             repair = _NAME_STATES if why.startswith("the gripper reports nothing") else met_nothing
         else:
-            why, repair = why_not_open(report, sent, motion.gripper_unjudged), "see the log of the gripper's driver"
+            why = why_not_open(report, sent, motion.gripper_unjudged, self.config.goal.jaw_clearance)
+            repair = _MEASURED if "one of the two is wrong" in why else "see the log of the gripper's driver"
         if why:
             raise ExecutionFailedError(step.phase, why, repair)
 

@@ -60,6 +60,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import (
     told,
 )
 from spatial_vlm_ros.manipulation.planning.planner import is_plan_of
+from spatial_vlm_ros.manipulation.planning.workspace import keep_outs
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark, goal_bytes
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
@@ -94,6 +95,7 @@ class PlannerGate(Node):
         parameters.declare(self, GateConfig(), PlanningConfig())
         self._config = GateConfig(**parameters.values(self, GateConfig()))
         self._planning = parameters.read_planning(self)
+        keep_outs(self._planning.workspace)  # what is wrong with them is said now, not with the first request
         self.add_on_set_parameters_callback(self._refuse)
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
         self._records = ThreadPoolExecutor(1, "record")  # no stop waits for the disk

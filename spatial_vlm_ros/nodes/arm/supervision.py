@@ -18,6 +18,7 @@ from std_msgs.msg import String
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
+from spatial_vlm_ros.manipulation.grippers.judging import REACHED
 from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
@@ -188,19 +189,23 @@ class Supervision:
 
     # -------------------------------------------------------------------------------------------- the gripper
 
-    def await_fingers(self, told: Asked, closing: bool) -> float | None:
+    def await_fingers(self, told: Asked, opens_to: float | None) -> float | None:
         """The width between the fingers once they stand, metres; None where no joint states of them come.
 
-        A driver may have ended before its fingers have begun to move, so fingers that close have to stand for
-        `gripper_settle`; those that open are only to be heard of.
+        A driver may have ended before its fingers have begun to move, so they have to stand for `gripper_settle`; those
+        that open need not where they are there already.
+
+        Args:
+            told: whether the caller gives up.
+            opens_to: width that they were sent to, metres; None = they close, on what is not known.
         """
-        begun, nothing = time.monotonic(), Future[Any]()
-        settle = self._motion.gripper_settle if closing else 0.0
+        begun, nothing, settle = time.monotonic(), Future[Any](), self._motion.gripper_settle
         while (now := time.monotonic()) < begun + settle + self._motion.stand_timeout and not told():
-            heard = self.fingers.width(begun) is not None
-            if not heard and now > begun + settle + _HEARD:
+            width = self.fingers.width(begun)
+            if width is None and now > begun + settle + _HEARD:
                 return None
-            if heard and self.fingers.settled(begun, settle):
+            there = width is not None and opens_to is not None and abs(width - opens_to) <= REACHED
+            if there or (width is not None and self.fingers.settled(begun, settle)):
                 break
             self._bridge.wait(nothing, 0.02)
         return self.fingers.width(begun)

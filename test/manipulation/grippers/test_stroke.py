@@ -49,6 +49,18 @@ def test_what_is_not_a_table_is_refused_with_an_example(table: str) -> None:
         read_stroke("motion.gripper_table", table)
 
 
+def test_a_table_in_millimetres_is_refused() -> None:
+    """Fingers sent to 80 mm would have stayed closed, and told 80 mm by the same table."""
+    with pytest.raises(InputError, match=r"motion\.finger_table: got '0 0.79; 85 0'.*not millimetres"):
+        read_stroke("motion.finger_table", "0 0.79; 85 0")
+
+
+@pytest.mark.parametrize("table", ["0 1e308; 0.085 -1e308", "0 0; 1e-9 0.79; 0.085 0.8"])
+def test_a_table_that_jumps_is_refused(table: str) -> None:
+    with pytest.raises(InputError, match="less than 1000 for each millimetre"):
+        read_stroke("motion.gripper_table", table)
+
+
 def test_a_scale_of_zero_is_refused() -> None:
     with pytest.raises(InputError, match="gripper_scale"):
         command_stroke(MotionConfig(gripper_scale=0.0))

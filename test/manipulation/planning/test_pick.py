@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planning_scenes import box, config, gripper_points, inside, path, table_with, tip_axes
 from scipy.spatial.transform import Rotation
 
-from spatial_vlm_ros.errors import GoalError, OutOfWorkspaceError
+from spatial_vlm_ros.errors import GoalError, InputError, OutOfWorkspaceError
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningObject, PlanningScene
@@ -223,6 +223,12 @@ def test_an_object_that_the_image_cuts_is_refused() -> None:
         pick_goal(table_with(BLOCK, truncated=True), ANY)
     assert kinds(caught.value) == {"cut_off"}
     assert "move the camera" in caught.value.repair
+
+
+def test_a_scene_without_support_is_refused() -> None:
+    scene = dataclasses.replace(table_with(box("block", 0.5, 0.0, (0.04, 0.04, 0.06))), support=())
+    with pytest.raises(InputError, match="no support"):
+        pick_goal(scene, config())
 
 
 def test_several_reasons_are_counted_the_most_frequent_first() -> None:

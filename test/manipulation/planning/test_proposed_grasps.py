@@ -140,8 +140,10 @@ NAN = np.full((3, 3), np.nan)
         ({"widths": np.array([0.1, 0.2])}, "count"),
         ({"quaternions": np.zeros((3, 4))}, "rotation"),
         ({"quaternions": np.ones((3, 4))}, "rotation"),
+        ({"quaternions": np.full((3, 4), 1e300)}, "rotation"),
         ({"scores": np.array([0.1, 0.2, 12.0])}, "score"),
         ({"widths": np.array([0.1, 0.2, -0.1])}, "width"),
+        ({"widths": np.array([4.0, 5.0, 40.0])}, "width"),  # millimetres
     ],
 )
 def test_a_bad_reply_is_refused_as_a_whole(changes: dict[str, Any], kind: str) -> None:
@@ -156,6 +158,9 @@ def test_an_empty_reply_says_why() -> None:
     with pytest.raises(GraspReplyError, match="nothing is above the threshold") as refused:
         checked(reply(message="nothing is above the threshold"), asked(), "s")
     assert refused.value.kind == "empty"
+    with pytest.raises(GraspReplyError) as long:
+        checked(reply(message="no " * 100_000), asked(), "s")
+    assert len(str(long.value)) < 600
 
 
 # ------------------------------------------------------------------------------------------------ judged

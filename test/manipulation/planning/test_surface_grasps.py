@@ -11,13 +11,15 @@ import pytest
 from planning_scenes import Array, box, config, gripper_points, table_with, tip_axes
 
 from spatial_vlm_ros.errors import GoalError, InputError
+from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.grasping.candidates import WEIGHTS
-from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells, upper_circle
+from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells, target_points, upper_circle
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
-from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
+from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 
 CONFIG = PlanningConfig()
 NOTHING = np.zeros((1, 1, 1), np.bool_)
@@ -226,13 +228,59 @@ def test_only_the_skin_of_hidden_space_is_given() -> None:
         {"grid": (9999, 9999, 9999)},
         {"edge": 0.0},
         {"edge": math.nan},
+        {"edge": 10.0},
+        {"origin": (1e300, 0.0, 0.0)},
+        {"origin": (0.0, math.nan, 0.0)},
+        {"along": (math.nan, 0.0)},
+        {"along": (2.0, 0.0)},
         {"sigma": -1.0},
+        {"sigma": math.inf},
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(change: dict) -> None:
     good = TargetPoints.packed(*[a[:10] for a in ring(0.05, 0.0, 0.1)], NOTHING, (0.5, 0.0, 0.0), 0.004)
     with pytest.raises(InputError, match="points of the target"):
         dataclasses.replace(good, **change)
+
+
+@pytest.mark.parametrize("scale", [1000.0, math.nan, math.inf])
+@pytest.mark.parametrize("of", ["points", "normals"])
+def test_points_that_cannot_be_told_are_refused_and_not_changed(scale: float, of: str) -> None:
+    """Millimetres would have been cut off at 3.28 m, and NaN become a point at the origin."""
+    arrays = dict(zip(("points", "normals"), ring(0.05, 0.0, 0.1), strict=True))
+    if (of, scale) == ("normals", 1000.0):
+        long = TargetPoints.packed(arrays["points"][:9], arrays["normals"][:9] * scale, NOTHING, (0.5, 0.0, 0.0), 0.004)
+        np.testing.assert_allclose(long.normals, arrays["normals"][:9], atol=0.01)
+        return
+    arrays[of][3] = scale
+    with pytest.raises(InputError, match="points of the target"):
+        TargetPoints.packed(arrays["points"][:9], arrays["normals"][:9], NOTHING, (0.5, 0.0, 0.0), 0.004)
+
+
+@pytest.mark.parametrize(("half", "told"), [(0.2, True), (1.4, True), (2.2, False)])
+def test_what_is_seen_of_furniture_is_told_more_coarsely_or_not_at_all(half: float, told: bool) -> None:
+    """An upright board 2 m high and 2 x half wide, 3.6 m ahead of the camera, which stands 1.2 m above the floor."""
+    v, u = np.mgrid[:240, :320]
+    across, down = (u - 160) / 250.0, (v - 120) / 250.0
+    board = (np.abs(across) * 3.6 < half) & (down * 3.6 < 1.2) & (down * 3.6 > -0.8)
+    floor = np.minimum(1.2 / np.maximum(down, 0.1), 12.0)
+    pose = np.eye(4)
+    pose[:3, :3], pose[2, 3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]], 1.2
+    camera = PinholeCamera(np.array([[250.0, 0, 160], [0, 250.0, 120], [0, 0, 1]]), 320, 240)
+    frame = RgbdFrame(
+        np.zeros((240, 320, 3), np.uint8), np.where(board, 3.6, floor).astype(np.float32), camera, 1,
+        base_T_camera=Transform("base_link", "camera", pose), frame_id="camera",
+    )  # fmt: skip
+    rows, columns = np.nonzero(board)
+    box_xyxy = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+    scene = build_scene(
+        frame, [Detection("board", "board", 0.9, box_xyxy, mask=board)], ResolverConfig().depth, ResolverConfig().lift
+    )
+    points = target_points(scene.objects[0], scene, frame.base_T_camera)
+    assert (points is not None) == told
+    if points is not None:
+        assert math.prod(points.grid) <= 200_000
+        assert max(points.grid) * points.edge == pytest.approx(max(scene.objects[0].box.size), abs=0.1)
 
 
 def test_normals_look_to_the_camera_across_the_surface() -> None:

@@ -94,6 +94,22 @@ def test_an_answer_that_does_not_say_so_has_not_looked_for_all_objects() -> None
         {"surface": {"outline": [[0, 0], [1, 0], [0, 1]], "low": 0.2, "high": 0.1}},
         {"surface": {"outline": [[0, 0], [1, 0], [0, 1]], "low": "low", "high": 0.1}},
         {"all_objects": "yes"},
+        {
+            "target": {
+                "id": "a",
+                "label": "a",
+                "sigma": None,
+                "solid": {"centre": [0, 0, 0], "yaw": 0, "size": [1, -1, 1]},
+            }
+        },
+        {
+            "target": {
+                "id": "a",
+                "label": "a",
+                "sigma": [0, -1, 0],
+                "solid": {"centre": [0, 0, 0], "yaw": 0, "size": [1, 1, 1]},
+            }
+        },
     ],
 )
 def test_numbers_that_nothing_can_be_planned_by_are_refused(change: dict[str, object]) -> None:
