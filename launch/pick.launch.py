@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.launcher import actions, robots, wiring
-from spatial_vlm_ros.parameters import PLANNERS, GateConfig
+from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, PLANNERS, GateConfig
 
 SHARE = Path(__file__).parent.parent
 GUARDED = (
     "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
-    "questions",
+    "questions", "watch_depth", "watch_camera_info", "watch_depth_scale", "watch_rectified", "watch_silence",
 )  # fmt: skip
 AS_ROBOT = "; empty = as the robot's preset says"
+URDF = (
+    "URDF of the robot, whose points are removed from depth, and whose motion is drawn: a file; topic = what "
+    "robot_state_publisher tells; / = neither, where the camera never sees the robot"
+)
 SRDF = "SRDF of the robot, for planner:=built-in with an arm that it does not know itself"
 
 
@@ -37,6 +41,7 @@ def generate_launch_description() -> Any:
         "acceleration_scaling": {
             "default_value": "", "description": f"part of the joints' accelerations, 0.01 to 1{AS_ROBOT}",
         },
+        "robot_description": {"default_value": DESCRIPTION_TOPIC, "description": URDF},
         "robot_description_semantic": {"default_value": "", "description": SRDF},
         **{name: wiring.argument(GateConfig(), name) for name in GUARDED},
     }  # fmt: skip
@@ -47,6 +52,7 @@ def of_the_robot(context: Any) -> list[Any]:
     """The frame of the robot, where no other is said."""
     said = context.launch_configurations
     preset = robots.robot_preset(SHARE, said["robot"])
+    said["robot_description"] = said["robot_description"] or DESCRIPTION_TOPIC
     said["base_frame"] = said["base_frame"] or preset.planning(said["planner"]).motion.planning_frame
     return []
 

@@ -528,6 +528,9 @@ class PlanningFailedError(SpatialVlmError):
         super().__init__(f"planner {planner!r}: {reason}; {repair}")
 
 
+_NAMED = 5  # objects in a message; the error has all
+
+
 class NoPathError(PlanningFailedError):
     """The built-in planner can reach the pose, but found no free way to it.
 
@@ -540,8 +543,9 @@ class NoPathError(PlanningFailedError):
 
     def __init__(self, segment: int, reason: str, touched: tuple[str, ...], repair: str) -> None:
         self.segment, self.touched = segment, touched
-        blamed = f" ({', '.join(touched)})" if touched else ""
-        super().__init__("embedded", f"motion {segment}: {reason}{blamed}", repair)
+        more = f" and {len(touched) - _NAMED} more" if len(touched) > _NAMED else ""
+        blamed = f" ({', '.join(touched[:_NAMED])}{more})" if touched else ""
+        super().__init__("built-in", f"motion {segment}: {reason}{blamed}", repair)
 
 
 class StandsWrongError(NoPathError):

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import NoPathError, SpatialVlmError
 
 ONE_OF_EACH = (
     errors.InputError("rgb", "none", "a picture", "give one"),
@@ -56,3 +56,10 @@ def test_an_error_comes_back_from_another_process() -> None:
     with ProcessPoolExecutor(1) as pool, pytest.raises(errors.ShapeError, match=r"\(H, W\)") as caught:
         pool.submit(refuse).result(timeout=60)
     assert caught.value.repair
+
+
+def test_many_objects_in_the_way_are_counted_and_not_all_named() -> None:
+    error = NoPathError(0, "it touches", tuple(f"occupancy/unseen#{k}" for k in range(41)), "clear the way")
+    assert "unseen#4 and 36 more)" in str(error)
+    assert "unseen#5" not in str(error)
+    assert len(error.touched) == 41

@@ -27,6 +27,7 @@ _NEAR = 0.05  # rad from a limit
 _ROUNDING = 1e-3  # rad beyond a limit that a stop of the joint's own may show
 _WIDTH = 0.005  # m that a gripper may tell beyond its opening
 _SLOW_ANSWER = 0.3  # s: motion.planner_silence is 0.35
+_NOBODY = "nobody serves "
 _SEND_GOAL = "/_action/send_goal"
 _DRIVERS: Mapping[str, Sequence[tuple[str, str, bool]]] = {
     "gripper_command": (("", "control_msgs/action/GripperCommand", True),),
@@ -146,7 +147,7 @@ def _missing(heard: ArmHeard, wanted: Mapping[str, str], check: str, repair: str
         kind, shown = ("action", name.removesuffix(_SEND_GOAL)) if name.endswith(_SEND_GOAL) else ("service", name)
         types = heard.services.get(name, ())
         if not types:
-            found.append(Finding(check, Severity.ERROR, f"nobody serves the {kind} {shown}", repair))
+            found.append(Finding(check, Severity.ERROR, f"{_NOBODY}the {kind} {shown}", repair))
         elif form not in types:
             other, told = form.removesuffix("_SendGoal"), ", ".join(each.removesuffix("_SendGoal") for each in types)
             same = "correct the preset: it names what the driver has, with its type"
@@ -160,6 +161,10 @@ def _planner(planner: str, motion: MotionConfig, heard: ArmHeard) -> Iterator[Fi
     missing = _missing(
         heard, planner_servers(motion), check, f"{start}, and check ROS_DOMAIN_ID and the preset's names"
     )
+    if len(missing) == len(planner_servers(motion)) and len({each.repair for each in missing}) == 1:
+        names = ", ".join(each.found.removeprefix(_NOBODY) for each in missing)
+        yield Finding(check, Severity.ERROR, f"{_NOBODY}{names}", missing[0].repair)
+        return
     yield from missing
     if missing:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
         heard: of the live graph.
         moveit: whether MoveIt plans, which needs the SRDF.
     """
-    check = "URDF"
+    check, own_model = "URDF", not moveit and "arm" in preset.arm_planner()
     if not heard.urdf:
         repair = "start robot_state_publisher, which publishes it on the topic robot_description"
         yield Finding(check, Severity.ERROR, "nobody publishes robot_description", repair)
@@ -113,16 +114,19 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
     except FileError as error:
         yield Finding(check, Severity.ERROR, _reason(error), error.repair)
         return
-    found = [*_names(preset, motion, urdf), *_limits(preset, urdf), *_geometry(urdf)]
+    named = replace(motion, finger_links="") if own_model else motion  # they are of the planner's model
+    found = [*_names(preset, named, urdf), *_limits(preset, urdf), *_geometry(urdf)]
     yield from found
     if not found:
         yield Finding(check, Severity.OK, f"robot {urdf.get('name')!r} has every link and joint of the preset")
-    if moveit or heard.srdf:
+    if moveit or (heard.srdf and not own_model):
         yield from _semantic(motion, urdf, heard.srdf)
 
 
 def _robot(text: str, source: str) -> Element:
     root = parse_xml(text.encode(), source, "publish a URDF or SRDF; expand xacro")
+    if any("xacro" in str(each.tag) for each in root.iter()) or "${" in text:
+        raise FileError(source, "it is xacro, not expanded", "publish what the program xacro makes of it")
     if root.tag != "robot":
         raise FileError(source, f"its root is <{root.tag}>, not <robot>", "publish a URDF or SRDF; expand xacro")
     return root
@@ -149,13 +153,22 @@ def _limits(preset: RobotPreset, urdf: Element) -> Iterator[Finding]:
     """Limits that are wider in the preset than on the robot."""
     for joint in urdf.findall("joint"):
         own, limit = preset.joint_limits.get(str(joint.get("name"))), joint.find("limit")
-        if own is None or limit is None:
+        if own is None or (limit is None and joint.get("type") == "continuous"):
+            continue
+        if limit is None:
+            text = f"{joint.get('name')} has no limits"
+            yield Finding("URDF", Severity.ERROR, text, "give it a <limit> in the URDF, or make it continuous")
             continue
         try:
             low, high, speed = (float(limit.get(name, "nan")) for name in ("lower", "upper", "velocity"))
         except ValueError:
             text = f"the limits of {joint.get('name')} are no numbers"
             yield Finding("URDF", Severity.ERROR, text, "correct the URDF")
+            continue
+        lacking = [name for name in ("lower", "upper", "velocity") if limit.get(name) is None]
+        if lacking and (joint.get("type") != "continuous" or "velocity" in lacking):
+            text = f"the limits of {joint.get('name')} lack {', '.join(lacking)}"
+            yield Finding("URDF", Severity.ERROR, text, "correct the URDF: programs that read it strictly refuse it")
             continue
         wider = own.min_position < low - _SAME or own.max_position > high + _SAME or own.max_velocity > speed + _SAME
         if wider:
@@ -250,7 +263,9 @@ def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Itera
     found = [*_state(heard, scene, moveit), *_frame(motion, heard, scene), *_left(scene)]
     yield from found
     if not found:
-        yield Finding("planning scene", Severity.OK, "the planner has the arm where its joint states have it")
+        compared = set(_positions(scene)) & set(heard.joints.positions)
+        text = "the planner has the arm where its joint states have it" if compared else "nothing is left in it"
+        yield Finding("planning scene", Severity.OK, text)
 
 
 def _state(heard: ArmHeard, scene: Any, moveit: bool) -> Iterator[Finding]:

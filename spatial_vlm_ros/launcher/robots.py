@@ -10,7 +10,7 @@ from typing import Any
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.launcher.wiring import NOTHING
-from spatial_vlm_ros.parameters import RobotPreset, robot_from
+from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, RobotPreset, robot_from
 
 _REPAIR = "write it as the files in config/robots are"
 _DESCRIBED = ("robot_description", "robot_description_semantic")
@@ -65,7 +65,7 @@ def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, A
     Args:
         preset: of the robot.
         said: `planner`; `base_frame`, `velocity_scaling` and `acceleration_scaling`, where empty ones change nothing;
-            `robot_description`.
+            `robot_description`, which the gate hears itself where it is to be the topic.
 
     Raises:
         UnknownNameError: the robot has no such planner.
@@ -79,7 +79,8 @@ def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, A
     for name in ("velocity_scaling", "acceleration_scaling"):
         if said[name]:
             values[f"motion.{name}"] = _part(name, said[name])
-    return {**values, "robot_description": said["robot_description"]}
+    described = said["robot_description"]
+    return {**values, "robot_description": "" if described == DESCRIPTION_TOPIC else described}
 
 
 def _part(name: str, text: str) -> float:
@@ -102,14 +103,28 @@ def arm_planner_parameters(preset: RobotPreset, file: Path, said: Mapping[str, s
 
     Raises:
         UnknownNameError: the robot has no built-in planner.
-        InputError: files of an arm that the built-in planner does not know itself are missing.
+        InputError: files of an arm that the built-in planner does not know itself are missing, or one is given that it
+            would not read; no controller is named.
     """
     given = preset.arm_planner()
-    if "arm" not in given:
+    actions = preset.planning("built-in").motion.controller_actions.split()
+    if not actions:
+        repair = "name the action FollowJointTrajectory of the arm's controller"
+        raise InputError(f"controller_actions of robot {preset.name}", "nothing", "an action", repair)
+    if "arm" in given:
+        unread = said["robot_description_semantic"]
+        if unread not in ("", NOTHING):
+            repair = (
+                "leave it out; or copy the preset, and name group, end_effector, tip_link and openings of your files "
+                "in arm_planner instead of arm"
+            )
+            got = f"{unread!r} beside arm: {given['arm']} of the preset, whose own files are used"
+            raise InputError("argument robot_description_semantic", got, "nothing", repair)
+    else:
         for name in _DESCRIBED:
-            if not said[name] or said[name] == NOTHING:
+            if said[name] in ("", NOTHING, DESCRIPTION_TOPIC):
                 example = f"{name}:=FILE, or planner:=moveit"
                 raise InputError(f"argument {name}", "nothing", f"a file of the {preset.title}", f"pass {example}")
             given[name] = said[name]
         given.setdefault("joint_limits", str(file.resolve()))
-    return {**given, "controller": preset.planning("built-in").motion.controller_actions.split()[0]}
+    return {**given, "controller": actions[0]}

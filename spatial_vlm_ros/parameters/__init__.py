@@ -35,9 +35,10 @@ from spatial_vlm_ros.parameters.resolver import (
 )
 from spatial_vlm_ros.parameters.robots import PLANNERS, JointBounds, RobotPreset, robot_from
 from spatial_vlm_ros.parameters.settings import Settings, settings_from
-from spatial_vlm_ros.parameters.streams import StreamConfig
+from spatial_vlm_ros.parameters.streams import DESCRIPTION_TOPIC, StreamConfig
 
 __all__ = [
+    "DESCRIPTION_TOPIC",
     "PLANNERS",
     "ArmPlannerConfig",
     "BagConfig",

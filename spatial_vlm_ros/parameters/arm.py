@@ -70,6 +70,12 @@ class ArmPlannerConfig(Bounded):
     arm: str = option(
         "panda", "arm that is planned for, by a name that is known", choices=("panda", "ur5e"), fixed=True
     )
+    gripper_yaw_deg: float = parameter(
+        0.0, "deg", -180.0, 180.0,
+        "turn of the gripper of arm about z of its flange; the ur5e's fingers close along y of tool0 at 0, along x at "
+        "90",
+        fixed=True,
+    )  # fmt: skip
     robot_description: str = option(
         "",
         "URDF of another arm, path or text; robot_description_semantic, group and end_effector belong to it; empty "

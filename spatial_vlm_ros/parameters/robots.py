@@ -20,6 +20,7 @@ PLANNERS = ("moveit", "built-in")
 _KEYS = ("title", "controller_manager", "controllers", "joint_limits", "parameters", "planners")
 _LIMITS = ("min_position", "max_position", "max_velocity", "max_acceleration")
 _SWITCHES = ("has_position_limits", "has_velocity_limits", "has_acceleration_limits")
+_TURNED = 8 * math.pi  # rad: four turns to each side, more than joints of arms with limits have
 _FORM = "write it as the files in config/robots are"
 
 
@@ -91,11 +92,14 @@ class RobotPreset:
 
         Raises:
             UnknownNameError: the robot has no built-in planner, or the node has no such parameter.
+            InputError: a value of the wrong type or out of its bounds.
         """
-        given = dict(self._planner("built-in").get("arm_planner", {}))
-        known = (f.name for f in dataclasses.fields(ArmPlannerConfig))
+        given, defaults = self._planner("built-in").get("arm_planner", {}), ArmPlannerConfig()
+        known = (f.name for f in dataclasses.fields(defaults))
         check_names(f"parameter of arm_planner of robot {self.name}", given, known)
-        return given
+        typed = {name: _typed(defaults, name, value) for name, value in given.items()}
+        dataclasses.replace(defaults, **typed)
+        return typed
 
     def _planner(self, planner: str) -> Mapping[str, Any]:
         if planner not in self.planners:
@@ -149,6 +153,8 @@ def robot_from(name: str, values: Any) -> RobotPreset:
         raise InputError(what, "no joints" if not bounds else "no planner", "one or more", _FORM)
     for planner in planners:
         preset.planning(planner)
+    if "built-in" in planners:
+        preset.arm_planner()
     return preset
 
 
@@ -183,6 +189,9 @@ def _bounds(what: str, given: Any) -> JointBounds:
     if bounds.min_position >= bounds.max_position or bounds.max_velocity <= 0 or bounds.max_acceleration <= 0:
         got = f"{bounds.min_position} to {bounds.max_position}, {bounds.max_velocity}, {bounds.max_acceleration}"
         raise InputError(what, got, "a range, and a velocity and an acceleration above 0", "correct them")
+    if max(-bounds.min_position, bounds.max_position) > _TURNED:
+        got, expected = f"{bounds.min_position} to {bounds.max_position}", f"within {_TURNED:.1f} radians of zero"
+        raise InputError(f"positions of {what}", got, expected, "give radians, not degrees")
     return bounds
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
 
+DESCRIPTION_TOPIC = "topic"
+"""In place of a path in robot_description: the URDF is what the topic robot_description has."""
+
 
 @dataclass(frozen=True)
 class StreamConfig(Bounded):
@@ -26,7 +29,8 @@ class StreamConfig(Bounded):
     robot_description: str = option(
         "",
         "path of the robot's URDF: what is measured of its links, at their places by TF, is removed from depth; needs "
-        "base_frame and the extra arm; empty = nothing is removed",
+        "base_frame and the extra arm; 'topic' = what the topic robot_description has when the node is configured; "
+        "empty = nothing is removed",
         fixed=True,
     )
     robot_padding: float = parameter(0.02, "m", 0.0, 0.2, "what is this near to the robot is removed with it")

@@ -181,6 +181,9 @@ FAULTS = [
     (set_(urdf=""), "URDF", "nobody publishes robot_description", "robot_state_publisher"),
     (set_(urdf="<robot"), "URDF", "robot_description", "URDF"),
     (set_(urdf="<sdf/>"), "URDF", "its root is <sdf>", "xacro"),
+    (set_(urdf="<robot xmlns:x='http://www.ros.org/wiki/xacro'><x:include filename='a'/></robot>"), "URDF",
+     "it is xacro, not expanded", "xacro"),
+    (set_(urdf=urdf(PANDA).replace("velocity='2.175'", "")), "URDF", "panda_joint1 lack velocity", "URDF"),
     (set_(urdf=urdf(PRESETS["fr3"])), "URDF", "has no links panda_hand_tcp", "this robot"),
     (set_(urdf=urdf(PANDA, collision="")), "URDF", "no link has collision geometry", "<collision>"),
     (set_(srdf=srdf(PANDA, "ur")), "SRDF", "it is of robot 'ur', the URDF of 'robot'", "this very robot"),
@@ -258,3 +261,29 @@ def test_the_built_in_planner_needs_no_srdf_and_keeps_no_state() -> None:
     heard = well()
     heard.srdf, heard.scene, heard.pipelines, heard.planners = "", scene({}), None, ["/arm_planner"]
     assert {f.level for f in examined(heard, planner="built-in")} == {Severity.OK}
+
+
+def test_a_planner_that_is_not_there_is_one_fault() -> None:
+    heard = well()
+    heard.services = {}
+    told = [f for f in examined(heard, planner="built-in") if f.check == "planner"]
+    assert [f.level for f in told] == [Severity.ERROR]
+    assert "/move_action" in told[0].found
+    assert "/get_planning_scene" in told[0].found
+    assert "pick.launch.py" in told[0].repair
+
+
+def test_a_planner_that_tells_no_joints_is_not_said_to_have_the_arm_in_place() -> None:
+    heard = well()
+    heard.scene = scene({}, "panda_link0")
+    told = [f for f in examined(heard, planner="built-in") if f.check == "planning scene"]
+    assert [(f.level, f.found) for f in told] == [(Severity.OK, "nothing is left in it")]
+
+
+def test_links_of_the_planners_own_model_need_not_be_in_the_robots_urdf() -> None:
+    """The built-in planner of a UR5e has a gripper of boxes; the robot's URDF has a Robotiq's links."""
+    preset = PRESETS["ur5e_robotiq"]
+    heard = well(preset)
+    heard.srdf = srdf(preset, group="arm")  # nobody reads it
+    told = examined(heard, preset, "built-in")
+    assert not [f for f in told if f.check in ("URDF", "SRDF") and f.level is not Severity.OK], told

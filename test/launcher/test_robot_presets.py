@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -16,7 +18,8 @@ from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.launcher import plan, robots
 from spatial_vlm_ros.manipulation.grippers.stroke import command_stroke, finger_stroke
 from spatial_vlm_ros.nodes import parameters
-from spatial_vlm_ros.parameters import ArmPlannerConfig, GateConfig, PlanningConfig, robot_from
+from spatial_vlm_ros.nodes.arm.served_arm import served_arm
+from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, ArmPlannerConfig, GateConfig, PlanningConfig, robot_from
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "launch" / "pick.launch.py"
@@ -217,3 +220,87 @@ def test_a_robot_without_a_planner_says_which_it_has(tmp_path: Path) -> None:
         planned(robot=str(path), planner="built-in")
     preset = robot_from("bare", {**yaml.safe_load(path.read_text()), "parameters": {}, "planners": {"moveit": {}}})
     assert preset.values("moveit") == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: values["planners"]["built-in"]["arm_planner"].update(arm="ur10"), "parameter arm: got 'ur10'"),
+        (lambda values: values["planners"]["built-in"]["arm_planner"].update(padding="wide"), "padding: got 'wide'"),
+        (lambda values: values["parameters"]["motion"].update(controller_actions=""), "controller_actions.*nothing"),
+        (lambda values: values["joint_limits"]["panda_joint1"].update(min_position=-166, max_position=166),
+         "positions of joint panda_joint1.*radians, not degrees"),
+    ],
+)  # fmt: skip
+def test_a_preset_that_the_built_in_planner_cannot_use_says_why(tmp_path: Path, change: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        planned(robot=str(written(tmp_path, change)), planner="built-in")
+
+
+def test_a_whole_number_for_the_built_in_planner_is_a_float(tmp_path: Path) -> None:
+    path = written(tmp_path, lambda values: values["planners"]["built-in"]["arm_planner"].update(padding=0))
+    padding = planned(robot=str(path), planner="built-in")["arm_planner"].parameters["padding"]
+    assert isinstance(padding, float)
+
+
+def test_an_srdf_that_would_not_be_read_is_refused() -> None:
+    with pytest.raises(InputError, match=r"robot_description_semantic.*arm: panda of the preset.*leave it out"):
+        planned(robot="panda", planner="built-in", robot_description_semantic="/mine.srdf")
+
+
+# ------------------------------------------------------------------------------------------------ the robot itself
+
+
+def test_the_robot_that_the_camera_sees_is_the_one_that_the_driver_tells() -> None:
+    nodes = planned(robot="panda")
+    assert nodes["resolver"].parameters["robot_description"] == DESCRIPTION_TOPIC
+    assert nodes["planner_gate"].parameters["robot_description"] == ""  # it listens to the topic itself
+    given = planned(robot="panda", robot_description="/robot.urdf")
+    assert {given[name].parameters["robot_description"] for name in ("resolver", "planner_gate")} == {"/robot.urdf"}
+    none = planned(robot="panda", robot_description="/")
+    assert (none["resolver"].parameters["robot_description"], none["planner_gate"].parameters["robot_description"]) == (
+        "", "/",
+    )  # fmt: skip
+
+
+def test_the_way_of_a_real_arm_can_be_watched() -> None:
+    gate = planned(robot="panda", watch_depth="/depth", watch_silence="1.0")["planner_gate"]
+    assert (gate.parameters["watch_depth"], gate.parameters["watch_silence"]) == ("/depth", 1.0)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_fingers_close_along_y_of_the_tip_whoever_plans(robot: str) -> None:
+    """The gripper hangs on the flange one way: both planners have to know the same."""
+    pin = pytest.importorskip("pinocchio")
+    preset = robots.robot_preset(ROOT, robot)
+    given = preset.arm_planner() if "built-in" in preset.planners else {}
+    if "arm" not in given:
+        pytest.skip(f"{robot}: the URDF is the integrator's")
+    model = served_arm(ArmPlannerConfig(**given)).model
+    flange = {"panda": "panda_link8", "ur5e": "tool0"}[given["arm"]]
+    for planner in ("moveit", "built-in"):
+        config = preset.planning(planner)
+        tip = config.motion.tip_link
+        yaw = math.radians(config.gripper.tip_yaw_deg)
+        data = model.model.createData()
+        pin.framesForwardKinematics(model.model, data, model.configuration())
+        flange_T_tip = data.oMf[model.model.getFrameId(flange)].inverse() * data.oMf[model.model.getFrameId(tip)]
+        own = np.array([-math.sin(yaw), math.cos(yaw), 0.0])  # y of the tip in the flange
+        y = own if config.motion.at_flange else flange_T_tip.rotation[:, 1]
+        assert abs(float(y @ own)) > 0.99, f"{planner}: {tip} is not turned as tip_yaw_deg says"
+        along = _closing(pin, model, flange)
+        assert abs(float(along @ y)) > 0.99, f"{planner}: fingers close along {along.round(2)} of {flange}, not {y}"
+
+
+def _closing(pin: Any, model: Any, flange: str) -> Any:
+    """(3,) unit vector in the flange along which a finger moves while the gripper closes."""
+    names = [name for name in model.hand_links if "finger" in name]
+    at = []
+    for opening in (0.0, model.widest):
+        data = model.model.createData()
+        pin.framesForwardKinematics(model.model, data, model.configuration(opening))
+        flange_T_finger = (
+            data.oMf[model.model.getFrameId(flange)].inverse() * data.oMf[model.model.getFrameId(names[0])]
+        )
+        at.append(np.array(flange_T_finger.translation))
+    return (at[1] - at[0]) / np.linalg.norm(at[1] - at[0])

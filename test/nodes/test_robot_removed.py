@@ -19,11 +19,13 @@ pytest.importorskip("daqp")
 from arm_hands import Hands, motion
 from live_graph import Graph
 from live_process import Started
+from std_msgs.msg import String
 
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.perception.request_queue import RequestOutcome
 from spatial_vlm_ros.types import RgbdFrame
 
@@ -118,6 +120,21 @@ def test_a_resolver_that_cannot_read_the_robot_is_not_configured(node: Callable[
     started = node("resolver", base_frame="panda_link0", robot_description="/nowhere/robot.urdf")
     started.says("there is no such file")
     started.says("give the path of the robot's URDF in robot_description")
+
+
+def test_the_robot_can_be_what_the_topic_has(graph: Graph, node: Callable[..., Started]) -> None:
+    """As robot_state_publisher tells it: here a ball, without meshes."""
+    ball = "<collision><geometry><sphere radius='0.1'/></geometry></collision>"
+    told = graph.node.create_publisher(String, "robot_description", qos.DESCRIPTION)
+    told.publish(String(data=f"<robot name='ball'><link name='ball'>{ball}</link></robot>"))
+    started = node("resolver", base_frame="world", robot_description="topic")
+    started.says("resolver is active")
+
+
+def test_a_robot_that_nobody_tells_is_asked_for(node: Callable[..., Started]) -> None:
+    started = node("resolver", base_frame="world", robot_description="topic")
+    started.says("no message on /robot_description within 10 s; start robot_state_publisher before, or name")
+    assert "resolver is active" not in started.output
 
 
 def test_links_that_are_not_in_tf_refuse_and_are_named(live_frame: Any, graph: Graph) -> None:

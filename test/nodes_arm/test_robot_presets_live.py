@@ -160,7 +160,8 @@ def preset_values(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("robot", ["panda", "ur5e_robotiq"])
 def test_the_launch_file_starts_resolver_and_gate(robot: str, program: Callable[..., Started], tmp_path: Path) -> None:
     record = f"audit_log:={tmp_path / 'audit.jsonl'}"
-    up = program("up", "pick", f"robot:={robot}", "camera:=realsense", "planner:=moveit", "page:=false", record)
+    up = program("up", "pick", f"robot:={robot}", "camera:=realsense", "planner:=moveit", "page:=false", record,
+                 "robot_description:=/")  # fmt: skip
     up.says("planner_gate is ready; plan_only: nothing will move")
     up.says("resolver is active")
     up.interrupt()

@@ -94,3 +94,13 @@ def test_the_scene_is_kept_in_the_frame_of_the_arms_base_and_by_its_hand() -> No
     crate.header.frame_id = "panda_link0"
     with pytest.raises(InputError, match="expected base_link"):
         scene.changed(message, None)
+
+
+def test_the_gripper_of_a_known_arm_is_turned_only_where_it_may_be() -> None:
+    turned = told(arm="ur5e", gripper_yaw_deg=90.0)
+    assert (turned.title, turned.groups) == ("UR5e", ("ur_manipulator",))
+    assert turned.model is not UR.model()
+    with pytest.raises(InputError, match=r"gripper_yaw_deg: got 90 beside arm panda.*give the URDF of your Panda"):
+        told(arm="panda", gripper_yaw_deg=90.0)
+    with pytest.raises(InputError, match=r"gripper_yaw_deg: got 90 beside robot_description.*in the URDF"):
+        told(**described(), gripper_yaw_deg=90.0)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from spatial_vlm_ros.manipulation.planning.robot_model import load
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
 from spatial_vlm_ros.types import Transform
 
+_WIDEST = 0.5  # m between fingers: more than parallel grippers open, as gripper.opening_max
+_SLACK = 0.05  # of a finger joint's range: drivers stop a little beyond what URDFs say
 FROM_LIMITS = 0.005  # radians kept from each end of a joint
 _WRIST_JOINTS = 2  # what they move is near enough to what is held to be no obstacle for it
 
@@ -349,6 +351,26 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
     return tuple(found)
 
 
+def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
+    """A table of this gripper, in metres and in what its joint has.
+
+    Raises:
+        InputError: fingers that are farther apart than any gripper opens, or positions that a joint does not have.
+    """
+    if pairs[-1, 0] > _WIDEST:
+        repair = "give metres between the fingers, not millimetres"
+        raise InputError("openings", f"{pairs[-1, 0]:g} between the fingers", f"at most {_WIDEST:g} m", repair)
+    for joint in main:
+        if joint.kind == "continuous" or joint.lower is None or joint.upper is None:
+            continue
+        slack = _SLACK * (joint.upper - joint.lower)
+        least, most = float(pairs[:, 1].min()), float(pairs[:, 1].max())
+        if least < joint.lower - slack or most > joint.upper + slack:
+            expected = f"{joint.lower:g} to {joint.upper:g}, as the URDF has it"
+            repair = "give the table of this gripper: metres between the fingers, and the position of this joint there"
+            raise InputError(f"openings: positions of {joint.name}", f"{least:g} to {most:g}", expected, repair)
+
+
 def _table(
     main: Mapping[str, TreeJoint], fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]
 ) -> tuple[Floats, dict[str, Floats]]:
@@ -358,6 +380,7 @@ def _table(
         if len(pairs) < 2 or not np.isfinite(pairs).all() or pairs[0, 0] < 0 or not (np.diff(pairs[:, 0]) > 0).all():
             repair = "give two pairs or more: metres between the fingers, and the position of the finger joint there"
             raise InputError("openings", str(table), "pairs with rising openings", repair)
+        _check_openings(main.values(), pairs)
         return pairs[:, 0], dict.fromkeys(main, pairs[:, 1])
     turning = [joint.name for joint in fingers if joint.kind != "prismatic"]
     if turning:

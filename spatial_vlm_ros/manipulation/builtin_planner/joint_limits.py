@@ -17,7 +17,10 @@ from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import TreeJoint
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
 
 FULL_TURNS = 2 * math.pi  # radians to each side that a joint without limits is planned for
-_FORM = "joint_limits: {JOINT: {has_acceleration_limits: true, max_acceleration: 5.0}}, in radians and seconds"
+_FORM = (
+    "joint_limits: {JOINT: {has_acceleration_limits: true, max_acceleration: 5.0, min_position: -1.5}}, in radians and "
+    "seconds"
+)
 _KEYS = ("min_position", "max_position", "max_velocity", "max_acceleration")
 
 
@@ -66,9 +69,13 @@ def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, Joint
         }
         for key, value in row.items():
             if value is None or not math.isfinite(value) or ((key.startswith("max_v") or "acc" in key) and value <= 0):
-                what = f"{key} of joint {joint.name!r}"
-                repair = f"give it in joint_limits, as MoveIt's joint_limits.yaml has it: {_FORM}"
-                raise RobotDescriptionError(what, "none" if value is None else f"{value:g}", "a limit above 0", repair)
+                what, position = f"{key} of joint {joint.name!r}", key.endswith("position")
+                own_place = (
+                    "in the URDF (<limit lower upper velocity>), or " if not key.endswith("acceleration") else ""
+                )
+                repair = f"give it {own_place}in joint_limits, as MoveIt's joint_limits.yaml has it: {_FORM}"
+                expected = "a limit" if position else "a limit above 0"
+                raise RobotDescriptionError(what, "none" if value is None else f"{value:g}", expected, repair)
         if float(row["min_position"] or 0) >= float(row["max_position"] or 0):
             got = f"{row['min_position']:g} to {row['max_position']:g}"
             repair = "correct the URDF or joint_limits"

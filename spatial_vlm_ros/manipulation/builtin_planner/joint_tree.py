@@ -77,13 +77,15 @@ class JointTree:
         """The moving joints of an arm's group, from its base to its tip.
 
         Raises:
-            RobotDescriptionError: a name that the URDF lacks, no moving joint, or no serial chain.
+            RobotDescriptionError: a name that the URDF lacks, no moving joint, a joint that is not moved by one number,
+                or no serial chain.
         """
         joints = [joint for joint in self.members(srdf, group) if joint.moves and joint.mimics is None]
         joints.sort(key=lambda joint: len(self.above(joint.child)))
         what = f"group {group!r}"
         if not joints:
             raise RobotDescriptionError(what, "no joint that moves", "the joints of the arm", "name the arm's group")
+        self._check_kinds(what, joints, self.members(srdf, group))
         way = [joint for joint in reversed(self.above(joints[-1].child)) if joint.moves]
         way = way[next(k for k, joint in enumerate(way) if joint in joints) :]
         if way != joints:
@@ -92,6 +94,20 @@ class JointTree:
             repair = "name a group of one arm without its gripper: each joint on the child link of the one before"
             raise RobotDescriptionError(what, got, "one serial chain", repair)
         return tuple(joints)
+
+    def _check_kinds(self, what: str, joints: Sequence[TreeJoint], members: Sequence[TreeJoint]) -> None:
+        """Every joint of an arm turns, slides or is fixed: another one would be planned for as if it stood at zero.
+
+        Raises:
+            RobotDescriptionError: one is not.
+        """
+        way = self.above(joints[-1].child)
+        inside = way[: way.index(joints[0]) + 1] if joints[0] in way else ()
+        for joint in (*members, *inside):
+            if joint.kind not in (*MOVING, "fixed"):
+                repair = "correct its type in the URDF, or name a group of the SRDF without it"
+                expected = f"{', '.join(MOVING)} or fixed"
+                raise RobotDescriptionError(f"joint {joint.name!r} of {what}", f"type {joint.kind!r}", expected, repair)
 
     def fingers(self, srdf: SemanticDescription, group: str) -> tuple[TreeJoint, ...]:
         """The joints that open and close a gripper: those of its group that move, and all that follow them.
@@ -104,6 +120,12 @@ class JointTree:
         for joint in self.joints.values():
             if joint.mimics is not None and joint.mimics[0] in names and joint.name not in names:
                 own.append(joint)
+        for joint in self.joints.values():
+            beside = joint.mimics is not None and joint.parent in {each.parent for each in own}
+            if beside and joint.mimics is not None and joint.mimics[0] not in self.joints:
+                got = f"it mimics {joint.mimics[0]!r}, which the URDF lacks"
+                repair = "correct its <mimic>: else the gripper would be planned for with one finger"
+                raise RobotDescriptionError(f"joint {joint.name!r}", got, "a joint of the URDF", repair)
         if not [joint for joint in own if joint.mimics is None]:
             repair = "name the group of the gripper's joints (an end effector of the SRDF, or a group) in end_effector"
             raise RobotDescriptionError(f"end effector {group!r}", "no finger that moves", "a parallel gripper", repair)

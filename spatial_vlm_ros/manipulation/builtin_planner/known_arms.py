@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from xml.etree.ElementTree import tostring
 
 from spatial_vlm_ros.errors import UnknownNameError
 from spatial_vlm_ros.manipulation.builtin_planner import robot
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
+from spatial_vlm_ros.manipulation.planning.robot_model import read_urdf
 
 _FOLDER = Path(__file__).parent / "robots"
+_UR_MOUNT = "gripper_joint"  # that fastens the gripper to tool0
 UR_JOINTS = tuple(
     f"{name}_joint" for name in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
 )
@@ -32,6 +36,7 @@ class KnownArm:
         base_link: its first link.
         joints: of the arm, from the base to the tip.
         model: reads it, once.
+        turned: reads it with the gripper turned by degrees about the flange's z; None = its gripper is mounted one way.
     """
 
     urdf: Callable[[], Path]
@@ -43,16 +48,23 @@ class KnownArm:
     base_link: str
     joints: tuple[str, ...]
     model: Callable[[], ArmModel]
+    turned: Callable[[float], ArmModel] | None = None
 
 
 @functools.cache
-def ur5e() -> ArmModel:
+def ur5e(gripper_yaw_deg: float = 0.0) -> ArmModel:
     """A UR5e with a parallel gripper of the measures of a Robotiq 2F-85; it needs no meshes.
 
     The files of it, `robots/ur5e_2f85.*`, name the sources of their numbers.
+
+    Args:
+        gripper_yaw_deg: turn of the gripper about z of tool0: at 0 its fingers close along y of tool0, at 90 along x.
     """
+    root, _ = read_urdf(_FOLDER / "ur5e_2f85.urdf")
+    for origin in root.findall(f"joint[@name='{_UR_MOUNT}']/origin"):
+        origin.set("rpy", f"0 0 {math.radians(gripper_yaw_deg)!r}")
     return arm_model(
-        _FOLDER / "ur5e_2f85.urdf",
+        tostring(root, encoding="unicode"),
         _FOLDER / "ur5e_2f85.srdf",
         "ur_manipulator",
         "gripper",
@@ -82,6 +94,7 @@ ARMS: Mapping[str, KnownArm] = MappingProxyType(
             "gripper",
             "base_link",
             UR_JOINTS,
+            ur5e,
             ur5e,
         ),
     }

@@ -107,7 +107,10 @@ class BuiltinPlanner:
         _check_start(robot, start)
         if deep := in_the_base(robot, request.boxes, request.stands_on):
             words = f"the arm's base stands {max(deep.values()):.2f} m deep in what is said to be there"
-            repair = "check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
+            repair = (
+                "give the resolver the robot's URDF (robot_description), or it takes the robot that it sees for an "
+                "obstacle; check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
+            )
             raise StandsWrongError(0, words, tuple(sorted(deep)), repair)
         draw = np.random.default_rng(request.seed)
         checkers = [Checker(robot, request.boxes, segment) for segment in request.segments]

@@ -10,7 +10,7 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -27,7 +27,7 @@ from spatial_vlm_ros.files.documents import parse_xml, read_xml
 from spatial_vlm_ros.files.reading import MIB, check_regular
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
-from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
+from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, DepthConfig, StreamConfig
 from spatial_vlm_ros.types import RgbdFrame, Transform
 
 if TYPE_CHECKING:
@@ -89,15 +89,26 @@ class RobotModel:
         return remove_self(frame, mask, self_mask(frame, links, min(_OWN, self.padding), self.depth, within=mask))
 
 
-def robot_of(config: StreamConfig, depth: DepthConfig) -> RobotModel | None:
+def robot_of(config: StreamConfig, depth: DepthConfig, told: Callable[[], str] | None = None) -> RobotModel | None:
     """The robot that the parameters name; None where they name none.
 
+    Args:
+        config: names the robot's URDF, or the topic that has it.
+        depth: of what is measured.
+        told: gives the text of the URDF on the topic robot_description; None = no topic can be heard here.
+
     Raises:
-        InputError: the parameter holds a URDF's text, as a parameter of that name does elsewhere.
-        As `read_hulls` does.
+        InputError: the parameter holds a URDF's text, as a parameter of that name does elsewhere; or it names the
+            topic, and `told` is None.
+        As `read_hulls` and `told` do.
     """
     if not config.robot_description:
         return None
+    if config.robot_description == DESCRIPTION_TOPIC:
+        if told is None:
+            repair = "give the path of the robot's URDF; only a running node can listen to the topic robot_description"
+            raise InputError("parameter robot_description", repr(DESCRIPTION_TOPIC), "the path of a file", repair)
+        return RobotModel(read_hulls(told()), config.robot_padding, depth)
     if "<" in config.robot_description:
         repair = "write it to a file, and give its path"
         raise InputError("parameter robot_description", "the text of a URDF", "the path of its file", repair)
@@ -110,7 +121,8 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
     A link is one hull: around all its meshes, boxes, cylinders, capsules, cones and spheres together.
 
     Args:
-        path: of a URDF file; xacro has to be expanded before.
+        path: of a URDF file, or the text of one, whose meshes are looked for in packages alone; xacro has to be
+            expanded before.
 
     Raises:
         DependencyError: the extra `arm` is not installed.
@@ -121,7 +133,8 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
     hulls = link_hulls(model, geometry)
     if not hulls:
         repair = "give the URDF with its <collision> elements, not one for display alone"
-        raise InputError(f"robot description {path}", "no link with collision geometry", "at least one", repair)
+        name = "topic robot_description" if _is_text(path) else f"robot description {path}"
+        raise InputError(name, "no link with collision geometry", "at least one", repair)
     return {str(model.frames[frame].name): hull for frame, hull in hulls.items()}
 
 
@@ -131,8 +144,12 @@ def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
     Raises:
         DependencyError, FileError, InputError: as `read_hulls` does.
     """
-    root, file = read_urdf(Path(path))
+    root, file = read_urdf(path)
     return model_and_geometry_of(root, file)
+
+
+def _is_text(source: str | Path) -> bool:
+    return isinstance(source, str) and "<" in source
 
 
 def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
@@ -145,7 +162,8 @@ def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
         FileError: no such file, no URDF, or one of more links than Pinocchio's reader takes.
     """
     repair = "give a URDF; expand xacro: xacro FILE > robot.urdf"
-    if isinstance(source, str) and "<" in source:
+    if _is_text(source):
+        source = str(source)
         path, root = None, parse_xml(source.encode(), "robot_description", repair)
     else:
         path = Path(source).expanduser()

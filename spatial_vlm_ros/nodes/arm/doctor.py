@@ -139,7 +139,10 @@ class _Listening:
         return heard
 
     def _services(self) -> dict[str, list[str]]:
-        return dict(self._node.get_service_names_and_types())
+        """Services that somebody serves: the graph lists the names that clients alone wait for, too."""
+        listed = dict(self._node.get_service_names_and_types())
+        count = getattr(self._node, "count_services", None)  # of rclpy since Iron
+        return listed if count is None else {name: types for name, types in listed.items() if count(name)}
 
     def _ask_planner(self, moveit: bool) -> None:
         heard = self._heard

@@ -43,6 +43,12 @@ from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Status
 
+_TIMED_OUT = "TIMED_OUT"
+_TOO_SLOW = (
+    "the arm took longer for the trajectory than is allowed; see what slows its controller (speed slider, protective "
+    "stop, simulated time), or allow more: trajectory_execution.allowed_execution_duration_scaling of move_group, "
+    "duration_scaling of arm_planner"
+)
 PACKAGES = ("moveit_msgs", "control_msgs", "shape_msgs", "trajectory_msgs")
 _START_PLANNER = (
     "start MoveIt's move_group, or the planner of this package (python -m spatial_vlm_ros.nodes arm_planner), and "
@@ -297,7 +303,7 @@ class MotionClient:
         meaning = meaning_of(int(code.val))
         said = self._messages.words_of(code)
         words = ": ".join(part for part in (meaning.name, said) if part)
-        reason, _, repair = meaning.sentence.partition("; ")
+        reason, _, repair = (_TOO_SLOW if meaning.name == _TIMED_OUT else meaning.sentence).partition("; ")
         raise ExecutionFailedError(step.phase, f"{before}{reason} ({words})", repair or "see its log", int(code.val))
 
     def _grip(self, step: PlanStep, told: Asked, last: bool, opened: float | None) -> None:

@@ -43,7 +43,17 @@ def served_arm(config: ArmPlannerConfig) -> ServedArm:
         if without:
             repair = f"give the URDF of that arm, or leave {without[0]} empty for the {known.title}"
             raise InputError("parameter robot_description", f"nothing beside {without[0]}", "a URDF", repair)
-        return ServedArm(known.model(), known.title, tuple(dict.fromkeys((known.called, known.group))))
+        yaw = config.gripper_yaw_deg
+        if yaw and known.turned is None:
+            repair = f"give the URDF of your {known.title}, or leave gripper_yaw_deg at 0"
+            raise InputError("parameter gripper_yaw_deg", f"{yaw:g} beside arm {config.arm}", "0", repair)
+        model = known.turned(yaw) if yaw and known.turned is not None else known.model()
+        return ServedArm(model, known.title, tuple(dict.fromkeys((known.called, known.group))))
+    if config.gripper_yaw_deg:
+        repair = "turn the gripper in the URDF, and leave gripper_yaw_deg at 0"
+        raise InputError(
+            "parameter gripper_yaw_deg", f"{config.gripper_yaw_deg:g} beside robot_description", "0", repair
+        )
     missing = [name for name in _OF_IT if not getattr(config, name)]
     if missing:
         repair = "give all of robot_description_semantic, group, end_effector and joint_limits with robot_description"

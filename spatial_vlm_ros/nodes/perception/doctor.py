@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -27,6 +28,7 @@ from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.perception.ask import client_node
 from spatial_vlm_ros.nodes.perception.attach import AttachedResolver, Attaching
+from spatial_vlm_ros.nodes.perception.description import heard_description
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait
 from spatial_vlm_ros.nodes.perception.graph import twins_around
 from spatial_vlm_ros.nodes.perception.observer import Observer
@@ -116,7 +118,7 @@ class _Examined:
     def __init__(self, node: Node, settings: Settings, topics: dict[str, str], attached: bool, patience: float) -> None:
         self.settings, self.topics, self._node, self._attached = settings, topics, node, attached
         settings = _patient(settings, patience)
-        robot = robot_of(settings.streams, settings.resolver.depth)
+        robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, node))
         self._streams = StreamDoctor(settings, topics, robot)
         self._frames: dict[bool, FrameWait] = {}
         self._observers: dict[bool, Observer] = {}

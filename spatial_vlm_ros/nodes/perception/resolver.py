@@ -33,6 +33,7 @@ from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmErro
 from spatial_vlm_ros.language import parse, stops
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.perception.description import heard_description
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
@@ -134,7 +135,7 @@ class ResolverNode(LifecycleNode):
         """Read the parameters and the robot, load the grounder, listen to transforms, offer the action."""
         try:
             self._settings = settings = parameters.read(self)
-            self._robot = robot_of(settings.streams, settings.resolver.depth)
+            self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
             if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
                 messages.vision_class(messages.DETECTIONS_2D)
             if settings.node.grounder:

@@ -132,6 +132,7 @@ def test_the_packaged_ur5_is_read_with_its_meshes_but_has_no_gripper() -> None:
 def test_fingers_that_turn_need_a_table_and_follow_it() -> None:
     text = URDF.read_text()
     turning = text.replace('gripper_left_finger_joint" type="prismatic"', 'gripper_left_finger_joint" type="revolute"')
+    turning = turning.replace('upper="0.0425"', 'upper="1.0"')
     with pytest.raises(RobotDescriptionError, match=r"gripper_left_finger_joint turns, .*; give openings"):
         ur(turning)
     table = [(0.0, 0.79), (0.04, 0.45), (0.085, 0.0)]
@@ -253,3 +254,48 @@ def test_a_posture_is_taken_in_the_turn_nearest_to_the_start() -> None:
 def test_an_arm_that_is_not_known_by_name_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="panda, ur5e"):
         known_arm("ur10")
+
+
+@pytest.mark.parametrize("kind", ["planar", "floating", "revolut"])
+def test_a_joint_of_the_arm_that_no_number_moves_is_refused(kind: str) -> None:
+    """It was planned for as if it stood at zero."""
+    text = URDF.read_text().replace('name="elbow_joint" type="revolute"', f'name="elbow_joint" type="{kind}"')
+    with pytest.raises(RobotDescriptionError, match=rf"elbow_joint.*type '{kind}', expected revolute.*or fixed"):
+        ur(text)
+
+
+def test_a_finger_that_follows_a_joint_that_does_not_exist_is_refused() -> None:
+    """The gripper was planned for with one finger, half as wide open."""
+    text = URDF.read_text().replace('mimic joint="gripper_left_finger_joint"', 'mimic joint="knuckle"')
+    with pytest.raises(RobotDescriptionError, match=r"right_finger_joint.*mimics 'knuckle', which the URDF lacks"):
+        ur(text)
+
+
+def test_a_table_of_another_gripper_is_refused() -> None:
+    with pytest.raises(InputError, match=r"openings: got 85 between the fingers.*not millimetres"):
+        ur(openings=[(0.0, 0.0), (85.0, 0.0425)])
+    with pytest.raises(
+        InputError, match=r"positions of gripper_left_finger_joint: got 0 to 0\.79, expected 0 to 0\.0425"
+    ):
+        ur(openings=[(0.0, 0.79), (0.085, 0.0)])
+    assert ur(openings=[(0.0, 0.0), (0.085, 0.043)]).widest == 0.085  # drivers go a little beyond
+
+
+def test_a_joint_without_limits_says_where_to_give_them() -> None:
+    limit = 'velocity="3.141592654" lower="-3.141592654" upper="3.141592654"/>'
+    text = URDF.read_text().replace(f'<limit effort="150" {limit}', "")
+    with pytest.raises(RobotDescriptionError, match=r"min_position of joint 'elbow_joint': got none, expected a limit"):
+        ur(text)
+
+
+def test_the_gripper_of_the_ur5e_can_be_mounted_turned() -> None:
+    straight, turned = ur5e(), ur5e(90.0)
+    pin = pytest.importorskip("pinocchio")
+    fingers = []
+    for arm in (straight, turned):
+        data = arm.model.createData()
+        pin.framesForwardKinematics(arm.model, data, arm.configuration(0.085))
+        tool, finger = (arm.model.getFrameId(name) for name in ("tool0", "gripper_left_finger"))
+        fingers.append(np.array((data.oMf[tool].inverse() * data.oMf[finger]).translation))
+    assert fingers[0] == pytest.approx([0.0, 0.0425, 0.0], abs=1e-9)
+    assert fingers[1] == pytest.approx([-0.0425, 0.0, 0.0], abs=1e-9)

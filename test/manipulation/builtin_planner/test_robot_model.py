@@ -15,7 +15,7 @@ import pytest
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import model_and_geometry, read_hulls, robot_of
-from spatial_vlm_ros.parameters import DepthConfig, StreamConfig
+from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, DepthConfig, StreamConfig
 
 pytest.importorskip("pinocchio")
 
@@ -188,5 +188,13 @@ def test_the_parameters_name_the_robot(tmp_path: Path) -> None:
     assert (robot.links, robot.padding) == (("base",), 0.05)
     with pytest.raises(InputError, match=r"the text of a URDF.*the path of its file"):
         robot_of(StreamConfig(robot_description=path.read_text()), DepthConfig())
+    topic = StreamConfig(robot_description=DESCRIPTION_TOPIC)
+    heard = robot_of(topic, DepthConfig(), path.read_text)
+    assert heard is not None
+    assert heard.links == robot.links
+    with pytest.raises(InputError, match=r"robot_description: got 'topic'.*give the path"):
+        robot_of(topic, DepthConfig())
+    with pytest.raises(InputError, match="topic robot_description: got no link with collision geometry"):
+        robot_of(topic, DepthConfig(), lambda: "<robot name='a'><link name='b'/></robot>")
     with pytest.raises(InputError, match=r"robot_description.*base_frame"):
         StreamConfig(robot_description=str(path), base_frame="")

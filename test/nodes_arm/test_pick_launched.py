@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole picks as an integrator starts them: pick.launch.py with a preset, drivers by its names, doctor, a person."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+import yaml
+from arm_graph import ArmGraph
+from gate_cell import SENTENCE
+from live_process import DEADLINE, ROOT, Started
+from move_group_double import MoveGroupDouble
+from preset_drivers import drivers_of, simulation
+from rclpy.context import Context
+from rclpy.node import Node
+from spatial_vlm_interfaces.msg import Proposal
+from spatial_vlm_interfaces.srv import Approve
+from std_srvs.srv import Trigger
+
+from spatial_vlm_ros.manipulation.builtin_planner.robot import description
+from spatial_vlm_ros.nodes import qos
+
+pytestmark = pytest.mark.filterwarnings("ignore:failed to send response:RuntimeWarning")
+SLOWER = 20.0  # simulated time may pass this much slower than the wall's
+PATIENT = {
+    "server_timeout": 30.0, "answer_timeout": 30.0, "planning_time": 20.0, "most_time": 300.0, "stop_timeout": 30.0,
+    "duration_scaling": SLOWER,
+}  # fmt: skip
+"""For a machine that is loaded, and simulated time that is slower than the wall's; all else is the preset's."""
+
+
+class Person:
+    """Who approves and asks the judge.
+
+    Args:
+        graph: that the node is spun in.
+        token: file of the gate's token.
+    """
+
+    def __init__(self, graph: ArmGraph, token: Path) -> None:
+        self.graph, self._token = graph, token
+        self.proposals: list[Proposal] = []
+        self._gate = threading.Event()
+        graph.spin(self._make)
+
+    def _make(self, context: Context) -> Node:
+        node = rclpy.create_node("person", context=context)
+        node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
+        self._approve = node.create_client(Approve, "approve")
+        self._judge = node.create_client(Trigger, "judge")
+        return node
+
+    def until(self, condition: Callable[[], Any], what: str, times: int = 1) -> None:
+        """Wait, `times` as long as for a single step of a single node."""
+        end = time.monotonic() + times * DEADLINE
+        while not condition():
+            assert time.monotonic() < end, f"waited {times * DEADLINE:.0f} s in vain until {what}"
+            self._gate.wait(0.02)
+
+    def _ask(self, client: Any, request: Any, what: str) -> Any:
+        self.until(client.service_is_ready, what)
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        self.until(done.is_set, what)
+        return future.result()
+
+    def approves(self, proposal: Proposal) -> str:
+        """Say yes; the status of the answer."""
+        named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
+        request = Approve.Request(approve=True, decided_by="tester", token=self._token.read_text().strip(), **named)
+        return str(self._ask(self._approve, request, "approve answers").status.name)
+
+    def verdict(self) -> dict[str, Any]:
+        """What physics says."""
+        return dict(json.loads(self._ask(self._judge, Trigger.Request(), "the judge answers").message))
+
+
+@pytest.fixture
+def graph(domain: int) -> Iterator[ArmGraph]:
+    """Nobody yet."""
+    made = ArmGraph(domain, controllers=False)
+    yield made
+    made.close()
+
+
+def patient(robot: str, planner: str, folder: Path) -> Path:
+    """The shipped preset, with more patience."""
+    values = yaml.safe_load((ROOT / "config" / "robots" / f"{robot}.yaml").read_text())
+    values["parameters"]["motion"] |= PATIENT
+    if planner == "built-in":
+        values["planners"][planner]["arm_planner"]["duration_scaling"] = SLOWER
+    path = folder / f"{robot}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("robot", "planner"), [("panda", "built-in"), ("ur5e_robotiq", "built-in"), ("panda_moveit", "moveit")]
+)
+def test_a_whole_pick_with_the_preset_of_a_robot(
+    robot: str, planner: str, domain: int, graph: ArmGraph, node: Callable[..., Started],
+    program: Callable[..., Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Nothing is said but the robot and its planner: its URDF, too, is what its drivers publish."""
+    monkeypatch.setenv("ROS_PACKAGE_PATH", str(description().parents[2]))  # as a sourced workspace has its meshes
+    token = tmp_path / "token"
+    token.write_text("a token that only this test has told\n")
+    token.chmod(0o600)
+    remapped, parameters = simulation(robot)
+    rules = [word for rule in remapped for word in ("-r", rule)]
+    simulated = node("sim_arm", *rules, **parameters, clock=True, speed=4.0, rate=1.0, state_rate=25.0)
+    spun, drivers = drivers_of(robot, planner, domain)
+    action, args = drivers.motion.controller_actions, ["--ros-args", "-p", "use_sim_time:=true"]
+    moveit = MoveGroupDouble(domain, action, args) if planner == "moveit" else None
+    if moveit is not None:
+        moveit.execution.scaling = SLOWER  # trajectory_execution.allowed_execution_duration_scaling
+    try:
+        simulated.says("sim_arm plays behind")
+        person = Person(graph, token)
+        person.until(lambda: drivers.ready, "the simulation is there")
+        preset = patient(robot, planner, tmp_path)
+        named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"approval_token_file:={token}", "page:=false")
+        up = program("up", "pick", f"robot:={preset}", "camera:=none", f"planner:={planner}", "plan_only:=false",
+                     "use_sim_time:=true", "velocity_scaling:=0.5", "acceleration_scaling:=0.5",
+                     "approval_timeout:=300.0", *named)  # fmt: skip
+        for words in ("planner_gate is ready", "resolver is active"):
+            up.says(words)
+        if moveit is None:
+            up.says("arm_planner plans for a")
+        pick = program("pick", SENTENCE, "--wait", str(DEADLINE))
+        person.until(lambda: person.proposals or pick.process.poll() is not None, "it is proposed", 3)
+        assert person.proposals, pick.output + up.output
+        assert person.approves(person.proposals[-1]) == "OK"
+        person.until(lambda: pick.process.poll() is not None, "the pick ends", 4)
+        assert pick.process.returncode == 0, pick.output + up.output
+        assert "was put on the tray" in pick.output
+        person.until(lambda: person.verdict()["done"], "it lies still on the tray")
+        verdict = person.verdict()
+        assert verdict["delivered"] == verdict["moved"] == [verdict["target"]]
+        up.interrupt()
+        assert up.ends() == 0, up.output
+    finally:
+        if moveit is not None:
+            moveit.close()
+        spun.close()
