@@ -34,7 +34,7 @@ from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.types import Detection, Pose, Resolution
+from spatial_vlm_ros.types import Detection, Pose, Resolution, Transform
 
 ROBOT_PADDING = 0.02  # metres: the resolver's default
 PLANNER_PADDING = 0.002  # metres: arm_planner's default
@@ -87,18 +87,26 @@ class Executed:
 
 
 def look(
-    cell: ArmCell, stamp_ns: int, seed: int, told: Callable[[Detection], bool] | None = None
+    cell: ArmCell,
+    stamp_ns: int,
+    seed: int,
+    told: Callable[[Detection], bool] | None = None,
+    base_T_camera: Transform | None = None,
+    instruction: str = "",
 ) -> tuple[Resolution, Surroundings | None]:
-    """What the resolver says of a noisy frame with perfect detections: of all objects, or only those that are told."""
+    """What the resolver says of a noisy frame with perfect detections: of all objects, or only those that are told.
+
+    The camera and the instruction are those of the world, unless others are given.
+    """
     view = ArmView(cell, VGA, seed=seed)
     try:
-        frame, detections = view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=stamp_ns)
+        frame, detections = view.look(cell.data.qpos.copy(), base_T_camera or cell.layout.base_T_camera, stamp_ns)
     finally:
         view.close()
     links = link_hulls(cell.joints().position[:7], float(cell.joints().position[7:].sum()))
     frame = remove_self(frame, self_mask(frame, links, ROBOT_PADDING))
     all_objects, known = told is None, tuple(d for d in detections if told is None or told(d))
-    answer = Resolver().look_at(frame, known).ask(cell.layout.instruction)
+    answer = Resolver().look_at(frame, known).ask(instruction or cell.layout.instruction)
     resolution = answer.resolution
     if resolution.target is None or answer.scene is None:
         return resolution, None
@@ -112,6 +120,8 @@ def planned(
     config: PlanningConfig,
     told: Callable[[Detection], bool] | None = None,
     occupied: bool = True,
+    base_T_camera: Transform | None = None,
+    instruction: str = "",
 ) -> Planned:
     """A plan for the instruction of a world, from one image, with all detections or only those that are told.
 
@@ -120,7 +130,7 @@ def planned(
     Raises:
         SpatialVlmError: there is none; says why.
     """
-    resolution, seen = look(cell, 1_000_000_000, seed, told)
+    resolution, seen = look(cell, 1_000_000_000, seed, told, base_T_camera, instruction)
     if seen is None:
         raise GoalError("answer the instruction", [("refused", resolution.message)], "take another world")
     if not occupied:

@@ -15,19 +15,20 @@ import numpy as np
 
 from benchmarks.arm_cell import Floats
 from benchmarks.recheck_cell import Planned, execute, matrix, solid_matrix
+from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, description_file, link_hulls
-from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
+from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, matrix_of, swept_space
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
-from spatial_vlm_ros.manipulation.planned_motion import planned_motion
+from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.view import ArmView
-from spatial_vlm_ros.sim.arm.worlds import layout
+from spatial_vlm_ros.sim.arm.worlds import layout, wrist_camera
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
@@ -44,6 +45,7 @@ LEADS = (0.6, 1.5)  # s
 IMAGES, TRANSPORT, COMMAND = 30.0, 0.03, 0.03  # Hz, s, s
 STILL, RESTS = 0.02, 0.1  # rad/s; s
 MOVES = 0.1  # m/s of the tip when something enters
+LEFT = "put the left chick on the tray"  # said where the camera looks straight down: nothing is behind then
 LATER = 3.0  # s after which an intrusion that nobody noticed ends
 
 Row = dict[str, Any]
@@ -97,6 +99,50 @@ class Watched:
         self._each(self.cell)
 
 
+class Eye:
+    """The camera of a cell: the one opposite the arm, or that on the hand.
+
+    Args:
+        cell: whose camera.
+        planner: that knows the arm.
+        on_hand: which one.
+    """
+
+    def __init__(self, cell: ArmCell, planner: BuiltinPlanner, on_hand: bool) -> None:
+        self._cell, self._planner, self.on_hand = cell, planner, on_hand
+        self.mount = wrist_camera(cell.arm.hand_link)
+        self._tip_T_camera = np.linalg.inv(planner.tip(cell.joints().position[:7])) @ self.now().matrix
+
+    def now(self) -> Transform:
+        """Where it is in the cell's state."""
+        if not self.on_hand:
+            return self._cell.layout.base_T_camera
+        self._cell.mj.mj_kinematics(self._cell.model, self._cell.data)
+        return self._cell.pose(self._cell.arm.hand_link) @ self.mount
+
+    def told(self, joints: Floats) -> Transform:
+        """Where joint states say that it is."""
+        if not self.on_hand:
+            return self._cell.layout.base_T_camera
+        return Transform(BASE_LINK, self.mount.child, self._planner.tip(joints[:7]) @ self._tip_T_camera)
+
+    def longest_unseen(self, watch: IntrusionWatch, motion: PlannedMotion) -> float:
+        """Seconds of a motion in which it does not see the way, at most."""
+        if not self.on_hand:
+            return watch.longest_unseen(VGA, [(frame.time, self.now()) for frame in motion.frames])
+        k = [link.name for link in motion.links].index(self.mount.parent)
+        poses = [(frame.time, matrix_of(frame.links[k]) @ self.mount.matrix) for frame in motion.frames]
+        return watch.longest_unseen(VGA, [(at, Transform(BASE_LINK, self.mount.child, pose)) for at, pose in poses])
+
+    def shown(self, swept: VoxelBlocks) -> float:
+        """Part of swept space in its image now."""
+        own = self.now().inverse().apply(swept.centres())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u, v = (VGA.K[:2, :2] @ (own[:, :2] / own[:, 2:]).T) + VGA.K[:2, 2:]
+        inside = (own[:, 2] > 0) & (u > -0.5) & (u < VGA.width - 0.5) & (v > -0.5) & (v < VGA.height - 0.5)
+        return float(inside.mean())
+
+
 def cell_of(seed: int) -> ArmCell:
     """A random world, with an object in a corner that comes later."""
     drawn, rng = layout(str(seed)), np.random.default_rng((seed, 1))
@@ -109,8 +155,8 @@ def known(detection: Detection) -> bool:
     return detection.id != INTRUDER
 
 
-def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Floats, VoxelBlocks]:
-    """A fresh watch, tip_T_target, and the swept space."""
+def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Floats, VoxelBlocks, PlannedMotion]:
+    """A fresh watch, tip_T_target, the swept space, and the motion."""
     answer = Resolution("", Status.NOT_FOUND, "")  # only its words are shown
     offer = Offer(Words(""), ObservedAnswer(answer, made.seen), made.scene, made.goal, made.plan)
     arm = kinematics_of(str(description_file()), BASE_LINK, config.motion.tip_link, ARM_JOINTS)
@@ -118,7 +164,8 @@ def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Flo
     swept = swept_space(motion, made.scene.target.solid.size, MARGIN)
     put = [box.solid for box in motion.boxes if box.role == "place"]
     grasp = matrix(made.goal.grasps[made.plan.grasp].grasp)
-    return IntrusionWatch(swept, made.scene, put), np.linalg.inv(grasp) @ solid_matrix(made.scene.target.solid), swept
+    tip_T_target = np.linalg.inv(grasp) @ solid_matrix(made.scene.target.solid)
+    return IntrusionWatch(swept, made.scene, put), tip_T_target, swept, motion
 
 
 def robot_at(planner: BuiltinPlanner, joints: Floats, tip_T_target: Floats, size: Sequence[float]) -> list[LinkHull]:
@@ -185,10 +232,11 @@ class Intruded:
     """A run into which an object comes, with or without the watch."""
 
     def __init__(self, seed: int, made: Planned, push: Push, swept: VoxelBlocks, watch: IntrusionWatch | None,
-                 planner: BuiltinPlanner, tip_T_target: Floats) -> None:  # fmt: skip
+                 planner: BuiltinPlanner, tip_T_target: Floats, on_hand: bool = False) -> None:  # fmt: skip
         self.cell = cell_of(seed)
         self._made, self._push, self._watch, self._planner, self._held = made, push, watch, planner, tip_T_target
         self._swept = swept
+        self._eye = Eye(self.cell, planner, on_hand)
         body = self.cell.model.body(INTRUDER)
         self._at, self._dof = (int(self.cell.model.joint(body.jntadr[0]).qposadr[0]), int(body.dofadr[0]))
         (obj,) = (each for each in self.cell.layout.objects if each.id == INTRUDER)
@@ -242,11 +290,15 @@ class Intruded:
         if self._due is not None or now * IMAGES < self._shot or self._view is None or self._watch is None:
             return
         self._shot = math.floor(now * IMAGES) + 1
-        frame, _ = self._view.look(cell.data.qpos.copy(), cell.layout.base_T_camera, stamp_ns=self._shot)
-        assert frame.base_T_camera is not None
+        frame, _ = self._view.look(cell.data.qpos.copy(), self._eye.now(), stamp_ns=self._shot)
         links = robot_at(self._planner, self._watched.told, self._held, self._made.scene.target.solid.size)
         begun = time.perf_counter()
-        found = self._watch.look(frame.depth, frame.camera, frame.base_T_camera, links)
+        try:
+            found = self._watch.look(frame.depth, frame.camera, self._eye.told(self._watched.told), links)
+        except DepthError:
+            if not self._eye.on_hand:  # the other camera never turns away
+                raise
+            found = None
         self.spent.append(time.perf_counter() - begun)
         if found is not None:
             self.noticed = now

@@ -14,6 +14,10 @@ the time that the watch took, and 30 ms for the stop (median of `benchmarks.stop
 Counted are the times from when the object enters swept space until the arm stands, and contacts. The same is
 repeated without the watch, until the arm touches the object or its run ends.
 
+`--wrist`: the camera on the hand sees all of it, the image of the plan too; its pose is that of joint states 30 ms old.
+What it does not see is counted as `blind` and stops nothing; `longest_unseen_s` is what the gate computes before the
+motion and refuses where it is more than `watch_silence`. The result is `watching_wrist`.
+
 `--add` keeps the rows of the last run.
 """
 
@@ -37,9 +41,11 @@ from benchmarks.watched_cell import (
     INTRUDER,
     LATE,
     LEADS,
+    LEFT,
     MARGIN,
     PUSHED,
     TRANSPORT,
+    Eye,
     Intruded,
     Row,
     cell_of,
@@ -51,7 +57,7 @@ from benchmarks.watched_cell import (
 )
 from spatial_vlm_ros.errors import DepthError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import STEP
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.cameras import VGA
@@ -60,28 +66,31 @@ from spatial_vlm_ros.types.proportions import wilson
 FIRST_SEED = 91000  # unlike those of tests and of other benchmarks
 
 
-def clean(seed: int, every: float) -> Row:
+def clean(seed: int, every: float, on_hand: bool = False) -> Row:
     """One world: nuisance stops of its run."""
     config, planner, cell = PlanningConfig(), BuiltinPlanner(), cell_of(seed)
+    eye = Eye(cell, planner, on_hand)
     try:
-        made = planned(planner, cell, seed, config, known)
+        made = planned(planner, cell, seed, config, known, True, eye.now(), LEFT * on_hand)
     except SpatialVlmError as error:
         return {"seed": seed, "kind": "clean", "no_plan": str(error)[:160]}
-    watch, tip_T_target, _ = watch_of(made, config)
+    watch, tip_T_target, swept, motion = watch_of(made, config)
     run = clean_run(cell, planner, made, config)
-    view, nuisance, spent = ArmView(cell, VGA, seed=seed), [], []
+    view, nuisance, blind, shown, spent = ArmView(cell, VGA, seed=seed), [], 0, [], []
     try:
         for number, k in enumerate(range(0, len(run.qpos), round(every / STEP))):
-            frame, _ = view.look(run.qpos[k], cell.layout.base_T_camera, stamp_ns=number + 1)
-            assert frame.base_T_camera is not None
+            cell.data.qpos[:] = run.qpos[k]
+            frame, _ = view.look(run.qpos[k], eye.now(), stamp_ns=number + 1)
+            shown.append(eye.shown(swept))
             links = robot_at(planner, run.told[k], tip_T_target, made.scene.target.solid.size)
             begun = time.perf_counter()
             words = ""
             try:
-                found = watch.look(frame.depth, frame.camera, frame.base_T_camera, links)
+                found = watch.look(frame.depth, frame.camera, eye.told(run.told[k]), links)
                 words = "" if found is None else found.words()
             except DepthError as error:
-                words = error.reason
+                blind += 1
+                words = "" if on_hand else error.reason
             spent.append(1000 * (time.perf_counter() - begun))
             if words:
                 nuisance.append({"image": number, "words": words})
@@ -89,27 +98,29 @@ def clean(seed: int, every: float) -> Row:
         view.close()
     return {
         "seed": seed, "kind": "clean", "every_s": every, "hidden_counts": True, "images": len(spent),
-        "nuisance": nuisance, "ms": round(float(np.median(spent)), 1),
+        "nuisance": nuisance, "blind": blind, "longest_unseen_s": round(eye.longest_unseen(watch, motion), 2),
+        "shown": round(float(np.median(shown)), 4), "ms": round(float(np.median(spent)), 1),
         "ms_p95": round(float(np.percentile(spent, 95)), 1),
     }  # fmt: skip
 
 
-def intruded(seed: int) -> Row:
+def intruded(seed: int, on_hand: bool = False) -> Row:
     """One world: an object comes, with the watch and without."""
     config, planner, cell = PlanningConfig(), BuiltinPlanner(), cell_of(seed)
+    eye = Eye(cell, planner, on_hand)
     try:
-        made = planned(planner, cell, seed, config, known)
+        made = planned(planner, cell, seed, config, known, True, eye.now(), LEFT * on_hand)
     except SpatialVlmError as error:
         return {"seed": seed, "kind": "intrusion", "no_plan": str(error)[:160]}
-    watch, tip_T_target, swept = watch_of(made, config)
+    watch, tip_T_target, swept, _ = watch_of(made, config)
     draw = np.random.default_rng((seed, 2))
     (obj,) = (each for each in cell.layout.objects if each.id == INTRUDER)
     push = push_of(clean_run(cell, planner, made, config), obj.model.size[2], draw)
     if push is None:
         return {"seed": seed, "kind": "intrusion", "no_plan": "the arm moves too little"}
-    with_watch = Intruded(seed, made, push, swept, watch, planner, tip_T_target)
+    with_watch = Intruded(seed, made, push, swept, watch, planner, tip_T_target, on_hand)
     told = with_watch.run(config)
-    without = Intruded(seed, made, push, swept, None, planner, tip_T_target).run(config)
+    without = Intruded(seed, made, push, swept, None, planner, tip_T_target, on_hand).run(config)
     return {
         "seed": seed, "kind": "intrusion", "object": obj.model.label, "at": np.round(push.end, 3).tolist(),
         "lead_s": round(push.lead, 3), "ms": round(1000 * float(np.median(with_watch.spent)), 1), **told,
@@ -133,6 +144,14 @@ def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
         "watch_ms": round(float(np.median([row["ms"] for row in (*runs, *came)])), 1) if runs or came else None,
         "without_a_plan": sum("no_plan" in row for row in rows),
     }  # fmt: skip
+    there = [row for row in runs if "longest_unseen_s" in row]
+    if there:
+        silence = GateConfig().watch_silence
+        unseen = sorted(row["longest_unseen_s"] for row in there)
+        measured["shown_median"] = round(float(np.median([row["shown"] for row in there])), 4)
+        measured["blind_images"] = [sum(row["blind"] for row in there), sum(row["images"] for row in there)]
+        measured["refused_before_motion"] = sum(value > silence for value in unseen)
+        measured["longest_unseen_s"] = {"least": unseen[0], "median": unseen[len(unseen) // 2], "most": unseen[-1]}
     return measured, [Claim("clean runs that were stopped", stopped, 0, "runs")]
 
 
@@ -165,22 +184,27 @@ def main() -> int:
     first, every, processes = int(option("first-seed", FIRST_SEED)), option("every", 0.1), int(option("processes", 1))
     end = time.monotonic() + 60 * option("minutes", math.inf)
     rows: list[Row] = []
+    on_hand = "--wrist" in sys.argv
+    if on_hand:
+        sys.argv.remove("--wrist")
+    name = "watching_wrist" if on_hand else "watching"
     if "--add" in sys.argv:
         sys.argv.remove("--add")
-        rows = json.loads((RESULTS / "watching.json").read_text())["rows"]
+        rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
     there = {(row["kind"], row["seed"]) for row in rows}
-    jobs: list[tuple[Any, ...]] = [(intruded, s) for s in range(first, first + came) if ("intrusion", s) not in there]
-    jobs += [(clean, s, every) for s in range(first, first + n) if ("clean", s) not in there]
+    seeds = [s for s in range(first, first + came) if ("intrusion", s) not in there]
+    jobs: list[tuple[Any, ...]] = [(intruded, s, on_hand) for s in seeds]
+    jobs += [(clean, s, every, on_hand) for s in range(first, first + n) if ("clean", s) not in there]
     setting = {"late_s": LATE, "images_hz": IMAGES, "transport_s": TRANSPORT, "command_s": COMMAND,
                "pushed_m_s": PUSHED, "lead_s": LEADS, "margin_m": MARGIN}  # fmt: skip
     for row in measured_rows(jobs, processes, end):
         rows.append(row)
         figures, claims = summary(rows)
-        write("watching", {"setting": setting, **figures, "rows": rows}, claims)
+        write(name, {"setting": setting, **figures, "rows": rows}, claims)
     rows.sort(key=lambda row: (row["kind"], row["seed"]))
     figures, claims = summary(rows)
     table("watch on the way of a moving arm", ("", "measured"), [(k, str(v)) for k, v in figures.items()])
-    return finish("watching", {"setting": setting, **figures, "rows": rows}, claims)
+    return finish(name, {"setting": setting, **figures, "rows": rows}, claims)
 
 
 if __name__ == "__main__":

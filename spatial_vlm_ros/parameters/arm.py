@@ -45,8 +45,8 @@ class GateConfig(Bounded):
     watch_depth: str = option(
         "",
         "topic sensor_msgs/Image of depth, aligned to the resolver's colour, that is watched while the arm moves: it "
-        "is stopped where something enters its way, or no image comes; needs robot_description; empty = nothing is "
-        "watched",
+        "is stopped where something enters its way, or no image comes; needs robot_description, and TF of the camera "
+        "at the time of each image; empty = nothing is watched",
         fixed=True,
     )
     watch_camera_info: str = option(

@@ -185,3 +185,42 @@ def test_transforms_of_a_clock_that_is_ahead_are_refused_until_it_is_set_right()
     now[0] = 53 * SECOND // 10
     watch.add(odom(5.3), static=False)
     watch.check(5 * SECOND)
+
+
+def test_the_pose_of_a_camera_is_that_of_the_time_of_its_image() -> None:
+    watch = TransformWatch(ObservationConfig(), SOON)
+    watch.add(told("hand", "camera", 0, x=0.25), static=True)
+    for tenth in range(11):
+        watch.add(told("base", "hand", SECOND + tenth * SECOND // 10, x=float(tenth)), static=False)
+    assert watch.pose("base", "camera", SECOND + SECOND // 4).translation[0] == pytest.approx(2.75)
+    with pytest.raises(TransformUnavailableError) as late:
+        watch.pose("base", "camera", 3 * SECOND)
+    with pytest.raises(TransformUnavailableError) as past:
+        watch.pose("base", "camera", SECOND // 2)
+    assert (late.value.may_come, past.value.may_come) == (True, False)
+
+
+def test_the_pose_of_a_camera_by_a_clock_that_runs_ahead_is_refused() -> None:
+    watch = TransformWatch(ObservationConfig(), SOON, lambda: 2 * SECOND)
+    for tenth in range(11):
+        watch.add(told("base", "camera", 5 * SECOND + tenth * SECOND // 10), static=False)
+    with pytest.raises(ClockError, match="ahead of now"):
+        watch.pose("base", "camera", 5 * SECOND)
+
+
+def test_a_camera_on_the_arm_is_known_by_the_link_that_it_is_fixed_to() -> None:
+    watch = TransformWatch(ObservationConfig(), SOON)
+    links = ("base", "forearm", "hand")
+    with pytest.raises(TransformUnavailableError):
+        watch.mount("base", "camera", links)
+    for parent, child in (("base", "forearm"), ("forearm", "wrist")):
+        watch.add(told(parent, child, SECOND), static=False)
+    watch.add(told("wrist", "hand", 0, x=0.1), static=True)
+    watch.add(told("wrist", "camera", 0, x=0.25), static=True)
+    mount = watch.mount("base", "camera", links)
+    assert mount is not None
+    assert (mount.parent, mount.child) == ("hand", "camera")
+    assert mount.translation[0] == pytest.approx(0.15)
+    assert watch.mount("base", "camera", ("base", "forearm")) is None, "what it is fixed to is not known"
+    watch.add(told("base", "other_camera", 0), static=True)
+    assert watch.mount("base", "other_camera", links) is None, "it stands still"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
 from arm_graph import ArmGraph
@@ -19,6 +19,7 @@ from control_msgs.action import FollowJointTrajectory
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from live_domain import free_domain
 from live_process import Started
 from rclpy.action import ActionClient
 from rclpy.context import Context
@@ -86,6 +87,7 @@ class Cell:
 
     robot: SimulatedArm = PANDA
     simulation: Mapping[str, float] = MappingProxyType({"speed": 4.0, "rate": 1.0, "state_rate": 25.0})
+    looks: tuple[str, ...] = ()  # rules by which the names of the resolver's topics change
 
     def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
         self.graph, self.audit, self._begin = graph, audit, begin
@@ -95,7 +97,12 @@ class Cell:
         self.processes = {
             "sim_arm": begin("sim_arm", robot=robot.name, clock=True, **self.simulation),
             "resolver": begin(
-                "resolver", base_frame=robot.base_link, robot_description=robot.urdf(), frame_timeout=30.0, **CLOCK
+                "resolver",
+                *self.looks,
+                base_frame=robot.base_link,
+                robot_description=robot.urdf(),
+                frame_timeout=30.0,
+                **CLOCK,
             ),
             "arm_planner": begin("arm_planner", arm=robot.name, duration_scaling=20.0, **CLOCK),
             "planner_gate": begin("planner_gate", audit_log=str(audit), **self.given, **gate),
@@ -333,6 +340,43 @@ class Cell:
     def record(self, audit: Path | None = None) -> list[dict[str, Any]]:
         """The lines of an audit log: of that of the first gate, unless another is named."""
         return [json.loads(line) for line in (audit or self.audit).read_text().splitlines()]
+
+
+AnyCell = TypeVar("AnyCell", bound=Cell)
+
+
+@contextmanager
+def running_cell(
+    kind: type[AnyCell], folder: Path, more: Mapping[str, Mapping[str, object]] = MappingProxyType({}), **gate: Any
+) -> Iterator[AnyCell]:
+    """A cell in a ROS domain of its own; what its processes said is printed when they have ended.
+
+    Args:
+        kind: of the cell.
+        folder: for their logs, and the gate's record.
+        more: name of a node → parameters beside those that the cell gives.
+        gate: parameters of the gate.
+    """
+    running: list[Started] = []
+    with free_domain() as domain:
+
+        def begin(name: str, *remapped: str, **parameters: object) -> Started:
+            given = {**parameters, **more.get(name, {})}
+            words = [word for key, value in given.items() for word in ("-p", f"{key}:={value}")]
+            words += [word for rule in remapped for word in ("-r", rule)]
+            program = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *words)
+            log = folder / f"{len(running)} {name}.txt"
+            running.append(Started(program, log, {"ROS_DOMAIN_ID": str(domain)}))
+            return running[-1]
+
+        graph = ArmGraph(domain, controllers=False)
+        try:
+            yield kind(graph, begin, folder / "audit.jsonl", **gate)
+        finally:
+            graph.close()
+            for each in running:
+                print(each.output)  # noqa: T201  shown where a test fails
+                each.close()
 
 
 def stamp_ns(stamp: Time) -> int:

@@ -11,18 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("mujoco")
 
-from arm_graph import ArmGraph
 from fault_record import record
-from gate_cell import Cell, Picking
-from live_domain import free_domain
-from live_process import Started
+from gate_cell import Cell, Picking, running_cell
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -74,25 +70,8 @@ ROWS = (
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
-    folder: Path = tmp_path_factory.mktemp("cell")
-    running: list[Started] = []
-    with free_domain() as domain:
-
-        def begin(name: str, *remapped: str, **parameters: object) -> Started:
-            given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
-            given += [word for rule in remapped for word in ("-r", rule)]
-            words = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given)
-            running.append(Started(words, folder / f"{len(running)} {name}.txt", {"ROS_DOMAIN_ID": str(domain)}))
-            return running[-1]
-
-        graph = ArmGraph(domain, controllers=False)
-        try:
-            yield Cell(graph, begin, folder / "audit.jsonl")
-        finally:
-            graph.close()
-            for each in running:
-                print(each.output)  # noqa: T201  shown where it fails
-                each.close()
+    with running_cell(Cell, tmp_path_factory.mktemp("cell")) as made:
+        yield made
 
 
 @pytest.fixture

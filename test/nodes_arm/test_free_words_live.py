@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("mujoco")
 
-from arm_graph import ArmGraph
 from contract_server import Contract, Handler, finds, serving
-from gate_cell import Cell, Picking
+from gate_cell import Cell, Picking, running_cell
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from live_domain import free_domain
-from live_process import Started
 from rclpy.context import Context
 from rclpy.node import Node
 from spatial_vlm_interfaces.msg import DetectionArray, Proposal
@@ -82,36 +78,15 @@ def server(pointer: Pointer) -> Iterator[Contract]:
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory, server: Contract, pointer: Pointer) -> Iterator[FreeCell]:
-    folder: Path = tmp_path_factory.mktemp("cell")
-    running: list[Started] = []
     asked = f"model=tiny url={server.url} convention=thousand probe=no retries=0"
     resolver = {
         "grounder": "composed", "language.free_form": "ask_model", "domain_gate.images": "simulated",
         "grounder_options": f"grounder=compact second_opinion=server second_opinion_options='{asked}'",
     }  # fmt: skip
-    with free_domain() as domain:
-
-        def begin(name: str, *remapped: str, **parameters: object) -> Started:
-            given = {**parameters, **(resolver if name == "resolver" else {})}
-            words = [word for key, value in given.items() for word in ("-p", f"{key}:={value}")]
-            words += [word for rule in remapped for word in ("-r", rule)]
-            log = folder / f"{len(running)} {name}.txt"
-            program = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *words)
-            running.append(Started(program, log, {"ROS_DOMAIN_ID": str(domain)}))
-            return running[-1]
-
-        graph = ArmGraph(domain, controllers=False)
-        try:
-            made = FreeCell(
-                graph, begin, folder / "audit.jsonl", approval_timeout=PATIENCE, accept_unseen_obstacles=True
-            )
-            pointer.box = made.box_of("bonnet")
-            yield made
-        finally:
-            graph.close()
-            for each in running:
-                print(each.output)  # noqa: T201  shown where it fails
-                each.close()
+    gate = {"approval_timeout": PATIENCE, "accept_unseen_obstacles": True}
+    with running_cell(FreeCell, tmp_path_factory.mktemp("cell"), {"resolver": resolver}, **gate) as made:
+        pointer.box = made.box_of("bonnet")
+        yield made
 
 
 def answer_of(picking: Picking) -> dict[str, Any]:

@@ -4,16 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("mujoco")
 
-from arm_graph import ArmGraph
-from gate_cell import Cell
-from live_domain import free_domain
-from live_process import Started
+from gate_cell import Cell, running_cell
 from moveit_msgs.action import MoveGroup
 from moveit_msgs.msg import MoveItErrorCodes
 from rclpy.action import ActionClient
@@ -47,24 +43,8 @@ class UrCell(Cell):
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UrCell]:
-    folder: Path = tmp_path_factory.mktemp("cell")
-    running: list[Started] = []
-    with free_domain() as domain:
-
-        def begin(name: str, **parameters: object) -> Started:
-            given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
-            words = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given)
-            running.append(Started(words, folder / f"{len(running)} {name}.txt", {"ROS_DOMAIN_ID": str(domain)}))
-            return running[-1]
-
-        graph = ArmGraph(domain, controllers=False)
-        try:
-            yield UrCell(graph, begin, folder / "audit.jsonl", approval_timeout=PATIENCE)
-        finally:
-            graph.close()
-            for each in running:
-                print(each.output)  # noqa: T201  shown where it fails
-                each.close()
+    with running_cell(UrCell, tmp_path_factory.mktemp("cell"), approval_timeout=PATIENCE) as made:
+        yield made
 
 
 def test_an_arm_outside_its_limits_is_told_which_joint_and_nothing_moves(cell: UrCell) -> None:

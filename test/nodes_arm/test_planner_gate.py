@@ -23,9 +23,7 @@ pytest.importorskip("mujoco")
 
 from action_msgs.msg import GoalStatus
 from approval_visitor import Visitor
-from arm_graph import ArmGraph
-from gate_cell import FIXED, OTHER, SENTENCE, Cell, later
-from live_domain import free_domain
+from gate_cell import FIXED, OTHER, SENTENCE, Cell, later, running_cell
 from live_process import ROOT, Started
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -75,27 +73,9 @@ def ended_or_stays(gate: subprocess.Popen[bytes], until: float) -> bool:
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
-    folder: Path = tmp_path_factory.mktemp("cell")
-    running: list[Started] = []
-    with free_domain() as domain:
-
-        def begin(name: str, *remapped: str, **parameters: object) -> Started:
-            given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
-            given += [word for rule in remapped for word in ("-r", rule)]
-            words = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given)
-            log = folder / f"{len(running)} {name}.txt"
-            running.append(Started(words, log, {"ROS_DOMAIN_ID": str(domain)}))
-            return running[-1]
-
-        graph = ArmGraph(domain, controllers=False)
-        try:
-            mobile = {"observation.fixed_frame": FIXED}
-            yield Cell(graph, begin, folder / "audit.jsonl", approval_timeout=PATIENCE, **mobile)
-        finally:
-            graph.close()
-            for each in running:
-                print(each.output)  # noqa: T201  shown where it fails
-                each.close()
+    mobile = {"observation.fixed_frame": FIXED}
+    with running_cell(Cell, tmp_path_factory.mktemp("cell"), approval_timeout=PATIENCE, **mobile) as made:
+        yield made
 
 
 def test_a_request_for_a_plan_alone_asks_nobody_and_moves_nothing(cell: Cell) -> None:

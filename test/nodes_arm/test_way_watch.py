@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate's watch on the way of the arm: what enters, depth that is lost, images that cannot be used."""
+"""The gate's watch on the way of the arm: what enters, depth that is lost, bad images, cameras that move."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,16 +14,28 @@ import numpy as np
 import planned_offer
 import pytest
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TransformStamped
 from planning_scenes import CLEAR
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.errors import DepthError, InputError, SceneChangedError, SpatialVlmError
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.errors import (
+    ClockError,
+    DepthError,
+    InputError,
+    SceneChangedError,
+    SpatialVlmError,
+    TransformUnavailableError,
+)
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
+from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.parameters import GateConfig
+from spatial_vlm_ros.sim.arm.worlds import wrist_camera
 
 DEPTH, JOINTS = "/camera/depth/image", "/joint_states"
 WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
@@ -42,13 +55,18 @@ def boxes() -> list[Box]:
     return found
 
 
-def depth(*more: Box) -> np.ndarray:
-    """(H, W) float32 metres, from where `planned_offer.SEEN` was seen, of an arm that is out of sight."""
-    seen = planned_offer.SEEN.camera
-    eye = np.array(seen.position)
+def planned_from() -> np.ndarray:
+    """(4, 4) base_T_camera of the plan's image."""
+    return planned_offer.matrix(planned_offer.SEEN.camera)
+
+
+def depth(*more: Box, pose: np.ndarray | None = None) -> np.ndarray:
+    """(H, W) float32 metres, from where `planned_offer.SEEN` was seen, or another pose; the arm is out of sight."""
+    pose = planned_from() if pose is None else pose
+    eye = pose[:3, 3]
     u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     rays = np.stack(((u - MIDDLE[0]) / FOCAL, (v - MIDDLE[1]) / FOCAL, np.ones_like(u)), axis=-1)
-    ways = rays @ matrix_from_quaternion_xyzw(seen.orientation).T
+    ways = rays @ pose[:3, :3].T
     best = -eye[2] / ways[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
         for low, high in (*boxes(), *more):
@@ -73,14 +91,51 @@ def stamped(stamp_ns: int, frame: str = "camera") -> Header:
     return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame)
 
 
-class Bench:
-    """A watch, a camera at 25 images a second, and somebody who would stop the arm."""
+def transform(parent: str, child: str, stamp_ns: int, pose: np.ndarray) -> TFMessage:
+    told = TransformStamped(header=stamped(stamp_ns, parent), child_frame_id=child)
+    (told.transform.translation.x, told.transform.translation.y, told.transform.translation.z) = pose[:3, 3].tolist()
+    turned = told.transform.rotation
+    turned.x, turned.y, turned.z, turned.w = map(float, quaternion_xyzw_from_matrix(pose[:3, :3]))
+    return TFMessage(transforms=[told])
 
-    def __init__(self, offer: Offer | None = None, description: str | None = None, **config: Any) -> None:
+
+def swaying(stamp_ns: int) -> np.ndarray:
+    """base_T_camera of a camera that goes 12 cm to and fro in 4 s."""
+    pose = planned_from()
+    pose[0, 3] += 0.12 * math.sin(math.tau * stamp_ns / 4e9)
+    return pose
+
+
+class Bench:
+    """A watch, a camera at 25 images a second, and somebody who would stop the arm.
+
+    The camera stands still, or is where `moves` says; with `mount` that is the hand, and the camera is fixed to it. TF
+    tells where it is, unless `tf_lost`, `tf_late` images later.
+    """
+
+    def __init__(
+        self,
+        offer: Offer | None = None,
+        description: str | None = None,
+        moves: Callable[[int], np.ndarray] | None = None,
+        mount: np.ndarray | None = None,
+        untold: bool = False,
+        ahead_ns: int = 0,
+        **config: Any,
+    ) -> None:
         self.node, self.stopped = Hearing(), threading.Event()
+        self.moves, self.more, self.tf_lost, self.tf_late = moves, (), False, 0
+        self._now, self._ahead = 0, ahead_ns
+        self._sent: list[TFMessage] = []
+        self.transforms = TransformWatch(planned_offer.CONFIG.observation, now_ns=lambda: self._now - self._ahead)
+        self._mount = mount
+        if mount is not None:
+            self.transforms.add(transform("panda_hand", "camera", 0, mount), static=True)
+        if not untold and moves is None:
+            self.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
         self.words: list[str] = []
         given = {"watch_depth": DEPTH, "watch_silence": SILENCE, **config}
-        self.watch = WayWatch(self.node, GateConfig(**given), JOINTS, self._stop)  # type: ignore[arg-type]
+        self.watch = WayWatch(self.node, GateConfig(**given), JOINTS, self.transforms, self._stop)  # type: ignore[arg-type]
         made = offer or self.offer()
         self.watch.prepare(made, planned_offer.CONFIG, str(description_file()) if description is None else description)
         self.image: np.ndarray | None = depth()
@@ -105,6 +160,9 @@ class Bench:
             stamp = number * 40 * MILLISECOND
             state = JointState(header=stamped(stamp), name=self.joints, position=HOME.tolist()[: len(self.joints)])
             self.node.heard[JOINTS](state)
+            self._now = stamp
+            if self.moves is not None:
+                self._move(stamp, self.moves(stamp))
             image = self.image
             if image is not None:
                 last = last if self.frozen else stamp - self.behind
@@ -120,6 +178,12 @@ class Bench:
                 self.node.heard[DEPTH](told)
             if self._ends.wait(0.04):
                 return
+
+    def _move(self, stamp: int, pose: np.ndarray) -> None:
+        self.image = depth(*self.more, pose=pose if self._mount is None else pose @ self._mount)
+        self._sent.append(transform("panda_link0", "camera" if self._mount is None else "panda_hand", stamp, pose))
+        if not self.tf_lost and len(self._sent) > self.tf_late:
+            self.transforms.add(self._sent[-1 - self.tf_late], static=False)
 
     def end(self) -> None:
         self.watch.end()
@@ -298,8 +362,102 @@ def test_an_arm_that_is_not_known_cannot_be_watched(description: str) -> None:
 
 def test_nothing_is_watched_where_that_is_not_wanted() -> None:
     node = Hearing()
-    watch = WayWatch(node, GateConfig(), JOINTS, lambda _: None)  # type: ignore[arg-type]
+    transforms = TransformWatch(planned_offer.CONFIG.observation)
+    watch = WayWatch(node, GateConfig(), JOINTS, transforms, lambda _: None)  # type: ignore[arg-type]
     watch.prepare(Bench.offer(), planned_offer.CONFIG, "")
     watch.begin()
     watch.end()
     assert not node.heard
+
+
+def test_a_camera_that_moves_is_watched_from_where_it_is(make: Callable[..., Bench]) -> None:
+    bench = make(moves=swaying)
+    bench.watch.begin()
+    assert not bench.stopped.wait(4.5), bench.words
+    bench.more = (in_the_way(),)
+    assert "entered the way of the arm at (0.4" in bench.stops()
+
+
+def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable[..., Bench]) -> None:
+    bench = make(moves=swaying)
+    bench.tf_lost = True
+    bench.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
+    try:
+        bench.watch.begin()
+    except SceneChangedError as error:
+        told = str(error)
+    else:
+        told = bench.stops()
+    assert "something has entered the way of the arm" in told
+
+
+def test_an_image_waits_for_the_transform_of_its_time(make: Callable[..., Bench]) -> None:
+    bench = make(moves=swaying)
+    bench.tf_late = 1
+    bench.watch.begin()
+    assert not bench.stopped.wait(3 * SILENCE), bench.words
+    bench.more = (in_the_way(),)
+    assert "entered the way of the arm at (0.4" in bench.stops()
+
+
+def test_without_the_pose_of_the_camera_nothing_begins(make: Callable[..., Bench]) -> None:
+    bench = make(untold=True)
+    with pytest.raises(TransformUnavailableError, match="where the camera was is not known: nothing could be") as told:
+        bench.watch.begin()
+    assert (told.value.parent, told.value.child) == ("panda_link0", "camera")
+    assert "an image waits 0.2 s" in told.value.repair
+    assert not bench.words
+
+
+@pytest.mark.parametrize("late", [0, 20])
+def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Callable[..., Bench], late: int) -> None:
+    bench = make(moves=swaying)
+    bench.watch.begin()
+    bench.tf_lost, bench.tf_late = not late, late
+    told = bench.stops()
+    assert "the way of the arm cannot be watched" in told
+    assert "where the camera was is not known: nothing could be watched for 0.6 s" in told
+
+
+def test_transforms_from_the_future_let_nothing_begin(make: Callable[..., Bench]) -> None:
+    bench = make(moves=swaying, ahead_ns=500 * MILLISECOND)
+    with pytest.raises(ClockError, match=r"is stamped 0\.50 s ahead of now"):
+        bench.watch.begin()
+
+
+def on_the_hand() -> np.ndarray:
+    """(4, 4) of a camera on the hand of the arm at rest."""
+    names = planned_offer.offer().plan.trajectories[0].joint_names
+    motion = planned_offer.CONFIG.motion
+    arm = kinematics_of(str(description_file()), motion.planning_frame, motion.tip_link, names)
+    poses, _ = arm.poses(dict(zip(ARM_JOINTS, HOME.tolist(), strict=True)))
+    return poses[list(arm.vertices).index("panda_hand")]
+
+
+def carried(make: Callable[..., Bench], **config: Any) -> Bench:
+    """The camera is fixed to the hand; TF tells where the hand is."""
+    hand = on_the_hand()
+    return make(moves=lambda _: hand, mount=wrist_camera().matrix, **config)
+
+
+def test_a_plan_in_which_the_camera_on_the_arm_does_not_see_the_way_is_not_begun(make: Callable[..., Bench]) -> None:
+    bench = carried(make)
+    words = r"the camera moves with panda_hand, and does not see the way of the arm for \d\.\d s of the motion"
+    with pytest.raises(DepthError, match=words) as told:
+        bench.watch.begin()
+    assert "watch_silence is 0.6 s" in told.value.reason
+    assert "raise watch_silence" in told.value.repair
+    with pytest.raises(DepthError, match=words):  # camera info has come: nobody is asked to approve this
+        bench.watch.prepare(Bench.offer(), planned_offer.CONFIG, str(description_file()))
+    assert not bench.words
+
+
+def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_is_allowed(
+    make: Callable[..., Bench],
+) -> None:
+    bench = carried(make, watch_silence=9.0)
+    bench.watch.begin()
+    assert not bench.stopped.wait(SILENCE), bench.words
+    x, y, _ = (on_the_hand() @ wrist_camera().matrix)[:3, 3]
+    bench.more = (((x - 0.04, y - 0.04, 0.1), (x + 0.04, y + 0.04, 0.3)),)
+    assert "something has entered the way of the arm" in bench.stops()

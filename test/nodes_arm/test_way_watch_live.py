@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,10 +11,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from arm_graph import ArmGraph
-from gate_cell import Cell, Picking, stamp_ns
-from live_domain import free_domain
-from live_process import Started
+from gate_cell import Cell, Picking, running_cell, stamp_ns
 from rclpy.context import Context
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -66,25 +62,9 @@ class WatchedCell(Cell):
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedCell]:
-    folder: Path = tmp_path_factory.mktemp("cell")
-    running: list[Started] = []
-    with free_domain() as domain:
-
-        def begin(name: str, **parameters: object) -> Started:
-            given = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
-            words = ("-m", "spatial_vlm_ros.nodes", name, "--ros-args", *given)
-            running.append(Started(words, folder / f"{name}.txt", {"ROS_DOMAIN_ID": str(domain)}))
-            return running[-1]
-
-        graph = ArmGraph(domain, controllers=False)
-        try:
-            watched: dict[str, Any] = {"watch_depth": "watched/image", "watch_silence": SILENCE}
-            yield WatchedCell(graph, begin, folder / "audit.jsonl", approval_timeout=60.0, **watched)
-        finally:
-            graph.close()
-            for each in running:
-                print(each.output)  # noqa: T201  shown where it fails
-                each.close()
+    watched: dict[str, Any] = {"watch_depth": "watched/image", "watch_silence": SILENCE}
+    with running_cell(WatchedCell, tmp_path_factory.mktemp("cell"), approval_timeout=60.0, **watched) as made:
+        yield made
 
 
 def test_without_depth_of_the_way_nothing_moves(cell: WatchedCell) -> None:

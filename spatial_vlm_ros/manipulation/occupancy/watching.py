@@ -4,11 +4,15 @@
 What was there when the plan was approved does not count: target, known objects, obstacles without a name, the support.
 Nor does the robot, or what it holds. What is left in the swept space has come since. It is an intrusion in the second
 of two images one after the other, so that the noise of one image stops nothing.
+
+The camera may move, on the arm itself, for example: each image has its own pose, and what was there stays where it was
+in the planning frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -36,6 +40,7 @@ _SEEN = 0.3  # part of its pixels that have to be in the swept space
 _LEAST_PIXELS = 12
 CONFIRMED = 2  # images one after the other
 LEAST_SEEN = 0.3  # part of the swept space in the image whose line of sight has to be measured and free
+LEAST_SHOWN = 12  # voxels of swept space in an image: of fewer, single pixels would decide whether depth is there
 _SIGMAS = 4.0
 _NEAREST = 0.05  # metres before the camera
 _HIDES = 0.05  # metres: what is measured nearer to the camera hides what is behind it
@@ -91,7 +96,7 @@ class IntrusionWatch:
         Args:
             depth: (H, W) float32, metres, NaN where not measured, of a camera without distortion.
             camera: of that size.
-            base_T_camera: its pose in the planning frame.
+            base_T_camera: its pose in the planning frame when the image was taken.
             robot: links, and what is held, where they are when the image is taken.
 
         Returns:
@@ -104,6 +109,25 @@ class IntrusionWatch:
         found = self._entered(depth, camera, base_T_camera, robot)
         self._suspected = 0 if found is None else self._suspected + 1
         return found if self._suspected >= CONFIRMED else None
+
+    def longest_unseen(self, camera: PinholeCamera, moments: Iterable[tuple[float, Transform]]) -> float:
+        """For how long none of the images of a moving camera would show the way, even if nothing hides it.
+
+        Args:
+            camera: without distortion.
+            moments: seconds, rising, and where the camera is then (base_T_camera, planning frame).
+
+        Returns:
+            Seconds, from one moment that shows it to the next; 0 where each does, or nothing has to be watched.
+        """
+        last, longest, blind = math.nan, 0.0, False
+        for now, pose in moments:
+            last = now if math.isnan(last) else last
+            shows = not len(self._swept) or self._shown(camera, pose) is not None
+            if blind or not shows:
+                longest = max(longest, now - last)
+            last, blind = now if shows else last, not shows
+        return longest
 
     def _entered(
         self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform, robot: Sequence[LinkHull]
@@ -135,14 +159,10 @@ class IntrusionWatch:
         Raises:
             DepthError: none of it is in the image, or too little of that can be seen.
         """
-        own = base_T_camera.inverse().apply(self._swept.centres())
-        own = own[own[:, 2] > _NEAREST]
-        u = camera.K[0, 0] * own[:, 0] / own[:, 2] + camera.K[0, 2]
-        v = camera.K[1, 1] * own[:, 1] / own[:, 2] + camera.K[1, 2]
-        inside = (u > -0.5) & (u < depth.shape[1] - 0.5) & (v > -0.5) & (v < depth.shape[0] - 0.5)
-        if not inside.any():
+        shown = self._shown(camera, base_T_camera)
+        if shown is None:
             raise DepthError("the camera does not see the way of the arm", "point it at where the arm moves")
-        u, v, far = u[inside], v[inside], own[inside, 2]
+        u, v, far = shown
         seen = float((depth[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)] > far - _HIDES).mean())
         if seen < LEAST_SEEN:
             reason = f"depth shows only {seen:.0%} of the way of the arm that is in the image"
@@ -150,6 +170,17 @@ class IntrusionWatch:
         left, right = max(0, int(u.min()) - _BESIDE), min(depth.shape[1], int(u.max()) + _BESIDE)
         upper, lower = max(0, int(v.min()) - _BESIDE), min(depth.shape[0], int(v.max()) + _BESIDE)
         return slice(upper, lower), slice(left, right)
+
+    def _shown(self, camera: PinholeCamera, base_T_camera: Transform) -> tuple[Array, Array, Array] | None:
+        """Columns, rows (pixels) and depths (m) of the voxels of swept space in the image; None for too few of them."""
+        own = base_T_camera.inverse().apply(self._swept.centres())
+        own = own[own[:, 2] > _NEAREST]
+        u = camera.K[0, 0] * own[:, 0] / own[:, 2] + camera.K[0, 2]
+        v = camera.K[1, 1] * own[:, 1] / own[:, 2] + camera.K[1, 2]
+        inside = (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
+        if np.count_nonzero(inside) < min(LEAST_SHOWN, len(self._swept)):
+            return None
+        return u[inside], v[inside], own[inside, 2]
 
     def _free(self, points: Array, edge: float, noise: Array | float = 0.0) -> npt.NDArray[np.bool_]:
         """(N,) whether points are in none of what was there."""

@@ -108,7 +108,7 @@ class PlannerGate(Node):
         self._grasps = self._grasp_client(bridge)
         self._mover = MotionClient(self, self._planning, self._broker.guard)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
-        self._way = WayWatch(self, self._config, self._planning.motion.joint_states, self._end_for)
+        self._way = WayWatch(self, self._config, self._planning.motion.joint_states, self._watch, self._end_for)
         self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from spatial_vlm_ros.errors import InputError, SceneChangedError, SpatialVlmError, TransformUnavailableError
@@ -109,6 +109,42 @@ class TransformWatch:
             self._note(self._base(base, stamp_ns))
             self._look()
             self._raise_what_moved()
+
+    def pose(self, base: str, camera: str, stamp_ns: int) -> Transform:
+        """base_T_camera at the stamp of an image (nanoseconds); it is not waited for.
+
+        Raises:
+            TransformUnavailableError: it is not known; `may_come` tells whether it may be a little later.
+            ClockError: transforms between the two are stamped ahead of now.
+            InputError, TransformError: as `TransformBuffer.lookup` does.
+        """
+        self._buffer.check_clocks(base, camera, self._config.transform_max_ahead)
+        return self._buffer.lookup(base, camera, stamp_ns)
+
+    def mount(self, base: str, camera: str, links: Iterable[str]) -> Transform | None:
+        """link_T_camera of a camera that moves with a link.
+
+        Args:
+            base: the planning frame.
+            camera: the camera's optical frame.
+            links: names of the links of an arm.
+
+        Returns:
+            The pose in the first link that the camera is fixed to by static transforms; None where it does not move
+            against the base, or is fixed to none of them.
+
+        Raises:
+            TransformUnavailableError: base and camera are not connected, or not known yet.
+        """
+        if self._buffer.latest_stamp(base, camera) is None:
+            return None
+        for link in links:
+            try:
+                if self._buffer.latest_stamp(link, camera) is None:
+                    return self._buffer.lookup(link, camera)
+            except TransformUnavailableError:
+                continue
+        return None
 
     def _check_clocks(self) -> None:
         pairs = [self._frames] if self._frames is not None else []

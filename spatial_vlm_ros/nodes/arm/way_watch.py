@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches depth images while the arm moves, and has it stopped where something enters its way or depth is lost."""
+"""Watches depth images while the arm moves, and has it stopped where something enters its way or depth is lost.
+
+Where the camera was at the time of each image is asked of TF, so that the camera may be on the arm.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,18 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
-from spatial_vlm_ros.errors import DepthError, InputError, SceneChangedError, SpatialVlmError
+from spatial_vlm_ros.errors import (
+    ClockError,
+    DepthError,
+    InputError,
+    SceneChangedError,
+    SpatialVlmError,
+    TransformUnavailableError,
+)
 from spatial_vlm_ros.geometry.camera import rectify
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, box_pose, kinematics_of
-from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
+from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, matrix_of, swept_space
 from spatial_vlm_ros.manipulation.occupancy.watching import CONFIRMED, Intrusion, IntrusionWatch
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
@@ -26,6 +36,7 @@ from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
 from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.proposals import motion_of
+from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
@@ -36,7 +47,9 @@ from spatial_vlm_ros.types import PinholeCamera, Pose, RgbdFrame, Transform
 MARGIN = 0.03  # metres around all that moves
 _KEPT = 200  # joint states
 _SYNCHRONOUS = 0.1  # s between an image and the joint states that the arm is taken out of it by
+_AWAITED = 0.2  # s by the wall's clock for which an image waits for the camera's transform: odometry comes at 10 Hz
 _TURN = 0.005  # s between looks for an image
+_APART = 0.1  # s between the moments of a plan at which it is computed what the camera will see
 
 
 class WayWatch:
@@ -46,16 +59,25 @@ class WayWatch:
         node: that hears the images; make this before it spins.
         config: topics and the longest silence.
         joint_states: topic.
+        transforms: that tell where the camera is.
         stop: called once with words where the arm has to be stopped; on a thread of the watch.
     """
 
-    def __init__(self, node: Node, config: GateConfig, joint_states: str, stop: Callable[[str], None]) -> None:
-        self._config, self._stop = config, stop
+    def __init__(
+        self,
+        node: Node,
+        config: GateConfig,
+        joint_states: str,
+        transforms: TransformWatch,
+        stop: Callable[[str], None],
+    ) -> None:
+        self._config, self._transforms, self._stop = config, transforms, stop
         self.on = bool(config.watch_depth)
         self._image: tuple[Image, float] | None = None
         self._info: CameraInfo | None = None
         self._joints: deque[tuple[int, dict[str, float]]] = deque(maxlen=_KEPT)
         self._newest, self._stamp = 0.0, -1  # when the image came that was looked at last, and its stamp
+        self._held: tuple[tuple[Image, float], float] | None = None  # waits for the camera's transform, and until when
         self._watched: _Watched | None = None
         self._thread: threading.Thread | None = None
         self._ends = threading.Event()
@@ -70,26 +92,36 @@ class WayWatch:
 
         Raises:
             InputError: the arm is not known, so that it cannot be told from what enters its way.
+            DepthError: a camera on the arm would not see the way for longer than `watch_silence`.
         """
         if self.on:
             self._stamp = -1
             scale = self._config.watch_depth_scale or None
-            self._watched = _Watched(offer, motion_of(offer, config, description), config, description, scale)
+            watched = _Watched(offer, motion_of(offer, config, description), config, description, scale)
+            if self._info is not None:
+                self._check_mount(watched, self._info)
+            self._watched = watched
 
     def begin(self) -> None:
         """The arm is about to move: look at the way, and watch it from now on.
 
         Raises:
-            DepthError: nothing could be watched for `watch_silence`, or another camera is watched.
+            DepthError: nothing could be watched for `watch_silence`, or a camera on the arm would not see the way for
+                longer than that.
+            TransformUnavailableError: it is not known where the camera was when its images were taken.
+            ClockError: transforms of the camera are stamped ahead of now.
+            InputError: another camera is watched, or its images cannot be used.
             SceneChangedError: something stands in the way that was not there when the plan was made.
         """
         watched = self._watched
         if not self.on or watched is None:
             return
         self._ends.clear()
-        self._newest = time.monotonic()
+        self._newest, self._held = time.monotonic(), None
         for _ in range(CONFIRMED):
             found = self._look(watched)
+            if self._info is not None:
+                self._check_mount(watched, self._info)
         if found is not None:
             again = "look at what it is, and send the instruction again"
             raise SceneChangedError("the way of the arm", 0.0, 0.0, 0.0, 0.0, again, f"is not free: {found.words()}")
@@ -130,35 +162,90 @@ class WayWatch:
 
         Raises:
             DepthError: there is none for `watch_silence`.
+            TransformUnavailableError: there is none whose camera's pose is known.
+            ClockError: the same, as transforms are stamped ahead of now.
             InputError: what comes cannot be used.
         """
-        silence = self._config.watch_silence
-        end, why = time.monotonic() + silence, f"no image comes on {self._config.watch_depth}"
+        end = time.monotonic() + self._config.watch_silence
+        why: SpatialVlmError | str = f"no image comes on {self._config.watch_depth}"
         while time.monotonic() < end and not self._ends.is_set():
-            image, info = self._image, self._info
+            image, info = self._image if self._held is None else self._held[0], self._info
             if image is None or info is None or image[1] <= self._newest:
                 self._ends.wait(_TURN)
                 continue
-            stamp = stamp_of(image[0])
-            joints = self._joints_at(stamp, silence)
-            if stamp <= self._stamp:
-                why = "the images that come are old"
-            elif not joints.keys() >= watched.names:  # they may come after the image
-                why = "no joint states of its time tell all joints"
-            else:
-                why = ""
-            if why:
+            known = self._known_of(image, watched)
+            if isinstance(known, SpatialVlmError | str):
+                why = known
                 self._ends.wait(_TURN)
                 continue
-            self._newest, self._stamp = image[1], stamp
+            self._newest, self._stamp, self._held = image[1], stamp_of(image[0]), None
             try:
-                return watched.look(image[0], camera_of(info, rectified=self._config.watch_rectified), joints)
+                return watched.look(image[0], camera_of(info, rectified=self._config.watch_rectified), *known)
             except DepthError as error:
                 why = error.reason
         if self._ends.is_set():
             return None
-        repair = "see the camera, its topics and its clock"
-        raise DepthError(f"depth of the way was lost: nothing could be watched for {silence:g} s: {why}", repair)
+        raise self._lost(why)
+
+    def _known_of(
+        self, image: tuple[Image, float], watched: _Watched
+    ) -> tuple[Transform, dict[str, float]] | SpatialVlmError | str:
+        """Where camera (base_T_camera) and joints were at the stamp of an image; or why that is not known, or not yet.
+
+        Raises:
+            InputError: the image is of another camera.
+        """
+        stamp = stamp_of(image[0])
+        joints = self._joints_at(stamp, self._config.watch_silence)
+        if stamp <= self._stamp:
+            return "the images that come are old"
+        if not joints.keys() >= watched.names:  # they may come after the image
+            self._held = None
+            return "no joint states of its time tell all joints"
+        watched.check_frame(image[0])
+        try:
+            return self._transforms.pose(watched.frame, watched.camera_frame, stamp), joints
+        except (TransformUnavailableError, ClockError) as error:
+            # The next image would have to wait as long as this one: it is kept until its transform is there.
+            self._held = self._held or (image, time.monotonic() + _AWAITED)
+            if not getattr(error, "may_come", False) or time.monotonic() >= self._held[1]:
+                self._newest, self._held = image[1], None
+            return error
+
+    def _lost(self, why: SpatialVlmError | str) -> SpatialVlmError:
+        """The refusal where nothing could be watched for `watch_silence`, by the reason of the last image."""
+        lost = f"nothing could be watched for {self._config.watch_silence:g} s"
+        if isinstance(why, TransformUnavailableError):
+            reason = f"where the camera was is not known: {lost}: {why.reason}"
+            repair = f"{why.repair}; an image waits {_AWAITED:g} s for the transform of its time"
+            return TransformUnavailableError(why.parent, why.child, reason, repair)
+        if isinstance(why, SpatialVlmError):
+            return why
+        return DepthError(f"depth of the way was lost: {lost}: {why}", "see the camera, its topics and its clock")
+
+    def _check_mount(self, watched: _Watched, info: CameraInfo) -> None:
+        """Refuse a plan in which a camera on the arm does not see the way for too long: it would be stopped there.
+
+        Raises:
+            DepthError: it says for how long.
+        """
+        if watched.checked:
+            return
+        try:
+            mount = self._transforms.mount(watched.frame, watched.camera_frame, watched.links)
+        except TransformUnavailableError:
+            return  # before the motion it is known, or refused
+        watched.checked = True
+        if mount is None:
+            return
+        unseen = watched.longest_unseen(camera_of(info, rectified=self._config.watch_rectified), mount)
+        if unseen > self._config.watch_silence:
+            reason = (
+                f"the camera moves with {mount.parent}, and does not see the way of the arm for {unseen:.1f} s of the "
+                f"motion; watch_silence is {self._config.watch_silence:g} s"
+            )
+            repair = "watch with a camera that stands still or sees more of the way, or raise watch_silence above that"
+            raise DepthError(reason, repair)
 
     def _joints_at(self, stamp_ns: int, late: float) -> dict[str, float]:
         """Joints as they were told nearest to a stamp; none where none are near, or where it is long past."""
@@ -196,37 +283,59 @@ class _Watched:
         self._tip_T_target = np.linalg.inv(_matrix(link)) @ box_pose(target)
         self._target = box_hull(target.size)
         self._scale = scale
-        self._frame, self._camera_frame = seen.frame_id, seen.camera_frame
-        self._base_T_camera = Transform(seen.frame_id, seen.camera_frame, _matrix(seen.camera))
+        self.frame, self.camera_frame = seen.frame_id, seen.camera_frame
+        self.links = tuple(link.name for link in motion.links)
+        self.checked = False  # whether the camera on the arm sees enough
+        self._motion = motion
         put = [box.solid for box in motion.boxes if box.role == "place"]
         self._watch = IntrusionWatch(swept_space(motion, target.size, MARGIN), offer.scene, put)
 
-    def look(self, image: Image, camera: PinholeCamera, joints: dict[str, float]) -> Intrusion | None:
+    def check_frame(self, image: Image) -> None:
+        """Refuse images of another camera than the resolver's.
+
+        Raises:
+            InputError: the image is of another one.
+        """
+        frame_id = image.header.frame_id
+        if frame_id.removeprefix("/") != self.camera_frame.removeprefix("/"):
+            expected = f"{self.camera_frame!r}, in which the resolver sees"
+            raise InputError("frame of the watched depth", repr(frame_id), expected, "watch depth aligned to colour")
+
+    def longest_unseen(self, camera: PinholeCamera, link_T_camera: Transform) -> float:
+        """Seconds of the motion in which a camera on a link sees too little of the way, at most."""
+        number = self.links.index(link_T_camera.parent)
+        moments, last = [], -np.inf
+        for frame in self._motion.frames:
+            if frame.time - last >= _APART - 1e-9:
+                last = frame.time
+                pose = matrix_of(frame.links[number]) @ link_T_camera.matrix
+                moments.append((last, Transform(self.frame, self.camera_frame, pose)))
+        return self._watch.longest_unseen(camera, moments)
+
+    def look(
+        self, image: Image, camera: PinholeCamera, base_T_camera: Transform, joints: dict[str, float]
+    ) -> Intrusion | None:
         """What has entered, if anything.
 
         Raises:
-            InputError: the image is of another camera than the one whose pose is known, or the joints are not all told.
+            InputError: the image cannot be used, or the joints are not all told.
             DepthError: it does not show the way.
         """
-        frame_id = image.header.frame_id
-        if frame_id.removeprefix("/") != self._camera_frame.removeprefix("/"):
-            expected = f"{self._camera_frame!r}, in which the resolver sees"
-            raise InputError("frame of the watched depth", repr(frame_id), expected, "watch depth aligned to colour")
         depth = decode_depth(image, self._scale)
         if depth.shape != (camera.height, camera.width):
             sizes = f"{depth.shape[1]}x{depth.shape[0]}", f"{camera.width}x{camera.height} as in its camera info"
             raise InputError("size of the watched depth", *sizes, "set watch_camera_info to that of the depth")
         if not camera.is_rectified:
             nothing = np.zeros((*depth.shape, 3), np.uint8)
-            frame = rectify(RgbdFrame(nothing, depth, camera, 0, self._camera_frame, self._base_T_camera))
+            frame = rectify(RgbdFrame(nothing, depth, camera, 0, self.camera_frame, base_T_camera))
             depth, camera = frame.depth, frame.camera
         poses, tip = self._arm.poses(joints)
         robot = [
-            LinkHull(Transform(self._frame, name, pose), hull)
+            LinkHull(Transform(self.frame, name, pose), hull)
             for (name, hull), pose in zip(self._hulls.items(), poses, strict=True)
         ]
-        robot.append(LinkHull(Transform(self._frame, "held", tip @ self._tip_T_target), self._target))
-        return self._watch.look(depth, camera, self._base_T_camera, robot)
+        robot.append(LinkHull(Transform(self.frame, "held", tip @ self._tip_T_target), self._target))
+        return self._watch.look(depth, camera, base_T_camera, robot)
 
 
 def _matrix(pose: Pose) -> Array:

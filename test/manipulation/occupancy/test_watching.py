@@ -14,7 +14,7 @@ from spatial_vlm_ros.errors import DepthError, InputError
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
-from spatial_vlm_ros.manipulation.occupancy.watching import CONFIRMED, Intrusion, IntrusionWatch
+from spatial_vlm_ros.manipulation.occupancy.watching import CONFIRMED, LEAST_SHOWN, Intrusion, IntrusionWatch
 from spatial_vlm_ros.manipulation.planned_motion import MotionFrame, MovingLink, PlannedMotion
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
@@ -103,6 +103,43 @@ def test_without_depth_of_the_way_nothing_can_be_said() -> None:
     away = Transform("base", "camera", POSE.matrix @ np.diag((1.0, -1.0, -1.0, 1.0)))
     with pytest.raises(DepthError, match="does not see the way"):
         watched.look(depth, CAMERA, away, ())
+
+
+def test_it_is_known_for_how_long_a_moving_camera_would_not_see_the_way() -> None:
+    watched = watch()
+    away = Transform("base", "camera", POSE.matrix @ np.diag((1.0, -1.0, -1.0, 1.0)))
+    moments = [(0.5 * k, away if 2 <= k <= 5 else POSE) for k in range(10)]
+    assert watched.longest_unseen(CAMERA, moments) == pytest.approx(3.0 - 0.5), "from the last image that shows it"
+    assert watched.longest_unseen(CAMERA, [(float(k), POSE) for k in range(5)]) == 0.0
+    assert watched.longest_unseen(CAMERA, [(2.0 + k, away) for k in range(5)]) == 4.0
+
+
+def test_an_image_with_a_few_voxels_of_the_way_shows_nothing_of_it() -> None:
+    """A camera that turns away until the last corner of swept space leaves its image."""
+    watched = watch()
+    depth = depth_of(STANDING, POSE)
+    beside = [POSE.matrix @ turned(angle) for angle in np.linspace(0.0, np.pi / 2, 200)]
+    counts = []
+    for pose in beside:
+        at = Transform("base", "camera", pose)
+        own = at.inverse().apply(watched._swept.centres())
+        own = own[own[:, 2] > 0.05]
+        u, v = (own[:, :2] / own[:, 2:] * CAMERA.K[0, 0] + CAMERA.K[:2, 2]).T
+        counts.append(int(((u > -0.5) & (u < CAMERA.width - 0.5) & (v > -0.5) & (v < CAMERA.height - 0.5)).sum()))
+        if counts[-1] >= LEAST_SHOWN:
+            assert watched.longest_unseen(CAMERA, [(0.0, POSE), (1.0, at)]) == 0.0
+        else:
+            assert watched.longest_unseen(CAMERA, [(0.0, POSE), (1.0, at)]) == 1.0
+            with pytest.raises(DepthError, match="does not see the way"):
+                watched.look(depth, CAMERA, at, ())
+    assert any(0 < count < LEAST_SHOWN for count in counts)
+
+
+def turned(angle: float) -> np.ndarray:
+    """(4, 4) turn of a camera about its y, rad."""
+    matrix = np.eye(4)
+    matrix[0, [0, 2]], matrix[2, [0, 2]] = (np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))
+    return matrix
 
 
 def motion(*places: tuple[float, float, float]) -> PlannedMotion:
