@@ -162,7 +162,8 @@ def _consensus(
     likely = np.argsort(-rough, kind="stable")[:_LIKELY]
     planes = planes[likely]
     score = _votes(_held(planes, scaled), around.starts)
-    score += _SEEN_WEIGHT * np.minimum(_areas(planes, image[::_COARSE], _COARSE * area, config) / _TABLE, 1.0)
+    if len(image):
+        score += _SEEN_WEIGHT * np.minimum(_areas(planes, image[::_COARSE], _COARSE * area, config) / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
     else:

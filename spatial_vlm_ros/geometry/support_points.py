@@ -82,9 +82,16 @@ def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> Support
 def everywhere(frame: RgbdFrame) -> tuple[Array, float]:
     """About SAMPLES measured points of the whole image, evenly taken, (N, 3) metres; and steradians for each."""
     every = max(1, int(np.sqrt(frame.depth.size / SAMPLES)))
-    v, u = np.nonzero(np.isfinite(frame.depth[::every, ::every]))
+    measured = np.isfinite(frame.depth)
+    v, u = np.nonzero(measured[::every, ::every])
     K = frame.camera.K
-    return _points(frame, v * every, u * every), every**2 / float(K[0, 0] * K[1, 1])
+    pixel, seen = 1.0 / float(K[0, 0] * K[1, 1]), int(np.count_nonzero(measured))
+    if len(v) * every**2 >= seen / 2:
+        return _points(frame, v * every, u * every), every**2 * pixel
+    # Rows or columns without depth fall together with those that were looked at.
+    some = np.flatnonzero(measured)[:: max(1, seen // SAMPLES)]
+    v, u = np.divmod(some, frame.depth.shape[1])
+    return _points(frame, v, u), seen / max(len(some), 1) * pixel
 
 
 def _points(frame: RgbdFrame, v: npt.NDArray[np.intp], u: npt.NDArray[np.intp]) -> Array:
@@ -136,8 +143,11 @@ def _group(frame: RgbdFrame, box: Array, table: bool, blocked: npt.NDArray[np.bo
     """(N, 3) points around one box, not much farther than the object; of a table inside its box."""
     height, width = frame.depth.shape
     x0, y0, x1, y1 = box.tolist()
-    sparse = frame.depth[max(0, int(y0)) : int(y1) + 1 : _EVERY, max(0, int(x0)) : int(x1) + 1 : _EVERY]
+    inside = frame.depth[max(0, int(y0)) : int(y1) + 1, max(0, int(x0)) : int(x1) + 1]
+    sparse = inside[::_EVERY, ::_EVERY]
     own = sparse[np.isfinite(sparse)]
+    if not len(own):  # regular dropouts may leave out just the rows or columns that are looked at
+        own = inside[np.isfinite(inside)]
     if not len(own):
         return np.empty((0, 3))
     dx, dy = (0.0, 0.0) if table else (max(_RING_PX, _RING * (x1 - x0)), max(_RING_PX, _RING * (y1 - y0)))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.manipulation.planning.robot_model import link_hulls, load, model_and_geometry
+from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.robot_model import link_hulls, load, model_and_geometry, part_hulls
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 
 Floats = npt.NDArray[np.float64]
@@ -99,6 +101,44 @@ class ArmKinematics:
         inverse = self._data.oMf[self._base].inverse()
         links = [(inverse * self._data.oMf[frame]).homogeneous for frame in self._links]
         return np.array(links).reshape(-1, 4, 4), np.array((inverse * self._data.oMf[self._tip]).homogeneous)
+
+    def limits(self, joint: str) -> tuple[float, float, float]:
+        """Least and greatest position of a joint, and its greatest speed: radians or metres, and the same a second.
+
+        Infinite where the description has none, and for a joint that turns without limits.
+        """
+        found = self._model.joints[self._model.getJointId(joint)]
+        speed = float(self._model.velocityLimit[found.idx_v])
+        speed = speed if speed > 0 else math.inf
+        if found.nq == 2:
+            return -math.inf, math.inf, speed
+        low, high = (float(each[found.idx_q]) for each in (
+            self._model.lowerPositionLimit, self._model.upperPositionLimit))  # fmt: skip
+        return (low, high, speed) if low < high else (-math.inf, math.inf, speed)
+
+    def deepest(self, joints: Mapping[str, float], points: Floats) -> tuple[float, str] | None:
+        """How deep any of some points lies in the arm, and in which link; None where none does.
+
+        Args:
+            joints: as of `poses`.
+            points: (N, 3) metres, planning frame.
+        """
+        self._pin.framesForwardKinematics(self._model, self._data, self.configuration(joints))
+        inverse, found = self._data.oMf[self._base].inverse(), None
+        for frame, hull in self._parts:
+            if frame not in self._driven:
+                continue
+            pose = (inverse * self._data.oMf[frame]).homogeneous
+            own = (points - pose[:3, 3]) @ pose[:3, :3]
+            near = own[(np.abs(own - hull.centre) < hull.half).all(axis=1)]
+            depth = -float(hull.outside_by(near).min(initial=0.0))
+            if depth > (0.0 if found is None else found[0]):
+                found = (depth, str(self._model.frames[frame].name))
+        return found
+
+    @functools.cached_property
+    def _parts(self) -> list[tuple[int, Hull]]:
+        return part_hulls(self._model, self._geometry)
 
     def hand_links(self, finger_links: Collection[str]) -> frozenset[str]:
         """Fingers and the link that each hangs on: what may touch an object while it is grasped."""

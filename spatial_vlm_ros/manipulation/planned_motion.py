@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,10 +37,10 @@ Seven = tuple[float, float, float, float, float, float, float]
 _MOST_SHOWN = 40  # boxes of occupied space that are drawn; more become coarser ones
 _APART = 0.05  # s between frames of the animation, at least
 _DIRECTIONS = 80  # in which the outermost corners of a hull are shown
-_CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "close": "grasp", "lift": "lift", "lower": "lower",
+CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "close": "grasp", "lift": "lift", "lower": "lower",
                                   "release": "grasp", "withdraw": "grasp"}  # fmt: skip
 """Phase of a plan → phase of the scene's allowed contacts."""
-_HOLDING = frozenset(("lift", "carry", "lower", "release"))
+HOLDING = frozenset(("lift", "carry", "lower", "release"))
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ class _Path:
                   rows: tuple[dict[str, float], ...], widths: tuple[float, ...]) -> PhaseMotion:  # fmt: skip
         arm = self._arm
         assert arm is not None  # noqa: S101
-        held = name in _HOLDING
+        held = name in HOLDING
         boxes, ignored = dict(self._boxes), self._may_touch(name)
         target = self._scene.target
         if not held:
@@ -364,24 +364,10 @@ class _Path:
             )
 
     def _may_touch(self, name: Phase) -> set[tuple[str, str]]:
-        """Pairs that are no obstacles to each other in a phase: allowed contacts, and the hand with the object."""
-        target, hand = self._scene.target.id, self._hand
-        pairs = set()
-        for contact in self._scene.allowed:
-            if contact.phase != _CONTACTS.get(name):
-                continue
-            ones = hand if contact.one in FINGERS else (contact.one,)
-            pairs |= {(one, contact.other) for one in ones}
-        if _CONTACTS.get(name) == "grasp":
-            pairs |= {(link, target) for link in hand}
-        if name == "release" and self._placement is not None:
-            pairs.add((target, self._placement.carrier_id))
-        return pairs
+        return may_touch(self._scene, self._hand, self._placement, name)
 
     def _fingers(self, width: float) -> dict[str, float]:
-        names, stroke = self._config.motion.finger_joints.split(), finger_stroke(self._config.motion)
-        shown = self._config.gripper.opening_max if math.isnan(width) else width
-        return {name: shown / len(names) if stroke is None else stroke.position(shown) for name in names}
+        return fingers_at(width, self._config)
 
     def _tip(self, tip: Pose) -> Pose:
         """Where the planner's link is while the tip frame is there."""
@@ -393,6 +379,38 @@ class _Path:
             return link
         grasp = self._grasp.grasp
         return np.asarray(link @ np.linalg.inv(_matrix(self._tip(grasp))) @ _matrix(grasp))
+
+
+def may_touch(
+    scene: PlanningScene, hand: Sequence[str], placement: Placement | None, name: Phase
+) -> set[tuple[str, str]]:
+    """Pairs that are no obstacles to each other in a phase: allowed contacts, and the hand with the object.
+
+    Args:
+        scene: with its allowed contacts.
+        hand: links of the hand.
+        placement: where the object is put, or None.
+        name: of the phase.
+    """
+    target = scene.target.id
+    pairs = set()
+    for contact in scene.allowed:
+        if contact.phase != CONTACTS.get(name):
+            continue
+        ones = hand if contact.one in FINGERS else (contact.one,)
+        pairs |= {(one, contact.other) for one in ones}
+    if CONTACTS.get(name) == "grasp":
+        pairs |= {(link, target) for link in hand}
+    if name == "release" and placement is not None:
+        pairs.add((target, placement.carrier_id))
+    return pairs
+
+
+def fingers_at(width: float, config: PlanningConfig) -> dict[str, float]:
+    """Positions of the joints of the fingers at a distance between them, metres; wide open where it is not known."""
+    names, stroke = config.motion.finger_joints.split(), finger_stroke(config.motion)
+    shown = config.gripper.opening_max if math.isnan(width) else width
+    return {name: shown / len(names) if stroke is None else stroke.position(shown) for name in names}
 
 
 def _links(arm: ArmKinematics | None, config: PlanningConfig) -> tuple[MovingLink, ...]:

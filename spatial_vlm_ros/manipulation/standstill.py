@@ -33,6 +33,7 @@ class Standstill:
         self._lock = threading.Lock()
         self._heard, self._speed = -math.inf, math.inf  # when, and the fastest joint then
         self._before: tuple[float, tuple[float, ...]] | None = None  # stamp and positions
+        self._at: tuple[float, ...] = ()
 
     def add(
         self, now: float, stamp: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]
@@ -51,6 +52,7 @@ class Standstill:
             return
         at = tuple(float(positions[where[name]]) for name in self._names)
         with self._lock:
+            self._at = at
             told = [abs(float(velocities[where[name]])) for name in self._names if len(velocities) == len(names)]
             if told and all(math.isfinite(speed) for speed in told):  # a controller may have NaN for what it lacks
                 self._speed, self._heard = max(told), now
@@ -61,6 +63,12 @@ class Standstill:
                 self._before = (stamp, at)
             elif self._before is None or stamp < self._before[0]:
                 self._before = (stamp, at)
+
+    @property
+    def positions(self) -> dict[str, float]:
+        """Where the joints were told to be last, radians or metres; nothing before they were all told."""
+        with self._lock:
+            return dict(zip(self._names, self._at, strict=True)) if self._at else {}
 
     @property
     def heard(self) -> float:

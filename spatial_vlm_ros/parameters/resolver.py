@@ -261,7 +261,9 @@ class OccupancyConfig(Bounded):
     """How depth becomes obstacles that have no name. docs/obstacles.md explains each."""
 
     edge: float = parameter(0.01, "m", 0.004, 0.1, "edge of a voxel of occupied space")
-    reach: float = parameter(0.8, "m", 0.1, 3.0, "obstacles this near to the target, seen from above, are kept")
+    reach: float = parameter(
+        0.8, "m", 0.1, 3.0, "obstacles this near to the target or its way to a place, seen from above, are kept"
+    )
     above: float = parameter(0.8, "m", 0.1, 3.0, "obstacles are kept up to this height above the support")
     below: float = parameter(0.1, "m", 0.0, 1.0, "obstacles are kept down to this depth below the support")
     support_gap: float = parameter(
@@ -274,7 +276,9 @@ class OccupancyConfig(Bounded):
         0.01, "m", 0.0, 0.1, "points this near to the target's box belong to it, beside those of its mask"
     )
     known_margin: float = parameter(0.01, "m", 0.0, 0.1, "points this near to a known object's box belong to it")
-    least_points: int = parameter(3, "points", 1, 1000, "fewest points of an occupied voxel, however far away")
+    least_points: int = parameter(
+        3, "points", 1, 1000, "fewest points of an occupied voxel that is near enough to hold ten"
+    )
     least_share: float = parameter(
         0.1, "", 0.0, 1.0, "least part of the points that a surface across the view would put into a voxel"
     )

@@ -246,12 +246,19 @@ def test_fingers_that_meet_nothing_end_the_execution(arm: ArmGraph, planner: Sta
     assert arm.controllers.order == ["gripper", "arm", "arm", "gripper"]
 
 
-def test_an_arm_that_has_moved_since_does_not_execute(arm: ArmGraph, planner: Start) -> None:
+@pytest.mark.parametrize(
+    ("away", "words"),
+    [
+        (0.04, r"phase 'reach': .*begins 0\.040 rad from where panda_joint1 is"),  # the planner's own check
+        (0.1, r"phase 'reach': .*begins 0\.100 rad or m from where panda_joint1 is.*nothing has moved"),  # the client's
+    ],
+)
+def test_an_arm_that_has_moved_since_does_not_execute(arm: ArmGraph, planner: Start, away: float, words: str) -> None:
     planner()
     client = arm.client()
     plan = planned(client, scene())
-    arm.controllers.joints |= {"panda_joint1": 0.1}
-    with pytest.raises(ExecutionFailedError, match=r"phase 'reach': .*begins 0\.100 rad from where panda_joint1 is"):
+    arm.controllers.joints |= {"panda_joint1": away}
+    with pytest.raises(ExecutionFailedError, match=words):
         client.execute(plan)
     assert arm.controllers.trajectories == []
 

@@ -100,6 +100,23 @@ def test_requests_plan_only_with_the_planners_that_are_set() -> None:
         assert 0 < each.request.max_velocity_scaling_factor <= 1
 
 
+def test_contacts_that_somebody_else_left_for_our_names_are_not_taken_over() -> None:
+    """As of a task that was killed between allowing a contact and taking it back."""
+    left = with_allowed(OWN, [("panda_leftfinger", "support"), ("panda_link5", "cup"), ("panda_link5", "camera")])
+    left.default_entry_names, left.default_entry_values = ["block", "gripper_cover"], [True, True]
+    client = AskedClient(config())
+    around = scene(CUP)
+    pick, place = goals(around, client.config)
+    Strategies(client.config, client.motion, pick, around, left, lambda: False).plan(place, {})
+    for each in client.asked:
+        matrix = each.planning_options.planning_scene_diff.allowed_collision_matrix
+        found = pairs(matrix)
+        assert frozenset(("panda_leftfinger", "support")) not in found
+        assert frozenset(("panda_link5", "cup")) not in found
+        assert {frozenset(("panda_link5", "camera")), frozenset(("panda_link0", "panda_link1"))} <= found
+        assert matrix.default_entry_names == ["gripper_cover"]
+
+
 def test_goals_are_one_pose_of_the_tip_in_the_planning_frame() -> None:
     client, _ = asked()
     pick, place = goals(scene(CUP), client.config)

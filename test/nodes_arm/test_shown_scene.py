@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from arm_graph import BLOCK, CUP, scene
+from geometry_msgs.msg import Point, Pose, Quaternion
 from moveit_msgs.msg import AllowedCollisionEntry, AllowedCollisionMatrix, AttachedCollisionObject
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from planning_scenes import box, config
@@ -23,7 +25,14 @@ from spatial_vlm_ros.errors import (
     PlanningFailedError,
     SceneChangedError,
 )
-from spatial_vlm_ros.nodes.arm.motion_messages import attached_by_name, box_object, removed_object, scene_diff
+from spatial_vlm_ros.nodes.arm.motion_messages import (
+    attached_by_name,
+    box_object,
+    matrix_of,
+    pose_message,
+    removed_object,
+    scene_diff,
+)
 from spatial_vlm_ros.nodes.arm.scene_look import OWNER
 from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
 
@@ -189,6 +198,82 @@ def test_fingers_that_the_planners_model_does_not_have_are_named() -> None:
     assert not desk.moveit.world
     desk.moveit.links = ()  # a planner that does not tell its links is not judged
     desk.client.show(scene(), never)
+
+
+class Elsewhere(Desk):
+    """A MoveIt that tells objects in the root of its model, and may tell what it has not taken."""
+
+    def __init__(self, wrong: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+        super().__init__()
+        self.world_T_base = matrix_of(Pose(position=Point(x=1.0, y=-2.0, z=0.7), orientation=Quaternion(z=0.6, w=0.8)))
+        self.wrong = wrong
+
+    def _on_get(self, request: Any) -> Any:
+        answer = super()._on_get(request)
+        objects = {each.id: copy.deepcopy(each) for each in answer.scene.world.collision_objects}
+        for each in objects.values():
+            each.header.frame_id = "world"
+            each.pose = pose_message(self.world_T_base @ matrix_of(each.pose))
+        self.wrong(objects)
+        answer.scene.world.collision_objects = list(objects.values())
+        return answer
+
+
+def test_a_scene_that_is_told_in_another_frame_is_compared_too() -> None:
+    look = Elsewhere().client.show(scene(CUP), never)
+    assert {shape.frame for shapes in look.objects.values() for shape in shapes} == {"world"}
+
+
+def shifted(name: str, by: float) -> Callable[[dict[str, Any]], None]:
+    def wrong(objects: dict[str, Any]) -> None:
+        if name in objects:
+            objects[name].pose.position.x += by
+
+    return wrong
+
+
+def without_shapes(objects: dict[str, Any]) -> None:
+    for each in objects.values():
+        each.primitives, each.primitive_poses = [], []
+
+
+def larger(objects: dict[str, Any]) -> None:
+    for each in objects.values():
+        each.primitives[0].dimensions = [2 * float(edge) for edge in each.primitives[0].dimensions]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (shifted("cup", 0.01), "'cup' is not as it was sent"),
+        (shifted("block", -0.01), "'block' is not as it was sent"),
+        (shifted("cup", float("nan")), "'cup' is not as it was sent"),
+        (without_shapes, "'support' is not as it was sent"),
+        (larger, "'support' is not as it was sent"),
+    ],
+)
+def test_what_a_scene_in_another_frame_has_wrong_is_noticed(
+    wrong: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    with pytest.raises(PlanningFailedError, match=words):
+        Elsewhere(wrong).client.show(scene(CUP), never)
+
+
+@pytest.mark.parametrize("name", ["support", "cup", "block"])
+def test_an_object_of_somebody_else_with_one_of_our_names_is_left_alone(name: str) -> None:
+    desk = Desk()
+    desk.add(name, 2.0)
+    with pytest.raises(PlanningFailedError, match=f"its scene has '{name}' already, and not from this package"):
+        desk.client.show(scene(CUP), never)
+    desk.client.clear()
+    assert set(desk.moveit.world) == {name}
+
+
+def test_a_planner_that_tells_no_owners_is_shown_a_second_scene() -> None:
+    desk = Desk()
+    desk.client.show(scene(CUP), never)
+    desk.moveit.types.clear()
+    assert {"support", "block", "cup"} <= set(desk.client.show(scene(CUP), never).objects)
 
 
 # ------------------------------------------------------------------------------------------------ in step

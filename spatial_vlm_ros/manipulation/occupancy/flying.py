@@ -12,7 +12,7 @@ from spatial_vlm_ros.geometry.segmentation import STEEPEST
 from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Depth, Mask
 
-_LEAST = 3  # of the 8 pixels around one that are of its surface: two pixels side by side have 5, a line of pixels 2
+_LEAST = 3 / 8  # of the measured pixels around one, of its surface: two pixels side by side have 5, a line of pixels 2
 _SIGMAS = 3.0  # standard deviations that two pixels of one surface may differ by, beside its slope
 
 
@@ -21,7 +21,7 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
 
     Left out are pixels on the way from one surface to another: depth there goes on rising, or falling, across the
     pixel faster than it does on any surface that a camera sees. A narrow object is nearer than both its sides, so its
-    pixels stay. Left out, too, are pixels that have next to none of their own depth around them.
+    pixels stay. Left out, too, are pixels that have next to none of their own depth among what is measured around them.
 
     Args:
         depth: (H, W) float32, metres, NaN where not measured.
@@ -39,13 +39,13 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
     noise = np.asarray(depth_noise(filled, config), np.float32) * np.float32(_SIGMAS)
     rising, falling = np.zeros(depth.shape, np.uint8), np.zeros(depth.shape, np.uint8)
     limit = slope + noise
-    like = _alike(filled, measured, limit)
+    like, around = _alike(filled, measured, limit)
     for axis in (0, 1):
         before, after = _steps(depth, axis)
         with np.errstate(invalid="ignore"):
             rising |= ((before > slope) & (after > slope) & (before + after > 2 * limit)).view(np.uint8)
             falling |= ((before < -slope) & (after < -slope) & (before + after < -2 * limit)).view(np.uint8)
-    return measured & (like >= _LEAST) & (rising == 0) & (falling == 0)
+    return measured & (like > 0) & (like >= _LEAST * around) & (rising == 0) & (falling == 0)
 
 
 def _steps(depth: Depth, axis: int) -> tuple[Depth, Depth]:
@@ -55,15 +55,18 @@ def _steps(depth: Depth, axis: int) -> tuple[Depth, Depth]:
     return np.concatenate((nothing, step), axis=axis), np.concatenate((step, nothing), axis=axis)
 
 
-def _alike(filled: Depth, measured: Mask, limit: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """(H, W) how many of the 8 pixels around each are measured and no farther from it in depth than `limit`."""
+def _alike(
+    filled: Depth, measured: Mask, limit: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """(H, W) twice: how many of the 8 pixels around each are no farther from it in depth than `limit`, and measured."""
     height, width = filled.shape
     around = cv2.copyMakeBorder(filled, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=-1000.0)
     around[1:-1, 1:-1][~measured] = -1000.0
-    count = np.zeros(filled.shape, np.uint8)
+    count, known = np.zeros(filled.shape, np.uint8), np.zeros(filled.shape, np.uint8)
     for down in range(3):
         for across in range(3):
             if (down, across) != (1, 1):
-                near = np.abs(around[down : down + height, across : across + width] - filled) <= limit
-                count += near.view(np.uint8)
-    return count
+                other = around[down : down + height, across : across + width]
+                count += (np.abs(other - filled) <= limit).view(np.uint8)
+                known += (other >= 0).view(np.uint8)
+    return count, known

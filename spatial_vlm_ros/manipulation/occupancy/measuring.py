@@ -19,14 +19,17 @@ import numpy.typing as npt
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.manipulation.occupancy.flying import on_surface
-from spatial_vlm_ros.manipulation.occupancy.unseen import hidden_cells, measured_share, within
+from spatial_vlm_ros.manipulation.occupancy.unseen import hidden_cells, inside_region, measured_share, within
 from spatial_vlm_ros.manipulation.occupancy.voxels import Indices, VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig
-from spatial_vlm_ros.types import Mask, RgbdFrame, Scene, Transform
+from spatial_vlm_ros.types import Depth, Mask, RgbdFrame, Scene, Transform, Vector3
 
 _THIN_SEEN = 0.3  # part of the smallest object's pixels that is left of it above the support, and must be found
 _LEAST_PIXELS = 4  # of a patch, however far away
+_FAR_SHARE = 0.3  # part of the points of a surface across the view that a voxel has to hold where those are few
+_AROUND = 9  # pixels along either side of the window in which is counted how many are measured
+_MOST_FOR_ONE = 4.0  # pixels that one measured pixel stands for, at most
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class KnownBodies:
         target_pixels: (H, W) bool, pixels of the target's mask; None where it has none.
         others: boxes of all other objects, what is not known of their places included.
         support_height: of the support below the target.
+        places: where the target may be put, on what will carry it: the arm goes there, too.
     """
 
     target: Solid
     target_pixels: Mask | None
     others: Sequence[Solid]
     support_height: float
+    places: tuple[Vector3, ...] = ()
 
 
 def occupancy_of(
@@ -81,12 +86,13 @@ def occupancy_of(
     if not np.isfinite(frame.depth).any():
         return None
     pixels = obstacle_pixels(scene, base_T_camera, known, depth, config)
-    points = points_of(frame, pixels)
-    cells = filled_cells(points, base_T_camera, frame.camera.K[0, 0], config)
+    points, each = points_of(frame, pixels), stands_for(frame.depth)[pixels]
+    cells = filled_cells(points, base_T_camera, frame.camera.K[0, 0], config, each)
     measured = voxels_at(cells, config.edge)
     view = (frame, base_T_camera)
-    unseen = hidden_cells(view, pixels, known.target, known.others, known.support_height, depth, config)
-    share = measured_share(view, known.target, known.support_height, config)
+    ways = ways_of(known)
+    unseen = hidden_cells(view, pixels, known.target, known.others, known.support_height, depth, config, ways)
+    share = measured_share(view, known.target, known.support_height, config, known.places)
     return Occupancy(measured, without(unseen, measured), share)
 
 
@@ -119,10 +125,20 @@ def points_of(frame: RgbdFrame, pixels: Mask) -> Array:
 
 
 def in_region(points: Array, known: KnownBodies, config: OccupancyConfig) -> npt.NDArray[np.bool_]:
-    """(N,) whether points (N, 3), planning frame, are near enough to the target to be kept."""
-    aside = np.hypot(points[:, 0] - known.target.centre[0], points[:, 1] - known.target.centre[1])
-    height = points[:, 2] - known.support_height
-    return np.asarray((aside <= config.reach) & (height >= -config.below) & (height <= config.above))
+    """(N,) whether points (N, 3), planning frame, are near enough to the target or its way to be kept."""
+    return inside_region(points, ways_of(known), known.support_height, config)
+
+
+def ways_of(known: KnownBodies) -> tuple[Vector3, ...]:
+    """Where the arm takes the target and puts it: first the target's middle, then the places."""
+    return (known.target.centre, *known.places)
+
+
+def stands_for(depth: Depth) -> npt.NDArray[np.float32]:
+    """(H, W) how many pixels a measured one stands for: 1 where all around it are measured, more amid dropouts."""
+    measured = np.isfinite(depth).astype(np.float32)
+    share = cv2.blur(measured, (_AROUND, _AROUND), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(1.0 / np.maximum(share, 1.0 / _MOST_FOR_ONE), np.float32)
 
 
 def without(blocks: VoxelBlocks, others: VoxelBlocks) -> VoxelBlocks:
@@ -156,27 +172,50 @@ def off_support(
 
 def _growing(across: npt.NDArray[np.float32], rms: float) -> npt.NDArray[np.float32]:
     """(H, W) the measured roughness, growing as the noise of depth does beyond the middle of what is seen."""
-    usual = float(np.nanmedian(across[::8, ::8])) if np.isfinite(across[::8, ::8]).any() else 0.0
+    few = across[::8, ::8]
+    known = few[np.isfinite(few)]
+    if not len(known):  # regular dropouts may leave out just the rows or columns that are looked at
+        known = across[np.isfinite(across)]
+    usual = float(np.median(known))
     return np.asarray(np.float32(rms) * np.maximum(1.0, across / np.float32(max(usual, 1e-6))), np.float32)
 
 
-def _patches(pixels: Mask, depth: npt.NDArray[np.float32], focal: float, config: OccupancyConfig) -> Mask:
-    """The pixels without patches that are smaller than what is left of the smallest object that must not vanish."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=8)
+def _patches(pixels: Mask, depth: Depth, focal: float, config: OccupancyConfig) -> Mask:
+    """The pixels without patches that are smaller than what is left of the smallest object that must not vanish.
+
+    A patch goes on beyond a pixel or two that are not measured.
+    """
+    grown = cv2.dilate(pixels.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+    bridged = pixels | (grown & ~np.isfinite(depth))
+    count, labels = cv2.connectedComponents(bridged.view(np.uint8), connectivity=8)
     if count < 2:
         return pixels
     where = labels[pixels]
-    sums = np.bincount(where, depth[pixels].astype(np.float64), minlength=count)
-    areas = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
-    distance = np.maximum(sums / areas, 1e-3)
+    members = np.maximum(np.bincount(where, minlength=count), 1)
+    areas = np.bincount(where, stands_for(depth)[pixels], minlength=count)
+    distance = np.maximum(np.bincount(where, depth[pixels].astype(np.float64), minlength=count) / members, 1e-3)
     least = np.maximum(_THIN_SEEN * config.thin_height * config.thin_width * (focal / distance) ** 2, _LEAST_PIXELS)
     large = areas >= least
     large[0] = False
-    return np.asarray(large[labels])
+    return np.asarray(pixels & large[labels])
 
 
-def filled_cells(points: Array, base_T_camera: Transform, focal: float, config: OccupancyConfig) -> Indices:
-    """(N, 3) cells that hold enough of the points (camera frame), of as many as a surface across the view would put."""
+def filled_cells(
+    points: Array,
+    base_T_camera: Transform,
+    focal: float,
+    config: OccupancyConfig,
+    each: npt.NDArray[np.floating] | None = None,
+) -> Indices:
+    """(M, 3) cells that hold enough points, of as many as a surface across the view would put there.
+
+    Args:
+        points: (N, 3) metres, camera frame.
+        base_T_camera: of the frame.
+        focal: focal length, pixels.
+        config: voxels.
+        each: (N,) pixels that each point stands for (`stands_for`); None = one.
+    """
     if not len(points):
         return np.zeros((0, 3), np.int32)
     cells = np.floor(base_T_camera.apply(points) / config.edge).astype(np.int32)
@@ -185,6 +224,8 @@ def filled_cells(points: Array, base_T_camera: Transform, focal: float, config: 
     keys = np.ravel_multi_index(tuple((cells - low).T.astype(np.int64)), tuple(spans))
     kept, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
     distance = np.bincount(places, points[:, 2]) / counts
-    least = np.maximum(config.least_share * (focal * config.edge / distance) ** 2, config.least_points)
-    chosen = np.stack(np.unravel_index(kept[counts >= least], tuple(spans)), axis=1)
+    across = (focal * config.edge / distance) ** 2
+    least = np.maximum(config.least_share * across, np.minimum(config.least_points, _FAR_SHARE * across))
+    held = counts if each is None else np.bincount(places, each)
+    chosen = np.stack(np.unravel_index(kept[held >= least], tuple(spans)), axis=1)
     return np.asarray(chosen + low, np.int32)

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy, without
 from spatial_vlm_ros.manipulation.occupancy.unseen import within
@@ -48,15 +49,20 @@ def spaces_of(occupancy: Occupancy | None, target: Solid) -> tuple[OccupiedSpace
     if occupancy is None:
         return ()
     measured = occupancy.measured
-    centres, half = measured.centres(), measured.edge / 2
-    beside = within(target.grown((_BESIDE + half, _BESIDE + half, _BESIDE + half)), centres)
-    beside &= centres[:, 2] - half < target.top
+    beside = is_beside(measured, target)
     parts = (
         (MEASURED, "an object without a name", measured.kept(~beside)),
         (BESIDE, "an object without a name beside the target", measured.kept(beside)),
         (UNSEEN, "space that the camera does not see", occupancy.unseen),
     )
     return tuple(OccupiedSpace(id_, label, blocks.as_boxes()) for id_, label, blocks in parts if len(blocks))
+
+
+def is_beside(measured: VoxelBlocks, target: Solid) -> npt.NDArray[np.bool_]:
+    """(N,) whether voxels are within 2 cm of the target and no higher than its top, in the order of their middles."""
+    centres, half = measured.centres(), measured.edge / 2
+    beside = within(target.grown((_BESIDE + half, _BESIDE + half, _BESIDE + half)), centres)
+    return np.asarray(beside & (centres[:, 2] - half < target.top))
 
 
 def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:

@@ -14,7 +14,7 @@ from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.manipulation.occupancy.voxels import Indices, VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig
-from spatial_vlm_ros.types import Mask, RgbdFrame, Transform
+from spatial_vlm_ros.types import Mask, RgbdFrame, Transform, Vector3
 
 View = tuple[RgbdFrame, Transform]
 """A frame and the pose of its camera in the planning frame."""
@@ -33,6 +33,7 @@ def hidden_cells(
     support_height: float,
     depth: DepthConfig,
     config: OccupancyConfig,
+    ways: Sequence[Vector3] = (),
 ) -> VoxelBlocks:
     """Space above the support that is taken for occupied because nobody sees it.
 
@@ -46,6 +47,7 @@ def hidden_cells(
         config: `unseen` is the policy. "behind_obstacles": as far behind each pixel of an obstacle as `behind`, along
             its line of sight, for obstacles have a back. "all": wherever no line of sight passes, in voxels of twice
             the edge.
+        ways: where the target is taken and put (`inside_region`); none = where it is.
     """
     if config.unseen == "off":
         return voxels_at(np.zeros((0, 3), np.int32), config.edge)
@@ -53,7 +55,7 @@ def hidden_cells(
         edge, cells = config.edge, _behind(view, obstacles, config)
     else:
         edge = 2 * config.edge
-        cells = _all_cells(target, support_height, edge, config)
+        cells = _all_cells(tuple(ways) or (target.centre,), support_height, edge, config)
     kept = [
         _hidden(view, part, edge, support_height, target, others, depth, config)
         for part in np.array_split(cells, max(1, math.ceil(len(cells) / _BLOCK)))
@@ -61,15 +63,63 @@ def hidden_cells(
     return voxels_at(np.concatenate(kept), edge)
 
 
-def measured_share(view: View, target: Solid, support_height: float, config: OccupancyConfig) -> float:
-    """Part of the space around and above a target, the line of sight to which was measured, 0 to 1."""
-    x, y = target.centre[:2]
+def inside_region(
+    points: Array, ways: Sequence[Vector3], support_height: float, config: OccupancyConfig
+) -> npt.NDArray[np.bool_]:
+    """(N,) whether points (N, 3), planning frame, are near enough to where the arm goes to be kept as obstacles.
+
+    Args:
+        points: metres.
+        ways: where the target is, first, then where it may be put: what is near the straight lines between counts.
+        support_height: metres.
+        config: `reach`, `above`, `below`.
+    """
+    height = points[:, 2] - support_height
+    tall = (height >= -config.below) & (height <= config.above)
+    start = np.array(ways[0][:2])
+    aside = np.full(len(points), np.inf)
+    for end in ways[1:] or ways[:1]:
+        line = np.array(end[:2]) - start
+        along = (points[:, :2] - start) @ line / max(float(line @ line), 1e-12)
+        nearest = start + np.clip(along, 0.0, 1.0)[:, None] * line
+        aside = np.minimum(aside, np.hypot(*(points[:, :2] - nearest).T))
+    return np.asarray(tall & (aside <= config.reach))
+
+
+def measured_share(
+    view: View, target: Solid, support_height: float, config: OccupancyConfig, places: Sequence[Vector3] = ()
+) -> float:
+    """Part of the space through which the gripper comes, the line of sight to which was measured, 0 to 1.
+
+    What is measured nearer to the camera and is too far from the way to be an obstacle, such as an arm before the lens,
+    hides what is behind it.
+
+    Args:
+        view: the frame and its camera.
+        target: its box: the space around and above it.
+        support_height: metres.
+        config: `support_gap`, and what is kept as an obstacle.
+        places: where it may be put: the space there is looked at in the same way, and the least of all counts.
+    """
+    frame, base_T_camera = view
+    xs, ys = normalised_axes(frame.camera)
     half = math.hypot(*target.size[:2]) / 2 + _WAY_ASIDE
-    low, high = support_height + config.support_gap, max(target.top, support_height) + _WAY_ABOVE
-    steps = (np.arange(-half, half + 1e-9, _WAY_STEP), np.arange(low, high + 1e-9, _WAY_STEP))
-    grid = np.stack(np.meshgrid(x + steps[0], y + steps[0], steps[1], indexing="ij"), axis=-1).reshape(-1, 3)
-    measured, _ = _looked_up(view, grid)
-    return float(np.isfinite(measured).mean())
+    aside = np.arange(-half, half + 1e-9, _WAY_STEP)
+    tall = max(target.top - support_height, 0.0)
+    ways = (target.centre, *places)
+    shares = []
+    for (x, y, _), foot in zip(ways, (support_height, *(place[2] for place in places)), strict=True):
+        up = np.arange(foot + config.support_gap, foot + tall + _WAY_ABOVE + 1e-9, _WAY_STEP)
+        grid = np.stack(np.meshgrid(x + aside, y + aside, up, indexing="ij"), axis=-1).reshape(-1, 3)
+        measured, z, pixels = _looked_up(view, grid)
+        with np.errstate(invalid="ignore"):
+            nearer = np.flatnonzero(measured < z)
+        rows, columns = pixels[nearer].T
+        before = np.stack((xs[columns], ys[rows], np.ones(len(nearer))), axis=1) * measured[nearer, None]
+        seen = np.isfinite(measured)
+        seen[nearer] = inside_region(base_T_camera.apply(before), ways, support_height, config)
+        shares.append(float(seen.mean()))
+    return min(shares)
 
 
 def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
@@ -89,17 +139,17 @@ def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
     return _once(np.concatenate(found))
 
 
-def _all_cells(target: Solid, support_height: float, edge: float, config: OccupancyConfig) -> Indices:
-    """(N, 3) all cells around the target, above the support."""
-    x, y = target.centre[:2]
-    spans = [
-        np.arange(math.floor((middle - config.reach) / edge), math.ceil((middle + config.reach) / edge))
-        for middle in (x, y)
-    ]
+def _all_cells(ways: Sequence[Vector3], support_height: float, edge: float, config: OccupancyConfig) -> Indices:
+    """(N, 3) all cells around where the target is taken and put, above the support."""
+    at = np.array(ways)[:, :2]
+    low, high = at.min(axis=0) - config.reach, at.max(axis=0) + config.reach
+    spans = [np.arange(math.floor(a / edge), math.ceil(b / edge)) for a, b in zip(low, high, strict=True)]
+    flat = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 2)
+    feet = np.column_stack(((flat + 0.5) * edge, np.full(len(flat), support_height)))
+    flat = flat[inside_region(feet, ways, support_height, config)]
     up = np.arange(math.floor(support_height / edge), math.ceil((support_height + config.above) / edge))
-    cells = np.stack(np.meshgrid(*spans, up, indexing="ij"), axis=-1).reshape(-1, 3)
-    aside = np.hypot((cells[:, 0] + 0.5) * edge - x, (cells[:, 1] + 0.5) * edge - y)
-    return np.asarray(cells[aside <= config.reach], np.int32)
+    cells = np.column_stack((np.repeat(flat, len(up), axis=0), np.tile(up, len(flat))))
+    return np.asarray(cells, np.int32)
 
 
 def _hidden(
@@ -120,14 +170,18 @@ def _hidden(
     for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
         outside &= ~within(body.grown((margin + edge / 2,) * 3), middles)
     cells, middles = cells[outside], middles[outside]
-    measured, z = _looked_up(view, middles)
+    measured, z, _ = _looked_up(view, middles)
     beyond = z + edge / 2 + _SIGMAS * depth_noise(z, depth)
     with np.errstate(invalid="ignore"):
         return cells[~(measured > beyond)]
 
 
-def _looked_up(view: View, points: Array) -> tuple[Array, Array]:
-    """(N,) twice, metres: depth measured where points (N, 3), planning frame, are seen (NaN: none), and their own."""
+def _looked_up(view: View, points: Array) -> tuple[Array, Array, npt.NDArray[np.intp]]:
+    """Where points (N, 3), planning frame, are seen.
+
+    Returns:
+        (N,) depth measured there, metres, NaN where none is; (N,) their own; (N, 2) row and column, 0 outside of it.
+    """
     frame, base_T_camera = view
     own = base_T_camera.inverse().apply(points)
     z = own[:, 2]
@@ -137,9 +191,11 @@ def _looked_up(view: View, points: Array) -> tuple[Array, Array]:
         v = np.rint(K[1, 1] * own[:, 1] / z + K[1, 2])
     height, width = frame.depth.shape
     seen = (z > 0) & (u >= 0) & (v >= 0) & (u < width) & (v < height)
+    pixels = np.zeros((len(points), 2), np.intp)
+    pixels[seen] = np.column_stack((v[seen], u[seen]))
     measured = np.full(len(points), np.nan)
-    measured[seen] = frame.depth[v[seen].astype(np.intp), u[seen].astype(np.intp)]
-    return measured, z
+    measured[seen] = frame.depth[pixels[seen, 0], pixels[seen, 1]]
+    return measured, z, pixels
 
 
 def within(solid: Solid, points: Array) -> npt.NDArray[np.bool_]:

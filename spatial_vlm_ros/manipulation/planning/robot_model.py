@@ -10,7 +10,7 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -239,12 +239,28 @@ def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
         InputError: the geometry of a link lies in a plane, or is of a form that is not known.
     """
     corners: dict[int, list[Floats]] = {}
+    for frame, placed in _parts(model, geometry):
+        corners.setdefault(frame, []).append(placed)
+    return {frame: _hull(str(model.frames[frame].name), points) for frame, points in corners.items()}
+
+
+def part_hulls(model: Any, geometry: Any) -> list[tuple[int, Hull]]:
+    """The hull of each body of each link, in the link's own frame, with the index of the link's frame; as `link_hulls`.
+
+    Between two bodies of one link there is room that the link's own hull fills.
+    """
+    return [(frame, _hull(str(model.frames[frame].name), [points])) for frame, points in _parts(model, geometry)]
+
+
+def _parts(model: Any, geometry: Any) -> Iterator[tuple[int, Floats]]:
+    """Each body's link, as the index of its frame, and corners (N, 3) in that frame, metres."""
     for part in geometry.geometryObjects:
         link = model.frames[part.parentFrame]
         link_T_part = (link.placement.inverse() * part.placement).homogeneous
-        placed = _corners(part.geometry, str(part.name)) @ link_T_part[:3, :3].T + link_T_part[:3, 3]
-        corners.setdefault(part.parentFrame, []).append(placed)
-    return {frame: _hull(str(model.frames[frame].name), points) for frame, points in corners.items()}
+        yield (
+            part.parentFrame,
+            _corners(part.geometry, str(part.name)) @ link_T_part[:3, :3].T + link_T_part[:3, 3],
+        )
 
 
 def package_folders(path: str | Path) -> list[str]:

@@ -223,16 +223,23 @@ def surroundings_of(
         surface=_surface(base_T_camera.apply(chosen.points)),
         avoid=tuple(avoided.id for avoided in resolution.avoid),
         target_points=target_points(chosen, scene, base_T_camera),
-        occupancy=None if config is None else occupancy_around(scene, chosen.id, config),
+        occupancy=None if config is None else occupancy_around(scene, chosen.id, config, _places(resolution)),
     )
 
 
-def known_bodies(scene: Scene, target_id: str) -> KnownBodies:
+def _places(resolution: Resolution) -> tuple[Vector3, ...]:
+    """Where the target may be put."""
+    places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
+    return tuple(place.pose.position for place in places)
+
+
+def known_bodies(scene: Scene, target_id: str, places: tuple[Vector3, ...] = ()) -> KnownBodies:
     """What of a scene is no obstacle without a name: the target, all other objects, the support.
 
     Args:
         scene: of a frame with `base_T_camera`.
         target_id: of a measured object of the scene.
+        places: where it may be put, in the parent of `base_T_camera`, metres.
     """
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
@@ -246,20 +253,24 @@ def known_bodies(scene: Scene, target_id: str) -> KnownBodies:
     for body in others:
         is_support = body.id in named_tables and abs(body.solid.top - height) < _SAME_LEVEL
         boxes.append(_below(body.solid, height) if is_support else _doubted(body))
-    return KnownBodies(_doubted(own), chosen.detection.mask, tuple(boxes), height)
+    return KnownBodies(_doubted(own), chosen.detection.mask, tuple(boxes), height, places)
 
 
-def occupancy_around(scene: Scene, target_id: str, config: ResolverConfig) -> Occupancy | None:
-    """Obstacles without a name around one object, from depth; None where none is measured.
+def occupancy_around(
+    scene: Scene, target_id: str, config: ResolverConfig, places: tuple[Vector3, ...] = ()
+) -> Occupancy | None:
+    """Obstacles without a name around one object and where it may be put, from depth; None where none is measured.
 
     Args:
         scene: of a frame with `base_T_camera`.
         target_id: of a measured object of the scene.
         config: `depth` and `occupancy`.
+        places: as of `known_bodies`.
     """
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
-    return occupancy_of(scene, base_T_camera, known_bodies(scene, target_id), config.depth, config.occupancy)
+    known = known_bodies(scene, target_id, places)
+    return occupancy_of(scene, base_T_camera, known, config.depth, config.occupancy)
 
 
 def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tuple[list[SurroundingObject], list[str]]:

@@ -61,6 +61,7 @@ _MEASURED = (
     "look at the fingers: where they are right, correct motion.finger_joints and motion.finger_table (docs/grippers.md)"
 )
 _LOOK = "stop the arm by its emergency stop where it moves, and see the logs of planner and controllers"
+_AT_START = 0.05  # radians or metres of any joint from where a plan begins: five times what MoveIt allows by default
 _RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
 
 
@@ -222,6 +223,7 @@ class MotionClient:
                     server.await_it(self.config.motion.server_timeout, told)
                 self._scene.check(told)
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
+                self._check_start(plan)
                 begins()
                 self._executes = True
                 self._steps(plan, lambda: told() or bool(self._beside.watchdog.tripped))
@@ -231,6 +233,16 @@ class MotionClient:
                     self._beside.end()
                 self._guard.close()
                 self._clear()
+
+    def _check_start(self, plan: MotionPlan) -> None:
+        """Whether the arm is where the plan begins, as far as joint states tell: a controller may jump to its start."""
+        step = next((step for step in plan.steps if step.trajectory is not None), None)
+        if step is None or step.trajectory is None:
+            return
+        away, joint = self._beside.beside(step.trajectory.start)
+        if not away <= _AT_START:
+            reason = f"the plan begins {away:.3f} rad or m from where {joint} is; nothing has moved"
+            raise ExecutionFailedError(step.phase, reason, "send the instruction again, so that it is planned anew")
 
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
         opened: float | None = None  # what the gripper was opened to last

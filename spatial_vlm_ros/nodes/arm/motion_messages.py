@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,31 @@ def attached_by_name(name: str, link: str, touch_links: Sequence[str], attach: b
     operation = CollisionObject.ADD if attach else CollisionObject.REMOVE
     body = CollisionObject(header=Header(frame_id=link), id=name, operation=operation)
     return AttachedCollisionObject(link_name=link, object=body, touch_links=list(touch_links))
+
+
+def without_allowed(matrix: AllowedCollisionMatrix, names: Collection[str]) -> AllowedCollisionMatrix:
+    """A copy of a matrix in which nothing may touch what has these names, by entry or by default."""
+    known = list(matrix.entry_names)
+    rows = [
+        AllowedCollisionEntry(
+            enabled=[
+                allowed and one not in names and other not in names
+                for other, allowed in zip(known, entry.enabled, strict=True)
+            ]
+        )
+        for one, entry in zip(known, matrix.entry_values, strict=True)
+    ]
+    kept = [
+        (name, allowed)
+        for name, allowed in zip(matrix.default_entry_names, matrix.default_entry_values, strict=True)
+        if name not in names
+    ]
+    return AllowedCollisionMatrix(
+        entry_names=known,
+        entry_values=rows,
+        default_entry_names=[name for name, _ in kept],
+        default_entry_values=[allowed for _, allowed in kept],
+    )
 
 
 def with_allowed(matrix: AllowedCollisionMatrix, pairs: Iterable[tuple[str, str]]) -> AllowedCollisionMatrix:

@@ -15,8 +15,9 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
-from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
+from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematics_of
 from spatial_vlm_ros.manipulation.pick_sequence import Offer, told
+from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMotion, planned_motion
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, plan_bytes
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, png
@@ -86,17 +87,24 @@ def proposal_of(
 ) -> Proposal:
     """The proposal of an offer, with its motion drawn.
 
+    Where the arm is known, its plan is followed once more (`plan_check`).
+
     Args:
         goal_id: UUID.
         offer: what was understood and planned.
         expires_after: seconds.
         config: the gripper, and the names of the arm's links and joints.
         description: of the arm: path of a URDF, or its text; "" = none is known.
+
+    Raises:
+        PlanningFailedError: by the description the arm would run into something that was seen, or cannot follow.
     """
     resolution = offer.seen.resolution
     target = offer.scene.target
     frame = resolution.frame_of_reference
     motion = motion_of(offer, config, description)
+    if not (motion.missing or motion.fault):
+        check_plan_clear(offer, config, _arm_of(offer, config, description))
     image, why = _drawn(offer, motion)
     taken = offer.seen.surroundings.image if offer.seen.surroundings is not None else None
     return Proposal(
@@ -128,12 +136,17 @@ def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> Pl
     """
     arm, missing = None, "no description of the arm is known: set robot_description, or publish it"
     if description:
-        motion, first = config.motion, offer.plan.trajectories[0]
         try:
-            arm = kinematics_of(description, motion.planning_frame, motion.tip_link, first.joint_names)
+            arm = _arm_of(offer, config, description)
         except SpatialVlmError as error:
             missing = f"the description of the arm cannot be used: {error}"
     return planned_motion(offer, config, arm, missing)
+
+
+def _arm_of(offer: Offer, config: PlanningConfig, description: str) -> ArmKinematics:
+    """The arm of an offer's plan."""
+    motion, first = config.motion, offer.plan.trajectories[0]
+    return kinematics_of(description, motion.planning_frame, motion.tip_link, first.joint_names)
 
 
 def _drawn(offer: Offer, motion: PlannedMotion) -> tuple[bytes | None, str]:

@@ -18,6 +18,7 @@ OWNER = "spatial_vlm_ros"
 """`type.key` of objects that this package puts into a planner's scene. MoveIt tells it with names and keeps it while an
 object is attached: moveit2, jazzy 4d841063, planning_scene.cpp:862-866, 988-996, 1031-1033."""
 _SAME = 1e-4  # metres, and parts of an axis: MoveIt turns poses into matrices and back
+_SAME_ELSEWHERE = 1e-3  # metres, and parts of an axis: by poses in another frame, an object beside the others
 _TOLD = 3  # differences that are told
 
 
@@ -39,10 +40,14 @@ class BodyShape:
 
     def beside(self, other: BodyShape) -> float:
         """Metres, or parts of an axis, between two poses; infinite where these are other shapes or frames."""
-        alike = self.form == other.form and self.frame == other.frame and len(self.size) == len(other.size)
-        if not alike or any(abs(a - b) > _SAME for a, b in zip(self.size, other.size, strict=True)):
-            return float("inf")
-        return float(np.abs(self.pose - other.pose).max())
+        away = float(np.abs(self.pose - other.pose).max())
+        return away if self.is_like(other) and self.frame == other.frame and np.isfinite(away) else float("inf")
+
+    def is_like(self, other: BodyShape) -> bool:
+        """Whether two shapes have one form and one size, wherever they are."""
+        if self.form != other.form or len(self.size) != len(other.size):
+            return False
+        return all(abs(a - b) <= _SAME for a, b in zip(self.size, other.size, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +120,37 @@ def apart(one: Iterable[BodyShape], other: Iterable[BodyShape]) -> float:
 def not_taken(sent: Iterable[Any], there: SceneLook) -> list[str]:
     """What of the objects that were sent the planner's scene does not have as they were sent, in words.
 
-    Poses count only where the planner tells them in the frame that they were sent in.
+    Where the planner tells poses in another frame than they were sent in, such as the root of its model, nobody says
+    here how the two lie. They lie in one way: the objects have to stand to each other as they were sent.
     """
     said = []
+    frames: dict[tuple[str, str], Array] = {}  # told and sent frame → what takes a pose in the one to the other
     for body in sent:
         found, wanted = there.objects.get(body.id), shapes_of(body)
         if body.operation == body.REMOVE:
             said += [f"{body.id!r} is still there"] if found is not None else []
         elif found is None:
             said.append(f"{body.id!r} is not there")
-        elif any(shape.frame == body.header.frame_id for shape in found) and apart(found, wanted) > _SAME:
+        elif not _is_as(found, wanted, frames):
             said.append(f"{body.id!r} is not as it was sent")
     return said
+
+
+def _is_as(found: tuple[BodyShape, ...], wanted: tuple[BodyShape, ...], frames: dict[tuple[str, str], Array]) -> bool:
+    """Whether shapes are as they were sent, and there; in another frame, beside those that were compared before."""
+    if len(found) != len(wanted) or not all(a.is_like(b) for a, b in zip(found, wanted, strict=True)):
+        return False
+    for one, other in zip(found, wanted, strict=True):
+        if not np.isfinite(one.pose).all():
+            return False
+        if one.frame == other.frame:
+            told_T_sent, limit = np.eye(4), _SAME
+        else:
+            own = np.asarray(one.pose @ np.linalg.inv(other.pose))
+            told_T_sent, limit = frames.setdefault((one.frame, other.frame), own), _SAME_ELSEWHERE
+        if not float(np.abs(one.pose - told_T_sent @ other.pose).max()) <= limit:
+            return False
+    return True
 
 
 def changes(before: SceneLook, now: SceneLook) -> list[str]:

@@ -51,7 +51,8 @@ class ShownScene:
             The planner's scene as it is then.
 
         Raises:
-            PlanningFailedError: the planner does not have afterwards what it was sent.
+            PlanningFailedError: the planner does not have afterwards what it was sent, or it has an object of somebody
+                else under one of these names.
             InputError: its model lacks a link of the parameters.
             PlannerUnavailableError: it does not answer.
             CancelledError: `told` said so.
@@ -64,6 +65,11 @@ class ShownScene:
             self._tell(messages.scene_diff(attached=[messages.attached_by_name(name, link, (), attach=False)]), "free")
         frame, sent = scene.frame_id, _bodies(scene)
         names = {each.id for each in sent}
+        strange = sorted(names & (left.objects.keys() | left.attached.keys()) - left.ours - released - self._shown)
+        if strange:
+            reason = f"its scene has {', '.join(map(repr, strange))} already, and not from this package"
+            repair = "remove it there, or give it another name: it would be replaced and then taken away"
+            raise PlanningFailedError(self._apply.name, reason, repair)
         sent += [messages.removed_object(name, frame) for name in sorted((left.ours | released) - names)]
         for each in sent:
             each.type.key = OWNER

@@ -152,6 +152,9 @@ class Strategies:
         self._unplaced: list[GoalError] = []
         self._end = time.monotonic() + self._motion.most_time
         base = self._motion.base_link
+        # What somebody has allowed under a name that is ours now was not meant for what stands there now.
+        ours = {body.id for body in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)}
+        matrix = self._messages.without_allowed(matrix, ours | {space.id for space in scene.occupied})
         self._matrix = self._messages.with_allowed(matrix, [(base, s.id) for s in scene.support] if base else [])
 
     def plan(self, place: PlaceGoal | PlaceFor | None, start: Mapping[str, float]) -> MotionPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -127,6 +127,16 @@ class Supervision:
         self._bridge.wait(nothing, _HEARD, lambda: self.stand() is not Stand.UNKNOWN or told())
         self.silent = False
         self._silence.begin(time.monotonic())
+
+    def beside(self, start: Mapping[str, float]) -> tuple[float, str]:
+        """How far the arm is from where a plan begins: the joint that is farthest; 0 and "" where nobody tells.
+
+        Args:
+            start: positions by joint, radians or metres.
+        """
+        at = {} if self._stands is None else self._stands.positions
+        away = [(abs(at[name] - begin), name) for name, begin in start.items() if name in at]
+        return max(away, default=(0.0, ""), key=lambda each: math.inf if math.isnan(each[0]) else each[0])
 
     def end(self) -> None:
         """The motion is over."""

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a planned motion keeps clear of what was seen, by the description of the arm and not by the planner's word.
+
+A planner may have another model of the world than it was shown: objects that it has lost, contacts that somebody has
+allowed, a path that it did not check. So what it plans is followed once more before a person is asked about it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from spatial_vlm_ros.errors import PlanningFailedError
+from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
+from spatial_vlm_ros.manipulation.occupancy.spaces import is_beside
+from spatial_vlm_ros.manipulation.pick_sequence import Offer
+from spatial_vlm_ros.manipulation.planned_motion import HOLDING, fingers_at, may_touch
+from spatial_vlm_ros.manipulation.planning.gripper import flange_pose
+from spatial_vlm_ros.manipulation.planning.planner import Phase, Trajectory
+from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.types import Pose
+
+INTO = 0.01
+"""Metres by which two bodies have to run into each other: convex hulls, which the arm consists of here, stand out a
+little beyond its own shape."""
+_INSIDE = 0.001  # metres that the middle of a voxel has to lie in a body: fingers are hardly thicker than voxels
+_STEP = 0.05  # radians or metres of any joint between configurations that are looked at
+_BEYOND = 1e-3  # radians or metres beyond a limit that are rounding
+_FASTER = 1.05  # times its greatest speed that a joint may move on the average between two points
+_REPAIR = "see whether the planner has the scene and checks its paths (MoveIt: ValidateSolution), then ask again"
+
+
+def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -> None:
+    """Refuse a plan that runs into what was seen, or that the arm cannot follow.
+
+    Looked at are the links as convex hulls, and what is held as a box, along every trajectory: against named objects as
+    measured, support, keep-outs and obstacles without a name that were measured. Contacts that a phase is allowed are
+    left out, and what is not seen.
+
+    Args:
+        offer: the plan, and what it is for.
+        config: names of the links, the gripper.
+        arm: of the trajectories.
+
+    Raises:
+        PlanningFailedError: it runs more than INTO into a box, or over the middle of an occupied voxel; or it takes a
+            joint beyond its limits, or moves it faster than it can.
+    """
+    plan, scene, planner = offer.plan, offer.scene, config.motion.move_action
+    grasp, target = offer.goal.grasps[plan.grasp], offer.scene.target
+    placement = plan.place.placements[plan.placement] if plan.place is not None and plan.placement is not None else None
+    hand = tuple(arm.hand_links(config.motion.finger_links.split()))
+    named = {obj.id: obj for obj in (*scene.neighbours, *scene.support, *scene.keep_outs, target)}
+    link = flange_pose(config.gripper, grasp.grasp) if config.motion.at_flange else grasp.grasp
+    held = HeldSolid(np.linalg.inv(_matrix(link)) @ box_pose(target.solid), target.solid.size)
+    put, width = target.solid, math.nan
+    unnamed, beside, edge = _voxels(offer)
+    for step in plan.steps:
+        if step.trajectory is None:
+            width = step.holds or step.width or 0.0
+            if step.phase == "release" and placement is not None:
+                put = _at(target.solid, placement.obj)
+            continue
+        _check_limits(step.phase, step.trajectory, arm, planner)
+        holding = step.phase in HOLDING
+        boxes = {id_: obj.solid for id_, obj in named.items() if id_ != target.id}
+        boxes |= {} if holding else {target.id: put}
+        ignored = may_touch(scene, hand, placement, step.phase)
+        distances = arm.distances(boxes, held if holding else None, ignored, target.id)
+        solid = unnamed if step.phase == "lift" else np.concatenate((unnamed, beside))
+        every = np.concatenate((unnamed, beside))
+        for joints in _configurations(step.trajectory):
+            joints = {**fingers_at(width, config), **joints}
+            least = distances.least(joints)
+            if least is not None and least[0] < -INTO:
+                one, other = (named[name].label if name in named else name for name in least[1])
+                raise _runs_into(planner, step.phase, one, f"the {other}", -least[0])
+            deep = arm.deepest(joints, every)
+            if holding:
+                deep = max(deep or (0.0, ""), (_depth(arm, joints, held, solid), target.label))
+            if deep is not None and deep[0] > _INSIDE:
+                raise _runs_into(planner, step.phase, deep[1], "an object without a name", deep[0] + edge / 2)
+
+
+def _voxels(offer: Offer) -> tuple[Array, Array, float]:
+    """(N, 3) middles of occupied voxels, those beside the target apart, and the edge of one; metres."""
+    occupancy = offer.scene.occupancy
+    if occupancy is None:
+        return np.zeros((0, 3)), np.zeros((0, 3)), 0.0
+    near, middles = is_beside(occupancy.measured, offer.scene.target.solid), occupancy.measured.centres()
+    return middles[~near], middles[near], occupancy.measured.edge
+
+
+def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, planner: str) -> None:
+    """Refuse positions beyond the limits of the description, and ways that are faster than it allows."""
+    positions = np.array(trajectory.positions)
+    for column, joint in enumerate(trajectory.joint_names):
+        low, high, speed = arm.limits(joint)
+        at = positions[:, column]
+        if at.min() < low - _BEYOND or at.max() > high + _BEYOND:
+            worst = float(at[np.argmax(np.maximum(low - at, at - high))])
+            reason = f"in phase {phase!r} its plan takes {joint} to {worst:.3f}; it goes from {low:.3f} to {high:.3f}"
+            repair = "compare the planner's robot_description with the gate's"
+            raise PlanningFailedError(planner, reason, repair)
+        fast = np.abs(np.diff(at)) / np.diff(trajectory.times)
+        if fast.max(initial=0.0) > _FASTER * speed:
+            reason = f"in phase {phase!r} its plan moves {joint} at {fast.max():.2f} a second, of {speed:.2f} at most"
+            raise PlanningFailedError(planner, reason, "see how the planner gives times to its paths")
+
+
+def _configurations(trajectory: Trajectory) -> Iterator[dict[str, float]]:
+    """Joint positions along a trajectory, near enough to each other."""
+    rows = np.array(trajectory.positions)
+    yield trajectory.start
+    for last, row in itertools.pairwise(rows):
+        count = math.ceil(float(np.abs(row - last).max()) / _STEP)
+        for k in range(1, count + 1):
+            yield dict(zip(trajectory.joint_names, (last + (row - last) * (k / count)).tolist(), strict=True))
+
+
+def _depth(arm: ArmKinematics, joints: dict[str, float], held: HeldSolid, points: Array) -> float:
+    """How deep any of the points (N, 3) lies in what is held, metres; 0 where none does."""
+    box = arm.poses(joints)[1] @ held.tip_T_box
+    own = np.abs((points - box[:3, 3]) @ box[:3, :3])
+    return float((np.array(held.size) / 2 - own).min(axis=1).max(initial=0.0))
+
+
+def _runs_into(planner: str, phase: Phase, one: str, other: str, by: float) -> PlanningFailedError:
+    reason = f"in phase {phase!r} of its plan {one} would run {by * 1000:.0f} mm into {other}"
+    return PlanningFailedError(planner, reason, _REPAIR)
+
+
+def _at(solid: Solid, pose: Pose) -> Solid:
+    """A box elsewhere."""
+    heading = matrix_from_quaternion_xyzw(pose.orientation)[:, 0]
+    return Solid(pose.position, math.atan2(heading[1], heading[0]), solid.size)
+
+
+def _matrix(pose: Pose) -> Array:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
+    return matrix
