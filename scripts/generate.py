@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that are made from the code: parameters, their page, JSON schemas, the table of the grammar, worlds.
+"""Write the files that are made from the code: parameters, schemas, the table of the grammar, worlds, messages.
 
 Run it after changing `parameters/`, `types/`, `language/grammar.lark` or the shapes of sim/; a test compares the files
 with what this makes.
@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from scripts.collect_messages import messages
 from scripts.fault_kinds import fault_table
 from scripts.faults_page import faults_page
 from scripts.gazebo_world import world_files
@@ -178,6 +179,7 @@ def files() -> dict[str, str]:
         schema = json_schema(name)
         text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
         made[f"docs/schema/{name}.v{schema['version']}.json"] = text
+    made.update(messages())
     made.update({f"worlds/{path}": text for path, text in world_files().items()})
     return made
 

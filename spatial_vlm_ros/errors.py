@@ -80,6 +80,26 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_PART else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
+_PROGRAMS = ("apt", "chrony", "colcon", "pip", "rosdep", "xacro")  # as they are typed, also where a sentence begins
+
+
+def _sentences(*parts: str) -> str:
+    """One message of several parts: what happened, what would be right, what to do. Empty parts are left out.
+
+    From the second part on, one that begins with a word begins with a capital letter; names, options and commands stay
+    as they are.
+    """
+    told = [part.strip().rstrip(".") for part in parts]
+    told = [part for part in told if part]
+    return " ".join(f"{part if n == 0 else _capital(part)}." for n, part in enumerate(told))
+
+
+def _capital(part: str) -> str:
+    first = part.split(maxsplit=1)[0].rstrip(",;:")
+    is_word = first.isascii() and first.isalpha() and first not in _PROGRAMS
+    return part[0].upper() + part[1:] if is_word else part
+
+
 class InputError(SpatialVlmError, ValueError):
     """The caller gave something that cannot be used.
 
@@ -87,14 +107,14 @@ class InputError(SpatialVlmError, ValueError):
         what: the object, for example "camera K".
         got: what was received; the message has the beginning of what is longer than 2,000 characters.
         expected: what would have been right.
-        repair: what to do about it.
+        repair: what to do about it; "" where what is expected says it.
     """
 
     status_name = "INVALID_INPUT"
 
-    def __init__(self, what: str, got: str, expected: str, repair: str) -> None:
+    def __init__(self, what: str, got: str, expected: str, repair: str = "") -> None:
         self.what, self.got, self.expected, self.repair = what, got, expected, repair
-        super().__init__(f"{_short(what)}: got {_short(got)}, expected {_short(expected)}; {_short(repair)}")
+        super().__init__(_sentences(f"{_short(what)}: {_short(got)}", f"expected {_short(expected)}", _short(repair)))
 
 
 class ShapeError(InputError):
@@ -113,7 +133,7 @@ class TransformError(InputError):
             f"transform {parent} <- {child}",
             reason,
             "a rigid transform that maps child to parent",
-            "check the calibration or the frame names",
+            "check the calibration and the frame names",
         )
 
 
@@ -124,14 +144,18 @@ class FileError(InputError):
         self.path, self.field = str(path), field
         place = f"{path}" if field is None else f"{path} at {field}"
         super().__init__(place, reason, "a readable file of the documented form", repair)
+        self.args = (_sentences(f"{_short(place)}: {_short(reason)}", _short(repair)),)
 
 
 class FileChangedError(FileError):
     """Another program has written a file since it was read; nothing was written."""
 
     def __init__(self, path: object) -> None:
-        super().__init__(path, "another program has written it since it was read", "put your changes on the new file")
-        self.args = (f"{path}: another program has written it since it was read; nothing was changed",)
+        super().__init__(
+            path,
+            "another program has changed it since it was read; nothing was written",
+            "apply your changes to the new file",
+        )
 
 
 class StaleCaseError(InputError):
@@ -139,7 +163,7 @@ class StaleCaseError(InputError):
 
     def __init__(self, got: str) -> None:
         super().__init__("case", got, "the case that the page shows", "look at it again, then decide")
-        self.args = (f"{got}; nothing was written: {self.repair}",)
+        self.args = (_sentences(f"{got}; nothing was written", self.repair),)
 
 
 class RobotDescriptionError(InputError):
@@ -170,9 +194,9 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, available: Iterable[str]) -> None:
         self.kind, self.name, self.available = kind, name, tuple(available)
-        super().__init__(
-            f"{kind} {name!r}", "an unknown name", "one of " + ", ".join(self.available), "correct the name"
-        )
+        listed = ", ".join(self.available)
+        super().__init__(f"{kind} {name!r}", "an unknown name", f"one of {listed}")
+        self.args = (_sentences(f"unknown {kind} {_short(repr(name))}", _short(f"choose one of: {listed}")),)
 
 
 RefusedWords = Literal["unknown words", "refused"]
@@ -200,7 +224,8 @@ class NotUnderstoodError(SpatialVlmError):
         self.kind: RefusedWords = kind
         part = instruction[span[0] : span[1]]
         self.part = part if len(part) <= 60 else part[:57] + "..."
-        super().__init__(f"{reason}: {self.part!r} (characters {span[0]} to {span[1]}); {repair}")
+        where = f": {self.part!r} (characters {span[0]} to {span[1]})" if self.part else ""
+        super().__init__(_sentences(f"{reason}{where}", repair))
 
 
 class DepthError(SpatialVlmError):
@@ -210,7 +235,7 @@ class DepthError(SpatialVlmError):
 
     def __init__(self, reason: str, repair: str) -> None:
         self.reason, self.repair = reason, repair
-        super().__init__(f"{reason}; {repair}")
+        super().__init__(_sentences(reason, repair))
 
 
 class FrameUndefinedError(SpatialVlmError):
@@ -220,7 +245,7 @@ class FrameUndefinedError(SpatialVlmError):
 
     def __init__(self, frame: str, reason: str, repair: str) -> None:
         self.frame, self.reason, self.repair = frame, reason, repair
-        super().__init__(f"frame of reference {frame!r}: {reason}; {repair}")
+        super().__init__(_sentences(f"frame of reference {frame!r}: {reason}", repair))
 
 
 class TransformUnavailableError(SpatialVlmError):
@@ -237,7 +262,7 @@ class TransformUnavailableError(SpatialVlmError):
     ) -> None:
         self.parent, self.child, self.reason, self.repair = parent, child, reason, repair
         self.may_come, self.is_past = may_come, is_past
-        super().__init__(f"transform {parent} <- {child}: {reason}; {repair}")
+        super().__init__(_sentences(f"transform {parent} <- {child}: {reason}", repair))
 
     def advising(self, repair: str) -> TransformUnavailableError:
         """The same with other advice."""
@@ -252,7 +277,7 @@ class ModelError(SpatialVlmError):
 
     def __init__(self, model: str, reason: str, repair: str) -> None:
         self.model, self.reason, self.repair = model, reason, repair
-        super().__init__(f"model {model!r}: {reason}; {repair}")
+        super().__init__(_sentences(f"model {model!r}: {reason}", repair))
 
 
 class ModelTimeoutError(ModelError):
@@ -327,7 +352,7 @@ class DeadlineError(SpatialVlmError):
     def __init__(self, stage: str, seconds: float) -> None:
         self.stage, self.seconds = stage, seconds
         self.repair = "raise resolve_timeout, or give this computer less to do"
-        super().__init__(f"{stage} was not done within {seconds:g} s; {self.repair}")
+        super().__init__(_sentences(f"{stage} was not done within {seconds:g} s", self.repair))
 
 
 class StreamError(SpatialVlmError):
@@ -335,7 +360,7 @@ class StreamError(SpatialVlmError):
 
     def __init__(self, reason: str, repair: str) -> None:
         self.reason, self.repair = reason, repair
-        super().__init__(f"{reason}; {repair}")
+        super().__init__(_sentences(reason, repair))
 
 
 class StaleInputError(StreamError):
@@ -379,7 +404,9 @@ class BusyError(SpatialVlmError):
     def __init__(self, instruction: str) -> None:
         self.instruction = instruction
         shown = instruction if len(instruction) <= 60 else instruction[:57] + "..."
-        super().__init__(f"another instruction is being answered: {shown!r}; wait for its result, or cancel it")
+        super().__init__(
+            _sentences(f"another instruction is being answered: {shown!r}", "wait for its result, or cancel it")
+        )
 
 
 class CancelledError(SpatialVlmError):
@@ -389,7 +416,7 @@ class CancelledError(SpatialVlmError):
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"{reason}; send the instruction again")
+        super().__init__(_sentences(reason, "send the instruction again"))
 
 
 class StopRequestedError(SpatialVlmError):
@@ -403,7 +430,9 @@ class StopRequestedError(SpatialVlmError):
 
     def __init__(self, words: str) -> None:
         self.words = words
-        super().__init__(f"{words!r} asks to stop, so nothing is carried out; give the next instruction by itself")
+        super().__init__(
+            _sentences(f"{words!r} asks to stop, so nothing is carried out", "give the next instruction by itself")
+        )
 
 
 class GoalError(SpatialVlmError):
@@ -419,7 +448,7 @@ class GoalError(SpatialVlmError):
 
     def __init__(self, what: str, reasons: Iterable[tuple[str, str]], repair: str) -> None:
         self.what, self.reasons, self.repair = what, tuple(reasons), repair
-        super().__init__(f"no free way to {what}: {'; '.join(words for _, words in self.reasons)}; {repair}")
+        super().__init__(_sentences(f"no free way to {what}: {'; '.join(words for _, words in self.reasons)}", repair))
 
 
 class OutOfWorkspaceError(GoalError):
@@ -457,7 +486,7 @@ class SceneChangedError(SpatialVlmError):
         self.limit, self.limit_deg = limit, limit_deg
         if happened is None and moved < float("inf"):
             happened = f"moved by {moved:.3f} m and {turned_deg:.1f}°, {limit:g} m and {limit_deg:g}° are allowed"
-        super().__init__(f"{what} {happened or 'is gone'} since the observation; {repair}")
+        super().__init__(_sentences(f"{what} {happened or 'is gone'} since the observation", repair))
 
 
 class UnreachableError(SpatialVlmError):
@@ -474,8 +503,10 @@ class UnreachableError(SpatialVlmError):
     def __init__(self, segment: int, position_error: float, rotation_error: float) -> None:
         self.segment, self.position_error, self.rotation_error = segment, position_error, rotation_error
         super().__init__(
-            f"motion {segment}: the arm stays {position_error:.3f} m and {rotation_error:.2f} rad away; "
-            "take another grasp, or move the thing or the arm nearer"
+            _sentences(
+                f"motion {segment}: the arm stays {position_error:.3f} m and {rotation_error:.2f} rad away",
+                "choose another grasp, or move the object or the arm closer",
+            )
         )
 
 
@@ -492,7 +523,7 @@ class RejectedError(SpatialVlmError):
 
     def __init__(self, about: str, reason: str, repair: str) -> None:
         self.about, self.reason, self.repair = about, reason, repair
-        super().__init__(f"{about}: {reason}; {repair}")
+        super().__init__(_sentences(f"{about}: {reason}", repair))
 
 
 class AuditError(RejectedError):
@@ -515,7 +546,7 @@ class ApprovalExpiredError(SpatialVlmError):
 
     def __init__(self, about: str, expires_after: float) -> None:
         self.about, self.expires_after = about, expires_after
-        super().__init__(f"{about} expired after {expires_after:g} s; send the instruction again")
+        super().__init__(_sentences(f"{about} expired after {expires_after:g} s", "send the instruction again"))
 
 
 class PlanningFailedError(SpatialVlmError):
@@ -525,7 +556,7 @@ class PlanningFailedError(SpatialVlmError):
 
     def __init__(self, planner: str, reason: str, repair: str, number: int | None = None) -> None:
         self.planner, self.reason, self.repair, self.number = planner, reason, repair, number
-        super().__init__(f"planner {planner!r}: {reason}; {repair}")
+        super().__init__(_sentences(f"planner {planner!r}: {reason}", repair))
 
 
 _NAMED = 5  # objects in a message; the error has all
@@ -572,7 +603,7 @@ class ExecutionFailedError(SpatialVlmError):
 
     def __init__(self, phase: str, reason: str, repair: str, number: int | None = None) -> None:
         self.phase, self.reason, self.repair, self.number = phase, reason, repair, number
-        super().__init__(f"execution failed in phase {phase!r}: {reason}; {repair}")
+        super().__init__(_sentences(f"execution failed in phase {phase!r}: {reason}", repair))
 
 
 class InternalError(SpatialVlmError):
@@ -587,7 +618,7 @@ class InternalError(SpatialVlmError):
 
     def __init__(self, reason: str, repair: str = "report it with the instruction, the frame and the log") -> None:
         self.reason, self.repair = reason, repair
-        super().__init__(f"internal error: {reason}; {repair}")
+        super().__init__(_sentences(f"internal error: {reason}", repair))
 
     @classmethod
     def of(cls, error: Exception) -> InternalError:
@@ -600,7 +631,7 @@ class DependencyError(SpatialVlmError):
 
     def __init__(self, package: str, repair: str) -> None:
         self.package, self.repair = package, repair
-        super().__init__(f"the package {package!r} is not installed; {repair}")
+        super().__init__(_sentences(f"the package {package!r} is not installed", repair))
 
 
 class DisplayError(SpatialVlmError):
@@ -610,7 +641,7 @@ class DisplayError(SpatialVlmError):
         self, reason: str, repair: str = "write the scene with --out scene.ply, and open that elsewhere"
     ) -> None:
         self.reason, self.repair = reason, repair
-        super().__init__(f"there is no display: {reason}; {repair}")
+        super().__init__(_sentences(f"there is no display: {reason}", repair))
 
 
 class PlugInError(SpatialVlmError):
@@ -625,7 +656,7 @@ class PlugInError(SpatialVlmError):
 
     def __init__(self, name: str, source: str, reason: str, repair: str) -> None:
         self.name, self.source, self.reason, self.repair = name, source, reason, repair
-        super().__init__(f"relation {name!r} of {source}: {reason}; {repair}")
+        super().__init__(_sentences(f"relation {name!r} of {source}: {reason}", repair))
 
 
 class EvaluationError(SpatialVlmError):
@@ -640,7 +671,7 @@ class EvaluationError(SpatialVlmError):
 
     def __init__(self, reason: str, repair: str) -> None:
         self.reason, self.repair = reason, repair
-        super().__init__(f"{reason}. {repair}")
+        super().__init__(_sentences(reason, repair))
 
 
 class EngineUnavailableError(EvaluationError):

@@ -75,7 +75,7 @@ def test_every_frame_but_an_objects_own_can_be_the_default(name: str) -> None:
 
 
 def test_a_value_out_of_bounds_is_refused_with_its_bounds() -> None:
-    with pytest.raises(InputError, match=r"parameter mass: got 1\.2, expected 0\.5 to 1\.0"):
+    with pytest.raises(InputError, match=r"parameter mass: 1\.2. Expected 0\.5 to 1\.0"):
         DecisionConfig(mass=1.2)
 
 

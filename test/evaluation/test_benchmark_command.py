@@ -231,7 +231,7 @@ def test_an_answer_counts_for_the_same_model_and_question_alone(data: Path, tmp_
     run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log}")
     other = run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log} wrong=zz")
     assert other.exit_code == 3
-    assert f"got answers of '{MODEL} log={log}', expected those of" in " ".join(other.output.split())
+    assert f"answers of '{MODEL} log={log}'. Expected those of" in " ".join(other.output.split())
     assert "give this model another name" in other.output
     assert questions(log) == 12
     run("whatsup", "--data", data, "--out", out, "--model", f"other={MODEL} log={log} wrong=zz")

@@ -137,9 +137,9 @@ def test_a_box_in_space_alone_keeps_the_detection_of_its_id() -> None:
 @pytest.mark.parametrize(
     ("expect", "words"),
     [
-        (Expectation(Status.OK, "d9"), "got 'd9', expected one of the frame's: d0, d1"),
-        (Expectation(Status.OK, "d0", id_also=("d7",)), "expect.id_also: got 'd7'"),
-        (Expectation(Status.OK, "d0", box=(100, 20, 140, 60)), "expect.id: got 'd0' with the box"),
+        (Expectation(Status.OK, "d9"), "'d9'. Expected one of the frame's: d0, d1"),
+        (Expectation(Status.OK, "d0", id_also=("d7",)), "expect.id_also: 'd7'"),
+        (Expectation(Status.OK, "d0", box=(100, 20, 140, 60)), "expect.id: 'd0' with the box"),
         (Expectation(Status.OK, box=(300, 20, 340, 60)), "a box that the image shows a part of"),
         (Expectation(Status.OK, mask="../m.png"), "a file below the folder"),
     ],

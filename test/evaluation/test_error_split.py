@@ -142,18 +142,18 @@ def test_nobody_is_blamed_where_the_oracle_may_lack_an_anchor(tmp_path: Path) ->
 def test_a_place_beside_an_object_that_is_not_there_cannot_be_judged(tmp_path: Path) -> None:
     place = {"relation": "on", "anchor_id": "d99", "region_center": [0.3, 0.0, 0.0], "region_half": [0.1, 0.1, 0.0]}
     one = evaluated(tmp_path, BEHIND, {**BONNET, "place": place})
-    assert "expect.place.anchor_id: got 'd99'" in one.problem
+    assert "expect.place.anchor_id: 'd99'" in one.problem
 
 
 def test_truth_that_does_not_fit_costs_its_case_alone(tmp_path: Path) -> None:
     one = evaluated(tmp_path, BEHIND, {"status": "OK", "id": "cap"})
     assert one.result is None
-    assert "got 'cap', expected one of the frame's: bonnet, ribbon, cup, box" in one.problem
+    assert "'cap'. Expected one of the frame's: bonnet, ribbon, cup, box" in one.problem
     row = one.row()
     assert (row["right"], row["status"], row["problem"]) == (None, "OK", one.problem)
     assert list(row) == list(COLUMNS)
     space = {"status": "OK", "id": "cup", "box_3d": {**NEAR, "frame_id": "map"}, "tolerance_m": 0.1}
-    assert "frame_id of box_3d: got 'map'" in evaluated(tmp_path, "the cup", space).problem
+    assert "frame_id of box_3d: 'map'" in evaluated(tmp_path, "the cup", space).problem
 
 
 def test_a_frame_that_cannot_be_read_is_counted_as_failed(tmp_path: Path) -> None:

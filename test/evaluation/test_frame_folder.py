@@ -308,8 +308,8 @@ def test_intrinsics_may_be_three_rows_and_carry_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"k": [1.0] * 8}, r"at \$\.k: got 8 numbers"),
-        ({"k": [[1.0, 0.0]] * 3}, r"at \$\.k: got 6 numbers"),
+        ({"k": [1.0] * 8}, r"at \$\.k: 8 numbers"),
+        ({"k": [[1.0, 0.0]] * 3}, r"at \$\.k: 6 numbers"),
         ({"k": ["a"] * 9}, r"at \$\.k\[0\]"),
         ({"k": [0.0] * 9}, "camera K"),
         ({"width": "64"}, r"at \$\.width"),
@@ -506,8 +506,8 @@ def test_truth_in_other_encodings_is_read_or_refused_with_the_repair(tmp_path: P
     file.write_bytes(line.encode("utf-8-sig"))
     assert [case.instruction for case in load_cases(tmp_path)] == ["the m\u00fcsli"]
     for encoding, words in (
-        ("utf-16", "line 1: got it is UTF-16; save"),
-        ("latin-1", "line 1: got byte 38 of the line"),
+        ("utf-16", "line 1: it is UTF-16; save"),
+        ("latin-1", "line 1: byte 38 of the line"),
     ):
         file.write_bytes(line.encode(encoding))
         with pytest.raises(FileError, match=words):
@@ -531,7 +531,7 @@ def test_cases_that_no_answer_can_fit_are_refused(
     lines = [json.dumps({"frame": "f1", "instruction": "x", "expect": expect}) for expect in (one, other)]
     (tmp_path / "cases.jsonl").write_text("\n".join(lines))
     if is_contrary:
-        with pytest.raises(FileError, match="line 2: got line 1 expects the contrary"):
+        with pytest.raises(FileError, match="line 2: line 1 expects the contrary"):
             load_cases(tmp_path)
     else:
         assert len(load_cases(tmp_path)) == 2

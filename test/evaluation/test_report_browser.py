@@ -48,7 +48,7 @@ def runs() -> list[ModelRun]:
             results.append(result)
         wrong = [n for n, result in enumerate(results) if not result.complete]
         run = ModelRun(name, results, {n: answers[n] for n in wrong}, [0.1] * 15, dict.fromkeys(wrong, image))
-        run.unusable.append(UnusableCase("recordings", "f9", "the cap", "expect.id: got 'd9'"))
+        run.unusable.append(UnusableCase("recordings", "f9", "the cap", "expect.id: 'd9'"))
         found.append(run)
     return found
 

@@ -127,7 +127,7 @@ def test_without_a_resolver_it_ends_within_its_wait_with_the_repair(program: Cal
 def test_a_namespace_that_ros_does_not_allow_is_named(program: Callable[..., Started]) -> None:
     asking = program("ask", SENTENCE, "--namespace", "left arm")
     assert asking.ends() == 1
-    assert "namespace: got 'left arm'" in asking.output
+    assert "namespace: 'left arm'" in asking.output
     assert "Traceback" not in asking.output
 
 

@@ -18,8 +18,8 @@ PATIENCE = 120.0  # s
     [
         (["workspace.keep_out:=screen 1 2 3"], "keep-out 'screen'"),
         (["motion.gripper_table:=0 0.79; 85 0"], "not millimetres"),
-        (["motion.gripper_action:=/bad name"], "name of a service or action: got '/bad name'"),
-        (["grasp.source:=service", "grasp.service:=/bad name"], "name of a service or action: got '/bad name'"),
+        (["motion.gripper_action:=/bad name"], "name of a service or action: '/bad name'"),
+        (["grasp.source:=service", "grasp.service:=/bad name"], "name of a service or action: '/bad name'"),
         (
             ["motion.gripper_interface:=set_bool", "motion.gripper_flag:=bad topic"],
             "Invalid topic name: topic name must not contain",

@@ -161,7 +161,7 @@ def test_what_cannot_be_reached_is_unreachable(arm: ArmGraph, planner: Start) ->
 @pytest.mark.parametrize(
     ("motion", "words"),
     [
-        ({"planning_frame": "world"}, r"frame of the goal: got 'panda_link0', expected motion.planning_frame"),
+        ({"planning_frame": "world"}, r"frame of the goal: 'panda_link0'. Expected motion.planning_frame"),
         ({"group": "left_arm"}, "INVALID_GROUP_NAME.*'panda_arm'"),
         ({"tip_link": "tool0"}, "INVALID_LINK_NAME.*panda_hand_tcp"),
         ({"straight_planner": "CIRC"}, "UNRECOGNIZED_GOAL_TYPE.*LIN is straight"),

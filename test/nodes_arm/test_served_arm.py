@@ -58,7 +58,7 @@ def test_an_arm_that_is_described_in_part_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=rf"parameter {name}: got nothing beside robot_description.*give all of"):
         told(**described(**{name: ""}))
     if name != "robot_description_semantic":
-        with pytest.raises(InputError, match=rf"nothing beside {name}, expected a URDF; .*empty for the Panda"):
+        with pytest.raises(InputError, match=rf"nothing beside {name}. Expected a URDF; .*empty for the Panda"):
             told(**{name: "x"})
 
 
@@ -100,7 +100,7 @@ def test_the_gripper_of_a_known_arm_is_turned_only_where_it_may_be() -> None:
     turned = told(arm="ur5e", gripper_yaw_deg=90.0)
     assert (turned.title, turned.groups) == ("UR5e", ("ur_manipulator",))
     assert turned.model is not UR.model()
-    with pytest.raises(InputError, match=r"gripper_yaw_deg: got 90 beside arm panda.*give the URDF of your Panda"):
+    with pytest.raises(InputError, match=r"gripper_yaw_deg: 90 beside arm panda.*give the URDF of your Panda"):
         told(arm="panda", gripper_yaw_deg=90.0)
-    with pytest.raises(InputError, match=r"gripper_yaw_deg: got 90 beside robot_description.*in the URDF"):
+    with pytest.raises(InputError, match=r"gripper_yaw_deg: 90 beside robot_description.*in the URDF"):
         told(**described(), gripper_yaw_deg=90.0)

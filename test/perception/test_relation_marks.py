@@ -263,7 +263,7 @@ def test_marks_reach_a_judge_that_takes_them() -> None:
 def test_a_judge_with_a_way_of_its_own_takes_the_default_alone() -> None:
     own: Any = SimpleNamespace(judge=lambda *_: (0.5,))
     assert with_marks(own, "boxes") is own
-    with pytest.raises(InputError, match=r"judge\.marks: got text, for SimpleNamespace"):
+    with pytest.raises(InputError, match=r"judge\.marks: text, for SimpleNamespace"):
         with_marks(own, "text")
 
 
@@ -325,5 +325,5 @@ def test_a_process_keeps_what_the_probe_found_and_its_error_does_not_end_it() ->
             process = process or grounder._process
             assert grounder._process is process
         assert grounder.judge(IMAGE, [question(relation="behind")], 5.0) == (None,)
-    with WorkerGrounder("worker_models:Judging") as own, pytest.raises(ModelError, match=r"judge\.marks: got auto"):
+    with WorkerGrounder("worker_models:Judging") as own, pytest.raises(ModelError, match=r"judge\.marks: auto"):
         own.judge(IMAGE, [question()], 5.0, "auto")

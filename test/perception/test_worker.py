@@ -259,7 +259,7 @@ def test_a_worker_that_fails_three_times_in_a_row_is_replaced(obedient: WorkerGr
 
 def test_an_answer_that_is_no_grounding_is_an_error_of_the_model() -> None:
     with WorkerGrounder("worker_models:Careless") as grounder:
-        for noun, words in (("flat", r"\(P, N\)"), ("strange", "got str"), ("small", "mask of detection 'a'")):
+        for noun, words in (("flat", r"\(P, N\)"), ("strange", "str"), ("small", "mask of detection 'a'")):
             with pytest.raises(ModelError, match=words):
                 grounder.ground(IMAGE, order(noun))
         with pytest.raises(ModelError, match="AttributeError"):

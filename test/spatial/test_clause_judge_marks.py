@@ -55,4 +55,4 @@ def test_a_judge_with_marks_of_its_own_is_asked_with_the_default_alone(two_sides
         two_sides.frame, "the can behind the cup", two_sides.detections
     )
     assert answer.target is None
-    assert "judge.marks: got text, for Judge" in answer.message
+    assert "judge.marks: text, for Judge" in answer.message

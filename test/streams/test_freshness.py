@@ -70,7 +70,7 @@ def test_what_a_stalled_network_delivers_late_is_as_old_as_its_stamp_lets_expect
 
 
 def test_a_timeout_within_the_longest_latency_could_never_be_met_and_is_refused() -> None:
-    with pytest.raises(InputError, match=r"frame_timeout: got 0\.3 s, expected more than max_latency \(0\.3 s\)"):
+    with pytest.raises(InputError, match=r"frame_timeout: 0\.3 s. Expected more than max_latency \(0\.3 s\)"):
         StreamConfig(frame_timeout=0.3)
     assert StreamConfig(frame_timeout=0.3, clocks_in_step=True).frame_timeout == 0.3
 

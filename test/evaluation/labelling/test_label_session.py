@@ -296,7 +296,7 @@ def test_what_the_file_has_lost_is_to_do_again(opened: Open, frames: Path) -> No
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("the\tcup", "line 2: got a tab in"), ("the \u202ecup", "U+202E"), ("x" * 1001, "1001 characters")],
+    [("the\tcup", "line 2: a tab in"), ("the \u202ecup", "U+202E"), ("x" * 1001, "1001 characters")],
 )
 def test_a_line_that_is_no_sentence_is_named_with_what_is_wrong(tmp_path: Path, line: str, words: str) -> None:
     path = tmp_path / "sentences.txt"

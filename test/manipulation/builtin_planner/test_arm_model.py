@@ -121,7 +121,7 @@ def test_the_packaged_ur5_is_read_with_its_meshes_but_has_no_gripper() -> None:
     srdf = '<robot name="ur5"><group name="arm"><chain base_link="base_link" tip_link="tool0"/></group></robot>'
     limits = {f"{name}_joint": JointLimit(max_acceleration=3.0)
               for name in ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")}  # fmt: skip
-    with pytest.raises(RobotDescriptionError, match=r"'gripper', expected one of the SRDF's groups: arm"):
+    with pytest.raises(RobotDescriptionError, match=r"'gripper'. Expected one of the SRDF's groups: arm"):
         arm_model(folder / "urdf" / "ur5_robot.urdf", srdf, "arm", "gripper", joint_limits=limits)
     tool = '<group name="tool"><link name="tool0"/></group></robot>'
     with pytest.raises(RobotDescriptionError, match="no finger that moves"):
@@ -151,12 +151,12 @@ def test_fingers_that_turn_need_a_table_and_follow_it() -> None:
 @pytest.mark.parametrize(
     ("group", "hand", "srdf", "words"),
     [
-        ("arm", "gripper", None, r"'arm', expected one of the SRDF's groups: gripper, ur_manipulator"),
+        ("arm", "gripper", None, r"'arm'. Expected one of the SRDF's groups: gripper, ur_manipulator"),
         ("gripper", "gripper", None, "joints of the arm"),
         ("both", "gripper", '<group name="both"><group name="ur_manipulator"/><group name="fingers"/></group>'
          '<group name="fingers"><joint name="gripper_left_finger_joint"/></group>', "joints of the arm: gripper_left"),
         ("gap", "gripper", '<group name="gap"><joint name="elbow_joint"/><joint name="wrist_3_joint"/></group>',
-         "wrist_1_joint, wrist_2_joint beside the chain from elbow_joint to wrist_3_joint, expected one serial chain"),
+         "wrist_1_joint, wrist_2_joint beside the chain from elbow_joint to wrist_3_joint. Expected one serial chain"),
         ("fork", "gripper", '<group name="fork"><joint name="gripper_left_finger_joint"/><joint name="elbow_joint"/>'
          '<joint name="gripper_other_joint"/></group>', "gripper_other_joint"),
         ("back", "gripper", '<group name="back"><chain base_link="tool0" tip_link="base_link"/></group>', "chain from"),
@@ -173,7 +173,7 @@ def test_a_group_that_is_no_chain_and_a_hand_without_fingers_are_refused(
 
 
 def test_an_srdf_of_another_robot_is_refused() -> None:
-    with pytest.raises(RobotDescriptionError, match=r"robot 'panda', expected robot 'ur5e_2f85' of the URDF; give the"):
+    with pytest.raises(RobotDescriptionError, match=r"robot 'panda'. Expected robot 'ur5e_2f85' of the URDF; give the"):
         ur(srdf=description() / "srdf" / "panda.srdf")
     renamed = (
         (description() / "srdf" / "panda.srdf").read_text().replace('robot name="panda"', 'robot name="ur5e_2f85"')
@@ -199,7 +199,7 @@ def test_a_urdf_without_collision_geometry_or_without_its_meshes_is_refused(tmp_
 
 
 def test_limits_come_from_the_urdf_and_from_a_file_as_moveits(tmp_path: Path) -> None:
-    with pytest.raises(RobotDescriptionError, match=r"max_acceleration of joint 'shoulder_pan_joint': got none, .*y"):
+    with pytest.raises(RobotDescriptionError, match=r"max_acceleration of joint 'shoulder_pan_joint': none, .*y"):
         ur(joint_limits="")
     said = {name: JointLimit(max_acceleration=2.0) for name in ur5e().joints}
     said["elbow_joint"] = JointLimit(-1.0, 9.0, 0.5, 4.0)
@@ -260,7 +260,7 @@ def test_an_arm_that_is_not_known_by_name_is_refused() -> None:
 def test_a_joint_of_the_arm_that_no_number_moves_is_refused(kind: str) -> None:
     """It was planned for as if it stood at zero."""
     text = URDF.read_text().replace('name="elbow_joint" type="revolute"', f'name="elbow_joint" type="{kind}"')
-    with pytest.raises(RobotDescriptionError, match=rf"elbow_joint.*type '{kind}', expected revolute.*or fixed"):
+    with pytest.raises(RobotDescriptionError, match=rf"elbow_joint.*type '{kind}'. Expected revolute.*or fixed"):
         ur(text)
 
 
@@ -272,10 +272,10 @@ def test_a_finger_that_follows_a_joint_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_table_of_another_gripper_is_refused() -> None:
-    with pytest.raises(InputError, match=r"openings: got 85 between the fingers.*not millimetres"):
+    with pytest.raises(InputError, match=r"openings: 85 between the fingers.*not millimetres"):
         ur(openings=[(0.0, 0.0), (85.0, 0.0425)])
     with pytest.raises(
-        InputError, match=r"positions of gripper_left_finger_joint: got 0 to 0\.79, expected 0 to 0\.0425"
+        InputError, match=r"positions of gripper_left_finger_joint: 0 to 0\.79. Expected 0 to 0\.0425"
     ):
         ur(openings=[(0.0, 0.79), (0.085, 0.0)])
     assert ur(openings=[(0.0, 0.0), (0.085, 0.043)]).widest == 0.085  # drivers go a little beyond
@@ -284,7 +284,7 @@ def test_a_table_of_another_gripper_is_refused() -> None:
 def test_a_joint_without_limits_says_where_to_give_them() -> None:
     limit = 'velocity="3.141592654" lower="-3.141592654" upper="3.141592654"/>'
     text = URDF.read_text().replace(f'<limit effort="150" {limit}', "")
-    with pytest.raises(RobotDescriptionError, match=r"min_position of joint 'elbow_joint': got none, expected a limit"):
+    with pytest.raises(RobotDescriptionError, match=r"min_position of joint 'elbow_joint': none. Expected a limit"):
         ur(text)
 
 

@@ -192,9 +192,9 @@ def test_the_parameters_name_the_robot(tmp_path: Path) -> None:
     heard = robot_of(topic, DepthConfig(), path.read_text)
     assert heard is not None
     assert heard.links == robot.links
-    with pytest.raises(InputError, match=r"robot_description: got 'topic'.*give the path"):
+    with pytest.raises(InputError, match=r"robot_description: 'topic'.*give the path"):
         robot_of(topic, DepthConfig())
-    with pytest.raises(InputError, match="topic robot_description: got no link with collision geometry"):
+    with pytest.raises(InputError, match="topic robot_description: no link with collision geometry"):
         robot_of(topic, DepthConfig(), lambda: "<robot name='a'><link name='b'/></robot>")
     with pytest.raises(InputError, match=r"robot_description.*base_frame"):
         StreamConfig(robot_description=str(path), base_frame="")

@@ -51,7 +51,7 @@ def test_what_is_not_a_table_is_refused_with_an_example(table: str) -> None:
 
 def test_a_table_in_millimetres_is_refused() -> None:
     """Fingers sent to 80 mm would have stayed closed, and told 80 mm by the same table."""
-    with pytest.raises(InputError, match=r"motion\.finger_table: got '0 0.79; 85 0'.*not millimetres"):
+    with pytest.raises(InputError, match=r"motion\.finger_table: '0 0.79; 85 0'.*not millimetres"):
         read_stroke("motion.finger_table", "0 0.79; 85 0")
 
 

@@ -106,7 +106,7 @@ def test_equal_plans_have_equal_hashes_however_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("joints", "times", "rows", "error", "words"),
     [
-        ((), TIMES, ((), (), ()), InputError, "joint names: got none"),
+        ((), TIMES, ((), (), ()), InputError, "joint names: none"),
         (("a", "a"), TIMES, ROWS, InputError, "each joint once"),
         (JOINTS, TIMES, ROWS[:2], ShapeError, r"\(3, 2\)"),
         (JOINTS, TIMES, (*ROWS[:2], (0.1,)), ShapeError, r"\[1, 2\]"),
@@ -139,15 +139,15 @@ def away(by: float) -> list[PlanStep]:
 @pytest.mark.parametrize(
     ("made", "place", "choice", "words"),
     [
-        (steps()[:-1], None, (0, None), "phases of a plan: got open, reach, approach, close, expected open"),
+        (steps()[:-1], None, (0, None), "phases of a plan: open, reach, approach, close. Expected open"),
         (steps(), DOWN, (0, 0), "withdraw"),
         (steps(), None, (99, None), "grasp 99"),
         (steps(), None, (0, 0), "placement 0"),
         (steps(place=True), DOWN, (0, None), "placement None"),
-        ([PlanStep("open"), *steps()[1:]], None, (0, None), "phase open: got width None"),
-        ([PlanStep("open", width=-0.01), *steps()[1:]], None, (0, None), "phase open: got width -0.01"),
+        ([PlanStep("open"), *steps()[1:]], None, (0, None), "phase open: width None"),
+        ([PlanStep("open", width=-0.01), *steps()[1:]], None, (0, None), "phase open: width -0.01"),
         ([steps()[0], PlanStep("reach", width=0.04), *steps()[2:]], None, (0, None), "phase reach"),
-        (away(0.02), None, (0, None), "phase approach: got its start 0.020 away, expected the end of phase reach"),
+        (away(0.02), None, (0, None), "phase approach: its start 0.020 away. Expected the end of phase reach"),
         (changed(2, joint_names=("a", "c")), None, (0, None), "other joints: a, c"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_start_within_the_tolerance_goes_on() -> None:
 
 def test_goals_of_another_object_or_observation_are_refused() -> None:
     other = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
-    with pytest.raises(InputError, match=r"goal: got 'block' .* at 1000 ns, expected 'block'.* at 1001 ns"):
+    with pytest.raises(InputError, match=r"goal: 'block' .* at 1000 ns. Expected 'block'.* at 1001 ns"):
         plan_of(GOAL, other, None, steps(), 0)
     with pytest.raises(InputError, match="make goals and scene from one answer"):
         plan_of(GOAL, SCENE, dataclasses.replace(DOWN, target_id="cup"), steps(place=True), 0, 0)

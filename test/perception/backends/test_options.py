@@ -12,8 +12,8 @@ from spatial_vlm_ros.perception import load_grounder
 @pytest.mark.parametrize(
     ("backend", "options", "words"),
     [
-        ("owl", {}, ("got none, expected model (needed), prompt,", "give model=…")),
-        ("compact", {"colour": "red"}, ("got colour=red, expected model, score,", "leave colour out")),
+        ("owl", {}, ("none. Expected model (needed), prompt,", "give model=…")),
+        ("compact", {"colour": "red"}, ("colour=red. Expected model, score,", "leave colour out")),
         ("composed", {"masks": "sam2"}, ("expected grounder (needed), options,", "give grounder=…")),
     ],
 )

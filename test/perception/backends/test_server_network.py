@@ -262,7 +262,7 @@ def test_the_key_is_sent_and_never_shown(
 
 def test_a_missing_or_malformed_key_is_said_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
-    with pytest.raises(InputError, match="'MY_KEY': got nothing"):
+    with pytest.raises(InputError, match="'MY_KEY': nothing"):
         load("qwen3-vl", key_env="MY_KEY")
     monkeypatch.setenv("MY_KEY", f"{KEY}\r\nX-Evil: 1")
     with pytest.raises(InputError, match="characters that no key has") as caught:

@@ -254,7 +254,7 @@ def test_image_tokens_without_a_grid_are_told_of_first_and_all_else_is_reported(
     arguments = ["probe", str(folder), "--blindness", "--questions", "small", "--out", str(out)]
     result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
     assert result.exit_code == 3, result.output
-    begin = "pooled image tokens and pictures of attention will be left out: prompt: got [17] image tokens"
+    begin = "pooled image tokens and pictures of attention will be left out: prompt: [17] image tokens"
     assert told[0].startswith(begin)
     inside = json.loads((out / "diagnosis.json").read_text())["inside"]
     assert inside["permutation"]["permuted"]["n"] == len(draw_items(FEW))
@@ -263,7 +263,7 @@ def test_image_tokens_without_a_grid_are_told_of_first_and_all_else_is_reported(
     assert inside["pooling"] == []
     assert [one.partition(":")[0] for one in inside["left_out"]] == ["image tokens pooled", "pictures of attention"]
     text = (out / "report.md").read_text(encoding="utf-8")
-    assert "Not measured: image tokens pooled: prompt: got [17] image tokens" in text
+    assert "Not measured: image tokens pooled: prompt: [17] image tokens" in text
     assert "## Attention" not in text
     assert told[-2:] == [f"not measured: {one}" for one in inside["left_out"]]
 

@@ -101,9 +101,9 @@ def test_parts_share_no_case_and_stay_the_same() -> None:
 def test_an_empty_part_is_refused() -> None:
     confidences, correct = answers()
     for split in (CaseSplit(0), CaseSplit(100, share=0.0)):
-        with pytest.raises(InputError, match="validation part: got none"):
+        with pytest.raises(InputError, match="validation part: none"):
             tune_adaptive(split, confidences, correct, **NAMES)
-        with pytest.raises(InputError, match="validation part: got none"):
+        with pytest.raises(InputError, match="validation part: none"):
             tune_scaling(split, correct)
 
 
@@ -112,7 +112,7 @@ def test_answers_of_the_test_part_are_refused() -> None:
     whole = {alpha: [True] * 100 for alpha in ALPHAS}
     with pytest.raises(InputError, match=r"\(100,\).*20 for each alpha"):
         tune_adaptive(SPLIT, confidences, whole, **NAMES)
-    with pytest.raises(InputError, match="100, expected 20"):
+    with pytest.raises(InputError, match="100. Expected 20"):
         tune_adaptive(SPLIT, [0.5] * 100, correct, **NAMES)
 
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that the package says to a person, as it stands in the source: errors, refusals, questions, help, logs.
+
+`make generate` writes `test/messages/FOLDER.txt`, one file for each folder of the package, so that the diff of a change
+shows every sentence that it adds or changes; a test fails where a file is not up to date. Docstrings are left out.
+
+An error is shown as its class renders it. What is only known at run time stands in braces, as in the source.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from spatial_vlm_ros import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "spatial_vlm_ros"
+_WORDS = re.compile(r"[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]{2,}")  # three words at least
+_LETTERS = 0.6  # of the characters of a sentence are letters or blanks, at least
+_MOST_BARS = 3  # more are alternatives of a regular expression
+_LONGEST = 60  # characters of an expression between braces
+
+
+def messages() -> dict[str, str]:
+    """Path of each file, from the repository's root, and its text."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).parts
+        told = list(dict.fromkeys(_told(ast.parse(path.read_text(encoding="utf-8")))))
+        if told:
+            found.setdefault(parts[0].removesuffix(".py") if len(parts) > 1 else "top", []).append(
+                "\n    ".join(["/".join(parts), *told])
+            )
+    return {f"test/messages/{name}.txt": "\n".join(blocks) + "\n" for name, blocks in found.items()}
+
+
+def _told(tree: ast.Module) -> Iterator[str]:
+    """Sentences of a module in their order."""
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    shown: set[ast.AST] = set()  # parts of what was told already
+    for node in _in_order(tree):
+        if node in shown or _is_docstring(node, parents):
+            continue
+        if isinstance(node, ast.Call) and (told := _error(node)) is not None:
+            yield told
+            shown.update(each for arg in (*node.args, *(k.value for k in node.keywords)) for each in ast.walk(arg))
+        elif isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            shown.update(ast.walk(node))
+            text = _text(node)
+            if _is_sentence(text):
+                yield text
+
+
+def _in_order(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _in_order(child)
+
+
+def _is_docstring(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    return isinstance(parents.get(node), ast.Expr)
+
+
+def _is_sentence(text: str) -> bool:
+    letters = sum(c.isalpha() or c == " " for c in text)
+    is_pattern = "(?:" in text or "\\" in text or text.count("|") > _MOST_BARS
+    return bool(_WORDS.search(text)) and " " in text and letters >= _LETTERS * len(text) and not is_pattern
+
+
+def _text(node: ast.expr) -> str:
+    """A string of the source in one line, with what is not constant in braces."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return " ".join(node.value.split())
+    if isinstance(node, ast.JoinedStr):
+        parts = (
+            part.value if isinstance(part, ast.Constant) else _braced(part.value)  # type: ignore[attr-defined]
+            for part in node.values
+        )
+        return " ".join("".join(map(str, parts)).split())
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return f"{_text(node.left)}{_text(node.right)}"
+    return _braced(node)
+
+
+def _braced(node: ast.expr) -> str:
+    told = ast.unparse(node)
+    return "{" + (told if len(told) <= _LONGEST else "…") + "}"
+
+
+def _error(call: ast.Call) -> str | None:
+    """An error of `spatial_vlm_ros.errors` as its class renders it, where its arguments are text; else None."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    kind = getattr(errors, name, None)
+    if not (inspect.isclass(kind) and issubclass(kind, errors.SpatialVlmError)):
+        return None
+    if any(isinstance(arg, ast.Starred) for arg in call.args) or any(k.arg is None for k in call.keywords):
+        return None
+    named = {str(k.arg): _text(k.value) for k in call.keywords}
+    given: list[object] = [_text(arg) for arg in call.args]
+    if kind is errors.UnknownNameError:
+        given[2:] = [[str(each)] for each in given[2:]]
+    if kind is errors.NotUnderstoodError:
+        given[:2] = ["{words}", (0, len("{words}"))]
+    try:
+        return f"{name}: {kind(*given, **named)}"
+    except (TypeError, ValueError, IndexError):  # of numbers, or of a span
+        return f"{name}: {' | '.join(map(str, (*given, *named.values())))}"
