@@ -31,7 +31,7 @@ RVIZ_DISPLAYS = {
     "rviz_default_plugins/MarkerArray": "visualization_msgs/MarkerArray",
     "rviz_default_plugins/PoseWithCovariance": "geometry_msgs/PoseWithCovarianceStamped",
 }
-# rviz_common/src/rviz_common/properties/qos_profile_property.cpp:48-64; an unknown word falls back without a word (110-118)
+# rviz_common/src/rviz_common/properties/qos_profile_property.cpp:48-64; another word is ignored (110-118)
 RVIZ_QOS = {
     "History Policy": {"System Default", "Keep Last", "Keep All"},
     "Reliability Policy": {"System Default", "Reliable", "Best Effort"},

@@ -28,10 +28,7 @@ _THICK = 0.001  # metres: squares of the region
 _LIFT = 0.003  # metres by which they lie above the surface
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4")])
 _HOLDS, _UNCLEAR = 0.6, 0.3  # opacity of squares
-_SIDES = (
-    0.7,
-    0.35,
-)  # side of a square over the distance to the next one: where the relation holds, where it is unclear
+_SIDES = (0.7, 0.35)  # side of a square over the distance to the next one: where it holds, where that is unclear
 
 
 def points_message(frame: RgbdFrame) -> PointCloud2:
