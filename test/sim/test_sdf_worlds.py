@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SDF worlds are read without an error by Gazebo's own reader: `gz sdf --check`, or libsdformat's function behind it.
+"""Gazebo's own reader finds no error in the SDF worlds: `gz sdf --check`, or the function of libsdformat behind it.
 
 gz-sim was not run. libsdformat of Debian 12 is 12.3; Gazebo Harmonic has 14, whose `gz sdf` is taken where it is found.
 """
