@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from spatial_vlm_ros.launcher import plan
+
 ROOT = Path(__file__).resolve().parents[2]
 RVIZ = yaml.safe_load((ROOT / "config" / "spatial_vlm.rviz").read_text())
 FOXGLOVE = json.loads((ROOT / "config" / "foxglove_layout.json").read_text())
@@ -118,6 +120,13 @@ def test_rviz_colours_the_points_by_the_field_that_they_have() -> None:
     # point_cloud_common.cpp:110-115
     assert (points["Position Transformer"], points["Color Transformer"]) == ("XYZ", "RGB8")
     assert points["Style"] in {"Points", "Squares", "Flat Squares", "Spheres", "Boxes", "Tiles"}
+
+
+def test_rviz_in_a_namespace_hears_the_resolver_of_that_namespace() -> None:
+    given = {"rviz": "true", "namespace": "left", "base_frame": "base_link"}
+    (rviz,) = (p for p in plan.plan(ROOT / "launch" / "spatial_vlm.launch.py", given).processes if p.name == "rviz")
+    shown = {str(display["Topic"]["Value"]) for display in displays() if "Topic" in display}
+    assert dict(rviz.remappings) == {topic: topic.removeprefix("/") for topic in shown}
 
 
 def test_everything_that_an_answer_has_in_space_is_in_both_layouts() -> None:
