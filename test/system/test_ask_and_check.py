@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""examples/ask_and_check.py, which the containers' check runs: against this package's own simulator, and on its words."""
+"""examples/ask_and_check.py, which checks the containers: against this package's own simulator, and on its words."""
 
 from __future__ import annotations
 
