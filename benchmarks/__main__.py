@@ -89,6 +89,7 @@ ALONE = {
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), slow=True, package=_RESEARCH),
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
+    "cold_start": Part(_ONCE, slow=True),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "builtin_planning": Part(("--n", "1"), _ARM),
     "arm_planning": Part(("--n", "1"), (*_ARM, "mujoco")),
@@ -110,6 +111,7 @@ ALONE = {
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
     "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
     "unnamed": Part(("--worlds", "1"), (*_ARM, "mujoco"), slow=True),
+    "without_transform": Part(("--seeds", "1")),
     "watching": Part(("--clean", "1", "--intrusions", "1", "--every", "2"), (*_ARM, "mujoco"), slow=True),
 }
 PARTS = {**SPEED, **ACCURACY, **ALONE}

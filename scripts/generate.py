@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the files that are made from the code: parameters, their page, JSON schemas, the table of the grammar, worlds.
 
-Run it after changing `parameters/`, `types/`, `language/grammar.lark` or the shapes of sim/; a test compares the files
-with what this makes.
+Run it after changing `parameters/`, `types/`, `language/grammar.lark`, the shapes of sim/ or a result of a benchmark; a
+test compares the files with what this makes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import yaml
 
 from scripts.fault_kinds import fault_table
 from scripts.faults_page import faults_page
+from scripts.figures_page import figures_page
 from scripts.gazebo_world import world_files
 from scripts.grammar_table import grammar_table
 from spatial_vlm_ros.output.json_schema import json_schema
@@ -172,6 +173,7 @@ def files() -> dict[str, str]:
         "docs/parameters.md": parameter_table(),
         "docs/fault_kinds.md": fault_table(),
         "docs/faults.md": faults_page(),
+        "docs/figures.md": figures_page(),
         "spatial_vlm_ros/language/grammar.json": grammar_table(),
     }
     for name in ("query", "resolution", "comparison"):
