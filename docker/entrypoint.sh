@@ -5,5 +5,5 @@ set -e
 # shellcheck disable=SC1090
 source "/opt/ros/$ROS_DISTRO/setup.bash"
 # shellcheck disable=SC1091
-source /ws/install/local_setup.bash
+source /opt/ws/install/local_setup.bash
 exec "$@"

@@ -39,7 +39,7 @@ RUN python3 -m pip install --no-cache-dir --break-system-packages msgspec==0.22.
 
 FROM base AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-WORKDIR /ws
+WORKDIR /opt/ws
 COPY . src/spatial_vlm_ros
 # hadolint ignore=SC1091
 RUN source /opt/ros/jazzy/setup.bash \
@@ -48,12 +48,12 @@ RUN source /opt/ros/jazzy/setup.bash \
 
 FROM base AS run
 RUN useradd --create-home --uid 1001 robot
-COPY --from=build /ws/install /ws/install
+COPY --from=build /opt/ws/install /opt/ws/install
 COPY docker/entrypoint.sh /entrypoint.sh
-COPY examples/ask_and_check.py /ws/examples/ask_and_check.py
+COPY examples/ask_and_check.py /opt/ws/examples/ask_and_check.py
 # As the launch files set it; for what is started by hand.
-ENV FASTDDS_DEFAULT_PROFILES_FILE=/ws/install/share/spatial_vlm_ros/config/fastdds_images.xml
+ENV FASTDDS_DEFAULT_PROFILES_FILE=/opt/ws/install/share/spatial_vlm_ros/config/fastdds_images.xml
 USER 1001
-WORKDIR /home/robot
+WORKDIR /opt/ws
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["bash"]

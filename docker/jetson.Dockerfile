@@ -57,7 +57,7 @@ RUN python3 -m pip install --no-cache-dir \
 
 FROM base AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-WORKDIR /ws
+WORKDIR /opt/ws
 COPY . src/spatial_vlm_ros
 # hadolint ignore=SC1091
 RUN source /opt/ros/humble/setup.bash \
@@ -67,12 +67,12 @@ RUN source /opt/ros/humble/setup.bash \
 FROM base AS run
 # The group video may use the GPU.
 RUN useradd --create-home --uid 1001 --groups video robot
-COPY --from=build /ws/install /ws/install
+COPY --from=build /opt/ws/install /opt/ws/install
 COPY docker/entrypoint.sh /entrypoint.sh
-COPY examples/ask_and_check.py /ws/examples/ask_and_check.py
+COPY examples/ask_and_check.py /opt/ws/examples/ask_and_check.py
 # As the launch files set it, by the name that Humble's Fast DDS reads; for what is started by hand.
-ENV FASTRTPS_DEFAULT_PROFILES_FILE=/ws/install/share/spatial_vlm_ros/config/fastdds_images.xml
+ENV FASTRTPS_DEFAULT_PROFILES_FILE=/opt/ws/install/share/spatial_vlm_ros/config/fastdds_images.xml
 USER 1001
-WORKDIR /home/robot
+WORKDIR /opt/ws
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "launch", "spatial_vlm_ros", "spatial_vlm.launch.py", "camera:=realsense", "base_frame:=base_link"]

@@ -27,7 +27,7 @@ WORKFLOW = yaml.safe_load(WORKFLOW_FILE.read_text())
 ENTRYPOINT = ROOT / "docker" / "entrypoint.sh"
 PAGE = (ROOT / "docs" / "containers.md").read_text()
 NOT_RUN = re.compile(r"[Ww]ritten, not run")
-SHARE = "/ws/install/share/spatial_vlm_ros/"
+SHARE = "/opt/ws/install/share/spatial_vlm_ros/"
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
@@ -162,7 +162,7 @@ def test_the_services_start_what_there_is() -> None:
     world = gazebo[5].removeprefix(SHARE)
     assert (ROOT / world).is_file()
     assert launched(resolver) == {"resolver", "parameter_bridge", "static_transform_publisher"}
-    assert ask[:2] == ["python3", "/ws/examples/ask_and_check.py"]
+    assert ask[:2] == ["python3", "/opt/ws/examples/ask_and_check.py"]
     asked = dict(zip(ask[3::2], ask[4::2], strict=True))
     assert asked["--world"] == gazebo[5]
     assert f'<model name="{asked["--model"]}">' in (ROOT / world).read_text()
