@@ -49,6 +49,21 @@ def _import(what: str) -> Cells:
     return _times(("imports", what, "median_ms"), ("imports", "nothing", "median_ms"))
 
 
+def _said(words: str, *paths: Path) -> Cells:
+    """Words with the values at paths in their braces."""
+
+    def cells(result: Json) -> tuple[str, ...]:
+        return (words.format(*(read(result, *path) for path in paths)),)
+
+    return cells
+
+
+def _idle(result: Json) -> tuple[str, ...]:
+    rounds, observer = result["ratio"]["resolver"], 100 * result["observer_core_share_median"]
+    ratio = f"{result['ratio_with_observer_median']:.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
+    return (f"{ratio} times the processor's time; its observer {observer:.1f} % of a core",)
+
+
 _SENTENCE = ("routes", "ours", "sentence", "median_ms")
 _parsing = _times(_SENTENCE, ("routes", "first-match regex", "sentence", "median_ms"))
 _first_parse = _times(("first_call_ms",), _SENTENCE)
@@ -205,5 +220,52 @@ COLD = (
         "",
         "the same",
         _import("spatial_vlm_ros.resolver"),
+    ),
+)
+
+REST = (
+    Row(
+        "frames lost between two processes",
+        f"{OURS}/live.json",
+        "live",
+        "",
+        "colour, depth, detections and camera info of 1280x720 at 30 Hz, 60 s",
+        _said("{} of {:,}", ("stream", "lost"), ("stream", "sent of each stream")),
+    ),
+    Row(
+        "idle resolver",
+        f"{OURS}/idle.json",
+        "idle",
+        "",
+        "median of five rounds against a bare subscriber of the same topics, 1280x720 at 30 Hz; in brackets the rounds",
+        _idle,
+    ),
+    Row(
+        "memory after one frame",
+        f"{OURS}/importing.json",
+        "importing",
+        "",
+        "private memory of a process that resolves one 640x480 frame",
+        _said("{} MB; interpreter {} MB", ("private_mb", "resolved"), ("private_mb", "interpreter")),
+    ),
+    Row(
+        "memory of the compact model",
+        f"{OURS}/compact.json",
+        "compact",
+        "",
+        "private memory of a process that finds four nouns in a 640x480 image",
+        _said("{} MB", ("private_mb",)),
+    ),
+    Row(
+        "four nouns by the compact model",
+        f"{OURS}/compact.json",
+        "compact",
+        "",
+        "a 640x480 image, two threads",
+        _said(
+            "{:.0f} ms, 95th percentile {:.0f} ms",
+            ("times", "4 phrases", "median_ms"),
+            ("times", "4 phrases", "p95_ms"),
+        ),
     ),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.__main__ import PARTS
 from scripts.figure_rows import OURS, RESEARCH, Json, Missing, Row
 from scripts.figures_of_accuracy import ACCURACY, AMBIGUOUS, CONDITIONS, DIALOGUES, PLACES
-from scripts.figures_of_speed import CENTRES, COLD, SPEED
+from scripts.figures_of_speed import CENTRES, COLD, REST, SPEED
 
 ROOT = Path(__file__).resolve().parent.parent
 _LONGEST = 128  # characters of a line of the page
@@ -110,6 +110,7 @@ SECTIONS = (
         CENTRES,
     ),
     Section("Cold start", _COLD, _AGAINST, COLD),
+    Section("Losses, idle time, memory", "\nWithout a baseline in milliseconds.\n", ("measured",), REST),
 )
 
 
