@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that are made from the code: parameters, their page, JSON schemas, the table of the grammar, worlds.
+"""Write the files that are made from the code: parameters, pages of the Reference, JSON schemas, the table of the grammar, worlds.
 
-Run it after changing `parameters/`, `types/`, `language/grammar.lark` or the shapes of sim/; a test compares the files
+Run it after changing `parameters/`, `types/`, `cli/`, `interfaces/`, `language/grammar.lark`, the shapes of sim/ or what pages import; a test compares the files
 with what this makes.
 """
 
@@ -19,6 +19,7 @@ from scripts.fault_kinds import fault_table
 from scripts.faults_page import faults_page
 from scripts.gazebo_world import world_files
 from scripts.grammar_table import grammar_table
+from scripts.reference_pages import reference_pages
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
     ArmPlannerConfig,
@@ -173,6 +174,7 @@ def files() -> dict[str, str]:
         "docs/fault_kinds.md": fault_table(),
         "docs/faults.md": faults_page(),
         "spatial_vlm_ros/language/grammar.json": grammar_table(),
+        **reference_pages(),
     }
     for name in ("query", "resolution", "comparison"):
         schema = json_schema(name)
