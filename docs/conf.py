@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation site: `make docs` builds it into out/site (docs/adr/0058).
 
-The pages are plain Markdown that reads on a Git host, too. Two rules make a site of them. The links that begin a list item
-or a table row on a page of CONTENTS are the navigation. A page of ELSEWHERE shows a file of another folder.
+The pages are plain Markdown that reads on a Git host, too. Two rules make a site of them. The links that begin a list
+item or a table row on a page of CONTENTS are the navigation. A page of ELSEWHERE shows a file of another folder.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ copyright = author  # noqa: A001 - Sphinx's name
 release = version = re.findall(r'^__version__ = "(.+)"', (ROOT / project / "__init__.py").read_text("utf-8"), re.M)[0]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["Thumbs.db", ".DS_Store"]
 myst_heading_anchors = 6
-nitpicky = False
 default_role = "code"  # docstrings quote code by one backtick
-pygments_style = "default"
+smartquotes = False  # option names keep their dashes
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_mock_imports = ["torch", "transformers", "safetensors", "PIL", "onnxruntime", "pinocchio", "coal", "ompl", "daqp", "mujoco", "ray"]
+autodoc_type_aliases = {name: name for name in ("Depth", "Floats", "Mask", "Points", "Rgb", "Vector3", "Quaternion")}
+autodoc_mock_imports = [  # heavy, or not on every machine
+    "PIL", "coal", "daqp", "mujoco", "ompl", "onnxruntime", "pinocchio", "ray", "safetensors", "torch", "transformers",
+]  # fmt: skip
 napoleon_numpy_docstring = False
 
 html_theme = "pydata_sphinx_theme"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Iterator
@@ -45,11 +46,17 @@ def page(title: str, *blocks: str) -> str:
     return "\n\n".join([f"# {title}", *(block for block in blocks if block)]) + "\n"
 
 
+def wrapped(text: str, first: str = "", rest: str = "") -> str:
+    """A paragraph in lines of WIDTH."""
+    words = " ".join(text.split())
+    return textwrap.fill(
+        words, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, break_long_words=False
+    )
+
+
 def item(text: str) -> str:
     """A list item, wrapped."""
-    return textwrap.fill(
-        " ".join(text.split()), WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
-    )
+    return wrapped(text, "- ", "  ")
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -60,8 +67,12 @@ def cli_page() -> str:
     top = click.Context(main, info_name="spatial-vlm")
     blocks = [
         f"{MADE} `spatial-vlm COMMAND --help` prints the same.",
-        "Exit codes: 0 answered, 3 refused with a status, 1 failed, 2 wrong usage. `evaluate` ends with 3 when a run is worse than\n"
-        "its baseline.",
+        wrapped(
+            """
+            Exit codes: 0 answered, 3 refused with a status, 1 failed, 2 wrong usage. `evaluate` ends with 3 when
+            a run is worse than its baseline.
+            """
+        ),
         *help_text(main.help),
     ]
     for verb in VERBS:
@@ -96,7 +107,7 @@ def help_text(text: str | None) -> Iterator[str]:
             yield title
             yield "```bash\n" + textwrap.dedent("\n".join(rest)).strip() + "\n```"
         elif lines:
-            yield textwrap.fill(escaped(" ".join(lines)), WIDTH, break_on_hyphens=False)
+            yield wrapped(escaped(" ".join(lines)))
 
 
 def option_text(option: click.Option) -> str:
@@ -136,12 +147,20 @@ def status_page() -> str:
     assert isinstance(enum, ast.ClassDef)  # noqa: S101 - what the page is about
     says = attribute_docs(enum.body)
     blocks = [
-        f"{MADE}",
-        "Every request ends with one status. It is the same in Python (`Status`), in JSON (`status` is the name, `code` the\n"
-        "number) and in ROS (`Status.msg`). New statuses are added; a name or number is never changed. A refusal never has a\n"
-        "pose. Commands exit with 0 for an answer and with 3 for a refusal.",
-        "[Conventions](conventions.md#statuses) says which refusal comes first; [ROS 2 interface](ros_api.md#refusals-of-the-live-node)\n"
-        "says what to check on a robot.",
+        MADE,
+        wrapped(
+            """
+            Every request ends with one status. It is the same in Python (`Status`), in JSON (`status` is the
+            name, `code` the number) and in ROS (`Status.msg`). New statuses are added; a name or number is never
+            changed. A refusal never has a pose. Commands exit with 0 for an answer and with 3 for a refusal.
+            """
+        ),
+        wrapped(
+            """
+            [Conventions](conventions.md#statuses) says which refusal comes first; [ROS 2
+            interface](ros_api.md#refusals-of-the-live-node) says what to check on a robot.
+            """
+        ),
     ]
     for ten, name in names.items():
         members = [member for member in Status if member.code // 10 == ten]
@@ -154,7 +173,7 @@ def status_page() -> str:
 def attribute_docs(body: list[ast.stmt]) -> dict[str, str]:
     """The texts that stand below the assignments of a class or a module."""
     says = {}
-    for first, second in zip(body, body[1:], strict=False):
+    for first, second in itertools.pairwise(body):
         if isinstance(first, ast.Assign | ast.AnnAssign) and isinstance(second, ast.Expr):
             name = first.targets[0] if isinstance(first, ast.Assign) else first.target
             says[ast.unparse(name)] = inspect.cleandoc(ast.literal_eval(second.value))
@@ -167,21 +186,27 @@ def attribute_docs(body: list[ast.stmt]) -> dict[str, str]:
 def json_page() -> str:
     """Every object of the JSON that commands and the action give, field by field."""
     forms: dict[str, dict[str, Any]] = {}
-    files = []
+    files, tops = [], []
     for name in SCHEMAS:
         schema = json_schema(name)
         forms |= schema["$defs"]
         file = f"{name}.v{schema['version']}.json"
         top = schema["$ref"].rsplit("/", 1)[1]
+        tops.append(top)
         files.append(item(f"[`{file}`](schema/{file}): the schema of a {name}, which is a [{top}](#{top.lower()})."))
     blocks = [
         f"{MADE} `spatial-vlm schema NAME` prints the JSON Schema.",
-        "`parse` prints queries, `resolve`, `ask` and `replay` print resolutions, `compare` prints comparisons. The action `resolve`\n"
-        "has the resolution in `resolution.json`. Fields are added; a field is never renamed or removed in a version.",
+        wrapped(
+            """
+            `parse` prints queries, `resolve`, `ask` and `replay` print resolutions, `compare` prints comparisons.
+            The action `resolve` has the resolution in `resolution.json`. Fields are added; a field is never
+            renamed or removed in a version.
+            """
+        ),
         "\n".join(files),
     ]
-    for name, form in sorted(forms.items()):
-        blocks += json_blocks(name, form)
+    for name in dict.fromkeys([*tops, *sorted(forms)]):
+        blocks += json_blocks(name, forms[name])
     return page("JSON fields", *blocks)
 
 
@@ -190,7 +215,7 @@ def json_blocks(name: str, form: dict[str, Any]) -> Iterator[str]:
     text, _, arguments = inspect.cleandoc(form.get("description", "")).partition("Args:")
     says = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", arguments, re.M))
     yield f"## {name}"
-    yield "\n\n".join(textwrap.fill(" ".join(part.split()), WIDTH) for part in text.strip().split("\n\n"))
+    yield "\n\n".join(wrapped(part) for part in text.strip().split("\n\n"))
     if "enum" in form:
         yield item("One of " + ", ".join(f"`{value}`" for value in form["enum"]) + ".")
     if "properties" in form:
@@ -226,9 +251,13 @@ def json_type(form: dict[str, Any]) -> str:
 def interface_page() -> str:
     """The interfaces as they are written."""
     blocks = [
-        f"{MADE}",
-        "The interfaces of the ROS 2 package `spatial_vlm_interfaces`, as in its sources (`interfaces/`). [ROS 2\n"
-        "interface](ros_api.md) and [The gate](planner_gate.md#interface) say who sends what.",
+        MADE,
+        wrapped(
+            """
+            The interfaces of the ROS 2 package `spatial_vlm_interfaces`, as in its sources (`interfaces/`). [ROS
+            2 interface](ros_api.md) and [The gate](planner_gate.md#interface) say who sends what.
+            """
+        ),
     ]
     for title, folder in (("Actions", "action"), ("Services", "srv"), ("Messages", "msg")):
         blocks.append(f"## {title}")
@@ -258,25 +287,28 @@ def api_pages() -> dict[str, str]:
     """One page for each theme, and their list."""
     pages: dict[str, list[tuple[str, str]]] = {theme: [] for theme in THEMES}
     for home, names in public_names().items():
-        theme = (home.split(".") + ["core"])[1]
+        theme = [*home.split("."), "core"][1]
         pages[theme if theme in THEMES else "core"] += [(home, name) for name in names]
-    made, listed = {}, []
+    made: dict[str, str] = {}
+    listed = []
     for theme, members in pages.items():
         if members:
-            names = ", ".join(f"`{name}`" for _, name in members)
-            listed.append(item(f"[{THEMES[theme]}](api/{theme}.md): {names}."))
+            inside = ", ".join(f"`{name}`" for _, name in members)
+            listed.append(item(f"[{THEMES[theme]}](api/{theme}.md): {inside}."))
             made[f"docs/api/{theme}.md"] = api_page(THEMES[theme], members)
-    intro = (
-        f"{MADE}\n\nThe public names of the package: those that `import spatial_vlm_ros` gives, the types and errors that they use,\n"
-        "and what these pages import. Everything else is internal and may change without notice."
+    intro = wrapped(
+        """
+        The public names of the package: those that `import spatial_vlm_ros` gives, the types and errors that they
+        use, and what these pages import. Everything else is internal and may change without notice.
+        """
     )
-    made["docs/python_api.md"] = page("Python API", intro, "\n".join(listed))
+    made["docs/python_api.md"] = page("Python API", MADE, intro, "\n".join(listed))
     return made
 
 
 def api_page(title: str, members: list[tuple[str, str]]) -> str:
     """A page on which Sphinx puts signatures and docstrings."""
-    blocks = [f"{MADE} The site shows signatures and docstrings here."]
+    blocks = ["This page is generated by `make generate`; `make docs` puts signatures and docstrings on it."]
     for home in dict.fromkeys(home for home, _ in members):
         names = [name for other, name in members if other == home]
         directives = "\n".join(directive(home, name) for name in names)
