@@ -104,6 +104,16 @@ def read_page(_: Any, page: str, source: list[str]) -> None:
             source[0] += "\n".join(["", "```{toctree}", *lines, "```", ""])
 
 
+def set_dashes(_: Any, page: Any) -> None:
+    """Give the dashes that Sphinx puts before the text of a parameter the form of dashes."""
+    from docutils import nodes
+
+    for text in list(page.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
 def setup(app: Any) -> None:
     """Sphinx calls this."""
     app.connect("source-read", read_page)
+    app.connect("doctree-read", set_dashes)

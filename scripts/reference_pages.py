@@ -133,8 +133,11 @@ def option_text(option: click.Option) -> str:
 
 
 def escaped(text: str) -> str:
-    """Plain text as Markdown."""
-    return re.sub(r"([\\*_<>\[\]])", r"\\\1", text)
+    """Plain text as Markdown; names of options and what stands between backticks are code."""
+    parts = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][\w-]*)", text)
+    parts[::2] = (re.sub(r"([\\*_<>\[\]])", r"\\\1", part) for part in parts[::2])
+    parts[1::2] = (f"`{part.strip('`')}`" for part in parts[1::2])
+    return "".join(parts)
 
 
 # ------------------------------------------------------------------------------------------------ statuses

@@ -17,6 +17,7 @@ MADE = {"build", "dist", "install", "log", "out"}
 LONGEST = 130
 
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<inline>[^)\s]+)(?:\s+\"[^\"]*\")?\)|^\[[^\]]+\]:\s+(?P<defined>\S+)", re.M)
+CODE = re.compile(r"(`+)(?!`)(?:(?!\n\n).)+?(?<!`)\1(?!`)", re.S)
 
 
 def pages() -> list[Path]:
@@ -57,7 +58,7 @@ def numbered(slug: str) -> Iterator[str]:
 
 
 def broken_links(path: Path) -> Iterator[str]:
-    text = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", lambda code: " " * len(code[0]), prose(path))
+    text = CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), prose(path))
     for link in LINK.finditer(text):
         target = link["inline"] or link["defined"]
         if re.match(r"[a-z]+:", target):
@@ -88,7 +89,7 @@ def test_every_link_and_anchor_of_a_page_leads_somewhere() -> None:
             "# A b\n\n# `A` b!\n\n[a](#a-b-1) [b](docs/conventions.md#statuses) [c](docs/adr/) [d](https://a.example/#b)",
             "",
         ),
-        ("```\n[a](nowhere.md)\n```\n`[a](nowhere.md)`", ""),
+        ("```\n[a](nowhere.md)\n```\n`[a](nowhere.md)` `b\n[a](nowhere.md)`", ""),
     ],
 )
 def test_the_checker_finds_what_is_broken_and_nothing_else(
