@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Set up .venv with the package and the named extras; does nothing when that is already done.
-#   scripts/setup.sh [EXTRA...]        extras: ros, sim, bags, test, scale, models, onnx, export, arm, web, browser, clouds, bench
+#   scripts/setup.sh [EXTRA...]        extras: ros, sim, bags, test, scale, models, onnx, export, arm, web, browser, clouds, bench, docs
 # The extra "ros" installs ROS 2 from wheels and builds this package's interfaces.
 # PYTHON=python3.12 scripts/setup.sh   picks the interpreter (3.10 or newer).
 set -euo pipefail
