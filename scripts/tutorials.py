@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run every code block of docs/tutorials, in order, as a reader would; write what the blocks print into the pages.
 
-A page is run in an empty folder. An HTML comment above a block says what is to be done with it:
+A page is run in a folder that holds docs/tutorials/cans alone; `cd` counts for the blocks that follow. An HTML comment
+above a block says what is to be done with it:
 
     (none)                  a `bash` or `python` block: it is run; Python blocks of a page share their names
     <!-- file: NAME -->     a file of the reader's: it is written to the folder
-    <!-- output -->         what the block before it prints; a line "…" stands for lines that are left out
+    <!-- output -->         what the block before it prints; a line "…" stands for lines that are left out, and with
+                            <!-- output: times differ --> seconds and milliseconds are not compared
     <!-- example: NAME -->  text that scripts/refusal_examples.py gives for NAME
     <!-- not run: WHY -->   needs hardware, a live ROS graph or a download: its syntax, commands and options are checked
 
@@ -20,6 +22,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +38,8 @@ RUN = ("bash", "python")
 PATIENCE = 120.0  # s for a block
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _MARK = re.compile(r"^<!-- ([a-z ]+?)(?:: (.*?))? -->$")
+TIMES_DIFFER = "times differ"
+_TIME = re.compile(r"\b\d+(?:\.\d+)? (?=m?s\b)")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -89,7 +94,7 @@ def blocks_of(page: Path) -> tuple[Block, ...]:
                 raise TutorialError(f"{page.name}:{at + 1}: unknown mark {mark!r}")
         elif fence := _FENCE.match(lines[at]):
             end = lines.index("```", at + 1)
-            block = Block(page, at + 2, fence[1], "\n".join(lines[at + 1 : end]) + "\n", mark, told)
+            block = Block(page, at + 2, fence[1], "".join(f"{line}\n" for line in lines[at + 1 : end]), mark, told)
             _check_mark(block, found)
             found.append(block)
             mark, told, at = "", "", end
@@ -102,6 +107,8 @@ def blocks_of(page: Path) -> tuple[Block, ...]:
 def _check_mark(block: Block, before: list[Block]) -> None:
     if not block.mark and block.language not in RUN:
         raise TutorialError(f"{block.place}: a block of {block.language or 'no language'} needs a mark")
+    if block.mark == "output" and block.told not in ("", TIMES_DIFFER):
+        raise TutorialError(f"{block.place}: an output cannot be {block.told!r}")
     if block.mark in ("file", "example", "not run") and not block.told:
         raise TutorialError(f"{block.place}: the mark {block.mark!r} says nothing")
     if block.mark == "output" and (not before or before[-1].mark or before[-1].language not in RUN):
@@ -113,17 +120,19 @@ class Session:
 
     Args:
         page: its file.
-        folder: empty; where its commands run.
+        folder: empty; its commands run in the folder "work" of it.
         examples: name → text of the blocks that are marked as examples.
     """
 
     def __init__(self, page: Path, folder: Path, examples: Mapping[str, str]) -> None:
         self.blocks = blocks_of(page)
         self.printed: dict[int, str] = {}
-        self._folder, self._examples = folder / "work", examples
-        self._folder.mkdir()
+        self._examples, self._programs = examples, folder / "bin"
+        self._where = folder / "work"  # where the page's commands are by now
+        self._where.mkdir()
+        shutil.copytree(FOLDER / "cans", self._where / "docs" / "tutorials" / "cans")
         self._names: dict[str, Any] = {"__name__": f"tutorial_{page.stem}"}
-        self._environment = _environment(folder)
+        self._environment = _environment(self._programs)
         self._failed: str | None = None
         self._next = 0
 
@@ -146,7 +155,7 @@ class Session:
     def _do(self, number: int) -> None:
         block = self.blocks[number]
         if block.mark == "file":
-            path = self._folder / block.told
+            path = self._where / block.told
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif block.mark == "output":
@@ -157,9 +166,9 @@ class Session:
         elif block.mark == "not run":
             check_unrun(block)
         elif block.language == "python":
-            self.printed[number] = self._python(block)
+            self.printed[number] = _without_blanks(self._python(block))
         else:
-            self.printed[number] = self._bash(block)
+            self.printed[number] = _without_blanks(self._bash(block))
 
     def example(self, block: Block) -> str:
         """The text of an example, wrapped as the pages are."""
@@ -170,8 +179,8 @@ class Session:
     def _python(self, block: Block) -> str:
         printed, here = io.StringIO(), Path.cwd()
         code = compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
-        sys.path.insert(0, str(self._folder))
-        os.chdir(self._folder)
+        sys.path.insert(0, str(self._where))
+        os.chdir(self._where)
         try:
             with contextlib.redirect_stdout(printed):
                 exec(code, self._names)  # noqa: S102 - our own pages
@@ -179,17 +188,19 @@ class Session:
             raise TutorialError(f"{block.place}: {type(error).__name__}: {error}") from error
         finally:
             os.chdir(here)
-            sys.path.remove(str(self._folder))
+            sys.path.remove(str(self._where))
         return printed.getvalue()
 
     def _bash(self, block: Block) -> str:
-        command = ["bash", "-euo", "pipefail", "-c", block.text]
+        left = self._programs / "left"
+        command = ["bash", "-euo", "pipefail", "-c", f"trap 'pwd > {shlex.quote(str(left))}' EXIT\n{block.text}"]
         done = subprocess.run(  # noqa: S603 - our own pages
-            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, check=False,
+            command, cwd=self._where, env=self._environment, capture_output=True, text=True, check=False,
             stdin=subprocess.DEVNULL, timeout=PATIENCE,
         )  # fmt: skip
         if done.returncode:
             raise TutorialError(f"{block.place}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        self._where = Path(left.read_text(encoding="utf-8").rstrip("\n"))
         return done.stdout
 
 
@@ -201,27 +212,39 @@ def wrapped(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(programs: Path) -> dict[str, str]:
     """The environment of shell blocks: this checkout's `spatial-vlm` first on the path."""
-    programs = folder / "bin"
     programs.mkdir()
     for name, module in (("spatial-vlm", "-m spatial_vlm_ros.cli"), ("python", "")):
         program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
+        program.write_text(
+            f"#!/bin/sh\nexport PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
+            f'exec {shlex.quote(sys.executable)} {module} "$@"\n'
+        )
         program.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
-    path = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
-    return {**kept, "PATH": f"{programs}{os.pathsep}{kept['PATH']}", "PYTHONPATH": path, "COLUMNS": "110",
-            "NO_COLOR": "1"}  # fmt: skip
+    return {**kept, "PATH": f"{programs}{os.pathsep}{kept['PATH']}", "COLUMNS": "110",
+            "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ outputs
 
 
+def _without_blanks(text: str) -> str:
+    """Text without blanks at the ends of lines."""
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
 def _compare(block: Block, printed: str) -> None:
-    if not same(printed, block.text):
+    if not _as_told(block, printed):
         repair = f"if this is right: python -m scripts.tutorials {block.page.stem}"
         raise TutorialError(f"{block.place}: printed\n{printed}\nthe page says\n{block.text}\n{repair}")
+
+
+def _as_told(block: Block, printed: str) -> bool:
+    if block.told == TIMES_DIFFER:
+        return same(_TIME.sub("# ", printed), _TIME.sub("# ", block.text))
+    return same(printed, block.text)
 
 
 def same(printed: str, promised: str) -> bool:
@@ -255,13 +278,8 @@ def check_unrun(block: Block) -> None:
         return
     if block.language != "bash":
         return
-    done = subprocess.run(  # noqa: S603 - nothing of it is run
-        ["bash", "-n"],
-        input=block.text,
-        capture_output=True,
-        text=True,
-        check=False,  # noqa: S607
-    )
+    command = ["bash", "-n"]
+    done = subprocess.run(command, input=block.text, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise TutorialError(f"{block.place}: {done.stderr}")
     for words in _commands(block.text):
@@ -337,10 +355,11 @@ def rewritten(page: Path, examples: Mapping[str, str]) -> str:
         for number, block in enumerate(session.blocks):
             if block.mark == "output":
                 text = session.printed[number - 1].rstrip("\n") + "\n"
-                if not re.search(r"^…$", block.text, re.MULTILINE):
+                if not _as_told(block, text) and not re.search(r"^…$", block.text, re.MULTILINE):
                     new.append((block, text))
             elif block.mark == "example":
-                new.append((block, session.example(block)))
+                if not same(text := session.example(block), block.text):
+                    new.append((block, text))
             else:
                 session._do(number)
     for block, text in reversed(new):
