@@ -105,8 +105,10 @@ def draw_ground(names: dict[str, Any]) -> Figure:
                   ls=(0, (4, 3)))  # fmt: skip
         axes.annotate("", (x, begins), (x, near), arrowprops={"arrowstyle": "<->", "color": COLOURS[name], "lw": 1.2})
         side = "left" if shift > 0 else "right"
-        axes.text(x + shift, (begins + near) / 2, f"near sides: {begins - near:+.3f} m\ncentres: {centre[1]:+.3f} m\n"
-                  f"margin: {names['margin'](name):+.3f} m", color=COLOURS[name], fontsize=9, va="center", ha=side)  # fmt: skip
+        words = (
+            f"near sides: {begins - near:+.3f} m\ncentres: {centre[1]:+.3f} m\nmargin: {names['margin'](name):+.3f} m"
+        )
+        axes.text(x + shift, (begins + near) / 2, words, color=COLOURS[name], fontsize=9, va="center", ha=side)
     axes.plot(0, 0, marker="o", color=BLUE, ms=4)
     axes.text(-0.33, 0.27, "within 45° of the cup's sides", color="#3c7a58", fontsize=9)
     axes.set_xlim(-0.36, 0.42)
