@@ -171,7 +171,7 @@ class _PointsElsewhere:
 
         return GivenDetections(DETECTIONS).ground(rgb, phrases)
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
         (ribbon,) = (one for one in DETECTIONS if one.id == "ribbon")
         return (NamedObject("", ribbon.box_xyxy, None, None),)
 
@@ -196,7 +196,7 @@ def no_place() -> Resolution:
 class _Fails:
     """A detector with a fault."""
 
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002
         raise MemoryError("CUDA out of memory")
 
 
