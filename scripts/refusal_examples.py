@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -193,7 +194,7 @@ def no_place() -> Resolution:
 # ------------------------------------------------------------------------------------------------ model
 
 
-class _Fails:
+class MyDetector:
     """A detector with a fault."""
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002
@@ -202,7 +203,7 @@ class _Fails:
 
 def model_error() -> Resolution:
     """A detector that fails."""
-    return Resolver(grounder=_Fails()).resolve(FRAME, "the cup")
+    return Resolver(grounder=MyDetector()).resolve(FRAME, "the cup")
 
 
 def timeout() -> Resolution:
@@ -210,7 +211,9 @@ def timeout() -> Resolution:
     from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask
     from spatial_vlm_ros.parameters import NodeConfig
 
-    task = ResolvingTask(-1.0, NodeConfig().resolve_timeout)
+    task = ResolvingTask(0.05, NodeConfig().resolve_timeout)
+    task.check()
+    time.sleep(0.06)
     task.check()
     raise AssertionError
 
@@ -224,7 +227,7 @@ def _queue(replies: list[Resolution], depth: int) -> Callable[[str], None]:
     from spatial_vlm_ros.parameters import NodeConfig, Settings
 
     settings = Settings(node=NodeConfig(queue_depth=depth))
-    queue = RequestQueue(settings, _assembler(), _Fails(), lambda: NOW, lambda _: None, TOPICS)
+    queue = RequestQueue(settings, _assembler(), MyDetector(), lambda: NOW, lambda _: None, TOPICS)
 
     def ask(words: str) -> None:
         queue.accept(InstructionRequest(words, "", "", lambda outcome: replies.append(outcome.resolution), _nothing))
