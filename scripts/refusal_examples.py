@@ -198,6 +198,7 @@ class MyDetector:
     """A detector with a fault."""
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002
+        """See Grounder.ground."""
         raise MemoryError("CUDA out of memory")
 
 
@@ -211,9 +212,9 @@ def timeout() -> Resolution:
     from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask
     from spatial_vlm_ros.parameters import NodeConfig
 
-    task = ResolvingTask(0.05, NodeConfig().resolve_timeout)
+    task = ResolvingTask(0.2, NodeConfig().resolve_timeout)
     task.check()
-    time.sleep(0.06)
+    time.sleep(0.21)
     task.check()
     raise AssertionError
 
