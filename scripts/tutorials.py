@@ -104,6 +104,19 @@ def blocks_of(page: Path) -> tuple[Block, ...]:
     return tuple(found)
 
 
+def shell_blocks(page: Path) -> tuple[Block, ...]:
+    """The shell blocks of a page that is no tutorial."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    found, start = [], 0
+    for at, line in enumerate(lines):
+        if not start and line in ("```bash", "```sh"):
+            start = at + 1
+        elif start and line == "```":
+            found.append(Block(page, start + 1, "bash", "".join(f"{one}\n" for one in lines[start:at])))
+            start = 0
+    return tuple(found)
+
+
 def _check_mark(block: Block, before: list[Block]) -> None:
     if not block.mark and block.language not in RUN:
         raise TutorialError(f"{block.place}: a block of {block.language or 'no language'} needs a mark")

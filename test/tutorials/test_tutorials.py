@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import refusal_examples, tutorials
-from scripts.tutorials import Block, Session, TutorialError, blocks_of, same
+from scripts.tutorials import Block, Session, TutorialError, blocks_of, same, shell_blocks
 from spatial_vlm_ros.types import ANSWERS, Status
 
 BLOCKS = [(page, number) for page in tutorials.pages() for number in range(len(blocks_of(page)))]
@@ -42,6 +42,16 @@ def test_every_tutorial_has_blocks_and_short_lines() -> None:
         assert blocks_of(page) or page.stem in ("index", "README"), page.name
         lengths = [len(line) for line in page.read_text(encoding="utf-8").splitlines()]
         assert max(lengths) <= LONGEST_LINE, f"{page.name}:{lengths.index(max(lengths)) + 1}"
+
+
+PAGES = [tutorials.ROOT / "README.md", tutorials.ROOT / "CONTRIBUTING.md",
+         *sorted((tutorials.ROOT / "docs").glob("*.md"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", [page for page in PAGES if shell_blocks(page)], ids=lambda page: page.stem)
+def test_commands_of_other_pages_exist_with_their_options(other: Path) -> None:
+    for block in shell_blocks(other):
+        tutorials.check_unrun(block)
 
 
 # ------------------------------------------------------------------------------------------------ refusals
