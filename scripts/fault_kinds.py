@@ -16,9 +16,11 @@ Observed = Mapping[tuple[str, str], list[str]]
 
 _HEAD = """# Kinds of faults
 
-Made by `scripts/generate.py` from `spatial_vlm_ros/sim/faults/catalogue.py`. [fault_injection.md](fault_injection.md)
-says how to inject them. The last column is what to expect: how requests to the resolver, or goals of the gate, ended
-in the rows of [faults.md](faults.md).
+This page is the reference for [fault injection](fault_injection.md). It lists, for every stream, what each kind of
+fault does, the range of its amount, and the default amount. Below each table is how requests to the resolver, or goals
+of the gate, ended with such faults. [faults.md](faults.md) has the details.
+
+Made by `scripts/generate.py` from `spatial_vlm_ros/sim/faults/catalogue.py`.
 """
 _TITLES = {
     "colour": "Colour: `rgb`",
@@ -66,16 +68,20 @@ def _section(room: str, observed: Observed) -> Iterator[str]:
     if room in ("stamp", "frame_id"):
         forms = WITH_STAMP if room == "stamp" else WITH_FRAME_ID
         yield from (", ".join(f"`{name}.{room}`" for name, form in FORMS.items() if form in forms) + ".", "")
-    yield from ("| kind | what it does | amount | default | observed |", "|---|---|---|---|---|")
+    yield from ("| kind | what it does | amount | default |", "|---|---|---|---|")
     for kind in KINDS:
-        cells = _cells(EFFECTS[room].get(kind), IMPOSSIBLE.get((room, kind), ""))
-        seen = "; ".join(observed.get((room, kind), [])) or ("no row" if kind in EFFECTS[room] else "")
-        yield f"| {kind} | {cells} | {seen} |"
+        yield f"| {kind} | {_cells(EFFECTS[room].get(kind), IMPOSSIBLE.get((room, kind), ''))} |"
+    seen = [each for kind in KINDS for each in observed.get((room, kind), [])]
+    untested = [f"`{kind}`" for kind in EFFECTS[room] if not observed.get((room, kind))]
+    yield from ("", *(["Observed:", "", *(f"- {each}" for each in seen)] if seen else []))
+    if untested:
+        yield from ([""] if seen else [])
+        yield f"No entry in [faults.md](faults.md): {', '.join(untested)}."
 
 
 def _cells(effect: Effect | None, reason: str) -> str:
     if effect is None:
-        return f"not possible: {reason} | | "
+        return f"does not exist: {reason} | |"
     if effect.unit is None:
-        return f"{effect.does} | | "
+        return f"{effect.does} | |"
     return f"{effect.does} | {effect.low:g} to {effect.high:g} {effect.unit}".rstrip() + f" | {effect.default:g}"

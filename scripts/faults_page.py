@@ -9,8 +9,10 @@ and from benchmarks/results/stopping.json and stopping_move_group.json where sto
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,22 +22,38 @@ from spatial_vlm_ros.sim.faults.catalogue import IMPOSSIBLE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-_LONGEST = 220  # characters of one cell's words
+_LONGEST = 220  # characters of one message
+_WIDTH = 124  # characters of a line
+_MARKER = re.compile(r"^(\s*)([-+*#>]|\d+[.)])(?=\s)")  # what would begin a list, a heading or a quotation
+_CODE, _KEPT = re.compile(r"`[^`]+`"), "\x01"  # what stays in one line, and its blanks meanwhile
 _STANDING = ("plan", "grasp", "place")  # phases in which the arm stands anyway
 STOP_LIMIT = 0.6  # s: 0.5 s, and 0.1 s for the controller to brake
 _HEAD = """# Faults
 
-Made by `make faults`: each row is a test that injects one fault ([how](fault_injection.md),
-[all kinds](fault_kinds.md)) into a live graph and records what it observes. No cell is written by hand.
+This page shows what the resolver, the gate and the approval page do when something fails. Use it to see what to expect
+of your own set-up, and which faults nothing can detect.
+
+Each entry is a test that injects one fault ([how](fault_injection.md), [all kinds](fault_kinds.md)) into a live graph
+and records what it observes. `make faults` runs the tests, and `make generate` writes this page. Nothing is written by
+hand.
+
+## Summary
 """
 _CAMERA = """
-In the rows of camera, transforms, clocks, detections and models the node `frame_player` plays two scenes at 10 Hz to a
-`resolver` with `frame_timeout` 3 s and its other defaults. Right before each request the scene is swapped, so that an
-answer from an image of before the request has the wrong pose. A *wrong pose* lies 3 cm or more from the truth. A row
-**fails** when a request ends with a status that is not right for the fault, or with a wrong pose that could have been
-known. *No* marks a row whose fault no check of this set-up can find; the reason is beside it. *Recovery* is the time
-from the end of the fault to the end of the first request that is answered rightly. Detections are those of the true
-scene, whatever the image shows, but where they or the model have the fault. No arm listens in these rows.
+## How to read the entries
+
+The entries about streams, transforms, clocks, detections and models are made like this:
+
+- The node `frame_player` plays two scenes at 10 Hz to a `resolver` with `frame_timeout` 3 s and its other defaults. No
+  arm listens.
+- Directly before each request the scene is swapped. An answer from an image of before the request therefore has the
+  wrong pose.
+- A *wrong pose* is 3 cm or more from the truth.
+- *Recovery* is the time from the end of the fault to the end of the first request that is answered correctly.
+- *Fails* means that a request ends in a status that is not right for the fault, or in a wrong pose that could have been
+  detected.
+- *Cannot be detected* means that no check of this set-up can find the fault; the reason is given.
+- Detections are those of the true scene, whatever the image shows, unless they or the model have the fault.
 """
 
 
@@ -52,17 +70,34 @@ def faults_page(results: Path = RESULTS) -> str:
     """
     rows = json.loads((results / "faults.json").read_text(encoding="utf-8"))
     stops = _stops([results / "stopping.json", results / "stopping_move_group.json"])
-    lines = [_HEAD, *_summary(rows), *_summary_of_stops(stops), _CAMERA]
+    lines = [_HEAD]
+    for line in (*_summary(rows), *_summary_of_stops(stops)):
+        lines += _wrapped("- ", line)
+    lines.append(_CAMERA.rstrip())
     rows += stops
-    for section, (head, cells_of) in _SECTIONS.items():
+    for section, of_section in _SECTIONS.items():
         chosen = [row for row in rows if row["section"] == section]
         if chosen:
-            lines += ["", f"## {section}", "", *([_NOTES[section], ""] if section in _NOTES else [])]
-            lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-            lines += [f"| {' | '.join(_cell(cell) for cell in cells_of(row))} |" for row in chosen]
-    lines += ["", "## Faults that cannot be", "", "| stream or part | kind | why |", "|---|---|---|"]
+            lines += ["", f"## {section}", ""]
+            lines += [*_wrapped("", _NOTES[section]), ""] if section in _NOTES else []
+            lines += of_section(chosen)
+    lines += ["", "## Faults that do not exist", "", "| stream or part | kind | reason |", "|---|---|---|"]
     lines += [f"| {room} | {kind} | {why} |" for (room, kind), why in IMPOSSIBLE.items()]
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(first: str, text: str) -> list[str]:
+    """A paragraph or an entry of a list, in lines that are not too long.
+
+    Args:
+        first: in front of its first line; the others are indented as far.
+        text: in one line; code in it is not cut.
+    """
+    text = text.replace("\n", " ").replace("<camera", "&lt;camera")
+    text = _CODE.sub(lambda code: code[0].replace(" ", _KEPT), text)
+    lines = textwrap.wrap(text, _WIDTH - len(first), break_long_words=False, break_on_hyphens=False)
+    head, *rest = [line.replace(_KEPT, " ") for line in lines] or [""]
+    return [first + head, *(" " * len(first) + _MARKER.sub(r"\1\\\2", line) for line in rest)]
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -70,24 +105,24 @@ def _summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     faults = [row for row in rows if "requests" in row]
     known = [row for row in faults if not row["undetectable"]]
     failed = [row for row in rows if row["failures"]]
-    yield f"- {len(rows)} rows; {len(failed)} fail{_listed(failed)}."
+    yield f"{len(rows)} entries; {len(failed)} fail{_listed(failed)}."
     poses, asked = sum(row["wrong_poses"] for row in known), sum(row["requests"] for row in known)
     others = [row for row in faults if row["undetectable"]]
     missed, unknown = sum(row["wrong_poses"] for row in others), sum(row["requests"] for row in others)
     yield (
-        f"- Wrong poses where the fault can be known: {poses} of {asked} requests; where no check of this set-up can "
-        f"find it: {missed} of {unknown}."
+        f"Wrong poses: {poses} of {asked} requests where the fault can be detected; {missed} of {unknown} where no "
+        f"check of this set-up can detect it."
     )
     silent = [row for row in faults if row["diagnostics"] is not None and not row["diagnostics"] and _refused(row)]
     mute = [row for row in faults if row["doctor"] is not None and not row["doctor"] and _refused(row)]
     n = sum(row["diagnostics"] is not None and _refused(row) for row in faults)
     yield (
-        f"- Of {n} rows in which every request was refused, `/diagnostics` said nothing in {len(silent)}"
+        f"Of {n} entries in which every request was refused, `/diagnostics` reported nothing in {len(silent)}"
         f"{_listed(silent)}, and `doctor` in {len(mute)}{_listed(mute)}."
     )
     moved = [row for row in rows if row.get("moved_wrongly") or row.get("unapproved_goals") or row.get("motions")]
     acted = [row for row in rows if row["section"] in ("Controllers", "Pages")]
-    yield f"- Motions without approval, or of something else than approved: in {len(moved)} of {len(acted)} rows."
+    yield f"Motions without approval, or other than approved: in {len(moved)} of {len(acted)} entries."
 
 
 def _summary_of_stops(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -97,10 +132,10 @@ def _summary_of_stops(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     if moving:
         late = sum(seconds > STOP_LIMIT for seconds in moving)
         yield (
-            f"- {len(trials)} stops, {len(moving)} of them of a moving arm: until it stands, braking included, "
-            f"{statistics.median(moving):.2f} s (median), {moving[-1]:.2f} s at most, more than {STOP_LIMIT:g} s in "
-            f"{late}; trajectories begun after the event in {sum(trial['later_goals'] > 0 for trial in trials)}, "
-            f"grippers that opened {sum(trial['opened'] for trial in trials)}."
+            f"{len(trials)} stops, {len(moving)} of them of a moving arm. Time to standstill, braking included: "
+            f"{statistics.median(moving):.2f} s median, {moving[-1]:.2f} s at most, more than {STOP_LIMIT:g} s "
+            f"in {late}. Trajectories begun after the event: in {sum(trial['later_goals'] > 0 for trial in trials)}. "
+            f"Grippers that opened: {sum(trial['opened'] for trial in trials)}."
         )
 
 
@@ -113,50 +148,51 @@ def _listed(rows: Iterable[dict[str, Any]]) -> str:
     return f" ({names})" if names else ""
 
 
-def _of_requests(row: dict[str, Any]) -> tuple[str, ...]:
-    said = "".join(f": {_short(words)}" for words in row["says"])
-    return (
-        row["fault"],
-        f"`{row['injected']}`{' (from the start)' if row['at_start'] else ''}",
-        ", ".join(f"{name} {count}" for name, count in row["statuses"].items()) + said,
-        *([_several(row["diagnostics"]) + _before(row)] if row["diagnostics"] is not None else []),
-        *([_several(row["doctor"])] if row["doctor"] is not None else []),
-        f"{row['recovery_s']:g} s",
-        f"{row['wrong_poses']} of {row['requests']}",
-        _judged(row),
-    )
+def _of_requests(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Each fault: how requests ended, and what the nodes reported."""
+    for row in rows:
+        ended = ", ".join(f"{name} {count}" for name, count in row["statuses"].items())
+        when = ", from the start" if row["at_start"] else ""
+        poses = f"wrong poses: {row['wrong_poses']} of {row['requests']}; recovery: {row['recovery_s']:g} s"
+        yield from _wrapped("- ", f"**{row['fault']}** (`{row['injected']}`{when}): {ended}; {poses}; {_judged(row)}.")
+        yield from _reported("Message", row["says"])
+        for name in ("diagnostics", "doctor"):
+            if row[name] is not None:
+                yield from _reported(name.capitalize(), row[name] or ["nothing"])
+            if name == "diagnostics" and row.get("said_before"):
+                yield from _reported("Diagnostics before the fault", [", ".join(row["said_before"])])
 
 
-def _before(row: dict[str, Any]) -> str:
-    said = row.get("said_before")
-    return f" (before the fault: {', '.join(said)})" if said else ""
+def _reported(name: str, words: Sequence[str]) -> Iterator[str]:
+    for each in words[:3]:
+        yield from _wrapped("  - ", f"{name}: {_short(each)}")
 
 
-def _of_controllers(row: dict[str, Any]) -> tuple[str, ...]:
-    stopped = ", stopped by hand" if row["stopped_by_hand"] else ""
-    wrongly = [*row["moved_wrongly"], *([f"{row['unapproved_goals']} goals"] if row["unapproved_goals"] else [])]
-    return (
-        row["fault"],
-        f"`{row['injected']}`{' (before the goal)' if row['at_start'] else ''}",
-        f"{row['status']}{stopped}: {_short(row['says'])}",
-        f"{row['goals']}, {'object on the tray' if row['done'] else 'object not on the tray'}",
-        f"{row['recovery_s']:g} s",
-        ", ".join(wrongly) or "none",
-        _judged(row),
-    )
+def _of_controllers(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Each fault: how the goal of the gate ended, and what moved."""
+    for row in rows:
+        stopped = ", stopped by hand" if row["stopped_by_hand"] else ""
+        wrongly = [*row["moved_wrongly"], *([f"{row['unapproved_goals']} goals"] if row["unapproved_goals"] else [])]
+        when = ", before the goal" if row["at_start"] else ""
+        moved = f"; moved although it should not: {', '.join(wrongly)}" if wrongly else ""
+        yield from _wrapped(
+            "- ",
+            f"**{row['fault']}** (`{row['injected']}`{when}): {row['status']}{stopped}; goals of the controllers: "
+            f"{row['goals']}; the object is {'' if row['done'] else 'not '}on the tray; recovery: "
+            f"{row['recovery_s']:g} s{moved}; {_judged(row)}.",
+        )
+        yield from _reported("Message", [row["says"]])
 
 
-def _of_pages(row: dict[str, Any]) -> tuple[str, ...]:
-    recorded = ", ".join(row["on_record"]) or "nothing"
-    return (
-        row["fault"],
-        f"`{row['injected']}`",
-        row["status"],
-        recorded,
-        row["stage"],
-        str(row["motions"]),
-        _judged(row),
-    )
+def _of_pages(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Each request to the approval page: its answer, and what the page and the record say then."""
+    for row in rows:
+        recorded = ", ".join(row["on_record"]) or "nothing"
+        yield from _wrapped(
+            "- ",
+            f"**{row['fault']}** (`{row['injected']}`): {row['status']}; on record: {recorded}; the page then shows "
+            f'"{row["stage"]}"; motions: {row["motions"]}; {_judged(row)}.',
+        )
 
 
 def _stops(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -168,50 +204,46 @@ def _stops(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return [{"section": "Stopping", "key": key, "trials": found} for key, found in trials.items()]
 
 
-def _of_stops(row: dict[str, Any]) -> tuple[str, ...]:
-    trials = row["trials"]
-    seconds = [trial["seconds"] for trial in trials]
-    answers = Counter(trial["answer"] or "nobody to answer" for trial in trials)
-    later, opened = sum(trial["later_goals"] for trial in trials), sum(trial["opened"] for trial in trials)
-    return (
-        *row["key"],
-        str(len(trials)),
-        f"{statistics.median(seconds):.2f} s",
-        f"{max(seconds):.2f} s",
-        ", ".join(f"{name} {count}" for name, count in sorted(answers.items())),
-        f"{later} trajectories, {opened} grippers opened" if later or opened else "none",
-    )
+def _of_stops(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A table: event × phase × planner."""
+    yield "| event | phase | planner | n | median | worst | answer | motions after it |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        trials = row["trials"]
+        seconds = [trial["seconds"] for trial in trials]
+        answers = Counter(trial["answer"] or "none" for trial in trials)
+        later, opened = sum(trial["later_goals"] for trial in trials), sum(trial["opened"] for trial in trials)
+        cells = (
+            *row["key"],
+            str(len(trials)),
+            f"{statistics.median(seconds):.2f} s",
+            f"{max(seconds):.2f} s",
+            ", ".join(f"{name} {count}" for name, count in sorted(answers.items())),
+            f"{later} trajectories, {opened} grippers opened" if later or opened else "none",
+        )
+        yield f"| {' | '.join(cells)} |"
 
 
-_REQUESTS = ("fault", "injected how", "status of requests", "diagnostics", "doctor", "recovery", "wrong poses",
-             "as it should")  # fmt: skip
-_SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], tuple[str, ...]]]] = {
-    **dict.fromkeys(("Streams", "Transforms", "Clocks", "Detections", "Models", "Set-ups"), (_REQUESTS, _of_requests)),
-    "Goals": (("fault", "sent", "status", "recovery", "wrong poses", "as it should"), _of_requests),
-    "Controllers": (
-        ("fault", "injected how", "how the goal ends", "goals of controllers", "recovery", "what should not have moved",
-         "as it should"),
-        _of_controllers,
-    ),
-    "Pages": (("fault", "sent", "answer", "on record", "the page then", "motions", "as it should"), _of_pages),
-    "Stopping": (
-        ("event", "phase", "planner", "stops", "standstill, median", "worst", "the answer", "motions after it"),
-        _of_stops,
-    ),
-}  # fmt: skip
+_SECTIONS: dict[str, Callable[[Sequence[dict[str, Any]]], Iterable[str]]] = {
+    **dict.fromkeys(("Streams", "Transforms", "Clocks", "Detections", "Models", "Set-ups", "Goals"), _of_requests),
+    "Controllers": _of_controllers,
+    "Pages": _of_pages,
+    "Stopping": _of_stops,
+}
 _NOTES = {
-    "Controllers": "A person approves the plan of `sim_arm`'s cell with the built-in planner; the fault begins before "
+    "Controllers": "A person approves the plan of `sim_arm`'s cell with the built-in planner. The fault begins before "
     "the approval. Goals that do not end are stopped by the service `stop` after 20 s.",
-    "Set-ups": "Robots that were set up wrongly, or whose set-up becomes wrong: `/diagnostics` has to be not OK, and "
-    "`doctor` has to name the cause and a repair. The camera of these rows sends one scene, and two requests are made.",
-    "Goals": "Each row asks a healthy camera; what the resolver says of health is that of no fault.",
-    "Pages": "One plan waits for approval at the page.",
-    "Stopping": "Measured by `python -m benchmarks.stopping`, by joint states from the event on, in real time, with "
-    "all nodes as processes. In *plan*, *grasp* and *place* the arm stands anyway: there it counts that nothing "
-    "follows and that the gripper does not open. *goes on*: the event does not concern what the goal does then "
-    "(planning needs no resolver; the second look will), or the gate still waits for an answer; the trial then cancels "
-    "the goal. A controller without a goal cannot be cancelled: *plan*, *grasp* and *place* are left out for it. "
-    "*nobody to answer*: who would answer, or who asked, has gone.",
+    "Set-ups": "Robots that are set up wrongly, or whose set-up becomes wrong. `/diagnostics` must not be OK, and "
+    "`doctor` must name the cause and a fix. The camera of these entries sends one scene, and two requests are made.",
+    "Goals": "Each entry sends one goal to a resolver with a healthy camera.",
+    "Pages": "One plan waits for approval on the page.",
+    "Stopping": "Measured by `python -m benchmarks.stopping`, from joint states, in real time, with all nodes as "
+    "processes. The times are from the event to standstill. In the phases *plan*, *grasp* and *place* the arm stands "
+    "anyway: there the test is that nothing follows and that the gripper does not open. *goes on* as the answer means "
+    "that the event does not concern what the goal does then (planning needs no resolver; the recheck does), or that "
+    "the gate still waits for an answer. The trial then cancels the goal. *none* as the answer means that the one who "
+    "would answer, or the one who asked, has gone. A controller without a goal cannot be cancelled, so *plan*, *grasp* "
+    "and *place* are left out for it.",
 }
 
 
@@ -219,20 +251,17 @@ def _judged(row: dict[str, Any]) -> str:
     if row["failures"]:
         return f"**fails**: {'; '.join(row['failures'])}"
     if row.get("undetectable") and row["wrong_poses"]:
-        return f"*no*: {row['undetectable']}"
-    return "yes"
-
-
-def _several(words: Sequence[str]) -> str:
-    return "<br>".join(_short(each) for each in words[:3]) or "nothing"
+        return f"*cannot be detected*: {row['undetectable']}"
+    return "as expected"
 
 
 def _short(words: str) -> str:
-    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
-
-
-def _cell(words: str) -> str:
-    return words.replace("|", "\\|").replace("\n", " ").replace("<camera", "&lt;camera")
+    if len(words) <= _LONGEST:
+        return words
+    cut = words[: _LONGEST - 1]
+    if cut.count("`") % 2:  # in the middle of code
+        cut = cut[: cut.rindex("`")]
+    return f"{cut}…"
 
 
 def main() -> int:

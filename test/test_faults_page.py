@@ -37,21 +37,33 @@ def test_the_page_has_a_line_for_each_record_and_counts_them(tmp_path: Path) -> 
     standing = {**trial, "phase": "plan", "planner": "double of move_group", "seconds": 0.0}
     (tmp_path / "stopping_move_group.json").write_text(json.dumps({"trials": [standing]}))
     page = faults_page(tmp_path)
-    line = next(line for line in page.splitlines() if line.startswith("| colour"))
-    assert line == (
-        "| colour \\| stops | `rgb=off` | OK 1, STALE_INPUT 3: no message | nothing | ERROR rgb: none | 0.5 s "
-        "| 1 of 4 | **fails**: 1 wrong poses |"
+    assert max(map(len, page.splitlines())) <= 130
+    entry = page[page.index("- **colour") : page.index("- **colour", page.index("- **colour") + 1)]
+    assert " ".join(entry.split()) == (
+        "- **colour | stops** (`rgb=off`): OK 1, STALE_INPUT 3; wrong poses: 1 of 4; recovery: 0.5 s; "
+        "**fails**: 1 wrong poses. - Message: no message - Diagnostics: nothing - Doctor: ERROR rgb: none"
     )
-    assert "2 rows; 1 fail (`rgb=off`)" in page
-    assert "Of 1 rows in which every request was refused, `/diagnostics` said nothing in 1 (`tf=off`)" in page
+    page = " ".join(page.split())
+    assert "2 entries; 1 fail (`rgb=off`)" in page
+    assert "Of 1 entries in which every request was refused, `/diagnostics` reported nothing in 1 (`tf=off`)" in page
     assert "2 of 8 requests" in page
     assert "| stop | carry | built-in | 3 | 0.20 s | 0.70 s | CANCELLED 3 | none |" in page
     assert "| stop | plan | double of move_group | 1 |" in page
     assert (
-        "4 stops, 3 of them of a moving arm: until it stands, braking included, 0.20 s (median), 0.70 s at most, "
+        "4 stops, 3 of them of a moving arm. Time to standstill, braking included: 0.20 s median, 0.70 s at most, "
         in page
     )
-    assert "more than 0.6 s in 1;" in page
+    assert "more than 0.6 s in 1." in page
+
+
+def test_a_long_message_is_wrapped_and_never_begins_a_list_or_cuts_code(tmp_path: Path) -> None:
+    words = f"{'so ' * 38}- not an entry `spatial-vlm doctor --bag run1` {'and ' * 40}`cut off here`"
+    (tmp_path / "faults.json").write_text(json.dumps([{**ROW, "says": [words]}]))
+    page = faults_page(tmp_path)
+    assert "`spatial-vlm doctor --bag run1`" in page
+    assert page.count("\n  - ") == 3
+    assert "`cut" not in page
+    assert page.count("`") % 2 == 0
 
 
 def test_every_row_is_a_fault_that_can_be_injected_and_has_a_name_of_its_own() -> None:

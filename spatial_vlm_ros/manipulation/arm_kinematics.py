@@ -9,14 +9,22 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import JointTree
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
-from spatial_vlm_ros.manipulation.planning.robot_model import link_hulls, load, model_and_geometry, part_hulls
+from spatial_vlm_ros.manipulation.planning.robot_model import (
+    link_hulls,
+    load,
+    model_and_geometry_of,
+    part_hulls,
+    read_urdf,
+)
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +53,7 @@ class ArmKinematics:
         planning_frame: link whose frame poses are given in.
         tip_link: link whose pose is planned.
         moving: joints that trajectories move.
+        mimics: joint → (joint that it follows, multiplier, offset), as in the URDF.
 
     Attributes:
         vertices: of the convex hull of each link that has collision geometry, (V, 3) metres in the link's own frame.
@@ -54,10 +63,11 @@ class ArmKinematics:
     """
 
     def __init__(
-        self, model: Any, geometry: Any, name: str, planning_frame: str, tip_link: str, moving: Collection[str]
-    ) -> None:
+        self, model: Any, geometry: Any, name: str, planning_frame: str, tip_link: str, moving: Collection[str],
+        mimics: Mapping[str, tuple[str, float, float]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self._pin = load("pinocchio")
-        self._model, self._geometry, self._data = model, geometry, model.createData()
+        self._model, self._geometry, self._data, self._mimics = model, geometry, model.createData(), mimics
         self.name, self.planning_frame, self.tip_link = name, planning_frame, tip_link
         for what, wanted, known in (
             ("link", planning_frame, model.existFrame), ("link", tip_link, model.existFrame),
@@ -76,9 +86,16 @@ class ArmKinematics:
         self._driven = {frame for frame in hulls if ids & set(model.supports[model.frames[frame].parentJoint].tolist())}
 
     def configuration(self, joints: Mapping[str, float]) -> Floats:
-        """Pinocchio's configuration; joints that are not named, and names that the model lacks, are left out."""
+        """Pinocchio's configuration.
+
+        Joints that mimic another one follow it unless they are named. Other joints that are not named stand at zero;
+        names that the model lacks are left out.
+        """
         q = np.array(self._pin.neutral(self._model), np.float64)
-        for name, value in joints.items():
+        followed = {
+            name: offset + scale * joints.get(leader, 0.0) for name, (leader, scale, offset) in self._mimics.items()
+        }
+        for name, value in {**followed, **joints}.items():
             if not self._model.existJointName(name):
                 continue
             joint = self._model.joints[self._model.getJointId(name)]
@@ -140,13 +157,22 @@ class ArmKinematics:
     def _parts(self) -> list[tuple[int, Hull]]:
         return part_hulls(self._model, self._geometry)
 
-    def hand_links(self, finger_links: Collection[str]) -> frozenset[str]:
-        """Fingers and the link that each hangs on: what may touch an object while it is grasped."""
-        found = set()
-        for name in finger_links:
-            if not self._model.existFrame(name):
-                continue
-            found.add(name)
+    def hand_links(self, finger_links: Collection[str], finger_joints: Collection[str] = ()) -> frozenset[str]:
+        """Fingers and the link that each hangs on: what may touch an object while it is grasped.
+
+        Args:
+            finger_links: names of fingers; those that this model lacks are left out, for they may be a planner's own.
+            finger_joints: all links that these joints move, or joints that mimic them, are fingers, too.
+        """
+        fingers = {name for name in finger_links if self._model.existFrame(name)}
+        driving = {joint for joint in finger_joints if self._model.existJointName(joint)}
+        driving |= {joint for joint, (leader, _, _) in self._mimics.items() if leader in driving}
+        ids = {self._model.getJointId(joint) for joint in driving}
+        for frame in self._links:
+            if ids & set(self._model.supports[self._model.frames[frame].parentJoint].tolist()):
+                fingers.add(str(self._model.frames[frame].name))
+        found = set(fingers)
+        for name in fingers:
             above = self._model.frames[self._model.getFrameId(name)].parentFrame  # the joint, as a frame
             above = self._model.frames[above].parentFrame
             found.add(str(self._model.frames[above].name))
@@ -249,22 +275,27 @@ def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: 
         FileError: no such file, no URDF, or a mesh that cannot be found.
         InputError: it is not the description of that arm.
     """
-    model, geometry, name = _read(description)
-    return ArmKinematics(model, geometry, name, planning_frame, tip_link, moving)
+    model, geometry, name, mimics = _read(description)
+    return ArmKinematics(model, geometry, name, planning_frame, tip_link, moving, mimics)
 
 
 @functools.lru_cache(maxsize=2)
-def _read(description: str) -> tuple[Any, Any, str]:
-    """Model, geometry and name; read once for each description."""
+def _read(description: str) -> tuple[Any, Any, str, Mapping[str, tuple[str, float, float]]]:
+    """Model, geometry, name, and what mimics what; read once for each description."""
     if "<" not in description:
-        model, geometry = model_and_geometry(Path(description).expanduser())
-        return model, geometry, str(model.name)
+        return _parsed(Path(description).expanduser())
     with tempfile.TemporaryDirectory() as folder:  # Pinocchio's reader of meshes takes a path alone
         path = Path(folder) / "robot.urdf"
         path.write_text(description, encoding="utf-8")
         try:
-            model, geometry = model_and_geometry(path)
+            return _parsed(path)
         except FileError as error:
             repair = "give its file in robot_description"
             raise FileError("topic robot_description", error.got, repair) from error
-    return model, geometry, str(model.name)
+
+
+def _parsed(path: Path) -> tuple[Any, Any, str, Mapping[str, tuple[str, float, float]]]:
+    root, file = read_urdf(path)
+    model, geometry = model_and_geometry_of(root, file)
+    joints = JointTree(root).joints.values()
+    return model, geometry, str(model.name), {joint.name: joint.mimics for joint in joints if joint.mimics is not None}

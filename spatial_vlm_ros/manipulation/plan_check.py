@@ -54,7 +54,7 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
     plan, scene, planner = offer.plan, offer.scene, config.motion.move_action
     grasp, target = offer.goal.grasps[plan.grasp], offer.scene.target
     placement = plan.place.placements[plan.placement] if plan.place is not None and plan.placement is not None else None
-    hand = tuple(arm.hand_links(config.motion.finger_links.split()))
+    hand = tuple(arm.hand_links(config.motion.finger_links.split(), config.motion.finger_joints.split()))
     named = {obj.id: obj for obj in (*scene.neighbours, *scene.support, *scene.keep_outs, target)}
     link = flange_pose(config.gripper, grasp.grasp) if config.motion.at_flange else grasp.grasp
     held = HeldSolid(np.linalg.inv(_matrix(link)) @ box_pose(target.solid), target.solid.size)

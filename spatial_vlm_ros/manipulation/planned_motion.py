@@ -416,7 +416,7 @@ def fingers_at(width: float, config: PlanningConfig) -> dict[str, float]:
 def _links(arm: ArmKinematics | None, config: PlanningConfig) -> tuple[MovingLink, ...]:
     if arm is None:
         return ()
-    hand = arm.hand_links(config.motion.finger_links.split())
+    hand = arm.hand_links(config.motion.finger_links.split(), config.motion.finger_joints.split())
     return tuple(MovingLink(name, name in hand, _outermost(points)) for name, points in arm.vertices.items())
 
 

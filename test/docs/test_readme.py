@@ -21,7 +21,7 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= MOST_WORDS
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/command_line.md", "docs/figures.md", "docs/limits.md",
+@pytest.mark.parametrize("name", ["README.md", "docs/command_line.md", "docs/footprint.md", "docs/limits.md",
                                   "docs/troubleshooting.md"])  # fmt: skip
 def test_lines_are_short_enough_to_read(name: str) -> None:
     assert max(map(len, (ROOT / name).read_text(encoding="utf-8").splitlines())) <= 130

@@ -81,7 +81,23 @@ class Wiring:
                     root.remove(each)
         for origin in root.findall("joint[@name='gripper_joint']/origin"):
             origin.set("rpy", f"0 0 {self.turned}")
+        self._add_knuckle(root)
         return ElementTree.tostring(root, encoding="unicode")
+
+    def _add_knuckle(self, root: ElementTree.Element) -> None:
+        """One joint that is driven, which the fingers mimic: robotiq_2f_85_macro.urdf.xacro:247-308, linear here."""
+        ElementTree.SubElement(root, "link", name="robotiq_85_left_knuckle_link")
+        knuckle = ElementTree.SubElement(root, "joint", name=KNUCKLE, type="revolute")
+        ElementTree.SubElement(knuckle, "parent", link=self.name("gripper_base"))
+        ElementTree.SubElement(knuckle, "child", link="robotiq_85_left_knuckle_link")
+        ElementTree.SubElement(knuckle, "axis", xyz="0 -1 0")
+        ElementTree.SubElement(knuckle, "limit", lower="0", upper="0.8", velocity="0.5", effort="50")
+        for name in self.arm.finger_joints:
+            for finger in root.findall(f"joint[@name='{name}']"):
+                for mimic in finger.findall("mimic"):
+                    finger.remove(mimic)
+                slope, offset = -WIDTHS[0] / 2 / KNUCKLES[-1], WIDTHS[0] / 2
+                ElementTree.SubElement(finger, "mimic", joint=KNUCKLE, multiplier=str(slope), offset=str(offset))
 
 
 ROBOTIQ = MappingProxyType(
@@ -89,7 +105,6 @@ ROBOTIQ = MappingProxyType(
         "gripper_base": "robotiq_85_base_link", "gripper_tcp": "",
         "gripper_left_finger": "robotiq_85_left_finger_tip_link",
         "gripper_right_finger": "robotiq_85_right_finger_tip_link",
-        "gripper_left_finger_joint": KNUCKLE,
     }
 )  # fmt: skip
 WIRINGS = {

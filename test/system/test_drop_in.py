@@ -23,7 +23,8 @@ def documented(example: str) -> list[tuple[list[str], str]]:
     calls = []
     for block in blocks:
         for line, printed in re.findall(rf"^python (examples/{example}.*)\n((?:# .*\n)*)", block, re.MULTILINE):
-            calls.append((shlex.split(line), re.sub(r"^# ", "", printed, flags=re.MULTILINE)))
+            whole = printed.replace(" \\\n# ", " ")  # a line that is too long for a page
+            calls.append((shlex.split(line), re.sub(r"^# ", "", whole, flags=re.MULTILINE)))
     assert calls, example
     return calls
 

@@ -83,8 +83,8 @@ def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
         raise DepthError(reason, "use a resolver of this version, and check its depth image")
     share = seen.occupancy.seen_share
     if not share >= config.least_seen:
-        reason = f"depth sees {share:.0%} of the way to the target, {config.least_seen:.0%} are needed"
-        raise DepthError(reason, "move the camera, or what stands before it, until it sees the target from all around")
+        reason = f"depth sees {share:.0%} of the way to the target or its place, {config.least_seen:.0%} are needed"
+        raise DepthError(reason, "move the camera, or what stands before it, until it sees both from all around")
 
 
 def check_point_agrees(

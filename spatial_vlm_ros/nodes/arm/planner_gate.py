@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from spatial_vlm_ros.errors import (
     BusyError,
     CancelledError,
     InputError,
+    InternalError,
     RejectedError,
     SpatialVlmError,
     StaleInputError,
@@ -321,9 +323,9 @@ class PlannerGate(Node):
                 words, plan_only, self._planning, ways, goal.cancelled.is_set, self._config.accept_unseen_obstacles
             ).run()
         except Exception as error:  # a fault of ours ends one goal, not the node
-            message = f"{type(error).__name__}: {error}; report this"
-            self.get_logger().error(printable(message))
-            ending = Ending(Status.MODEL_ERROR, message, None, None, goal.begun, PickStage.RESOLVING)
+            fault = InternalError.of(error)
+            self.get_logger().error(printable(f"{fault}\n{traceback.format_exc()}", keep="\n"))
+            ending = Ending(Status.INTERNAL_ERROR, str(fault), None, None, goal.begun, PickStage.RESOLVING)
         self._way.end()
         if goal.why and ending.status is Status.CANCELLED:
             ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")

@@ -52,7 +52,7 @@ _CONTROLLER = {
     "stuck": Effect("goals are accepted, nothing moves, and they end only when they are cancelled"),
     "garbage": Effect("goals are aborted at once, with numbers that no message defines"),
     "intermittent": Effect("this fraction of the goals is aborted at once, at random", "", 0.5, 0, 1),
-    "wrong": Effect("goals succeed at once, and nothing moves"),
+    "wrong": Effect("goals succeed at once, but nothing moves"),
 }
 _FROZEN = "the contents of the last {} before the fault, with the header of each new one"
 
@@ -114,7 +114,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         "clock": _ordered(
             _timing("message")
             | {
-                "stuck": Effect("time stands still at the last one before the fault"),
+                "stuck": Effect("time stays at the last one before the fault"),
                 "garbage": Effect("random times between 0 and twice the right one"),
                 "wrong": Effect("time is ahead by this; less than 0: behind", "s", 0.5, -1e6, 1e6),
             }
@@ -122,7 +122,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         STAMP: _ordered(
             {
                 "off": Effect("stamps are 0"),
-                "stuck": Effect("stamps stand still at the first one after the fault"),
+                "stuck": Effect("stamps stay at the first one after the fault"),
                 "garbage": Effect("random stamps between 0 and twice the right one"),
                 "slow": Effect("from now on stamps advance this many seconds a second", "s/s", 0.9, 0.001, 10),
                 "intermittent": Effect("this fraction of the stamps is 0, at random", "", 0.5, 0, 1),
@@ -140,7 +140,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         "arm": _ordered(
             _CONTROLLER
             | {
-                "slow": Effect("trajectories run at this part of their speed", "", 0.5, 0.01, 1),
+                "slow": Effect("trajectories run at this fraction of their speed", "", 0.5, 0.01, 1),
                 "delayed": Effect("trajectories begin this much later than they are accepted", "s", 1, 0.001, 30),
             }
         ),
@@ -150,12 +150,12 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         "model": _ordered(
             {
                 "off": Effect("the model raises an error at every request"),
-                "stuck": Effect("the model repeats what it answered before the fault, whatever it is asked"),
-                "garbage": Effect("boxes, scores, labels and what they fit are random; boxes reach twice the image"),
+                "stuck": Effect("the model repeats its last answer before the fault, whatever it is asked"),
+                "garbage": Effect("boxes, scores, labels and matches are random; boxes reach to twice the image size"),
                 "slow": Effect("every answer takes this many times as long", "", 5, 1, 1000),
                 "delayed": Effect("every answer comes this much later", "s", 5, 0.001, 3600),
                 "intermittent": Effect("this fraction of the requests raises an error, at random", "", 0.5, 0, 1),
-                "wrong": Effect("each detection is taken for what the next one is"),
+                "wrong": Effect("each detection has the label, attributes, id and match of the next one"),
             }
         ),
     }
@@ -164,7 +164,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
 
 IMPOSSIBLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
-        (STAMP, "delayed"): "use wrong with an amount below 0: stamps then lie that much before the right ones",
+        (STAMP, "delayed"): "use wrong with an amount below 0: stamps are then that much before the right ones",
         ("compressed", "wrong"): "its pixels are not decoded here; play raw images",
         ("other", "stuck"): "contents of this type are not known; use off, slow, delayed or intermittent",
         ("other", "garbage"): "contents of this type are not known; use off, slow, delayed or intermittent",

@@ -14,6 +14,7 @@ from torch import Tensor
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.padding import padded
 from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
 from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, parts_of
 
 
@@ -174,13 +175,13 @@ class CandidateScorer:
         """(B, V) logits behind the prompts, and their cache; B is 1 where attention is scaled."""
         if self._answering is None:
             whole = self.model(**inputs, use_cache=True, logits_to_keep=1)
-            return whole.logits[:, -1], whole.past_key_values
+            return whole.logits[:, -1], cache_of(whole)
         with self._answering(inputs["input_ids"]):
             one = self.model.generate(
                 **inputs, max_new_tokens=1, do_sample=False, num_beams=1, use_cache=True, output_logits=True,
                 cache_implementation="dynamic", return_dict_in_generate=True,
             )  # fmt: skip
-        return one.logits[0], one.past_key_values
+        return one.logits[0], cache_of(one)
 
     def _chat(self, words: str) -> str:
         content = [{"type": "image"}, {"type": "text", "text": words}]
@@ -212,7 +213,7 @@ class CandidateScorer:
         if more:
             # Without a mask, which prompts without padding do not need, each class counts on from its cache.
             before = answer.expand(len(first), -1)[:, :-1]
-            told = self.model(input_ids=before, past_key_values=cache, use_cache=True).logits
+            told = self.model(input_ids=before, use_cache=True, **{cache_argument(self.model): cache}).logits
             cache.crop(-more)
             logits = torch.cat([logits, told], dim=1)
         return finite(type(self.model).__name__, logits.float()).log_softmax(-1)

@@ -31,6 +31,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.masking_utils import eager_mask
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
 from spatial_vlm_ros.vlm.parts import Parts, finite
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
 
@@ -142,7 +143,7 @@ def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[Fir
 
     def again(named: Mapping[str, Any], outputs: Any) -> None:
         _note_plain(parts, settings, seen, outputs)
-        outputs["logits"] = _run_last_again(parts, named, outputs.past_key_values, columns, seen.alpha)
+        outputs["logits"] = _run_last_again(parts, named, cache_of(outputs), columns, seen.alpha)
         _note_scaled(parts, seen, outputs)
 
     with _at_prefill(parts, input_ids, again):
@@ -156,7 +157,7 @@ def _run_last_again(parts: Parts, named: Mapping[str, Any], cache: Cache, column
         "input_ids": named["input_ids"][:, -1:],
         "attention_mask": named.get("attention_mask"),
         "position_ids": named["position_ids"][..., -1:],
-        "past_key_values": cache,
+        cache_argument(parts.model): cache,
     }
     with _keys_scaled(cache, columns, alpha), torch.no_grad():
         logits: Tensor = parts.model(**step, use_cache=True, return_dict=True).logits
@@ -256,7 +257,7 @@ def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any
         nonlocal done
         if done:
             return
-        ids, cache = named.get("input_ids"), outputs.past_key_values
+        ids, cache = named.get("input_ids"), cache_of(outputs)
         if ids is None or named.get("position_ids") is None:
             got = "no input_ids and position_ids by name"
             raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
@@ -298,7 +299,7 @@ def _prompt(parts: Parts, inputs: Mapping[str, Any]) -> Tensor:
     """`input_ids` (1, N) of a prompt and model that scaling can be done on; see `generate` for what is refused."""
     check_decoder(parts)
     ids = inputs.get("input_ids")
-    began = [name for name in ("past_key_values", "inputs_embeds") if inputs.get(name) is not None]
+    began = [name for name in ("cache", "past_key_values", "inputs_embeds") if inputs.get(name) is not None]
     if ids is None or began:
         got = ", ".join(began) or "no input_ids"
         raise InputError("inputs", got, "the whole prompt as input_ids", "give what the processor gave")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
+from spatial_vlm_ros.vlm.kv_cache import cache_of
 from spatial_vlm_ros.vlm.parts import Parts, grids_of, image_tokens_changed
 from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
 from spatial_vlm_ros.vlm.remedies.position_ids import Images, line_ids
@@ -155,7 +156,7 @@ class Installed:
         """Before the model: where the image of each row is, or was."""
         self._current = None
         asked = {**dict(zip(self._order, given, strict=False)), **named}
-        ids, cache = asked.get("input_ids"), asked.get("past_key_values")
+        ids, cache = asked.get("input_ids"), cache_of(asked)
         length = int(cache.get_seq_length()) if cache is not None else 0
         if length == 0:
             self._current = _begun(self._parts, self.settings, asked, self._grid)
@@ -203,7 +204,7 @@ class Installed:
     def _remember(self, _: nn.Module, __: tuple[Any, ...], out: Any) -> None:
         """After the model, or its failure: the cache keeps what was learned of its prompt."""
         prompt, self._current = self._current, None
-        parts = out if isinstance(out, tuple) else (getattr(out, "past_key_values", None),)
+        parts = out if isinstance(out, tuple) else (cache_of(out),)
         for part in parts:
             if prompt is not None and hasattr(part, "get_seq_length"):
                 setattr(part, _REMEMBERED, prompt)

@@ -16,6 +16,7 @@ from small_vlms import IMAGE, KINDS, prompt, small_vlm  # noqa: E402
 from transformers import AttentionMaskInterface  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ModelError  # noqa: E402
+from spatial_vlm_ros.vlm.kv_cache import cache_of  # noqa: E402
 from spatial_vlm_ros.vlm.parts import Parts, parts_of  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.attention_scaling import (  # noqa: E402
     NAME,
@@ -111,12 +112,12 @@ def _stale(parts: Parts, inputs: Inputs, alpha: float) -> Iterator[None]:
 
     def keep(_m: Any, _i: Any, outputs: Any) -> None:
         if not old:
-            old.extend((x.keys[..., -1:, :], x.values[..., -1:, :]) for x in outputs.past_key_values.layers)
+            old.extend((x.keys[..., -1:, :], x.values[..., -1:, :]) for x in cache_of(outputs).layers)
 
     def restore(_m: Any, _i: Any, outputs: Any) -> None:
         if not back:
             back.append(True)
-            for layer, (key, value) in zip(outputs.past_key_values.layers, old, strict=True):
+            for layer, (key, value) in zip(cache_of(outputs).layers, old, strict=True):
                 layer.keys = torch.cat([layer.keys[..., :-1, :], key], dim=-2)
                 layer.values = torch.cat([layer.values[..., :-1, :], value], dim=-2)
 
@@ -132,9 +133,9 @@ def _stale(parts: Parts, inputs: Inputs, alpha: float) -> Iterator[None]:
 def test_keys_in_the_cache_stay_true_and_only_the_last_token_is_replaced(kind: str) -> None:
     parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
     told = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True}
-    plain = parts.model.generate(**inputs, **told).past_key_values.layers
+    plain = cache_of(parts.model.generate(**inputs, **told)).layers
     with in_one_row(parts, inputs, 0.5):
-        scaled = parts.model.generate(**inputs, **told).past_key_values.layers
+        scaled = cache_of(parts.model.generate(**inputs, **told)).layers
     for number, (one, other) in enumerate(zip(plain, scaled, strict=True)):
         for before, after in ((one.keys, other.keys), (one.values, other.values)):
             assert torch.equal(before[..., :-1, :], after[..., :-1, :])

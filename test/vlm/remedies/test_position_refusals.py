@@ -15,6 +15,7 @@ from position_cases import llava_rows, logits, qwen_rows  # noqa: E402
 from small_vlms import IMAGE, KINDS, prompt, small_vlm  # noqa: E402
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError  # noqa: E402
+from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of  # noqa: E402
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, parts_of  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.marking import trained_with  # noqa: E402
@@ -262,28 +263,28 @@ def test_what_qwen_does_not_count_in_three_axes_is_refused() -> None:
 
 def test_caches_that_do_not_fit_are_refused() -> None:
     parts, given = parts_of(small_vlm("llava")), llava_rows([(2, 9)])
-    token = {"input_ids": torch.tensor([[3]])}
+    token, argument = {"input_ids": torch.tensor([[3]])}, cache_argument(parts.model)
     with torch.no_grad():
-        plain = parts.model(**given, use_cache=True).past_key_values
+        plain = cache_of(parts.model(**given, use_cache=True))
         with install(parts, Positions("axial"), allow_untrained=True):
             with pytest.raises(InputError, match="begun without this scheme"):
-                parts.model(**token, past_key_values=plain)
-            cache = parts.model(**given, use_cache=True).past_key_values
+                parts.model(**token, **{argument: plain})
+            cache = cache_of(parts.model(**given, use_cache=True))
             with pytest.raises(InputError, match="a picture behind 27 cached tokens"):
-                parts.model(**given, past_key_values=cache)
+                parts.model(**given, **{argument: cache})
             with pytest.raises(InputError, match="2 rows behind 27 tokens, begun with 1 rows"):
-                parts.model(input_ids=torch.tensor([[3], [4]]), past_key_values=cache)
+                parts.model(input_ids=torch.tensor([[3], [4]]), **{argument: cache})
             with pytest.raises(InputError, match="an empty cache"):
-                parts.model(inputs_embeds=torch.zeros(2, 1, 64), past_key_values=cache)
-            parts.model(**token, past_key_values=cache)
+                parts.model(inputs_embeds=torch.zeros(2, 1, 64), **{argument: cache})
+            parts.model(**token, **{argument: cache})
             cache.crop(-18)
             with pytest.raises(InputError, match="1 rows behind 10 tokens"):
-                parts.model(**token, past_key_values=cache)
+                parts.model(**token, **{argument: cache})
         with (
             install(parts, Positions("axial", "running"), allow_untrained=True),
             pytest.raises(InputError, match="begun without this scheme"),
         ):
-            parts.model(**token, past_key_values=cache)
+            parts.model(**token, **{argument: cache})
 
 
 def test_an_inner_part_called_by_itself_is_an_error_even_after_a_failure() -> None:

@@ -22,6 +22,7 @@ from position_cases import (  # noqa: E402
 )
 from small_vlms import IMAGE, KINDS, prompt, small_vlm  # noqa: E402
 
+from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of  # noqa: E402
 from spatial_vlm_ros.vlm.parts import parts_of  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions  # noqa: E402
 from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions  # noqa: E402
@@ -143,9 +144,9 @@ def test_steps_from_a_cache_give_the_logits_of_the_whole(scheme: str) -> None:
         whole = logits(parts, given)
         begun = {**given, "input_ids": given["input_ids"][:, :23], "attention_mask": given["attention_mask"][:, :23]}
         out = parts.model(**begun, use_cache=True)
-        pieces, cache = [out.logits], out.past_key_values
+        pieces, cache = [out.logits], cache_of(out)
         for part in given["input_ids"][:, 23:].split([1, 1, 5, 3, 1, 1], dim=1):
-            pieces.append(parts.model(input_ids=part, past_key_values=cache, use_cache=True).logits)
+            pieces.append(parts.model(input_ids=part, use_cache=True, **{cache_argument(parts.model): cache}).logits)
     assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-4)
 
 
@@ -280,11 +281,11 @@ def test_a_copied_cache_goes_on_with_its_own_image() -> None:
     with install(parts, Positions("axial"), allow_untrained=True), torch.no_grad():
         alone = [greedy_anew(parts, given, 4)[:, -4:] for given in prompts]
         outs = [parts.model(**given, use_cache=True) for given in prompts]
-        caches = [copy.deepcopy(outs[0].past_key_values), outs[1].past_key_values]
+        caches = [copy.deepcopy(cache_of(outs[0])), cache_of(outs[1])]
         tokens = [[out.logits[:, -1].argmax(-1, keepdim=True)] for out in outs]
         for _ in range(3):
             for cache, decoded in zip(caches, tokens, strict=True):
-                out = parts.model(input_ids=decoded[-1], past_key_values=cache, use_cache=True)
+                out = parts.model(input_ids=decoded[-1], use_cache=True, **{cache_argument(parts.model): cache})
                 decoded.append(out.logits[:, -1].argmax(-1, keepdim=True))
     for decoded, expected in zip(tokens, alone, strict=True):
         assert torch.equal(torch.cat(decoded, dim=1), expected)
