@@ -6,8 +6,8 @@ above a block says what is to be done with it:
 
     (none)                  a `bash` or `python` block: it is run; Python blocks of a page share their names
     <!-- file: NAME -->     a file of the reader's: it is written to the folder
-    <!-- output -->         what the block before it prints; a line "…" stands for lines that are left out, and with
-                            <!-- output: times differ --> seconds and milliseconds are not compared
+    <!-- output -->         what the block before it prints; "…" at the end of a line stands for what is left out there,
+                            also whole lines; with <!-- output: times differ --> seconds and milliseconds are not compared
     <!-- example: NAME -->  text that scripts/refusal_examples.py gives for NAME
     <!-- not run: WHY -->   needs hardware, a live ROS graph or a download: its syntax, commands and options are checked
 
@@ -262,7 +262,7 @@ def _as_told(block: Block, printed: str) -> bool:
 
 def same(printed: str, promised: str) -> bool:
     """Whether a text is what a page says; numbers may differ in their last digit, or by a hundredth."""
-    parts = [re.escape(_NUMBER.sub("#", part).strip("\n")) for part in re.split(r"^…$", promised, flags=re.MULTILINE)]
+    parts = [re.escape(_NUMBER.sub("#", part).strip("\n")) for part in re.split(r"…$", promised, flags=re.MULTILINE)]
     told = _NUMBER.sub("#", printed).strip("\n")
     if not re.fullmatch("(?:.|\n)*".join(parts), told):
         return False
@@ -368,7 +368,7 @@ def rewritten(page: Path, examples: Mapping[str, str]) -> str:
         for number, block in enumerate(session.blocks):
             if block.mark == "output":
                 text = session.printed[number - 1].rstrip("\n") + "\n"
-                if not _as_told(block, text) and not re.search(r"^…$", block.text, re.MULTILINE):
+                if not _as_told(block, text) and not re.search(r"…$", block.text, re.MULTILINE):
                     new.append((block, text))
             elif block.mark == "example":
                 if not same(text := session.example(block), block.text):

@@ -139,6 +139,8 @@ def test_outputs_are_compared_with_a_tolerance_for_numbers() -> None:
     assert not same("at 0.221 m, 2 of 4\n", "at 0.221 m, 3 of 4\n")
     assert same("a\nb\nc\nd\n", "a\n…\nd\n")
     assert not same("a\nb\nc\n", "a\n…\nd\n")
+    assert same("a: b c\nd\n", "a: b…\nd\n")
+    assert not same("a: x c\nd\n", "a: b…\nd\n")
 
 
 def test_outputs_are_written_anew(tmp_path: Path) -> None:
