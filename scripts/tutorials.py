@@ -7,7 +7,7 @@ above a block says what is to be done with it:
     (none)                  a `bash` or `python` block: it is run; Python blocks of a page share their names
     <!-- file: NAME -->     a file of the reader's: it is written to the folder
     <!-- output -->         what the block before it prints; "…" at the end of a line stands for what is left out there,
-                            also whole lines; with <!-- output: times differ --> seconds and milliseconds are not compared
+                            also whole lines; with <!-- output: times differ --> times are not compared
     <!-- example: NAME -->  text that scripts/refusal_examples.py gives for NAME
     <!-- not run: WHY -->   needs hardware, a live ROS graph or a download: its syntax, commands and options are checked
 
