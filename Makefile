@@ -10,7 +10,7 @@ demo-arm:
 	@scripts/setup.sh ros sim arm web
 	@$(PY) -m scripts.demo_arm $(ARGS)
 
-# The README's command: test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
+# test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
 test:
 	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
 	@scripts/test.sh $(ARGS)
