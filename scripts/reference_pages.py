@@ -160,8 +160,9 @@ def status_page() -> str:
         ),
         wrapped(
             """
-            [Conventions](conventions.md#statuses) says which refusal comes first; [ROS 2
-            interface](ros_api.md#refusals-of-the-live-node) says what to check on a robot.
+            [When it refuses](tutorials/refusals.md) has causes, examples and what to do;
+            [Conventions](conventions.md#statuses) says which refusal comes first;
+            [ROS 2 interface](ros_api.md#refusals-of-the-live-node) says what to check on a robot.
             """
         ),
     ]
@@ -258,7 +259,7 @@ def interface_page() -> str:
         wrapped(
             """
             The interfaces of the ROS 2 package `spatial_vlm_interfaces`, as in its sources (`interfaces/`). [ROS
-            2 interface](ros_api.md) and [The gate](planner_gate.md#interface) say who sends what.
+            2 interface](ros_api.md) and [The planner gate](planner_gate.md#interface) say who sends what.
             """
         ),
     ]
