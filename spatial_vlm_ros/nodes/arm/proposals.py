@@ -27,6 +27,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _LARGEST_TOKEN = 4096  # bytes
+_UNSEEN = "Only objects that the instruction names were looked for: depth alone tells of all others"
 _NEAR = 0.01  # metres: a clearance below this is said before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 
@@ -114,7 +115,7 @@ def shown_plan(
     description: str = "",
     accept_unseen: bool = False,
 ) -> Proposal:
-    """What `proposal_of` makes, of a plan that is only shown; its first warnings say why it would not be proposed.
+    """What `proposal_of` makes, of a plan that is only shown; its warnings say why it would not be proposed.
 
     Args:
         goal_id: UUID; it and the next four are those of `proposal_of`.
@@ -125,17 +126,18 @@ def shown_plan(
         accept_unseen: whether a plan is proposed although the resolver looked only for objects that the words name.
     """
     motion, seen = motion_of(offer, config, description), offer.seen.surroundings
-    found = []
+    made = _proposal(goal_id, offer, expires_after, motion)
+    warnings = list(made.warnings)
+    if _UNSEEN in warnings and not accept_unseen:
+        only = "Such a plan is offered for approval only with accept_unseen_obstacles:=true"
+        warnings[warnings.index(_UNSEEN)] = f"{_UNSEEN}. {only}"
     try:
         if seen is not None:
             check_way_seen(seen, config.observation)
         _check_clear(offer, motion, config, description)
     except SpatialVlmError as error:
-        found.append(f"This plan would not be offered for approval: {error}")
-    if seen is not None and not (seen.all_objects or accept_unseen):
-        found.append("Such a plan is offered for approval only with accept_unseen_obstacles:=true")
-    made = _proposal(goal_id, offer, expires_after, motion)
-    return dataclasses.replace(made, warnings=(*found, *made.warnings))
+        warnings.insert(0, f"This plan would not be offered for approval: {error}")
+    return dataclasses.replace(made, warnings=tuple(warnings))
 
 
 def _check_clear(offer: Offer, motion: PlannedMotion, config: PlanningConfig, description: str) -> None:
@@ -251,7 +253,7 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     if grasp.clearance < _NEAR:
         found.append(f"The gripper passes its neighbours at {grasp.clearance * 1000:.0f} mm")
     if offer.seen.surroundings is not None and not offer.seen.surroundings.all_objects:
-        found.append("Only objects that the instruction names were looked for: depth alone tells of all others")
+        found.append(_UNSEEN)
     if offer.scene.yaw_known is False:
         found.append("The heading of the object is not known")
     return tuple(found)
