@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
 from research.arm_tables.pieces import convex_pieces
 from research.arm_tables.sources import FILES, SOURCES, ObjectFile, read
 from research.rendered.checkout import checked_out
 from research.rendered.items import COLOURS, Item, samples
-from research.rendered.meshes import Floats
+from research.rendered.meshes import Floats, Mesh
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim import meshes
 from spatial_vlm_ros.sim.model import Model, PaintedSurface, hulls
 
 FRICTION = 0.6
-SURFACE = 6000  # points that stand for a surface
+SURFACE = 5000  # points that stand for a surface
 CHECKOUTS = "SPATIAL_VLM_ARM_SOURCES"
 """Environment variable: a folder with a checkout of each source, in folders named as in SOURCES."""
 
@@ -54,9 +55,9 @@ class Catalogue:
         return self._pieces[name]
 
     def surface(self, name: str) -> Floats:
-        """(SURFACE, 3) points of its surface, metres."""
+        """(SURFACE, 3) points of the surfaces of its pieces, in no order, metres."""
         if name not in self._surfaces:
-            self._surfaces[name] = samples(self.item(name).mesh, SURFACE)
+            self._surfaces[name] = surface_of_pieces(self.pieces(name), SURFACE)
         return self._surfaces[name]
 
     def model(self, name: str, colour: str) -> Model:
@@ -75,6 +76,14 @@ class Catalogue:
             FRICTION,
             file.rolling,
         )
+
+
+def surface_of_pieces(pieces: Sequence[Floats], count: int) -> Floats:
+    """(count, 3) points of the surfaces of convex pieces, evenly by area and in no order, metres."""
+    faces = [ConvexHull(corners).simplices.astype(np.int64) for corners in pieces]
+    starts = np.cumsum([0, *(len(corners) for corners in pieces[:-1])])
+    rows = np.concatenate([face + start for face, start in zip(faces, starts, strict=True)])
+    return samples(Mesh(np.concatenate(list(pieces)), rows), count)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from research.rendered.items import samples
 from research.rendered.meshes import Floats, Mesh
+from spatial_vlm_ros.sim.model import CollisionPiece
 
 CUTS = ("whole", "slices", "strips", "turned", "ring")
 SECTORS, LEVELS = 16, 6  # of the wall of a vessel
@@ -124,3 +125,15 @@ def _hulls(groups: list[Floats]) -> list[Floats]:
         except QhullError:
             continue
     return found
+
+
+def corners_of(solid: CollisionPiece) -> Floats:
+    """(8, 3) or (N, 3) corners of a convex solid of the project's own models, metres."""
+    if solid.corners is not None:
+        return np.asarray(solid.corners)
+    if solid.kind != "box":
+        raise ValueError(f"a {solid.kind} has no corners. Use models of boxes and hulls.")
+    signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+    corners = signs * np.array(solid.size)
+    turned = corners if solid.rotation is None else corners @ solid.rotation.T
+    return np.asarray(turned + np.array(solid.position))
