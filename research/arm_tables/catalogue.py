@@ -15,8 +15,8 @@ from scipy.spatial import ConvexHull
 from research.arm_tables.pieces import convex_pieces
 from research.arm_tables.sources import FILES, SOURCES, ObjectFile, read
 from research.rendered.checkout import checked_out
-from research.rendered.items import COLOURS, Item, samples
-from research.rendered.meshes import Floats, Mesh
+from research.rendered.items import COLOURS, Item
+from research.rendered.meshes import Floats
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim import meshes
 from spatial_vlm_ros.sim.model import Model, PaintedSurface, hulls
@@ -55,7 +55,7 @@ class Catalogue:
         return self._pieces[name]
 
     def surface(self, name: str) -> Floats:
-        """(SURFACE, 3) points of the surfaces of its pieces, in no order, metres."""
+        """(SURFACE, 6) points of the surfaces of its pieces, in no order, metres, and their outward normals."""
         if name not in self._surfaces:
             self._surfaces[name] = surface_of_pieces(self.pieces(name), SURFACE)
         return self._surfaces[name]
@@ -65,7 +65,7 @@ class Catalogue:
         file, mesh = self.files[name], self.item(name).mesh
         red, green, blue = (int(255 * c) for c in COLOURS[colour])
         seen = meshes.Mesh(mesh.vertices, mesh.faces.astype(np.int32))
-        centre = self.surface(name).mean(0)
+        centre = self.surface(name)[:, :3].mean(0)
         return Model(
             file.label,
             (colour,),
@@ -79,11 +79,20 @@ class Catalogue:
 
 
 def surface_of_pieces(pieces: Sequence[Floats], count: int) -> Floats:
-    """(count, 3) points of the surfaces of convex pieces, evenly by area and in no order, metres."""
-    faces = [ConvexHull(corners).simplices.astype(np.int64) for corners in pieces]
-    starts = np.cumsum([0, *(len(corners) for corners in pieces[:-1])])
-    rows = np.concatenate([face + start for face, start in zip(faces, starts, strict=True)])
-    return samples(Mesh(np.concatenate(list(pieces)), rows), count)
+    """(count, 6) points of the surfaces of convex pieces, evenly by area and in no order, metres, and outward normals."""
+    triangles, normals = [], []
+    for corners in pieces:
+        hull = ConvexHull(corners)
+        triangles.append(corners[hull.simplices])
+        normals.append(hull.equations[:, :3])
+    a, b, c = np.moveaxis(np.concatenate(triangles), 1, 0)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    rng = np.random.default_rng(0)
+    face = rng.choice(len(area), count, p=area / area.sum())
+    u, v = rng.random((2, count, 1))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    points = a[face] + u * (b - a)[face] + v * (c - a)[face]
+    return np.concatenate([points, np.concatenate(normals)[face]], 1)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def feasible(table: OthersTable, cell: ArmCell, catalogue: Catalogue, gripper: G
     target = surface_of(table, cell, catalogue, TARGET)
     others = [surface_of(table, cell, catalogue, obj.id) for obj in table.layout.objects if obj.id != TARGET]
     tray = cell.pose(TRAY).translation
-    middle = (target.min(0) + target.max(0)) / 2
+    middle = (target[:, :3].min(0) + target[:, :3].max(0)) / 2
     reach = within_reach(middle, np.array([tray[0], tray[1], FLOOR + middle[2]]), arm=TABLES[cell.arm.name])
     hand = HandSize(
         gripper.opening_max,
@@ -52,7 +52,7 @@ def feasible(table: OthersTable, cell: ArmCell, catalogue: Catalogue, gripper: G
     return {
         "reach": all(reach[name] for name in ("target", "above the target", "tray", "above the tray")),
         "fits": fits(target, table),
-        "graspable": graspable(target, np.concatenate(others), hand),
+        "graspable": graspable(target, np.concatenate(others)[:, :3], hand),
     }
 
 
@@ -65,10 +65,11 @@ def fits(target: Floats, table: OthersTable) -> bool:
 
 
 def surface_of(table: OthersTable, cell: ArmCell, catalogue: Catalogue, id_: str) -> Floats:
-    """(N, 3) points of an object's true surface where it stands, in the frame of the arm's base, metres."""
+    """(N, 6) points of an object's true surface where it stands, in the frame of the arm's base, metres, and normals."""
     if id_ in table.names:
         points = catalogue.surface(table.names[id_])
     else:
         model = next(obj.model for obj in table.layout.objects if obj.id == id_)
         points = surface_of_pieces([corners_of(solid) for solid in model.solids], POINTS)
-    return np.asarray(cell.pose(id_).apply(points))
+    pose = cell.pose(id_)
+    return np.concatenate([pose.apply(points[:, :3]), points[:, 3:] @ pose.rotation.T], 1)

@@ -7,8 +7,9 @@ level), every 8 mm across the object and at four depths. A hand fits where, of p
 - what lies between the fingers, over their width, is one run or all of it, narrower than the opening by CLEAR a side;
 - both fingers, the palm, and the way of both over the last BACK metres are free of points of any object, and stay
   CLEAR above the table;
-- the outermost FACE metres of both sides of the run are EVEN metres long or longer along the approach, and their
-  middles lie opposite each other within OPPOSITE degrees of the closing direction.
+- of the points in the outermost FACE metres of both sides of the run at least half look towards their finger, by
+  FACING degrees or less off the closing direction, and the middles of both sides lie opposite each other within OPPOSITE
+  degrees of it.
 
 Friction, mass and how the arm gets there are not in it.
 """
@@ -25,7 +26,7 @@ from research.rendered.meshes import Floats
 
 CLEAR = 0.002  # metres
 BACK = 0.1  # metres
-FACE, EVEN, OPPOSITE = 0.002, 0.004, 20.0  # metres, metres, degrees
+FACE, FACING, OPPOSITE = 0.002, 30.0, 20.0  # metres, degrees, degrees
 ACROSS = 0.008  # metres between hands
 DEPTHS = (0.01, 0.02, 0.03, 0.04)  # metres that the fingers reach beyond the front of what is between them
 HEADINGS = 12
@@ -55,7 +56,7 @@ def graspable(target: Floats, others: Floats, hand: HandSize) -> bool:
     """Whether the hand fits anywhere.
 
     Args:
-        target: (N, 3) points of its surface where it stands, the table at z = 0, metres.
+        target: (N, 6) points of its surface where it stands, the table at z = 0, metres, and outward normals.
         others: (M, 3) of all other objects.
         hand: its measures.
     """
@@ -75,7 +76,7 @@ def orientations() -> Iterator[Floats]:
 
 def _fits(target: Floats, others: Floats, hand: HandSize, axes: Floats) -> bool:
     """Whether the hand fits in one orientation."""
-    own, around = target @ axes, others @ axes
+    own, around = np.concatenate([target[:, :3] @ axes, target[:, 3:] @ axes], 1), others @ axes
     low, high = own[:, 0].min(), own[:, 0].max()
     for middle in np.arange(low, high + ACROSS, ACROSS):
         strip = own[np.abs(own[:, 0] - middle) <= hand.wide / 2]
@@ -107,7 +108,9 @@ def _runs(points: Floats, hand: HandSize) -> Iterator[tuple[float, float]]:
             continue
         sides = [points[(points[:, 1] >= left - 1e-9) & (points[:, 1] <= left + FACE)]]
         sides.append(points[(points[:, 1] <= right + 1e-9) & (points[:, 1] >= right - FACE)])
-        if any(len(side) < LEAST or np.ptp(side[:, 2]) < EVEN for side in sides):
+        least = math.cos(math.radians(FACING))
+        facing = [float((way * side[:, 4] >= least).mean()) for side, way in zip(sides, (-1, 1), strict=True)]
+        if min(len(side) for side in sides) < LEAST or min(facing) < 0.5:
             continue
         off = np.linalg.norm((sides[0].mean(0) - sides[1].mean(0))[[0, 2]])
         if off <= math.tan(math.radians(OPPOSITE)) * width + FACE:
@@ -116,7 +119,7 @@ def _runs(points: Floats, hand: HandSize) -> Iterator[tuple[float, float]]:
 
 def _free(own: Floats, around: Floats, hand: HandSize, place: Floats, width: float, axes: Floats) -> bool:
     """Whether fingers and palm, and their way, are free where the tips end at a place (hand's axes)."""
-    every = np.concatenate([own, around])
+    every = np.concatenate([own[:, :3], around])
     for low, high in _bodies(hand, place, width):
         if np.all((every > low) & (every < high), axis=1).any():
             return False
