@@ -20,7 +20,7 @@ from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_he
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
-from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
@@ -201,12 +201,11 @@ def _chain(
     )
     in_hand = {"held": held, "opening": min(grasp.width, config.gripper.opening_max)}
     lift = plan(_end(first), boxes, Segment(matrix(grasp.retreat), straight=True, held_touch=lifted, **in_hand))
-    put = plan(
-        _end(lift),
-        boxes,
-        Segment(matrix(placement.pre_place), **in_hand),
-        Segment(matrix(placement.place), straight=True, held_touch=lowered, **in_hand),
-    )
+    over = plan(_end(lift), boxes, Segment(matrix(placement.pre_place), **in_hand))
+    carrier = carrier_at(scene, placement, config)
+    if carrier is not None:
+        boxes = [box for box in boxes if box.id != carrier.id] + [_box(carrier, carrier.padded)]
+    put = plan(_end(over), boxes, Segment(matrix(placement.place), straight=True, held_touch=lowered, **in_hand))
     down = BoxObstacle(target.id, matrix(placement.obj), np.array(target.solid.size), PLANNER_PADDING)
     away = plan(
         _end(put),
@@ -214,7 +213,7 @@ def _chain(
         Segment(matrix(placement.retreat), straight=True, touch={target.id}, opening=placement.opening),
     )
     reach, approach = _trajectories(first)
-    carry, lower = _trajectories(put)
+    carry, lower = _trajectories(over)[0], _trajectories(put)[0]
     closed = max(config.gripper.opening_min, grasp.width - config.motion.squeeze)
     return [
         PlanStep("open", width=grasp.opening),

@@ -43,6 +43,7 @@ from spatial_vlm_ros.types import Detection, Resolution
 
 TOUCHED = 1.0  # N
 TABLE = "table"
+MOTIONS = 5  # requests of a plan: to the object, up, over the tray, down, away
 Row = dict[str, Any]
 
 
@@ -205,7 +206,7 @@ class Pick:
     def _timed(self) -> Row:
         """How long the trajectories last, and against TOPP-RA's times where toppra is installed."""
         robot, ratios = self.planner.robot, []
-        for request, motion in self.planner.answered[-4:]:
+        for request, motion in self.planner.answered[-MOTIONS:]:
             for path, trajectory in zip(self.planner.paths(request), motion.trajectories, strict=True):
                 try:
                     best = time_optimal(path, robot.velocity * VELOCITY, robot.acceleration * ACCELERATION)
