@@ -141,7 +141,12 @@ def planned(
 
 
 def planned_from(
-    planner: BuiltinPlanner, cell: ArmCell, resolution: Resolution, seen: Surroundings, seed: int, config: PlanningConfig
+    planner: BuiltinPlanner,
+    cell: ArmCell,
+    resolution: Resolution,
+    seen: Surroundings,
+    seed: int,
+    config: PlanningConfig,
 ) -> Planned:
     """A plan for an answer, by the first grasp and placement for which there is one.
 

@@ -234,7 +234,9 @@ class _Draw:
         c, s = math.cos(turn), math.sin(turn)
         way = np.array([[c, -s], [s, c]]) @ ways[relation]
         outline = outline_at(model, np.zeros(2), 0.0)
-        here = self._outlines[TARGET] if TARGET in self._outlines and TWIN not in self._names else self._outlines[ANCHOR]
+        here = (
+            self._outlines[TARGET] if TARGET in self._outlines and TWIN not in self._names else self._outlines[ANCHOR]
+        )
         half = float(((here - at) @ way).max()) + min(float((outline @ -way).max()), model.reach)
         return np.asarray(at + (half + gap) * way)
 

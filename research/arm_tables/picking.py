@@ -126,7 +126,12 @@ class Pick:
         row["planning_s"] = [round(wall, 4) for wall in self.planner.walls]
         if refused is not None:
             status = refused.error.status_name
-            return row | {"ended": "refused", "stage": refused.name, "status": status, "reason": str(refused.error)[:500]}
+            return row | {
+                "ended": "refused",
+                "stage": refused.name,
+                "status": status,
+                "reason": str(refused.error)[:500],
+            }
         return row | self._looked_at() | self._timed() | self._carried_out(carry_out)
 
     # -------------------------------------------------------------------------------------------- before anything moves
@@ -250,7 +255,9 @@ class Pick:
                 )
             fingers = {finger.name: finger.at(min(opening, robot.widest)) for finger in robot.fingers}
             t = step.trajectory
-            path = PlannedTrajectory(t.joint_names, *(np.array(v) for v in (t.times, t.positions, t.velocities, t.accelerations)))
+            path = PlannedTrajectory(
+                t.joint_names, *(np.array(v) for v in (t.times, t.positions, t.velocities, t.accelerations))
+            )
             found, looked = witnesses[kind].along(path, fingers, allowed)
             moments += looked
             for pair, depth in found.items():
@@ -260,7 +267,8 @@ class Pick:
 
     def _placement(self) -> Any:
         plan = self._planned.plan
-        assert plan.place is not None and plan.placement is not None
+        assert plan.place is not None
+        assert plan.placement is not None
         return plan.place.placements[plan.placement].place
 
     def _body(self, id_: str, pose: Floats) -> ConvexBody:
@@ -279,7 +287,9 @@ class Pick:
 
     def _carried_out(self, carry_out: Callable[[Pick], Executed] | None) -> Row:
         """What physics says of the plan."""
-        done = execute(self.cell, self._planned.plan, self.config, judged=True) if carry_out is None else carry_out(self)
+        done = (
+            execute(self.cell, self._planned.plan, self.config, judged=True) if carry_out is None else carry_out(self)
+        )
         verdict, target = self.cell.judge.verdict(self.cell.data), self._planned.plan.target_id
         moved = sorted(set(verdict.moved) - {TARGET, TRAY})
         wrong = sorted(id_ for id_, state in verdict.objects.items() if state.delivered and id_ != TARGET)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
@@ -64,7 +66,10 @@ def _sliced(points: Floats, thick: float) -> list[Floats]:
     count = max(1, round((high - low) / thick))
     edges = np.linspace(low, high, count + 1)
     reach = (high - low) / count * 0.03 + GRID
-    return [points[(points[:, 2] >= a - reach) & (points[:, 2] <= b + reach)] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [
+        points[(points[:, 2] >= a - reach) & (points[:, 2] <= b + reach)]
+        for a, b in itertools.pairwise(edges)
+    ]
 
 
 def _strips(points: Floats) -> list[Floats]:
@@ -73,7 +78,7 @@ def _strips(points: Floats) -> list[Floats]:
     low, high = points[:, along].min(), points[:, along].max()
     edges = np.linspace(low, high, max(1, round((high - low) / STRIP)) + 1)
     found: list[Floats] = []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         strip = points[(points[:, along] >= a - GRID) & (points[:, along] <= b + GRID)]
         found += _parted(strip, strip[:, 1 - along])
     return found
@@ -99,11 +104,11 @@ def _turned(points: Floats, floor: bool) -> list[Floats]:
         found += _sliced(foot, 0.012)
     edges = np.linspace(level, points[:, 2].max(), LEVELS + 1)
     turn = 2 * np.pi / SECTORS
-    outside = ((points[:, 2] >= level) | (r > 1.02 * radius))
+    outside = (points[:, 2] >= level) | (r > 1.02 * radius)
     for s in range(SECTORS):
         off = np.abs(np.angle(np.exp(1j * (angle - (s + 0.5) * turn))))
         inside = outside & (off <= turn / 2 + 0.02)
-        for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for k, (a, b) in enumerate(itertools.pairwise(edges)):
             a = points[:, 2].min() if k == 0 and floor else a
             cell = inside & (points[:, 2] >= a - GRID) & (points[:, 2] <= b + GRID)
             found += _parted(points[cell], r[cell])

@@ -111,7 +111,9 @@ def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
         "share": [round(v, 4) for v in (share.share, share.low, share.high)] if share is not None else None,
         "delivered_though_not_feasible": sum(row["ended"] == "delivered" for row in worlds if not possible(row)),
         "refused_though_feasible": sum(row["ended"] == "refused" for row in can),
-        "failures_of_feasible": dict(Counter(reason_of(row) for row in can if row["ended"] != "delivered").most_common()),
+        "failures_of_feasible": dict(
+            Counter(reason_of(row) for row in can if row["ended"] != "delivered").most_common()
+        ),
         "outcomes_not_feasible": dict(Counter(reason_of(row) for row in worlds if not possible(row)).most_common()),
         "carried_out": len(moved),
         "other_contacts": [[row["seed"], row["others_n"], row["on"]] for row in touched],
@@ -219,13 +221,14 @@ def main() -> int:
     left = n - sum("ended" in row for row in rows)
     seeds = (seed for seed in range(first, first + 100 * max(1, n)) if seed not in there)
     setting: Row = {"robot": robot, "asked_for": n, "first_seed": first}
-    with tempfile.TemporaryDirectory() as folder, catalogue_of(places_of(sources.split()), Path(folder)) as catalogue:
-        setting["objects"] = len(catalogue.files)
-        options = (robot, images, film)
-        for row in rows_of(seeds, left, catalogue, processes, end, options) if left > 0 else ():
-            rows.append(row)
-            print(line_of(row), file=sys.stderr, flush=True)
-            keep(rows, setting)
+    if left > 0:
+        with tempfile.TemporaryDirectory() as folder:
+            with catalogue_of(places_of(sources.split()), Path(folder)) as catalogue:
+                setting["objects"] = len(catalogue.files)
+                for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film)):
+                    rows.append(row)
+                    print(line_of(row), file=sys.stderr, flush=True)
+                    keep(rows, setting)
     measured, claims = keep(rows, setting)
     told = [(k, str(v)) for k, v in measured.items() if k not in ("rows", "times", "setting")]
     table(f"{measured['worlds']} tables of others' objects, {robot}, from seed {first}", ("", ""), told)

@@ -313,10 +313,10 @@ def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
 
 
 def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float, band: float) -> bool:
-    """Whether the uppermost points, `band` metres of them, reach over most of the depth and the width that are seen.
+    """Whether the uppermost points, `band` metres of them, reach over most of the seen depth and width.
 
-    The cap of a bottle can reach over the depth that is seen; it is narrower than the bottle, and does not show how deep
-    that is.
+    The cap of a bottle may reach over the depth that is seen; it is narrower than the bottle and does not show how
+    deep the bottle is.
     """
     ahead, across, heights = local
     high = heights > float(heights.max()) - band

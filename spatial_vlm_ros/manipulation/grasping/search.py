@@ -184,7 +184,9 @@ def _slant(grasp: SurfaceGrasp, body: GraspBody, config: PlanningConfig) -> floa
     local = (body.points - grasp.position) @ grasp.rotation
     beyond = config.gripper.finger_beyond
     inside = body.seen & (np.abs(local[:, 0]) < config.gripper.finger_width / 2)
-    inside &= (np.abs(local[:, 1]) < grasp.width / 2 + CELL) & (np.abs(local[:, 2] - beyond + grasp.hold / 2) < grasp.hold / 2)
+    inside &= (np.abs(local[:, 1]) < grasp.width / 2 + CELL) & (
+        np.abs(local[:, 2] - beyond + grasp.hold / 2) < grasp.hold / 2
+    )
     normals = (body.normals @ grasp.rotation)[inside]
     normals = normals[np.abs(normals[:, 1]) > _LOOKING] * np.sign(normals[np.abs(normals[:, 1]) > _LOOKING][:, 1:2])
     if len(normals) < _FEW_POINTS:

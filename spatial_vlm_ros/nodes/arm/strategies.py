@@ -219,7 +219,9 @@ class Strategies:
         at = {} if lift is None else lift.end
         fingers = self._fingers(grasp.width)
         carry = self._ask("carry", placement.pre_place, {**fingers, **at}, known=set(at), held=grasp)
-        lower = self._ask("lower", placement.place, {**fingers, **carry.end}, known=set(carry.end), held=grasp, onto=placement)
+        lower = self._ask(
+            "lower", placement.place, {**fingers, **carry.end}, known=set(carry.end), held=grasp, onto=placement
+        )
         opened = {**self._fingers(placement.opening), **lower.end}
         withdraw = self._ask("withdraw", placement.retreat, opened, known=set(lower.end), moved=placement,
                              onto=placement)  # fmt: skip
@@ -295,9 +297,7 @@ class Strategies:
 
     # -------------------------------------------------------------------------------------------- what goes with them
 
-    def _difference(
-        self, phase: Phase, held: Grasp | None, moved: Placement | None, onto: Placement | None
-    ) -> Any:
+    def _difference(self, phase: Phase, held: Grasp | None, moved: Placement | None, onto: Placement | None) -> Any:
         """How the planner's scene differs while this motion is made: contacts, what is held, what was put down."""
         target, messages = self._scene.target, self._messages
         allowed = [(contact.one, contact.other) for contact in self._scene.allowed
