@@ -79,7 +79,7 @@ class Catalogue:
 
 
 def surface_of_pieces(pieces: Sequence[Floats], count: int) -> Floats:
-    """(count, 6) points of the surfaces of convex pieces, evenly by area and in no order, metres, and outward normals."""
+    """(count, 6) points of the surfaces of convex pieces, evenly by area, in no order, metres, and outward normals."""
     triangles, normals = [], []
     for corners in pieces:
         hull = ConvexHull(corners)

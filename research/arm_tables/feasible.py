@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a table's task can be done at all; it knows true meshes and the arm's measures, and nothing of the package's search.
+"""Whether a table's task can be done at all, from true meshes and the arm's measures, without the package's searches.
 
 Feasible is a task where the object can be taken by some hand pose (`graspable`), its outline fits the tray, and the
 middle of the object, its place on the tray, and 0.1 m above either are within the arm's reach with the fingers down
@@ -65,7 +65,7 @@ def fits(target: Floats, table: OthersTable) -> bool:
 
 
 def surface_of(table: OthersTable, cell: ArmCell, catalogue: Catalogue, id_: str) -> Floats:
-    """(N, 6) points of an object's true surface where it stands, in the frame of the arm's base, metres, and normals."""
+    """(N, 6) points of an object's true surface where it stands, in the arm's base frame, metres, and normals."""
     if id_ in table.names:
         points = catalogue.surface(table.names[id_])
     else:

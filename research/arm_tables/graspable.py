@@ -8,8 +8,8 @@ level), every 8 mm across the object and at four depths. A hand fits where, of p
 - both fingers, the palm, and the way of both over the last BACK metres are free of points of any object, and stay
   CLEAR above the table;
 - of the points in the outermost FACE metres of both sides of the run at least half look towards their finger, by
-  FACING degrees or less off the closing direction, and the middles of both sides lie opposite each other within OPPOSITE
-  degrees of it.
+  FACING degrees or less off the closing direction, and the middles of both sides lie opposite each other within
+  OPPOSITE degrees of it.
 
 Friction, mass and how the arm gets there are not in it.
 """

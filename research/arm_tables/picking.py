@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One table from the sentence to the tray, through the package as the nodes use it, without ROS; and what became of it."""
+"""One table from the sentence to the tray, through the package as the nodes use it, without ROS."""
 
 from __future__ import annotations
 

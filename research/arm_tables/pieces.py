@@ -26,8 +26,8 @@ def convex_pieces(mesh: Mesh, cut: str) -> list[Floats]:
 
     Args:
         mesh: standing on the origin.
-        cut: "whole": its convex hull; "slices": by height; "strips": along its longest level extent, and where
-            there is a gap across it; "turned": an open vessel about a vertical axis, its floor by height and its wall by
+        cut: "whole": its convex hull; "slices": by height; "strips": along its longest level extent, parted where
+            there is a gap across it; "turned": an open vessel about a vertical axis, its floor by height, its wall by
             angle, height and gaps along the radius (a handle); "ring": the same without a floor.
 
     Raises:
@@ -66,10 +66,7 @@ def _sliced(points: Floats, thick: float) -> list[Floats]:
     count = max(1, round((high - low) / thick))
     edges = np.linspace(low, high, count + 1)
     reach = (high - low) / count * 0.03 + GRID
-    return [
-        points[(points[:, 2] >= a - reach) & (points[:, 2] <= b + reach)]
-        for a, b in itertools.pairwise(edges)
-    ]
+    return [points[(points[:, 2] >= a - reach) & (points[:, 2] <= b + reach)] for a, b in itertools.pairwise(edges)]
 
 
 def _strips(points: Floats) -> list[Floats]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated arms on other people's objects: from the sentence to the tray, judged by contact physics.
 
-`python -m research.experiments.arm_on_others --n 200 --first-seed S [--robot ur5e] [--processes 2] [--minutes M] [--add]
-[--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER] [--film FOLDER]`: random tables of
+`python -m research.experiments.arm_on_others --n 200 --first-seed S [--robot ur5e] [--processes 2] [--minutes M]
+[--add] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER] [--film FOLDER]`: random tables of
 `research.arm_tables`. The detector sees only what the sentence names. From one noisy image there is an answer, a plan,
 the plan's check and the recheck as the gate makes them; the plan is carried out, the grip judged by the width between
 the fingers. What is feasible is said by `research.arm_tables.feasible`, which shares nothing with the planner or the
@@ -81,8 +81,9 @@ def line_of(row: Row) -> str:
     moved = f", moved {' '.join(row['moved'])}" if row.get("moved") else ""
     wrong = f", chose {row['chosen']}" if wrong_answer(row) else ""
     collided = f", collisions {row['collisions_mm']}" if row.get("collisions_mm") else ""
+    ended = f"{verdict_of(row)} {row.get('way', '')}"
     return (
-        f"{row['seed']} {row['objects'][TARGET]}: {verdict_of(row)} {row.get('way', '')} ({feasible}, {row['seconds']} s)"
+        f"{row['seed']} {row['objects'][TARGET]}: {ended} ({feasible}, {row['seconds']} s)"
         f"{wrong}{contact}{moved}{collided} {row.get('reason', '')[:240]}"
     )
 
@@ -222,13 +223,13 @@ def main() -> int:
     seeds = (seed for seed in range(first, first + 100 * max(1, n)) if seed not in there)
     setting: Row = {"robot": robot, "asked_for": n, "first_seed": first}
     if left > 0:
-        with tempfile.TemporaryDirectory() as folder:
-            with catalogue_of(places_of(sources.split()), Path(folder)) as catalogue:
-                setting["objects"] = len(catalogue.files)
-                for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film)):
-                    rows.append(row)
-                    print(line_of(row), file=sys.stderr, flush=True)
-                    keep(rows, setting)
+        places = places_of(sources.split())
+        with tempfile.TemporaryDirectory() as folder, catalogue_of(places, Path(folder)) as catalogue:
+            setting["objects"] = len(catalogue.files)
+            for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film)):
+                rows.append(row)
+                print(line_of(row), file=sys.stderr, flush=True)
+                keep(rows, setting)
     measured, claims = keep(rows, setting)
     told = [(k, str(v)) for k, v in measured.items() if k not in ("rows", "times", "setting")]
     table(f"{measured['worlds']} tables of others' objects, {robot}, from seed {first}", ("", ""), told)
