@@ -38,6 +38,7 @@ from spatial_vlm_ros.types.proportions import wilson
 WORLDS = 200
 FIRST_SEED = 200000  # development uses seeds below 1000
 WANTED = 0.9  # share of feasible tasks that are delivered
+BATCH = 20  # worlds of one process
 CONTACTS = 0.01  # share of worlds with another contact
 
 Row = dict[str, Any]
@@ -169,17 +170,22 @@ def series(rows: Sequence[Row]) -> list[tuple[str, float, float, float, int]]:
 def rows_of(
     seeds: Iterable[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str]
 ) -> Iterator[Row]:
-    """Rows of worlds as they come, until there are so many, or the time is over."""
+    """Rows of worlds as they come, until there are so many, or the time is over.
+
+    New processes begin after each BATCH worlds: drawing contexts and models that are done with keep their memory.
+    """
     waiting, found = iter(seeds), 0
-    if processes <= 1:
-        begin(catalogue)
-        for seed in waiting:
-            if found >= n or time.monotonic() > end:
-                return
-            row = one(seed, *options)
+    while found < n and time.monotonic() < end:
+        for row in _batch(waiting, min(n - found, BATCH * processes), catalogue, processes, end, options):
             found += "ended" in row
             yield row
-        return
+
+
+def _batch(
+    waiting: Iterator[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str]
+) -> Iterator[Row]:
+    """Rows of so many worlds, by processes of their own."""
+    found = 0
     with ProcessPoolExecutor(processes, initializer=begin, initargs=(catalogue,)) as pool:
         running: set[Future[Row]] = {pool.submit(one, next(waiting), *options) for _ in range(min(processes, n))}
         while running:
@@ -210,7 +216,7 @@ def title_of(robot: str) -> str:
 def main() -> int:
     """Measure, print and write."""
     n, first = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED))
-    processes, end = int(option("processes", 1)), time.monotonic() + 60 * option("minutes", math.inf)
+    processes, end = max(1, int(option("processes", 1))), time.monotonic() + 60 * option("minutes", math.inf)
     robot, sources = word("robot", PANDA.name), word("sources", "")
     images, film = word("draw", ""), word("film", "")
     rows: list[Row] = []
