@@ -43,6 +43,7 @@ VELOCITY, ACCELERATION = 0.6, 0.36  # parts of the limits: the fastest motion at
 TIME_LIMIT = 5.0  # s for a chain of segments
 RESTS = 1.0  # simulated seconds in which what was let go comes to rest
 PRESSED = 1.0  # N on the target before the fingers close: more is a press, not a touch in passing
+_FLOOR = " up to the place"  # of what carries: fingers come down within its rim
 _BEFORE_CLOSING: tuple[Phase, ...] = ("open", "reach", "approach")
 
 
@@ -206,11 +207,16 @@ def _chain(
     )
     in_hand = {"held": held, "opening": min(grasp.width, config.gripper.opening_max)}
     lift = plan(_end(first), boxes, Segment(matrix(grasp.retreat), straight=True, held_touch=lifted, **in_hand))
-    over = plan(_end(lift), boxes, Segment(matrix(placement.pre_place), **in_hand))
     carrier = carrier_at(scene, placement, config)
-    if carrier is not None:
-        boxes = [box for box in boxes if box.id != carrier.id] + [_box(carrier, carrier.padded)]
-    put = plan(_end(over), boxes, Segment(matrix(placement.place), straight=True, held_touch=lowered, **in_hand))
+    rim, floor = (set(), []) if carrier is None else ({carrier.id}, [_box(carrier, carrier.padded, _FLOOR)])
+    lowered |= {box.id for box in floor}
+    put = plan(
+        _end(lift),
+        [*boxes, *floor],
+        Segment(matrix(placement.pre_place), **in_hand),
+        Segment(matrix(placement.place), straight=True, touch=rim, held_touch=lowered | rim, **in_hand),
+    )
+    boxes = [box for box in boxes if box.id not in rim] + floor
     down = BoxObstacle(target.id, matrix(placement.obj), np.array(target.solid.size), PLANNER_PADDING)
     away = plan(
         _end(put),
@@ -218,7 +224,7 @@ def _chain(
         Segment(matrix(placement.retreat), straight=True, touch={target.id}, opening=placement.opening),
     )
     reach, approach = _trajectories(first)
-    carry, lower = _trajectories(over)[0], _trajectories(put)[0]
+    carry, lower = _trajectories(put)
     closed = max(config.gripper.opening_min, grasp.width - config.motion.squeeze)
     return [
         PlanStep("open", width=grasp.opening),
@@ -249,8 +255,8 @@ def _end(motion: Motion) -> Floats:
     return motion.trajectories[-1].positions[-1]
 
 
-def _box(obj: PlanningObject, solid: Solid) -> BoxObstacle:
-    return BoxObstacle(obj.id, solid_matrix(solid), np.array(solid.size), PLANNER_PADDING)
+def _box(obj: PlanningObject, solid: Solid, suffix: str = "") -> BoxObstacle:
+    return BoxObstacle(obj.id + suffix, solid_matrix(solid), np.array(solid.size), PLANNER_PADDING)
 
 
 def execute(cell: ArmCell, plan: MotionPlan, config: PlanningConfig, judged: bool = False) -> Executed:

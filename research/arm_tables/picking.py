@@ -43,7 +43,7 @@ from spatial_vlm_ros.types import Detection, Resolution
 
 TOUCHED = 1.0  # N
 TABLE = "table"
-MOTIONS = 5  # requests of a plan: to the object, up, over the tray, down, away
+MOTIONS = 4  # requests of a plan: to the object, up, onto the tray, away
 Row = dict[str, Any]
 
 
