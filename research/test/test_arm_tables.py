@@ -128,9 +128,9 @@ def test_neighbours_all_around_leave_no_room() -> None:
 
 def test_distances_of_outlines() -> None:
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
-    assert distance(square, [*square, 3, 0]) == pytest.approx(2.0)
-    assert distance(square[::-1], [*square, 0, 1.5]) == pytest.approx(0.5)
-    assert distance(square, [*square, 0.5, 0.5]) < 0
+    assert distance(square, square + np.array([3, 0])) == pytest.approx(2.0)
+    assert distance(square[::-1], square + np.array([0, 1.5])) == pytest.approx(0.5)
+    assert distance(square, square + np.array([0.5, 0.5])) < 0
 
 
 def test_a_table_stands_is_true_and_names_what_the_detector_looks_for(settled: OthersTable) -> None:
