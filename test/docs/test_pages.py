@@ -124,7 +124,6 @@ def test_pages_that_show_a_file_of_another_folder_link_to_it() -> None:
         assert f"](../{file})" in (DOCS / f"{page}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.xfail(reason="pages that are being written anew have longer lines", strict=True)
 def test_no_line_of_a_page_is_longer_than_130_characters() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{number}: {len(line)} characters"
