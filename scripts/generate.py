@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the files that are made from the code: parameters, pages of the Reference, JSON schemas, grammar, worlds.
 
-Run it after changing `parameters/`, `types/`, `cli/`, `interfaces/`, `language/grammar.lark`, shapes of sim/, a result of
-a benchmark, or what pages import of the package. A test compares the files with what this makes.
+Run it after changing `parameters/`, `types/`, `cli/`, `interfaces/`, `language/grammar.lark`, shapes of sim/, a result
+of a benchmark, or what pages import of the package. A test compares the files with what this makes.
 """
 
 from __future__ import annotations
