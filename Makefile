@@ -1,5 +1,5 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo demo-arm test test-fast test-all test-research lint format bench gpu-check soak fuzz faults generate clean
+.PHONY: demo demo-arm test test-fast test-all test-research lint format bench gpu-check soak fuzz faults generate docs clean
 PY := .venv/bin/python
 
 demo:
@@ -10,19 +10,19 @@ demo-arm:
 	@scripts/setup.sh ros sim arm web
 	@$(PY) -m scripts.demo_arm $(ARGS)
 
-# The README's command: test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
+# test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
 test:
-	@scripts/setup.sh ros sim bags test scale models arm web browser clouds
+	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
 	@scripts/test.sh $(ARGS)
 
 # What needs no live graph.
 test-fast:
-	@scripts/setup.sh ros sim bags test scale models arm web browser clouds
+	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
 	@scripts/test.sh fast
 
 # Sweeps and the tests of research/, too.
 test-all:
-	@scripts/setup.sh ros sim bags test scale models arm web browser clouds bench
+	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs bench
 	@scripts/test.sh all
 
 test-research:
@@ -68,6 +68,13 @@ faults:
 generate:
 	@scripts/setup.sh test
 	@$(PY) -m scripts.generate
+
+# The documentation site, in out/site; broken links, missing anchors and pages without a place in the navigation fail.
+docs:
+	@scripts/setup.sh docs
+	@rm -rf out/site
+	@$(PY) -m sphinx -E -W --keep-going -q -d out/doctrees docs out/site
+	@echo "out/site/index.html"
 
 clean:
 	rm -rf .venv out build install log *.egg-info

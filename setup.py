@@ -201,7 +201,8 @@ setup(
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],
         # Evaluation on a cluster, results as Parquet, bags and results in object stores.
         "scale": ["ray>=2.9", "pyarrow>=14", "fsspec>=2025.2", "s3fs>=2025.2"],
-        "docs": ["matplotlib>=3.7"],
+        # The site (docs/adr/0058), and the drawings of relations.
+        "docs": ["sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0", "matplotlib>=3.7"],
         # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.
         "view": ["open3d-cpu>=0.19"],
         "bench": ["open3d-cpu>=0.19"],

@@ -66,6 +66,7 @@ ACCURACY = {
 }
 ALONE = {
     "adaptvis": Part(("--layers", "1", "--rounds", "1"), ("torch", "transformers"), slow=True),
+    "arm_on_others": Part(("--n", "0"), (*_ARM, "mujoco"), slow=True, package=_RESEARCH),
     "arm_cell": Part(("--n", "1"), (*_ARM, "mujoco"), slow=True),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "evaluation_throughput": Part(
@@ -89,6 +90,7 @@ ALONE = {
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), slow=True, package=_RESEARCH),
     "contrast": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
+    "cold_start": Part(_ONCE, slow=True),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),
     "builtin_planning": Part(("--n", "1"), _ARM),
     "arm_planning": Part(("--n", "1"), (*_ARM, "mujoco")),
@@ -110,6 +112,7 @@ ALONE = {
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
     "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
     "unnamed": Part(("--worlds", "1"), (*_ARM, "mujoco"), slow=True),
+    "without_transform": Part(("--seeds", "1")),
     "watching": Part(("--clean", "1", "--intrusions", "1", "--every", "2"), (*_ARM, "mujoco"), slow=True),
 }
 PARTS = {**SPEED, **ACCURACY, **ALONE}

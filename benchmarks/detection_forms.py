@@ -73,11 +73,12 @@ def measure(scenes: list[Asked]) -> dict[str, dict[str, int]]:
             for words, status, id_ in asked:
                 answer = observed.ask(words).resolution
                 given = answer.target.id if answer.target is not None else None
-                counts[form][_judged(answer.status, given, status, id_)] += 1
+                counts[form][judged(answer.status, given, status, id_)] += 1
     return {form: dict(counted) for form, counted in counts.items()}
 
 
-def _judged(status: Status, given: str | None, expected: Status, id_: str | None) -> str:
+def judged(status: Status, given: str | None, expected: Status, id_: str | None) -> str:
+    """What an answer is, against what is right."""
     if expected is not Status.OK:
         return "answered where it must refuse" if status is Status.OK else "rightly refused"
     if status is not Status.OK:

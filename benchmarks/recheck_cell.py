@@ -13,13 +13,14 @@ import numpy as np
 from benchmarks.arm_cell import Floats
 from spatial_vlm_ros.errors import GoalError, PlanningFailedError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
+from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
-from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
@@ -42,6 +43,7 @@ VELOCITY, ACCELERATION = 0.6, 0.36  # parts of the limits: the fastest motion at
 TIME_LIMIT = 5.0  # s for a chain of segments
 RESTS = 1.0  # simulated seconds in which what was let go comes to rest
 PRESSED = 1.0  # N on the target before the fingers close: more is a press, not a touch in passing
+_FLOOR = " up to the place"  # of what carries: fingers come down within its rim
 _BEFORE_CLOSING: tuple[Phase, ...] = ("open", "reach", "approach")
 
 
@@ -103,7 +105,8 @@ def look(
         frame, detections = view.look(cell.data.qpos.copy(), base_T_camera or cell.layout.base_T_camera, stamp_ns)
     finally:
         view.close()
-    links = link_hulls(cell.joints().position[:7], float(cell.joints().position[7:].sum()))
+    arm, fingers = cell.arm_joints().position, cell.joints().position[len(cell.arm.arm_joints) :]
+    links = known_arm(cell.arm.name).model().link_hulls(arm, float(fingers.sum()))
     frame = remove_self(frame, self_mask(frame, links, ROBOT_PADDING))
     all_objects, known = told is None, tuple(d for d in detections if told is None or told(d))
     answer = Resolver().look_at(frame, known).ask(instruction or cell.layout.instruction)
@@ -135,9 +138,25 @@ def planned(
         raise GoalError("answer the instruction", [("refused", resolution.message)], "take another world")
     if not occupied:
         seen = dataclasses.replace(seen, occupancy=None)
+    return planned_from(planner, cell, resolution, seen, seed, config)
+
+
+def planned_from(
+    planner: BuiltinPlanner,
+    cell: ArmCell,
+    resolution: Resolution,
+    seen: Surroundings,
+    seed: int,
+    config: PlanningConfig,
+) -> Planned:
+    """A plan for an answer, by the first grasp and placement for which there is one.
+
+    Raises:
+        SpatialVlmError: there is none; says why.
+    """
     scene = planning_scene(seen, config)
     goal = pick_goal(scene, config)
-    start = cell.joints().position[:7]
+    start = cell.arm_joints().position
     refused: SpatialVlmError | None = None
     for number, grasp in enumerate(goal.grasps):
         try:
@@ -186,14 +205,18 @@ def _chain(
         Segment(matrix(grasp.pre_grasp), opening=grasp.opening),
         Segment(matrix(grasp.grasp), straight=True, touch={target.id}, opening=grasp.opening),
     )
-    in_hand = {"held": held, "opening": min(grasp.width, 0.08)}
+    in_hand = {"held": held, "opening": min(grasp.width, config.gripper.opening_max)}
     lift = plan(_end(first), boxes, Segment(matrix(grasp.retreat), straight=True, held_touch=lifted, **in_hand))
+    carrier = carrier_at(scene, placement, config)
+    rim, floor = (set(), []) if carrier is None else ({carrier.id}, [_box(carrier, carrier.padded, _FLOOR)])
+    lowered |= {box.id for box in floor}
     put = plan(
         _end(lift),
-        boxes,
+        [*boxes, *floor],
         Segment(matrix(placement.pre_place), **in_hand),
-        Segment(matrix(placement.place), straight=True, held_touch=lowered, **in_hand),
+        Segment(matrix(placement.place), straight=True, touch=rim, held_touch=lowered | rim, **in_hand),
     )
+    boxes = [box for box in boxes if box.id not in rim] + floor
     down = BoxObstacle(target.id, matrix(placement.obj), np.array(target.solid.size), PLANNER_PADDING)
     away = plan(
         _end(put),
@@ -207,7 +230,7 @@ def _chain(
         PlanStep("open", width=grasp.opening),
         PlanStep("reach", reach),
         PlanStep("approach", approach),
-        PlanStep("close", width=closed),
+        PlanStep("close", width=closed, holds=grasp.width),
         PlanStep("lift", _trajectories(lift)[0]),
         PlanStep("carry", carry),
         PlanStep("lower", lower),
@@ -232,17 +255,25 @@ def _end(motion: Motion) -> Floats:
     return motion.trajectories[-1].positions[-1]
 
 
-def _box(obj: PlanningObject, solid: Solid) -> BoxObstacle:
-    return BoxObstacle(obj.id, solid_matrix(solid), np.array(solid.size), PLANNER_PADDING)
+def _box(obj: PlanningObject, solid: Solid, suffix: str = "") -> BoxObstacle:
+    return BoxObstacle(obj.id + suffix, solid_matrix(solid), np.array(solid.size), PLANNER_PADDING)
 
 
-def execute(cell: ArmCell, plan: MotionPlan, config: PlanningConfig) -> Executed:
-    """Carry a plan out, whatever stands in its way; what physics says of it."""
+def execute(cell: ArmCell, plan: MotionPlan, config: PlanningConfig, judged: bool = False) -> Executed:
+    """Carry a plan out, whatever stands in its way; what physics says of it.
+
+    Args:
+        cell: at the start of the plan.
+        plan: what is carried out.
+        config: squeeze, effort and tolerance of the gripper.
+        judged: whether it ends where the width between the closed fingers is not that of the target.
+    """
     pressed, failure, target, tray = 0.0, "", cell.layout.target, cell.layout.tray
     for step in plan.steps:
         if step.phase in GRIPS:
             cell.hand.grip(float(step.width or 0.0) / 2, config.motion.gripper_effort)
             _until(cell, lambda: cell.hand.ended(cell.data) is not None)
+            failure = _not_held(cell, step, config) if judged and step.phase == "close" else ""
         elif step.trajectory is not None:
             failure = _follow(cell, step.trajectory)
         if step.phase in _BEFORE_CLOSING:
@@ -266,13 +297,20 @@ def execute(cell: ArmCell, plan: MotionPlan, config: PlanningConfig) -> Executed
 
 def _follow(cell: ArmCell, t: Trajectory) -> str:
     sent = JointTrajectory(*(np.array(v) for v in (t.times, t.positions, t.velocities, t.accelerations)))
-    cell.follower.begin(sent, cell.time, cell.joints().position[:7], Tolerances())
+    cell.follower.begin(sent, cell.time, cell.arm_joints().position, Tolerances())
     ended: TrajectoryOutcome | None = None
     while ended is None:
         cell.step()
-        state = cell.joints()
-        ended = cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
+        state = cell.arm_joints()
+        ended = cell.follower.ended(cell.time, state.position, state.velocity)
     return ended.words if ended.code else ""
+
+
+def _not_held(cell: ArmCell, step: PlanStep, config: PlanningConfig) -> str:
+    """Why the width between the closed fingers is not that of the target; "" where it is."""
+    state = cell.hand.state(cell.data)
+    report = GripReport(width=2 * state.position, stalled=not state.reached, reached=state.reached)
+    return why_not_held(report, float(step.width or 0.0), step.holds, config.motion.gripper_tolerance, False)
 
 
 def _until(cell: ArmCell, done: Callable[[], bool]) -> None:

@@ -15,7 +15,8 @@ from launch import LaunchContext, LaunchDescription
 from spatial_vlm_ros.launcher import actions, wiring
 
 SHARE = Path(__file__).parent.parent
-SHOWN = ("annotated/image", "markers", "target")  # topics that RViz shows, absolute in its configuration
+SHOWN = ("annotated/image", "annotated/points", "annotated/region", "markers", "target")
+"""Topics that RViz shows, absolute in its configuration."""
 YES_NO = ["", "true", "false"]
 GIVEN = (
     "base_frame", "fixed_frame", "speaker_frame", "robot_description", "detections_type", "selection", "objects",

@@ -120,7 +120,8 @@ def _standing(of_world: Element, name: str) -> Element:
 
 def _block(link: Element, name: str, size: Vector3, centre: Vector3, colour: Colour) -> None:
     for kind in ("collision", "visual"):
-        part = SubElement(link, kind, name=name)
+        # Siblings of any kind need names of their own (libsdformat refuses others).
+        part = SubElement(link, kind, name=name if kind == "collision" else f"{name}_visual")
         _texts(part, pose=f"{_numbers(centre)} 0 0 0")
         _texts(SubElement(SubElement(part, "geometry"), "box"), size=_numbers(size))
         if kind == "visual":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that are made from the code: parameters, schemas, the table of the grammar, worlds, messages.
+"""Write the files that are made from the code: pages of the Reference, schemas, grammar, worlds, messages and more.
 
-Run it after changing `parameters/`, `types/`, `language/grammar.lark` or the shapes of sim/; a test compares the files
-with what this makes.
+Run it after changing `parameters/`, `types/`, `cli/`, `interfaces/`, `language/grammar.lark`, shapes of sim/, a result
+of a benchmark, or what pages import of the package. A test compares the files with what this makes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import yaml
 from scripts.collect_messages import messages
 from scripts.fault_kinds import fault_table
 from scripts.faults_page import faults_page
+from scripts.figures_page import figures_page
 from scripts.gazebo_world import world_files
 from scripts.grammar_table import grammar_table
+from scripts.reference_pages import item, reference_pages, wrapped
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
     ArmPlannerConfig,
@@ -120,21 +122,30 @@ def bounds(metadata: Any) -> str:
 # ------------------------------------------------------------------------------------------------ Markdown
 
 
-def parameter_table() -> str:
+def parameter_page() -> str:
     """All parameters as a Markdown page."""
     lines = [
         "# Parameters",
         "",
-        "Made by `scripts/generate.py` from `spatial_vlm_ros/parameters/`, the one place where they are declared.",
-        "`config/resolver.yaml` holds those of the resolver as a ROS parameter file; the command line reads it with",
-        "`--config`, the node with `--params-file`. Those of [planning](planning.md) are in `config/planning.yaml`;",
-        "the node `planner_gate` reads them. † is read when the node is configured, or when another node starts.",
+        "This page is generated from `spatial_vlm_ros/parameters/` by `make generate`.",
         "",
-        f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used where",
-        "neither the words nor the request say one.",
+        wrapped(
+            """
+            `config/resolver.yaml` has the parameters of the resolver with their defaults, as a ROS parameter
+            file. The node reads such a file with `--params-file`, the command line with `--config`. The
+            parameters of [planning](planning.md) are in `config/planning.yaml`; the node `planner_gate` reads
+            them. *Read at start* marks what the resolver reads when it is configured, and another node when it
+            starts.
+            """
+        ),
+        "",
+        item(
+            "`frame_of_reference`: used where neither the words nor the request state one. Default "
+            f"`{ResolverConfig().frame_of_reference.value}`; {DEFAULT_FRAMES}."
+        ),
     ]
     for name, group in groups(ResolverConfig()):
-        lines += table(name, group, f"{name}.")
+        lines += section(name, group, f"{name}.")
     for title, config in (
         ("Streams", StreamConfig()),
         ("Node", NodeConfig()),
@@ -145,21 +156,19 @@ def parameter_table() -> str:
         ("Node planner_gate", GateConfig()),
         ("Node sim_arm", SimArmConfig()),
     ):
-        lines += table(title, config, "evidence." if title == "Evidence" else "")
+        lines += section(title, config, "evidence." if title == "Evidence" else "")
     for name, group in groups(PlanningConfig()):
-        lines += table(f"Planning: {name}", group, f"{name}.")
+        lines += section(f"Planning: {name}", group, f"{name}.")
     return "\n".join(lines) + "\n"
 
 
-def table(title: str, config: Any, prefix: str = "") -> Iterator[str]:
+def section(title: str, config: Any, prefix: str = "") -> Iterator[str]:
     """A section with the parameters of a configuration."""
     yield from ("", f"## {title}", "", (type(config).__doc__ or "").strip(), "")
-    yield from ("| name | default | range | unit | what it is |", "|---|---|---|---|---|")
     for name, value, metadata in entries(config):
-        limits = f"{metadata['low']} to {metadata['high']}" if "low" in metadata else bounds(metadata)
-        limits = limits or ("true or false" if isinstance(value, bool) else "any text")
-        mark = " †" if metadata.get("fixed") else ""
-        yield (f"| `{prefix}{name}`{mark} | {yaml_value(value)} | {limits} | {metadata['unit']} | {metadata['doc']} |")
+        limits = f"; {limits}" if (limits := bounds(metadata)) else ""
+        start = " Read at start." if metadata.get("fixed") else ""
+        yield item(f"`{prefix}{name}`: {metadata['doc'].rstrip('.')}. Default `{yaml_value(value)}`{limits}.{start}")
 
 
 # ------------------------------------------------------------------------------------------------ all
@@ -170,10 +179,12 @@ def files() -> dict[str, str]:
     made = {
         "config/resolver.yaml": parameter_yaml(),
         "config/planning.yaml": planning_yaml(),
-        "docs/parameters.md": parameter_table(),
+        "docs/parameters.md": parameter_page(),
         "docs/fault_kinds.md": fault_table(),
         "docs/faults.md": faults_page(),
+        "docs/figures.md": figures_page(),
         "spatial_vlm_ros/language/grammar.json": grammar_table(),
+        **reference_pages(),
     }
     for name in ("query", "resolution", "comparison"):
         schema = json_schema(name)

@@ -186,6 +186,7 @@ MODEL_PACKAGES = (
 )
 ARM_PACKAGES = ("pinocchio", "coal", "ompl", "daqp", "mujoco")
 SCALE_PACKAGES = ("ray", "pyarrow", "fsspec", "s3fs", "moto", "mcap")
+DOCS_PACKAGES = ("sphinx", "myst_parser", "pydata_sphinx_theme")
 WEB_PACKAGES = ("starlette", "uvicorn", "jinja2", "selenium")
 BROWSER_PROGRAMS = ("chromium", "chromedriver")
 
@@ -214,6 +215,9 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in SCALE_PACKAGES if importlib.util.find_spec(name) is None]
     if missing and os.environ.get("SPATIAL_VLM_REQUIRE_SCALE"):
         raise pytest.UsageError(f"tests of clusters and stores need {', '.join(missing)}: scripts/setup.sh test scale")
+    missing = [name for name in DOCS_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("SPATIAL_VLM_REQUIRE_DOCS"):
+        raise pytest.UsageError(f"the test of the site needs {', '.join(missing)}: scripts/setup.sh test docs")
     missing = [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]
     missing += [name for name in BROWSER_PROGRAMS if shutil.which(name) is None]
     missing += [] if axe_core() else ["axe-core"]

@@ -184,13 +184,6 @@ def test_the_readme_example_runs_and_prints_what_it_says(capsys: pytest.CaptureF
     assert values[0] == pytest.approx(values[1], abs=0.011)  # printed to the centimetre
 
 
-def test_documents_name_only_files_that_exist() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-            if "://" not in link:
-                assert (document.parent / link).exists(), f"{document.name} links to {link}"
-
-
 def test_generated_files_are_up_to_date() -> None:
     sys.path.insert(0, str(ROOT))
     try:

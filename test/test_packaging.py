@@ -24,7 +24,7 @@ BUILT_FROM = ("config", "executables", "launch", "models", "resource", "spatial_
 INSTALLED = ("config", "launch", "models/compact", "worlds")
 LEFT_OUT = ("labelling_page", "launcher", "manipulation/approval", "manipulation/builtin_planner", "nodes", "nodes_arm",
             "perception", "replay", "sim", "sim_arm", "spatial", "system", "test_benchmark_options.py",
-            "test_benchmarks.py", "test_build_paths.py", "vlm")  # fmt: skip
+            "test_benchmarks.py", "test_build_paths.py", "tutorials", "vlm")  # fmt: skip
 """Tests that `colcon test` leaves out, all or in part: they take long, or need what not every robot has."""
 
 NUMPY = "1.21.5"

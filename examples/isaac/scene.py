@@ -102,7 +102,7 @@ def _obj(model: Element, folder: Path) -> Object:
         raise ValueError(f"model {model.get('name')} has no link")
     still = model.findtext("static") == "true"
     painted = {v.get("name"): v for v in link.iterfind("visual")}
-    shapes = tuple(_shape(part, painted.get(part.get("name"))) for part in link.iterfind("collision"))
+    shapes = tuple(_shape(part, painted.get(f"{part.get('name')}_visual")) for part in link.iterfind("collision"))
     name = str(model.get("name"))
     if still:
         return Object(name, position, orientation, shapes)

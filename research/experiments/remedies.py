@@ -147,7 +147,7 @@ def _report(options: argparse.Namespace) -> int:
         return 2
     options.page.write_text(report(found), encoding="utf-8")
     draw(found, options.images)
-    print(f"{options.page}, and pictures in {options.images}")
+    print(f"{options.page}, and images in {options.images}")
     return 0
 
 

@@ -17,18 +17,17 @@ from research.replication.results import Results
 from spatial_vlm_ros.types.proportions import Interval
 
 IMAGES = {
-    "remedies_accuracy.svg": "Accuracy of each cell by kind of question; dotted: chance",
+    "remedies_accuracy.svg": "Accuracy of each cell by kind of question; dotted line: chance",
     "remedies_effects.svg": "Effects of the remedies in the factorial",
-    "remedies_norms.svg": "What a permutation of image tokens costs, over the norm of image tokens",
+    "remedies_norms.svg": "Cost of permuting image tokens, against the norm of image tokens",
 }
-_METHOD = (
-    "Values in percent with 95 % intervals. Seeds and groups of questions both count as drawn at random (two ways "
-    "crossed; `effects.py`); a group of questions counts as one. n is the number of questions of one seed."
-)
+_METHOD = """\
+All values are in percent, with 95 % intervals. Both seeds and groups of questions are treated as random (two-way
+crossed, `effects.py`). A group of questions counts as one. n is the number of questions of one seed."""
 
 
 def report(results: Results) -> str:
-    """A page of Markdown, in docs/; it shows PICTURES."""
+    """A page of Markdown, in docs/; it shows IMAGES."""
     parts = ["# Results of the small replication", _intro(results), _accuracies(results), _by_type(results)]
     parts.append(_loudness(results))
     found = _effects(results)
@@ -36,7 +35,7 @@ def report(results: Results) -> str:
         parts.append(_effect_table("Effects of the factorial", found))
     others = _differences(results)
     if others:
-        parts.append(_effect_table(f"Differences from a cell, paired (encoders: from {BASE})", others))
+        parts.append(_effect_table(f"Paired differences from another cell (encoders: from {BASE})", others))
     winner = results.winner()
     if winner:
         parts.append(f"Best combination on the validation questions: `{winner}`.")
@@ -50,39 +49,48 @@ def _intro(results: Results) -> str:
     seeds = {cell: len(results.seeds(cell)) for cell in results.cells()}
     learnt = [sum(t for name, t in run["seconds"].items() if name.endswith(("-projector", "-tuning")))
               for run in results.runs.values()]  # fmt: skip
-    told = (
-        f"{sum(seeds.values())} runs of {len(seeds)} cells, {len(results.questions())} test questions each. "
-        "[remedies_replication.md](remedies_replication.md) tells how they were made, [remedies.md](remedies.md) what "
-        f"they mean. Stages (c) and (d) of the quickest run took {min(learnt):.0f} s on one core, "
-        "the others shared the machine."
-    )
-    page = "Written by `python -m research.experiments.remedies --report` from "
-    page += "`research/results/remedies/<cell>-<seed>.json`."
-    return f"{page}\n\n{told}\n\n{_METHOD}"
+    return f"""\
+This page has all tables of the replication. It is for researchers who want to check a number.
+[remedies.md](remedies.md) says what the numbers mean, and [remedies_replication.md](remedies_replication.md) how they
+were made.
+`python -m research.experiments.remedies --report` writes this page from `research/results/remedies/<cell>-<seed>.json`.
+
+There are {sum(seeds.values())} runs of {len(seeds)} cells, with {len(results.questions())} test questions each.
+Stages (c) and (d) of the fastest run took {min(learnt):.0f} s on one core. The other runs shared the machine.
+
+{_METHOD}"""
 
 
 def _accuracies(results: Results) -> str:
     numbers = Counter(one.kind for one in results.questions())
-    header = ("cell", "seeds", *(f"{kind} (n = {numbers[kind]})" for kind in KINDS), "depth usual - counter")
+    header = ("cell", "seeds", *(f"{kind} (n = {numbers[kind]})" for kind in KINDS))
     rows = []
     for cell, field, name in _answering(results):
         seeds = results.seeds(cell)
         shares = (_told(crossed_interval(results.table(cell, seeds, [kind], field)), least=0.0) for kind in KINDS)
-        usual, counter = (results.table(cell, seeds, [f"depth {one}"], field) for one in ("usual", "counter"))
-        rows.append([f"`{name}`", str(len(seeds)), *shares, _told(difference(usual, counter, "").interval)])
+        rows.append([f"`{name}`", str(len(seeds)), *shares])
     chances = (np.mean([q.item.chance for q in results.questions() if q.kind == kind]) for kind in KINDS)
-    rows.append(["chance", "", *(f"{100 * float(one):.1f}" for one in chances), "0.0"])
+    rows.append(["chance", "", *(f"{100 * float(one):.1f}" for one in chances)])
     return "## Accuracy\n\n" + _table(header, rows)
 
 
 def _by_type(results: Results) -> str:
     numbers = Counter(one.type for one in results.questions())
-    header = ("cell", *(f"{one} (n = {numbers[one]})" for one in TYPES))
-    rows = []
-    for cell, field, name in _answering(results):
-        tables = (results.table(cell, results.seeds(cell), [one], field) for one in TYPES)
-        rows.append([f"`{name}`", *(_told(crossed_interval(table), least=0.0) for table in tables)])
-    return "## Accuracy by type of question\n\n" + _table(header, rows)
+    parts = ["## Accuracy by type of question"]
+    for kind in KINDS:
+        types = [one for one in TYPES if one.split()[0] == kind]
+        header = ["cell", *(f"{one} (n = {numbers[one]})" for one in types)]
+        if kind == "depth":
+            header.append("usual - counter")
+        rows = []
+        for cell, field, name in _answering(results):
+            tables = [results.table(cell, results.seeds(cell), [one], field) for one in types]
+            rows.append([f"`{name}`", *(_told(crossed_interval(table), least=0.0) for table in tables)])
+            if kind == "depth":
+                usual, counter = tables
+                rows[-1].append(_told(difference(usual, counter, "").interval))
+        parts.append(_table(header, rows))
+    return "\n\n".join(parts)
 
 
 def _answering(results: Results) -> list[tuple[str, str, str]]:
@@ -102,10 +110,11 @@ def _loudness(results: Results) -> str:
         plain, corrected = results.psi(cell)
         before, after = (_plain(results.ratio(cell, when)) for when in ("before", "after"))
         rows.append([f"`{cell}`", str(len(results.seeds(cell))), before, after, _told(plain), _told(corrected)])
-    header = ("cell", "seeds", "norm ratio before", "after", "PSI", "PSI less chance")
+    header = ("cell", "seeds", "norm ratio before", "after", "PSI", "PSI corrected for chance")
     return (
-        "## Norms of image tokens by those of text, and what a permutation of image tokens costs\n\n"
-        "Means over seeds with Student's interval.\n\n" + _table(header, rows)
+        "## Norm ratio, and the cost of permuting image tokens\n\n"
+        "The norm ratio is the mean norm of image tokens divided by that of text embeddings.\n"
+        "Values are means over seeds, with Student's interval.\n\n" + _table(header, rows)
     )
 
 
@@ -156,7 +165,8 @@ def _locations(results: Results, cell: str) -> str:
             one = run[f"location_{when}"]
             shares = [f"{100 * one[part]:.1f}" for part in ("row", "column", "both")]
             rows.append([str(seed), when, *shares, str(one["n"])])
-    return f"## Places told by `{cell}`\n\n" + _table(("seed", "PIN", "row %", "column %", "both %", "n"), rows)
+    header = ("seed", "PIN", "row %", "column %", "both %", "n")
+    return f"## Places named correctly by `{cell}`\n\n" + _table(header, rows)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -179,7 +189,7 @@ def _plain(interval: Interval | None) -> str:
 
 
 def draw(results: Results, images: Path) -> None:
-    """Write PICTURES below `images`, which is made where it is missing."""
+    """Write IMAGES below `images`, which is created if it is missing."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -208,7 +218,7 @@ def draw(results: Results, images: Path) -> None:
         ratio, cost = results.ratio(cell, "after"), results.psi(cell)[1]
         if ratio is not None and cost is not None:
             axis.plot(ratio.value, cost.value, "o", color="tab:red" if LOUD in cell else "tab:blue")
-    axis.set(xscale="log", xlabel="norm of image tokens by text, after training", ylabel="PSI less chance")
+    axis.set(xscale="log", xlabel="norm of image tokens by text, after training", ylabel="PSI corrected for chance")
     _save(figure, images / "remedies_norms.svg")
     plt.close("all")
 

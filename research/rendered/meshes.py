@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triangle meshes from Wavefront (.obj) and glTF 2.0 (.gltf) files, and simple solids."""
+"""Triangle meshes from Wavefront (.obj), glTF 2.0 (.gltf) and binary STL files, and simple solids."""
 
 from __future__ import annotations
 
@@ -123,6 +123,23 @@ def read_obj(path: Path, materials: Collection[str] | None = None) -> Mesh:
     keys = np.array(list(index), dtype=np.int64)
     uv = np.array(coordinates)[keys[:, 1]] if coordinates and (keys[:, 1] >= 0).all() else None
     return Mesh(np.array(positions)[keys[:, 0]], np.array(faces, dtype=np.int64), uv)
+
+
+def read_stl(path: Path) -> Mesh:
+    """The mesh of a binary STL file; corners at one place are one vertex.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no binary STL file, or is cut off.
+    """
+    data = path.read_bytes()
+    count = int.from_bytes(data[80:84], "little")
+    if len(data) < 84 or len(data) != 84 + 50 * count:
+        raise ValueError(f"{path}: not a binary STL file of {count} triangles. Give a whole checkout of the source.")
+    rows = np.frombuffer(data, np.uint8, offset=84).reshape(count, 50)
+    corners = np.ascontiguousarray(rows[:, 12:48]).view("<f4").reshape(-1, 3).astype(np.float64)
+    vertices, index = np.unique(corners, axis=0, return_inverse=True)
+    return Mesh(vertices, index.reshape(-1, 3).astype(np.int64))
 
 
 def read_gltf(path: Path) -> dict[str, Mesh]:

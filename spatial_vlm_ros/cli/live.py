@@ -21,7 +21,7 @@ def print_progress(words: str) -> None:
 
     where = address_in(words)
     link = where.link() if where is not None and sys.stderr.isatty() else None
-    say(f"… {words if link is None else words.replace(str(where), f'approve at {link}')}", err=True)
+    say(f"… {words if where is None or link is None else words.replace(where.place, link)}", err=True)
 
 
 def print_message(resolution: Any, as_json: bool) -> None:

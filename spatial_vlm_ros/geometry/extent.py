@@ -46,7 +46,7 @@ _FLAT = 0.12  # height seen over width up to which an object is flat
 _WHOLE_LINES = 0.1  # part of its upper or lower side up to which an object that something covers there shows that line
 _TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
 _FLAT_TOP = 0.04  # the same, for a flat one
-_TOP_SPAN = 0.6  # part of the depth range that a seen top face spans
+_TOP_SPAN = 0.6  # part of the depth range, and of the width, that a seen top face spans
 _FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
 _MIRRORED = 0.05  # part of its depth out of sight from which it is taken to be alike from both sides
 _HARDLY_CUT = 0.1  # part of a side that may be covered where an object is completed by symmetry
@@ -313,10 +313,17 @@ def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
 
 
 def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float, band: float) -> bool:
-    """Whether the uppermost points, `band` metres of them, reach over most of the depth that is seen."""
-    ahead, _, heights = local
-    top = ahead[heights > float(heights.max()) - band]
-    return len(top) > 0 and float(top.max() - top.min()) >= _TOP_SPAN * seen and seen > 0.2 * width
+    """Whether the uppermost points, `band` metres of them, reach over most of the seen depth and width.
+
+    The cap of a bottle may reach over the depth that is seen; it is narrower than the bottle and does not show how
+    deep the bottle is.
+    """
+    ahead, across, heights = local
+    high = heights > float(heights.max()) - band
+    top, wide = ahead[high], across[high]
+    if not len(top) or float(wide.max() - wide.min()) < _TOP_SPAN * width:
+        return False
+    return float(top.max() - top.min()) >= _TOP_SPAN * seen and seen > 0.2 * width
 
 
 def _near(values: npt.NDArray[np.float32]) -> float:

@@ -142,6 +142,7 @@ class PickActors:
         approval_left: seconds that the approval still holds.
         pause: waits that many seconds, or less where the request is withdrawn.
         propose: asks a server of learned grasps; None where `grasp.source` is "own". Raises ModelError.
+        show: shows a plan that nobody is asked to approve.
     """
 
     look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
@@ -153,6 +154,7 @@ class PickActors:
     approval_left: Callable[[], float] = lambda: 0.0
     pause: Callable[[float], object] = lambda _: None
     propose: GraspServer | None = None
+    show: Callable[[Offer], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,10 @@ class PickSequence:
             plan = self._ways.mover.plan(goal, scene, place, cancelled=self._cancelled)
             self._offer = offer = Offer(self.words, seen, scene, goal, plan)
             if self.plan_only:
+                self._ways.show(offer)
                 return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
             if not (surroundings.all_objects or self.accept_unseen):
+                self._ways.show(offer)
                 return f"Planned: {told(offer)}. Nothing moves: {UNSEEN}."
             check_way_seen(surroundings, self._config.observation)
             self._begin(PickStage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")

@@ -46,7 +46,9 @@ class NodeConfig(Bounded):
     grounder_start_timeout: float = parameter(
         120.0, "s", 1.0, 3600.0, "a grounder that takes longer to load is ended, warm-up and probe included", fixed=True
     )
-    annotate: bool = option(True, "publish annotated/image, where somebody listens")
+    annotate: bool = option(
+        True, "publish annotated/image, annotated/points and annotated/region, where somebody listens"
+    )
     queue_depth: int = parameter(
         8, "requests", 0, 100, "wait their turn while one is served; the next one ends BUSY. 0 = only one is accepted"
     )

@@ -7,7 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
-Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
-Depth = npt.NDArray[np.float32]  # (H, W) metres along optical z, NaN where not measured
-Mask = npt.NDArray[np.bool_]  # (H, W)
-Points = npt.NDArray[np.floating]  # (N, 3) metres
+"""Numbers of any shape."""
+
+Rgb = npt.NDArray[np.uint8]
+"""A colour image, (H, W, 3)."""
+
+Depth = npt.NDArray[np.float32]
+"""A depth image, (H, W): metres along optical z, NaN where not measured."""
+
+Mask = npt.NDArray[np.bool_]
+"""Pixels of an image, (H, W)."""
+
+Points = npt.NDArray[np.floating]
+"""Points, (N, 3), metres."""

@@ -12,4 +12,7 @@ ModelDomain = Literal["unknown", "simulated", "photographs", "any"]
 """What a model was trained on: simulated images only, photographs, both of them, or its backend does not say."""
 
 IMAGE_DOMAINS: tuple[ImageDomain, ...] = get_args(ImageDomain)
+"""The values of `ImageDomain`."""
+
 MODEL_DOMAINS: tuple[ModelDomain, ...] = get_args(ModelDomain)
+"""The values of `ModelDomain`."""

@@ -87,6 +87,19 @@ def test_a_flat_bottle_measures_the_same_from_every_side(tabletop: Tabletop, noi
     assert np.ptp(sides, axis=0)[:2].max() < 0.6 * np.ptp(before, axis=0)[:2].max(), "as assumed they differ by more"
 
 
+def grid(ahead: tuple[float, float], across: tuple[float, float], up: tuple[float, float]) -> Any:
+    """(3, N) points along e1, e2 and up."""
+    axes = [np.linspace(*span, 12, dtype=np.float32) for span in (ahead, across, up)]
+    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
+
+
+def test_a_cap_is_no_top_that_shows_how_deep_the_bottle_is() -> None:
+    front = grid((0.0, 0.005), (-0.05, 0.05), (0.0, 0.15))
+    cap, lid = (grid((0.0, 0.04), (-half, half), (0.17, 0.19)) for half in (0.015, 0.05))
+    assert not extent._shows_its_top(np.concatenate((front, cap), axis=1), 0.04, 0.1, 0.028)
+    assert extent._shows_its_top(np.concatenate((front, lid), axis=1), 0.04, 0.1, 0.028)
+
+
 @pytest.mark.parametrize("pitch", [27, 33, 39])
 def test_a_mug_is_as_deep_as_wide_with_its_handle_beside_it(tabletop: Tabletop, pitch: float) -> None:
     """The handle counts where it is seen, and is not repeated on the other side."""

@@ -28,7 +28,7 @@ def test_the_parameter_file_is_read_back_as_the_defaults() -> None:
 
 def test_rviz_and_foxglove_show_topics_of_the_node_with_their_types(graph: Any) -> None:
     graph.start()
-    for topic in ("/annotated/image", "/diagnostics"):
+    for topic in ("/annotated/image", "/annotated/points", "/annotated/region", "/diagnostics"):
         graph.until(lambda topic=topic: graph.node.count_publishers(topic), f"somebody publishes {topic}")
     graph.until(lambda: graph.node.count_subscribers("/instruction"), "somebody listens to /instruction")
     graph.until(lambda: "resolver" in graph.node.get_node_names(), "the resolver is known by its name")
@@ -36,6 +36,7 @@ def test_rviz_and_foxglove_show_topics_of_the_node_with_their_types(graph: Any) 
     offered = {topic: types[0] for topic, types in found}
     taken = dict(graph.node.get_subscriber_names_and_types_by_node("resolver", "/"))
     shows = {
+        "PointCloud2": "sensor_msgs/msg/PointCloud2",
         "Image": "sensor_msgs/msg/Image",
         "MarkerArray": "visualization_msgs/msg/MarkerArray",
         "PoseWithCovariance": "geometry_msgs/msg/PoseWithCovarianceStamped",
@@ -43,12 +44,16 @@ def test_rviz_and_foxglove_show_topics_of_the_node_with_their_types(graph: Any) 
     rviz = yaml.safe_load((CONFIG / "spatial_vlm.rviz").read_text())["Visualization Manager"]
     with_topic = [display for display in rviz["Displays"] if "Topic" in display]
     shown = {display["Topic"]["Value"]: shows[display["Class"].partition("/")[2]] for display in with_topic}
-    assert len(shown) == 3
+    assert len(shown) == 5
     for topic, kind in shown.items():
         assert offered[topic] == kind
+        (publisher,) = graph.node.get_publishers_info_by_topic(topic)
+        asked = next(display["Topic"] for display in with_topic if display["Topic"]["Value"] == topic)
+        assert publisher.qos_profile.reliability.name == asked["Reliability Policy"].upper()
+        assert publisher.qos_profile.durability.name == asked["Durability Policy"].upper()
     panels = json.loads((CONFIG / "foxglove_layout.json").read_text())["configById"]
     assert offered[panels["Image!answer"]["imageMode"]["imageTopic"]] == "sensor_msgs/msg/Image"
-    assert set(panels["3D!space"]["topics"]) == {"/markers", "/target"}
+    assert set(panels["3D!space"]["topics"]) <= set(offered)
     assert panels["RawMessages!resolution"]["topicPath"] in offered
     assert offered[panels["DiagnosticSummary!health"]["topicToRender"]] == "diagnostic_msgs/msg/DiagnosticArray"
     publish = panels["Publish!instruction"]

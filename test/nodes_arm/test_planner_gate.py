@@ -7,6 +7,7 @@ by the simulation.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -25,6 +26,7 @@ from action_msgs.msg import GoalStatus
 from approval_visitor import Visitor
 from gate_cell import FIXED, OTHER, SENTENCE, Cell, later, running_cell
 from live_process import ROOT, Started
+from spatial_vlm_interfaces.msg import Proposal
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -33,8 +35,10 @@ from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.messages import time_of
 
 Program = Callable[..., Started]
+PLANNED = "Plan only: nothing will move"
 PLANNING, WAITING, MOVING = 3, 4, 6
 PATIENCE = 60.0  # s, of the gate with a person
 LOOKS = 10.0  # s in which a gate has ended that heard of another one while it looked
@@ -95,7 +99,9 @@ def test_an_ambiguous_request_is_asked_back_and_its_answer_is_planned(cell: Cell
     assert cell.accepted() == 0
 
 
-def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell, program: Program) -> None:
+def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page_and_its_plan_is_drawn_there(
+    cell: Cell, program: Program
+) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
     with cell.another_gate(questions="page", page=True) as asking:
@@ -108,7 +114,36 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page(cell: Cell, program
         assert picking.ends() == 0, picking.output
         assert "OK  Planned: take the chick (ribbon)" in picking.output
         assert token not in picking.output, "it is no terminal"
+        assert "… drawing the plan: take the chick (ribbon) " in picking.output
+        assert f"; see it at http://127.0.0.1:{port}/ (with its token: " in picking.output
+        plan_is_shown_and_cannot_be_approved(cell, person)
+        assert cell.run("put the elephant on the tray", pick=cell.other_pick).name == "NOT_FOUND"
+        assert PLANNED not in person.get().text, "it stays until the next request"
     assert cell.accepted() == 0
+
+
+def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
+    """Of the other gate: on its page, and by its service."""
+    text = person.get().text
+    for words in (PLANNED, "Nothing moves: plan_only is set.", '<td class="number">', "take the chick (ribbon)"):
+        assert words in text, words
+    assert "could not be approved" not in text
+    for address in re.findall(r'(?:src|data-motion|data-scene)="(/(?:picture|motion)/\w+)"', text):
+        assert person.get(address).status == 200
+    motion = person.get(re.findall(r'data-motion="([^"]+)"', text)[0])
+    assert json.loads(motion.body)["links"], "the arm is drawn"
+    for words in ("/decide", "Approve this plan", "Reject this plan"):
+        assert words not in text
+    goal, stamp, plan = re.findall(r"<dd><code>([\w-]+)</code>", text)
+    before = cell.record(cell.other_audit)
+    assert "PROPOSED" not in [line["event"] for line in before]
+    assert not [proposal for proposal in cell.proposals if proposal.goal_id == goal]
+    named = Proposal(goal_id=goal, scene_stamp=time_of(int(stamp)), plan_hash=plan)
+    for said in (True, False):
+        assert cell.approve(named, said, cell.other_approving) == "REJECTED"
+    after = cell.record(cell.other_audit)[len(before) :]
+    assert [(line["event"], "not what is open" in line["outcome"]) for line in after] == [("REFUSED", True)] * 2
+    assert PLANNED in person.get().text
 
 
 def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(cell: Cell, program: Program) -> None:

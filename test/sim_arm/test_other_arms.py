@@ -15,7 +15,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
 from spatial_vlm_ros.parameters import DepthConfig
-from spatial_vlm_ros.sim.arm.witness import HELD, CollisionWitness
+from spatial_vlm_ros.sim.arm.witness import HELD, CollisionWitness, ConvexBody
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 
@@ -56,6 +56,27 @@ def at(name: str, joints: Any, opening: float) -> dict[str, float]:
     robot = ARMS[name].model()
     fingers = {finger.name: finger.at(opening) for finger in robot.fingers}
     return {**dict(zip(robot.joints, joints.tolist(), strict=True)), **fingers}
+
+
+def test_an_object_of_pieces_is_met_where_its_pieces_are() -> None:
+    arm, robot = ARMS["ur5e"], ARMS["ur5e"].model()
+    signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+    pose = np.eye(4)
+    pose[:3, 3] = robot_tip = (0.5, 0.1, 0.3)
+    walls = tuple(signs * (0.005, 0.2, 0.2) + (x, 0.0, 0.0) for x in (-0.3, 0.3))
+    full = CollisionWitness(arm.urdf(), arm.srdf(), [box("block", robot_tip, (0.61, 0.4, 0.4), 0.0)], None)
+    hollow = CollisionWitness(arm.urdf(), arm.srdf(), [ConvexBody("block", pose, walls)], None)
+    draw = np.random.default_rng(4)
+    met = {True: 0, False: 0}
+    for _ in range(200):
+        joints = at("ur5e", draw.uniform(robot.lower, robot.upper), 0.08)
+        full.place(joints)
+        hollow.place(joints)
+        inside = {pair for pair in full.touching() if "block" in pair}
+        pieces = {pair for pair in hollow.touching() if "block" in pair}
+        assert inside or not pieces, "its walls lie in the full block"
+        met[bool(pieces)] += 1
+    assert min(met.values()) > 10
 
 
 @pytest.mark.parametrize("name", list(ARMS))

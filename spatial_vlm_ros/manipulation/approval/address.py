@@ -17,7 +17,7 @@ from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError
 
-_WORDS = re.compile(r"approve at (http://[\w.:\[\]-]+/) \(with its token: ([^\n]+)\)$")
+_WORDS = re.compile(r"(?:approve|see it) at (http://[\w.:\[\]-]+/) \(with its token: ([^\n]+)\)$")
 _SECRET = re.compile(r"\?token=[A-Za-z0-9_-]{32,128}")
 _LARGEST = 4096  # bytes
 
@@ -35,7 +35,12 @@ class PageAddress:
     file: Path
 
     def __str__(self) -> str:
-        return f"approve at {self.address} (with its token: {self.file})"
+        return f"approve at {self.place}"
+
+    @property
+    def place(self) -> str:
+        """The address, and where its secret is: what `address_in` finds after "approve at" and "see it at"."""
+        return f"{self.address} (with its token: {self.file})"
 
     def link(self) -> str | None:
         """The address with its secret; None where the file is not this user's alone, or is of another page."""

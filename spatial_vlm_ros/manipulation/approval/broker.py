@@ -190,12 +190,25 @@ class ApprovalBroker:
             self._close(RejectedError(f"goal {goal_id}", f"it is over: {outcome}", _AGAIN), f"Ended: {outcome}")
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
 
-    def note(self, words: str) -> None:
-        """Tell a person how something ended that was never laid before them; nothing where something is open."""
+    def note(self, words: str, plan: Proposal | None = None) -> None:
+        """Tell a person how something ended that was never laid before them; nothing where something is open.
+
+        Args:
+            words: how it ended.
+            plan: shown with them, until `take_down` or what comes next. It is not open: nothing can be decided about
+                it, and it is not on record.
+        """
         with self._changed:
             self._expire()
             if self._view.item is None:
-                self._show(ApprovalStage.IDLE, None, words)
+                stage = ApprovalStage.IDLE if plan is None else ApprovalStage.PLANNED
+                self._show(stage, None, words, plan_only=plan)
+
+    def take_down(self) -> None:
+        """Show a plan that `note` shows no longer, for example because the next request begins."""
+        with self._changed:
+            if self._view.stage is ApprovalStage.PLANNED:
+                self._show(ApprovalStage.IDLE, None)
 
     def on_stop(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call a function with the operator's name whenever a stop is requested, on the thread of whoever requests it.
@@ -403,10 +416,12 @@ class ApprovalBroker:
         words: str = "",
         deadline: float | None = None,
         stopping: bool = False,
+        plan_only: Proposal | None = None,
     ) -> None:
         if deadline is None and stage is ApprovalStage.APPROVED:
             deadline = self._view.deadline
-        self._view = View(stage, item, words, deadline, self._view.version + 1, stopping, fault=self._fault)
+        version = self._view.version + 1
+        self._view = View(stage, item, words, deadline, version, stopping, fault=self._fault, plan_only=plan_only)
         self._changed.notify_all()
 
     def _why_not(self, id_: str, about: str) -> SpatialVlmError:

@@ -19,6 +19,7 @@ class ApprovalStage(enum.Enum):
     APPROVED = "Approved, not begun yet"
     RUNNING = "The approved plan is being carried out"
     EXPIRED = "Expired: nothing can be decided any more"
+    PLANNED = "Plan only: nothing will move"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class View:
         stopping: a stop was requested while it runs.
         remaining: seconds until the deadline; None where there is none.
         fault: why some of what happened is missing in the record; empty where nothing is.
+        plan_only: a plan that is shown and cannot be approved: it is not open. Set in the stage PLANNED.
     """
 
     stage: ApprovalStage
@@ -44,6 +46,12 @@ class View:
     stopping: bool = False
     remaining: float | None = None
     fault: str = ""
+    plan_only: Proposal | None = None
+
+    @property
+    def on_page(self) -> Proposal | PersonQuestion | None:
+        """What the page shows: what is open, or a plan that is only shown."""
+        return self.item if self.item is not None else self.plan_only
 
     @property
     def id(self) -> str | None:

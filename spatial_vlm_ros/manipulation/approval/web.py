@@ -108,7 +108,7 @@ class _Office:
     async def motion(self, request: Request) -> Response:
         if self._session(request) is None:
             return Response(status_code=401, headers={"WWW-Authenticate": "Cookie"})
-        item = self._broker.view.item
+        item = self._broker.view.on_page
         data = item.preview.motion if isinstance(item, Proposal) and item.preview is not None else None
         if data is None or _hash(data) != request.path_params["hash"]:
             return Response("this motion is no longer open", 404, media_type="text/plain")
@@ -229,16 +229,17 @@ class _Office:
         return self._door.session(request)
 
     def _status_page(self, session: Session, view: View) -> Response:
-        preview = view.item.preview if isinstance(view.item, Proposal) else None
+        item = view.on_page
+        preview = item.preview if isinstance(item, Proposal) else None
         return self._page(
             "status.html.j2",
             200,
             title=view.stage.value,
             view=view,
             session=session,
-            image=_hash(view.item.image) if view.item and view.item.image else None,
+            image=_hash(item.image) if item and item.image else None,
             preview=preview,
-            shown=_shown(view.item) if isinstance(view.item, Proposal) else None,
+            shown=_shown(item) if isinstance(item, Proposal) else None,
             preview_image=_hash(preview.image) if preview and preview.image else None,
             drawing=side_views(preview.tip_path)
             if preview and not preview.above and len(preview.tip_path) > 1
@@ -275,8 +276,9 @@ def _shown(proposal: Proposal) -> dict[str, str] | None:
 
 
 def _images(view: View) -> list[bytes]:
-    preview = view.item.preview if isinstance(view.item, Proposal) else None
-    scene = view.item.image if view.item else None
+    item = view.on_page
+    preview = item.preview if isinstance(item, Proposal) else None
+    scene = item.image if item else None
     return [*([scene] if scene is not None else []), *(preview.images if preview is not None else ())]
 
 

@@ -37,6 +37,10 @@ _EDGE = 0.002  # metres below its upper edge, from which on a face is one and no
 _LEVEL = 0.05  # of the closing direction's upward part: what closes level does not press on what lies above
 _LEAST_HOLD = 0.003  # metres
 _FLAT_SHARE = 0.4  # of the height of what is flat, that the fingers must hold at least
+_WALLS = 8  # grasps at a rim that are tried along the wall
+_UPRIGHT, _MOST_SLANT = math.radians(3.0), math.radians(30.0)  # of a wall against the fingers
+_LOOKING = 0.7  # cosine: normals of a wall, and not of its edge
+_SAME_WALL = 0.02  # metres
 _KEPT = 2  # grasps of one orientation and depth
 _MOST = 80  # grasps of one way
 
@@ -136,6 +140,7 @@ def surface_grasps(
             found += [grasp for alike in grasps.values() for grasp in sorted(alike, key=_rough)[:_KEPT]]
         elif reasons:
             missed.append(SurfaceMiss(name, reasons.most_common(1)[0][0]))
+    found += _along_walls(found, body, seen, thin, floor, config)
     counts: Counter[str] = Counter()
     kept = []
     for grasp in sorted(found, key=_rough):
@@ -143,6 +148,51 @@ def surface_grasps(
         if counts[grasp.way] <= _MOST:
             kept.append(grasp)
     return kept, missed
+
+
+def _along_walls(
+    found: Sequence[SurfaceGrasp], body: GraspBody, seen: TargetPoints, thin: ThinParts, floor: float,
+    config: PlanningConfig,
+) -> list[SurfaceGrasp]:  # fmt: skip
+    """The best grasps of slanted walls once more, with the fingers along the wall.
+
+    A wall turns between flat fingers until it lies against them, and the whole object with it: a tumbler that is held
+    at its rim would hang by the slant of its wall, its foot lower than where it was taken.
+    """
+    kept: list[SurfaceGrasp] = []
+    rims = sorted((grasp for grasp in found if grasp.way == "rim"), key=_rough)
+    for grasp in rims[:_WALLS]:
+        slant = _slant(grasp, body, config)
+        if not _UPRIGHT < abs(slant) < _MOST_SLANT:
+            continue
+        c, s = math.cos(slant), math.sin(slant)
+        rotation = grasp.rotation @ np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
+        view, x = hand_view(body, rotation, config.gripper), float((grasp.position - body.middle) @ rotation[:, 0])
+        strip = np.flatnonzero(np.abs(view.local[:, 0] - x) < config.gripper.finger_width / 2)
+        tried: list[SurfaceGrasp] = []
+        for place in _places(view, body, floor, config, Counter()):
+            if abs(view.x_of(place.row) - x) < CELL:
+                other = _grasp("slanted", place, strip, view, body, seen, thin, config, Counter())
+                if other is not None and other.way == "rim" and math.dist(other.position, grasp.position) < _SAME_WALL:
+                    tried.append(other)
+        kept += sorted(tried, key=_rough)[:1]
+    return kept
+
+
+def _slant(grasp: SurfaceGrasp, body: GraspBody, config: PlanningConfig) -> float:
+    """Radians about the hand's x by which a wall is turned between the fingers; 0 where its normals are not known."""
+    local = (body.points - grasp.position) @ grasp.rotation
+    beyond = config.gripper.finger_beyond
+    inside = body.seen & (np.abs(local[:, 0]) < config.gripper.finger_width / 2)
+    inside &= (np.abs(local[:, 1]) < grasp.width / 2 + CELL) & (
+        np.abs(local[:, 2] - beyond + grasp.hold / 2) < grasp.hold / 2
+    )
+    normals = (body.normals @ grasp.rotation)[inside]
+    normals = normals[np.abs(normals[:, 1]) > _LOOKING] * np.sign(normals[np.abs(normals[:, 1]) > _LOOKING][:, 1:2])
+    if len(normals) < _FEW_POINTS:
+        return 0.0
+    _, across, along = np.median(normals, axis=0)
+    return math.atan2(float(along), float(across))
 
 
 def least_hold(body: GraspBody, config: PlanningConfig) -> float:

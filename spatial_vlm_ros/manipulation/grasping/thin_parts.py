@@ -13,6 +13,8 @@ from spatial_vlm_ros.parameters import PlanningConfig
 Array = npt.NDArray[np.float64]
 
 _WALL = 0.02  # metres: what is thicker, with one finger above the object and one beside it, is no wall of a vessel
+_THICK_WALL = 0.03  # metres: the same, of what is seen to be open deep down: a ring
+_DEEP = 0.6  # of the height
 _THIN = 0.018  # metres: half the thickness up to which a part that sticks out of a thicker one is a handle
 _BODY_SHARE = 0.4  # of the outline that the thick part must fill for the rest to be its handle
 _HOLLOW_DEPTH = 0.01  # metres below the highest point, from which cells seen from above are inside a hollow object
@@ -46,6 +48,8 @@ class ThinParts:
         self._mask = is_there & ~is_thick if share > _BODY_SHARE else np.zeros_like(is_there)
         deep = view.nearest[is_there & is_thick] - float(view.nearest.min())
         self.hollow = len(deep) > 0 and float((deep > _HOLLOW_DEPTH).mean()) > _HOLLOW_SHARE
+        seen_through = self.hollow and float((deep > _DEEP * np.ptp(heights)).mean()) > _HOLLOW_SHARE
+        self._wall = _THICK_WALL if seen_through else _WALL
         self._there, self._low, self._middle = is_there, view.low, body.middle
 
     def way(self, name: str, position: Array, closing: Array, width: float, thickness: float) -> str | None:
@@ -62,7 +66,7 @@ class ThinParts:
             return "handle"
         if not self.tall:
             return name
-        if self.hollow and width <= _WALL:
+        if self.hollow and width <= self._wall:
             return "rim"
         return None if self.one_inside(position, closing, (width + thickness) / 2) else name
 

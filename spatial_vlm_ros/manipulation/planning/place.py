@@ -115,11 +115,35 @@ def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
     """What carries the place, up to the place: its rim, where it has one, is not judged."""
     if obj.id != place.carrier_id:
         return obj
+    return _cut(obj, place.pose.position[2])
+
+
+def carrier_at(scene: PlanningScene, placement: Placement, config: PlanningConfig) -> PlanningObject | None:
+    """What carries a placement as planners see it while the object comes down and the hand leaves: up to the place.
+
+    Its box is as high as its rim, and fingers that hold something flat come down within the rim. `place_goal` judges
+    them so, too.
+
+    Args:
+        scene: that the placement was found in.
+        placement: of the target.
+        config: height of release.
+
+    Returns:
+        The object, its padded box no higher than the place; None where the support carries.
+    """
+    carrier = next((obj for obj in scene.neighbours if obj.id == placement.carrier_id), None)
+    if carrier is None:
+        return None
+    return _cut(carrier, placement.obj.position[2] - scene.target.solid.size[2] / 2 - config.goal.release)
+
+
+def _cut(obj: PlanningObject, height: float) -> PlanningObject:
+    """An object whose padded box ends at a height, metres; one that ends lower is not raised."""
     (x, y, _), (sx, sy, _) = obj.solid.centre, obj.solid.size
-    top = max(place.pose.position[2] - obj.padding[2], obj.solid.bottom + 1e-3)
     bottom = obj.solid.bottom
-    cut = Solid((x, y, (top + bottom) / 2), obj.solid.yaw, (sx, sy, top - bottom))
-    return dataclasses.replace(obj, solid=cut)
+    top = min(max(height - obj.padding[2], bottom + 1e-3), bottom + obj.solid.size[2])
+    return dataclasses.replace(obj, solid=Solid((x, y, (top + bottom) / 2), obj.solid.yaw, (sx, sy, top - bottom)))
 
 
 def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:

@@ -29,6 +29,7 @@ SUPPORT = "support"
 KEEP_OUT = "keep_out/"  # before the name of a volume, so that no detection has its id
 
 _SHARED = -0.002  # metres: what overlaps seen from above by this much may stand on one another
+_TOUCHES = 0.005  # metres between boxes that planners may take for contact
 _HIGHER = 0.003  # metres by which the foot of what stands on something is higher than that one's own
 
 
@@ -133,6 +134,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     )
     others = tuple(_neighbour(body, body.id in seen.avoid, config.goal) for body in seen.others)
     supporting_objects = _supporting_objects(own, others)
+    beside = tuple(id_ for id_ in _beside(own, others) if id_ not in supporting_objects)
     return PlanningScene(
         frame_id=seen.frame_id,
         stamp_ns=seen.stamp_ns,
@@ -145,7 +147,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
             PlanningObject(KEEP_OUT + name, name, box) for name, box in keep_outs(config.workspace).items()
         ),
         carrier_ids=supporting_objects,
-        allowed=_allowed(own.id, supporting_objects, seen.destination_id, seen.occupancy is not None),
+        allowed=_allowed(own.id, (*supporting_objects, *beside), seen.destination_id, seen.occupancy is not None),
         occupancy=seen.occupancy,
     )
 
@@ -177,6 +179,16 @@ def _supporting_objects(own: PlanningObject, others: tuple[PlanningObject, ...])
     flat = [Solid((*s.centre[:2], 0.0), s.yaw, (*s.size[:2], 1.0)) for s in (upper, *(t.solid for t in lower))]
     overlap = gaps(flat[:1], flat[1:])[0]
     return tuple(obj.id for obj, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
+
+
+def _beside(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:
+    """Objects beside the target whose padded boxes reach it, as boxes of bent objects do.
+
+    Both stand there, so the boxes are too large; straight up the target leaves them, as `pick_goal` counts it.
+    """
+    near = [obj for obj in others if obj.solid.bottom <= own.solid.centre[2]]
+    found = gaps([own.solid], [obj.padded for obj in near])[0] if near else ()
+    return tuple(obj.id for obj, gap in zip(near, found, strict=True) if gap < _TOUCHES)
 
 
 def _allowed(

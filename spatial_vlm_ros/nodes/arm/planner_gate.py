@@ -50,7 +50,7 @@ from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_li
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.execution_guard import step_digest
-from spatial_vlm_ros.manipulation.approval.proposal import Decision
+from spatial_vlm_ros.manipulation.approval.proposal import Decision, Proposal
 from spatial_vlm_ros.manipulation.pick_sequence import (
     Ending,
     ObservedAnswer,
@@ -66,7 +66,14 @@ from spatial_vlm_ros.manipulation.planning.workspace import keep_outs
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark, goal_bytes
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
-from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, secret_matches, token_of
+from spatial_vlm_ros.nodes.arm.proposals import (
+    audit_path,
+    proposal_of,
+    question_of,
+    secret_matches,
+    shown_plan,
+    token_of,
+)
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
@@ -292,6 +299,7 @@ class PlannerGate(Node):
 
     def _serve(self, goal: _Goal) -> None:
         """One goal, on its own thread."""
+        self._broker.take_down()  # a plan of the goal before
         asked = goal.handle.request
         words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
         goal.words = words
@@ -305,6 +313,7 @@ class PlannerGate(Node):
             approval_left=lambda: self._broker.view.remaining or 0.0,
             pause=goal.cancelled.wait,
             propose=None if self._grasps is None else self._grasps.ask,
+            show=partial(self._show_plan, goal),
         )
         plan_only = asked.plan_only or self._config.plan_only
         try:
@@ -338,7 +347,7 @@ class PlannerGate(Node):
         words = f"{ending.status.value}: {ending.message}"
         self._on_record(end, goal.id, words)
         if ending.status is Status.OK and not ending.moved:
-            self._broker.note(words)  # a plan alone is laid before nobody, and whoever waits at the page is told why
+            self._broker.note(words, goal.plan_only)  # it is laid before nobody; whoever looks at the page is told why
 
     def _finish(self, goal: _Goal, ending: Ending) -> None:
         self._client.end()
@@ -416,8 +425,7 @@ class PlannerGate(Node):
         plan = offer.plan
         if not is_plan_of(plan, offer.goal, offer.scene):  # cannot be; nobody is asked about it
             raise RejectedError(f"goal {goal.id}", "the plan was changed after it was made", "ask again")
-        description = self._config.robot_description
-        description = "" if description == "/" else description or self._description
+        description = self._arm_description()
         self._way.prepare(offer, self._planning, description)
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
         self._broker.propose(proposal, [step_digest(step) for step in plan.steps])
@@ -429,6 +437,22 @@ class PlannerGate(Node):
             why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
             raise RejectedError(f"goal {goal.id}", why, "say it in another way, or change the scene")
         goal.decision = decision
+
+    def _show_plan(self, goal: _Goal, offer: Offer) -> None:
+        """Draw a plan that nobody is asked to approve, for the page; where there is none, nobody would see it."""
+        if self._where is None:
+            return
+        self._say(goal, PickStage.PLANNING, f"drawing the plan: {told(offer)}; see it at {self._where.place}")
+        timeout, unseen = self._config.approval_timeout, self._config.accept_unseen_obstacles
+        try:
+            goal.plan_only = shown_plan(goal.id, offer, timeout, self._planning, self._arm_description(), unseen)
+        except SpatialVlmError as error:
+            self._say(goal, PickStage.PLANNING, f"the plan is not drawn: {error}")
+
+    def _arm_description(self) -> str:
+        """A URDF: its path or its text; "" = none is known."""
+        description = self._config.robot_description
+        return "" if description == "/" else description or self._description
 
     def _proposal_message(self, goal: _Goal, offer: Offer) -> ProposalMessage:
         resolved = messages.resolution_message(offer.seen.resolution)
@@ -519,3 +543,4 @@ class _Goal:
         self.looked = self.begun = False
         self.why = ""  # what stopped it, where that was not its client
         self.decision: Decision | None = None
+        self.plan_only: Proposal | None = None  # a plan that is shown, and not open for approval

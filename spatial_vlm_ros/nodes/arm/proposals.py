@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import os
 import secrets
@@ -19,12 +20,14 @@ from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematic
 from spatial_vlm_ros.manipulation.pick_sequence import Offer, told
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMotion, planned_motion
+from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, plan_bytes
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, png
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _LARGEST_TOKEN = 4096  # bytes
+_UNSEEN = "Only objects that the instruction names were looked for: depth alone tells of all others"
 _NEAR = 0.01  # metres: a clearance below this is said before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 
@@ -99,12 +102,54 @@ def proposal_of(
     Raises:
         PlanningFailedError: by the description the arm would run into something that was seen, or cannot follow.
     """
+    motion = motion_of(offer, config, description)
+    _check_clear(offer, motion, config, description)
+    return _proposal(goal_id, offer, expires_after, motion)
+
+
+def shown_plan(
+    goal_id: str,
+    offer: Offer,
+    expires_after: float,
+    config: PlanningConfig,
+    description: str = "",
+    accept_unseen: bool = False,
+) -> Proposal:
+    """What `proposal_of` makes, of a plan that is only shown; its warnings say why it would not be proposed.
+
+    Args:
+        goal_id: UUID; it and the next four are those of `proposal_of`.
+        offer: what was understood and planned.
+        expires_after: seconds.
+        config: the gripper, and the names of the arm's links and joints.
+        description: of the arm; "" = none is known.
+        accept_unseen: whether a plan is proposed although the resolver looked only for objects that the words name.
+    """
+    motion, seen = motion_of(offer, config, description), offer.seen.surroundings
+    made = _proposal(goal_id, offer, expires_after, motion)
+    warnings = list(made.warnings)
+    if _UNSEEN in warnings and not accept_unseen:
+        only = "Such a plan is offered for approval only with accept_unseen_obstacles:=true"
+        warnings[warnings.index(_UNSEEN)] = f"{_UNSEEN}. {only}"
+    try:
+        if seen is not None:
+            check_way_seen(seen, config.observation)
+        _check_clear(offer, motion, config, description)
+    except SpatialVlmError as error:
+        warnings.insert(0, f"This plan would not be offered for approval: {error}")
+    return dataclasses.replace(made, warnings=tuple(warnings))
+
+
+def _check_clear(offer: Offer, motion: PlannedMotion, config: PlanningConfig, description: str) -> None:
+    """Follow the plan once more, where the arm is known; raises PlanningFailedError."""
+    if not (motion.missing or motion.fault):
+        check_plan_clear(offer, config, _arm_of(offer, config, description))
+
+
+def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedMotion) -> Proposal:
     resolution = offer.seen.resolution
     target = offer.scene.target
     frame = resolution.frame_of_reference
-    motion = motion_of(offer, config, description)
-    if not (motion.missing or motion.fault):
-        check_plan_clear(offer, config, _arm_of(offer, config, description))
     image, why = _drawn(offer, motion)
     taken = offer.seen.surroundings.image if offer.seen.surroundings is not None else None
     return Proposal(
@@ -208,7 +253,7 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     if grasp.clearance < _NEAR:
         found.append(f"The gripper passes its neighbours at {grasp.clearance * 1000:.0f} mm")
     if offer.seen.surroundings is not None and not offer.seen.surroundings.all_objects:
-        found.append("Only objects that the instruction names were looked for: depth alone tells of all others")
+        found.append(_UNSEEN)
     if offer.scene.yaw_known is False:
         found.append("The heading of the object is not known")
     return tuple(found)

@@ -30,6 +30,7 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoa
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
 from spatial_vlm_ros.manipulation.planning.moveit_codes import FAILURE, meaning_of
 from spatial_vlm_ros.manipulation.planning.moveit_pipelines import CUMOTION_PIPELINE
+from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import (
     JOINED,
     MotionPlan,
@@ -218,9 +219,12 @@ class Strategies:
         at = {} if lift is None else lift.end
         fingers = self._fingers(grasp.width)
         carry = self._ask("carry", placement.pre_place, {**fingers, **at}, known=set(at), held=grasp)
-        lower = self._ask("lower", placement.place, {**fingers, **carry.end}, known=set(carry.end), held=grasp)
+        lower = self._ask(
+            "lower", placement.place, {**fingers, **carry.end}, known=set(carry.end), held=grasp, onto=placement
+        )
         opened = {**self._fingers(placement.opening), **lower.end}
-        withdraw = self._ask("withdraw", placement.retreat, opened, known=set(lower.end), moved=placement)
+        withdraw = self._ask("withdraw", placement.retreat, opened, known=set(lower.end), moved=placement,
+                             onto=placement)  # fmt: skip
         return [
             PlanStep("carry", carry),
             PlanStep("lower", lower),
@@ -236,6 +240,7 @@ class Strategies:
         known: set[str],
         held: Grasp | None = None,
         moved: Placement | None = None,
+        onto: Placement | None = None,
     ) -> Trajectory:
         """One motion.
 
@@ -246,11 +251,12 @@ class Strategies:
             known: those of them at which the trajectory has to begin.
             held: the grasp by which the object is between the fingers.
             moved: where the object has been put down.
+            onto: where the object comes down, or was put down: what carries it ends at the place.
         """
         if self._told():
             raise CancelledError("planning was called off")
         straight = phase not in ("reach", "carry")
-        difference = self._difference(phase, held, moved)
+        difference = self._difference(phase, held, moved, onto)
         request = self._messages.motion_goal(self._motion, self._link(tip), straight, joints, difference)
         if request.request.pipeline_id == CUMOTION_PIPELINE:
             request.request.start_state = self._messages.cumotion_start(joints if known else {}, difference)
@@ -291,7 +297,7 @@ class Strategies:
 
     # -------------------------------------------------------------------------------------------- what goes with them
 
-    def _difference(self, phase: Phase, held: Grasp | None, moved: Placement | None) -> Any:
+    def _difference(self, phase: Phase, held: Grasp | None, moved: Placement | None, onto: Placement | None) -> Any:
         """How the planner's scene differs while this motion is made: contacts, what is held, what was put down."""
         target, messages = self._scene.target, self._messages
         allowed = [(contact.one, contact.other) for contact in self._scene.allowed
@@ -305,9 +311,13 @@ class Strategies:
             )
             link = self._motion.tip_link
             attached = [messages.attached_box(target.id, link, link_T_box, target.solid.size, fingers)]
+        carrier = None if onto is None else carrier_at(self._scene, onto, self._config)
+        if carrier is not None:
+            box = carrier.padded
+            objects = [messages.box_object(carrier.id, self._scene.frame_id, messages.solid_matrix(box), box.size)]
         if moved is not None:
             where = messages.pose_matrix(moved.obj)
-            objects = [messages.box_object(target.id, self._scene.frame_id, where, target.solid.size)]
+            objects = [*objects, messages.box_object(target.id, self._scene.frame_id, where, target.solid.size)]
         return messages.scene_diff(objects, attached, messages.with_allowed(self._matrix, pairs))
 
     def _link(self, tip: Pose) -> Pose:

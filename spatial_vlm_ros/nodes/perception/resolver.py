@@ -20,7 +20,7 @@ from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import DetectionArray
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
@@ -77,7 +77,7 @@ class ResolverNode(LifecycleNode):
 
     Subscribes: rgb/image, depth/image (or their transports), rgb/camera_info, depth/camera_info (depth not registered),
         detections (no grounder), instruction, /tf, /tf_static.
-    Publishes: resolution, target, markers, annotated/image, /diagnostics.
+    Publishes: resolution, target, markers, annotated/image, annotated/points, annotated/region, /diagnostics.
     Serves: the action resolve.
     Asks: the service stop, where words ask to stop and a planner_gate offers it.
     With objects: true it publishes objects, with selection: true it serves select_detection.
@@ -245,6 +245,8 @@ class ResolverNode(LifecycleNode):
         self._target = self.create_lifecycle_publisher(PoseWithCovarianceStamped, "target", qos.ANSWERS)
         self._markers = self.create_lifecycle_publisher(MarkerArray, "markers", qos.ANSWERS)
         self._annotated = self.create_lifecycle_publisher(Image, "annotated/image", qos.IMAGES)
+        self._points = self.create_lifecycle_publisher(PointCloud2, "annotated/points", qos.IMAGES)
+        self._region = self.create_lifecycle_publisher(MarkerArray, "annotated/region", qos.IMAGES)
         diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.ANSWERS)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         report = self.create_timer(
@@ -258,7 +260,8 @@ class ResolverNode(LifecycleNode):
         rate = self._settings.node.observer_rate
         if rate > 0.0:
             timers.append(self.create_timer(1.0 / rate, self._observe, clock=steady))
-        publishers = (self._resolution, self._target, self._markers, self._annotated, diagnostics)
+        answers, shown = (self._resolution, self._target, self._markers), (self._annotated, self._points, self._region)
+        publishers = (*answers, *shown, diagnostics)
         self._made += [partial(self.destroy_lifecycle_publisher, publisher) for publisher in publishers]
         self._made += [partial(self.destroy_timer, timer) for timer in timers]
         if self._settings.node.objects:
@@ -438,13 +441,18 @@ class ResolverNode(LifecycleNode):
         source = outcome.resolution.source
         if message.target and source == "measurement":  # a pose alone cannot say that a model chose it
             self._target.publish(messages.target_message(message))
-        if outcome.resolution.status is not Status.BUSY:  # what is shown is of the request that is served
+        busy = outcome.resolution.status is Status.BUSY
+        if not busy:  # what is shown is of the request that is served
             self._markers.publish(messages.markers(message, source))
         node = self._settings.node
         if node.objects:
             self._side.list_objects(outcome, self._objects)
         if node.annotate and self._annotated.get_subscription_count():
             self._side.draw(outcome, self._settings.resolver, self._annotated)
+        if node.annotate and self._points.get_subscription_count():
+            self._side.show_points(outcome, self._points)
+        if node.annotate and not busy and self._region.get_subscription_count():
+            self._side.show_region(outcome, self._settings.resolver, self._region)
         self.get_logger().info(printable(f"{message.status.name}: {message.status.message}"))
 
     # -------------------------------------------------------------------------------------------- time, threads

@@ -11,7 +11,8 @@ from rclpy.node import Node
 
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.request_queue import RequestOutcome
-from spatial_vlm_ros.output.annotated_image import draw
+from spatial_vlm_ros.nodes.perception.shown_scene import points_message, region_message
+from spatial_vlm_ros.output.annotated_image import content_from, draw
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import RgbdFrame
@@ -44,6 +45,22 @@ class SideOutputs:
         for late in self._images[: max(0, len(self._images) - MOST_IMAGES + 1)]:
             late.cancel()
         self._images.append(self._submit("the answer could not be drawn", drawn, publisher, outcome))
+
+    def show_points(self, outcome: RequestOutcome, publisher: Any) -> None:
+        """Publish the depth image of an answer as points."""
+        self._submit("the points of the answer could not be made", points_message, publisher, outcome)
+
+    def show_region(self, outcome: RequestOutcome, config: ResolverConfig, publisher: Any) -> None:
+        """Publish where the relation that decided holds; nothing is left to see where no frame was resolved."""
+
+        def shown(frame: RgbdFrame) -> Any:
+            content = content_from(frame, outcome.detections, outcome.resolution, config, outcome.scene)
+            return region_message(content if outcome.resolution.source == "measurement" else None)
+
+        if outcome.frame is None:
+            self._pool.submit(self._wake, lambda: publisher.publish(region_message(None)))
+        else:
+            self._submit("the region of the answer could not be measured", shown, publisher, outcome)
 
     def list_objects(self, outcome: RequestOutcome, publisher: Any) -> None:
         """Publish what was measured in the image of an answer."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import SubElement, tostring
@@ -24,13 +25,28 @@ HELD = "held"
 _REPAIR = "install example-robot-data from its wheel"
 
 
+@dataclass(frozen=True, eq=False)
+class ConvexBody:
+    """An object of convex pieces.
+
+    Args:
+        id: of it.
+        pose: (4, 4) in the frame of the URDF's first link; of what is held in the tip's, metres.
+        pieces: corners (N, 3) of each, in its own frame, metres.
+    """
+
+    id: str
+    pose: Array
+    pieces: tuple[Array, ...]
+
+
 class CollisionWitness:
-    """An arm and boxes in MuJoCo, to ask what runs into what.
+    """An arm and objects in MuJoCo, to ask what runs into what.
 
     Args:
         urdf: path; meshes are looked for as a planner of it does. STL and OBJ.
         srdf: path; pairs of links that it leaves out are not looked at.
-        boxes: fixed in the frame of the URDF's first link; their padding is left out.
+        boxes: boxes and convex bodies, fixed in the frame of the URDF's first link; padding is left out.
         held: what moves with the tip, or None; the box of the same id is left out.
         tip_link: link that it moves with.
 
@@ -39,10 +55,10 @@ class CollisionWitness:
         ModelError: MuJoCo is not installed.
     """
 
-    def __init__(self, urdf: Path, srdf: Path, boxes: Iterable[BoxObstacle] = (), held: HeldBox | None = None,
-                 tip_link: str = "") -> None:  # fmt: skip
+    def __init__(self, urdf: Path, srdf: Path, boxes: Iterable[BoxObstacle | ConvexBody] = (),
+                 held: HeldBox | ConvexBody | None = None, tip_link: str = "") -> None:  # fmt: skip
         self._mj = mj = load_mujoco()
-        self._boxes: set[str] = set()
+        self._boxes: dict[str, str] = {}
         root = read_xml(urdf, _REPAIR)
         for link in root.iter("link"):
             for visual in link.findall("visual"):
@@ -66,18 +82,27 @@ class CollisionWitness:
                 spec.add_exclude(bodyname1=names[0], bodyname2=names[1])
         for box in boxes:
             if held is None or box.id != held.id:
-                self._add(spec.worldbody, box.id, box.pose, box.size)
+                self._add(spec, spec.worldbody, box.id, box)
         if held is not None:
-            self._add(spec.body(tip_link), HELD, held.pose, held.size)
+            self._add(spec, spec.body(tip_link), HELD, held)
         self.model = spec.compile()
         self.data = mj.MjData(self.model)
 
-    def _add(self, body: Any, name: str, pose: Array, size: Array) -> None:
-        quaternion = np.zeros(4)
-        self._mj.mju_mat2Quat(quaternion, pose[:3, :3].ravel().copy())
-        kind = self._mj.mjtGeom.mjGEOM_BOX
-        self._boxes.add(name)
-        body.add_geom(name=name, type=kind, size=size / 2, pos=pose[:3, 3], quat=quaternion)
+    def _add(self, spec: Any, body: Any, name: str, obj: BoxObstacle | HeldBox | ConvexBody) -> None:
+        """Give a link, or the world, the geoms of an object."""
+        quaternion, mj = np.zeros(4), self._mj
+        mj.mju_mat2Quat(quaternion, obj.pose[:3, :3].ravel().copy())
+        at = {"pos": obj.pose[:3, 3], "quat": quaternion}
+        if not isinstance(obj, ConvexBody):
+            self._boxes[name] = name
+            body.add_geom(name=name, type=mj.mjtGeom.mjGEOM_BOX, size=obj.size / 2, **at)
+            return
+        for number, corners in enumerate(obj.pieces):
+            piece = f"{name}#{number}"
+            self._boxes[piece] = name
+            mesh = spec.add_mesh(name=piece, uservert=corners.ravel())
+            mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+            body.add_geom(name=piece, type=mj.mjtGeom.mjGEOM_MESH, meshname=piece, **at)
 
     def place(self, positions: Mapping[str, float]) -> None:
         """Put joints where they are, radians and metres; others stay."""
@@ -87,7 +112,7 @@ class CollisionWitness:
         self._mj.mj_comPos(self.model, self.data)
 
     def touching(self, allowed: Collection[frozenset[str]] = frozenset()) -> dict[frozenset[str], float]:
-        """Pairs of links, boxes and "held" that are deeper in each other than DEEP: metres."""
+        """Pairs of links, objects and "held" that are deeper in each other than DEEP: metres."""
         self._mj.mj_collision(self.model, self.data)
         found: dict[frozenset[str], float] = {}
         for contact in self.data.contact[: self.data.ncon]:
@@ -115,6 +140,6 @@ class CollisionWitness:
         return deepest, len(moments)
 
     def _name(self, geom: int) -> str:
-        """Of a box, "held", or the link."""
+        """Of an object, "held", or the link."""
         name = str(self.model.geom(geom).name)
-        return name if name in self._boxes else str(self.model.body(self.model.geom_bodyid[geom]).name)
+        return self._boxes[name] if name in self._boxes else str(self.model.body(self.model.geom_bodyid[geom]).name)

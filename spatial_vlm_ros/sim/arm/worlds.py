@@ -97,7 +97,7 @@ def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], 
         PlacedModel(id_, _small(kind, rng, colour), (*place, _LET_GO), yaw)
         for id_, (kind, colour, place, yaw) in places.items()
     ]
-    return TableLayout(name, tuple(objects), _room(rng), arm_camera(), target, TRAY, _INSTRUCTION)
+    return TableLayout(name, tuple(objects), arm_room(rng), arm_camera(), target, TRAY, _INSTRUCTION)
 
 
 def random_layout(seed: int) -> TableLayout:
@@ -143,7 +143,7 @@ ARM_WORLDS: Mapping[str, Callable[[], TableLayout]] = MappingProxyType(
 """Name → maker: the bonnet chick behind the cup and the ribbon chick before it; the other way round."""
 
 
-def _room(rng: np.random.Generator) -> Scenery:
+def arm_room(rng: np.random.Generator) -> Scenery:
     """A room with the table under the arm."""
     drawn = random_scenery(rng)
     shift = _CENTRE[0] - drawn.table_centre[0]
@@ -163,7 +163,7 @@ def _small(kind: str, rng: np.random.Generator, colour: str | None = None) -> Mo
 
 def _drawn(rng: np.random.Generator, name: str) -> TableLayout | None:
     """A layout by chance; None where something found no place."""
-    scenery, camera = _room(rng), arm_camera(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(0.6, 0.72)))
+    scenery, camera = arm_room(rng), arm_camera(float(rng.uniform(-0.12, 0.12)), float(rng.uniform(0.6, 0.72)))
     eye = camera.translation[:2]
     side = 1 if rng.random() < 0.5 else -1
     tray = (float(rng.uniform(0.46, 0.56)), side * float(rng.uniform(0.3, 0.34)))

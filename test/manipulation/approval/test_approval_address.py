@@ -97,8 +97,9 @@ def test_other_words_tell_no_address(words: str) -> None:
 
 
 @pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("told", ["waiting", "drawing the plan"])
 def test_the_secret_reaches_a_terminal_and_no_file(
-    where: PageAddress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shown: bool
+    where: PageAddress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shown: bool, told: str
 ) -> None:
     """As `pick` tells it where it waits, and `up` after the line of the gate."""
     ours, theirs = pty.openpty()
@@ -106,10 +107,11 @@ def test_the_secret_reaches_a_terminal_and_no_file(
     with target:
         monkeypatch.setattr(sys, "stderr", target)
         monkeypatch.setattr(sys, "stdout", target)
-        print_progress(f"waiting; {where}")
+        print_progress(f"{told}; {where}" if told == "waiting" else f"{told}; see it at {where.place}")
         target.flush()
         beside = _link(f"[INFO] [1.2] [planner_gate]: {where}")
         text = os.read(ours, 4096).decode() if shown else (tmp_path / "log").read_text()
     os.close(ours)
-    assert text.strip() == (f"… waiting; approve at {LINK}" if shown else f"… waiting; {where}")
+    to = "approve at" if told == "waiting" else "see it at"
+    assert text.strip() == f"… {told}; {to} {LINK if shown else where.place}"
     assert beside == (f"approve at {LINK}" if shown else None)

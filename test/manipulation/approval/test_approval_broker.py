@@ -55,6 +55,47 @@ def test_a_person_is_told_of_what_was_never_laid_before_them_and_loses_nothing_b
     assert "something else" not in office.broker.view.words
 
 
+def test_a_plan_that_is_only_shown_cannot_be_decided_and_is_not_on_record(office: Any) -> None:
+    broker, plan = office.broker, office.proposal()
+    broker.note("Planned. Nothing moves: plan_only is set", plan)
+    view = broker.view
+    assert (view.stage, view.on_page, view.words) == (
+        ApprovalStage.PLANNED,
+        plan,
+        "Planned. Nothing moves: plan_only is set",
+    )
+    assert (view.item, view.id, view.remaining) == (None, None, None)
+    assert office.events() == ["LOG_OPENED"]
+    for said in (office.says(plan), office.says(plan, approve=False)):
+        with pytest.raises(RejectedError, match="not what is open"):
+            broker.decide(said)
+        with pytest.raises(RejectedError, match="not what is open"):
+            broker.begin(said)
+    with pytest.raises(RejectedError):
+        broker.wait(plan.goal_id)
+    assert not broker.withdraw(plan.goal_id, "the scene has changed")
+    office.clock.now += 2 * plan.expires_after
+    broker.request_stop("Ann")
+    assert broker.view.on_page is plan, "it stays until the next request"
+    assert set(office.events()) == {"LOG_OPENED", "REFUSED", "STOP_REQUESTED"}
+
+
+def test_a_plan_that_is_only_shown_gives_way_to_what_comes_next(office: Any) -> None:
+    broker = office.broker
+    for comes in (broker.take_down, lambda: broker.note("OK"), lambda: broker.ask(office.question()), office.proposed):
+        broker.note("Planned", office.proposal())
+        comes()
+        assert broker.view.plan_only is None
+        assert broker.view.stage is not ApprovalStage.PLANNED
+        if broker.view.item is not None:
+            broker.note("Planned", office.proposal())
+            broker.take_down()
+            assert (broker.view.plan_only, broker.view.item is None) == (None, False), "what is open stays open"
+            broker.withdraw(broker.view.id, "no more")
+            broker.take_down()
+            assert broker.view.words == "Withdrawn: no more"
+
+
 def test_an_image_is_on_record_by_its_hash_alone(office: Any) -> None:
     proposal = office.proposed()
     content = office.records()[1]["content"]

@@ -313,6 +313,33 @@ def test_on_a_phone_all_three_buttons_are_there_without_scrolling(
     browser.until_says("Approved by Ann")
 
 
+@pytest.mark.parametrize("width", [1280, PHONE[0]])
+def test_a_plan_that_is_only_shown_is_played_and_has_nothing_to_press(
+    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str, width: int
+) -> None:
+    sign_in(browser, page)
+    browser.look(width, height=PHONE[1])
+    office.broker.note("OK: Planned: take the block. Nothing moves: plan_only is set.", shown)
+    browser.until_says("Plan only: nothing will move", "h1")
+    browser.until_says("Plan only: nothing will move", "#live")
+    browser.until("the player", lambda: browser.script("return !document.querySelector('.controls').hidden"))
+    for where in ("scrollTo(0, 0)", "document.querySelector('.player').scrollIntoView()"):
+        browser.script(where)
+        box = "const b = document.querySelector('.decide p').getBoundingClientRect();"
+        assert browser.script(f"{box} return b.top >= 0 && b.bottom <= innerHeight && b.right <= innerWidth"), where
+        assert "nothing to approve" in browser.text(".decide")
+    browser.click("Play")
+    browser.until("it plays", lambda: seconds_of(browser) >= 1.0)
+    browser.click("Overview")
+    buttons = [button.text for button in browser.driver.find_elements("css selector", "button") if button.text]
+    assert buttons == ["Request stop", "Play", "Overview"]
+    assert browser.driver.get_log("browser") == []
+    assert browser.all_faults(axe_script) == []
+    office.broker.take_down()
+    browser.until_says("Nothing is waiting")
+    assert browser.script("return document.querySelector('.player')") is None
+
+
 def test_a_plan_whose_image_is_of_something_else_cannot_be_approved(
     browser: Browser, page: Page, office: Any, shown: Proposal
 ) -> None:
@@ -402,7 +429,12 @@ def _unrecorded(office: Any) -> None:
     office.broker.withdraw(office.broker.view.id, "the scene has changed")
 
 
+def _planned(office: Any) -> None:
+    office.broker.note("OK: Planned. Nothing moves: plan_only is set.", office.proposal())
+
+
 STATES: dict[str, Callable[[Any], None]] = {
+    "planned": _planned,
     "idle": lambda office: None,  # noqa: ARG005
     "asked": _asked,
     "proposed": _proposed,

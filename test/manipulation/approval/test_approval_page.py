@@ -14,6 +14,7 @@ from approval_visitor import Visitor
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, InputError
 from spatial_vlm_ros.manipulation.approval.drawing import HEIGHT, WIDTH, side_views
+from spatial_vlm_ros.manipulation.approval.proposal import Preview
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL
 from spatial_vlm_ros.web.guard import Guard, is_loopback, names_of
@@ -384,6 +385,41 @@ def test_a_proposal_is_shown_with_all_that_matters(ann: Visitor, office: Any) ->
     image = hashlib.sha256(proposal.image).hexdigest()
     reply = ann.get(f"/picture/{image}")
     assert (reply.status, reply.headers["content-type"], reply.body) == (200, "image/png", proposal.image)
+
+
+def test_a_plan_that_is_only_made_is_shown_with_nothing_to_approve(ann: Visitor, office: Any) -> None:
+    proposal = office.proposed()
+    action, form = ann.form("Approve this plan")
+    office.broker.withdraw(proposal.goal_id, "no more")
+    before = office.events()
+    plan = office.proposal()
+    office.broker.note("OK: Planned. Nothing moves: plan_only is set.", plan)
+    text = ann.get().text
+    for words in ("Plan only: nothing will move", "Nothing moves: plan_only is set.", "nothing to approve", "Warnings",
+                  plan.sentence, plan.answer, plan.seen_from, plan.warnings[0], "95.0 %", "2.5 s</td>", "5.0 s in all",
+                  "50 mm", "(0.500, 0.100, 0.050) m", plan.plan_hash):  # fmt: skip
+        assert words in text, words
+    for words in ("/decide", "Approve this plan", "Reject this plan", 'name="goal_id"', 'name="plan_hash"', "Expires",
+                  "Before you decide", "What an approval names"):  # fmt: skip
+        assert words not in text, words
+    image = f"/picture/{hashlib.sha256(plan.image).hexdigest()}"
+    assert ann.get(image).body == plan.image
+    forged = form | {"goal_id": plan.goal_id, "scene_stamp_ns": str(plan.scene_stamp_ns), "plan_hash": plan.plan_hash}
+    reply = ann.post(action, forged)
+    assert (reply.status, "not what is open" in reply.text) == (409, True)
+    assert office.events() == [*before, "REFUSED"]
+    office.broker.take_down()
+    assert ann.get(image).status == 404
+    assert plan.sentence not in ann.get().text
+
+
+def test_a_plan_that_could_not_be_approved_says_so_where_it_is_only_shown(ann: Visitor, office: Any) -> None:
+    office.broker.note("Planned", office.proposal(preview=Preview("base", fault="it is another <arm>")))
+    text = ann.get().text
+    assert (
+        "Nothing will move. Also without plan_only, this plan could not be approved: it is another &lt;arm&gt;." in text
+    )
+    assert "nothing to approve" not in text
 
 
 def test_what_a_model_chose_is_shown_so(ann: Visitor, office: Any) -> None:

@@ -33,6 +33,9 @@ from spatial_vlm_ros.manipulation.approval.audit import files_of
 from spatial_vlm_ros.manipulation.approval.proposal import Preview, Proposal
 from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
+from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, plan_eye
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL
@@ -137,6 +140,51 @@ def test_a_description_that_cannot_be_used_is_told_before_the_decision() -> None
     assert "no such file" in made.preview.missing
     assert "no such file" in made.warnings[0]
     assert made.barred == ""
+
+
+# ------------------------------------------------------------------------------------------------ plan only
+
+
+def planned_only(offer: Offer, accept_unseen: bool = False) -> Proposal:
+    from spatial_vlm_ros.nodes.arm.proposals import shown_plan
+
+    return shown_plan(GOAL, offer, 60.0, CONFIG, str(description_file()), accept_unseen)
+
+
+def seen_as(offer: Offer, **changed: Any) -> Offer:
+    """With other surroundings."""
+    assert offer.seen.surroundings is not None
+    around = dataclasses.replace(offer.seen.surroundings, **changed)
+    return dataclasses.replace(offer, seen=dataclasses.replace(offer.seen, surroundings=around))
+
+
+EMPTY = voxels_at(np.zeros((0, 3), np.int32), 0.01)
+SEEN_WAY = Occupancy(EMPTY, EMPTY, 1.0)
+
+
+def test_a_plan_that_nobody_is_asked_about_is_drawn_as_one_that_somebody_is(shown: Proposal) -> None:
+    assert planned_only(seen_as(planned_offer.offer(), occupancy=SEEN_WAY, all_objects=True)) == dataclasses.replace(
+        shown, warnings=tuple(warning for warning in shown.warnings if "Only objects that" not in warning)
+    )
+
+
+def test_a_plan_that_would_not_be_offered_is_drawn_and_says_why() -> None:
+    offer = seen_as(planned_offer.offer(), occupancy=SEEN_WAY)
+    unseen = "Only objects that the instruction names were looked for: depth alone tells of all others"
+    made = planned_only(offer)
+    assert made.warnings == (f"{unseen}. Such a plan is offered for approval only with accept_unseen_obstacles:=true",)
+    assert planned_only(offer, accept_unseen=True).warnings == (unseen,)
+    blind = planned_only(seen_as(offer, occupancy=None), accept_unseen=True)
+    assert blind.warnings[0].startswith("This plan would not be offered for approval: ")
+    assert "depth says nothing of the way" in blind.warnings[0]
+    # A wall where the hand passes.
+    cells = np.argwhere(np.ones((40, 40, 40), bool)) + np.array((30, -30, 2))
+    blocked = Occupancy(voxels_at(cells.astype(np.int32), 0.01), EMPTY, 1.0)
+    walled = dataclasses.replace(offer, scene=dataclasses.replace(offer.scene, occupancy=blocked))
+    made = planned_only(walled, accept_unseen=True)
+    assert "into an object without a name" in made.warnings[0]
+    assert made.preview is not None
+    assert made.preview.motion is not None
 
 
 # ------------------------------------------------------------------------------------------------ what is drawn

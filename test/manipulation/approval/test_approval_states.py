@@ -37,6 +37,7 @@ class RequestQueue(RuleBasedStateMachine):
 
     def clear(self) -> None:
         self.open: int | None = None
+        self.shown: int | None = None
         self.since, self.approved, self.running = 0.0, False, False
 
     def teardown(self) -> None:
@@ -51,21 +52,31 @@ class RequestQueue(RuleBasedStateMachine):
     def alive(self) -> bool:
         return self.running or self.now - self.since < LIFE
 
-    @rule(goal=GOALS)
-    def propose(self, goal: int) -> None:
-        free = self.open is None or not self.alive
+    def proposal(self, goal: int) -> Proposal:
         token = (str(uuid.UUID(int=goal)), goal, f"{goal:064x}")
         shown = {"image": b"\x89PNG\r\n\x1a\n", "image_stamp_ns": goal, "image_instruction": "take it"}
         preview = Preview("base", plan_hash=token[2])
-        proposal = Proposal(*token, "take it", "it", "from here", "d", "d", LIFE, preview=preview, **shown)
+        return Proposal(*token, "take it", "it", "from here", "d", "d", LIFE, preview=preview, **shown)
+
+    @rule(goal=GOALS)
+    def show(self, goal: int) -> None:
+        """A plan that nobody is asked about."""
+        self.broker.note("planned", self.proposal(goal))
+        if self.open is None or not self.alive:
+            self.clear()
+            self.shown = goal
+
+    @rule(goal=GOALS)
+    def propose(self, goal: int) -> None:
+        free = self.open is None or not self.alive
         try:
-            self.broker.propose(proposal)
+            self.broker.propose(self.proposal(goal))
         except BusyError:
             assert not free
             return
         except RejectedError:
             assert goal in self.used
-            if free:
+            if free and self.shown is None:
                 self.clear()
             return
         assert free
@@ -134,7 +145,7 @@ class RequestQueue(RuleBasedStateMachine):
     @rule()
     def stop(self) -> None:
         self.broker.request_stop("Bob")
-        if not self.running:
+        if not self.running and self.shown is None:
             self.clear()
 
     @precondition(lambda self: self.open is not None)
@@ -145,7 +156,9 @@ class RequestQueue(RuleBasedStateMachine):
     @invariant()
     def what_a_person_sees_is_so(self) -> None:
         stage = self.broker.view.stage
-        if self.open is None or not self.alive:
+        if self.shown is not None:
+            assert (stage, self.broker.view.id) == (ApprovalStage.PLANNED, None)
+        elif self.open is None or not self.alive:
             assert stage in (ApprovalStage.IDLE, ApprovalStage.EXPIRED)
         else:
             expected = (

@@ -86,6 +86,7 @@ class Cell:
         self.stopped = False
         self.stop_at: PickStage | None = None
         self.offers: list[Offer] = []
+        self.shown: list[Offer] = []
         self.said: list[str] = []
         self.holds = 0.0  # s that the approval holds; each pause takes its time of it
 
@@ -148,8 +149,9 @@ class Cell:
 
     def run(self, plan_only: bool = False, now_ns: int = NOW, accept_unseen: bool = False) -> Ending:
         ways = PickActors(
-            self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause
-        )
+            self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause,
+            show=self.shown.append,
+        )  # fmt: skip
         config = PlanningConfig()
         return PickSequence(Words("the chick"), plan_only, config, ways, lambda: self.stopped, accept_unseen).run()
 
@@ -161,6 +163,7 @@ def test_it_moves_what_was_approved_after_a_second_look() -> None:
     assert cell.log == ["look", "plan", "approve", "look", "move", "clear"]
     assert ending.message == "Done: the chick (c1) was taken."
     assert ending.plan == cell.offers[0].plan
+    assert not cell.shown
 
 
 def test_plan_only_asks_nobody_and_moves_nothing() -> None:
@@ -169,7 +172,7 @@ def test_plan_only_asks_nobody_and_moves_nothing() -> None:
     assert (ending.status, ending.moved) == (Status.OK, False)
     assert cell.log == ["look", "plan", "clear"]
     assert "plan_only" in ending.message
-    assert ending.plan is not None
+    assert [offer.plan for offer in cell.shown] == [ending.plan]
 
 
 def test_a_refusal_is_handed_on_with_its_question() -> None:
@@ -336,6 +339,7 @@ def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said()
     ending = cell.run()
     assert (ending.status, ending.moved, cell.log) == (Status.OK, False, ["look", "plan", "clear"])
     assert "accept_unseen_obstacles:=true" in ending.message
+    assert [offer.plan for offer in cell.shown] == [ending.plan]
     accepted = Cell(seen(named), again(named))
     assert accepted.run(accept_unseen=True).moved
     (offer,) = accepted.offers

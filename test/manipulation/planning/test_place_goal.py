@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from spatial_vlm_ros.errors import GoalError, InputError, OutOfWorkspaceError
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
-from spatial_vlm_ros.manipulation.planning.place import place_goal
+from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
 from spatial_vlm_ros.manipulation.planning.scene import KEEP_OUT, PlanningObject
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.types import Pose, Resolution, Status
@@ -56,6 +56,23 @@ def test_the_object_stays_in_the_hand_as_it_was_taken(x: float, y: float, yaw: f
     for placement in place_goal(table_with(BLOCK), placed(BLOCK, (x, y, 0.0, yaw)), grasp, ANY).placements:
         held, let_go = relative(grasp.grasp, start), relative(placement.place, placement.obj)
         np.testing.assert_allclose(let_go, held, atol=1e-5)
+
+
+def test_what_carries_ends_at_the_place_for_planners() -> None:
+    tray = PlanningObject("tray", "tray", Solid((0.3, -0.2, 0.01), 0.0, (0.3, 0.2, 0.02)), (0.005, 0.005, 0.005))
+    scene = table_with(BLOCK, tray)
+    best = place_goal(table_with(BLOCK), placed(BLOCK, (0.3, -0.2, 0.006, 0.0)), FROM_ABOVE, ANY).placements[0]
+    assert carrier_at(scene, best, ANY) is None, "the support carries it"
+    on_tray = dataclasses.replace(best, carrier_id="tray")
+    carrier = carrier_at(scene, on_tray, ANY)
+    assert carrier is not None
+    padded = carrier.padded
+    assert padded.centre[2] + padded.size[2] / 2 == pytest.approx(0.006, abs=1e-6)
+    assert padded.size[:2] == pytest.approx(tray.padded.size[:2])
+    high = dataclasses.replace(on_tray, obj=dataclasses.replace(best.obj, position=(0.3, -0.2, 0.3)))
+    above = carrier_at(scene, high, ANY)
+    assert above is not None
+    assert above.solid.size[2] == pytest.approx(0.02), "it is not raised"
 
 
 def test_an_object_without_heading_may_be_turned() -> None:

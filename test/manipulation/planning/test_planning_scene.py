@@ -19,7 +19,13 @@ from spatial_vlm_ros.errors import DepthError, GoalError, InputError, TransformU
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
-from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.scene import (
+    AllowedContact,
+    PlanningObject,
+    PlanningScene,
+    _beside,
+    planning_scene,
+)
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlanningConfig
@@ -282,3 +288,11 @@ def test_objects_in_the_settled_world_hold_the_truth_in_their_padded_boxes(settl
         assert inside(true.centre[None], obj.padded).all(), obj.id
     bowl = next(obj for obj in exported.neighbours if obj.id == "bowl")
     assert bowl.solid.size[0] == pytest.approx(world.truth["bowl"].size[0], abs=0.03)
+
+
+@pytest.mark.parametrize(("gap", "meets"), [(0.002, True), (0.05, False)])
+def test_the_target_may_leave_a_neighbour_whose_box_reaches_it(gap: float, meets: bool) -> None:
+    own = PlanningObject("can", "can", Solid((0.5, 0.0, 0.05), 0.0, (0.06, 0.06, 0.1)), (0.0, 0.0, 0.0))
+    flat = Solid((0.5 + 0.03 + gap + 0.1, 0.0, 0.01), 0.0, (0.2, 0.1, 0.02))
+    other = PlanningObject("scissors", "scissors", flat, (0.0, 0.0, 0.0))
+    assert _beside(own, (other,)) == (("scissors",) if meets else ())

@@ -102,6 +102,34 @@ def test_a_mug_wider_than_the_hand_is_taken_by_its_rim() -> None:
         assert grasp.width == pytest.approx(0.004, abs=0.006)
 
 
+def slanted(radius: float, height: float, slope: float, inwards: bool = False) -> tuple[Array, Array]:
+    """As `ring`, of a wall that runs outwards by `slope` radians on its way up; `radius` at its foot."""
+    points, normals = ring(radius, 0.0, height, inwards)
+    away = points[:, :2] - (0.5, 0.0)
+    points[:, :2] = (0.5, 0.0) + away * (1 + points[:, 2:] * math.tan(slope) / radius)
+    up = math.sin(slope) * (1.0 if inwards else -1.0)
+    return points, np.column_stack((normals[:, :2] * math.cos(slope), np.full(len(points), up)))
+
+
+def test_fingers_lie_along_the_slanted_wall_of_a_tumbler() -> None:
+    slope, height = math.radians(12), 0.1
+    surface = seen(slanted(0.045, height, slope), slanted(0.041, height, slope, True), disc(0.041, 0.005))
+    wide = 2 * (0.045 + height * math.tan(slope))
+    goal = pick_goal(scene_of((wide, wide, height), surface), CONFIG)
+    rims = [grasp for grasp in goal.grasps if grasp.way == "rim"]
+    off = [math.degrees(math.asin(abs(grasp.closing[2]))) for grasp in rims]
+    assert any(abs(angle - 12) < 4 for angle in off), off
+
+
+def test_a_thick_ring_is_taken_by_its_wall_where_it_is_seen_to_be_open() -> None:
+    thick, height = 0.026, 0.05
+    open_ = seen(ring(0.06, 0.0, height), ring(0.06 - thick, 0.0, height, True), disc(0.06, height))
+    inner = np.hypot(open_.points[:, 0] - 0.5, open_.points[:, 1]) > 0.06 - thick - 1e-3
+    walls = seen((open_.points[inner].astype(float), open_.normals[inner].astype(float)), disc(0.06 - thick, 0.001))
+    goal = pick_goal(scene_of((0.12, 0.12, height), walls), CONFIG)
+    assert {grasp.way for grasp in goal.grasps} == {"rim"}
+
+
 def test_a_can_wider_than_the_hand_is_refused_and_why_is_said() -> None:
     can = scene_of((0.1, 0.1, 0.1), seen(ring(0.05, 0.0, 0.1), disc(0.05, 0.1)))
     with pytest.raises(GoalError) as refused:

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated arms on other people's objects: from the sentence to the tray, judged by contact physics.
+
+`python -m research.experiments.arm_on_others --n 200 --first-seed S [--robot ur5e] [--processes 2] [--minutes M]
+[--add] [--sources "object_sim=PLACE ycb=PLACE vima=PLACE"] [--draw FOLDER] [--film FOLDER]`: random tables of
+`research.arm_tables`. The detector sees only what the sentence names. From one noisy image there is an answer, a plan,
+the plan's check and the recheck as the gate makes them; the plan is carried out, the grip judged by the width between
+the fingers. What is feasible is said by `research.arm_tables.feasible`, which shares nothing with the planner or the
+grasp search. A PLACE is a checkout, a bare git directory, or a URL; without `--sources` the folders in
+SPATIAL_VLM_ARM_SOURCES are taken, or the pinned commits are fetched. `--add` keeps the rows of the last run, `--draw`
+writes an image of each world, `--film` a film. docs/arm_on_others.md defines every figure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import RESULTS, Claim, finish, option, table, word, write
+from research.arm_tables.catalogue import Catalogue, catalogue_of, places_of
+from research.arm_tables.layouts import TARGET, random_table
+from research.arm_tables.picking import TOUCHED, Pick, possible
+from research.arm_tables.showing import Camera
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.sim.arm.machines import PANDA, simulated_arm
+from spatial_vlm_ros.types.proportions import wilson
+
+WORLDS = 200
+FIRST_SEED = 200000  # development uses seeds below 1000
+WANTED = 0.9  # share of feasible tasks that are delivered
+BATCH = 20  # worlds of one process
+CONTACTS = 0.01  # share of worlds with another contact
+
+Row = dict[str, Any]
+_catalogue: list[Catalogue] = []
+
+
+def begin(catalogue: Catalogue) -> None:
+    """What a process of the pool keeps: the objects that it has read."""
+    _catalogue[:] = [catalogue]
+
+
+def one(seed: int, robot: str, images: str = "", film: str = "") -> Row:
+    """One world from beginning to end; what went wrong in this benchmark itself is a row, too."""
+    begun = time.process_time()
+    try:
+        world = random_table(seed, _catalogue[0])
+    except InputError as error:
+        return {"seed": seed, "no_world": str(error)[:200]}
+    pick = Pick(world, simulated_arm(robot), seed, _catalogue[0])
+    camera = Camera(pick, images, film) if images or film else None
+    row = pick.run(camera.carry_out if camera is not None else None)
+    if camera is not None:
+        camera.keep(row)
+    return row | {"seconds": round(time.process_time() - begun, 2)}
+
+
+def verdict_of(row: Row) -> str:
+    """One word or two for the outcome of a world."""
+    if "no_world" in row:
+        return "no world"
+    return str(row["ended"]) if row["ended"] != "refused" else f"refused: {row['stage']} {row['status']}"
+
+
+def line_of(row: Row) -> str:
+    """What is told of a world while it runs."""
+    if "no_world" in row:
+        return f"{row['seed']}: {row['no_world']}"
+    cannot = [name for name, can in row["feasible"].items() if not can]
+    feasible = "feasible" if not cannot else f"not feasible ({', '.join(cannot)})"
+    contact = f", {row['others_n']} N on {row['on']}" if row.get("others_n", 0.0) > TOUCHED else ""
+    moved = f", moved {' '.join(row['moved'])}" if row.get("moved") else ""
+    wrong = f", chose {row['chosen']}" if wrong_answer(row) else ""
+    collided = f", collisions {row['collisions_mm']}" if row.get("collisions_mm") else ""
+    ended = f"{verdict_of(row)} {row.get('way', '')}"
+    return (
+        f"{row['seed']} {row['objects'][TARGET]}: {ended} ({feasible}, {row['seconds']} s)"
+        f"{wrong}{contact}{moved}{collided} {row.get('reason', '')[:240]}"
+    )
+
+
+def wrong_answer(row: Row) -> bool:
+    """Whether another object than the target was chosen."""
+    return row.get("chosen") not in (None, TARGET)
+
+
+def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
+    """What is told of the rows."""
+    worlds = [row for row in rows if "ended" in row]
+    can = [row for row in worlds if possible(row)]
+    done = [row for row in can if row["ended"] == "delivered"]
+    share = wilson(len(done), len(can)) if can else None
+    moved = [row for row in worlds if "others_n" in row]
+    touched = [row for row in moved if row["others_n"] > TOUCHED]
+    wrong = [row for row in worlds if wrong_answer(row) or row.get("wrong_delivered") or row.get("twin_touched")]
+    collided = [row for row in worlds if row.get("collisions_mm")]
+    figures: Row = {
+        "worlds": len(worlds),
+        "no_world": sum("no_world" in row for row in rows),
+        "feasible": len(can),
+        "not_feasible_by": dict(Counter(name for row in worlds for name, can_ in row["feasible"].items() if not can_)),
+        "delivered_of_feasible": len(done),
+        "share": [round(v, 4) for v in (share.share, share.low, share.high)] if share is not None else None,
+        "delivered_though_not_feasible": sum(row["ended"] == "delivered" for row in worlds if not possible(row)),
+        "refused_though_feasible": sum(row["ended"] == "refused" for row in can),
+        "failures_of_feasible": dict(
+            Counter(reason_of(row) for row in can if row["ended"] != "delivered").most_common()
+        ),
+        "outcomes_not_feasible": dict(Counter(reason_of(row) for row in worlds if not possible(row)).most_common()),
+        "carried_out": len(moved),
+        "other_contacts": [[row["seed"], row["others_n"], row["on"]] for row in touched],
+        "others_moved": [[row["seed"], row["moved"]] for row in moved if row["moved"]],
+        "wrong_answers": [row["seed"] for row in worlds if wrong_answer(row)],
+        "wrong_objects": [row["seed"] for row in wrong],
+        "checked_moments": sum(row.get("moments", 0) for row in worlds),
+        "collisions_that_mujoco_finds": [[row["seed"], row["collisions_mm"]] for row in collided],
+        "of_families": families(can),
+    }
+    claims = [
+        Claim("feasible tasks that were delivered", share.share if share is not None else 0.0, WANTED, "", least=True),
+        Claim("worlds with another contact above 1 N", len(touched) / max(len(moved), 1), CONTACTS, "of carried out"),
+        Claim("wrong objects chosen, touched or delivered", len(wrong), 0, "worlds"),
+        Claim("executed paths with a collision that MuJoCo finds", len(collided), 0, "worlds"),
+    ]
+    return figures, claims
+
+
+def reason_of(row: Row) -> str:
+    """Stage and typed status of what was not delivered."""
+    return "delivered" if row["ended"] == "delivered" else f"{row['ended']}: {row['stage']}, {row['status']}"
+
+
+def families(rows: Sequence[Row]) -> dict[str, str]:
+    """Object of a feasible task → delivered of how many."""
+    found: dict[str, list[bool]] = {}
+    for row in rows:
+        found.setdefault(row["objects"][TARGET], []).append(row["ended"] == "delivered")
+    return {name: f"{sum(done)} of {len(done)}" for name, done in sorted(found.items())}
+
+
+def series(rows: Sequence[Row]) -> list[tuple[str, float, float, float, int]]:
+    """p50, p95 and most of each measure."""
+    worlds = [row for row in rows if "ended" in row]
+    every: Mapping[str, list[float]] = {
+        "planning one motion, wall s": [wall for row in worlds for wall in row["planning_s"]],
+        "a plan lasts, s": [row["duration_s"] for row in worlds if "duration_s" in row],
+        "one trajectory / TOPP-RA": [ratio for row in worlds for ratio in row.get("against_toppra", ())],
+        "on the target before the grip, N": [row["pressed_n"] for row in worlds if "pressed_n" in row],
+        "on another object, N": [row["others_n"] for row in worlds if "others_n" in row],
+        "turned while carried, at the end, degrees": [r["tilt_deg"] for r in worlds if r["ended"] == "delivered"],
+        "a world, processor s": [row["seconds"] for row in worlds],
+    }
+    return [
+        (name, *np.round(np.percentile(values, [50, 95, 100]), 3).tolist(), len(values))
+        for name, values in every.items()
+        if values
+    ]
+
+
+def rows_of(
+    seeds: Iterable[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str]
+) -> Iterator[Row]:
+    """Rows of worlds as they come, until there are so many, or the time is over.
+
+    New processes begin after each BATCH worlds: drawing contexts and models that are done with keep their memory.
+    """
+    waiting, found = iter(seeds), 0
+    while found < n and time.monotonic() < end:
+        for row in _batch(waiting, min(n - found, BATCH * processes), catalogue, processes, end, options):
+            found += "ended" in row
+            yield row
+
+
+def _batch(
+    waiting: Iterator[int], n: int, catalogue: Catalogue, processes: int, end: float, options: tuple[str, str, str]
+) -> Iterator[Row]:
+    """Rows of so many worlds, by processes of their own."""
+    found = 0
+    with ProcessPoolExecutor(processes, initializer=begin, initargs=(catalogue,)) as pool:
+        running: set[Future[Row]] = {pool.submit(one, next(waiting), *options) for _ in range(min(processes, n))}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                row = each.result()
+                found += "ended" in row
+                if found + len(running) < n and time.monotonic() < end:
+                    running.add(pool.submit(one, next(waiting), *options))
+                yield row
+
+
+def keep(rows: list[Row], setting: Row) -> tuple[Row, list[Claim]]:
+    """Write what there is."""
+    rows.sort(key=lambda row: row["seed"])
+    figures, claims = summary(rows)
+    times = {name: {"p50": a, "p95": b, "most": c, "n": n} for name, a, b, c, n in series(rows)}
+    measured = {"setting": setting, **figures, "times": times, "rows": rows}
+    write(title_of(setting["robot"]), measured, claims)
+    return measured, claims
+
+
+def title_of(robot: str) -> str:
+    """Of the file that is written."""
+    return "arm_on_others" if robot == PANDA.name else f"arm_on_others_{robot}"
+
+
+def main() -> int:
+    """Measure, print and write."""
+    n, first = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED))
+    processes, end = max(1, int(option("processes", 1))), time.monotonic() + 60 * option("minutes", math.inf)
+    robot, sources = word("robot", PANDA.name), word("sources", "")
+    images, film = word("draw", ""), word("film", "")
+    rows: list[Row] = []
+    if "--add" in sys.argv:
+        sys.argv.remove("--add")
+        rows = json.loads((RESULTS / f"{title_of(robot)}.json").read_text())["rows"]
+    simulated_arm(robot)
+    there = {row["seed"] for row in rows}
+    left = n - sum("ended" in row for row in rows)
+    seeds = (seed for seed in range(first, first + 100 * max(1, n)) if seed not in there)
+    setting: Row = {"robot": robot, "asked_for": n, "first_seed": first}
+    if left > 0:
+        places = places_of(sources.split())
+        with tempfile.TemporaryDirectory() as folder, catalogue_of(places, Path(folder)) as catalogue:
+            setting["objects"] = len(catalogue.files)
+            for row in rows_of(seeds, left, catalogue, processes, end, (robot, images, film)):
+                rows.append(row)
+                print(line_of(row), file=sys.stderr, flush=True)
+                keep(rows, setting)
+    measured, claims = keep(rows, setting)
+    told = [(k, str(v)) for k, v in measured.items() if k not in ("rows", "times", "setting")]
+    table(f"{measured['worlds']} tables of others' objects, {robot}, from seed {first}", ("", ""), told)
+    table("times and forces", ("", "p50", "p95", "most", "n"), series(rows))
+    return finish(title_of(robot), measured, claims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A row of docs/figures.md: what it is called, what its figures are read from, and how a cell is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.__main__ import PARTS
+from spatial_vlm_ros.types.proportions import wilson
+
+OURS, RESEARCH = "benchmarks/results", "research/results"
+Json = Any
+Count = tuple[int, int]
+"""k of n."""
+Cells = Callable[[Json], Sequence[str]]
+"""What a line has after its name, from the content of a result file."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Args:
+        name: of the line; short.
+        file: that its figures are read from.
+        module: benchmark that makes the file.
+        options: of its command.
+        note: the condition that the figure holds under.
+        cells: what the line has after its name, from the file's content.
+        group: what the note calls it; "" = its name.
+    """
+
+    name: str
+    file: str
+    module: str
+    options: str
+    note: str
+    cells: Cells
+    group: str = ""
+
+    @property
+    def command(self) -> str:
+        """That makes the file."""
+        return f"python -m {PARTS[self.module].package}.{self.module}{' ' if self.options else ''}{self.options}"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What has no committed result, and what is known of it."""
+
+    what: str
+    why: str
+
+
+def share(count: Count) -> str:
+    """A count with its interval in percent: "5 / 157 (1.4 to 7.2 %)"."""
+    k, n = count
+    if n == 0:
+        return "none asked"
+    found = wilson(k, n)
+    digits = 2 if n >= 1000 else 1
+    low, high = (f"{100 * edge:.{digits}f}".rstrip("0").rstrip(".") for edge in (found.low, found.high))
+    return f"{k:,} / {n:,} ({low} to {high} %)"
+
+
+def errors(wrong: Count, needless: Count, posed: Count, developed: str) -> tuple[str, ...]:
+    """The three errors, and whether the data was developed on."""
+    return share(wrong), share(needless), share(posed), developed
+
+
+def counted(value: Json) -> Count:
+    """Both numbers of a share in a result file."""
+    return int(value["k"]), int(value["n"])
+
+
+def read(result: Json, *path: str) -> Json:
+    """The value at a path of keys."""
+    for key in path:
+        result = result[key]
+    return result
+
+
+def ms(value: float) -> str:
+    """Milliseconds, as many digits as tell something."""
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 1 else f"{value:.3f} ms"
+
+
+def against(ours: float, baseline: float) -> tuple[str, str, str]:
+    """Both times, and the baseline's over ours."""
+    return ms(ours), ms(baseline), f"{baseline / ours:.3g}"

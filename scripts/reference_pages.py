@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generated pages of the Reference: commands, statuses, JSON fields, interfaces, and lists of public Python names.
+
+Names are read from sources, not by import, so that pages are the same where torch or ROS is not installed.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spatial_vlm_ros.cli.main import VERBS, main
+from spatial_vlm_ros.output.json_schema import json_schema
+from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.status import ANSWERS
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "spatial_vlm_ros"
+SCHEMAS = ("query", "resolution", "comparison")
+WIDTH = 120
+
+MADE = "This page is generated from the code by `make generate`."
+
+
+def reference_pages() -> dict[str, str]:
+    """Path, from the repository's root, and content of each page."""
+    return {
+        "docs/cli.md": cli_page(),
+        "docs/statuses.md": status_page(),
+        "docs/json_fields.md": json_page(),
+        "docs/interfaces.md": interface_page(),
+        **api_pages(),
+    }
+
+
+def page(title: str, *blocks: str) -> str:
+    """A page from its title and its blocks."""
+    return "\n\n".join([f"# {title}", *(block for block in blocks if block)]) + "\n"
+
+
+def wrapped(text: str, first: str = "", rest: str = "") -> str:
+    """A paragraph in lines of WIDTH."""
+    words = " ".join(text.split())
+    return textwrap.fill(
+        words, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, break_long_words=False
+    )
+
+
+def item(text: str) -> str:
+    """A list item, wrapped."""
+    return wrapped(text, "- ", "  ")
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options."""
+    top = click.Context(main, info_name="spatial-vlm")
+    blocks = [
+        f"{MADE} `spatial-vlm COMMAND --help` prints the same.",
+        wrapped(
+            """
+            Exit codes: 0 answered, 3 refused with a status, 1 failed, 2 wrong usage. `evaluate` ends with 3 when
+            a run is worse than its baseline.
+            """
+        ),
+        *help_text(main.help),
+    ]
+    for verb in VERBS:
+        command = main.get_command(top, verb)
+        assert command is not None  # noqa: S101 - VERBS are ours
+        blocks += command_blocks(command, click.Context(command, info_name=verb, parent=top), 2)
+    return page("Command line", *blocks)
+
+
+def command_blocks(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
+    """The section of a command, then those of its own commands."""
+    yield f"{'#' * level} {context.command_path}"
+    yield from help_text(command.help)
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    yield f"```text\n{usage}\n```"
+    options = [item(option_text(option)) for option in command.params if isinstance(option, click.Option)]
+    if options:
+        yield "\n".join(options)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None:
+                yield from command_blocks(below, click.Context(below, info_name=name, parent=context), level + 1)
+
+
+def help_text(text: str | None) -> Iterator[str]:
+    """Paragraphs of a help text; what click must not rewrap (its mark is a backspace) is code."""
+    for paragraph in inspect.cleandoc(text or "").split("\n\n"):
+        lines = paragraph.splitlines()
+        if lines and lines[0].strip() == "\b":
+            title, *rest = [*lines[1:], ""]
+            yield title
+            yield "```bash\n" + textwrap.dedent("\n".join(rest)).strip() + "\n```"
+        elif lines:
+            yield wrapped(escaped(" ".join(lines)))
+
+
+def option_text(option: click.Option) -> str:
+    """An option in words."""
+    value = ""
+    if not option.is_flag:
+        kind = option.type
+        value = "|".join(map(str, kind.choices)) if isinstance(kind, click.Choice) else kind.name.split()[0].upper()
+        value = f" {option.metavar or value}"
+    names = " / ".join(f"`{name}{value}`" for name in [*option.opts, *option.secondary_opts])
+    facts = []
+    if option.required:
+        facts.append("required")
+    if option.multiple and "repeated" not in (option.help or ""):
+        facts.append("may be repeated")
+    if option.show_default and option.default not in (None, ()):
+        default = option.default
+        if option.secondary_opts:
+            default = (option.opts if default else option.secondary_opts)[0]
+        facts.append(f"default: `{str(default).lower() if isinstance(default, bool) else default}`")
+    remark = f" ({', '.join(facts)})" if facts else ""
+    return f"{names}: {escaped(option.help or '')}{remark}"
+
+
+def escaped(text: str) -> str:
+    """Plain text as Markdown; names of options and what stands between backticks are code."""
+    parts = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][\w-]*)", text)
+    parts[::2] = (re.sub(r"([\\*_<>\[\]])", r"\\\1", part) for part in parts[::2])
+    parts[1::2] = (f"`{part.strip('`')}`" for part in parts[1::2])
+    return "".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------ statuses
+
+
+def status_page() -> str:
+    """Every status, by the ten that its number begins with."""
+    names = {0: "Answers", 1: "Input", 3: "Scene", 5: "Model", 6: "Request", 7: "Acting", 9: "Fault of this package"}
+    enum = definition(f"{PACKAGE}.types", "Status")
+    assert isinstance(enum, ast.ClassDef)  # noqa: S101 - what the page is about
+    says = attribute_docs(enum.body)
+    blocks = [
+        MADE,
+        wrapped(
+            """
+            Every request ends with one status. It is the same in Python (`Status`), in JSON (`status` is the
+            name, `code` the number) and in ROS (`Status.msg`). New statuses are added; a name or number is never
+            changed. A refusal never has a pose. Commands exit with 0 for an answer and with 3 for a refusal.
+            """
+        ),
+        wrapped(
+            """
+            [When it refuses](tutorials/refusals.md) has causes, examples and what to do;
+            [Conventions](conventions.md#statuses) says which refusal comes first;
+            [ROS 2 interface](ros_api.md#refusals-of-the-live-node) says what to check on a robot.
+            """
+        ),
+    ]
+    for ten, name in names.items():
+        members = [member for member in Status if member.code // 10 == ten]
+        blocks.append(f"## {name}")
+        blocks.append("\n".join(item(f"`{member.value}` ({member.code}): {says[member.value]}") for member in members))
+    assert {member for member in Status if member.code < 10} == ANSWERS  # noqa: S101 - what the page says
+    return page("Statuses", *blocks)
+
+
+def attribute_docs(body: list[ast.stmt]) -> dict[str, str]:
+    """The texts that stand below the assignments of a class or a module."""
+    says = {}
+    for first, second in itertools.pairwise(body):
+        if isinstance(first, ast.Assign | ast.AnnAssign) and isinstance(second, ast.Expr):
+            name = first.targets[0] if isinstance(first, ast.Assign) else first.target
+            says[ast.unparse(name)] = inspect.cleandoc(ast.literal_eval(second.value))
+    return says
+
+
+# ------------------------------------------------------------------------------------------------ JSON
+
+
+def json_page() -> str:
+    """Every object of the JSON that commands and the action give, field by field."""
+    forms: dict[str, dict[str, Any]] = {}
+    files, tops = [], []
+    for name in SCHEMAS:
+        schema = json_schema(name)
+        forms |= schema["$defs"]
+        file = f"{name}.v{schema['version']}.json"
+        top = schema["$ref"].rsplit("/", 1)[1]
+        tops.append(top)
+        files.append(item(f"[`{file}`](schema/{file}): the schema of a {name}, which is a [{top}](#{top.lower()})."))
+    blocks = [
+        f"{MADE} `spatial-vlm schema NAME` prints the JSON Schema.",
+        wrapped(
+            """
+            `parse` prints queries, `resolve`, `ask` and `replay` print resolutions, `compare` prints comparisons.
+            The action `resolve` has the resolution in `resolution.json`. Fields are added; a field is never
+            renamed or removed in a version.
+            """
+        ),
+        "\n".join(files),
+    ]
+    for name in dict.fromkeys([*tops, *sorted(forms)]):
+        blocks += json_blocks(name, forms[name])
+    return page("JSON fields", *blocks)
+
+
+def json_blocks(name: str, form: dict[str, Any]) -> Iterator[str]:
+    """The section of one object, or of one set of names."""
+    text, _, arguments = inspect.cleandoc(form.get("description", "")).partition("Args:")
+    says = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", arguments, re.M))
+    yield f"## {name}"
+    yield "\n\n".join(wrapped(part) for part in text.strip().split("\n\n"))
+    if "enum" in form:
+        yield item("One of " + ", ".join(f"`{value}`" for value in form["enum"]) + ".")
+    if "properties" in form:
+        yield "\n".join(
+            item(f"`{field}` ({json_type(value)}){f': {says[field]}' if field in says else ''}")
+            for field, value in form["properties"].items()
+        )
+
+
+def json_type(form: dict[str, Any]) -> str:
+    """A type of a schema in words."""
+    if "$ref" in form:
+        name = form["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in form:
+        return " or ".join(json_type(choice) for choice in form["anyOf"])
+    if "enum" in form:
+        return " or ".join(f"`{value}`" for value in form["enum"])
+    kind = form.get("type", "any value")
+    if kind == "array":
+        parts = form.get("prefixItems", [])
+        if parts:
+            return f"{len(parts)} × {json_type(parts[0])}"
+        return f"list of {json_type(form['items'])}" if form.get("items") else "list"
+    if kind == "object" and isinstance(form.get("additionalProperties"), dict):
+        return f"object of {json_type(form['additionalProperties'])}"
+    return str(kind)
+
+
+# ------------------------------------------------------------------------------------------------ interfaces
+
+
+def interface_page() -> str:
+    """The interfaces as they are written."""
+    blocks = [
+        MADE,
+        wrapped(
+            """
+            The interfaces of the ROS 2 package `spatial_vlm_interfaces`, as in its sources (`interfaces/`). [ROS
+            2 interface](ros_api.md) and [The planner gate](planner_gate.md#interface) say who sends what.
+            """
+        ),
+    ]
+    for title, folder in (("Actions", "action"), ("Services", "srv"), ("Messages", "msg")):
+        blocks.append(f"## {title}")
+        for path in sorted((ROOT / "interfaces" / folder).iterdir()):
+            blocks += [f"### {path.name}", f"```text\n{path.read_text(encoding='utf-8').strip()}\n```"]
+    return page("Messages, services and actions", *blocks)
+
+
+# ------------------------------------------------------------------------------------------------ Python
+
+THEMES = {
+    "core": "Core",
+    "types": "Types",
+    "errors": "Errors",
+    "language": "Language",
+    "perception": "Perception",
+    "manipulation": "Manipulation",
+    "evaluation": "Evaluation",
+    "output": "Output",
+    "sim": "Simulator",
+    "vlm": "Models from the inside",
+}
+"""Pages of the Python API, by the folder of the package; what has no page of its own is on Core."""
+
+
+def api_pages() -> dict[str, str]:
+    """One page for each theme, and their list."""
+    pages: dict[str, list[tuple[str, str]]] = {theme: [] for theme in THEMES}
+    for home, names in public_names().items():
+        theme = [*home.split("."), "core"][1]
+        pages[theme if theme in THEMES else "core"] += [(home, name) for name in names]
+    made: dict[str, str] = {}
+    listed = []
+    for theme, members in pages.items():
+        if members:
+            inside = ", ".join(f"`{name}`" for _, name in members)
+            listed.append(item(f"[{THEMES[theme]}](api/{theme}.md): {inside}."))
+            made[f"docs/api/{theme}.md"] = api_page(THEMES[theme], members)
+    intro = wrapped(
+        """
+        The public names of the package: those that `import spatial_vlm_ros` gives, the types and errors that they
+        use, and what these pages import. Everything else is internal and may change without notice.
+        """
+    )
+    made["docs/python_api.md"] = page("Python API", MADE, intro, "\n".join(listed))
+    return made
+
+
+def api_page(title: str, members: list[tuple[str, str]]) -> str:
+    """A page on which Sphinx puts signatures and docstrings."""
+    blocks = ["This page is generated by `make generate`; `make docs` puts signatures and docstrings on it."]
+    for home in dict.fromkeys(home for home, _ in members):
+        names = [name for other, name in members if other == home]
+        directives = "\n".join(directive(home, name) for name in names)
+        blocks += [f"## `{home}`", f"```{{eval-rst}}\n{directives.rstrip()}\n```"]
+    return page(title, *blocks)
+
+
+def directive(home: str, name: str) -> str:
+    """What has Sphinx show a name."""
+    node = definition(home, name)
+    if isinstance(node, ast.FunctionDef):
+        return f".. autofunction:: {home}.{name}"
+    if isinstance(node, ast.ClassDef):
+        every = "\n   :undoc-members:" if "enum.Enum" in map(ast.unparse, node.bases) else ""
+        return f".. autoclass:: {home}.{name}\n   :members:{every}"
+    says = attribute_docs(module(source(defined_in(home, name))).body).get(name, "")
+    return f".. py:data:: {home}.{name}" + (f"\n\n{textwrap.indent(says, '   ')}\n" if says else "")
+
+
+def public_names() -> dict[str, list[str]]:
+    """Public names by the module that they are imported from; each once."""
+    wanted = [(home, name) for home in (PACKAGE, f"{PACKAGE}.types", f"{PACKAGE}.language") for name in exported(home)]
+    wanted += [
+        (f"{PACKAGE}.errors", node.name)
+        for node in module(source(f"{PACKAGE}.errors")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        wanted += [(home, name) for home, name in mentioned(path.read_text(encoding="utf-8")) if definition(home, name)]
+    names: dict[str, list[str]] = {}
+    placed = set()
+    for home, name in wanted:
+        what = definition(home, name) or name
+        if what not in placed:
+            names.setdefault(home, []).append(name)
+        placed.add(what)
+    return names
+
+
+def mentioned(text: str) -> Iterator[tuple[str, str]]:
+    """What a text imports of the package, or names with its module: modules and names."""
+    for home, several, one in re.findall(r"from (spatial_vlm_ros[\w.]*) import (?:\(([^)]*)\)|([^#\n]*))", text):
+        for name in re.findall(r"(?:^|,)\s*(\w+)", one or several):
+            yield home, name
+    for home, name in re.findall(r"`(spatial_vlm_ros[\w.]*)\.(\w+)`", text):
+        yield home, name
+
+
+def exported(home: str) -> list[str]:
+    """The `__all__` of a module."""
+    for node in module(source(home)).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+def definition(home: str, name: str) -> ast.stmt | None:
+    """The class or function that a module has under a name."""
+    home = defined_in(home, name)
+    if not source(home).is_file():
+        return None
+    kinds = ast.ClassDef, ast.FunctionDef
+    return next((node for node in module(source(home)).body if isinstance(node, kinds) and node.name == name), None)
+
+
+def defined_in(home: str, name: str) -> str:
+    """The module that defines a name which another may only import."""
+    if source(home).is_file():
+        for node in ast.walk(module(source(home))):
+            if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+                return defined_in(node.module or home, name)
+    return home
+
+
+def source(home: str) -> Path:
+    """The file of a module."""
+    path = ROOT.joinpath(*home.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+_MODULES: dict[Path, ast.Module] = {}
+
+
+def module(path: Path) -> ast.Module:
+    """A parsed file, once."""
+    if path not in _MODULES:
+        _MODULES[path] = ast.parse(path.read_text(encoding="utf-8"))
+    return _MODULES[path]

@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One message of every refusal, made by the code that refuses: docs/tutorials/refusals.md shows them.
+
+Each function brings about one status in the smallest way there is: a sentence on a simulated table, a stream without
+messages, an approval that nobody gives. Where a robot or a planner would be needed, what that code hears is made up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from spatial_vlm_ros import Resolver, ResolverConfig
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.parameters import PlanningConfig, StreamConfig, config_from, planning_from
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.sim.examples import CAMERA, chicks_and_cup, chicks_and_cup_frame
+from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.shapes import Box, Cup, Sphere
+from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
+from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, Rgb, Status
+
+UNUSED = ("NEEDS_APPROVAL",)
+"""Statuses that no code gives: their numbers are kept."""
+
+FRAME, DETECTIONS = chicks_and_cup_frame()
+SECOND = 1_000_000_000
+NOW = 1_700_000_000 * SECOND
+TOPICS = {"rgb/image": "/rgb/image", "depth/image": "/depth/image", "rgb/camera_info": "/rgb/camera_info"}
+
+
+def examples() -> dict[str, str]:
+    """Status → message, in the order of the statuses.
+
+    Raises:
+        RuntimeError: an example ends in another status than its own.
+    """
+    made = {}
+    for status in Status:
+        example = _EXAMPLES.get(status)
+        if example is None:
+            continue
+        try:
+            answer = example()
+        except SpatialVlmError as error:
+            found, message = error.status_name, str(error)
+        else:
+            found, message = answer.status.value, _with_question(answer)
+        if found != status.value:
+            raise RuntimeError(f"the example of {status.value} is {found}: {message}")
+        made[status.value] = message
+    return made
+
+
+def _with_question(answer: Resolution) -> str:
+    return f"{answer.message}\n{answer.question}" if answer.question else answer.message
+
+
+def _asked(words: str, detections: Sequence[Detection] = DETECTIONS, **request: Any) -> Resolution:
+    return Resolver().resolve(FRAME, words, detections, **request)
+
+
+def _table(words: str, *bodies: Body, config: ResolverConfig | None = None) -> Resolution:
+    """Words on a table of their own, seen from -x."""
+    seen = render(World(bodies), CAMERA, look_at((-0.80, 0.0, 0.28), (0.0, 0.0, 0.05)))
+    return Resolver(config).resolve(noisy(seen.frame, np.random.default_rng(0)), words, seen.detections)
+
+
+# ------------------------------------------------------------------------------------------------ input
+
+
+def not_understood() -> Resolution:
+    """Words that mean nothing here."""
+    return _asked("the chick behind the cup that sings")
+
+
+def invalid_input() -> Resolution:
+    """A box outside the image."""
+    return _asked("the cup", [Detection("d0", "cup", 0.9, (700.0, 100.0, 760.0, 180.0))])
+
+
+def depth_invalid() -> Resolution:
+    """A cup without a measured pixel."""
+    depth = np.array(FRAME.depth)
+    for one in DETECTIONS:
+        if one.id == "cup":
+            depth[one.mask] = np.nan
+    return Resolver().resolve(dataclasses.replace(FRAME, depth=depth), "the cup", DETECTIONS)
+
+
+def _assembler() -> Any:
+    from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
+
+    return FrameAssembler(StreamConfig(base_frame="", clocks_in_step=True), with_detections=False)
+
+
+def stale_input() -> Resolution:
+    """Streams that are silent."""
+    raise _assembler().why_none(NOW, TOPICS)
+
+
+def not_synchronised() -> Resolution:
+    """Depth that is stamped 50 ms after colour."""
+    assembler = _assembler()
+    for number in range(5):
+        at = NOW + number * SECOND // 10
+        for role, lag in (("rgb/camera_info", 0), ("rgb/image", 0), ("depth/image", 50)):
+            stamp = at + lag * 1_000_000
+            header = SimpleNamespace(
+                stamp=SimpleNamespace(sec=stamp // SECOND, nanosec=stamp % SECOND), frame_id=FRAME.frame_id
+            )
+            assembler.add(role, SimpleNamespace(header=header), stamp)
+    raise assembler.why_none(NOW - SECOND, TOPICS)
+
+
+def tf_unavailable() -> Resolution:
+    """A base frame that nobody publishes."""
+    from spatial_vlm_ros.streams.transforms import TransformBuffer
+
+    TransformBuffer(10 * SECOND).lookup("base_link", FRAME.frame_id, NOW)
+    raise AssertionError
+
+
+def frame_undefined() -> Resolution:
+    """A speaker whose place is not known."""
+    return _asked("the chick on my left")
+
+
+# ------------------------------------------------------------------------------------------------ scene
+
+
+def not_found() -> Resolution:
+    """No such object."""
+    return _asked("the duck")
+
+
+def ambiguous() -> Resolution:
+    """Two of them."""
+    return _asked("the chick")
+
+
+def relation_unsatisfied() -> Resolution:
+    """It is there, but not there."""
+    return _asked("the box behind the cup")
+
+
+def occluded() -> Resolution:
+    """A can of which a box in front of it leaves little to see."""
+    can = Body("can", "can", Box((0.06, 0.06, 0.1)), (0.15, 0.0, 0.0), "yellow")
+    return _table("the can", can, Body("box", "box", Box((0.05, 0.09, 0.126)), (0.0, 0.01, 0.0), "green"))
+
+
+def low_confidence() -> Resolution:
+    """At the border of the cone."""
+    cup = Body("cup", "cup", Cup(0.04, 0.09), (0.0, 0.0, 0.0), "blue")
+    return _table("the chick behind the cup", cup, Body("chick", "chick", Sphere(0.035), (0.01, -0.09, 0.0), "yellow"))
+
+
+class _PointsElsewhere:
+    """A model that names another object than the measurement."""
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        from spatial_vlm_ros.perception.given_detections import GivenDetections
+
+        return GivenDetections(DETECTIONS).ground(rgb, phrases)
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
+        (ribbon,) = (one for one in DETECTIONS if one.id == "ribbon")
+        return (NamedObject("", ribbon.box_xyxy, None, None),)
+
+
+def disagreement() -> Resolution:
+    """A second opinion that is reliable, and says something else."""
+    from spatial_vlm_ros.spatial.second_opinion import Counts, Reliabilities
+
+    resolver = Resolver(config_from({"second_opinion": {"ask": True}}), _PointsElsewhere())
+    resolver._reliabilities = Reliabilities("", {"behind": Counts(98, 1, 1)})
+    return resolver.resolve(FRAME, "the chick behind the cup")
+
+
+def no_place() -> Resolution:
+    """A box that is larger than the cup."""
+    return _asked("put the box in the cup")
+
+
+# ------------------------------------------------------------------------------------------------ model
+
+
+class MyDetector:
+    """A detector with a fault."""
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002
+        """See Grounder.ground."""
+        raise MemoryError("CUDA out of memory")
+
+
+def model_error() -> Resolution:
+    """A detector that fails."""
+    return Resolver(grounder=MyDetector()).resolve(FRAME, "the cup")
+
+
+def timeout() -> Resolution:
+    """A deadline that has passed."""
+    from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask
+    from spatial_vlm_ros.parameters import NodeConfig
+
+    task = ResolvingTask(0.2, NodeConfig().resolve_timeout)
+    task.check()
+    time.sleep(0.21)
+    task.check()
+    raise AssertionError
+
+
+# ------------------------------------------------------------------------------------------------ request
+
+
+def _queue(replies: list[Resolution], depth: int) -> Callable[[str], None]:
+    """Takes instructions, with no camera to answer them."""
+    from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestQueue
+    from spatial_vlm_ros.parameters import NodeConfig, Settings
+
+    settings = Settings(node=NodeConfig(queue_depth=depth))
+    queue = RequestQueue(settings, _assembler(), MyDetector(), lambda: NOW, lambda _: None, TOPICS)
+
+    def ask(words: str) -> None:
+        queue.accept(InstructionRequest(words, "", "", lambda outcome: replies.append(outcome.resolution), _nothing))
+
+    return ask
+
+
+def _nothing(*_: object) -> None:
+    """Feedback that nobody reads."""
+
+
+def busy() -> Resolution:
+    """A second request where none may wait."""
+    replies: list[Resolution] = []
+    ask = _queue(replies, 0)
+    ask("the chick behind the cup")
+    ask("the cup")
+    return replies[0]
+
+
+def cancelled() -> Resolution:
+    """Somebody says stop."""
+    return _asked("stop")
+
+
+# ------------------------------------------------------------------------------------------------ acting
+
+
+def _pick(**planning: dict[str, object]) -> Resolution:
+    """Grasps of the chick behind the cup with some parameters."""
+    from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+    from spatial_vlm_ros.manipulation.planning.scene import planning_scene
+    from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
+
+    config = planning_from(planning)
+    resolver = Resolver()
+    scene = resolver.observe(FRAME, DETECTIONS)
+    answer = resolver.answer(scene, "the chick behind the cup")
+    pick_goal(planning_scene(surroundings_of(scene, answer, config=resolver.config), config), config)
+    raise AssertionError
+
+
+def out_of_workspace() -> Resolution:
+    """An object beyond the workspace."""
+    return _pick(gripper={"opening_max": 0.12}, workspace={"x_max": 0.1}, goal={"support_clearance": 0.0})
+
+
+def unreachable() -> Resolution:
+    """An object wider than the gripper opens."""
+    return _pick(gripper={"opening_max": 0.05})
+
+
+def _approval(act: Callable[[Any, Any, Any], None]) -> Resolution:
+    """What becomes of a proposal.
+
+    Args:
+        act: is given the broker, the proposal and the clock.
+    """
+    import uuid
+
+    import cv2
+
+    from spatial_vlm_ros.manipulation.approval.audit import AuditLog
+    from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+    from spatial_vlm_ros.manipulation.approval.proposal import Phase, Preview, Proposal
+
+    clock = SimpleNamespace(now=1000.0)
+    plan, id_ = "0" * 64, str(uuid.UUID(int=1))
+    image = cv2.imencode(".png", np.full((48, 64, 3), 120, np.uint8))[1].tobytes()
+    preview = Preview("base_link", (Phase("reach", 2.5),), 0.05, ((0.3, 0.0, 0.5), (0.5, 0.1, 0.2)), plan_hash=plan)
+    words = "the chick behind the cup"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        AuditLog(Path(folder) / "audit.jsonl", lambda: clock.now, lambda: 1.8e9) as audit,
+    ):
+        proposal = Proposal(
+            goal_id=id_, scene_stamp_ns=NOW, plan_hash=plan, sentence=words, answer="the chick (d1)",
+            seen_from="as seen from the camera", target_id="d1", target_label="chick", expires_after=60.0,
+            candidates=(), warnings=(), image=image, preview=preview, image_instruction=words, image_stamp_ns=NOW,
+        )  # fmt: skip
+        broker = ApprovalBroker(audit, lambda: clock.now)
+        broker.propose(proposal)
+        act(broker, proposal, clock)
+    raise AssertionError
+
+
+def _decision(proposal: Any, approve: bool, reason: str = "") -> Any:
+    from spatial_vlm_ros.manipulation.approval.proposal import Decision
+
+    return Decision(proposal.goal_id, proposal.scene_stamp_ns, proposal.plan_hash, approve, "Ann", reason)
+
+
+def rejected() -> Resolution:
+    """A person says no."""
+
+    def act(broker: Any, proposal: Any, _: Any) -> None:
+        broker.decide(_decision(proposal, approve=False, reason="the wrong cup"))
+        broker.begin(broker.wait(proposal.goal_id))
+
+    return _approval(act)
+
+
+def approval_expired() -> Resolution:
+    """Nobody says anything."""
+
+    def act(broker: Any, proposal: Any, clock: Any) -> None:
+        clock.now += 61.0
+        broker.wait(proposal.goal_id)
+
+    return _approval(act)
+
+
+def scene_changed() -> Resolution:
+    """The chick has moved between the plan and the recheck."""
+    from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
+    from spatial_vlm_ros.manipulation.recheck import check_same
+
+    resolver, words = Resolver(), "the chick behind the cup"
+    before = resolver.observe(FRAME, DETECTIONS)
+    then = surroundings_of(before, resolver.answer(before, words), config=resolver.config)
+    bodies = [dataclasses.replace(one, position=(0.22, 0.04, 0.0)) if one.id == "bonnet" else one
+              for one in chicks_and_cup().bodies]  # fmt: skip
+    seen = render(World(tuple(bodies)), CAMERA, look_at((-0.74, 0.0, 0.43), (0.0, 0.0, 0.03)), stamp_ns=SECOND)
+    after = resolver.observe(seen.frame, seen.detections)
+    answer = resolver.answer(after, words)
+    check_same(then, answer, surroundings_of(after, answer, config=resolver.config), PlanningConfig().observation)
+    raise AssertionError
+
+
+def planner_unavailable() -> Resolution:
+    """Nobody offers move_group's action."""
+    from spatial_vlm_ros.nodes.arm.motion_client import _START_PLANNER
+    from spatial_vlm_ros.nodes.calls import Server
+
+    bridge: Any = SimpleNamespace(wait=lambda *_: None)
+    Server(bridge, "/move_action", _START_PLANNER, lambda: False).await_it(5.0, lambda: False)
+    raise AssertionError
+
+
+def planning_failed() -> Resolution:
+    """MoveIt finds that the arm stands in something."""
+    from spatial_vlm_ros.nodes.arm.strategies import Refused
+
+    refused = Refused(-10, "", "/move_action")
+    refused.phase = "reach"
+    error = refused.final()
+    if error is None:
+        raise AssertionError
+    raise error
+
+
+def execution_failed() -> Resolution:
+    """The fingers close, and meet nothing."""
+    from spatial_vlm_ros.manipulation.grippers.judging import GripReport
+    from spatial_vlm_ros.manipulation.planning.planner import PlanStep
+    from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
+
+    fingers = SimpleNamespace(width=lambda _: 0.08)
+    client: Any = SimpleNamespace(
+        config=PlanningConfig(),
+        _beside=SimpleNamespace(fingers=fingers, await_fingers=lambda *_: 0.0),
+        _driven=lambda *_: SimpleNamespace(withdrawn=False, report=GripReport(reached=True)),
+    )
+    MotionClient._grip(client, PlanStep("close", None, 0.0, holds=0.06), lambda: False, False, 0.08)
+    raise AssertionError
+
+
+# ------------------------------------------------------------------------------------------------ faults
+
+
+class _Faulty(Resolver):
+    """The resolver with a fault of ours."""
+
+    def scorer_of(self, *_: Any, **__: Any) -> Any:
+        raise KeyError("clause")
+
+
+def internal_error() -> Resolution:
+    """An exception that nobody expects."""
+    import logging
+
+    logging.disable(logging.CRITICAL)
+    try:
+        return _Faulty().resolve(FRAME, "the cup", DETECTIONS)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+_EXAMPLES: dict[Status, Callable[[], Resolution]] = {
+    status: globals()[status.value.lower()] for status in Status if status.value.lower() in globals()
+}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detections of other tools as this package's own: results in the form of COCO, and `supervision.Detections`.
+
+Knows their fields and imports neither pycocotools nor supervision. Sources: cocodataset.org/#format-results and
+cocoapi's common/maskApi.c (rleFrString: counts as a text); supervision 0.31, detection/core.py (the fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.types import Detection, Mask
+
+_PART = 4  # bits behind the point of cv2's coordinates
+_COUNT_BITS, _MORE, _SIGN = 5, 0x20, 0x10  # of a character of RLE counts: bits of the number, and two flags
+
+
+def from_coco(
+    results: Iterable[Mapping[str, Any]],
+    categories: Mapping[int, str] | Iterable[Mapping[str, Any]],
+    image_size: tuple[int, int],
+    image_id: int | str | None = None,
+) -> tuple[Detection, ...]:
+    """Detections of one image in the form of COCO's results or annotations.
+
+    Args:
+        results: objects with `category_id`, `bbox` [left, top, width, height] in pixels, `score` (1 where it is
+            missing, as in annotations) and, where there are masks, `segmentation`: RLE or polygons.
+        categories: names by `category_id`, or the list `categories` of an annotation file.
+        image_size: (width, height) of the image, pixels.
+        image_id: the results of this image are taken; None = all of them are of one image.
+
+    Returns:
+        The detections in the order of the results, called d0, d1, …
+
+    Raises:
+        InputError: an entry has no box, score or known category, or a mask that cannot be read; names the entry.
+    """
+    names = dict(categories) if isinstance(categories, Mapping) else {one["id"]: one["name"] for one in categories}
+    chosen = [one for one in results if image_id is None or one.get("image_id") == image_id]
+    return tuple(_coco_detection(number, one, names, image_size) for number, one in enumerate(chosen))
+
+
+def _coco_detection(
+    number: int, entry: Mapping[str, Any], names: Mapping[int, str], image_size: tuple[int, int]
+) -> Detection:
+    what = f"COCO result {number}"
+    category: Any = entry.get("category_id")
+    if category not in names:
+        known = ", ".join(str(one) for one in sorted(names)[:20])
+        raise InputError(what, f"category_id {category!r}", f"one of {known}", "pass the categories of your model")
+    try:
+        left, top, width, height = (float(value) for value in entry["bbox"])
+    except (KeyError, TypeError, ValueError) as error:
+        got = f"bbox {entry.get('bbox')!r}"
+        raise InputError(what, got, "[left, top, width, height]", "give the box in pixels") from error
+    segmentation = entry.get("segmentation")
+    mask = None if not segmentation else _coco_mask(what, segmentation, image_size)
+    box = (left, top, left + width, top + height)
+    return Detection(f"d{number}", str(names[category]), entry.get("score", 1.0), box, mask)
+
+
+def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mask:
+    """A mask of the whole image, of RLE or of polygons."""
+    width, height = image_size
+    if not isinstance(segmentation, Mapping):
+        return _of_polygons(what, segmentation, image_size)
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size is None or tuple(size) != (height, width):
+        expected = f"size [{height}, {width}] (height, width), as the image"
+        raise InputError(f"{what}: segmentation", f"size {size!r}", expected, "give the masks of this very image")
+    if isinstance(counts, (str, bytes)):
+        counts = _counts_of(counts.decode("ascii") if isinstance(counts, bytes) else counts)
+    lengths = np.asarray(counts, np.int64)
+    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != width * height:
+        got = f"runs of {lengths.sum()} pixels in all"
+        repair = "check that the counts are complete"
+        raise InputError(f"{what}: segmentation", got, f"runs of {width * height}, none negative", repair)
+    values = np.arange(len(lengths)) % 2 == 1  # the first run is of pixels outside
+    return np.repeat(values, lengths).reshape(width, height).T  # column by column
+
+
+def _counts_of(text: str) -> list[int]:
+    """Lengths of runs that are written as a text: from the third on as differences to the one before the last."""
+    counts: list[int] = []
+    at = 0
+    while at < len(text):
+        value, shift, more = 0, 0, True
+        while more and at < len(text):
+            character = ord(text[at]) - 48
+            value |= (character & 0x1F) << shift
+            more = bool(character & _MORE)
+            at, shift = at + 1, shift + _COUNT_BITS
+            if not more and character & _SIGN:
+                value |= -1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+    return counts
+
+
+def _of_polygons(what: str, polygons: Any, image_size: tuple[int, int]) -> Mask:
+    """A mask of polygons; pixels at its border may differ from those of cocoapi."""
+    width, height = image_size
+    drawn = np.zeros((height, width), np.uint8)
+    for polygon in polygons:
+        try:
+            points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        except (TypeError, ValueError) as error:
+            repair = "give RLE, or polygons in pixels"
+            raise InputError(f"{what}: segmentation", repr(polygon)[:80], "x, y, x, y, …", repair) from error
+        corners = np.round((points - 0.5) * 2**_PART).astype(np.int32)  # of pixel corners, of which COCO counts
+        cv2.fillPoly(drawn, [corners], (1,), shift=_PART)
+    return drawn.astype(np.bool_)
+
+
+def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None = None) -> tuple[Detection, ...]:
+    """The detections of a `supervision.Detections`.
+
+    Args:
+        found: its fields `xyxy`, `mask`, `confidence`, `class_id` and `data` are read.
+        names: name of each `class_id`; None = the names in `data["class_name"]`, which most of its connectors give.
+
+    Returns:
+        The detections in its order, called d0, d1, …; those without a confidence have the score 1.
+
+    Raises:
+        InputError: there are no names for its classes.
+    """
+    boxes: npt.NDArray[np.float64] = np.asarray(found.xyxy, np.float64)
+    told = found.data.get("class_name") if names is None else None
+    if len(boxes) and told is None and (names is None or found.class_id is None):
+        repair = "pass names=, such as the names of your model's classes"
+        raise InputError("supervision detections", "no class names", "data['class_name'], or class_id", repair)
+    detections = []
+    for number, box in enumerate(boxes):
+        label = told[number] if told is not None else _name(names, int(found.class_id[number]))
+        score = 1.0 if found.confidence is None else float(found.confidence[number])
+        mask = None if found.mask is None else np.asarray(found.mask[number], np.bool_)
+        left, top, right, bottom = (float(value) for value in box)
+        detections.append(Detection(f"d{number}", str(label), score, (left, top, right, bottom), mask))
+    return tuple(detections)
+
+
+def _name(names: Any, number: int) -> str:
+    try:
+        return str(names[number])
+    except (KeyError, IndexError) as error:
+        got = f"class_id {number}"
+        raise InputError("supervision detections", got, f"one of {len(names)} names", "pass all names") from error

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layouts for RViz and Foxglove have the form that these programs read, and show topics of docs/ros_api.md.
+
+Neither program is run. What they read, by file and line:
+RViz 2: ros2/rviz at f7112b1 (14.3.1). Foxglove's own reader is closed; lichtblick-suite/lichtblick at 66adecb is the
+open continuation of Foxglove Studio, whose layouts both open.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spatial_vlm_ros.launcher import plan
+
+ROOT = Path(__file__).resolve().parents[2]
+RVIZ = yaml.safe_load((ROOT / "config" / "spatial_vlm.rviz").read_text())
+FOXGLOVE = json.loads((ROOT / "config" / "foxglove_layout.json").read_text())
+
+# Class → type of its topic: rviz_default_plugins/plugins_description.xml:115-123 (Image), 168-177 (PointCloud2),
+# 201-210 (PoseWithCovariance), 288-297 (MarkerArray). None = no topic: Grid (72), TF (256, /tf is built in).
+RVIZ_DISPLAYS = {
+    "rviz_default_plugins/Grid": None,
+    "rviz_default_plugins/TF": None,
+    "rviz_default_plugins/Image": "sensor_msgs/Image",
+    "rviz_default_plugins/PointCloud2": "sensor_msgs/PointCloud2",
+    "rviz_default_plugins/MarkerArray": "visualization_msgs/MarkerArray",
+    "rviz_default_plugins/PoseWithCovariance": "geometry_msgs/PoseWithCovarianceStamped",
+}
+# rviz_common/src/rviz_common/properties/qos_profile_property.cpp:48-64; another word is ignored (110-118)
+RVIZ_QOS = {
+    "History Policy": {"System Default", "Keep Last", "Keep All"},
+    "Reliability Policy": {"System Default", "Reliable", "Best Effort"},
+    "Durability Policy": {"System Default", "Transient Local", "Volatile"},
+}
+# Properties of a display that its source declares: ros_topic_display.hpp:79 (Topic), qos_profile_property.cpp:70-98,
+# message_filter_display.hpp:69-73 (Filter size), point_cloud_common.cpp:101-156, image_display.cpp:73-99,
+# pose_with_covariance_display.cpp:63-102. `Property::load` (property.cpp:431-448) asks for the names that it knows and
+# takes no notice of others, so that a misspelt one would be lost without a word.
+RVIZ_TOPIC = {"Value", "Depth", "Filter size", *RVIZ_QOS}
+RVIZ_PROPERTIES = {
+    "rviz_default_plugins/Grid": {"Cell Size", "Plane Cell Count", "Color", "Alpha"},
+    "rviz_default_plugins/TF": {"Marker Scale", "Show Names", "Frame Timeout"},
+    "rviz_default_plugins/Image": {"Normalize Range"},
+    "rviz_default_plugins/PointCloud2": {
+        "Style", "Size (Pixels)", "Alpha", "Decay Time", "Position Transformer", "Color Transformer", "Selectable",
+    },
+    "rviz_default_plugins/MarkerArray": set(),
+    "rviz_default_plugins/PoseWithCovariance": {"Shape", "Axes Length", "Axes Radius", "Covariance"},
+}  # fmt: skip
+# packages/suite-base/src/panels/index.ts:38-204
+FOXGLOVE_PANELS = {"3D", "Image", "RawMessages", "DiagnosticSummary", "Publish"}
+# what of the 3D panel draws a topic: panels/ThreeDeeRender/ros.ts:344, 352, 364; and its settings:
+# renderables/pointExtensionUtils.ts:34-39 with colorMode.ts:26-35, renderables/Poses.ts:55-62
+FOXGLOVE_SETTINGS = {
+    "visualization_msgs/MarkerArray": {"visible"},
+    "sensor_msgs/PointCloud2": {"visible", "pointSize", "pointShape", "colorMode", "colorField", "explicitAlpha"},
+    "geometry_msgs/PoseWithCovarianceStamped": {"visible", "type", "axisScale", "showCovariance"},
+}
+
+
+def documented() -> dict[str, str]:
+    """Topic → type, as the tables of docs/ros_api.md have the resolver's."""
+    node = (ROOT / "docs" / "ros_api.md").read_text().partition("## Node `frame_player`")[0]
+    rows = re.findall(r"^\| ((?:`[\w/]+`(?:, )?)+) \| (\w+/\w+) \|", node, re.MULTILINE)
+    return {topic: kind for topics, kind in rows for topic in re.findall(r"`([\w/]+)`", topics)}
+
+
+def test_the_tables_of_the_interface_are_read() -> None:
+    found = documented()
+    assert found["rgb/image"] == found["annotated/image"] == "sensor_msgs/Image"
+    assert found["/tf_static"] == "tf2_msgs/TFMessage"
+    assert len(found) > 12
+
+
+# ------------------------------------------------------------------------------------------------ RViz
+
+
+def displays() -> list[dict[str, Any]]:
+    return list(RVIZ["Visualization Manager"]["Displays"])
+
+
+def test_rviz_finds_its_parts_where_it_looks_for_them() -> None:
+    # visualization_frame.cpp:814-819; visualization_manager.cpp:526-543; display_group.cpp:96-104; 902-903 (panels)
+    assert set(RVIZ) == {"Panels", "Visualization Manager", "Window Geometry"}
+    manager = RVIZ["Visualization Manager"]
+    assert {"Class", "Displays", "Global Options", "Tools", "Views"} <= set(manager)
+    assert all({"Class", "Name"} <= set(panel) for panel in RVIZ["Panels"])
+    assert all(tool["Class"].startswith("rviz_default_plugins/") for tool in manager["Tools"])
+    assert {"Fixed Frame", "Frame Rate", "Background Color"} == set(manager["Global Options"])
+    names = [display["Name"] for display in displays()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("display", displays(), ids=lambda display: str(display["Name"]))
+def test_rviz_shows_topics_of_the_interface_with_displays_of_their_types(display: dict[str, Any]) -> None:
+    kind = RVIZ_DISPLAYS[display["Class"]]
+    assert set(display) - {"Class", "Name", "Enabled", "Topic"} <= RVIZ_PROPERTIES[display["Class"]]
+    assert display["Enabled"] is True
+    assert ("Topic" in display) == (kind is not None)
+    if kind is None:
+        return
+    topic = display["Topic"]
+    assert set(topic) <= RVIZ_TOPIC
+    assert documented()[topic["Value"].removeprefix("/")] == kind
+    for policy, words in RVIZ_QOS.items():
+        assert topic[policy] in words
+    assert topic["Depth"] >= 1
+
+
+def test_rviz_colours_the_points_by_the_field_that_they_have() -> None:
+    (points,) = (display for display in displays() if display["Class"].endswith("PointCloud2"))
+    # point_cloud_transformer_factory.cpp:49, 61; rgb8_pc_transformer.cpp:42 asks for a field "rgb" or "rgba";
+    # point_cloud_common.cpp:110-115
+    assert (points["Position Transformer"], points["Color Transformer"]) == ("XYZ", "RGB8")
+    assert points["Style"] in {"Points", "Squares", "Flat Squares", "Spheres", "Boxes", "Tiles"}
+
+
+def test_rviz_in_a_namespace_hears_the_resolver_of_that_namespace() -> None:
+    given = {"rviz": "true", "namespace": "left", "base_frame": "base_link"}
+    (rviz,) = (p for p in plan.plan(ROOT / "launch" / "spatial_vlm.launch.py", given).processes if p.name == "rviz")
+    shown = {str(display["Topic"]["Value"]) for display in displays() if "Topic" in display}
+    assert dict(rviz.remappings) == {topic: topic.removeprefix("/") for topic in shown}
+
+
+def test_everything_that_an_answer_has_in_space_is_in_both_layouts() -> None:
+    wanted = {"/annotated/image", "/annotated/points", "/annotated/region", "/markers", "/target"}
+    assert {display["Topic"]["Value"] for display in displays() if "Topic" in display} == wanted
+    panels = FOXGLOVE["configById"]
+    image = panels["Image!answer"]["imageMode"]["imageTopic"]
+    assert {image, *panels["3D!space"]["topics"]} == wanted
+
+
+# ------------------------------------------------------------------------------------------------ Foxglove
+
+
+def test_foxglove_finds_its_parts_where_it_looks_for_them() -> None:
+    # packages/suite-base/src/context/CurrentLayoutContext/actions.ts:30-44
+    assert set(FOXGLOVE) == {"configById", "layout", "globalVariables", "playbackConfig", "userNodes"}
+    assert {name.partition("!")[0] for name in FOXGLOVE["configById"]} == FOXGLOVE_PANELS
+
+    def parts(node: Any) -> Iterator[Any]:
+        yield node
+        if isinstance(node, dict):
+            yield from parts(node["first"])
+            yield from parts(node["second"])
+
+    for node in parts(FOXGLOVE["layout"]):
+        if isinstance(node, dict):  # react-mosaic-component's MosaicParent
+            assert set(node) == {"direction", "first", "second", "splitPercentage"}
+            assert node["direction"] in ("row", "column")
+            assert 0 < node["splitPercentage"] < 100
+
+
+def test_foxglove_draws_topics_of_the_interface_with_settings_of_their_types() -> None:
+    space = FOXGLOVE["configById"]["3D!space"]
+    # panels/ThreeDeeRender/IRenderer.ts:119-193
+    known = {"cameraState", "followTf", "followMode", "scene", "publish", "transforms", "topics", "layers", "imageMode"}
+    assert set(space) - {"foxglovePanelTitle"} <= known
+    for topic, settings in space["topics"].items():
+        assert set(settings) <= FOXGLOVE_SETTINGS[documented()[topic.removeprefix("/")]]
+        assert settings["visible"] is True  # pointExtensionUtils.ts:50: not shown unless it is said
+    points = space["topics"]["/annotated/points"]
+    assert points["colorMode"] in {"flat", "gradient", "colormap", "rgb", "rgba", "rgba-fields"}  # colorMode.ts:27
+
+
+def test_foxglove_s_other_panels_name_topics_of_the_interface() -> None:
+    panels = FOXGLOVE["configById"]
+    for topic in (panels["Image!answer"]["imageMode"]["imageTopic"], panels["RawMessages!resolution"]["topicPath"],
+                  panels["Publish!instruction"]["topicName"]):  # fmt: skip
+        assert topic.removeprefix("/") in documented()
+    assert panels["DiagnosticSummary!health"]["topicToRender"] in documented()
+    # panels/Publish/types.ts:8-16
+    known = {"topicName", "datatype", "buttonText", "buttonTooltip", "buttonColor", "advancedView", "value"}
+    assert set(panels["Publish!instruction"]) - {"foxglovePanelTitle"} == known
