@@ -280,4 +280,4 @@ def test_a_frame_folder_is_examined(doctor: Callable[..., Started], real_frames:
 def test_a_frame_and_a_bag_at_once_are_a_usage_error(doctor: Callable[..., Started], tmp_path: Path) -> None:
     examining = doctor("--frame", str(tmp_path), "--bag", str(ROOT))
     assert examining.ends() == 2
-    assert "give one of --frame, --bag, --grounder and --arm" in examining.output
+    assert "give only one of --frame, --bag, --grounder and --arm" in examining.output
