@@ -64,7 +64,7 @@ def parameter_yaml() -> str:
         "# Every parameter with its default. Made by scripts/generate.py from spatial_vlm_ros/parameters/.",
         "/**:",
         "  ros__parameters:",
-        f"    # used where neither the words nor the request say one ({DEFAULT_FRAMES})",
+        f"    # used if neither the words nor the request state one ({DEFAULT_FRAMES})",
         f"    frame_of_reference: {ResolverConfig().frame_of_reference.value}",
     ]
     for name, group in groups(ResolverConfig()):
@@ -130,8 +130,8 @@ def parameter_table() -> str:
         "`--config`, the node with `--params-file`. Those of [planning](planning.md) are in `config/planning.yaml`;",
         "the node `planner_gate` reads them. † is read when the node is configured, or when another node starts.",
         "",
-        f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used where",
-        "neither the words nor the request say one.",
+        f"`frame_of_reference` ({DEFAULT_FRAMES}; default {ResolverConfig().frame_of_reference.value}): used if",
+        "neither the words nor the request state one.",
     ]
     for name, group in groups(ResolverConfig()):
         lines += table(name, group, f"{name}.")

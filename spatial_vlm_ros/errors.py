@@ -100,6 +100,12 @@ def _capital(part: str) -> str:
     return part[0].upper() + part[1:] if is_word else part
 
 
+def without_repair(error: SpatialVlmError) -> str:
+    """The message of an error without its repair and its last full stop, to show the repair elsewhere."""
+    repair = _sentences("error", str(getattr(error, "repair", ""))).removeprefix("error.")
+    return str(error).removesuffix(repair).rstrip(" .")
+
+
 class InputError(SpatialVlmError, ValueError):
     """The caller gave something that cannot be used.
 

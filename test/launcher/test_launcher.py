@@ -56,9 +56,9 @@ def hears_all(started: Any, graph: Any) -> None:
     def well() -> bool:
         status = said[-1].status if said else []
         words = [entry.message for entry in status]
-        return "all streams arrive" in words and all(entry.level == DiagnosticStatus.OK for entry in status)
+        return "all streams are arriving" in words and all(entry.level == DiagnosticStatus.OK for entry in status)
 
-    started.until(well, "all streams arrive")
+    started.until(well, "all streams are arriving")
 
 
 # ------------------------------------------------------------------------------------------------ with ROS
@@ -121,7 +121,7 @@ def test_a_simulated_arm_comes_up_with_resolver_planner_and_gate_on_its_clock(
     arm.says("resolver is active")
     arm.says("sim_arm plays behind")
     arm.says("plans for a Panda")
-    arm.says("planner_gate is ready; plan_only: nothing will move")
+    arm.says("planner_gate is ready; plan_only is set: nothing will move")
     arm.says("approve at http://127.0.0.1:")
     hears_all(arm, graph)
     goal = graph.send_goal(SENTENCE)

@@ -76,7 +76,7 @@ def test_a_publisher_that_cannot_be_heard_is_named_with_its_policy_and_fix(graph
     graph.until(lambda: graph.resolver._queue.unheard, "the node notices")  # type: ignore[union-attr]
     goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
     graph.assert_refused(
-        goal, "STALE_INPUT", "depth/image", "offers another reliability", "set reliability: best_effort"
+        goal, "STALE_INPUT", "depth/image", "offers a different QoS reliability", "set reliability: best_effort"
     )
 
 

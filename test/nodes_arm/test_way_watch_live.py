@@ -77,7 +77,7 @@ def test_without_depth_of_the_way_nothing_moves(cell: WatchedCell) -> None:
     finally:
         cell.passes = True
     assert ended.name == "DEPTH_INVALID", ended.result
-    assert "no image comes on" in ended.result.status.message
+    assert "no image arrives on" in ended.result.status.message
     assert not ended.result.moved
     assert cell.accepted() == before
 

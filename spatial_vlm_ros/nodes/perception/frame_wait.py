@@ -124,7 +124,7 @@ class FrameWait:
                     raise
                 wait.passed_over = error  # the next frame may have the transforms that began after this one
         if self.recent is None:
-            raise InputError("detections", "with the request", "on their topic", "set selection: true")
+            raise InputError("detections", "given with the request", "detections on their topic", "set selection: true")
         return self.recent.take_for(wait.found, now_ns, awaits_speaker)
 
     def _check_patience(self, wait: Wait, now_ns: int) -> None:
