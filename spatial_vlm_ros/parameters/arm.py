@@ -142,7 +142,7 @@ class ArmPlannerConfig(Bounded):
 class SimArmConfig(Bounded):
     """What the node `sim_arm` simulates: an arm before a table, its camera and its controllers."""
 
-    robot: str = option("panda", "arm to simulate", choices=("panda", "ur5e"), fixed=True)
+    robot: str = option("panda", "robot arm to simulate", choices=("panda", "ur5e"), fixed=True)
     world: str = option("behind", "objects on the table: behind, swapped, or the seed of a random world", fixed=True)
     width: int = parameter(
         640, "px", 320, 1920, "width of the images; 1280 is 16:9, others are 4:3; rendering takes most of the time",

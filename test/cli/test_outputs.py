@@ -46,7 +46,7 @@ def resolved(recordings: Path, out: Path, *more: object) -> Result:
 
 
 def refused(done: Result, option: str = "--out") -> bool:
-    return done.exit_code == 2 and option in done.output and "it exists already" in done.output \
+    return done.exit_code == 2 and option in done.output and "it already exists" in done.output \
         and "--force" in done.output  # fmt: skip
 
 

@@ -171,12 +171,12 @@ def test_a_folder_is_exchanged_where_the_system_cannot_do_it_in_one_step(
             write_bytes(folder / "a", content)
         assert (tmp_path / "out" / "a").read_bytes() == content
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    with pytest.raises(FileError, match="exists already"), folders.new_folder(tmp_path / "out"):
+    with pytest.raises(FileError, match="already exists"), folders.new_folder(tmp_path / "out"):
         pass
 
 
 def test_a_mount_point_is_refused_by_name_and_a_folder_in_it_is_not(small_disk: Path) -> None:
-    with pytest.raises(FileError, match=r"mount point.*name a folder in it"):
+    with pytest.raises(FileError, match=r"mount point.*Choose a folder inside it"):
         folders.require_new_folder(small_disk)
     with folders.new_folder(small_disk / "result") as folder:
         write_bytes(folder / "a", b"1")

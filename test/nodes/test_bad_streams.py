@@ -250,7 +250,7 @@ def test_depth_in_another_frame_is_not_registered(impatient: Graph) -> None:
         (roles.RGB, "height", 4_000_000_000, "size"),
         (roles.DEPTH, "encoding", "mono8", "unit"),
         (roles.DEPTH, "height", 481, "data"),
-        (roles.DETECTIONS, "image_width", 1280, "picture of the detections"),
+        (roles.DETECTIONS, "image_width", 1280, "image of the detections"),
         (roles.RGB_INFO, "distortion_model", "magic", "magic"),
     ],
 )

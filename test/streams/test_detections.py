@@ -101,7 +101,7 @@ def test_detections_of_an_image_of_another_size_are_refused(size: tuple[int, int
         ({"score": math.nan}, "probability"),
         ({"label": None}, "two strings"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8))] * 2}, "2 masks"),
-        ({"mask": [mono8(np.zeros((2, 2), np.uint8))]}, "no pixel set"),
+        ({"mask": [mono8(np.zeros((2, 2), np.uint8))]}, "no pixel is set"),
         ({"front": [vector(0.0, 0.0, 0.0)]}, "not zero"),
         ({"front": [vector(0.0, math.nan, 1.0)]}, "finite direction"),
         ({"front": [vector(0.0, 0.0, 1.0)] * 2}, "2 directions"),
