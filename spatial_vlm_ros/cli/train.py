@@ -386,7 +386,7 @@ def _watcher(bars: Progress, out: Path, steps: int, done: int) -> Watcher:
             with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(dataclasses.asdict(told)) + "\n")
         except OSError as error:
-            raise FileError(out / "log.jsonl", str(error), "choose a folder that is writable") from error
+            raise FileError(out / "log.jsonl", str(error), "choose a writable folder") from error
         if events is not None:
             events(told)
 

@@ -256,7 +256,7 @@ def test_an_answer_that_a_model_chose_says_so(capsys: pytest.CaptureFixture[str]
     terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0]))
     assert "source" not in capsys.readouterr().out
     terminal.resolution(Resolution("w", Status.OK, "it", target=MUGS[0], source="model"))
-    assert "source    a model; a person has to agree" in capsys.readouterr().out
+    assert "source    a model; a person must agree" in capsys.readouterr().out
 
 
 def test_one_target_and_one_place_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -512,7 +512,7 @@ def test_a_marker_vouches_for_the_images_and_people_read_the_domain(recordings: 
     path.write_text(json.dumps(marked))
     done = compact_on(tmp_path / "f1")
     assert "MODEL_ERROR" not in done.output
-    assert "trained on simulated images only" in done.output
+    assert "trained only on simulated images" in done.output
     path.write_text(json.dumps({**marked, "domain": "real"}))
     assert compact_on(tmp_path / "f1", "--image-domain", "simulated").exit_code == 3  # the files know better
     path.write_text(json.dumps({**marked, "domain": "rendered"}))

@@ -124,7 +124,7 @@ def test_only_requests_of_the_page_write(labeller: Labeller, desk: Any) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b'{"expect": 3}', b"\xff", b'{"expect": {"status": "OK", "id": "nobody"}}',
              b'{"expect": ' + b"[" * 5000 + b"]" * 5000 + b"}", b" " * 70_000, b'{"expect": {"status": NaN}}'],
-    ids=["nothing", "a list", "cut off", "a number", "another encoding", "an unknown object", "deep", "too long", "NaN"],
+    ids=["nothing", "a list", "cut off", "a number", "other bytes", "an unknown object", "deep", "too long", "NaN"],
 )  # fmt: skip
 def test_what_is_no_truth_is_refused_in_words(labeller: Labeller, desk: Any, body: bytes) -> None:
     reply = labeller.send("POST", "/case/0", body, Content_Type="application/json", X_Form_Token=labeller.form_token)

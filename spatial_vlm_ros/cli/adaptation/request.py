@@ -119,7 +119,7 @@ def begin(request: AdaptRequest) -> None:
         if request.whole.exists():  # of a run that was killed while it wrote
             shutil.rmtree(request.whole)
     except OSError as error:
-        raise FileError(request.work, str(error), "choose a location that is writable") from error
+        raise FileError(request.work, str(error), "choose a writable location") from error
 
 
 def put_in_place(request: AdaptRequest) -> None:
@@ -132,7 +132,7 @@ def put_in_place(request: AdaptRequest) -> None:
         put_folder(request.whole, request.out, force=True)
         shutil.rmtree(request.work)
     except OSError as error:
-        raise FileError(request.out, str(error), "choose a location that is writable") from error
+        raise FileError(request.out, str(error), "choose a writable location") from error
 
 
 def write_told(folder: Path, told: Mapping[str, Any], files: Mapping[str, str]) -> None:

@@ -146,7 +146,7 @@ def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> bool:
         write_text(place, wanted, force=True)
         return new
     except OSError as error:
-        raise FileError(place, str(error), "choose a location that is writable") from error
+        raise FileError(place, str(error), "choose a writable location") from error
 
 
 def _model(
