@@ -359,7 +359,7 @@ class DeadlineError(SpatialVlmError):
     def __init__(self, stage: str, seconds: float) -> None:
         self.stage, self.seconds = stage, seconds
         self.repair = "raise resolve_timeout, or reduce the load of this computer"
-        super().__init__(_sentences(f"{stage} was not done within {seconds:g} s", self.repair))
+        super().__init__(_sentences(f"{stage} took longer than {seconds:g} s", self.repair))
 
 
 class StreamError(SpatialVlmError):

@@ -27,7 +27,9 @@ _METHODS = ("projector", "lora", "pin", "cloc")
     metavar="N",
     help="Number of simulated worlds to render for training.",
 )
-@click.option("--views", type=click.IntRange(1), default=4, show_default=True, help="Images of a rendered world.")
+@click.option(
+    "--views", type=click.IntRange(1), default=4, show_default=True, help="Number of images of each rendered world."
+)
 @click.option("--scored", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of held-out "
               "images to score on; as many more are used to calibrate.")  # fmt: skip
 @click.option("--encoder", type=FOLDER, help="Vision encoder that replaces the one of BASE: CLIP, SigLIP, SigLIP 2 of "
@@ -47,13 +49,15 @@ _METHODS = ("projector", "lora", "pin", "cloc")
     show_default=True,
     help="Number of training steps of the whole run.",
 )
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Questions of a step.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Number of questions per training step."
+)
 @click.option(
     "--micro", type=click.IntRange(1), default=1, show_default=True, help="Number of questions computed at once."
 )
 @click.option("--rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Peak learning rate. Default: "
               "depends on --method.")  # fmt: skip
-@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of LoRA.")
+@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Rank of LoRA.")
 @click.option(
     "--seed",
     type=click.IntRange(0),

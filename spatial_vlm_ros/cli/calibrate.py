@@ -30,7 +30,9 @@ _START_S = 600.0  # a model may take this long to load: a person waits, and can 
 @click.option("--out", type=FILE, required=True, help="Output file, for second_opinion.reliability; with --judge, for "
               "judge.calibration.")  # fmt: skip
 @click.option("--judge", is_flag=True, help="Ask about single relations instead of whole phrases.")
-@click.option("--timeout", type=click.FloatRange(0.001), default=60.0, show_default=True, help="Of a request, seconds.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.001), default=60.0, show_default=True, help="Timeout of a request, in seconds."
+)
 @force_option
 @config_option
 @json_option

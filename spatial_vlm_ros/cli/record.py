@@ -14,7 +14,9 @@ from spatial_vlm_ros.cli.outputs import check_new_folder, force_option, stopped_
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--storage", type=click.Choice(["mcap", "sqlite3"]), default="mcap", show_default=True, help="Format.")
+@click.option(
+    "--storage", type=click.Choice(["mcap", "sqlite3"]), default="mcap", show_default=True, help="Format of the bag."
+)
 @click.option("--namespace", default="", help="Prefix of all topics except /tf.")
 @force_option
 def record(folder: Path, out: Path, storage: str, namespace: str, force: bool) -> None:

@@ -64,7 +64,9 @@ _SHOWN = 60  # validation images on which a run is watched
 )
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after this many "
               "minutes; run the same command again to continue.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Pictures of a step.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Number of images per training step."
+)
 @click.option("--rate", type=click.FloatRange(0, 1), default=2e-3, show_default=True, help="Peak learning rate.")
 @click.option("--every", type=click.IntRange(1), default=500, show_default=True, help="Steps between validations.")
 @click.option(

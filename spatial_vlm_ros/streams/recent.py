@@ -130,12 +130,17 @@ class RecentFrames(FrameAssembler):
         if oldest_ns is None or stamp_ns < oldest_ns:
             raise StaleInputError(
                 f"the detections are {(images.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest image, "
-                "and their picture is not kept",
-                "send the next ones, or raise sync_queue (pictures kept) where the detector takes long",
+                "and their image is no longer kept",
+                "send newer detections, or raise sync_queue (number of images kept) if the detector is slow",
             )
         raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
 
     def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
         for role, info in infos.items():
             if info is None and self._info_lost(role, match):
-                raise InputError(role, "none of the picture's stamp", "sensor_msgs/CameraInfo", "run the driver's own")
+                raise InputError(
+                    role,
+                    "there is none with the stamp of the image",
+                    "sensor_msgs/CameraInfo",
+                    "publish the camera info of the driver",
+                )

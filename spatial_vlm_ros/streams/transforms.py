@@ -366,8 +366,9 @@ class TransformBuffer:
                 raise TransformUnavailableError(
                     target,
                     source,
-                    f"nobody published frame {frame!r} (known: {', '.join(known[:_MOST_NAMED]) or 'none yet'}{more})",
-                    "correct the frame id, or start what publishes it (robot_state_publisher, the camera's driver)",
+                    f"frame {frame!r} was never published (known: "
+                    f"{', '.join(known[:_MOST_NAMED]) or 'none yet'}{more})",
+                    "correct the frame id, or start its publisher (robot_state_publisher, the camera driver)",
                     may_come=True,
                 )
 

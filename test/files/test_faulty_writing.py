@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_the_earlier_result(writer: str, small_disk: Path) ->
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_leaves_nothing_of_a_new_result(writer: str, small_disk: Path) -> None:
-    with pytest.raises(FileError, match="enough (room|free space)"):
+    with pytest.raises(FileError, match=r"enough (room|free space)"):
         WRITERS[writer](place_of(writer, small_disk), 3 * ROOM)
     assert not list(small_disk.iterdir())
 

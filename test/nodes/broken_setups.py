@@ -230,7 +230,7 @@ ROWS = (
            UNSYNCHRONISED, ("never agree within",), ("never agree within", "sync_slop"),
            shifted(-0.025, roles.DEPTH), parameters={"sync_slop": 0.0}),
     Broken("no-tf", "the camera's mounting is not published", "no transform", NO_TF, ("world",),
-           ("nobody published frame", "world"), begin=nothing, repair=Setup.static),
+           ("was never published", "world"), begin=nothing, repair=Setup.static),
     Broken("tf-stopped", "the publisher of a moving transform died", "/tf ends", NO_TF, ("newest sample",),
            ("newest sample",), _stopped, begin=_moving, repair=Setup.static, works_first=True, quick=True),
     Broken("tf-apart", "base and camera are in two trees", "the camera is mounted on another frame", NO_TF,

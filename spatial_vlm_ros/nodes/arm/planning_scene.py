@@ -129,7 +129,7 @@ class ArmScene:
             (name, body), *more = self.held.items()
             if more or len(body.parts) != 1:
                 raise InputError(
-                    "what is held",
+                    "attached objects",
                     ", ".join(self.held),
                     "one object made of one box",
                     "attach one box around the object",

@@ -57,7 +57,7 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
         raise FileError(path, str(error), repair) from error
     if mode & 0o077:
         raise FileError(
-            path, f"users other than its owner can read or write it (mode {mode & 0o777:o})", f"chmod 600 {path}"
+            path, f"users other than its owner can read or write it (mode {mode & 0o777:o})", f"run chmod 600 {path}"
         )
     if not token:
         raise FileError(path, "it is empty", repair)
@@ -203,7 +203,7 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     nearest = motion.clearance
     if nearest is not None and (nearest.clearance or 0.0) < _NEAR:
         words = f"{(nearest.clearance or 0.0) * 1000:.0f} mm in the phase {nearest.name}: {_nearest(nearest, offer)}"
-        found.append(f"The least clearance is {words}")
+        found.append(f"The minimum clearance is {words}")
     if target is not None and target.visible_fraction < 0.5:
         found.append(f"Only {target.visible_fraction:.0%} of the {target.label} is visible")
     grasp = offer.goal.grasps[offer.plan.grasp]

@@ -136,6 +136,6 @@ class FrameWait:
                 wait.after_ns = now_ns - int(timeout * SECOND)
             self._clock_ns, self._clock_moved = now_ns, time.monotonic()
         elif time.monotonic() - self._clock_moved >= timeout:
-            raise StaleInputError("the clock stands still", "publish /clock, or set use_sim_time: false")
+            raise StaleInputError("the clock does not advance", "publish /clock, or set use_sim_time: false")
         if now_ns - wait.since_ns >= timeout * SECOND:
             raise self.why_none(wait)
