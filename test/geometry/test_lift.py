@@ -346,7 +346,7 @@ def test_glass_with_the_depth_of_the_table_is_a_depth_problem(tabletop: Tabletop
     glass = {"attribute": {"attributes": ("glass",)}, "label": {"label": "glass cup"}}[kind]
     given = (dataclasses.replace(seen.detections[0], **glass), seen.detections[1])
     objects = build_scene(frame, given, DEPTH, LIFT).objects
-    assert_unmeasured(objects[0], "see-through")
+    assert_unmeasured(objects[0], "transparent")
     assert objects[1].depth_problem is None
 
 

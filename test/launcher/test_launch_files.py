@@ -285,7 +285,7 @@ def test_a_parameter_file_that_does_not_exist_is_refused_before_there_is_a_node(
     monkeypatch.setattr(stand_in.Node, "__init__", lambda *_, **__: pytest.fail("a node was described"))
     with pytest.raises(FileError, match=r"^nowhere\.yaml: no such file.*Pass params_file:=FILE"):
         planned(name, params_file="nowhere.yaml")
-    with pytest.raises(FileError, match="this is no file"):
+    with pytest.raises(FileError, match="not a regular file"):
         planned(name, params_file=str(ROOT))
 
 

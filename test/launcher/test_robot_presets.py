@@ -155,7 +155,7 @@ def test_a_misspelled_parameter_of_the_built_in_planner_is_named(tmp_path: Path)
 def test_the_built_in_planner_of_an_fr3_needs_its_files() -> None:
     with pytest.raises(InputError, match=r"argument robot_description: no value.*planner:=moveit"):
         planned(robot="fr3", planner="built-in")
-    with pytest.raises(InputError, match="argument robot_description_semantic: nothing"):
+    with pytest.raises(InputError, match="argument robot_description_semantic: no value"):
         planned(robot="fr3", planner="built-in", robot_description="/fr3.urdf")
 
 
@@ -185,7 +185,7 @@ def test_a_preset_of_ones_own_is_used_by_its_path(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (lambda values: values.update(gripper="franka"), r"key of robot mine 'gripper'"),
-        (lambda values: values.pop("controllers"), "no controllers"),
+        (lambda values: values.pop("controllers"), "controllers is missing"),
         (lambda values: values.update(controllers="panda_arm_controller"), "a list of names"),
         (lambda values: values.update(joint_limits={}), "no joints"),
         (lambda values: values["joint_limits"]["panda_joint1"].pop("max_velocity"), "max_velocity of joint panda_j"),

@@ -202,7 +202,7 @@ def _own_time(setup: Setup) -> None:
 
 
 STALE, UNSYNCHRONISED, NO_TF, INVALID = ("STALE_INPUT",), ("NOT_SYNCHRONISED",), ("TF_UNAVAILABLE",), ("INVALID_INPUT",)
-DEAD = ("nobody publishes it", "start the driver")
+DEAD = ("it has no publisher", "start the driver")
 MIXED = ("OK", "STALE_INPUT", "NOT_SYNCHRONISED", "CANCELLED")
 
 ROWS = (
@@ -224,8 +224,8 @@ ROWS = (
            ("not calibrated",), ("not calibrated", "calibrate the camera"), _uncalibrated),
     Broken("stuck", "the driver hangs and repeats an image", "one image again and again", STALE, ("image",),
            ("the stamp stands still", "restart the driver"), _stuck, works_first=True),
-    Broken("unstamped", "images without a stamp", "all stamps are zero", STALE, ("not stamped",),
-           ("not stamped", "header.stamp"), shifted(-np.inf)),
+    Broken("unstamped", "images without a stamp", "all stamps are zero", STALE, ("have no stamp",),
+           ("have no stamp", "header.stamp"), shifted(-np.inf)),
     Broken("unsynchronised", "colour and depth are not synchronised", "depth stamped 25 ms before colour, sync_slop: 0",
            UNSYNCHRONISED, ("never agree within",), ("never agree within", "sync_slop"),
            shifted(-0.025, roles.DEPTH), parameters={"sync_slop": 0.0}),
@@ -249,7 +249,7 @@ ROWS = (
     Broken("clock-ahead", "the camera's clock is ahead", "stamps 3 s ahead", STALE, ("ahead of now",),
            ("in the future", "chrony"), shifted(3.0), quick=True),
     Broken("no-clock", "simulated time without a clock", "use_sim_time, and nobody publishes /clock", STALE,
-           ("clock",), ("nobody publishes /clock", "use_sim_time: false"), repair=_own_time,
+           ("clock",), ("nothing publishes /clock", "use_sim_time: false"), repair=_own_time,
            parameters={"use_sim_time": True}),
     Broken("detections-off", "the detector is not running", "no message on detections", STALE, ("detections",),
            ("detections", "a request would end STALE_INPUT"), dropped(roles.DETECTIONS)),

@@ -173,4 +173,4 @@ def test_a_resolver_that_goes_while_it_is_asked_ends_the_asking(
     live.until(lambda: "waiting for a complete frame" in asking.output, "it is asked")
     resolver.process.kill()
     assert asking.ends() == 1, asking.output
-    assert "the resolver has gone" in asking.output
+    assert "the resolver disappeared" in asking.output

@@ -110,7 +110,7 @@ def test_the_same_frame_sent_twice_is_answered_once(live: Graph) -> None:
 
 def test_frames_without_stamp_are_stale(impatient: Graph) -> None:
     goal = impatient.ask(SENTENCE, FRAME, DETECTIONS, lambda parts: restamped(parts, -(1 << 62)))
-    impatient.assert_refused(goal, "STALE_INPUT", "are not stamped", "header.stamp")
+    impatient.assert_refused(goal, "STALE_INPUT", "have no stamp", "header.stamp")
     assert_recovers(impatient)
 
 

@@ -135,7 +135,9 @@ def test_where_all_frames_lie_before_the_first_transform_it_is_said(graph: Graph
     graph.heard("/tf")
     while graph.resolver._queue.assembler.transforms.frames() == {}:  # type: ignore[union-attr]
         graph.camera.tf(POSE, stamp_ns=ahead)
-    graph.assert_refused(graph.ask(SENTENCE, FRAME, DETECTIONS), "TF_UNAVAILABLE", "oldest sample", "after the stamp")
+    graph.assert_refused(
+        graph.ask(SENTENCE, FRAME, DETECTIONS), "TF_UNAVAILABLE", "oldest sample", "after the requested stamp"
+    )
 
 
 def test_a_broken_transform_is_not_used(graph: Graph) -> None:

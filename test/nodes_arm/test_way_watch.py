@@ -295,7 +295,7 @@ def test_depth_that_is_lost_while_the_arm_moves_stops_it(
     fault(bench)
     told = bench.stops()
     assert words in told
-    assert "depth of the way was lost" in told
+    assert "depth of the path was lost" in told
 
 
 def test_an_image_of_another_camera_is_refused_and_stops_a_motion(make: Callable[..., Bench]) -> None:
