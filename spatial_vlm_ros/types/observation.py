@@ -101,7 +101,7 @@ class PinholeCamera:
             raise InputError(
                 "camera K",
                 np.array2string(K.reshape(-1), precision=4),
-                "finite, fx > 0, fy > 0, no skew, last row 0 0 1",
+                "finite values, fx > 0, fy > 0, no skew, last row 0 0 1",
                 "calibrate the camera, or take K from a CameraInfo that is published by a calibrated driver",
             )
         span = max(self.width, self.height)
