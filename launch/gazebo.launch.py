@@ -23,16 +23,16 @@ def generate_launch_description() -> Any:
     arguments = {
         "world_file": {
             "default_value": str(SHARE / "worlds" / "chicks.sdf"),
-            "description": "SDF world whose frame is base_frame, with one rgbd_camera on the topic camera",
+            "description": "SDF world with one rgbd_camera on the topic camera; its world frame is base_frame",
         },
         "server": {
             "default_value": "true",
-            "description": "start Gazebo's server; false: it runs already, as without a display",
+            "description": "start the Gazebo server; false = it runs already, for example without a display",
             "choices": ["true", "false"],
         },
         "camera": {
             "default_value": "gazebo",
-            "description": "preset of the camera's topics",
+            "description": "camera preset with the topics",
             "choices": wiring.camera_names(SHARE),
         },
     }

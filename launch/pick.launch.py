@@ -17,29 +17,29 @@ GUARDED = (
     "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
     "questions", "watch_depth", "watch_camera_info", "watch_depth_scale", "watch_rectified", "watch_silence",
 )  # fmt: skip
-AS_ROBOT = "; empty = as the robot's preset says"
+AS_ROBOT = "; empty = from the robot's preset"
 URDF = (
-    "URDF of the robot, whose points are removed from depth, and whose motion is drawn: a file; topic = what "
-    "robot_state_publisher tells; / = neither, where the camera never sees the robot"
+    "URDF file of the robot, whose points are removed from depth and whose motion is drawn; topic = from "
+    "robot_state_publisher; / = neither, if the camera never sees the robot"
 )
-SRDF = "SRDF of the robot, for planner:=built-in with an arm that it does not know itself"
+SRDF = "SRDF of the robot, for planner:=built-in with an arm that the planner does not know"
 
 
 def generate_launch_description() -> Any:
     """The robot's arguments and the gate's, the resolver with its own in the robot's frame, then `TOGETHER`."""
     arguments = {
-        "robot": {"description": f"preset of the robot: {', '.join(robots.robot_names(SHARE))}, or a file of your own"},
+        "robot": {"description": f"preset of the robot: {', '.join(robots.robot_names(SHARE))}, or your own file"},
         "planner": {
             "default_value": "moveit",
-            "description": "who plans: MoveIt's move_group, which runs already, or the node arm_planner",
+            "description": "planner: moveit = a running move_group; built-in = the node arm_planner",
             "choices": list(PLANNERS),
         },
         "base_frame": {"default_value": "", "description": f"frame of answers and plans, z up{AS_ROBOT}"},
         "velocity_scaling": {
-            "default_value": "", "description": f"part of the joints' velocities, 0.01 to 1{AS_ROBOT}",
+            "default_value": "", "description": f"fraction of the maximum joint velocities, 0.01 to 1{AS_ROBOT}",
         },
         "acceleration_scaling": {
-            "default_value": "", "description": f"part of the joints' accelerations, 0.01 to 1{AS_ROBOT}",
+            "default_value": "", "description": f"fraction of the maximum joint accelerations, 0.01 to 1{AS_ROBOT}",
         },
         "robot_description": {"default_value": DESCRIPTION_TOPIC, "description": URDF},
         "robot_description_semantic": {"default_value": "", "description": SRDF},

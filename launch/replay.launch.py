@@ -15,7 +15,7 @@ from spatial_vlm_ros.parameters import BagConfig
 
 SHARE = Path(__file__).parent.parent
 PLAYED = ("rate", "loop", "linger", "wait", "faults", "fault_seed")
-TIME = "time from the bag, through /clock; false: the bag must be younger than frame_timeout"
+TIME = "take time from the bag, through /clock; false = the bag must be newer than frame_timeout"
 
 
 def generate_launch_description() -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from spatial_vlm_ros.launcher import actions, wiring
 from spatial_vlm_ros.parameters import PlayerConfig
 
-IN_STEP = "the simulated camera stamps by the clock of the resolver"
+IN_STEP = "the simulated camera stamps images with the clock of the resolver"
 SHARE = Path(__file__).parent.parent
 PLAYED = (
     "folder", "frame", "world", "width", "detector", "detections", "detections_type", "rate", "hold", "moving",

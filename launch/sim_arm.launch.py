@@ -14,10 +14,10 @@ from spatial_vlm_ros.sim.arm.machines import simulated_arm
 
 SHARE = Path(__file__).parent.parent
 FRAME = "frame of the answers; empty = the base of the arm"
-ROBOT = "URDF of the arm, whose points are removed from depth; empty = that of robot; / = nothing is removed"
-IN_STEP = "the simulated camera stamps by the clock of the resolver"
-IMAGES = "what makes the images"
-TIME = "time from /clock, which falls behind the wall's where the machine is slow"
+ROBOT = "URDF of the arm, whose points are removed from depth; empty = the URDF of robot; / = remove nothing"
+IN_STEP = "the simulated camera stamps images with the clock of the resolver"
+IMAGES = "source of the images"
+TIME = "take time from /clock, which is slower than real time on a slow machine"
 SIMULATED = (
     "robot", "world", "width", "rate", "detector", "detections", "noise", "seed", "wrist_camera", "state_rate", "speed",
     "arm_action", "gripper_action", "faults", "fault_seed",

@@ -38,46 +38,52 @@ def generate_launch_description() -> LaunchDescription:
 
 def arguments() -> dict[str, dict[str, Any]]:
     """Name of every argument with default, description and choices; an empty one changes nothing."""
-    as_file = "; empty = as the parameter file says"
+    as_file = "; empty = from the parameter file"
     return {
-        "camera": _argument("none", "preset of the camera's driver", wiring.camera_names(SHARE)),
-        "camera_file": _argument("", "preset of your own, as the files in config/cameras; used instead of camera"),
-        "camera_namespace": _argument("", "first part of the driver's topics; empty = the preset's, / = none"),
-        "camera_name": _argument("", "second part of the driver's topics; empty = the preset's, / = none"),
-        "detections_topic": _argument("detections", "topic of the detections, where no grounder is given"),
-        "namespace": _argument("", "of the resolver: its topics and its action; one for each of several cameras"),
-        "params_file": _argument(str(SHARE / "config" / "resolver.yaml"), "parameters of the resolver"),
-        "base_frame": _argument("", "frame that poses are given in, z up; / = the camera's own" + as_file),
-        "fixed_frame": _argument("", "frame that stands still while the camera moves; / = none" + as_file),
-        "speaker_frame": _argument("", "frame of the person who speaks, for 'my left'; / = none" + as_file),
+        "camera": _argument("none", "preset of the camera driver", wiring.camera_names(SHARE)),
+        "camera_file": _argument(
+            "", "your own camera preset file, in the form of those in config/cameras; replaces camera"
+        ),
+        "camera_namespace": _argument("", "first part of the driver's topic names; empty = from the preset; / = none"),
+        "camera_name": _argument("", "second part of the driver's topic names; empty = from the preset; / = none"),
+        "detections_topic": _argument("detections", "topic of the detections, if no grounder is given"),
+        "namespace": _argument(
+            "", "namespace of the resolver's topics and action; use a different one for each camera"
+        ),
+        "params_file": _argument(str(SHARE / "config" / "resolver.yaml"), "parameter file of the resolver"),
+        "base_frame": _argument("", "TF frame of output poses, z up; / = the camera frame" + as_file),
+        "fixed_frame": _argument("", "TF frame that stays still while the camera moves; / = none" + as_file),
+        "speaker_frame": _argument("", "TF frame of the speaker, for 'my left'; / = none" + as_file),
         "robot_description": _argument(
-            "", "URDF of the robot, whose points are removed from depth; / = nothing is removed" + as_file
+            "", "URDF of the robot, whose points are removed from depth; / = remove nothing" + as_file
         ),
         "detections_type": _argument(
-            "", "message package of the detections" + as_file, ["", "spatial_vlm_interfaces", "vision_msgs"]
+            "", "message package of the detections topic" + as_file, ["", "spatial_vlm_interfaces", "vision_msgs"]
         ),
-        "selection": _argument("", "offer the service select_detection" + as_file, YES_NO),
-        "objects": _argument("", "publish all that was measured in an answer's picture" + as_file, YES_NO),
-        "grounder": _argument("", "backend that finds the things" + as_file),
+        "selection": _argument("", "provide the service select_detection" + as_file, YES_NO),
+        "objects": _argument("", "publish all objects measured in the image of an answer" + as_file, YES_NO),
+        "grounder": _argument("", "backend that detects objects" + as_file),
         "grounder_options": _argument("", 'options of that backend, "name=value name=value"' + as_file),
         "image_domain": _argument(
             "",
-            "what makes the images; empty = as the camera's preset, else the parameter file says",
+            "source of the images; empty = from the camera preset, else from the parameter file",
             ["", "unknown", "simulated", "real"],
         ),
-        "use_sim_time": _argument("", "time from /clock; empty = as the camera's preset says, else false", YES_NO),
+        "use_sim_time": _argument("", "take time from /clock; empty = from the camera preset, else false", YES_NO),
         "clocks_in_step": _argument(
-            "", "image stamps are of this host's clock: images stamped after a request answer it" + as_file, YES_NO
+            "",
+            "image stamps use this host's clock, so that images stamped after a request can answer it" + as_file,
+            YES_NO,
         ),
         "autostart": _argument(
-            "", "configure and activate at start, or leave it to a lifecycle manager" + as_file, YES_NO
+            "", "configure and activate at start; false = a lifecycle manager does it" + as_file, YES_NO
         ),
         "keep": _argument(
-            "", "decisions that are kept as evidence bundles, with images" + as_file, ["", "off", "refused", "all"]
+            "", "which decisions are kept as evidence bundles, with images" + as_file, ["", "off", "refused", "all"]
         ),
-        "log_level": _argument("info", "of the nodes", ["debug", "info", "warn", "error", "fatal"]),
+        "log_level": _argument("info", "log level of the nodes", ["debug", "info", "warn", "error", "fatal"]),
         "respawn": _argument(
-            "true", "start a node again that crashes or is killed; false: everything ends with it", ["true", "false"]
+            "true", "restart a node that crashes or is killed; false = stop everything with it", ["true", "false"]
         ),
         "rviz": _argument("false", "show the answers in RViz", ["true", "false"]),
     }

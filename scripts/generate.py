@@ -66,7 +66,7 @@ def parameter_yaml() -> str:
         "# Every parameter with its default. Made by scripts/generate.py from spatial_vlm_ros/parameters/.",
         "/**:",
         "  ros__parameters:",
-        f"    # used where neither the words nor the request say one ({DEFAULT_FRAMES})",
+        f"    # used if neither the words nor the request state one ({DEFAULT_FRAMES})",
         f"    frame_of_reference: {ResolverConfig().frame_of_reference.value}",
     ]
     for name, group in groups(ResolverConfig()):
@@ -140,7 +140,7 @@ def parameter_page() -> str:
         ),
         "",
         item(
-            "`frame_of_reference`: used where neither the words nor the request state one. Default "
+            "`frame_of_reference`: used if neither the words nor the request state one. Default "
             f"`{ResolverConfig().frame_of_reference.value}`; {DEFAULT_FRAMES}."
         ),
     ]

@@ -100,6 +100,12 @@ def _capital(part: str) -> str:
     return part[0].upper() + part[1:] if is_word else part
 
 
+def without_repair(error: SpatialVlmError) -> str:
+    """The message of an error without its repair and its last full stop, to show the repair elsewhere."""
+    repair = _sentences("error", str(getattr(error, "repair", ""))).removeprefix("error.")
+    return str(error).removesuffix(repair).rstrip(" .")
+
+
 class InputError(SpatialVlmError, ValueError):
     """The caller gave something that cannot be used.
 
@@ -121,7 +127,7 @@ class ShapeError(InputError):
     """An array has the wrong shape or dtype."""
 
     def __init__(self, what: str, expected: str, received: str) -> None:
-        super().__init__(what, received, expected, "check which image or array is passed here and how it was converted")
+        super().__init__(what, received, expected, "check which image or array is passed and how it was converted")
 
 
 class TransformError(InputError):
@@ -143,7 +149,7 @@ class FileError(InputError):
     def __init__(self, path: object, reason: str, repair: str, field: str | None = None) -> None:
         self.path, self.field = str(path), field
         place = f"{path}" if field is None else f"{path} at {field}"
-        super().__init__(place, reason, "a readable file of the documented form", repair)
+        super().__init__(place, reason, "a readable file in the documented form", repair)
         self.args = (_sentences(f"{_short(place)}: {_short(reason)}", _short(repair)),)
 
 
@@ -162,7 +168,7 @@ class StaleCaseError(InputError):
     """A decision about a case that is another one by now; nothing was written."""
 
     def __init__(self, got: str) -> None:
-        super().__init__("case", got, "the case that the page shows", "look at it again, then decide")
+        super().__init__("case", got, "the case that the page shows", "look at the case again, then decide")
         self.args = (_sentences(f"{got}; nothing was written", self.repair),)
 
 
@@ -185,7 +191,7 @@ class JointLimitError(InputError):
             "start",
             f"{joint} at {position:.3f}, {max(lower - position, position - upper):.3f} rad beyond a limit",
             f"{lower:.3f} to {upper:.3f} rad",
-            "check the units; an arm that stands there has to be moved back within its limits by hand",
+            "check the units, or move the arm back within its limits by hand",
         )
 
 
@@ -312,12 +318,13 @@ class DomainMismatchError(ModelError):
 
     def __init__(self, model: str, model_domain: str, image_domain: str) -> None:
         self.model_domain, self.image_domain = model_domain, image_domain
-        known = "the images are real" if image_domain == "real" else "nothing says that the images are simulated"
+        known = "the images are real" if image_domain == "real" else "the images are not marked as simulated"
         super().__init__(
             model,
-            f"it was trained on {model_domain} images only, and {known}: its scores mean nothing there",
-            "choose another model, or set domain_gate.images to simulated (--image-domain simulated) where a "
-            "simulator makes the images, or domain_gate.allow_mismatch to true (--any-domain) to use it all the same",
+            f"it was trained only on {model_domain} images, and {known}, so its scores mean nothing",
+            "choose another model. If a simulator makes the images, set domain_gate.images to simulated "
+            "(--image-domain simulated). To use the model anyway, set domain_gate.allow_mismatch to true "
+            "(--any-domain)",
         )
 
 
@@ -335,7 +342,7 @@ class UnfamiliarImageError(ModelError):
         super().__init__(
             model,
             f"the image is unlike those that it was trained on (distance {distance:.2f}, limit {limit:.2f})",
-            "choose another model, or set its option unfamiliar=answer to use it all the same",
+            "choose another model, or set its option unfamiliar=answer to use it anyway",
         )
 
 
@@ -351,8 +358,8 @@ class DeadlineError(SpatialVlmError):
 
     def __init__(self, stage: str, seconds: float) -> None:
         self.stage, self.seconds = stage, seconds
-        self.repair = "raise resolve_timeout, or give this computer less to do"
-        super().__init__(_sentences(f"{stage} was not done within {seconds:g} s", self.repair))
+        self.repair = "raise resolve_timeout, or reduce the load of this computer"
+        super().__init__(_sentences(f"{stage} took longer than {seconds:g} s", self.repair))
 
 
 class StreamError(SpatialVlmError):
@@ -382,10 +389,11 @@ class ClockError(StaleInputError):
     def __init__(self, stream: str, ahead: float, limit: str, allowed: float) -> None:
         self.stream, self.ahead, self.limit, self.allowed = stream, ahead, limit, allowed
         where = "ahead of now" if ahead > 0 else "behind its arrival"
-        reason = f"{stream} is stamped {abs(ahead):.2f} s {where}, {limit} is {allowed:g} s"
+        reason = f"{stream} is stamped {abs(ahead):.2f} s {where}, but {limit} is {allowed:g} s"
         repair = (
-            "synchronise the clocks of the two hosts (chrony, PTP), set the driver's time domain (realsense2_camera: "
-            "global_time_enabled; orbbec_camera: time_domain), and set use_sim_time alike in all nodes"
+            "synchronise the clocks of the two hosts (chrony, PTP), set the driver's time domain "
+            "(realsense2_camera: global_time_enabled; orbbec_camera: time_domain), and set use_sim_time to the "
+            "same value in all nodes"
         )
         super().__init__(reason, repair)
 
@@ -431,7 +439,7 @@ class StopRequestedError(SpatialVlmError):
     def __init__(self, words: str) -> None:
         self.words = words
         super().__init__(
-            _sentences(f"{words!r} asks to stop, so nothing is carried out", "give the next instruction by itself")
+            _sentences(f"{words!r} asks to stop, so nothing is executed", "give the next instruction by itself")
         )
 
 
@@ -485,7 +493,9 @@ class SceneChangedError(SpatialVlmError):
         self.what, self.moved, self.turned_deg, self.repair = what, moved, turned_deg, repair
         self.limit, self.limit_deg = limit, limit_deg
         if happened is None and moved < float("inf"):
-            happened = f"moved by {moved:.3f} m and {turned_deg:.1f}°, {limit:g} m and {limit_deg:g}° are allowed"
+            happened = (
+                f"moved by {moved:.3f} m and {turned_deg:.1f}°, but only {limit:g} m and {limit_deg:g}° are allowed"
+            )
         super().__init__(_sentences(f"{what} {happened or 'is gone'} since the observation", repair))
 
 
@@ -504,7 +514,8 @@ class UnreachableError(SpatialVlmError):
         self.segment, self.position_error, self.rotation_error = segment, position_error, rotation_error
         super().__init__(
             _sentences(
-                f"motion {segment}: the arm stays {position_error:.3f} m and {rotation_error:.2f} rad away",
+                f"motion {segment}: the arm cannot reach the pose; the nearest it gets is {position_error:.3f} m "
+                f"and {rotation_error:.2f} rad away",
                 "choose another grasp, or move the object or the arm closer",
             )
         )
@@ -616,7 +627,9 @@ class InternalError(SpatialVlmError):
 
     status_name = "INTERNAL_ERROR"
 
-    def __init__(self, reason: str, repair: str = "report it with the instruction, the frame and the log") -> None:
+    def __init__(
+        self, reason: str, repair: str = "report this error with the instruction, the frame and the log"
+    ) -> None:
         self.reason, self.repair = reason, repair
         super().__init__(_sentences(f"internal error: {reason}", repair))
 
@@ -638,7 +651,7 @@ class DisplayError(SpatialVlmError):
     """A window was asked for where none can be opened: over ssh, in a container, on a robot without a screen."""
 
     def __init__(
-        self, reason: str, repair: str = "write the scene with --out scene.ply, and open that elsewhere"
+        self, reason: str, repair: str = "write the scene with --out scene.ply and open it on another computer"
     ) -> None:
         self.reason, self.repair = reason, repair
         super().__init__(_sentences(f"there is no display: {reason}", repair))
@@ -705,7 +718,7 @@ class FolderInUseError(EvaluationError):
 
     def __init__(self, folder: str, owner: str, age: float, seen: float, repair: str) -> None:
         self.folder, self.owner, self.age, self.seen = folder, owner, age, seen
-        reason = f"{folder} is in use by {owner}, since {age:.0f} s, last sign of life {seen:.0f} s ago"
+        reason = f"{folder} has been in use by {owner} for {age:.0f} s; its last sign of life was {seen:.0f} s ago"
         super().__init__(reason, repair)
 
 

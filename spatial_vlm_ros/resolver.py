@@ -360,8 +360,10 @@ class ObservedFrame:
         """
         frame, turn = _frame(frame_of_reference), self._taken(instruction, None)
         if turn.queries[0].question is not None:
-            expected = "a phrase or an order that means an object"
-            raise InputError("instruction", f"a question: {instruction!r}", expected, "name the object instead")
+            expected = "a phrase or a command that means an object"
+            raise InputError(
+                "instruction", f"a question: {instruction!r}", expected, "give a phrase for the object instead"
+            )
         phrases = phrases_of(turn.queries)
         grounding = self._ground(phrases)
         scene = self._lift(phrases, grounding)
@@ -528,7 +530,7 @@ class ObservedFrame:
         if grounder is None:
             raise InputError(
                 "detections", "none", "detections or a grounder",
-                "pass detections= to resolve, or a grounder to Resolver",
+                "pass detections= to resolve, or grounder= to Resolver",
             )  # fmt: skip
         name = type(grounder).__name__
         self._check_domain()
@@ -608,7 +610,7 @@ def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None
 
 def _check_frame(frame: object) -> None:
     if not isinstance(frame, RgbdFrame):
-        raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build one, or use load_frame")
+        raise InputError("frame", type(frame).__name__, "an RgbdFrame", "build an RgbdFrame, or use load_frame")
 
 
 def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
@@ -616,7 +618,7 @@ def _without_robot(resolution: Resolution, scene: Scene) -> Resolution:
     if not scene.of_robot:
         return resolution
     names = ", ".join(f"{d.label} ({d.id})" for d in scene.of_robot)
-    message = f"{resolution.message} Left out as the robot itself: {names}."
+    message = f"{resolution.message} Detections discarded as part of the robot: {names}."
     return dataclasses.replace(resolution, message=message)
 
 
@@ -625,7 +627,7 @@ def _with_unread(resolution: Resolution, unread: tuple[str, ...]) -> Resolution:
     if not unread:
         return resolution
     more = f" ({len(unread) - 1} more)" if len(unread) > 1 else ""
-    message = f"{resolution.message} Objects may be missing, for a part of the model's reply cannot be read: "
+    message = f"{resolution.message} Objects may be missing, because a part of the model's reply cannot be read: "
     return dataclasses.replace(resolution, message=f"{message}{unread[0]}{more}.", unread=unread)
 
 

@@ -125,7 +125,7 @@ def test_commands_of_a_wheel_find_what_came_with_it(wheel: Path, tmp_path: Path)
         "done = CliRunner().invoke(main, sys.argv[1:])\nprint(done.exit_code, done.output)"
     )
     train = python("-c", code, "train", "--data", tmp_path / "data", cwd=tmp_path, executable=interpreter)
-    assert "give --out, or --render-only" in train  # said after the split was read
+    assert "give --out or --render-only" in train  # said after the split was read
     up = python("-c", code, "up", "sim", "--print", cwd=tmp_path, executable=interpreter)
     assert f"--params-file {tmp_path}/env/share/spatial_vlm_ros/config/resolver.yaml" in up
     found = python(

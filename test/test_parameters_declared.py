@@ -106,7 +106,7 @@ def test_given_values_replace_defaults_and_the_rest_stays() -> None:
         ({"lift": {"gap": "wide"}}, InputError, "gap.*float"),
         ({"lift": {"gap": True}}, InputError, "gap"),
         ({"lift": {"gap": 7.0}}, InputError, "parameter gap.*0.001 to 0.5 m"),
-        ({"frame_of_reference": "object"}, UnknownNameError, "one of viewer, robot, world, speaker"),
+        ({"frame_of_reference": "object"}, UnknownNameError, "one of: viewer, robot, world, speaker"),
     ],
 )
 def test_wrong_parameters_are_named_with_what_would_be_right(values: dict, error: type, words: str) -> None:

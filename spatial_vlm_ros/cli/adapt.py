@@ -15,56 +15,83 @@ _METHODS = ("projector", "lora", "pin", "cloc")
 
 @click.command()
 @click.argument("base", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="Folder that is written when all is done, as a whole.")
-@click.option("--method", type=click.Choice(_METHODS), required=True, help="What is trained.")
-@click.option("--data", type=FOLDER, multiple=True, help="Folder of labelled frames with cases.jsonl; may be repeated.")
-@click.option("--rendered", type=click.IntRange(0), default=0, metavar="N", help="Worlds rendered by the simulator.")
-@click.option("--views", type=click.IntRange(1), default=4, show_default=True, help="Images of a rendered world.")
-@click.option("--scored", type=click.IntRange(1), default=100, show_default=True, help="Held-out images to score on, "
-              "and as many to calibrate on, at most.")  # fmt: skip
-@click.option("--encoder", type=FOLDER, help="Vision encoder in place of the base's: CLIP, SigLIP, SigLIP 2 of a fixed "
-              "size, AIMv2, or what --method cloc wrote.")  # fmt: skip
+@click.option(
+    "--out", type=FOLDER, required=True, help="Folder for the result; it appears when the training has finished."
+)
+@click.option("--method", type=click.Choice(_METHODS), required=True, help="Which part of the model is trained.")
+@click.option("--data", type=FOLDER, multiple=True, help="Folder of labelled frames with cases.jsonl; can be repeated.")
+@click.option(
+    "--rendered",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Number of simulated worlds to render for training.",
+)
+@click.option(
+    "--views", type=click.IntRange(1), default=4, show_default=True, help="Number of images of each rendered world."
+)
+@click.option("--scored", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of held-out "
+              "images to score on; as many more are used to calibrate.")  # fmt: skip
+@click.option("--encoder", type=FOLDER, help="Vision encoder that replaces the one of BASE: CLIP, SigLIP, SigLIP 2 of "
+              "a fixed size, AIMv2, or the output of --method cloc.")  # fmt: skip
 @click.option("--positions", help="Position scheme of the language model: 1d, axial, mrope-chunked, mrope-interleaved, "
               "learned-absolute.")  # fmt: skip
 @click.option(
-    "--norm", default="none", show_default=True, help="published: the norm of image tokens made that of text."
+    "--norm", default="none", show_default=True, help="published: scale image tokens to the norm of text tokens."
 )
 @click.option(
-    "--features", default="", metavar="N,N", help="Layers of the encoder that the projector reads: 12,16,20,24."
+    "--features", default="", metavar="N,N", help="Encoder layers that the projector reads, such as 12,16,20,24."
 )
-@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Steps of the whole run.")
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Questions of a step.")
 @click.option(
-    "--micro", type=click.IntRange(1), default=1, show_default=True, help="Questions that are computed at once."
+    "--steps",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Number of training steps of the whole run.",
 )
-@click.option("--rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Highest learning rate. "
-              "Default: that of the method.")  # fmt: skip
-@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of LoRA.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, lessons, held-out views."
+    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Number of questions per training step."
 )
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after so many; the "
-              "same command goes on.")  # fmt: skip
-@click.option("--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between two states.")
-@click.option("--checkpointing", is_flag=True, help="Compute activations twice instead of keeping them: less memory.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
-@click.option("--template", default="", help="Prompt with {question} and the mark of the image, for processors without "
-              "chat template, such as PaliGemma's.")  # fmt: skip
-@click.option("--lead", default="", help="Put before each answer, for tokenizers that need a space there.")
-@click.option("--compare", is_flag=True, help="Score BASE on the same held-out frames, too.")
-@click.option("--force", is_flag=True, help="Start anew; replaces what an earlier `adapt` wrote to OUT.")
+@click.option(
+    "--micro", type=click.IntRange(1), default=1, show_default=True, help="Number of questions computed at once."
+)
+@click.option("--rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Peak learning rate. Default: "
+              "depends on --method.")  # fmt: skip
+@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Rank of LoRA.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed for weights, training questions and held-out views.",
+)
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after this many "
+              "minutes; run the same command again to continue.")  # fmt: skip
+@click.option(
+    "--save-every", type=click.IntRange(1), default=100, show_default=True, help="Steps between two saved states."
+)
+@click.option(
+    "--checkpointing", is_flag=True, help="Recompute activations instead of keeping them, which needs less memory."
+)
+@click.option("--device", default="auto", show_default=True, help="Device to train on: auto, cpu, cuda, cuda:1.")
+@click.option("--template", default="", help="Prompt with {question} and the image placeholder, for processors without "
+              "a chat template, such as PaliGemma's.")  # fmt: skip
+@click.option("--lead", default="", help="Text before each answer, for tokenizers that need a space there.")
+@click.option("--compare", is_flag=True, help="Also score BASE on the same held-out frames.")
+@click.option("--force", is_flag=True, help="Start again and replace what an earlier `adapt` wrote to OUT.")
 @json_option
 def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: int, views: int, scored: int,
           encoder: Path | None, positions: str | None, norm: str, features: str, steps: int, batch: int, micro: int,
           rate: float | None, rank: int, seed: int, minutes: float, save_every: int, checkpointing: bool, device: str,
           template: str, lead: str, compare: bool, force: bool, as_json: bool) -> None:  # fmt: skip
-    """Train a vision-language model on relations and places of objects.
+    """Train a vision-language model on object relations.
 
     BASE is the folder of a model of the class LLaVA (projector, lora, pin, cloc), PaliGemma (projector, lora, pin) or
-    Qwen-VL (projector, lora). It is trained on frames with known truth, rendered (--rendered) or labelled (--data), and
-    OUT gets the checkpoint, README.md with its scores on held-out frames, and calibration.json for judge.calibration.
+    Qwen-VL (projector, lora). It is trained on frames with known truth, rendered (--rendered) or labelled (--data),
+    and OUT contains the checkpoint, README.md with its scores on held-out frames, and calibration.json for
+    judge.calibration.
 
-    The state is kept in OUT.adapting. After an interruption the same command goes on where it was.
+    The state is kept in OUT.adapting. After an interruption, run the same command again to continue.
 
     \b
     Examples:
@@ -74,7 +101,7 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
       spatial-vlm adapt llava-1.5-7b-hf --encoder encoder --rendered 1000 --method projector --out adapted
     """
     if not data and not rendered:
-        raise click.UsageError("give --data, --rendered, or both: there is nothing to learn from")
+        raise click.UsageError("give --data, --rendered, or both: there is no training data")
     from spatial_vlm_ros.cli.adaptation.request import AdaptRequest
     from spatial_vlm_ros.cli.adaptation.running import run
 
@@ -88,12 +115,12 @@ def adapt(base: Path, out: Path, method: str, data: tuple[Path, ...], rendered: 
     )  # fmt: skip
     result = run(request)
     if result is None:
-        say(f"{out}: not yet written, for the minutes are over; the same command goes on")
+        say(f"{out}: not written yet, because --minutes have passed; run the same command again to continue")
         raise SystemExit(REFUSED)
     if as_json:
         print_json(result)
     else:
-        say(f"{out}: written; README.md has its scores")
+        say(f"{out}: written; its README.md has the scores")
     raise SystemExit(ANSWERED)
 
 
@@ -102,4 +129,6 @@ def _layers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not numbers with commas between", param_hint="--features") from error
+        raise click.BadParameter(
+            f"{text!r} is not a list of numbers separated by commas", param_hint="--features"
+        ) from error

@@ -16,14 +16,16 @@ from spatial_vlm_ros.errors import SpatialVlmError
 @click.command()
 @click.argument("instruction")
 @frame_option
-@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow; `ask` shows it.")
-@click.option("--namespace", default="", help="Namespace of the resolver.")
-@click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the resolver.")
-@click.option("--no-questions", is_flag=True, help="End with the refusal instead of asking back.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs; asks nothing back.")
+@click.option("--dialogue-id", default="", help="Dialogue to continue, by the id that `ask` printed.")
+@click.option("--namespace", default="", help="ROS namespace of the resolver.")
+@click.option("--wait", default=10.0, show_default=True, help="How long to wait for the resolver, in seconds.")
+@click.option("--no-questions", is_flag=True, help="Exit with the refusal instead of asking a question.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and ask no question.")
 def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, namespace: str, wait: float,
         no_questions: bool, as_json: bool) -> None:  # fmt: skip
-    """Ask a running resolver what an INSTRUCTION means; answer its question if it has one.
+    """Ask a running resolver what an INSTRUCTION means.
+
+    If the resolver asks a question, the command reads your answer from the terminal.
 
     \b
     Example:
@@ -41,7 +43,7 @@ def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, name
     def once(client: Asker, words: str, dialogue_id: str) -> Any:
         ended = client.ask(words, frame_of_reference or "", dialogue_id, lambda stage: say(f"… {stage}", err=True))
         if not ended.accepted:
-            say("the resolver is not active: activate it (ros2 lifecycle set /resolver activate)", err=True)
+            say("the resolver is not active; run: ros2 lifecycle set /resolver activate", err=True)
             sys.exit(FAILED)
         return ended.resolution
 
@@ -57,7 +59,7 @@ def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, name
                 resolution = once(client, reply, resolution.dialogue_id)
                 print_message(resolution, as_json)
             if resolution.dialogue_id and not as_json:
-                say(f"  dialogue  {resolution.dialogue_id}  (go on with --dialogue-id)")
+                say(f"  dialogue  {resolution.dialogue_id}  (to continue, pass --dialogue-id)")
             sys.exit(REFUSED if refused(resolution) else ANSWERED)
     except SpatialVlmError as error:
         say(error, err=True)

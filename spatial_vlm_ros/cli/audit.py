@@ -17,18 +17,18 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("record", type=_PATH)
-@click.option("--goal", help="One proposal, by its goal's id or the beginning of it.")
-@click.option("--out", type=_PATH, metavar="FOLDER", help="Write a page that plays what was shown for the --goal.")
+@click.option("--goal", help="Check one proposal, given by its goal id or the start of it.")
+@click.option("--out", type=_PATH, metavar="FOLDER", help="Folder for a page that replays what was shown for --goal.")
 @click.option(
-    "--robot-description", default="", metavar="URDF", help="Compute the tip's way anew from the trajectories."
+    "--robot-description", default="", metavar="URDF", help="Recompute the path of the tip from the trajectories."
 )
 @force_option
 @json_option
 def audit(record: Path, goal: str | None, out: Path | None, robot_description: str, force: bool, as_json: bool) -> None:
-    """List the proposals of a RECORD of approvals, and check that it is whole.
+    """List and verify the proposals in an approval RECORD.
 
-    With --goal one of them is put together again: each kept file against its hash, the plan against the hash that was
-    approved, and the images drawn anew from the motion. Exit code: 0 where all of it holds, else 1.
+    With --goal, one proposal is checked completely: each kept file against its hash, the plan against the approved
+    hash, and the images against images drawn again from the motion. Exit code: 0 if every check passes, else 1.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
     from spatial_vlm_ros.evaluation import approval_replay
 
     if out is not None and goal is None:
-        raise click.UsageError("--out shows one proposal: give its --goal")
+        raise click.UsageError("--out shows one proposal; choose it with --goal")
     check_new_folder(force, "out", out, approval_replay.is_page_file)
     chosen = approval_replay.proposals(record) if goal is None else (approval_replay.proposal_in(record, goal),)
     whole = True
@@ -66,5 +66,7 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
             page = approval_replay.write_page(out, proposal, files, checks, force=force)
             say(f"  written: {page}", err=True)
     if not as_json and goal is None:
-        say(f"{len(chosen)} proposals; the record is whole" if whole else "files beside the record do not fit it")
+        say(
+            f"{len(chosen)} proposals; the record is complete" if whole else ("files beside the record do not match it")
+        )
     sys.exit(ANSWERED if whole else FAILED)

@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import StreamConfig
 
 _TOPICS = {  # role, as evaluation.bags.topics names it → option and help
-    "rgb/image": ("--rgb", "Colour images, raw or compressed."),
-    "depth/image": ("--depth", "Depth images, raw or compressedDepth."),
-    "rgb/camera_info": ("--camera-info", "Camera info of colour."),
-    "depth/camera_info": ("--depth-camera-info", "Camera info of depth, where it is not registered."),
-    "detections": ("--detections", "DetectionArray, or Detection2DArray of vision_msgs."),
-    "instruction": ("--instruction-topic", "std_msgs/String: what is asked where no INSTRUCTION is given."),
+    "rgb/image": ("--rgb", "Topic of the colour images, raw or compressed."),
+    "depth/image": ("--depth", "Topic of the depth images, raw or compressedDepth."),
+    "rgb/camera_info": ("--camera-info", "Topic of the colour camera info."),
+    "depth/camera_info": ("--depth-camera-info", "Topic of the depth camera info, if depth is not registered."),
+    "detections": ("--detections", "Topic of detections: DetectionArray, or Detection2DArray of vision_msgs."),
+    "instruction": ("--instruction-topic", "Topic std_msgs/String of instructions, used if no INSTRUCTION is given."),
 }
 _STREAMS = (
-    click.option("--base-frame", help="Frame that poses are given in, z up; '' = the camera's own."),
-    click.option("--fixed-frame", help="Frame that stands still while the camera moves, such as odom."),
-    click.option("--speaker-frame", help="Frame of the person who speaks, for 'my left'."),
-    click.option("--robot-description", help="URDF of the robot: its points are removed from depth; '' = nothing is."),
-    click.option("--rectified/--raw", default=None, help="Whether the images are rectified; as in the parameter file."),
+    click.option("--base-frame", help="TF frame of output poses, z up; '' means the camera frame."),
+    click.option("--fixed-frame", help="TF frame that stays still while the camera moves, such as odom."),
+    click.option("--speaker-frame", help="TF frame of the speaker, for 'my left'."),
+    click.option(
+        "--robot-description", help="URDF of the robot, whose points are removed from depth; '' removes nothing."
+    ),
+    click.option(
+        "--rectified/--raw", default=None, help="Whether the images are rectified. Default: from the parameters."
+    ),
 )
 _STREAM_NAMES = ("base_frame", "fixed_frame", "speaker_frame", "robot_description", "rectified")
 _Command = Callable[..., Any]

@@ -24,31 +24,34 @@ WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads Nu
 
 @click.command()
 @click.argument("name")
-@click.option("--data", type=FOLDER, help="Folder of the benchmark's data, in its published layout.")
+@click.option("--data", type=FOLDER, help="Folder of the benchmark data, in its published layout.")
 @click.option("--model", "models", multiple=True, metavar="[NAME=]BACKEND [OPTIONS]",
-              help="Model to ask: a backend, or the folder of a model; may be repeated.")  # fmt: skip
+              help="Model to evaluate: a backend, or the folder of a model; can be repeated.")  # fmt: skip
 @click.option("--options", "options", multiple=True, metavar="OPTIONS",
-              help="Options of the models, name=value, separated by spaces: once for all of them, or once for each, in "
-              "the order of --model.")  # fmt: skip
+              help="Model options, name=value, separated by spaces: given once for all models, or once for each in the "
+              "order of --model.")  # fmt: skip
 @click.option("--remedy", "remedies", multiple=True, metavar="OPTIONS",
-              help='Options that are added to each model\'s, as "attention=1.2"; may be repeated. Each model is asked '
-              "without and with each.")  # fmt: skip
-@click.option("--ask", type=click.Choice(WAYS), help="How to ask; default: likelihood, then reply, then choice for "
-              "options; refer, then reply for points; what the model can do first.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(1), help="Ask this many items, taken from all over the files.")
-@click.option("--out", type=FILE, help="Report as JSON. Answers are kept in FILE.answers.jsonl: a run that was ended "
-              "goes on there.")  # fmt: skip
-@click.option("--lmms-task", type=FOLDER, help="Write the questions as a task of lmms-eval into this new folder; no "
-              "model is asked.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace FILE, whatever it is.")
+              help="Options added to those of each model, such as \"attention=1.2\"; can be repeated. Each model is "
+              "evaluated without and with each remedy.")  # fmt: skip
+@click.option("--ask", type=click.Choice(WAYS), help="How a model is queried. Default: the first that the model "
+              "supports, of likelihood, reply, choice for options and of refer, reply for points.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), help="Evaluate only this many items, spread over the files.")
+@click.option("--out", type=FILE, help="Write the report as JSON. Answers are kept in FILE.answers.jsonl, from which "
+              "an interrupted run continues.")  # fmt: skip
+@click.option("--lmms-task", type=FOLDER, help="Write the questions as an lmms-eval task into this new folder; no "
+              "model is run.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @json_option
 def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tuple[str, ...],
               remedies: tuple[str, ...], ask: str | None, limit: int | None, out: Path | None, lmms_task: Path | None,
               force: bool, as_json: bool) -> None:  # fmt: skip
-    """Ask models the questions of the public benchmark NAME. `benchmark list` names them, and says where to get each.
+    """Score models on the public benchmark NAME.
 
-    Scores are computed as their authors publish them, beside shares by split with 95 % intervals. Several models get a
-    column each, and the difference to the first one. The exit code is 0 where all models answered, 3 where one failed.
+    `spatial-vlm benchmark list` shows all benchmarks and where to get their data.
+
+    Scores are computed as the authors of the benchmark publish them, with shares by split and 95 % intervals. With
+    several models, each has a column and its difference to the first one. Exit code: 0 if all models answered, 3 if
+    one failed.
 
     \b
     Examples:
@@ -66,12 +69,12 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
         raise SystemExit(ANSWERED)
     found = benchmark_of(name)
     if data is None:
-        raise click.UsageError(f"name the folder of the data with --data; to get it, {found.source}")
+        raise click.UsageError(f"pass the data folder with --data; to get it, {found.source}")
     if lmms_task is not None:
         _write_task(found, data, limit, lmms_task)
         raise SystemExit(ANSWERED)
     if not models:
-        raise click.UsageError("name a model with --model")
+        raise click.UsageError("choose a model with --model")
     asked = _models(models, options, remedies)
     raise SystemExit(_run(found, data, asked, ask or "", limit, out, force, as_json))
 
@@ -97,7 +100,7 @@ def _write_task(found: Benchmark, data: Path, limit: int | None, out: Path) -> N
     task = write_task(found, data, read, out)
     say(f"{len(read.items)} items: python -m lmms_eval --include_path {out} --tasks {task} --model …")
     for one in read.damaged.values():
-        say(f"damaged, left out: {one.key}: {one.reason}", err=True)
+        say(f"skipped as damaged: {one.key}: {one.reason}", err=True)
 
 
 def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[str]) -> tuple[ComparedModel, ...]:
@@ -138,7 +141,10 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
             for model in models:
                 runs[model.name] = _asked(model, ask, read, answers)
         except KeyboardInterrupt:
-            say("ended" if kept is None else f"ended; the same command goes on from {kept}", err=True)
+            say(
+                "ended" if kept is None else f"interrupted; run the same command again to continue from {kept}",
+                err=True,
+            )
             return FAILED
     report = report_of(found, data, read, runs, {model.name: model for model in models})
     print_json(report) if as_json else print_report(report)
@@ -158,8 +164,8 @@ def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: Answer
     asked = asked_model(model)
     answers.begin(asked)  # before the model is loaded
     loaded = load_model(model, ask)
-    with terminal.counting(f"asking {model.name}") as progress:
+    with terminal.counting(f"evaluating {model.name}") as progress:
         run = run_model(loaded, asked, read, answers, progress)
     if run.known:
-        say(f"{model.name}: {run.known} answers were known, {len(run.graded) - run.known} are new", err=True)
+        say(f"{model.name}: {run.known} answers from an earlier run, {len(run.graded) - run.known} new", err=True)
     return run

@@ -26,25 +26,28 @@ _START_S = 600.0  # a model may take this long to load: a person waits, and can 
 @click.command()
 @click.argument("frames", type=FOLDER)
 @click.option("--grounder", required=True, help="Backend whose model is asked for whole phrases.")
-@click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
-@click.option("--out", type=FILE, required=True, help="File that is written, for second_opinion.reliability; with "
-              "--judge for judge.calibration.")  # fmt: skip
+@click.option("--grounder-options", default="", help="Options of --grounder: name=value, separated by spaces.")
+@click.option("--out", type=FILE, required=True, help="Output file, for second_opinion.reliability; with --judge, for "
+              "judge.calibration.")  # fmt: skip
 @click.option("--judge", is_flag=True, help="Ask about single relations instead of whole phrases.")
-@click.option("--timeout", type=click.FloatRange(0.001), default=60.0, show_default=True, help="Of a request, seconds.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.001), default=60.0, show_default=True, help="Timeout of a request, in seconds."
+)
 @force_option
 @config_option
 @json_option
 def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, judge: bool, timeout: float,
               force: bool, config_file: Path | None, as_json: bool) -> None:  # fmt: skip
-    """Count how often a model names the right object when it is asked for a whole phrase, by relation.
+    """Measure how often a model names the right object.
 
-    FRAMES is a folder of labelled cases, as `spatial-vlm evaluate` takes it. The model is asked for the phrase of each
-    case that expects one object; for a phrase with a relation only where another object has the same name. After three
-    failed requests in a row it is not asked any more: the file has what was counted before, and the exit code is 3.
+    FRAMES is a folder of labelled cases, as for `spatial-vlm evaluate`. The model is asked for the whole phrase of each
+    case that expects one object. A phrase with a relation is used only if another object has the same name. Results are
+    counted by relation. After three failed requests in a row the model is not asked any more: the file has the counts
+    so far, and the exit code is 3.
 
-    With --judge it is asked about the relation of each such case instead: of the object that is expected, for which it
-    holds, and of the others of its name. A warning says where too few of these pairs contradict "higher in the image is
-    farther": a model that only follows this rule looks reliable there.
+    With --judge, the model is asked about the relation of each such case instead: for the expected object, where the
+    relation holds, and for the other objects of the same name. A warning is shown if too few of these pairs contradict
+    "higher in the image is farther", because a model that only follows this rule then looks reliable.
 
     \b
     Examples:
@@ -80,8 +83,8 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
             _report(name, tally, config.second_opinion, out, as_json, force)
     if not tally.frames:
         left_out = "; ".join(f"{n} where {reason}" for reason, n in tally.left_out.items())
-        repair = "add cases that expect one object by its id, docs/evaluation.md"
-        raise InputError("FRAMES", f"no case that can be counted: {left_out}", "labelled phrases", repair)
+        repair = "add cases that expect one object by its id (docs/evaluation.md)"
+        raise InputError("FRAMES", f"no usable case ({left_out})", "labelled phrases", repair)
 
 
 def _model_of(backend: str, options: Mapping[str, str]) -> str:

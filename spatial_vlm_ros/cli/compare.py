@@ -39,17 +39,23 @@ if TYPE_CHECKING:
 @click.argument("given", nargs=-1, required=True, metavar="[FRAME] WORDS")
 @frame_file_options
 @click.option("--judge", "judges", multiple=True, metavar="[NAME=]BACKEND OPTIONS",
-              help="Model to compare; may be repeated. Default: relation-judge, the shipped one.")  # fmt: skip
+              help="Model to compare; can be repeated. Default: relation-judge, shipped with the package.")  # fmt: skip
 @click.option("--remedy", "remedies", multiple=True, metavar="OPTIONS",
-              help='Options that are added to each model\'s, as "attention=1.2"; may be repeated. The model is loaded '
-              "again for each.")  # fmt: skip
+              help="Options added to those of each model, such as \"attention=1.2\"; can be repeated. The model is "
+              "loaded again for each.")  # fmt: skip
 @click.option("--calibration", "calibrations", multiple=True, metavar="[NAME=]FILE",
-              help="How a model's probabilities follow the truth, from `calibrate --judge`; fuses it with measurement. "
-              "The shipped judge has its own.")  # fmt: skip
-@click.option("--most", type=click.IntRange(1, 100), default=24, show_default=True, help="Relations to ask about.")
+              help="Calibration of a model, from `calibrate --judge`; its probabilities are then fused with the "
+              "measurement. The shipped judge has its own.")  # fmt: skip
+@click.option(
+    "--most",
+    type=click.IntRange(1, 100),
+    default=24,
+    show_default=True,
+    help="Maximum number of relations to ask about.",
+)
 @click.option("--timeout", type=click.FloatRange(0.1, 600.0), default=600.0, show_default=True,
-              help="Seconds after which a model is asked about no further relation.")  # fmt: skip
-@click.option("--image", "image_file", type=FILE, help="Image that is written: photograph, view from above, table.")
+              help="Seconds after which a model is asked about no more relations.")  # fmt: skip
+@click.option("--image", "image_file", type=FILE, help="Output image: camera image, top view and table.")
 @force_option
 @image_domain_option
 @any_domain_option
@@ -59,14 +65,17 @@ if TYPE_CHECKING:
 def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str, ...], calibrations: tuple[str, ...],
             most: int, timeout: float, image_file: Path | None, force: bool, image_domain: str | None, any_domain: bool,
             config_file: Path | None, frame_of_reference: str | None, as_json: bool, **files: Any) -> None:  # fmt: skip
-    """Show who says what of WORDS on one FRAME: measurement, models, models with remedies, and both fused.
+    """Compare measurement and models on one FRAME and WORDS.
 
-    FRAME is a folder with rgb.png, depth.png, camera_info.json and, where neither --detections nor a --grounder is
-    given, detections.json. A cases.jsonl beside it tells which object is right (docs/evaluation.md). Without FRAME the
-    options --rgb, --depth and --camera-info name single files, as of `resolve`. WORDS mean one object by a relation.
+    The table shows the measurement, each model, each model with each remedy, and the fused result.
 
-    Each model is asked about the relation of every candidate; each remedy reads the model's folder once more. The exit
-    code is 0 where a model was asked or has nothing to say of such images, 3 where nothing could be compared.
+    FRAME is a folder with rgb.png, depth.png, camera_info.json and, unless --detections or --grounder is given,
+    detections.json. A cases.jsonl beside it says which object is right (docs/evaluation.md). Without FRAME, the
+    options --rgb, --depth and --camera-info name single files, as for `resolve`. WORDS describe one object by a
+    relation.
+
+    Each model is asked about the relation of every candidate. Each remedy loads the model again. Exit code: 0 if a
+    model was asked or does not apply to such images, 3 if nothing could be compared.
 
     \b
     Examples:
@@ -81,13 +90,13 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     from spatial_vlm_ros.perception import load_grounder, parse_options
 
     if image_file is not None and image_file.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--image {image_file.name}: name an image, one of {', '.join(IMAGES)}")
+        raise click.UsageError(f"--image {image_file.name}: not an image format. Use one of: {', '.join(IMAGES)}")
     check_new(force, image=image_file)
     if len(given) > 2:
-        raise click.UsageError('give a FRAME and WORDS, WORDS in quotes: recordings/f1 "the chick behind the cup"')
+        raise click.UsageError('give FRAME and WORDS, WORDS in quotes: recordings/f1 "the chick behind the cup"')
     words, folder = given[-1], Path(given[0]) if len(given) == 2 else None
     if folder is None and Path(words).is_dir():
-        raise click.UsageError(f"give the WORDS after FRAME {words}")
+        raise click.UsageError(f"give WORDS after FRAME {words}")
     _check_given(folder, files)
     config = gated(read_settings(config_file).resolver, image_domain, any_domain)
     models = models_of(judges or (SMALL_JUDGE,), calibrations)
@@ -112,14 +121,14 @@ def _check_given(folder: Path | None, files: Mapping[str, Any]) -> None:
     """Raises click.UsageError where options do not go together."""
     single = [f"--{name.replace('_', '-')}" for name in _OF_FRAME if files[name] is not None]
     if folder is not None and single:
-        raise click.UsageError(f"FRAME holds its files; leave {', '.join(single)} out")
+        raise click.UsageError(f"FRAME contains its own files; omit {', '.join(single)}")
     if folder is None:
         check_frame_files(files)
     found = [name for name in ("detections", "grounder") if files[name] is not None]
     if len(found) == 2 or (folder is None and not found):
         raise click.UsageError("give either --detections or --grounder")
     if files["grounder_options"] is not None and files["grounder"] is None:
-        raise click.UsageError("--grounder-options are of a --grounder")
+        raise click.UsageError("--grounder-options needs --grounder")
 
 
 def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
@@ -137,7 +146,7 @@ def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tup
     if files["detections"] is not None:
         return frame, read_detections(files["detections"], (frame.camera.width, frame.camera.height))
     if not (folder / DETECTIONS_FILE).is_file():
-        raise FileError(folder / DETECTIONS_FILE, "there is no such file", "give --detections FILE or --grounder NAME")
+        raise FileError(folder / DETECTIONS_FILE, "no such file", "give --detections FILE or --grounder NAME")
     return frame, own
 
 

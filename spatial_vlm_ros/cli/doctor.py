@@ -19,51 +19,51 @@ if TYPE_CHECKING:
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--frame", "folder", type=click.Path(file_okay=False, path_type=Path),
-              help="A frame folder instead of a live camera.")  # fmt: skip
+              help="Check a frame folder instead of a live camera.")  # fmt: skip
+@click.option("--bag", type=click.Path(path_type=Path), help="Check a bag and its files instead of a live camera.")
+@click.option("--grounder", default="", help="Check a grounder instead of a live camera: load it and query it once.")
+@click.option("--grounder-options", default="", help="Options of --grounder: name=value, separated by spaces.")
 @click.option(
-    "--bag", type=click.Path(path_type=Path), help="A bag instead of a live camera: its files are verified, too."
+    "--arm", is_flag=True, help="Check an arm instead of a camera: planner, controllers, gripper, frames, limits."
 )
-@click.option("--grounder", default="", help="A grounder instead of a live camera: load it, and ask it once.")
-@click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
-@click.option("--arm", is_flag=True, help="An arm instead of a camera: planner, controllers, gripper, frames, limits.")
-@click.option(
-    "--robot", default="", metavar="NAME|FILE", help="Preset of that arm: a name in config/robots, or a file."
-)
+@click.option("--robot", default="", metavar="NAME|FILE", help="Preset of the arm: a name in config/robots, or a file.")
 @click.option("--planner", default="moveit", show_default=True, type=click.Choice(["moveit", "built-in"]),
-              help="Who plans for that arm.")  # fmt: skip
+              help="Planner of the arm.")  # fmt: skip
 @click.option(
-    "--table-frame", default="", metavar="FRAME", help="A frame on the table's top that TF has to know, with --arm."
+    "--table-frame", default="", metavar="FRAME", help="With --arm: frame on the table top that TF must know."
 )
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen.")
-@click.option("--namespace", default="", help="Namespace of the resolver's topics.")
+@click.option(
+    "--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="How long to listen, in seconds."
+)
+@click.option("--namespace", default="", help="ROS namespace of the resolver's topics.")
 @config_option
 @click.option(
     "--camera",
     default="none",
     show_default=True,
     metavar="PRESET",
-    help="Topics and parameters of a camera's driver: a name in config/cameras, such as realsense.",
+    help="Preset with topics and parameters of a camera driver: a name in config/cameras, such as realsense.",
 )
 @click.option(
     "--attach/--no-attach",
     default=True,
     show_default=True,
-    help="Use parameters, topics and clock of the resolver that runs in this namespace, if one does.",
+    help="Use parameters, topics and clock of the resolver that runs in this namespace, if there is one.",
 )
-@click.option("--base-frame", help="Frame that poses are given in; '' for the camera's.")
-@click.option("--table-height", type=float, help="Height of the table in the base frame as told, metres.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.option("--base-frame", help="TF frame of output poses; '' means the camera frame.")
+@click.option("--table-height", type=float, help="Known height of the table in the base frame, in metres.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.argument("ros_args", nargs=-1, type=click.UNPROCESSED)
 def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_options: str, seconds: float,
            namespace: str, config_file: Path | None, camera: str, attach: bool, base_frame: str | None,
            table_height: float | None, as_json: bool, arm: bool, robot: str, planner: str, table_frame: str,
            ros_args: tuple[str, ...]) -> None:  # fmt: skip
-    """Say what is wrong with a camera's streams, an arm, a bag, a frame or a grounder, and the repair.
+    """Diagnose a camera, arm, bag, frame or grounder.
 
-    Attaches to a running resolver. Where none runs, topics are those of --camera, or those given after --ros-args.
-    With --arm nothing is moved; docs/your_arm.md says when to run it.
-    With --grounder its model is loaded and asked in a process of its own, within the limits of time of --config.
-    Exit code 3 when something is an error.
+    Each finding comes with a repair. The command attaches to a running resolver. If none runs, topics come from
+    --camera or from the remappings after --ros-args. With --arm nothing is moved; docs/your_arm.md says when to run
+    it. With --grounder, its model is loaded and queried in a separate process, within the time limits of --config.
+    Exit code: 3 if a finding is an error.
 
     \b
     Examples:
@@ -81,13 +81,13 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     from spatial_vlm_ros.evaluation.reports import terminal
 
     if ros_args and ros_args[0] != "--ros-args":
-        raise click.UsageError(f"no such option: {ros_args[0]}; what is for ROS comes after --ros-args")
+        raise click.UsageError(f"no such option: {ros_args[0]}; put ROS arguments after --ros-args")
     if sum(map(bool, (folder, bag, grounder, arm))) > 1:
-        raise click.UsageError("give one of --frame, --bag, --grounder and --arm")
+        raise click.UsageError("give only one of --frame, --bag, --grounder and --arm")
     if (robot or table_frame) and not arm:
-        raise click.UsageError("--robot and --table-frame go with --arm")
+        raise click.UsageError("--robot and --table-frame need --arm")
     if grounder_options and not grounder:
-        raise click.UsageError("--grounder-options goes with --grounder")
+        raise click.UsageError("--grounder-options needs --grounder")
     settings = read_settings(config_file)
     if base_frame is not None:
         settings = dataclasses.replace(settings, streams=dataclasses.replace(settings.streams, base_frame=base_frame))
@@ -140,7 +140,7 @@ def _of_bag(bag: Path, settings: Settings, table_height: float | None, told: boo
     except FileError as error:
         if not any(finding.level is Severity.ERROR for finding in files):
             raise
-        return [*files, Finding("streams", Severity.ERROR, f"not examined: {error.got}", error.repair)]
+        return [*files, Finding("streams", Severity.ERROR, f"not checked: {error.got}", error.repair)]
 
 
 def _of_bundle(path: Path, settings: Settings | None, table_height: float | None) -> list[Finding]:
@@ -157,7 +157,7 @@ def _of_bundle(path: Path, settings: Settings | None, table_height: float | None
     except FileError:
         raise
     except SpatialVlmError as error:  # a decision without a frame is kept, too
-        return [Finding("frame", Severity.WARNING, f"not examined: {error}")]
+        return [Finding("frame", Severity.WARNING, f"not checked: {error}")]
     return examine(frame, found or (), known.resolver, table_height)
 
 
@@ -175,7 +175,7 @@ def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: 
 
     share = plan.share_folder()
     if not robot:
-        raise click.UsageError(f"--arm needs --robot: {', '.join(robots.robot_names(share))}, or a file of your own")
+        raise click.UsageError(f"--arm needs --robot: {', '.join(robots.robot_names(share))}, or your own preset file")
     preset = robots.robot_preset(share, robot)
     try:
         from spatial_vlm_ros.nodes.arm.doctor import examine_arm

@@ -27,12 +27,18 @@ SHARDS = "shards"
 """Folder of the parts in that of --out."""
 
 _OPTIONS = (
-    click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards: on this machine, or on Ray."),
-    click.option("--workers", type=click.IntRange(1), help="Processes that each load the models once; Ray: actors."),
-    click.option("--address", help='Ray cluster: "auto" or "host:6379". Default: one is started here.'),
-    click.option("--num-gpus", type=click.FloatRange(0), help="GPUs for each Ray worker; 0.25 has four share one."),
-    click.option("--resume", is_flag=True, help="Go on with an evaluation in shards; what is there is kept."),
-    click.option("--shards", metavar="URI", help="Folder of the parts, also in a store. Default: shards/ in --out."),
+    click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards, on this machine or on Ray."),
+    click.option(
+        "--workers", type=click.IntRange(1), help="Number of processes (with Ray: actors); each loads the models once."
+    ),
+    click.option("--address", help='Ray cluster: "auto" or "host:6379". Default: start one here.'),
+    click.option(
+        "--num-gpus", type=click.FloatRange(0), help="GPUs for each Ray worker; with 0.25, four workers share one."
+    ),
+    click.option("--resume", is_flag=True, help="Continue an evaluation in shards and keep its results."),
+    click.option(
+        "--shards", metavar="URI", help="Folder of the shards, local or in an object store. Default: shards/ in --out."
+    ),
 )
 
 
@@ -87,7 +93,10 @@ class ShardRequest:
                     watch=watch,
                 )  # fmt: skip
             except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
-                say(f"stopped; the parts in {self.folder} are kept: the same command with --resume goes on", err=True)
+                say(
+                    f"stopped; the shards in {self.folder} are kept. Run the same command with --resume to continue",
+                    err=True,
+                )
                 raise
         runs: dict[str, ModelRun] = {}
         for row in run_rows(self.folder):
@@ -95,7 +104,7 @@ class ShardRequest:
             runs.setdefault(name, ModelRun(name)).add_row(row)
             note_row(dict(row))
         if not runs:
-            raise EvaluationError(done.summary(), "Correct that, then run the same command with --resume.")
+            raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
         return list(runs.values()), done
 
 
@@ -110,15 +119,13 @@ def shard_request(given: dict[str, Any], out: Path | None, answers: Path | None)
         given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "resume", "shards")
     )
     if engine != "ray" and (address is not None or num_gpus is not None):
-        raise click.UsageError("--address and --num-gpus are of --engine ray")
+        raise click.UsageError("--address and --num-gpus need --engine ray")
     if engine is None and workers is None and shards is None and not resume:
         return None
     if answers is not None:
-        raise click.UsageError(
-            "--answers are judged in this process, without --engine, --workers, --resume and --shards"
-        )
+        raise click.UsageError("--answers does not work with --engine, --workers, --resume or --shards")
     if shards is None and (out is None or out.suffix):
-        raise click.UsageError("an evaluation in shards needs a folder: give --out FOLDER, or --shards")
+        raise click.UsageError("an evaluation in shards needs a folder: give --out FOLDER or --shards")
     return ShardRequest(
         _engine(engine, workers or 1, address, num_gpus), shards or str(Path(out or "", SHARDS)), resume
     )

@@ -58,29 +58,31 @@ class _Gate(click.Command):
 
 
 @click.command(cls=_Gate)
-@click.option("--frames", type=FOLDER, multiple=True, help="Folder with cases.jsonl and frames; may be repeated.")
-@click.option("--bags", metavar="URI", multiple=True, help="Bag: MCAP, sqlite3 or ROS 1; may be repeated.")
-@click.option("--truth", type=FILE, help="Cases of the bags, one a line; docs/evaluate.md describes it.")
-@click.option("--detections", "given", is_flag=True, help="Evaluate the given detections, too, beside a --grounder.")
+@click.option("--frames", type=FOLDER, multiple=True, help="Folder with cases.jsonl and frames; can be repeated.")
+@click.option("--bags", metavar="URI", multiple=True, help="Bag (MCAP, sqlite3 or ROS 1); can be repeated.")
+@click.option("--truth", type=FILE, help="File with the cases of the bags, one per line (docs/evaluate.md).")
+@click.option("--detections", "given", is_flag=True, help="Also evaluate the given detections, beside --grounder.")
 @click.option("--grounder", "grounders", multiple=True, metavar="[NAME=]BACKEND OPTIONS",
-              help='Model, such as "owl=onnx model=…"; may be repeated. Default: the given detections.')  # fmt: skip
+              help="Model, such as \"owl=onnx model=…\"; can be repeated. Default: the given detections.")  # fmt: skip
 @topic_options({"detections": "--detections-topic"}, without=("instruction",))
 @stream_options
 @image_domain_option
 @any_domain_option
 @config_option
 @frame_option
-@click.option("--answers", type=FILE, help="Score these answers of `resolve --json` or `replay --json` instead.")
-@click.option("--baseline", metavar="RUN", type=FILE, help="An earlier run; exit 3 when this one is worse.")
+@click.option("--answers", type=FILE, help="Score these answers, written by `resolve --json` or `replay --json`.")
 @click.option(
-    "--significant", is_flag=True, help="With --baseline: exit 3 only for a loss that chance does not explain."
+    "--baseline", metavar="RUN", type=FILE, help="Earlier run to compare with; exit code 3 if this one is worse."
+)
+@click.option(
+    "--significant", is_flag=True, help="With --baseline: exit code 3 only for a statistically significant loss."
 )
 @click.option("--out", type=click.Path(path_type=Path),
-              help="Write the scores as JSON to this file, or all reports into this folder.")  # fmt: skip
-@click.option("--html", type=FILE, help="Report in one file: figures, plots, an image of every failure.")
-@click.option("--markdown", type=FILE, help="Summary as Markdown; images of failures in NAME_images/ beside it.")
-@click.option("--junit", type=FILE, help="One test case for each case, as JUnit XML.")
-@click.option("--parquet", type=FILE, help="One row for each model and case, as Parquet (extra scale).")
+              help="JSON file for the scores, or folder for all reports.")  # fmt: skip
+@click.option("--html", type=FILE, help="Report in one HTML file: figures, plots, an image of every failure.")
+@click.option("--markdown", type=FILE, help="Summary as Markdown, with images of failures in NAME_images/ beside it.")
+@click.option("--junit", type=FILE, help="JUnit XML file with one test case for each case.")
+@click.option("--parquet", type=FILE, help="Parquet file with one row for each model and case (needs the extra scale).")
 @engine_options
 @force_option
 @json_option
@@ -89,12 +91,14 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
              frame_of_reference: str | None, answers: Path | None, baseline: Path | None, significant: bool,
              out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None, parquet: Path | None,
              force: bool, as_json: bool, **streams: Any) -> None:  # fmt: skip
-    """Score models on cases with known truth: right objects and places, refusals, what went wrong and who is to blame.
+    """Score models on cases with known truth.
 
-    RUN is what `evaluate --out` or `resolve --frames --json` wrote. A model is worse where any metric lost more cases
-    than it gained; with --significant only where McNemar's exact test says so, at 5 %: it takes six cases that differ.
-    Exit code: 0; 3 when worse than the baseline, and only then; 1 when a case could not be judged (its truth cannot be
-    used, its bag cannot be read, its model cannot be loaded) or the evaluation failed; 2 for a wrong call.
+    The report has right objects and places, refusals, and the kind and cause of each failure.
+
+    RUN is the output of `evaluate --out` or `resolve --frames --json`. A model is worse if any metric lost more cases
+    than it gained; with --significant, only if McNemar's exact test says so at 5 %, which needs at least six cases that
+    differ. Exit code: 3 only if worse than the baseline; 1 if a case could not be judged (its truth cannot be used, its
+    bag cannot be read, its model cannot be loaded) or the evaluation failed; 2 for wrong usage; else 0.
 
     \b
     Examples:
@@ -111,11 +115,11 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     from spatial_vlm_ros.evaluation.sources import check_sources, sources_of
 
     if significant and baseline is None:
-        raise click.UsageError("--significant compares with a run; give --baseline, too")
+        raise click.UsageError("--significant needs --baseline")
     if answers is not None and (given or grounders or len(frames) + len(bags) != 1):
-        raise click.UsageError("--answers are those of one folder or bag, without --detections and --grounder")
+        raise click.UsageError("--answers needs exactly one folder or bag, without --detections and --grounder")
     if not grounders and (image_domain is not None or any_domain):
-        raise click.UsageError("--image-domain and --any-domain are of a --grounder")
+        raise click.UsageError("--image-domain and --any-domain need --grounder")
     shards = shard_request(streams, out, answers)
     files = ReportFiles.of(
         out, html, markdown, junit, parquet, force=force or bool(shards and shards.resume),
@@ -149,7 +153,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     finally:  # a report that cannot be written does not cost the figures
         print_json(evaluation_json(evaluation)) if as_json else terminal_evaluation.evaluation(evaluation)
     if done is not None and not done.is_whole:
-        say(f"{done.summary()}; the same command with --resume tries them again", err=True)
+        say(f"{done.summary()}; run the same command with --resume to try them again", err=True)
         sys.exit(FAILED)
     if evaluation.is_worse(significant):
         say("worse than the baseline", err=True)
@@ -199,7 +203,7 @@ def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: Report
         run.add(one, image)
         files.note_row(one.row())
     if not any(run.results or run.unusable for run in runs.values()):
-        raise InputError("the cases", "none that says what to expect", 'cases with "expect"', "add it to them")
+        raise InputError("the cases", "none has an expected result", 'cases with "expect"', 'add "expect" to them')
     return list(runs.values())
 
 
@@ -216,7 +220,7 @@ def _baselines(
         elif len(before) == 1:
             chosen[run.name] = next(iter(before.values()))
         elif before:
-            notes.append(f"{run.name} is not compared: the baseline has {', '.join(before)}")
+            notes.append(f"{run.name} is not compared: the baseline has only {', '.join(before)}")
     return chosen
 
 
@@ -228,7 +232,7 @@ def _left_out(truth: Path | None, bags: Sequence[str]) -> list[str]:
     if not left:
         return []
     named = ", ".join(list(left)[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-    return [f"{truth}: {sum(left.values())} of its cases are of bags that are not evaluated: {named}"]
+    return [f"{truth}: {sum(left.values())} of its cases belong to bags that are not evaluated: {named}"]
 
 
 def _title(sources: Sequence[Source]) -> str:

@@ -71,8 +71,8 @@ class ReportFiles:
         named = {"out": out, "html": html, "markdown": markdown, "junit": junit}
         if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is no folder
             if not force and out.is_dir() and any(one.name != beside for one in out.iterdir()):
-                more = "; --resume goes on with an evaluation in shards" if beside else ""
-                raise click.UsageError(f"--out {out}: the folder is not empty; name a new one, or pass --force{more}")
+                more = ", or --resume to continue an evaluation in shards" if beside else ""
+                raise click.UsageError(f"--out {out}: the folder is not empty. Choose a new one, or pass --force{more}")
             named = {name: named[name] if name != "out" and named[name] else out / file
                      for name, file in _FOLDER_FILES.items()}  # fmt: skip
         return cls(named["out"], named["html"], named["markdown"], named["junit"], parquet, force)

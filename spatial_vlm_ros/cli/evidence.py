@@ -27,7 +27,9 @@ _LONGEST = 100  # characters of a reason in a line
 
 @click.group()
 def evidence() -> None:
-    """Look at the decisions that a node has kept (evidence.keep), and make tests of them.
+    """Inspect kept decisions, and turn them into tests.
+
+    A node keeps decisions as evidence bundles if evidence.keep is set.
 
     \b
     Examples:
@@ -42,9 +44,10 @@ def evidence() -> None:
 @click.argument("folder", type=FOLDER, required=False)
 @json_option
 def list_bundles(folder: Path | None, as_json: bool) -> None:
-    """Show the bundles of FOLDER, the oldest first: time, status, words, reason.
+    """List the bundles of FOLDER, oldest first.
 
-    FOLDER is ~/.local/state/spatial_vlm_ros/evidence by default. Exit code: 1 where a bundle is damaged, else 0.
+    Each line has time, status, words and reason. FOLDER is ~/.local/state/spatial_vlm_ros/evidence by default. Exit
+    code: 1 if a bundle is damaged, else 0.
     """
     from spatial_vlm_ros.evaluation.evidence.bundle import read_record
     from spatial_vlm_ros.evaluation.evidence.store import bundles_in, evidence_folder
@@ -64,7 +67,8 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
         others = len({*folder.glob("*.mcap")} - {*found})
         if others:
             say(
-                f"not shown: {others} .mcap without a bundle's name; if it was renamed, `replay` takes it by its path",
+                f"not shown: {others} .mcap without the name of a bundle; if it is a renamed bundle, pass its "
+                "path to `replay`",
                 err=True,
             )
     sys.exit(FAILED if damaged else ANSWERED)
@@ -72,17 +76,20 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
 
 @evidence.command("keep-as-test")
 @click.argument("bundles", type=FILE, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, required=True, help="Folder of cases; made, or added to.")
-@click.option("--status", metavar="STATUS", help="The right outcome, such as OK or AMBIGUOUS.")
-@click.option("--id", "id_", metavar="ID", help="Detection that is the right one; --status is OK then. Of one bundle.")
-@click.option("--as-answered", is_flag=True, help="What was answered was right.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the cases; created if missing.")
+@click.option("--status", metavar="STATUS", help="Expected outcome, such as OK or AMBIGUOUS.")
+@click.option(
+    "--id", "id_", metavar="ID", help="Id of the right detection; implies --status OK. Needs exactly one bundle."
+)
+@click.option("--as-answered", is_flag=True, help="Take the recorded answer as the right one.")
 @json_option
 def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: str | None, as_answered: bool,
                  as_json: bool) -> None:  # fmt: skip
-    """Write BUNDLES as frames and cases that `evaluate --frames` takes, with the parameters of then.
+    """Write BUNDLES as test cases for `evaluate --frames`.
 
-    Without --status, --id or --as-answered the cases do not say what is right: add "expect" to cases.jsonl, by hand or
-    with `spatial-vlm label`. Exit code: 0 once the cases are written, whether or not they are answered rightly now.
+    The parameters of the decision are written beside them. Without --status, --id or --as-answered the cases have no
+    expected result: add "expect" to cases.jsonl, by hand or with `spatial-vlm label`. Exit code: 0 once the cases are
+    written, whether or not the current answers are right.
 
     \b
     Example:
@@ -93,13 +100,13 @@ def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: 
     from spatial_vlm_ros.types import Status
 
     if as_answered and (status is not None or id_ is not None):
-        raise click.UsageError("--as-answered says what is right; leave out --status and --id")
+        raise click.UsageError("--as-answered sets the expected outcome; omit --status and --id")
     if id_ is not None and len(bundles) > 1:
-        raise click.UsageError("--id is of one bundle: its detections are its own")
+        raise click.UsageError("--id needs exactly one bundle, because detection ids belong to one bundle")
     if status is not None and status not in Status.__members__:
         raise click.UsageError(f"unknown status {status!r}. Choose one of: {', '.join(Status.__members__)}")
     if id_ is not None and status not in (None, Status.OK.value):
-        raise click.UsageError(f"--id is the right object of OK, and {status} has none; leave out one of them")
+        raise click.UsageError(f"--id names the object of an OK answer, but --status is {status}; omit one of them")
     read = [read_bundle(path) for path in bundles]
     for bundle in read:  # before the first is written
         cases.check_keepable(bundle, out)
@@ -114,7 +121,7 @@ def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: 
             print_json({"frame": case.frame, "instruction": case.instruction, "expect": case.expect,
                         "then": case.then.status.value, "now": case.now.status.value, "right": is_right})  # fmt: skip
         else:
-            state = "not known what is right" if is_right is None else "passes" if is_right else "fails"
+            state = "the right outcome is not known" if is_right is None else "passes" if is_right else "fails"
             words = f"{case.then.status.value} then, {case.now.status.value} now: {state}"
             say(f"{out / case.frame}: {case.instruction!r}: {words}")
     say(f"next: spatial-vlm evaluate --frames {out} --config {out / _PARAMETERS}", err=True)
@@ -154,10 +161,10 @@ def _yaml_lines(values: dict[str, Any], indent: int) -> Iterator[str]:
 def _write_parameters(path: Path, parameters: dict[str, Any], differing: tuple[str, ...]) -> None:
     """Write the parameters of the bundles as `evaluate --config` reads them; one that is there and differs is kept."""
     if differing:
-        say(f"the bundles differ in {', '.join(differing)}: evaluated by the parameters of the first one", err=True)
+        say(f"the bundles differ in {', '.join(differing)}: `evaluate` uses the parameters of the first one", err=True)
     text = "\n".join(["/**:", "  ros__parameters:", *_yaml_lines(parameters, 4)]) + "\n"
-    there = read_bytes(path, "remove it, then keep the bundle again", LARGEST_YAML) if path.exists() else None
+    there = read_bytes(path, "remove it, then run keep-as-test again", LARGEST_YAML) if path.exists() else None
     if there is None:
         write_text(path, text)
     elif there != text.encode():
-        say(f"{path} stays as it is: this bundle was answered by other parameters", err=True)
+        say(f"{path} is unchanged: this bundle was answered with other parameters", err=True)

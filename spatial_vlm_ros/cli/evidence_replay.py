@@ -67,7 +67,7 @@ def replay_evidence(
 
     is_one = len(instructions) <= 1
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: name an image file, one of {', '.join(IMAGES)}")
+        raise click.UsageError(f"--out {out.name}: not an image format. Use one of: {', '.join(IMAGES)}")
     bundle = read_bundle(path)
     settings = settings_of_bundle(bundle) if options.config_file is None else read_settings(options.config_file)
     streams = options.change(settings.streams)
@@ -103,6 +103,6 @@ def compared_words(record: EvidenceRecord, now: Resolution) -> str:
     differing = differences(then, now)
     if not differing:
         return f"the same answer as on {record.utc}"
-    why = "; it had no frame of its own, this is the newest one before it" if record.frame == "newest" else ""
+    why = "; the request had no frame, so this uses the newest one before it" if record.frame == "newest" else ""
     chosen = f" ({then.target.id})" if then.target is not None else ""
     return f"on {record.utc} it was {then.status.value}{chosen}: {then.message}{why}; differs: {', '.join(differing)}"

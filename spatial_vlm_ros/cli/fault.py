@@ -13,13 +13,14 @@ from spatial_vlm_ros.errors import InputError, SpatialVlmError
 
 @click.command()
 @click.argument("faults")
-@click.option("--node", "target", default="", help="Name of the node; default: the one that runs.")
-@click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the node.")
+@click.option("--node", "target", default="", help="Name of the node. Default: the one that is running.")
+@click.option("--wait", default=10.0, show_default=True, help="How long to wait for the node, in seconds.")
 def fault(faults: str, target: str, wait: float) -> None:
-    """Inject FAULTS into what a running frame_player, bag_player or sim_arm publishes; '' ends them.
+    """Inject FAULTS into the topics of a running player node.
 
-    FAULTS are "stream=kind" or "stream=kind:amount", several with spaces between; docs/fault_injection.md lists them.
-    Exit code 3 when the node refuses them.
+    The node is frame_player, bag_player or sim_arm.
+    FAULTS are "stream=kind" or "stream=kind:amount", separated by spaces;
+    docs/fault_injection.md lists them. An empty text '' removes all faults. Exit code: 3 if the node refuses them.
 
     \b
     Examples:

@@ -106,22 +106,24 @@ IMAGES = (".png", ".jpg", ".jpeg")
 SCENES = (".ply",)
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-config_option = click.option("--config", "config_file", type=FILE, help="Parameters, as config/resolver.yaml.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+config_option = click.option(
+    "--config", "config_file", type=FILE, help="Parameter file, in the form of config/resolver.yaml."
+)
 FRAMES_OF_REFERENCE = ("viewer", "robot", "world", "speaker", "object")  # FrameOfReference, which loads NumPy
 IMAGE_DOMAINS = ("simulated", "real")  # ImageDomain without "unknown"
 image_domain_option = click.option(
     "--image-domain",
     type=click.Choice(IMAGE_DOMAINS),
-    help="What makes the images, where they do not say: detectors trained on simulated images only refuse others.",
+    help="Source of the images, if they do not state it. Detectors trained only on simulated images refuse others.",
 )
 any_domain_option = click.option(
-    "--any-domain", is_flag=True, help="Use a detector trained on simulated images only on any images."
+    "--any-domain", is_flag=True, help="Allow a detector trained only on simulated images to run on any images."
 )
 frame_option = click.option(
     "--frame-of-reference",
     type=click.Choice(FRAMES_OF_REFERENCE),
-    help="Whose left and behind, where the words do not say. Default: viewer (the camera).",
+    help="Frame of reference for words such as left and behind, if the words do not say. Default: viewer (the camera).",
 )
 
 
@@ -131,15 +133,19 @@ _FRAME_FILES = (
         "--depth", type=FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres."
     ),
     click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON."),
-    click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, where it is not registered."),
-    click.option("--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera, JSON 4×4."),
-    click.option("--base-t-camera", type=FILE, help="Pose of the camera in the robot's base, JSON 4×4."),
+    click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, if it is not registered."),
     click.option(
-        "--camera-t-speaker", type=FILE, help="Place of the person who speaks, seen from the camera, JSON 4×4."
+        "--rgb-t-depth", type=FILE, help="Pose of the depth camera in the colour camera frame, as a JSON 4×4 matrix."
+    ),
+    click.option(
+        "--base-t-camera", type=FILE, help="Pose of the camera in the robot base frame, as a JSON 4×4 matrix."
+    ),
+    click.option(
+        "--camera-t-speaker", type=FILE, help="Pose of the speaker in the camera frame, as a JSON 4×4 matrix."
     ),
     click.option("--detections", type=FILE, help="Detections of the colour image as JSON."),
-    click.option("--grounder", help="Backend that finds the things, where no detections are given."),
-    click.option("--grounder-options", help="Its options: name=value, separated by spaces."),
+    click.option("--grounder", help="Backend that detects objects, if no detections are given."),
+    click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces."),
 )
 
 
@@ -186,12 +192,14 @@ def read_settings(path: Path | None) -> Settings:
     if path is None:
         return Settings()
     try:
-        values = read_yaml(path, "write it as config/resolver.yaml is")["/**"]["ros__parameters"]
+        values = read_yaml(path, "write it in the form of config/resolver.yaml")["/**"]["ros__parameters"]
     except (KeyError, TypeError) as error:
         repair = "begin with the lines `/**:` and `  ros__parameters:`, as config/resolver.yaml does"
-        raise FileError(path, "no /** with ros__parameters", repair) from error
+        raise FileError(path, "there is no /** with ros__parameters", repair) from error
     if not isinstance(values, dict):
-        raise FileError(path, "no parameters below ros__parameters", "write it as config/resolver.yaml is")
+        raise FileError(
+            path, "there are no parameters below ros__parameters", "write it in the form of config/resolver.yaml"
+        )
     return settings_from(values)
 
 
@@ -251,7 +259,7 @@ def save_image(path: Path, image: Rgb, *, force: bool = False) -> None:
 
     done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
-        raise InputError("--out", path.name, "a picture format", "name a .png or .jpg file")
+        raise InputError("--out", path.name, "a file name with an image format", "use .png or .jpg")
     write_bytes(path, data.tobytes(), force=force)
 
 

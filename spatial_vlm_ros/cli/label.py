@@ -38,28 +38,31 @@ _MOST_SAID = 5  # lines that are no cases
 
 
 @click.command()
-@click.option("--frames", type=FOLDER, help="Folder of frames; truth goes to its cases.jsonl.")
-@click.option("--bag", type=click.Path(path_type=Path), help="Bag; truth goes to NAME.truth.jsonl beside it.")
-@click.option("--out", type=FILE, help="The truth file, where it is another one. What it holds is kept.")
-@click.option("--instructions", type=FILE, help="Text file: one sentence a line, asked of every frame.")
-@click.option("--grounder", help="Backend that finds the objects, in the place of given detections.")
-@click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
+@click.option("--frames", type=FOLDER, help="Folder of frames; truth is saved to its cases.jsonl.")
+@click.option("--bag", type=click.Path(path_type=Path), help="Bag; truth is saved to NAME.truth.jsonl beside it.")
+@click.option("--out", type=FILE, help="Another truth file to use. Its contents are kept.")
+@click.option("--instructions", type=FILE, help="Text file with one sentence per line; each is used on every frame.")
+@click.option("--grounder", help="Backend that detects objects, instead of given detections.")
+@click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces.")
 @image_domain_option
 @any_domain_option
-@click.option("--blind", is_flag=True, help="Show no answer before you have decided: truth that no answer has swayed.")
+@click.option("--blind", is_flag=True, help="Hide answers until you have decided, so that they do not bias the truth.")
 @click.option("--apart", type=click.FloatRange(0.0, 1e6), default=1.0, show_default=True, metavar="SECONDS",
-              help="Least time between two frames of a bag; 0 = every complete frame.")  # fmt: skip
+              help="Minimum time between two frames of a bag, in seconds; 0 uses every complete frame.")  # fmt: skip
 @topic_options(without=("instruction",))
 @stream_options
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the page on 127.0.0.1; 0 = a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port of the page on 127.0.0.1; 0 chooses a free one."
+)
 @config_option
 @frame_option
 def label(frames: Path | None, bag: Path | None, out: Path | None, instructions: Path | None, grounder: str | None,
           grounder_options: str | None, image_domain: str | None, any_domain: bool, blind: bool, apart: float,
           port: int, config_file: Path | None, frame_of_reference: str | None, **of_bag: Any) -> None:  # fmt: skip
-    """Write the truth of a folder of frames or of a bag on a local page: proposed from current answers, corrected.
+    """Label frames or a bag on a local web page.
 
-    Open the printed link in a browser on this machine; Ctrl-C ends the page. Every decision is saved at once.
+    The page proposes the truth from current answers; you accept or correct it. Open the printed link in a browser on
+    this machine. Press Ctrl-C to close the page. Every decision is saved at once.
 
     \b
     Examples:
@@ -82,10 +85,10 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     if (frames is None) == (bag is None):
         raise click.UsageError("give either --frames DIR or --bag BAG")
     if grounder is None and (grounder_options is not None or image_domain is not None or any_domain):
-        raise click.UsageError("--grounder-options, --image-domain and --any-domain are of a --grounder")
+        raise click.UsageError("--grounder-options, --image-domain and --any-domain need --grounder")
     topics = named_topics(of_bag)
     if bag is None and any(value is not None for value in of_bag.values()):
-        raise click.UsageError("names of topics, frames and the robot are of a --bag")
+        raise click.UsageError("options for topics, frames and the robot need --bag")
     if grounder is not None and "detections" in topics:
         raise click.UsageError("give either --detections or --grounder")
     check_installed()
@@ -104,7 +107,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
             title = (frames or bag or path).resolve().name
             with serve_labels(labels, title, port) as page:
                 say(f"label at {page.url}")
-                say(f"truth goes to {file.path}; Ctrl-C ends the page")
+                say(f"truth is saved to {file.path}; press Ctrl-C to close the page")
                 sys.stdout.flush()
                 _wait()
         ended = _ended(labels)
@@ -149,11 +152,11 @@ def _source(
 def _warn_of(path: Path, refused: tuple[tuple[int, str], ...]) -> None:
     """Say which lines of the file are no cases: they stay as they are, and `evaluate` takes none of the file."""
     for n, reason in refused[:_MOST_SAID]:
-        say(f"{path}: line {n} is no case: {reason}", err=True)
+        say(f"{path}: line {n} is not a valid case: {reason}", err=True)
     if refused:
         more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
         say(
-            f"these lines stay as they are{more}; evaluate refuses the file until they are corrected or removed",
+            f"these lines are kept unchanged{more}; `evaluate` refuses the file until they are corrected or removed",
             err=True,
         )
 
@@ -173,13 +176,13 @@ def _ended(labels: LabelSession) -> int:
         left = labels.close()
     except FileError as error:
         lines = labels.unsaved_lines()
-        say(f"not saved, and not written beside: {error}", err=True)
-        say("copy what follows into the truth file, a line each; it is nowhere else:", err=True)
+        say(f"not saved, and no copy could be written beside it: {error}", err=True)
+        say("copy these lines into the truth file; they are saved nowhere else:", err=True)
         for line in lines:
             say(line.decode("utf-8", "replace"), err=True)
         return FAILED
     if left is None:
         return ANSWERED
     say(f"not saved: {labels.saved()['problem']}", err=True)
-    say(f"what you decided is in {left}: put its lines into the truth file", err=True)
+    say(f"your decisions are in {left}: copy its lines into the truth file", err=True)
     return FAILED

@@ -23,7 +23,7 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.group(cls=Group, verbs=VERBS, context_settings=_HELP)
 @click.version_option(__version__, prog_name="spatial-vlm")
 def main() -> None:
-    """Which object a sentence means, and where it is in metres.
+    """Find which object a sentence means and where it is, in metres.
 
     \b
     Examples:

@@ -14,17 +14,17 @@ from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, json_option, print_json
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.model_store.manifest import ModelEntry
 
-mirror_option = click.option("--mirror", default="", metavar="URL", help="Address of a mirror. Default: HF_ENDPOINT, "
-                             "else the hub.")  # fmt: skip
+mirror_option = click.option("--mirror", default="", metavar="URL", help="URL of a mirror. Default: HF_ENDPOINT, else "
+              "the Hugging Face hub.")  # fmt: skip
 
 
 @click.group()
 def models() -> None:
-    """Get the models that find objects, and check those that are here.
+    """Download, verify and export object detectors.
 
-    They come from Hugging Face or a mirror of it, and are kept below SPATIAL_VLM_MODELS, else spatial_vlm_ros in
-    HF_HOME, else spatial_vlm_ros/models in XDG_CACHE_HOME or ~/.cache. A file server on that folder is a mirror.
-    Nothing else of this package downloads anything.
+    Models come from Hugging Face or a mirror of it. They are kept below SPATIAL_VLM_MODELS, else spatial_vlm_ros in
+    HF_HOME, else spatial_vlm_ros/models in XDG_CACHE_HOME or ~/.cache. A file server on that folder works as a mirror.
+    No other command of this package downloads anything.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def models() -> None:
 @models.command("list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """Show all models, and which of them are here."""
+    """List all models and whether they are downloaded."""
     from spatial_vlm_ros.output import terminal_models
     from spatial_vlm_ros.perception.model_store.manifest import known_models
 
@@ -54,11 +54,11 @@ def list_models(as_json: bool) -> None:
 @models.command()
 @click.argument("name")
 @mirror_option
-@click.option("--accept-licence", default="", metavar="LICENCE", help="Accept a licence that is not permissive, by its "
-              "name, without being asked.")  # fmt: skip
+@click.option("--accept-licence", default="", metavar="LICENCE", help="Accept this non-permissive licence, given by "
+              "its name, without a prompt.")  # fmt: skip
 @json_option
 def get(name: str, mirror: str, accept_licence: str, as_json: bool) -> None:
-    """Download the model NAME, or repair it."""
+    """Download or repair the model NAME."""
     from spatial_vlm_ros.output import terminal_models
     from spatial_vlm_ros.perception.model_store import store
     from spatial_vlm_ros.perception.model_store.manifest import known_model
@@ -76,14 +76,14 @@ def get(name: str, mirror: str, accept_licence: str, as_json: bool) -> None:
         return
     say(f"{entry.name} is in {folder}")
     options = " ".join(f"{key}={value}" for key, value in entry.options.items())
-    say(f'use it: --grounder {entry.backend} --grounder-options "{options}"')
+    say(f'to use it: --grounder {entry.backend} --grounder-options "{options}"')
 
 
 @models.command()
 @click.argument("names", nargs=-1)
 @json_option
 def verify(names: tuple[str, ...], as_json: bool) -> None:
-    """Check the SHA-256 of models: NAMES, or all that are here."""
+    """Verify the SHA-256 of NAMES, or of all downloaded models."""
     from spatial_vlm_ros.perception.model_store import store
     from spatial_vlm_ros.perception.model_store.manifest import known_model, known_models
 
@@ -94,10 +94,10 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"models": found})
     elif not found:
-        say(f"no model is in {store.store_folder()}")
+        say(f"there is no model in {store.store_folder()}")
     for name, faults in found.items() if not as_json else ():
-        say(f"{name}: " + (f"{len(faults)} files are wrong; repair: spatial-vlm models get {name}" if faults else
-                           "all files are correct"))  # fmt: skip
+        wrong = f"{len(faults)} files are wrong; to repair, run: spatial-vlm models get {name}"
+        say(f"{name}: {wrong if faults else 'all files are correct'}")
         for path, fault in faults.items():
             say(f"  {path} {fault}")
     raise SystemExit(REFUSED if any(found.values()) else ANSWERED)
@@ -105,20 +105,22 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 @models.command()
 @click.argument("model")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Output folder; must not exist."
+)
 @click.option("--format", "number_format", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32",
-              show_default=True, help="Number format of the graphs.")  # fmt: skip
-@click.option("--image", default="", metavar="WIDTHxHEIGHT", help="Grounding DINO: size of the camera's images, which "
-              "the graph is made for. Default: 640x480.")  # fmt: skip
-@click.option("--longest-px", default=0, metavar="N", help="Grounding DINO: most pixels of the longer side of the "
-              "image that the model sees. Default: as the model has it, 1333.")  # fmt: skip
+              show_default=True, help="Number format of the exported graphs.")  # fmt: skip
+@click.option("--image", default="", metavar="WIDTHxHEIGHT", help="Grounding DINO: size of the camera images, to which "
+              "the graph is fixed. Default: 640x480.")  # fmt: skip
+@click.option("--longest-px", default=0, metavar="N", help="Grounding DINO: maximum length in pixels of the longer "
+              "side of the model's input image. Default: that of the model, 1333.")  # fmt: skip
 @json_option
 def export(model: str, out: Path, number_format: str, image: str, longest_px: int, as_json: bool) -> None:
-    """Export MODEL, a detector with safetensors weights, to ONNX for the backend `onnx`.
+    """Export MODEL to ONNX for the backend `onnx`.
 
-    MODEL is a folder, or the id of a model in the hub's cache: OWL-ViT, OWLv2, Grounding DINO, MM-Grounding-DINO or
-    LLMDet. The graphs are compared with transformers on random images; where they differ nothing is kept. The export
-    needs torch, onnx and onnxscript; running the graphs does not.
+    MODEL is a detector with safetensors weights (OWL-ViT, OWLv2, Grounding DINO, MM-Grounding-DINO or LLMDet): a
+    folder, or the id of a model in the hub's cache. The graphs are compared with transformers on random images; if
+    they differ, nothing is kept. The export needs torch, onnx and onnxscript; running the graphs does not.
     """
     from spatial_vlm_ros.perception.backends.dino_inputs import image_size
     from spatial_vlm_ros.perception.model_export.export import export_model
@@ -132,9 +134,9 @@ def export(model: str, out: Path, number_format: str, image: str, longest_px: in
     say(f"{written.folder}: {written.size / 1e6:.1f} MB in {number_format}; against transformers, on random images, "
         f"scores differ by {written.score_error:.1e} at most and boxes by {written.box_error:.1e}")  # fmt: skip
     if number_format == "int8":
-        say("int8 changes scores; how much accuracy it costs shows only on images with trained weights: compare with "
-            "an fp32 export on your own frames (spatial-vlm evaluate)", err=True)  # fmt: skip
-    say(f'use it: --grounder onnx --grounder-options "model={written.folder}"')
+        say("int8 changes scores. Its accuracy was not measured here; compare it with an fp32 export on your own "
+            "frames (spatial-vlm evaluate)", err=True)  # fmt: skip
+    say(f'to use it: --grounder onnx --grounder-options "model={written.folder}"')
 
 
 def _facts(entry: ModelEntry) -> dict[str, Any]:
@@ -153,4 +155,4 @@ def _consent(entry: ModelEntry, accepted: str) -> None:
         return
     say(f"{entry.name} is under {entry.licence}: {entry.terms}", err=True)
     if accepted or not sys.stdin.isatty() or not click.confirm("Do you accept it?", err=True):
-        raise click.ClickException(f'not downloaded: its licence is accepted with --accept-licence "{entry.licence}"')
+        raise click.ClickException(f'not downloaded: to accept the licence, pass --accept-licence "{entry.licence}"')

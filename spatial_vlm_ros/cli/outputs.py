@@ -16,7 +16,7 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.folders import new_folder, require_new_folder
 from spatial_vlm_ros.files.writing import require_new
 
-force_option = click.option("--force", is_flag=True, help="Replace files that exist already.")
+force_option = click.option("--force", is_flag=True, help="Replace existing files.")
 
 
 def check_new(force: bool, **outputs: Path | None) -> None:
@@ -47,7 +47,7 @@ def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) 
     read = [Path(one) for one in inputs if one is not None and Path(one).is_file()]
     for option, path in outputs.items():
         if path is not None and path.is_file() and any(path.samefile(one) for one in read):
-            raise click.UsageError(f"--{option.replace('_', '-')} {path}: this command reads that file; name another")
+            raise click.UsageError(f"--{option.replace('_', '-')} {path}: this command reads that file. Choose another")
 
 
 def check_new_folder(force: bool, option: str, path: Path | None, ours: Callable[[Path], bool]) -> None:
@@ -64,7 +64,9 @@ def _as_usage(option: str, path: Path, check: Callable[[], None]) -> None:
     try:
         check()
     except FileError as error:
-        raise click.UsageError(f"--{option.replace('_', '-')} {path}: {error.got}; {error.repair}") from error
+        raise click.UsageError(
+            f"--{option.replace('_', '-')} {path}: {error.got}. To change that, {error.repair}"
+        ) from error
 
 
 def is_image(path: Path) -> bool:

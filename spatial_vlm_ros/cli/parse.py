@@ -18,10 +18,12 @@ _log = logging.getLogger(__name__)
 
 @click.command()
 @click.argument("instruction", required=False)
-@click.option("--all-readings", is_flag=True, help="Show every reading, not only the preferred one.")
+@click.option("--all-readings", is_flag=True, help="Show all readings, not only the preferred one.")
 @json_option
 def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
-    """Show how an INSTRUCTION is understood; without one, every line of standard input.
+    """Show how an INSTRUCTION is understood.
+
+    Without INSTRUCTION, every line of standard input is parsed.
 
     \b
     Examples:
@@ -32,7 +34,9 @@ def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
         sys.exit(ANSWERED if _parse_one(instruction, all_readings, as_json) else REFUSED)
     while line := sys.stdin.buffer.readline(_LONGEST_LINE + 1):
         if len(line) > _LONGEST_LINE:
-            raise FileError("standard input", f"more than {_LONGEST_LINE} bytes in a line", "give one sentence a line")
+            raise FileError(
+                "standard input", f"a line has more than {_LONGEST_LINE} bytes", "give one sentence per line"
+            )
         _parse_one(line.decode("utf-8", "replace").rstrip("\r\n"), all_readings, as_json)
 
 

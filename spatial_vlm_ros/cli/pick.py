@@ -16,16 +16,17 @@ from spatial_vlm_ros.nodes.interrupts import interrupts
 @click.command()
 @click.argument("instruction")
 @frame_option
-@click.option("--dialogue-id", default="", help="Of the answer or question that these words follow, from its JSON.")
-@click.option("--plan-only", is_flag=True, help="End when a plan is there, whatever the gate allows.")
-@click.option("--namespace", default="", help="Namespace of the gate.")
-@click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for the gate.")
+@click.option("--dialogue-id", default="", help="Dialogue to continue, by the id in the JSON of its answer.")
+@click.option("--plan-only", is_flag=True, help="Stop after planning, even if the gate may execute.")
+@click.option("--namespace", default="", help="ROS namespace of the gate.")
+@click.option("--wait", default=10.0, show_default=True, help="How long to wait for the gate, in seconds.")
 def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, plan_only: bool, namespace: str,
          wait: float) -> None:  # fmt: skip
-    """Have an arm do what an INSTRUCTION says, by a running planner_gate; answer its question if it has one.
+    """Execute INSTRUCTION on the arm through planner_gate.
 
-    What is going to move waits for a person's approval, at the gate's page or by its service; where that is, is told
-    when it waits. Ctrl-C takes the instruction back, and stops the arm where it moves.
+    A planner_gate must be running. Every motion waits for a person's approval, on the gate's page or by its service;
+    the command prints where to approve. If there is a question, the command reads your answer from the terminal.
+    Ctrl-C withdraws the instruction and stops a moving arm.
 
     \b
     Example:
@@ -47,7 +48,7 @@ def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, pla
                     client.wait_for_server(wait, cancelled)
                     ended = client.pick(*words, print_progress, cancelled)
                 if not ended.accepted:
-                    say("the gate did not take it", err=True)
+                    say("the gate did not accept the goal", err=True)
                     sys.exit(FAILED)
                 result = ended.result
                 print_message(result.resolution, as_json=False)

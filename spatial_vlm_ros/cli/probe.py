@@ -23,32 +23,33 @@ AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 
 @click.command()
 @click.argument("grounder")
-@click.option("--grounder-options", default="", help="Its options: name=value, separated by spaces.")
-@click.option("--blindness", is_flag=True, help="Find out whether it looks at pictures, and knows where things are.")
+@click.option("--grounder-options", default="", help="Options of GROUNDER: name=value, separated by spaces.")
+@click.option("--blindness", is_flag=True, help="Test whether it uses the image and knows where objects are.")
 @click.option("--questions", type=click.Choice(AMOUNTS), default="full", show_default=True, help="With --blindness: "
-              "100 questions in all their forms, or 280.")  # fmt: skip
-@click.option("--out", type=FOLDER, help="With --blindness: folder for report.md, diagnosis.json and pictures.")
+              "number of questions, small = 100 or full = 280.")  # fmt: skip
+@click.option("--out", type=FOLDER, help="With --blindness: folder for report.md, diagnosis.json and images.")
 @force_option
-@click.option("--bench", is_flag=True, help="Measure what it costs here: seconds and memory of a request.")
-@click.option("--frames", type=click.IntRange(1, 10_000), default=10, show_default=True, help="With --bench: requests "
-              "after the first one.")  # fmt: skip
+@click.option("--bench", is_flag=True, help="Measure time and memory of a request on this machine.")
+@click.option("--frames", type=click.IntRange(1, 10_000), default=10, show_default=True, help="With --bench: number of "
+              "requests after the first one.")  # fmt: skip
 @json_option
 def probe(grounder: str, grounder_options: str, blindness: bool, questions: str, out: Path | None, force: bool,
           bench: bool, frames: int, as_json: bool) -> None:  # fmt: skip
-    """Show GROUNDER's model 18 images of shapes at known places, and see in which convention its answers fit.
+    """Test the coordinates and the vision of a model.
 
-    Of a model that writes places as text its own words are judged against the convention stated for it; of any other
-    backend, one of your own for example, its boxes, which have to be in pixels of the image. Ends with 0 where that
-    is confirmed, with 3 where it is refuted or the answers do not tell.
+    The model of GROUNDER is shown 18 images of shapes at known places. For a model that writes coordinates as text,
+    its text is compared with the stated coordinate convention; for any other backend, such as your own, its boxes
+    must be in pixels of the image. Exit code: 0 if that is confirmed, 3 if it is refuted or the answers do not tell.
 
-    With --blindness it is asked about drawn images instead: what lies where, and what is farther away, with the
-    image, without it, mirrored, with candidates moved. GROUNDER is then a backend that answers questions (qwen-vl,
-    server, one of your own with answer(rgb, question, choices)), or the folder of a model: LLaVA, Qwen2-VL, Qwen2.5-VL,
-    Qwen3-VL, PaliGemma (which has no chat template: template=<image>{question} is one). What runs here is looked into
-    as well. Ends with 0 where no fault is found, with 3 where one is, or where the answers do not tell.
+    With --blindness, the model answers questions about drawn images instead: where objects are and which is farther
+    away, with the image, without it, mirrored, and with candidates moved. GROUNDER is then a backend that answers
+    questions (qwen-vl, server, your own with answer(rgb, question, choices)), or the folder of a model: LLaVA,
+    Qwen2-VL, Qwen2.5-VL, Qwen3-VL, PaliGemma (which has no chat template; pass template=<image>{question}). A model
+    that runs on this machine is also examined internally. Exit code: 0 if no fault is found, 3 if one is found or the
+    answers do not tell.
 
-    With --bench it is asked for two objects in an image of 640 x 480 pixels, again and again, in this process; after
-    two minutes no further request is made.
+    With --bench, the model is asked repeatedly for two objects in an image of 640 x 480 pixels, in this process. No
+    request starts after two minutes.
 
     \b
     Examples:
@@ -63,11 +64,11 @@ def probe(grounder: str, grounder_options: str, blindness: bool, questions: str,
 
     options = parse_options(grounder_options)
     if blindness and bench:
-        raise click.UsageError("give one of --blindness and --bench")
+        raise click.UsageError("give only one of --blindness and --bench")
     if blindness:
         _blindness(grounder, options, questions, out, force, as_json)
     if out is not None:
-        raise click.UsageError("--out goes with --blindness")
+        raise click.UsageError("--out needs --blindness")
     if bench:
         _bench(grounder, options, frames, as_json)
     _convention(grounder, options, as_json)
@@ -148,7 +149,7 @@ def _warn_of_grid(scorer: CandidateScorer) -> None:
 
     reason = why_no_grid(scorer)
     if reason is not None:
-        say(f"pooled image tokens and pictures of attention will be left out: {reason}", err=True)
+        say(f"the report will have no pooled image tokens and no attention images: {reason}", err=True)
 
 
 def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions: str) -> tuple[Inside, dict[str, Rgb]]:

@@ -14,13 +14,17 @@ from spatial_vlm_ros.cli.outputs import check_new_folder, force_option, stopped_
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--storage", type=click.Choice(["mcap", "sqlite3"]), default="mcap", show_default=True, help="Format.")
-@click.option("--namespace", default="", help="Put before the topics, but not before /tf.")
+@click.option(
+    "--storage", type=click.Choice(["mcap", "sqlite3"]), default="mcap", show_default=True, help="Format of the bag."
+)
+@click.option("--namespace", default="", help="Prefix of all topics except /tf.")
 @force_option
 def record(folder: Path, out: Path, storage: str, namespace: str, force: bool) -> None:
-    """Write a DIR of frames (with cases.jsonl, or a single frame) as a bag that replay and `ros2 bag play` can play.
+    """Convert a folder of frames to a bag.
 
-    OUT appears when the bag is whole; a command that is stopped or fails removes what it began.
+    DIR has frames and cases.jsonl, or a single frame. `spatial-vlm replay` and `ros2 bag play` can play the bag.
+
+    OUT appears when the bag is complete. If the command fails or is stopped, it removes its partial output.
 
     \b
     Example:

@@ -52,14 +52,14 @@ _PATH = click.Path(path_type=Path)
 @click.argument("bag", type=_PATH)
 @click.argument("instructions", metavar="[INSTRUCTION]...", nargs=-1)
 @topic_options()
-@click.option("--grounder", help="Backend that finds the things, instead of a topic of detections.")
-@click.option("--grounder-options", help="Its options: name=value, separated by spaces.")
+@click.option("--grounder", help="Backend that detects objects, instead of a topic of detections.")
+@click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces.")
 @image_domain_option
 @any_domain_option
 @click.option("--every", is_flag=True, help="Answer on every complete frame, not only on the first.")
-@click.option("--at", type=float, metavar="SECONDS", help="Ask this long after the bag's beginning.")
+@click.option("--at", type=float, metavar="SECONDS", help="Answer at this time after the start of the bag.")
 @stream_options
-@click.option("--out", type=_PATH, help="Picture of the answer; of several answers, a folder of them.")
+@click.option("--out", type=_PATH, help="Image of the answer, or a folder for several answers.")
 @force_option
 @config_option
 @frame_option
@@ -68,12 +68,15 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
            image_domain: str | None, any_domain: bool, every: bool, at: float | None, out: Path | None,
            force: bool, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
            **given: Any) -> None:  # fmt: skip
-    """Answer INSTRUCTIONs on a recorded BAG as the live node would: rosbag2's folder, .mcap, .db3 or ROS 1's .bag.
+    """Answer INSTRUCTIONs on a BAG as the live node would.
 
-    An evidence bundle of the node is answered by the words, parameters and detections of then, unless others are given.
+    BAG is a rosbag2 folder, .mcap, .db3 or a ROS 1 .bag.
 
-    Without --at they are asked when the camera begins; without any, those of the bag's own topic are, each at its time.
-    Exit code of one INSTRUCTION: 0 answered, 3 refused; of several answers: 0 when each got its line.
+    For an evidence bundle of the node, the recorded words, parameters and detections are used unless others are given.
+
+    Without --at, instructions are answered at the first frame. Without INSTRUCTION, those of the bag's own topic are
+    answered, each at its time. Exit code of one INSTRUCTION: 0 if answered, 3 if refused; of several: 0 if each has a
+    line.
 
     \b
     Examples:
@@ -92,15 +95,15 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     from spatial_vlm_ros.types import ANSWERS, Status
 
     if grounder_options is not None and grounder is None:
-        raise click.UsageError("--grounder-options are of a --grounder")
+        raise click.UsageError("--grounder-options needs --grounder")
     if grounder is None and (image_domain is not None or any_domain):
-        raise click.UsageError("--image-domain and --any-domain are of a --grounder")
+        raise click.UsageError("--image-domain and --any-domain need --grounder")
     named = named_topics(given)
     if grounder is not None and "detections" in named:
         raise click.UsageError("give either --detections or --grounder")
     if is_evidence(bag):
         if at is not None or every or named:
-            raise click.UsageError("an evidence bundle has one frame: --at, --every and topics are of other bags")
+            raise click.UsageError("an evidence bundle has one frame: omit --at, --every and topics")
         model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
         gating = partial(gated, image_domain=image_domain, any_domain=any_domain)
         changing = partial(changed_streams, given=given)
@@ -108,7 +111,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         sys.exit(replay_evidence(bag, instructions, chosen, out, as_json))
     is_one = len(instructions) == 1 and not every
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: name an image file, one of {', '.join(IMAGES)}")
+        raise click.UsageError(f"--out {out.name}: not an image format. Use one of: {', '.join(IMAGES)}")
     _check_out(out, is_one, force)
     settings = read_settings(config_file)
     config = changed_streams(settings.streams, given)
@@ -124,7 +127,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
                                     robot=robot_of(config, settings.resolver.depth))  # fmt: skip
         answered = [_show(answer, is_one, as_json, place, settings.resolver, force) for answer in answers]
     if not answered:
-        raise InputError("instructions of the bag", "none", "at least one", "give one on the command line")
+        raise InputError("instructions of the bag", "none", "at least one instruction", "give one on the command line")
     refused = is_one and Status[answered[0]] not in ANSWERS
     sys.exit(REFUSED if refused else ANSWERED)
 

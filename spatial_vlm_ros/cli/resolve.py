@@ -59,17 +59,19 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Image of the answer, or a 3-D scene (.ply); with --frames a folder of images.",
+    help="Image of the answer, or a 3-D scene (.ply); with --frames, a folder of images.",
 )
 @force_option
-@click.option("--view", is_flag=True, help="Show the answer in 3-D, in a window (Open3D).")
+@click.option("--view", is_flag=True, help="Show the answer in a 3-D window (Open3D).")
 @config_option
 @frame_option
 @json_option
 def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None, force: bool, view: bool,
             frame_of_reference: str | None, config_file: Path | None, image_domain: str | None, any_domain: bool,
             **files: Any) -> None:  # fmt: skip
-    """Find what an INSTRUCTION means in a frame: a pose, the answer to a question, or a refusal with its reason.
+    """Find the object that an INSTRUCTION means in a frame.
+
+    The result is a pose, the answer to a question, or a refusal with its reason.
 
     \b
     Examples:
@@ -84,7 +86,9 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
     if out is not None and frames is None and out.suffix.lower() not in IMAGES + SCENES:
-        raise click.UsageError(f"--out {out.name}: name an image or a scene, one of {', '.join(IMAGES + SCENES)}")
+        raise click.UsageError(
+            f"--out {out.name}: not an image or scene format. Use one of: {', '.join(IMAGES + SCENES)}"
+        )
     if frames is None:
         check_new(force, out=out)
         check_no_input([config_file, *(one for one in files.values() if isinstance(one, Path))], out=out)
@@ -92,13 +96,13 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         check_new_folder(force, "out", out, is_image)
     if frames is not None:
         if view:
-            raise click.UsageError("--view shows one answer; leave --frames out")
+            raise click.UsageError("--view shows one answer; omit --frames")
         gate = {"image_domain": image_domain, "any_domain": any_domain or None}
         given = [f"--{name.replace('_', '-')}" for name, value in {**files, **gate}.items() if value is not None]
         if given:
-            raise click.UsageError(f"--frames reads its files from DIR; leave {', '.join(given)} out")
+            raise click.UsageError(f"--frames reads its files from DIR; omit {', '.join(given)}")
         if instruction is not None:
-            raise click.UsageError("--frames takes its instructions from cases.jsonl; leave the INSTRUCTION out")
+            raise click.UsageError("--frames takes its instructions from cases.jsonl; omit INSTRUCTION")
         _resolve_frames(frames, Resolver(read_settings(config_file).resolver), chosen, out, as_json, force)
         return
     if instruction is None:
@@ -106,7 +110,7 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     config = gated(read_settings(config_file).resolver, image_domain, any_domain)
     asked = files["grounder"] is not None or config.judge.by == "relation-judge"
     if not asked and (image_domain is not None or any_domain):
-        raise click.UsageError("--image-domain and --any-domain are of a --grounder, or of judge.by relation-judge")
+        raise click.UsageError("--image-domain and --any-domain need --grounder or judge.by relation-judge")
     resolution, made = _resolve_files(instruction, files, config, chosen, out, force)
     print_resolution(resolution, as_json)
     if view and made is not None:
@@ -130,7 +134,7 @@ def _resolve_files(
     if (files["detections"] is None) == (files["grounder"] is None):
         raise click.UsageError("give either --detections or --grounder")
     if files["grounder_options"] is not None and files["grounder"] is None:
-        raise click.UsageError("--grounder-options are of a --grounder")
+        raise click.UsageError("--grounder-options needs --grounder")
     try:
         options = parse_options(files["grounder_options"] or "")
         grounder = load_grounder(files["grounder"], options) if files["grounder"] is not None else None
@@ -183,5 +187,5 @@ def _resolve_frames(
                 path = place / f"{case.frame}_{slug(case.instruction)}.png"
                 write_image(path, one.frame, one.detections, resolution, resolver.config, one.scene, force=True)
         if count == 0:
-            repair = 'write a line for each question: {"frame": "f001", "instruction": "the cup"}'
-            raise FileError(folder / "cases.jsonl", "there is no case in it", repair)
+            repair = 'write one line for each instruction: {"frame": "f001", "instruction": "the cup"}'
+            raise FileError(folder / "cases.jsonl", "it contains no case", repair)

@@ -11,7 +11,7 @@ import click
 @click.command()
 @click.argument("name", type=click.Choice(["query", "resolution", "comparison"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema of a query, a resolution or a comparison."""
+    """Print the JSON Schema of an output."""
     from spatial_vlm_ros.output.json_schema import json_schema
 
     click.echo(json.dumps(json_schema(name), indent=1, ensure_ascii=False))

@@ -44,37 +44,54 @@ _SHOWN = 60  # validation images on which a run is watched
 
 
 @click.command()
-@click.option("--data", type=FOLDER, required=True, help="Folder of pictures; what is missing is rendered into it.")
-@click.option("--out", type=FOLDER, help="Folder of the run: checkpoint, best weights, logs, the exported model.")
-@click.option("--split", "split_file", type=FILE, help="Seeds of the parts, and the pairs held out. "
-              "Default: those of the shipped model.")  # fmt: skip
+@click.option("--data", type=FOLDER, required=True, help="Folder of images; missing ones are rendered into it.")
+@click.option("--out", type=FOLDER, help="Folder of the run: checkpoint, best weights, logs, exported model.")
+@click.option("--split", "split_file", type=FILE, help="File with the seeds of the parts and the held-out pairs. "
+              "Default: that of the shipped model.")  # fmt: skip
 @click.option(
-    "--worlds", type=click.IntRange(1), default=1600, show_default=True, help="Training worlds, 6 views each."
+    "--worlds", type=click.IntRange(1), default=1600, show_default=True, help="Number of training worlds, 6 views each."
 )
-@click.option("--render-only", is_flag=True, help="Render pictures and stop.")
-@click.option("--part", default="1/1", metavar="I/N", help="With --render-only: every N-th shard, from the I-th.")
-@click.option("--steps", type=click.IntRange(1), default=6000, show_default=True, help="Steps of the whole run.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after so many; the "
-              "same command goes on.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Pictures of a step.")
-@click.option("--rate", type=click.FloatRange(0, 1), default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option("--render-only", is_flag=True, help="Render images and stop.")
+@click.option(
+    "--part", default="1/1", metavar="I/N", help="With --render-only: render every N-th shard, starting with the I-th."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=6000,
+    show_default=True,
+    help="Number of training steps of the whole run.",
+)
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=math.inf, help="Stop after this many "
+              "minutes; run the same command again to continue.")  # fmt: skip
+@click.option(
+    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Number of images per training step."
+)
+@click.option("--rate", type=click.FloatRange(0, 1), default=2e-3, show_default=True, help="Peak learning rate.")
 @click.option("--every", type=click.IntRange(1), default=500, show_default=True, help="Steps between validations.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, batches and changes.")
-@click.option("--start", type=FOLDER, help="Folder of weights to begin with, as OUT/best of another run.")
-@click.option("--bfloat16", is_flag=True, help="Compute in bfloat16; faster where the machine has it.")
-@click.option("--input", "size", default="320x240", show_default=True, metavar="WxH", help="Input of the exported "
-              "model, pixels, in sixteens: pictures may be read larger than they were learnt.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(0), default=0, help="Of the CPU; 0 = all.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@click.option("--finish", "finish_now", is_flag=True, help="No further training: export and score the best so far.")
-@click.option("--test", "on_test", is_flag=True, help="When the run is finished, score it on the test part.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed for weights, batches and augmentation.",
+)
+@click.option("--start", type=FOLDER, help="Folder of initial weights, such as OUT/best of another run.")
+@click.option("--bfloat16", is_flag=True, help="Compute in bfloat16, which is faster on hardware that supports it.")
+@click.option("--input", "size", default="320x240", show_default=True, metavar="WxH", help="Input size of the exported "
+              "model in pixels, multiples of 16; may be larger than the training images.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0 uses all.")
+@click.option("--device", default="cpu", show_default=True, help="Device to train on: cpu, cuda, cuda:1, mps.")
+@click.option("--finish", "finish_now", is_flag=True, help="Do not train: export and score the best weights so far.")
+@click.option("--test", "on_test", is_flag=True, help="Score the finished run on the test part.")
 @json_option
 def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, render_only: bool, part: str, steps: int,
           minutes: float, batch: int, rate: float, every: int, seed: int, start: Path | None, bfloat16: bool,
           size: str, threads: int, device: str, finish_now: bool, on_test: bool, as_json: bool) -> None:  # fmt: skip
-    """Train the compact grounding model on simulated images, and export it.
+    """Train and export the compact grounding model.
 
-    The state is kept in OUT/checkpoint; after an interruption the same command goes on where it was.
+    It is trained on simulated images. The state is kept in OUT/checkpoint. After an interruption, run the same command
+    again to continue.
 
     \b
     Examples:
@@ -88,9 +105,9 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
     split = read_split(split_file or shipped() / "split.json")
     share, wide = _part_of(part), _size_of(size)
     if not render_only and out is None:
-        raise click.UsageError("give --out, or --render-only")
+        raise click.UsageError("give --out or --render-only")
     if worlds > split.training.worlds:
-        raise InputError("--worlds", str(worlds), f"{split.training.worlds} at most", "the split has no more seeds")
+        raise InputError("--worlds", str(worlds), f"at most {split.training.worlds}", "the split has no more seeds")
     if not render_only:
         try:
             from spatial_vlm_ros.vlm.compact.training import TrainingSettings
@@ -111,7 +128,7 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
 def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
     """Write the figures into OUT/figures.json and print the most important ones."""
     if not figures:
-        say(f"{out}: interrupted; the same command goes on")
+        say(f"{out}: interrupted; run the same command again to continue")
         return
     values = {name: dataclasses.asdict(one) for name, one in figures.items()}
     for part in values.values():
@@ -269,7 +286,7 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int] | None = 
     from spatial_vlm_ros.vlm.compact.shards import read_vocabulary
 
     if not (out / "best" / "model.safetensors").is_file():
-        raise FileError(out / "best", "no weights", "train until the first validation (--every)")
+        raise FileError(out / "best", "there are no weights", "train at least until the first validation (--every)")
     vocabulary = read_vocabulary(data)
     model = CompactModel.from_pretrained(out / "best", local_files_only=True)
     width, height = size or (model.config.width, model.config.height)
@@ -348,7 +365,9 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError("--device", f"{name!r} ({reason})", "a device of this machine", "name cpu") from error
+        raise InputError(
+            "--device", f"{name!r} cannot be used ({reason})", "a device that this machine has", "use cpu"
+        ) from error
     return device
 
 
@@ -369,7 +388,7 @@ def _watcher(bars: Progress, out: Path, steps: int, done: int) -> Watcher:
             with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(dataclasses.asdict(told)) + "\n")
         except OSError as error:
-            raise FileError(out / "log.jsonl", str(error), "choose a folder that can be written") from error
+            raise FileError(out / "log.jsonl", str(error), "choose a writable folder") from error
         if events is not None:
             events(told)
 

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("preset")
 @click.argument("arguments", nargs=-1, metavar="[NAME:=VALUE]...")
-@click.option("-s", "--show-args", is_flag=True, help="Show the arguments of PRESET and end.")
-@click.option("-p", "--print", "only_print", is_flag=True, help="Show the commands and end.")
+@click.option("-s", "--show-args", is_flag=True, help="Show the arguments of PRESET and exit.")
+@click.option("-p", "--print", "only_print", is_flag=True, help="Show the commands and exit.")
 def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: bool) -> None:
-    """Start the nodes of launch/PRESET.launch.py; PRESET may be a camera, for the resolver on a robot.
+    """Start the nodes of launch/PRESET.launch.py.
 
-    Ctrl-C ends them all; when one ends, the others end, too. docs/launch.md has the presets and their arguments.
+    PRESET can also be a camera, for the resolver on a robot. Ctrl-C stops all nodes; if one ends, the others are
+    stopped. docs/launch.md has the presets and their arguments.
 
     \b
     Examples:
@@ -53,7 +54,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
                 variables = [f"{name}={shlex.quote(value)}" for name, value in process.environment.items()]
                 say(" ".join([*variables, shlex.join(command.words)]))
             return
-        say(f"starting {', '.join(command.name for command in ready)}; Ctrl-C ends them", err=True)
+        say(f"starting {', '.join(command.name for command in ready)}; press Ctrl-C to stop them", err=True)
         code = supervisor.run(ready, aside=_link)
     sys.exit(code)
 
@@ -74,7 +75,7 @@ def _pairs(arguments: tuple[str, ...]) -> dict[str, str]:
     for argument in arguments:
         name, separator, value = argument.partition(":=")
         if not separator or not name:
-            raise click.UsageError(f"{argument!r}: write arguments as NAME:=VALUE")
+            raise click.UsageError(f"{argument!r}: not an argument. Write arguments as NAME:=VALUE")
         pairs[name] = value
     return pairs
 
@@ -82,6 +83,6 @@ def _pairs(arguments: tuple[str, ...]) -> dict[str, str]:
 def _show_arguments(arguments: tuple[Argument, ...]) -> None:
     for argument in arguments:
         choices = f" ({' or '.join(repr(choice) for choice in argument.choices)})" if argument.choices else ""
-        default = "must be given" if argument.default is None else f"default {argument.default!r}"
+        default = "required" if argument.default is None else f"default {argument.default!r}"
         say(f"{argument.name}:={choices}")
         say(f"    {argument.description}; {default}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import FileError, SpatialVlmError
+from spatial_vlm_ros.errors import FileError, SpatialVlmError, without_repair
 from spatial_vlm_ros.evaluation.arm_doctor import STATE_AGE, ArmHeard
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.files.documents import parse_xml
@@ -330,5 +330,4 @@ def _left(scene: Any) -> Iterator[Finding]:
 
 def _reason(error: Exception) -> str:
     """What happened, without the repair that a finding shows beside it."""
-    repair = getattr(error, "repair", "")
-    return str(error).removesuffix(repair).rstrip("; ") if repair else str(error)
+    return without_repair(error) if isinstance(error, SpatialVlmError) else str(error)

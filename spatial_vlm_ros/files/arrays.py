@@ -20,7 +20,7 @@ LARGEST_ARRAY = 128 * MIB
 """Bytes of an array: 32-bit depth of 33.5 million pixels, as of an image."""
 _LONGEST_HEADER = 4096  # bytes; one of numbers takes about 120
 _MOST_MEMBERS = 1000
-_REPAIR = "save it again with numpy.save, numbers only"
+_REPAIR = "save it again with numpy.save, with numbers only"
 
 
 def read_npy(path: str | Path, repair: str = "give a NumPy .npy file") -> npt.NDArray[np.generic]:
@@ -44,14 +44,14 @@ def read_npz(path: str | Path, repair: str = "give a NumPy .npz file") -> dict[s
                 members = archive.infolist()
                 size = sum(one.file_size for one in members)
                 if len(members) > _MOST_MEMBERS or size > LARGEST_ARRAY:
-                    raise FileError(path, f"{len(members)} arrays of {size} bytes when unpacked", _REPAIR)
+                    raise FileError(path, f"it has {len(members)} arrays, {size} bytes unpacked", _REPAIR)
                 return {
                     one.filename.removesuffix(".npy"): _array(archive.read(one), path, one.filename) for one in members
                 }
         except FileError:
             raise
         except Exception as error:  # whatever zipfile and zlib say of damaged bytes
-            raise FileError(path, f"no NumPy archive: {error}", _REPAIR) from error
+            raise FileError(path, f"not a NumPy archive: {error}", _REPAIR) from error
 
 
 def _array(data: bytes, path: str | Path, field: str | None = None) -> npt.NDArray[np.generic]:
@@ -65,15 +65,15 @@ def _array(data: bytes, path: str | Path, field: str | None = None) -> npt.NDArr
         width = 2 if version == (1, 0) else 4
         length = int.from_bytes(data[8 : 8 + width], "little")
         if length > _LONGEST_HEADER:
-            raise ValueError(f"a header of {length} bytes")
+            raise ValueError(f"its header has {length} bytes")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(header)
         if dtype.hasobject:
-            raise ValueError("objects, which only pickle can load")
+            raise ValueError("it contains objects, which only pickle can load")
         size, left = math.prod(shape) * dtype.itemsize, len(data) - header.tell()
         if min(shape, default=0) < 0 or size > left:
-            raise ValueError(f"the header says {dtype} of shape {shape}, which takes {size} bytes; {left} follow")
+            raise ValueError(f"the header states {dtype} of shape {shape}, which needs {size} bytes, but {left} follow")
         return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
     except Exception as error:  # numpy evaluates the header as a literal, which fails in many ways
         words = " ".join(str(error).split())[:200]
-        raise FileError(path, f"no NumPy array: {words}", _REPAIR, field) from error
+        raise FileError(path, f"not a valid NumPy array: {words}", _REPAIR, field) from error

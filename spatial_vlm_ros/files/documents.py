@@ -93,7 +93,7 @@ def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = 
     else:
         too_deep = bool(left)
     if too_deep:
-        raise FileError(path, f"JSON with more than {DEEPEST_JSON} levels", repair, field)
+        raise FileError(path, f"the JSON has more than {DEEPEST_JSON} levels", repair, field)
 
 
 def _opens(brackets: bytes) -> int:
@@ -146,16 +146,21 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
         size = 1
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_NUMBER and _is_number(event):
             line = f"line {event.start_mark.line + 1}" if event.start_mark else None
-            raise FileError(path, f"a number of {len(event.value)} characters", repair, line)
+            raise FileError(path, f"a number has {len(event.value)} characters", repair, line)
         if isinstance(event, yaml.AliasEvent):
             if not aliases:
                 line = f"line {event.start_mark.line + 1}" if event.start_mark else None
-                raise FileError(path, f"the alias *{event.anchor}", "write the values out: ROS reads no aliases", line)
+                raise FileError(
+                    path,
+                    f"it has the alias *{event.anchor}",
+                    "write the values out, because ROS does not read aliases",
+                    line,
+                )
             size = sizes.get(str(event.anchor), MOST_NODES)  # within itself
         elif isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, 1))
             if len(open_) > DEEPEST_YAML:
-                raise FileError(path, f"YAML with more than {DEEPEST_YAML} levels", repair)
+                raise FileError(path, f"the YAML has more than {DEEPEST_YAML} levels", repair)
             continue
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, size = open_.pop()
@@ -166,7 +171,7 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
         if open_:
             anchor, sum_ = open_.pop()
             if sum_ + size > MOST_NODES:
-                raise FileError(path, f"YAML with more than {MOST_NODES} values", repair)
+                raise FileError(path, f"the YAML has more than {MOST_NODES} values", repair)
             open_.append((anchor, sum_ + size))
 
 
@@ -201,15 +206,17 @@ def parse_xml(data: bytes, path: str | Path, repair: str) -> Element:
     depth = elements = 0
 
     def refuse_doctype(*_: object) -> None:
-        raise FileError(path, "a document type (<!DOCTYPE>)", "remove it: entities are not expanded")
+        raise FileError(path, "it has a document type (<!DOCTYPE>)", "remove it, because entities are not expanded")
 
     def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal depth, elements
         depth, elements = depth + 1, elements + 1
         if depth > DEEPEST_XML or elements > MOST_ELEMENTS:
-            raise FileError(path, f"XML with more than {DEEPEST_XML} levels or {MOST_ELEMENTS} elements", repair)
+            raise FileError(path, f"the XML has more than {DEEPEST_XML} levels or {MOST_ELEMENTS} elements", repair)
         if len(attributes) > MOST_ATTRIBUTES or max(map(len, attributes.values()), default=0) > LONGEST_ATTRIBUTE:
-            limit = f"more than {MOST_ATTRIBUTES} attributes, or one of more than {LONGEST_ATTRIBUTE} characters"
+            limit = (
+                f"more than {MOST_ATTRIBUTES} attributes, or an attribute of more than {LONGEST_ATTRIBUTE} characters"
+            )
             raise FileError(path, f"the element {name[:50]!r} has {limit}", repair)
 
     def end(*_: object) -> None:
@@ -224,4 +231,4 @@ def parse_xml(data: bytes, path: str | Path, repair: str) -> Element:
     except FileError:
         raise
     except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:  # an unknown encoding
-        raise FileError(path, f"it is no XML: {error}", repair) from error
+        raise FileError(path, f"not XML: {error}", repair) from error

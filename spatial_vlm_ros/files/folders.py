@@ -132,18 +132,20 @@ def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[P
     except NotADirectoryError as error:
         if not Path(place).exists():  # a folder above is a file, which is said when it is written
             return
-        raise FileError(place, "it exists already, and is not a folder", PLACE) from error
+        raise FileError(place, "it already exists and is not a folder", PLACE) from error
     except (FileNotFoundError, ValueError):
         return
     except OSError as error:
         raise unreadable(place, error, PLACE) from error
     if found and not force:
-        raise FileError(place, "it exists already", REPLACE)
+        raise FileError(place, "it already exists", REPLACE)
     if os.path.ismount(place):
-        raise FileError(place, "a mount point, which cannot be replaced as a whole", "name a folder in it")
+        raise FileError(place, "it is a mount point, which cannot be replaced", "choose a folder inside it")
     other = next((file for file in found if ours is not None and not ours(file)), None)
     if other is not None:
-        raise FileError(place, f"it holds {other.name!r}, which is not part of such a result", "name another folder")
+        raise FileError(
+            place, f"it contains {other.name!r}, which does not belong to such a result", "choose another folder"
+        )
 
 
 def _move(new: Path, place: Path, force: bool) -> None:
@@ -156,7 +158,7 @@ def _move(new: Path, place: Path, force: bool) -> None:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         if not force:
-            raise FileError(place, "it was made by another program meanwhile", REPLACE) from error
+            raise FileError(place, "another program has created it in the meantime", REPLACE) from error
         old = new.with_name(f"{new.name}.old")
         place.rename(old)
         try:

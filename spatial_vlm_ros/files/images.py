@@ -91,7 +91,7 @@ def decode(
     except cv2.error:
         image = None
     if image is None:
-        raise _damaged(path, "no decoder understands it")
+        raise _damaged(path, "it cannot be decoded")
     return np.asarray(image)
 
 
@@ -106,14 +106,16 @@ def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) ->
     try:
         header = _header(data)
     except (struct.error, IndexError, ValueError, KeyError) as error:
-        raise _damaged(path, "its header is cut off or damaged") from error
+        raise _damaged(path, "its header is truncated or damaged") from error
     if header is None:
-        raise _damaged(path, "no decoder understands it; PNG, JPEG, TIFF, BMP and WebP are read")
+        raise _damaged(path, "its format is not supported; supported formats are PNG, JPEG, TIFF, BMP and WebP")
     if header.width < 1 or header.height < 1:
-        raise _damaged(path, f"the {header.format} header says {header.width}x{header.height} pixels")
+        raise _damaged(path, f"the {header.format} header states {header.width}x{header.height} pixels")
     pixels = header.width * header.height
     if pixels > largest or pixels * header.pixel_bytes > LARGEST_DECODED:
-        reason = f"the {header.format} header says {header.width}x{header.height} pixels of {header.pixel_bytes} bytes"
+        reason = (
+            f"the {header.format} header states {header.width}x{header.height} pixels of {header.pixel_bytes} bytes"
+        )
         repair = f"scale it down to at most {largest} pixels and {LARGEST_DECODED // MIB} MiB"
         raise FileError(path, reason, repair)
     problem = _damage(data, header)
@@ -159,7 +161,7 @@ def _jpeg_header(data: bytes) -> ImageHeader:
         if marker == 0xDA or length < 2:
             break
         at += 1 + length
-    raise ValueError("no frame header")
+    raise ValueError("it has no frame header")
 
 
 def _webp_header(data: bytes) -> ImageHeader:
@@ -173,7 +175,7 @@ def _webp_header(data: bytes) -> ImageHeader:
     elif kind == b"VP8 ":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     else:
-        raise ValueError("an unknown chunk")
+        raise ValueError("it has an unknown chunk")
     if len(data) < 30:
         raise ValueError("cut off")
     return ImageHeader("WebP", width, height, 4)
@@ -185,7 +187,7 @@ def _tiff_header(data: bytes) -> ImageHeader:
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
     if count > _MOST_TAGS:
-        raise ValueError("too many tags")
+        raise ValueError("it has too many tags")
     step, start = (20, start + 8) if big else (12, start + 2)
     found: dict[str, int] = {}
     for at in range(start, start + count * step, step):
@@ -232,7 +234,7 @@ def _png_damage(data: bytes, header: ImageHeader) -> str | None:
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
         if kind == b"IDAT" and not pixels.fit(view[at + 8 : end]):
-            return f"the PNG holds more bytes of pixels than its {header.width}x{header.height} take"
+            return f"the PNG has more pixel data than its {header.width}x{header.height} pixels need"
         if kind == b"IEND":
             return None
         at = end + 4

@@ -45,7 +45,7 @@ def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
         except OSError as error:
             raise unreadable(path, error, repair) from error
     if data is None:  # a file of /proc that has nothing to say yet
-        raise FileError(path, "nothing can be read of it now", repair)
+        raise FileError(path, "it cannot be read now", repair)
     if len(data) > largest:
         raise _too_large(path, len(data), largest, repair)
     return data
@@ -74,7 +74,7 @@ def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tu
             number += 1
             line = line.rstrip(b"\r\n")
             if len(line) > longest:
-                raise FileError(path, f"more than {longest} bytes in a line", repair, f"line {number}")
+                raise FileError(path, f"a line has more than {longest} bytes", repair, f"line {number}")
             if line.strip():
                 yield number, line
 
@@ -144,7 +144,7 @@ def inside(folder: str | Path, name: str, source: str | Path, field: str | None 
         FileError: the name is absolute, too long, has `..` or a null character, or leads outside through a symbolic
             link.
     """
-    repair = "name a file below the folder, relative to it, without '..'"
+    repair = "use a path relative to the folder, without '..'"
     pure = PurePosixPath(name)
     if "\0" in name:
         raise FileError(source, f"the name {name!r} has a null character", repair, field)
@@ -152,11 +152,11 @@ def inside(folder: str | Path, name: str, source: str | Path, field: str | None 
     if len(name) > _LONGEST_NAME or longest > _LONGEST_PART:
         raise FileError(source, f"the name {name[:50]!r}… is too long for a file", repair, field)
     if pure.is_absolute() or ".." in pure.parts:
-        raise FileError(source, f"the name {name!r} leaves its folder", repair, field)
+        raise FileError(source, f"the path {name!r} is outside its folder", repair, field)
     path = Path(folder) / name
     try:
         if not path.resolve().is_relative_to(Path(folder).resolve()):
-            reason = f"{name!r} is a symbolic link that leaves its folder"
+            reason = f"{name!r} is a symbolic link to a file outside its folder"
             raise FileError(source, reason, "copy the file into the folder", field)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise FileError(source, f"{name!r}: {_words(error)}", "copy the file into the folder", field) from error
@@ -220,4 +220,4 @@ def _check_kind(path: str | Path, found: os.stat_result, repair: str) -> None:
 
 
 def _too_large(path: str | Path, size: int, largest: int, repair: str) -> FileError:
-    return FileError(path, f"{size} bytes, more than {largest}", repair)
+    return FileError(path, f"it has {size} bytes, more than {largest}", repair)

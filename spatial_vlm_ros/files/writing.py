@@ -23,8 +23,8 @@ from spatial_vlm_ros.files.reading import unreadable
 
 PART = ".part"
 """End of the names of temporary files and folders."""
-PLACE = "choose a place that can be written, with enough room"
-REPLACE = "name another, or replace it with --force"
+PLACE = "choose a writable location with enough free space"
+REPLACE = "choose another name, or pass --force to replace it"
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP}
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into a file; /dev/fd/63 of a shell's >(…)
@@ -140,9 +140,9 @@ def require_new(path: str | Path, force: bool = False) -> None:
     except OSError:
         return
     if stat.S_ISDIR(found.st_mode):
-        raise FileError(path, "a folder", "name a file in a place that can be written")
+        raise FileError(path, "it is a folder", "choose a file in a writable location")
     if not force and not _is_stream(Path(path)):
-        raise FileError(path, "it exists already", REPLACE)
+        raise FileError(path, "it already exists", REPLACE)
 
 
 def part_of(place: Path) -> Path:
@@ -173,7 +173,7 @@ def _take_name(part: Path, place: Path, force: bool) -> None:
     try:
         os.link(part, place)  # fails where the name is taken, which rename does not
     except FileExistsError as error:
-        raise FileError(place, "it was made by another program meanwhile", REPLACE) from error
+        raise FileError(place, "another program has created it in the meantime", REPLACE) from error
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

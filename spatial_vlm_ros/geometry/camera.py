@@ -200,8 +200,8 @@ def _rectify_detection(camera: PinholeCamera, detection: Detection) -> Detection
     if box is None:
         raise InputError(
             f"box of detection {detection.id!r}",
-            f"{detection.box_xyxy}, outside the rectified image",
-            "boxes that a pinhole camera with the same K can see",
+            f"{detection.box_xyxy}, which is outside the rectified image",
+            "a box that a pinhole camera with the same K can see",
             "run the detector on rectified images (image_proc), or drop the detection",
         )
     mask = None if detection.mask is None else rectify_mask(camera, detection.mask)

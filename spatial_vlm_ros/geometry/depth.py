@@ -116,17 +116,19 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
     sample = _sample(depth)
     median = float(np.median(sample))
     if median > LARGEST_PLAUSIBLE_MEDIAN:
-        reason = f"the median depth is {median:.0f} m: it looks like millimetres given as metres"
+        reason = f"the median depth is {median:.0f} m, so the values are probably millimetres passed as metres"
         raise DepthError(reason, "divide by 1000, or give the encoding 16UC1")
     if median < SMALLEST_PLAUSIBLE_MEDIAN:
         repair = "do not scale depth of encoding 32FC1"
-        raise DepthError(f"the median depth is {median * 1000:.2f} mm: it looks like metres divided by 1000", repair)
+        raise DepthError(
+            f"the median depth is {median * 1000:.2f} mm, so the values are probably metres divided by 1000", repair
+        )
     if config.near <= median <= config.far:
         return
     if np.mean((config.near <= sample) & (sample <= config.far)) < MIN_IN_RANGE_FRACTION:
         raise DepthError(
-            f"the median depth is {median:.2f} m, outside the trusted {config.near} to {config.far} m",
-            "move the camera, check the depth unit, or set the parameters near and far",
+            f"the median depth is {median:.2f} m, outside the valid range of {config.near} to {config.far} m",
+            "move the camera, check the depth unit, or set depth.near and depth.far",
         )
 
 
@@ -134,10 +136,12 @@ def _check_measured(depth: Depth) -> None:
     """Refuse a depth image with next to no measurement."""
     measured = int(np.count_nonzero(_measured(depth)))
     if measured == 0:
-        raise DepthError("no pixel measured a depth", "check that the depth stream runs and the lens is uncovered")
+        raise DepthError(
+            "no pixel has measured depth", "check that the depth stream is running and that the lens is not covered"
+        )
     if measured < MIN_VALID_FRACTION * depth.size:
-        repair = "check exposure, the emitter, and whether the camera looks at glass or is too near"
-        raise DepthError(f"only {measured} of {depth.size} pixels measured a depth", repair)
+        repair = "check the exposure and the emitter, and whether the camera looks at glass or is too close"
+        raise DepthError(f"only {measured} of {depth.size} pixels have measured depth", repair)
 
 
 def _measured(depth: Depth) -> npt.NDArray[np.bool_]:
@@ -211,7 +215,7 @@ def register_depth(
     """
     size = (depth_camera.height, depth_camera.width)
     if depth.shape != size:
-        raise ShapeError("depth image", expected=f"{size} as in its camera", received=str(depth.shape))
+        raise ShapeError("depth image", expected=f"{size}, as in its camera", received=str(depth.shape))
     z = depth[_measured(depth)].astype(np.float64)
     points = rgb_T_depth.apply(np.concatenate([_plane_of(depth_camera, _measured(depth)) * z[:, None], z[:, None]], 1))
     pixels = project(rgb_camera, points)

@@ -49,9 +49,9 @@ def surface_at(
     height, width = depth.shape
     for name, length in (("step", step), ("reach", reach)):
         if not 0.0 < length < math.inf:
-            raise InputError(name, str(length), "metres, more than 0", "correct the length")
+            raise InputError(name, str(length), "more than 0 m", "use a length in metres")
     if not (0.0 <= point_xy[0] <= width and 0.0 <= point_xy[1] <= height):
-        raise InputError("point_xy", str(point_xy), f"a point in the image of {width}x{height} pixels", "check it")
+        raise InputError("point_xy", str(point_xy), f"a point in the image of {width}x{height} pixels")
     usable = np.isfinite(depth) & (depth > 0.0)
     if of is not None:
         usable &= of
@@ -75,7 +75,7 @@ def _check(depth: Depth, k: npt.NDArray[np.float64], of: Mask | None) -> None:
     if np.shape(k) != (3, 3):
         raise ShapeError("k", "(3, 3) pixels", str(np.shape(k)))
     if of is not None and (of.shape != depth.shape or of.dtype != np.bool_):
-        raise ShapeError("of", f"{depth.shape} bool, as depth", f"{of.shape} {of.dtype}")
+        raise ShapeError("of", f"{depth.shape} bool, the shape of depth", f"{of.shape} {of.dtype}")
 
 
 def _nearest(usable: Mask, point_xy: tuple[float, float]) -> tuple[int, int] | None:

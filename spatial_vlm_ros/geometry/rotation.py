@@ -43,7 +43,7 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
     ):
         got = np.array2string(R.reshape(-1), precision=4)
         repair = "take the rotation part of a rigid transform"
-        raise InputError("rotation matrix", got, "orthogonal with determinant 1", repair)
+        raise InputError("rotation matrix", got, "an orthogonal matrix with determinant 1", repair)
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = R
     symmetric = np.array(
         [
@@ -74,7 +74,7 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
         raise ShapeError("quaternion", expected="(4,) x, y, z, w", received=str(q.shape))
     norm = float(np.linalg.norm(q))
     if not abs(norm - 1.0) <= NORM_TOLERANCE:
-        repair = "set the orientation; identity is 0, 0, 0, 1"
+        repair = "set the orientation; the identity is 0, 0, 0, 1"
         raise InputError("quaternion", f"{q} of norm {norm:.4g}", "norm 1", repair)
     x, y, z, w = q / norm
     return np.array(

@@ -53,5 +53,5 @@ def unplaced_by_robot(surface: Surface, share: float) -> Surface:
     """
     if surface.detection.mask is not None or share < _MOST:
         return surface
-    problem = f"{share:.0%} of what stands in its box is the robot itself"
+    problem = f"{share:.0%} of the measured points in its box belong to the robot"
     return replace(surface, points=np.empty((0, 3), np.float32), problem=problem)

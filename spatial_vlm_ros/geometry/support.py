@@ -113,8 +113,11 @@ def check_up(
     if plane is None or float(plane.normal @ up) > _FACING_DOWN:
         return
     angle = float(np.degrees(np.arccos(np.clip(plane.normal @ up, -1, 1))))
-    got = f"the surface around the things is tilted by {angle:.0f}° against it"
-    repair = "check that base_T_camera's parent has z up and maps camera to base, or that `up` is minus gravity"
+    got = f"the surface around the objects is tilted by {angle:.0f}° from it"
+    repair = (
+        "check that base_T_camera maps camera to base and that its parent has z up, or that `up` is the "
+        "negative gravity vector"
+    )
     raise InputError(f"up from {source.value}", got, "a surface that faces upwards", repair)
 
 

@@ -119,8 +119,8 @@ def visible_surface(
 
     nothing = np.empty((0, 3), np.float32)
     if detection.pointed and detection.mask is None and part.size <= _POINT_PIXELS:
-        why = "it touches another object, is too large, lies flat on its support, or no support is seen"
-        return surface(nothing, f"nothing tells how far it reaches from the point that the model put on it: {why}")
+        why = "it touches another object, is too large, lies flat on its support, or its support is not visible"
+        return surface(nothing, f"its extent around the point that the model gave is unknown: {why}")
     if measured < config.min_pixels or measured < config.min_valid_fraction * wanted:
         return surface(nothing, f"only {measured} of its {wanted} pixels have measured depth")
     calm = usable & ~_smeared(depth, frame.camera.K[0, 0])
@@ -142,7 +142,7 @@ def visible_surface(
         if np.count_nonzero(raised) >= max(config.min_pixels, _FLAT_KEEP * len(points)):
             points = _chosen(points, raised)
     if len(points) < config.min_pixels:
-        return surface(nothing, f"only {len(points)} of its pixels are left once other surfaces are removed")
+        return surface(nothing, f"only {len(points)} of its pixels remain after other surfaces are removed")
     return surface(points, None)
 
 
@@ -334,13 +334,13 @@ def _seen_through(
             and not _stands_out(frame, patch, depth_config, config)
         ):
             return (
-                f"{part_behind:.0%} of its depth lies behind the surface it stands on, "
-                "as glass and shiny things return it"
+                f"{part_behind:.0%} of its depth lies behind the surface that it stands on, which is typical of "
+                "glass and shiny objects"
             )
     if see_through:
         part_flat = np.count_nonzero(heights <= support_tolerance(support, config)) / len(z)
         if part_flat > 1.0 - config.see_through_fraction:
-            return f"it is see-through and {part_flat:.0%} of its depth is that of the surface it stands on"
+            return f"it is transparent, and {part_flat:.0%} of its depth is that of the surface that it stands on"
     return None
 
 

@@ -64,8 +64,8 @@ def _program(process: Process) -> list[str]:
         return [sys.executable, "-m", f"{PACKAGE}.nodes", process.executable]
     found = shutil.which(process.executable)
     if found is None:
-        repair = f"install {process.package} of your ROS distribution and source it, or leave it out"
-        raise InputError(f"program {process.executable}", "nothing of that name", "a program on the path", repair)
+        repair = f"install {process.package} from your ROS distribution and source it, or omit it"
+        raise InputError(f"program {process.executable}", "not found", "a program on PATH", repair)
     return [found]
 
 

@@ -20,7 +20,7 @@ Quaternion = tuple[float, float, float, float]
 """x, y, z, w."""
 _BODY_R_OPTICAL: Quaternion = (-0.5, 0.5, -0.5, 0.5)
 _FRAMES = ("frame_id", "gz_frame_id", "ignition_frame_id")  # from the newest name to the oldest
-_REPAIR = "write it as worlds/chicks.sdf is"
+_REPAIR = "write it in the form of worlds/chicks.sdf"
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,16 @@ def camera_mount(path: Path) -> Mount:
         for sensor in link.iterfind("sensor[@type='rgbd_camera']")
     ]
     if len(chains) != 1:
-        raise FileError(path, f"{len(chains)} sensors of type rgbd_camera", "have one", "world/model/link/sensor")
+        raise FileError(
+            path,
+            f"it has {len(chains)} sensors of type rgbd_camera",
+            "use a world with exactly one",
+            "world/model/link/sensor",
+        )
     sensor = chains[0][2]
     named = next((text for name in _FRAMES if (text := sensor.findtext(name, "").strip())), "")
     if not named:
-        raise FileError(path, "pictures without a frame", "name the optical frame in gz_frame_id", "sensor/gz_frame_id")
+        raise FileError(path, "the images have no frame", "set gz_frame_id to the optical frame", "sensor/gz_frame_id")
     position, orientation = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
     for element in chains[0]:
         offset, turn = _pose(path, element)
@@ -82,11 +87,13 @@ def _pose(path: Path, element: Element) -> tuple[Vector, Quaternion]:
     if pose is None:
         return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
     if pose.attrib:
-        raise FileError(path, f"attributes {', '.join(pose.attrib)}", "give x y z roll pitch yaw", place)
+        raise FileError(
+            path, f"unsupported attributes {', '.join(pose.attrib)}", "give the pose as x y z roll pitch yaw", place
+        )
     try:
         x, y, z, roll, pitch, yaw = (float(word) for word in (pose.text or "").split())
     except ValueError as error:
-        raise FileError(path, repr(pose.text), "give x y z roll pitch yaw", place) from error
+        raise FileError(path, repr(pose.text), "give the pose as x y z roll pitch yaw", place) from error
     return (x, y, z), turn_of(roll, pitch, yaw)
 
 

@@ -85,7 +85,9 @@ def share_folder() -> Path:
     for folder in tried:
         if (folder / "launch" / f"{ROBOT}{SUFFIX}").is_file():
             return folder
-    raise FileError(f"share/{PACKAGE}", f"no launch files in {', '.join(map(str, tried))}", "install the package again")
+    raise FileError(
+        f"share/{PACKAGE}", f"there are no launch files in {', '.join(map(str, tried))}", "install the package again"
+    )
 
 
 def launch_file(share: Path, preset: str, cameras: Iterable[str]) -> tuple[Path, dict[str, str]]:
@@ -141,7 +143,7 @@ def _described(path: Path) -> stand_in.LaunchDescription:
     """What a launch file's `generate_launch_description` gives."""
     spec = importlib.util.spec_from_file_location(path.name.removesuffix(SUFFIX), path)
     if spec is None or spec.loader is None:
-        raise FileError(path, "no Python file", "name a launch file")
+        raise FileError(path, "not a Python file", "pass a launch file")
     module = importlib.util.module_from_spec(spec)
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
@@ -180,7 +182,12 @@ def _walk(description: stand_in.LaunchDescription, context: stand_in.LaunchConte
         elif isinstance(entity, stand_in.Node):
             processes.append(_process(entity, context.environment))
         else:
-            raise InputError("launch file", type(entity).__name__, "an action that the launcher knows", "extend it")
+            raise InputError(
+                "launch file",
+                type(entity).__name__,
+                "an action that the launcher knows",
+                "extend spatial_vlm_ros/launcher",
+            )
 
 
 def _settle(declared: stand_in.DeclareLaunchArgument, values: dict[str, str]) -> None:
@@ -188,12 +195,12 @@ def _settle(declared: stand_in.DeclareLaunchArgument, values: dict[str, str]) ->
     if declared.name not in values:
         if declared.default_value is None:
             example = f"{declared.name}:=..."
-            raise InputError(f"argument {declared.name}", "nothing", declared.description, f"add {example}")
+            raise InputError(f"argument {declared.name}", "no value", declared.description, f"add {example}")
         values[declared.name] = declared.default_value
     value = values[declared.name]
     if declared.choices and value not in declared.choices:
         choices = " or ".join(map(repr, declared.choices))
-        raise InputError(f"argument {declared.name}", repr(value), choices, "correct it")
+        raise InputError(f"argument {declared.name}", repr(value), choices)
 
 
 def _process(node: stand_in.Node, environment: Mapping[str, str]) -> Process:

@@ -12,7 +12,7 @@ from spatial_vlm_ros.files.documents import read_yaml
 from spatial_vlm_ros.launcher.wiring import NOTHING
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, RobotPreset, robot_from
 
-_REPAIR = "write it as the files in config/robots are"
+_REPAIR = "write it in the form of the files in config/robots"
 _DESCRIBED = ("robot_description", "robot_description_semantic")
 
 
@@ -43,7 +43,7 @@ def robot_file(share: Path, robot: str) -> Path:
     path = Path(robot).expanduser()
     if not path.is_file():
         known = ", ".join(robot_names(share))
-        raise FileError(path, "no such file", f"give the path of your own preset, or one of {known}")
+        raise FileError(path, "no such file", f"pass the path of your own preset, or one of: {known}")
     return path
 
 
@@ -73,8 +73,8 @@ def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, A
     """
     values = preset.values(said["planner"])
     if said["base_frame"] == NOTHING:
-        repair = f"leave base_frame out for {values['motion.planning_frame']!r}"
-        raise InputError("argument base_frame", "no frame", "the frame that is planned in", repair)
+        repair = f"omit base_frame to use {values['motion.planning_frame']!r}"
+        raise InputError("argument base_frame", "it is '/' (no frame)", "the planning frame", repair)
     values["motion.planning_frame"] = said["base_frame"] or values["motion.planning_frame"]
     for name in ("velocity_scaling", "acceleration_scaling"):
         if said[name]:
@@ -89,7 +89,7 @@ def _part(name: str, text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0.01 <= value <= 1.0:
-        raise InputError(f"argument {name}", repr(text), "0.01 to 1, a part of the robot's limits", "correct it")
+        raise InputError(f"argument {name}", repr(text), "a fraction of the robot's limits, 0.01 to 1")
     return value
 
 
@@ -109,22 +109,22 @@ def arm_planner_parameters(preset: RobotPreset, file: Path, said: Mapping[str, s
     given = preset.arm_planner()
     actions = preset.planning("built-in").motion.controller_actions.split()
     if not actions:
-        repair = "name the action FollowJointTrajectory of the arm's controller"
-        raise InputError(f"controller_actions of robot {preset.name}", "nothing", "an action", repair)
+        repair = "set it to the FollowJointTrajectory action of the arm's controller"
+        raise InputError(f"controller_actions of robot {preset.name}", "not set", "an action", repair)
     if "arm" in given:
         unread = said["robot_description_semantic"]
         if unread not in ("", NOTHING):
             repair = (
-                "leave it out; or copy the preset, and name group, end_effector, tip_link and openings of your files "
-                "in arm_planner instead of arm"
+                "omit it, or copy the preset and replace arm in arm_planner with group, end_effector, tip_link "
+                "and openings of your files"
             )
-            got = f"{unread!r} beside arm: {given['arm']} of the preset, whose own files are used"
-            raise InputError("argument robot_description_semantic", got, "nothing", repair)
+            got = f"{unread!r}, but the preset sets arm: {given['arm']} and uses the files of that arm"
+            raise InputError("argument robot_description_semantic", got, "no value", repair)
     else:
         for name in _DESCRIBED:
             if said[name] in ("", NOTHING, DESCRIPTION_TOPIC):
                 example = f"{name}:=FILE, or planner:=moveit"
-                raise InputError(f"argument {name}", "nothing", f"a file of the {preset.title}", f"pass {example}")
+                raise InputError(f"argument {name}", "no value", f"a file of the {preset.title}", f"pass {example}")
             given[name] = said[name]
         given.setdefault("joint_limits", str(file.resolve()))
     return {**given, "controller": actions[0]}

@@ -84,7 +84,7 @@ class ParameterValue:
 
     def __init__(self, value: Any, *, value_type: type | None = None) -> None:
         if value_type is not None and type(value) is not value_type:
-            raise TypeError(f"{value!r} is no {value_type.__name__}")
+            raise TypeError(f"{value!r} is not a {value_type.__name__}")
         self.value = value
 
 

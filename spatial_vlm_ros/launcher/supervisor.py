@@ -120,11 +120,11 @@ class _Supervisor:
             for child in [child for child in running if child.ended.done()]:
                 known.append(child)
                 code = child.ended.result()
-                self._say(child.command.name, f"has ended with code {code}")
+                self._say(child.command.name, f"has exited with code {code}")
                 if self._stop.is_set():
                     continue
                 if child.command.respawn and child.life.again(code):
-                    self._say(child.command.name, f"starts again in {respawn.DELAY:g} s")
+                    self._say(child.command.name, f"restarts in {respawn.DELAY:g} s")
                     self._children.remove(child)
                     self._starting.append(asyncio.ensure_future(self._start(child.command, child.life, respawn.DELAY)))
                 elif child.command.essential:

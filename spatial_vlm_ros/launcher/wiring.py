@@ -82,12 +82,12 @@ def camera(share: Path, said: Mapping[str, str]) -> Camera:
 
 
 def _preset(path: Path) -> dict[str, Any]:
-    repair = "write it as the files in config/cameras are"
+    repair = "write it in the form of the files in config/cameras"
     preset = read_yaml(path, repair)
     if not isinstance(preset, dict) or not isinstance(preset.get("topics"), dict):
-        raise FileError(path, "no topics", repair, "topics")
+        raise FileError(path, "it has no topics", repair, "topics")
     if not isinstance(preset.get("parameters", {}), dict):
-        raise FileError(path, "no names with values", repair, "parameters")
+        raise FileError(path, "it must contain names with values", repair, "parameters")
     for key in preset:
         if key not in _KEYS:
             raise UnknownNameError(f"key of {path}", str(key), _KEYS)
@@ -99,7 +99,7 @@ def _topic(path: Path, template: str, levels: Mapping[str, str]) -> str:
     try:
         return re.sub("/+", "/", template.format_map(levels))
     except (KeyError, ValueError, AttributeError) as error:
-        repair = f"use {' and '.join(f'{{{name}}}' for name in levels)} only"
+        repair = f"use only the placeholders {' and '.join(f'{{{name}}}' for name in levels)}"
         raise FileError(path, f"{template!r}: {error!r}", repair, "topics") from error
 
 
@@ -143,8 +143,8 @@ def parameter_file(said: Mapping[str, str]) -> str:
     """
     path = Path(said["params_file"])
     if not path.is_file():
-        reason = "this is no file" if path.exists() else "no such file"
-        raise FileError(path, reason, "pass params_file:=FILE with its whole path, or leave the argument out")
+        reason = "not a regular file" if path.exists() else "no such file"
+        raise FileError(path, reason, "pass params_file:=FILE with an absolute path, or omit the argument")
     return str(path)
 
 

@@ -54,7 +54,7 @@ def resolved_name(node: Node, name: str) -> str:
         validate_full_topic_name(full, is_service=True)
     except NameValidationException as error:
         expected = "letters, digits and _ between slashes"
-        raise InputError("name of a service or action", repr(name), expected, "correct the parameter") from error
+        raise InputError("name of a service or action", repr(name), expected) from error
     return full
 
 
@@ -143,7 +143,7 @@ class Bridge:
         end = time.monotonic() + seconds
         while not answer.done():
             if not self.node.context.ok():  # `stop` may look at what is no longer there
-                raise CancelledError("the node shuts down")
+                raise CancelledError("the node is shutting down")
             left = end - time.monotonic()
             if left <= 0 or stop():
                 break
@@ -220,7 +220,7 @@ class Server:
         if cancelled():
             raise CancelledError("the request was withdrawn")
         if not self.ready():
-            raise PlannerUnavailableError(self.name, f"nobody offers it for {seconds:g} s", self.remedy)
+            raise PlannerUnavailableError(self.name, f"it was not available within {seconds:g} s", self.remedy)
 
     def lost(self, why: str) -> PlannerUnavailableError:
         """It does not answer."""
@@ -271,7 +271,7 @@ class Service(Server):
             if cancelled():
                 raise CancelledError("the request was withdrawn")
             if self.gone():
-                raise self.lost("it has gone while it was asked")
+                raise self.lost("it disappeared during the request")
         raise self.lost(f"no response for {seconds:g} s")
 
 
@@ -362,9 +362,9 @@ class Action(Server):
         if result.done() and withdrawn:
             return GoalOutcome(True, result.result().status, result.result().result, withdrawn=True)
         if gone:
-            raise self.lost("it has gone while it worked")
+            raise self.lost("it disappeared while it worked")
         if not result.done():
-            raise self.lost(f"it did not end within {self._stop_timeout:g} s of being cancelled")
+            raise self.lost(f"it did not end within {self._stop_timeout:g} s after it was cancelled")
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
 
     def _accepted(
@@ -394,9 +394,9 @@ class Action(Server):
             if twice and cancelled():  # else it may have been taken: whoever asks has to see to it that nothing moves
                 raise CancelledError("the request was withdrawn")
             if self.gone() or dead():
-                raise self.lost("it has gone while it was asked")
+                raise self.lost("it disappeared during the request")
             if not twice or time.monotonic() >= end:
-                raise self.lost(f"it neither accepts nor rejects for {patience:g} s")
+                raise self.lost(f"it neither accepted nor rejected the goal within {patience:g} s")
 
     def _result(self, handle: Any, seconds: float, cancelled: Asked) -> Future[Any]:
         """The answer with the result; not done where time ran out, the server has gone or the caller gave up.
@@ -409,7 +409,7 @@ class Action(Server):
 
         def take(reply: Future[Any]) -> None:
             if reply.exception() is None and reply.result().status == GoalStatus.STATUS_UNKNOWN and not result.done():
-                result.set_exception(self.lost("the goal has ended, and its result is not kept any more"))
+                result.set_exception(self.lost("the goal has ended, and its result is no longer stored"))
             _first(result, reply)
 
         while True:

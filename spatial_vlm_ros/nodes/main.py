@@ -42,7 +42,7 @@ REPAIRS = {
     "control_msgs": "install ros-$ROS_DISTRO-control-msgs; without a distribution: scripts/setup.sh ros arm",
     "controller_manager_msgs": "install ros-$ROS_DISTRO-controller-manager-msgs; without a distribution: "
     "scripts/setup.sh ros arm",
-    "franka_msgs": "build franka_ros2, which has it; without a distribution: scripts/setup.sh ros arm",
+    "franka_msgs": "build franka_ros2, which contains it; without a distribution: scripts/setup.sh ros arm",
     "ur_msgs": "install ros-$ROS_DISTRO-ur-msgs; without a distribution: scripts/setup.sh ros arm",
     "trajectory_msgs": "install ros-$ROS_DISTRO-trajectory-msgs; without a distribution: scripts/setup.sh ros",
     "vision_msgs": "install ros-$ROS_DISTRO-vision-msgs; without a distribution: "

@@ -113,9 +113,11 @@ def json_object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise InputError("JSON of a message", text[:60], "a JSON object", "compare versions of the nodes") from error
+        raise InputError(
+            "JSON of a message", text[:60], "a JSON object", "use the same package version in all nodes"
+        ) from error
     if not isinstance(found, dict):
-        raise InputError("JSON of a message", text[:60], "a JSON object", "compare versions of the nodes")
+        raise InputError("JSON of a message", text[:60], "a JSON object", "use the same package version in all nodes")
     return found
 
 

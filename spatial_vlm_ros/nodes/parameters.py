@@ -18,7 +18,7 @@ from spatial_vlm_ros.types import FrameOfReference
 # An anchor's own frame is asked for by words or requests alone.
 DEFAULT_FRAMES = tuple(frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT)
 FRAME_METADATA: Mapping[str, Any] = {
-    "doc": "frame of reference used where neither the words nor the request say one",
+    "doc": "frame of reference used if neither the words nor the request state one",
     "unit": "",
     "choices": DEFAULT_FRAMES,
 }
@@ -95,7 +95,7 @@ def refuse_fixed(node: Node, room: Any, changes: Iterable[Parameter]) -> SetPara
     for change in changes:
         metadata = declared(room).get(change.name, (None, {}))[1]
         if metadata.get("fixed") and change.value != node.get_parameter(change.name).value:
-            reason = f"{change.name} is read when the node starts; start it again with another one"
+            reason = f"{change.name} is read when the node starts; restart the node with the new value"
             return SetParametersResult(successful=False, reason=reason)
     return SetParametersResult(successful=True)
 
@@ -113,7 +113,9 @@ def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetPara
         if change.name not in wanted:
             continue
         if configured and change.name in FIXED and change.value != wanted[change.name]:
-            reason = f"{change.name} is read when the node is configured; clean the node up first, then set it"
+            reason = (
+                f"{change.name} is read when the node is configured; clean up the node first, then set the parameter"
+            )
             return SetParametersResult(successful=False, reason=reason)
         wanted[change.name] = change.value
     try:

@@ -40,14 +40,14 @@ def set_faults(node: Node, words: str, target: str, patience: float) -> str:
     client = node.create_client(SetParametersAtomically, f"{name}/set_parameters_atomically")
     repair = "start it (spatial-vlm up sim), and check its name, ROS_DOMAIN_ID and --node"
     if not client.wait_for_service(patience):
-        raise StaleInputError(f"no node {name} within {patience:g} s", repair)
+        raise StaleInputError(f"there was no node {name} within {patience:g} s", repair)
     request = SetParametersAtomically.Request(parameters=[Parameter(FAULTS, value=words).to_parameter_msg()])
     response = _response(node, client, request, patience)
     if response is None:
         raise StaleInputError(f"{name} did not answer within {patience:g} s", repair)
     if not response.result.successful:
         reason = response.result.reason or "its parameter faults cannot be set"
-        raise InputError(f"faults of {name}", repr(words), "faults that this node can have", reason)
+        raise InputError(f"faults of {name}", repr(words), "faults that this node supports", reason)
     return name
 
 
@@ -72,8 +72,8 @@ def _only(node: Node, patience: float) -> str:
         names = node.get_node_names_and_namespaces()
         found = {f"{space.rstrip('/')}/{name}" for name, space in names if name in FAULTY}
     if not found:
-        repair = "start one (spatial-vlm up sim), check ROS_DOMAIN_ID, or name the node with --node"
-        raise StaleInputError(f"none of {', '.join(FAULTY)} runs", repair)
+        repair = "start one (spatial-vlm up sim), check ROS_DOMAIN_ID, or give the node with --node"
+        raise StaleInputError(f"none of {', '.join(FAULTY)} is running", repair)
     if len(found) > 1:
-        raise InputError("node with faults", ", ".join(sorted(found)), "one", "name it with --node")
+        raise InputError("node with faults", ", ".join(sorted(found)), "one", "choose one with --node")
     return found.pop()

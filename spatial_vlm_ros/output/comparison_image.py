@@ -215,10 +215,10 @@ def _below(compared: RelationComparison) -> Iterator[str]:
     if compared.reason:
         texts.append(compared.reason)
     if compared.unasked and compared.relations:
-        texts.append(f"Models are not asked about: {', '.join(compared.unasked)}.")
+        texts.append(f"Models were not asked about: {', '.join(compared.unasked)}.")
     more = len(compared.relations) - _MOST_RELATIONS
     if more > 0:
-        texts.append(f"Relations that are not shown: {more}.")
+        texts.append(f"Relations not shown: {more}.")
     if compared.relations:
         texts.append(LEGEND)
     for text in texts:

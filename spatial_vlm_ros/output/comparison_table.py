@@ -39,7 +39,7 @@ def comparison(compared: RelationComparison) -> None:
         if row.reason and compared.relations:
             console.print(f"  {name_of_row(row)}: {reason_of(row)}", style="yellow" if row.failed else None)
     if compared.unasked and compared.relations:
-        console.print(f"  models are not asked about: {', '.join(compared.unasked)}")
+        console.print(f"  models were not asked about: {', '.join(compared.unasked)}")
     if compared.relations:
         console.print(f"  {LEGEND}")
 
@@ -64,5 +64,5 @@ def table_of(compared: RelationComparison, width: int) -> Table:
         table.add_row(name_of_row(row), *cells, says(row, called), *truth, str(row.questions) if asked else "",
                       f"{row.ms:.0f}" if asked else "")  # fmt: skip
     if more:
-        table.caption = f"relations that are not shown: {more}; --json has all"
+        table.caption = f"relations not shown: {more}; --json shows all"
     return table

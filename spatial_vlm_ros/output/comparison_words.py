@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from spatial_vlm_ros.types import ComparedRelation, ComparedRow, RelationComparison, RelationOpinion, Status
 
 LEGEND = (
-    "Numbers: probability that the relation holds, in brackets calibrated. no opinion: its choice changes with the "
-    "order or in the mirrored image, or it has none. ?: not asked in time."
+    "Numbers are probabilities that the relation holds, calibrated in brackets. 'no opinion': the choice changes "
+    "with the order of the options or in the mirrored image, or the model gives none. '?': not asked in time."
 )
 
 

@@ -47,7 +47,12 @@ def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
     try:
         return msgspec.convert(_with_keyword(dict(value)), Resolution)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InputError("resolution", str(error), "JSON as `resolution_json` writes it", "compare versions") from error
+        raise InputError(
+            "resolution",
+            str(error),
+            "JSON as `resolution_json` writes it",
+            "use the same package version on both sides",
+        ) from error
 
 
 def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
@@ -64,13 +69,13 @@ def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
     import msgspec
 
     if not _finite(value):
-        repair = "check depth and transforms of the resolver"
-        raise InputError("surroundings", "a number that is not finite", "finite numbers", repair)
+        repair = "check the depth and transforms of the resolver"
+        raise InputError("surroundings", "a number is not finite", "finite numbers", repair)
     try:
         return msgspec.convert(dict(value), Surroundings)
     except (msgspec.ValidationError, ValueError) as error:
         expected = "JSON as `surroundings_json` writes it"
-        raise InputError("surroundings", str(error), expected, "compare versions") from error
+        raise InputError("surroundings", str(error), expected, "use the same package version on both sides") from error
 
 
 def dialogue_json(dialogue: Dialogue) -> dict[str, Any]:
@@ -107,7 +112,9 @@ def _converted(what: str, value: Any, form: Any) -> Any:
     try:
         return msgspec.convert(_with_keyword(value), form)
     except (msgspec.ValidationError, ValueError) as error:
-        raise InputError(what, str(error), f"JSON as `{what}_json` writes it", "compare versions") from error
+        raise InputError(
+            what, str(error), f"JSON as `{what}_json` writes it", "use the same package version on both sides"
+        ) from error
 
 
 def error_json(instruction: str, error: SpatialVlmError) -> dict[str, Any]:
@@ -126,7 +133,7 @@ def json_schema(name: str) -> dict[str, Any]:
 
     types = {"query": SpatialQuery, "resolution": Resolution, "comparison": RelationComparison}
     if name not in types:
-        raise InputError("schema", name, " or ".join(types), "correct the name")
+        raise InputError("schema", name, " or ".join(types))
     schema = msgspec.json.schema(types[name])
     ordinal = schema["$defs"].get("Ordinal")
     if ordinal is not None:

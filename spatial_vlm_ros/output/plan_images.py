@@ -56,7 +56,10 @@ def motion_from(data: bytes) -> PlannedMotion:
         return msgspec.json.decode(data, type=PlannedMotion)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InputError(
-            "planned motion", str(error), "JSON as it is kept with the record", "compare versions"
+            "planned motion",
+            str(error),
+            "JSON in the form stored with the audit log",
+            "use the same package version on both sides",
         ) from error
 
 
@@ -78,8 +81,10 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
     size = None if decoded is None else (decoded.shape[1], decoded.shape[0])
     if camera is None or decoded is None or size != (camera.width, camera.height):
         got = "no image" if decoded is None else f"{decoded.shape[1]} x {decoded.shape[0]} pixels"
-        expected = "none: the camera is not known" if camera is None else f"{camera.width} x {camera.height} pixels"
-        raise InputError("image of the scene", got, expected, "give the image that came with the answer")
+        expected = (
+            "none, because the camera is unknown" if camera is None else f"{camera.width} x {camera.height} pixels"
+        )
+        raise InputError("image of the scene", got, expected, "pass the image that came with the answer")
     scale = max(1, -(-_WIDE // camera.width))
     canvas: Rgb = np.ascontiguousarray(decoded[:, :, ::-1])
     canvas = np.repeat(np.repeat(canvas, scale, axis=0), scale, axis=1)
@@ -340,7 +345,7 @@ def key_frames(motion: PlannedMotion) -> list[tuple[str, MotionFrame, float]]:
 
 
 def _title(motion: PlannedMotion, words: str) -> str:
-    return words if not motion.missing else f"{words}: the tip only, at the poses that are known"
+    return words if not motion.missing else f"{words}: only the tip, at its known poses"
 
 
 def _step(eye: PlanEye) -> float:

@@ -126,9 +126,9 @@ def resolution(resolution: Resolution) -> None:
         style="green" if resolution.status in ANSWERS and resolution.source == "measurement" else "yellow",
     )
     if resolution.source == "model":
-        console.print("  source    a model; a person has to agree before anything moves", style="yellow")
+        console.print("  source    a model; a person must agree before anything moves", style="yellow")
     if resolution.model_domain == "simulated":
-        console.print("  detector  trained on simulated images only; its answers about other images mean nothing")
+        console.print("  detector  trained only on simulated images; its answers about other images mean nothing")
     if resolution.answer is not None:
         _print_answer(console, resolution.answer)
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())

@@ -31,7 +31,9 @@ def verdict(verdict: ConventionVerdict) -> None:
     for trial in verdict.trials[:3]:
         console.print(printable(f"asked for {trial.phrase} in {trial.size[0]}x{trial.size[1]}: {trial.answer}"))
     if verdict.untested:
-        console.print(f"not tried, for want of the size after the model's processor: {', '.join(verdict.untested)}")
+        console.print(
+            f"not tested, because the image size after the model's processor is unknown: {', '.join(verdict.untested)}"
+        )
     console.print(printable(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
 
 
@@ -55,7 +57,7 @@ def cost(name: str, cost: BackendCost) -> None:
     rate = f", {1.0 / cost.median_s:.1f} a second" if cost.median_s > 0.0 else ""
     console.print(
         f"{cost.frames} further requests: {cost.median_s:.3f} s median, {cost.p95_s:.3f} s p95{rate}, "
-        f"{cost.cpu_s:.2f} s of processor cores each"
+        f"{cost.cpu_s:.2f} s of CPU time each"
     )
     gpu = "" if cost.gpu_peak_mb is None else f", {cost.gpu_peak_mb:.0f} MB on the GPU"
     console.print(f"at most {cost.peak_mb:.0f} MB of memory{gpu}")
@@ -83,7 +85,15 @@ def diagnosis(found: Diagnosis) -> None:
 
     console = new_console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("questions", "n", "guess", "accuracy", "with a blank picture", "gain", "turns with the picture"):
+    for column in (
+        "questions",
+        "n",
+        "guess",
+        "accuracy",
+        "with a blank picture",
+        "gain",
+        ("changes with the mirrored image"),
+    ):
         table.add_column(column, justify="left" if column == "questions" else "right")
     for s in found.sections:
         numbers = (share_text(s.accuracy), share_text(s.blank), interval_text(s.gain), share_text(s.turned_along))

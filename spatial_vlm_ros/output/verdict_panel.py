@@ -96,14 +96,14 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
         if content.rows(role):
             yield _outlined(COLOURS[role], 0.3, dashed=role is Role.RIVAL), role.value
     if content.length is not None:
-        yield _outlined(drawing.LENGTH, 0.0), "distance that was measured"
+        yield _outlined(drawing.LENGTH, 0.0), "measured distance"
     if content.spots:
-        yield _outlined(drawing.SPOT, 0.5), "free place, 1 the best"
+        yield _outlined(drawing.SPOT, 0.5), "free place (1 is best)"
     if content.region is not None:
-        yield _tinted(1.0), f"here {content.region.words}"
-        yield _tinted(0.0), "here it is unclear"
+        yield _tinted(1.0), f"region {content.region.words}"
+        yield _tinted(0.0), "unclear region"
     if content.resolution.hidden_regions:
-        yield _outlined(drawing.FAINT, 0.18, dashed=True), "cannot be seen"
+        yield _outlined(drawing.FAINT, 0.18, dashed=True), "not visible"
 
 
 def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _Sample:
@@ -136,9 +136,9 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
     if content is not None and content.marks and resolution.source == "measurement":
         yield "; ".join(_rivals(content)) + ".", False, drawing.INK
     if resolution.source == "model" and resolution.status in ANSWERS:
-        yield f"{CHOSEN_BY_MODEL}: a person has to agree before anything moves.", True, drawing.VERMILLION
+        yield f"{CHOSEN_BY_MODEL}: a person must agree before anything moves.", True, drawing.VERMILLION
     for target in targets_of(resolution):
-        sure = f", {percent(resolution.confidence)} sure" if resolution.source == "measurement" else ""
+        sure = f", {percent(resolution.confidence)} certain" if resolution.source == "measurement" else ""
         yield f"{target.id} at {_whereabouts(target.pose)}{sure}", False, drawing.FAINT
     places = places_of(resolution)
     for number, place in enumerate(places[:_MOST_PLACES], 1):

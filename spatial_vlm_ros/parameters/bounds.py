@@ -52,13 +52,13 @@ class Bounded:
                 raise InputError(f"parameter {f.name}", repr(value), wanted[-1].__name__, "give a plain number")
             if "low" in f.metadata and not f.metadata["low"] <= value <= f.metadata["high"]:
                 expected = f"{f.metadata['low']} to {f.metadata['high']} {f.metadata['unit']}".strip()
-                raise InputError(f"parameter {f.name}", str(value), expected, f.metadata["doc"])
+                raise InputError(f"parameter {f.name}", str(value), expected, f"meaning: {f.metadata['doc']}")
 
     @staticmethod
     def _check_option(f: dataclasses.Field[Any], value: object) -> None:
         wanted = "true or false" if isinstance(f.default, bool) else " or ".join(f.metadata["choices"]) or "a text"
         if type(value) is not type(f.default) or (f.metadata["choices"] and value not in f.metadata["choices"]):
-            raise InputError(f"parameter {f.name}", repr(value), wanted, f.metadata["doc"])
+            raise InputError(f"parameter {f.name}", repr(value), wanted, f"meaning: {f.metadata['doc']}")
 
 
 def group_from(name: str, default: Any, values: Any) -> Any:

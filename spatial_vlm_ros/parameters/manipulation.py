@@ -18,57 +18,97 @@ GRIPPER_INTERFACES = ("gripper_command", "parallel_gripper_command", "franka", "
 class GripperConfig(Bounded):
     """A parallel gripper, measured. The values shipped are the Franka Hand's; docs/planning.md draws them."""
 
-    opening_min: float = parameter(0.0, "m", 0.0, 0.5, "least distance between the fingers")
-    opening_max: float = parameter(0.08, "m", 0.001, 0.5, "greatest distance between the fingers")
-    finger_length: float = parameter(0.0469, "m", 0.005, 0.5, "from the palm to the end of the fingers")
-    finger_thickness: float = parameter(
-        0.026, "m", 0.001, 0.2, "of a finger along the closing direction, at its widest"
+    opening_min: float = parameter(0.0, "m", 0.0, 0.5, "minimum distance between the fingers")
+    opening_max: float = parameter(0.08, "m", 0.001, 0.5, "maximum distance between the fingers")
+    finger_length: float = parameter(0.0469, "m", 0.005, 0.5, "distance from the palm to the end of the fingers")
+    finger_thickness: float = parameter(0.026, "m", 0.001, 0.2, "maximum width of a finger along the closing direction")
+    finger_width: float = parameter(
+        0.022, "m", 0.001, 0.2, "width of a finger perpendicular to the closing and approach directions"
     )
-    finger_width: float = parameter(0.022, "m", 0.001, 0.2, "of a finger across closing and approach")
-    finger_beyond: float = parameter(0.0095, "m", 0.0, 0.2, "by which the fingers reach beyond the tip frame")
-    palm_width: float = parameter(0.208, "m", 0.005, 1.0, "of the hand along the closing direction")
-    palm_thickness: float = parameter(0.064, "m", 0.005, 1.0, "of the hand across closing and approach")
+    finger_beyond: float = parameter(0.0095, "m", 0.0, 0.2, "distance by which the fingers extend beyond the tip frame")
+    palm_width: float = parameter(0.208, "m", 0.005, 1.0, "size of the hand along the closing direction")
+    palm_thickness: float = parameter(
+        0.064, "m", 0.005, 1.0, "size of the hand perpendicular to the closing and approach directions"
+    )
     palm_depth: float = parameter(
-        0.092, "m", 0.005, 1.0, "of the hand along the approach, from its far end to the palm"
+        0.092, "m", 0.005, 1.0, "size of the hand along the approach direction, from its far end to the palm"
     )
     # Defaults of the next two: default_speed in franka_gripper/config/franka_gripper_node.yaml:5 (franka_ros2 40cf08b);
     # stall_timeout in parallel_gripper_controller/src/gripper_action_controller_parameters.yaml:39 (ros2_controllers
     # 94e74de).
     speed: float = parameter(
-        0.1, "m/s", 0.001, 10.0, "by which the distance between the fingers changes; for durations that are shown"
+        0.1,
+        "m/s",
+        0.001,
+        10.0,
+        "speed at which the distance between the fingers changes; used only for displayed durations",
     )
     stall: float = parameter(
-        1.0, "s", 0.0, 60.0, "until the controller takes fingers that stand for stalled; for durations that are shown"
+        1.0,
+        "s",
+        0.0,
+        60.0,
+        "time until the controller reports stationary fingers as stalled; used only for displayed durations",
     )
     tip_x: float = parameter(0.0, "m", -1.0, 1.0, "x of the tip frame in the flange's frame")
     tip_y: float = parameter(0.0, "m", -1.0, 1.0, "y of the tip frame in the flange's frame")
     tip_z: float = parameter(0.1034, "m", -1.0, 1.0, "z of the tip frame in the flange's frame")
-    tip_roll_deg: float = parameter(0.0, "deg", -180.0, 180.0, "turn of the tip frame about the flange's x, done first")
-    tip_pitch_deg: float = parameter(0.0, "deg", -90.0, 90.0, "turn of the tip frame about the flange's y, done second")
-    tip_yaw_deg: float = parameter(-45.0, "deg", -180.0, 180.0, "turn of the tip frame about the flange's z, done last")
+    tip_roll_deg: float = parameter(
+        0.0, "deg", -180.0, 180.0, "rotation of the tip frame about the flange's x, applied first"
+    )
+    tip_pitch_deg: float = parameter(
+        0.0, "deg", -90.0, 90.0, "rotation of the tip frame about the flange's y, applied second"
+    )
+    tip_yaw_deg: float = parameter(
+        -45.0, "deg", -180.0, 180.0, "rotation of the tip frame about the flange's z, applied last"
+    )
 
 
 @dataclass(frozen=True)
 class GoalConfig(Bounded):
     """How an object is taken and put down."""
 
-    approach: float = parameter(0.10, "m", 0.01, 1.0, "straight way to the grasp, and away from a thing put down")
-    retreat: float = parameter(0.10, "m", 0.01, 1.0, "straight way up with the thing, and down with it to its place")
-    jaw_clearance: float = parameter(0.005, "m", 0.0, 0.1, "between each finger and the thing before they close")
-    support_clearance: float = parameter(0.005, "m", 0.0, 0.2, "least distance of the gripper from the support surface")
-    clearance: float = parameter(0.005, "m", 0.0, 0.2, "least distance of the gripper from padded neighbours")
-    ample: float = parameter(0.03, "m", 0.0, 0.5, "distance from neighbours from which more of it is no better")
-    hold: float = parameter(0.01, "m", 0.001, 0.2, "least length of the fingers that lies against the thing")
-    palm_clearance: float = parameter(0.005, "m", 0.0, 0.1, "least distance of the palm from the thing")
-    release: float = parameter(0.005, "m", 0.0, 0.1, "height above its place at which a thing is let go")
-    yaws: int = parameter(8, "headings", 1, 72, "headings tried over half a turn where the thing has none of its own")
-    most: int = parameter(12, "goals", 1, 200, "most grasps or placements given")
-    padding: float = parameter(0.003, "m", 0.0, 0.2, "added to every side of a neighbour")
-    avoid: float = parameter(0.03, "m", 0.0, 0.5, "added to every side of a neighbour that the words say to avoid")
-    sigmas: float = parameter(1.0, "", 0.0, 5.0, "standard deviations of a neighbour's place added to every side of it")
-    most_padding: float = parameter(0.02, "m", 0.0, 0.5, "most that is added to a side of a neighbour")
-    support_reach: float = parameter(0.3, "m", 0.0, 5.0, "by which the support surface goes on beyond the things seen")
-    support_thickness: float = parameter(0.05, "m", 0.001, 2.0, "of the support surface, downwards")
+    approach: float = parameter(
+        0.10, "m", 0.01, 1.0, "length of the straight approach to a grasp and of the retreat after placing"
+    )
+    retreat: float = parameter(
+        0.10, "m", 0.01, 1.0, "length of the straight motion up after grasping and down before placing"
+    )
+    jaw_clearance: float = parameter(
+        0.005, "m", 0.0, 0.1, "clearance between each finger and the object before closing"
+    )
+    support_clearance: float = parameter(
+        0.005, "m", 0.0, 0.2, "minimum distance of the gripper from the support surface"
+    )
+    clearance: float = parameter(
+        0.005, "m", 0.0, 0.2, "minimum distance of the gripper from padded neighbouring objects"
+    )
+    ample: float = parameter(
+        0.03, "m", 0.0, 0.5, "distance from neighbouring objects above which more distance is not preferred"
+    )
+    hold: float = parameter(0.01, "m", 0.001, 0.2, "minimum length of the fingers in contact with the object")
+    palm_clearance: float = parameter(0.005, "m", 0.0, 0.1, "minimum distance of the palm from the object")
+    release: float = parameter(0.005, "m", 0.0, 0.1, "height above its place at which an object is released")
+    yaws: int = parameter(
+        8, "headings", 1, 72, "number of headings tried over half a turn if the object has no heading of its own"
+    )
+    most: int = parameter(12, "goals", 1, 200, "maximum number of grasps or placements returned")
+    padding: float = parameter(0.003, "m", 0.0, 0.2, "padding added to every side of a neighbouring object")
+    avoid: float = parameter(
+        0.03, "m", 0.0, 0.5, "padding added to every side of a neighbouring object that the instruction says to avoid"
+    )
+    sigmas: float = parameter(
+        1.0,
+        "",
+        0.0,
+        5.0,
+        "padding added to every side of a neighbouring object, in standard deviations of its position",
+    )
+    most_padding: float = parameter(0.02, "m", 0.0, 0.5, "maximum padding of a side of a neighbouring object")
+    support_reach: float = parameter(
+        0.3, "m", 0.0, 5.0, "distance by which the support surface extends beyond the objects seen"
+    )
+    support_thickness: float = parameter(0.05, "m", 0.001, 2.0, "thickness of the support surface, downwards")
 
 
 @dataclass(frozen=True)
@@ -76,38 +116,42 @@ class GraspConfig(Bounded):
     """Which grasps are looked for on the measured surface; docs/grasps.md."""
 
     headings: int = parameter(
-        12, "headings", 2, 72, "headings of the hand tried on the measured surface, over half a turn"
+        12, "headings", 2, 72, "number of hand headings tried on the measured surface, over half a turn"
     )
-    slant_deg: float = parameter(30.0, "deg", 5.0, 45.0, "angle from straight down of slanted approaches")
-    second_slant_deg: float = parameter(60.0, "deg", 10.0, 85.0, "angle from straight down of flatter approaches")
+    slant_deg: float = parameter(30.0, "deg", 5.0, 45.0, "angle of slanted approaches from straight down")
+    second_slant_deg: float = parameter(60.0, "deg", 10.0, 85.0, "angle of flatter approaches from straight down")
     friction_deg: float = parameter(
         28.0, "deg", 1.0, 60.0,
-        "a face may be turned away from its finger by this: half the friction cone, atan of the coefficient",
+        "maximum angle between a face and its finger: half the friction cone, atan of the friction coefficient",
     )  # fmt: skip
-    apart: float = parameter(0.015, "m", 0.0, 0.5, "grasps given are at least this far apart, or turned by 20 degrees")
+    apart: float = parameter(
+        0.015, "m", 0.0, 0.5, "minimum distance between two returned grasps, unless they differ by 20 degrees"
+    )
     source: str = option(
         "own",
-        "who proposes grasps: own = this package; service = a server of learned grasps alone; both = both, and this "
-        "package alone where the server fails",
+        "source of grasps: own = this package; service = only a server of learned grasps; both = both, and only "
+        "this package if the server fails",
         ("own", "service", "both"),
     )
-    service: str = option("propose_grasps", "name of the server's service")
-    service_timeout: float = parameter(5.0, "s", 0.1, 60.0, "for the server's reply")
-    service_most: int = parameter(100, "grasps", 1, 1000, "grasps of a reply that are looked at, the best first")
+    service: str = option("propose_grasps", "name of the grasp server's service")
+    service_timeout: float = parameter(5.0, "s", 0.1, 60.0, "maximum time for the server's reply")
+    service_most: int = parameter(
+        100, "grasps", 1, 1000, "maximum number of grasps of a reply that are examined, best first"
+    )
 
 
 @dataclass(frozen=True)
 class WorkspaceConfig(Bounded):
     """Where the gripper may be, in the planning frame."""
 
-    x_min: float = parameter(-1.0, "m", -100.0, 100.0, "least x of the tip frame")
-    x_max: float = parameter(1.0, "m", -100.0, 100.0, "greatest x of the tip frame")
-    y_min: float = parameter(-1.0, "m", -100.0, 100.0, "least y of the tip frame")
-    y_max: float = parameter(1.0, "m", -100.0, 100.0, "greatest y of the tip frame")
-    z_min: float = parameter(-0.5, "m", -100.0, 100.0, "least z of the tip frame")
-    z_max: float = parameter(1.5, "m", -100.0, 100.0, "greatest z of the tip frame")
+    x_min: float = parameter(-1.0, "m", -100.0, 100.0, "minimum x of the tip frame")
+    x_max: float = parameter(1.0, "m", -100.0, 100.0, "maximum x of the tip frame")
+    y_min: float = parameter(-1.0, "m", -100.0, 100.0, "minimum y of the tip frame")
+    y_max: float = parameter(1.0, "m", -100.0, 100.0, "maximum y of the tip frame")
+    z_min: float = parameter(-0.5, "m", -100.0, 100.0, "minimum z of the tip frame")
+    z_max: float = parameter(1.5, "m", -100.0, 100.0, "maximum z of the tip frame")
     keep_out: str = option(
-        "", 'volumes that gripper and thing keep out of: "name x0 y0 z0 x1 y1 z1; name x0 y0 z0 x1 y1 z1", metres'
+        "", 'volumes that gripper and object must not enter: "name x0 y0 z0 x1 y1 z1; name x0 y0 z0 x1 y1 z1", metres'
     )
 
 
@@ -115,51 +159,65 @@ class WorkspaceConfig(Bounded):
 class ObservationConfig(Bounded):
     """When what was seen is still good enough to act on."""
 
-    max_age: float = parameter(5.0, "s", 0.05, 600.0, "older observations are refused")
-    max_ahead: float = parameter(0.1, "s", 0.0, 10.0, "by which a stamp may lie ahead of the clock")
+    max_age: float = parameter(5.0, "s", 0.05, 600.0, "maximum age of an observation; older ones are refused")
+    max_ahead: float = parameter(0.1, "s", 0.0, 10.0, "maximum time by which a stamp can be ahead of the clock")
     transform_max_ahead: float = parameter(
         0.1,
         "s",
         0.0,
         10.0,
-        "moving transforms of camera and base that are stamped farther ahead of now are refused; some localisers "
-        "(amcl: transform_tolerance) stamp theirs in the future on purpose",
+        "moving transforms of camera and base stamped farther than this in the future are refused; some "
+        "localisers stamp theirs in the future on purpose (amcl: transform_tolerance)",
     )
-    camera_moved: float = parameter(0.005, "m", 0.0, 1.0, "the camera may have moved by this since, against the base")
-    camera_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "the camera may have turned by this since")
+    camera_moved: float = parameter(
+        0.005, "m", 0.0, 1.0, "maximum movement of the camera relative to the base since the observation"
+    )
+    camera_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "maximum rotation of the camera since the observation")
     fixed_frame: str = option(
         "",
-        "frame that stands still while the base moves, such as odom; empty = the base never moves and is not watched",
+        "frame that stays still while the base moves, such as odom; empty = the base never moves and is not watched",
     )
-    base_moved: float = parameter(0.005, "m", 0.0, 1.0, "the base may have moved by this since, against fixed_frame")
-    base_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "the base may have turned by this since")
+    base_moved: float = parameter(
+        0.005, "m", 0.0, 1.0, "maximum movement of the base relative to fixed_frame since the observation"
+    )
+    base_turned_deg: float = parameter(0.5, "deg", 0.0, 180.0, "maximum rotation of the base since the observation")
     target_moved: float = parameter(
         0.015, "m", 0.0, 1.0,
-        "the middle of the target's box may be found this far from where it was; the approved grasp leaves less",
+        "maximum movement of the centre of the target's box since the observation; the approved grasp allows less",
     )  # fmt: skip
     neighbour_moved: float = parameter(
         0.03,
         "m",
         0.0,
         1.0,
-        "objects around the target may be found this far from where they were, as long as the approved way stays clear",
+        "maximum movement of objects around the target since the observation, if the approved path stays clear",
     )
-    jump_speed: float = parameter(2.0, "m/s", 0.01, 100.0, "a transform that moves faster has jumped")
-    jump_turning_deg: float = parameter(180.0, "deg/s", 1.0, 10000.0, "a transform that turns faster has jumped")
-    support_tilt_deg: float = parameter(3.0, "deg", 0.1, 45.0, "largest angle of the support plane seen against level")
+    jump_speed: float = parameter(
+        2.0, "m/s", 0.01, 100.0, "maximum speed of a transform; a faster one counts as a jump"
+    )
+    jump_turning_deg: float = parameter(
+        180.0, "deg/s", 1.0, 10000.0, "maximum angular speed of a transform; a faster one counts as a jump"
+    )
+    support_tilt_deg: float = parameter(
+        3.0, "deg", 0.1, 45.0, "maximum angle between the observed support plane and level"
+    )
     support_error: float = parameter(
-        0.015, "m", 0.001, 0.5, "largest distance of the support plane seen from its known height"
+        0.015, "m", 0.001, 0.5, "maximum distance of the observed support plane from its known height"
     )
     least_seen: float = parameter(
         0.3,
         "",
         0.0,
         1.0,
-        "least part of the space around the target, through which the gripper comes, that depth has to see; with less "
-        "nothing is carried out",
+        "minimum fraction of the space around the target, through which the gripper moves, that depth must see; "
+        "below it nothing is executed",
     )
     point_error: float = parameter(
-        0.02, "m", 0.001, 0.5, "largest distance of a known point, such as the gripper's tip, from where it is seen"
+        0.02,
+        "m",
+        0.001,
+        0.5,
+        "maximum distance between a known point, such as the gripper tip, and its observed position",
     )
 
 
@@ -167,123 +225,144 @@ class ObservationConfig(Bounded):
 class MotionConfig(Bounded):
     """How a planner and the controllers are asked. The values shipped are those of a Franka Panda; docs/motion.md."""
 
-    move_action: str = option("/move_action", "action moveit_msgs/MoveGroup, which plans")
+    move_action: str = option("/move_action", "action moveit_msgs/MoveGroup used for planning")
     execute_action: str = option("/execute_trajectory", "action moveit_msgs/ExecuteTrajectory")
     apply_scene: str = option("/apply_planning_scene", "service moveit_msgs/ApplyPlanningScene")
     get_scene: str = option("/get_planning_scene", "service moveit_msgs/GetPlanningScene")
     planner_node: str = option(
         "move_group",
-        "node of MoveIt whose parameters tell its pipelines and groups; a relative name stands in the namespace of "
-        "move_action; empty = they are not asked for",
+        "MoveIt node whose parameters list its pipelines and groups; a relative name is in the namespace of "
+        "move_action; empty = do not read them",
     )
     gripper_interface: str = option(
         "gripper_command",
-        "how the gripper's driver is told: an action of control_msgs, the actions of franka_gripper, a service "
-        "std_srvs/SetBool, or a digital output of Universal Robots; docs/grippers.md",
+        "interface of the gripper driver: an action of control_msgs, the actions of franka_gripper, a service "
+        "std_srvs/SetBool, or a digital output of Universal Robots (docs/grippers.md)",
         choices=GRIPPER_INTERFACES,
     )
     gripper_action: str = option(
         "/gripper_controller/gripper_cmd",
-        "action or service of the gripper's driver; with franka its namespace, such as /panda_gripper",
+        "action or service of the gripper driver; with franka, its namespace, such as /panda_gripper",
     )
     event_topic: str = option(
         "trajectory_execution_event",
-        "topic std_msgs/String on which the planner is told to stop; a relative name stands in the namespace of "
+        "topic std_msgs/String on which the planner is told to stop; a relative name is in the namespace of "
         "execute_action; empty = none",
     )
     controller_actions: str = option(
         "",
-        "actions control_msgs/FollowJointTrajectory whose goals are all cancelled to stop the arm, divided by blanks; "
-        "needed where the planner may be killed and is not arm_planner",
+        "actions control_msgs/FollowJointTrajectory whose goals are all cancelled to stop the arm, separated by "
+        "spaces; needed if the planner is not arm_planner and can be killed",
     )
-    joint_states: str = option("/joint_states", "topic sensor_msgs/JointState that tells whether the arm stands still")
-    planning_frame: str = option("panda_link0", "frame of the planner's model, in which goals have to be; z up")
+    joint_states: str = option("/joint_states", "topic sensor_msgs/JointState that shows whether the arm stands still")
+    planning_frame: str = option("panda_link0", "frame of the planner's model, in which goals must be given; z up")
     group: str = option("panda_arm", "planning group, as in the SRDF")
-    tip_link: str = option("panda_hand_tcp", "link that goals are given for, and that things are attached to")
-    at_flange: bool = option(False, "tip_link is the flange: goals are turned by gripper.tip_* into its frame")
+    tip_link: str = option("panda_hand_tcp", "link that goals are given for and that objects are attached to")
+    at_flange: bool = option(False, "tip_link is the flange, and goals are transformed into its frame by gripper.tip_*")
     finger_links: str = option(
-        "panda_leftfinger panda_rightfinger", "links that may touch what is grasped, divided by blanks"
+        "panda_leftfinger panda_rightfinger", "links that may touch a grasped object, separated by spaces"
     )
     finger_joints: str = option(
         "panda_finger_joint1 panda_finger_joint2",
-        "joints that tell the width of the gripper, in joint_states and in the planner's model, divided by blanks; "
-        "empty = it is not told",
+        "joints that determine the gripper width, in joint_states and in the planner's model, separated by "
+        "spaces; empty = the width is unknown",
     )
     finger_table: str = option(
         "even",
-        'position of each of finger_joints by the width: "even" = they share it, "command" = as gripper_table or '
-        'gripper_scale tell the driver, or a table "width position; width position", metres',
+        'position of each of finger_joints for a width: "even" = the joints share the width, "command" = same '
+        'as the command by gripper_table or gripper_scale, or a table "width position; width position", metres',
     )
-    base_link: str = option("panda_link0", "link that may stand on the support; empty = none does")
-    free_pipeline: str = option("", "planning pipeline of free motions; empty = the planner's own choice")
-    free_planner: str = option("", "planner of free motions in that pipeline; empty = its own choice")
+    base_link: str = option("panda_link0", "link that may touch the support; empty = none")
+    free_pipeline: str = option("", "planning pipeline of free motions; empty = default of the planner")
+    free_planner: str = option("", "planner of free motions in that pipeline; empty = default of the pipeline")
     straight_pipeline: str = option("pilz_industrial_motion_planner", "planning pipeline of straight motions")
     straight_planner: str = option("LIN", "planner of straight motions in that pipeline")
-    position_tolerance: float = parameter(0.001, "m", 1e-5, 0.1, "the tip may end this far from its goal")
-    angle_tolerance_deg: float = parameter(0.5, "deg", 0.01, 45.0, "the tip may end turned by this about each axis")
-    velocity_scaling: float = parameter(0.3, "", 0.01, 1.0, "part of the greatest joint velocities that is used")
-    acceleration_scaling: float = parameter(0.3, "", 0.01, 1.0, "part of the greatest joint accelerations that is used")
-    planning_time: float = parameter(5.0, "s", 0.1, 600.0, "given to the planner for each motion")
+    position_tolerance: float = parameter(0.001, "m", 1e-5, 0.1, "maximum distance of the tip from its goal")
+    angle_tolerance_deg: float = parameter(
+        0.5, "deg", 0.01, 45.0, "maximum rotation of the tip from its goal about each axis"
+    )
+    velocity_scaling: float = parameter(0.3, "", 0.01, 1.0, "fraction of the maximum joint velocities that is used")
+    acceleration_scaling: float = parameter(
+        0.3, "", 0.01, 1.0, "fraction of the maximum joint accelerations that is used"
+    )
+    planning_time: float = parameter(5.0, "s", 0.1, 600.0, "planning time for each motion")
     attempts: int = parameter(
-        3, "times", 1, 50, "each way is tried this often, for the free motion ends in another posture each time"
+        3,
+        "times",
+        1,
+        50,
+        "number of attempts for each grasp or placement; the free motion ends in a different posture each time",
     )
-    most_time: float = parameter(60.0, "s", 0.1, 3600.0, "for all ways together; then no other is begun")
-    server_timeout: float = parameter(5.0, "s", 0.0, 600.0, "a planner or controller that is not there is waited for")
-    answer_timeout: float = parameter(10.0, "s", 0.1, 600.0, "for an answer beyond the time given to plan or to move")
+    most_time: float = parameter(
+        60.0, "s", 0.1, 3600.0, "planning time for all grasps and placements together; after it no other is started"
+    )
+    server_timeout: float = parameter(5.0, "s", 0.0, 600.0, "how long to wait for a missing planner or controller")
+    answer_timeout: float = parameter(
+        10.0, "s", 0.1, 600.0, "how long to wait for an answer after the planning or execution time"
+    )
     duration_scaling: float = parameter(
-        2.0, "", 1.0, 20.0, "an execution may take this many times as long as its trajectory, plus answer_timeout"
+        2.0, "", 1.0, 20.0, "maximum execution time as a multiple of the trajectory's duration, plus answer_timeout"
     )
-    stop_timeout: float = parameter(10.0, "s", 0.1, 600.0, "a cancelled motion has to have ended within this")
-    stand_timeout: float = parameter(5.0, "s", 0.1, 60.0, "an arm that was stopped has to stand still within this")
+    stop_timeout: float = parameter(10.0, "s", 0.1, 600.0, "maximum time for a cancelled motion to end")
+    stand_timeout: float = parameter(5.0, "s", 0.1, 60.0, "maximum time for a stopped arm to stand still")
     planner_silence: float = parameter(
         0.35,
         "s",
         0.1,
         60.0,
-        "a planner that answers get_scene no more for this long while it executes, or for three times its slowest "
-        "answer (1 s at most), counts as dead: the arm is stopped",
+        "a planner that does not answer get_scene for this long during execution, or for three times its slowest "
+        "answer (at most 1 s), counts as dead, and the arm is stopped",
     )
     gripper_scale: float = parameter(
         1.0,
         "",
         -1000.0,
         1000.0,
-        "position told to the gripper over the distance between its fingers; 0.5 where it is that of one finger; "
-        "negative where it falls as they open",
+        "ratio of the commanded gripper position to the distance between the fingers; 0.5 if it is the position "
+        "of one finger; negative if it decreases as the fingers open",
     )
     gripper_offset: float = parameter(
-        0.0, "m or rad", -1000.0, 1000.0, "position told to the gripper where its fingers are to touch"
+        0.0, "m or rad", -1000.0, 1000.0, "commanded gripper position at which the fingers touch"
     )
     gripper_table: str = option(
-        "", 'instead of the two: "width position; width position", metres, for what is not proportional; empty = none'
+        "",
+        'table "width position; width position" in metres for a gripper that is not proportional; replaces '
+        "gripper_scale and gripper_offset; empty = none",
     )
-    gripper_joint: str = option("", "joint that a ParallelGripperCommand names; empty = none")
+    gripper_joint: str = option("", "joint name in a ParallelGripperCommand; empty = none")
     gripper_states: str = option(
-        "", "topic sensor_msgs/JointState of finger_joints where they are not among joint_states; empty = the same"
+        "", "topic sensor_msgs/JointState of finger_joints if they are not in joint_states; empty = joint_states"
     )
-    gripper_effort: float = parameter(20.0, "N", 0.0, 1000.0, "greatest effort of the gripper")
+    gripper_effort: float = parameter(20.0, "N", 0.0, 1000.0, "maximum effort of the gripper")
     gripper_tolerance: float = parameter(
-        0.015, "m", 0.0, 0.5, "an object between the fingers may be wider than expected by this; else it is another one"
+        0.015,
+        "m",
+        0.0,
+        0.5,
+        "maximum extra width of an object between the fingers; a wider one counts as a different object",
     )
     gripper_settle: float = parameter(
-        0.5, "s", 0.0, 10.0, "fingers have to stand for this long by finger_joints before they are judged"
+        0.5, "s", 0.0, 10.0, "how long finger_joints must stand still before the grip is judged"
     )
     gripper_flag: str = option(
         "",
-        "topic that says whether something is held: std_msgs/Bool, or with ur_output ur_msgs/IOStates; empty = none",
+        "topic that reports whether an object is held: std_msgs/Bool, or ur_msgs/IOStates with ur_output; empty = none",
     )
-    gripper_flag_pin: int = parameter(0, "", 0, 17, "digital input of ur_msgs/IOStates that says so")
-    gripper_pin: int = parameter(0, "", 0, 17, "digital output that closes, with ur_output; 16 and 17 are the tool's")
-    gripper_time: float = parameter(
-        1.0, "s", 0.0, 60.0, "a gripper by service has to have closed or opened within this"
+    gripper_flag_pin: int = parameter(
+        0, "", 0, 17, "digital input of ur_msgs/IOStates that reports whether an object is held"
     )
+    gripper_pin: int = parameter(
+        0, "", 0, 17, "with ur_output, digital output that closes the gripper; 16 and 17 are tool outputs"
+    )
+    gripper_time: float = parameter(1.0, "s", 0.0, 60.0, "maximum time for a gripper with a service to close or open")
     gripper_unjudged: bool = option(
-        False, "a gripper that reports nothing at all is believed to hold what it closed on; else that is a failure"
+        False,
+        "assume that a gripper without any feedback holds the object it closed on; false = treat that as a failure",
     )
     squeeze: float = parameter(
         0.04, "m", 0.0, 0.5,
-        "fingers close by this much more than the thing is wide, and stall at it; a round thing is narrower between "
-        "them than its outline from above",
+        "extra distance by which fingers close beyond the object's width, so that they stall on it; a round "
+        "object is narrower between the fingers than its outline from above",
     )  # fmt: skip
 
 
@@ -313,8 +392,8 @@ class PlanningConfig:
         ):
             low, high = getattr(group, least), getattr(group, greatest)
             if low >= high:
-                got = f"{low} against {greatest} {high}"
-                raise InputError(f"parameter {least}", got, f"less than {greatest}", "correct them")
+                got = f"{low}, but {greatest} is {high}"
+                raise InputError(f"parameter {least}", got, f"less than {greatest}")
 
 
 def planning_from(values: Mapping[str, Any]) -> PlanningConfig:

@@ -12,12 +12,12 @@ from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
 class NodeConfig(Bounded):
     """What only the live node needs."""
 
-    autostart: bool = option(True, "configure and activate at start; false: a lifecycle manager does", fixed=True)
-    rgb_transport: str = option("raw", "transport of colour", ("raw", "compressed"), fixed=True)
-    depth_transport: str = option("raw", "transport of depth", ("raw", "compressedDepth"), fixed=True)
+    autostart: bool = option(True, "configure and activate at start; false = a lifecycle manager does it", fixed=True)
+    rgb_transport: str = option("raw", "image transport of colour", ("raw", "compressed"), fixed=True)
+    depth_transport: str = option("raw", "image transport of depth", ("raw", "compressedDepth"), fixed=True)
     reliability: str = option(
         "best_effort",
-        "of the image subscriptions; best_effort hears every publisher",
+        "QoS reliability of the image subscriptions; best_effort works with every publisher",
         ("best_effort", "reliable"),
         fixed=True,
     )
@@ -29,42 +29,58 @@ class NodeConfig(Bounded):
     )
     selection: bool = option(
         False,
-        "offer the service select_detection: one of the caller's own detections by a sentence. Keeps the last "
-        "sync_queue frames",
+        "provide the service select_detection, which selects one of the caller's own detections by a sentence. "
+        "Keeps the last sync_queue frames",
         fixed=True,
     )
     objects: bool = option(
         False,
-        "publish objects: all that was measured in the picture of an answer, as vision_msgs/Detection3DArray",
+        "publish all objects measured in the image of an answer on the topic objects, as vision_msgs/Detection3DArray",
         fixed=True,
     )
     grounder: str = option(
-        "", "backend that finds the things, in a process of its own; empty = the detections topic", fixed=True
+        "", "backend that detects objects, in a separate process; empty = use the detections topic", fixed=True
     )
     grounder_options: str = option("", 'options of that backend: "name=value name=value"', fixed=True)
-    grounder_timeout: float = parameter(30.0, "s", 0.1, 600.0, "a grounder that takes longer is ended")
+    grounder_timeout: float = parameter(
+        30.0, "s", 0.1, 600.0, "maximum time of a grounder request; a slower grounder is stopped"
+    )
     grounder_start_timeout: float = parameter(
-        120.0, "s", 1.0, 3600.0, "a grounder that takes longer to load is ended, warm-up and probe included", fixed=True
+        120.0,
+        "s",
+        1.0,
+        3600.0,
+        "maximum time to load a grounder, including warm-up and probe; a slower one is stopped",
+        fixed=True,
     )
     annotate: bool = option(
-        True, "publish annotated/image, annotated/points and annotated/region, where somebody listens"
+        True, "publish annotated/image, annotated/points and annotated/region if they have subscribers"
     )
     queue_depth: int = parameter(
-        8, "requests", 0, 100, "wait their turn while one is served; the next one ends BUSY. 0 = only one is accepted"
+        8,
+        "requests",
+        0,
+        100,
+        "number of requests that can wait while one is served; the next one ends BUSY. 0 = "
+        "only one request is accepted",
     )
     resolve_timeout: float = parameter(
-        20.0, "s", 0.1, 600.0, "decoding and resolving that take longer end TIMEOUT; a grounder's time is not counted"
+        20.0,
+        "s",
+        0.1,
+        600.0,
+        "maximum time for decoding and resolving, without the grounder; slower requests end TIMEOUT",
     )
     dialogue_timeout: float = parameter(
-        600.0, "s", 10.0, 86400.0, "an answer or question that nobody has gone on with for so long is forgotten"
+        600.0, "s", 10.0, 86400.0, "how long an answer or question can be continued; then it is forgotten"
     )
     observer_rate: float = parameter(
         1.0,
         "Hz",
         0.0,
         10.0,
-        "frames that are checked without a request, so that /diagnostics tells whether a request would be served; "
-        "0 = none, and /diagnostics is never OK",
+        "rate of frames checked without a request, so that /diagnostics shows whether a request would be served; "
+        "0 = no checks, and /diagnostics is never OK",
     )
 
 
@@ -73,45 +89,51 @@ class EvidenceConfig(Bounded):
     """What the resolver keeps of its decisions, as files: docs/evidence.md. They hold images."""
 
     keep: str = option(
-        "off", "which decisions are kept as evidence bundles; YAML needs 'off' in quotes", ("off", "refused", "all")
+        "off", "which decisions are kept as evidence bundles; in YAML, write 'off' in quotes", ("off", "refused", "all")
     )
     folder: str = option("", "folder of the bundles; empty = ~/.local/state/spatial_vlm_ros/evidence")
     most_bytes: int = parameter(
-        1_000_000_000, "bytes", 100_000, 10**13, "all bundles of the folder together; the oldest are removed first"
+        1_000_000_000,
+        "bytes",
+        100_000,
+        10**13,
+        "maximum size of all bundles in the folder; the oldest are removed first",
     )
-    most_files: int = parameter(1000, "files", 1, 1_000_000, "bundles in the folder; the oldest are removed first")
+    most_files: int = parameter(
+        1000, "files", 1, 1_000_000, "maximum number of bundles in the folder; the oldest are removed first"
+    )
 
 
 @dataclass(frozen=True)
 class PlayerConfig(Bounded):
     """What the node `frame_player` plays as a camera: frame folders, or a simulated world."""
 
-    folder: str = option("", "folder of frame folders, or one frame folder; empty = a simulated world", fixed=True)
-    frame: str = option("", "name of the frame folder that is shown; empty = one after another")
+    folder: str = option("", "folder with frame folders, or one frame folder; empty = a simulated world", fixed=True)
+    frame: str = option("", "name of the frame folder to publish; empty = all, one after another")
     world: str = option(
-        "behind", "simulated world: behind, swapped, both_in_front, or a seed of a random one", fixed=True
+        "behind", "simulated world: behind, swapped, both_in_front, or the seed of a random one", fixed=True
     )
     width: int = parameter(
-        640, "px", 320, 1920, "width of the simulated pictures; 1280 is 16:9, others are 4:3", fixed=True
+        640, "px", 320, 1920, "width of the simulated images; 1280 is 16:9, others are 4:3", fixed=True
     )
     detector: str = option(
-        "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect one', fixed=True
+        "", 'errors of the simulated detector: "name=value name=value"; empty = a perfect detector', fixed=True
     )
-    detections: bool = option(True, "publish the detections that belong to the frames", fixed=True)
+    detections: bool = option(True, "publish detections for the frames", fixed=True)
     detections_type: str = option(
         "spatial_vlm_interfaces",
-        "message package of those detections; vision_msgs has no masks",
+        "message package of the published detections; vision_msgs has no masks",
         ("spatial_vlm_interfaces", "vision_msgs"),
         fixed=True,
     )
     rate: float = parameter(10.0, "Hz", 0.1, 60.0, "frames published a second", fixed=True)
-    hold: float = parameter(2.0, "s", 0.0, 3600.0, "time for which each of several frames is shown")
+    hold: float = parameter(2.0, "s", 0.0, 3600.0, "how long each of several frames is published")
     clock: bool = option(False, "publish /clock, for nodes with use_sim_time", fixed=True)
     moving: bool = option(
-        False, "publish poses on /tf with each frame, also where they do not differ, instead of /tf_static", fixed=True
+        False, "publish poses on /tf with each frame, even if they are constant, instead of on /tf_static", fixed=True
     )
-    faults: str = option("", 'faults to inject, "stream=kind:amount …"; may change at any time; empty = none')
-    fault_seed: int = parameter(0, "", 0, 2147483647, "of what is random about the faults", fixed=True)
+    faults: str = option("", 'faults to inject, "stream=kind:amount …"; can be changed at any time; empty = none')
+    fault_seed: int = parameter(0, "", 0, 2147483647, "random seed of the faults", fixed=True)
 
 
 @dataclass(frozen=True)
@@ -119,12 +141,12 @@ class BagConfig(Bounded):
     """What the node `bag_player` plays, where `ros2 bag play` is not installed."""
 
     bag: str = option("", "folder of a bag, or its .mcap or .db3 file", fixed=True)
-    rate: float = parameter(1.0, "", 0.01, 100.0, "speed against the recorded one", fixed=True)
-    loop: bool = option(False, "begin again at the end")
+    rate: float = parameter(1.0, "", 0.01, 100.0, "playback speed relative to the recording", fixed=True)
+    loop: bool = option(False, "start again at the end")
     clock: bool = option(True, "publish /clock, for nodes with use_sim_time", fixed=True)
     linger: float = parameter(
-        3.0, "s", 0.0, 60.0, "time goes on for this long after the last message, so that the last request is answered"
+        3.0, "s", 0.0, 60.0, "how long time continues after the last message, so that the last request is answered"
     )
-    wait: float = parameter(5.0, "s", 0.0, 600.0, "wait this long for a subscriber of its images before playing")
-    faults: str = option("", 'faults to inject, "stream=kind:amount …"; may change at any time; empty = none')
-    fault_seed: int = parameter(0, "", 0, 2147483647, "of what is random about the faults", fixed=True)
+    wait: float = parameter(5.0, "s", 0.0, 600.0, "how long to wait for a subscriber of the images before playing")
+    faults: str = option("", 'faults to inject, "stream=kind:amount …"; can be changed at any time; empty = none')
+    fault_seed: int = parameter(0, "", 0, 2147483647, "random seed of the faults", fixed=True)

@@ -17,22 +17,23 @@ from spatial_vlm_ros.types import IMAGE_DOMAINS, FrameOfReference
 class DepthConfig(Bounded):
     """How far measured depth is to be trusted."""
 
-    near: float = parameter(0.1, "m", 0.01, 10.0, "nearest depth taken as measured")
-    far: float = parameter(5.0, "m", 0.1, 100.0, "farthest depth taken as measured")
+    near: float = parameter(0.1, "m", 0.01, 10.0, "minimum depth taken as measured")
+    far: float = parameter(5.0, "m", 0.1, 100.0, "maximum depth taken as measured")
     noise_floor: float = parameter(0.001, "m", 0.0, 0.1, "standard deviation of depth at zero range")
     noise_quadratic: float = parameter(
         0.003,
         "1/m",
         0.0,
         0.1,
-        "growth of the standard deviation with range squared; 0.001 to 0.004 for structured light and stereo",
+        "increase of the standard deviation with the square of range; 0.001 to 0.004 for structured light and stereo",
     )
     correlated_fraction: float = parameter(
         0.5,
         "",
         0.0,
         1.0,
-        "part of that deviation shared by a whole object (calibration, stereo matching): averaging does not remove it",
+        "fraction of that deviation shared by a whole object (calibration, stereo matching), which averaging does "
+        "not remove",
     )
 
 
@@ -40,33 +41,44 @@ class DepthConfig(Bounded):
 class LiftConfig(Bounded):
     """How pixels become objects."""
 
-    erode_px: int = parameter(1, "px", 0, 10, "rim removed from a given mask, where depth mixes object and background")
-    min_pixels: int = parameter(20, "px", 1, 10000, "fewest measured pixels that make an object")
+    erode_px: int = parameter(
+        1, "px", 0, 10, "width of the rim removed from a given mask, where depth mixes object and background"
+    )
+    min_pixels: int = parameter(20, "px", 1, 10000, "minimum number of measured pixels of an object")
     min_valid_fraction: float = parameter(
-        0.2, "", 0.0, 1.0, "least part of a mask with measured depth: less is glass, shine or black"
+        0.2, "", 0.0, 1.0, "minimum fraction of a mask with measured depth; glass, shiny and black surfaces have less"
     )
     robot_share: float = parameter(
         0.9, "", 0.01, 1.0,
-        "a detection with this part of its measured pixels on the robot itself, not merely near it, is no thing",
+        "detections with at least this fraction of measured pixels on the robot itself, not just near it, are "
+        "discarded",
     )  # fmt: skip
     gap: float = parameter(
-        0.025, "m", 0.001, 0.5, "jump in depth that separates two surfaces, on top of 6 standard deviations"
+        0.025, "m", 0.001, 0.5, "depth step that separates two surfaces, in addition to 6 standard deviations"
     )
     point_reach: float = parameter(
         0.3,
         "m",
         0.01,
         5.0,
-        "farthest that an object may reach from a point that a model put on it (masks=depth)",
+        "maximum extent of an object from a point that a model put on it (masks=depth)",
     )
     support_height: float = parameter(
-        0.004, "m", 0.0, 0.1, "least height above the support that is not the support, on top of its roughness"
+        0.004,
+        "m",
+        0.0,
+        0.1,
+        "minimum height above the support that is not part of the support, in addition to its roughness",
     )
     trim: float = parameter(
-        0.01, "", 0.0, 0.2, "part of the points cut at each end of an extent; less where depth has no noise"
+        0.01, "", 0.0, 0.2, "fraction of the points cut at each end of an extent; less if depth has no noise"
     )
     see_through_fraction: float = parameter(
-        0.5, "", 0.0, 1.0, "part of an object's depth behind its support that makes it see-through"
+        0.5,
+        "",
+        0.0,
+        1.0,
+        "fraction of an object's depth that lies behind its support from which the object counts as transparent",
     )
 
 
@@ -75,37 +87,49 @@ class RelationConfig(Bounded):
     """Where relations begin and end. docs/relations.md explains each."""
 
     cone_deg: float = parameter(
-        45.0, "deg", 5.0, 85.0, "half opening of the cone of behind and in front of, and of above and below"
+        45.0, "deg", 5.0, 85.0, "half angle of the cone of behind and in front of, and of above and below"
     )
     size_blur: float = parameter(
-        0.05, "", 0.0, 1.0, "uncertainty of an object's place in a relation, as part of its size"
+        0.05, "", 0.0, 1.0, "uncertainty of an object's position in a relation, as a fraction of its size"
     )
-    contact: float = parameter(0.015, "m", 0.0, 0.2, "gap that still counts as resting on")
-    next_to_sizes: float = parameter(2.0, "", 0.1, 10.0, "largest gap of 'next to', in mean object sizes")
-    near_sizes: float = parameter(3.0, "", 0.1, 20.0, "largest gap of 'near', in mean object sizes")
+    contact: float = parameter(0.015, "m", 0.0, 0.2, "maximum gap that counts as resting on")
+    next_to_sizes: float = parameter(2.0, "", 0.1, 10.0, "maximum gap of 'next to', in mean object sizes")
+    near_sizes: float = parameter(3.0, "", 0.1, 20.0, "maximum gap of 'near', in mean object sizes")
     far_sizes: float = parameter(
-        1.0, "", 0.1, 50.0, "smallest gap of 'far from', in mean object sizes; of several the farthest is meant"
+        1.0, "", 0.1, 50.0, "minimum gap of 'far from', in mean object sizes; of several objects the farthest is meant"
     )
     min_reach: float = parameter(
-        0.05, "m", 0.0, 1.0, "least size used in gaps of next to, near and far: a pen is not next to nothing"
+        0.05,
+        "m",
+        0.0,
+        1.0,
+        "minimum object size used for gaps of next to, near and far, so that thin objects "
+        "such as a pen have neighbours",
     )
-    straight_down_deg: float = parameter(75.0, "deg", 30.0, 90.0, "steeper than this a view has no behind and in front")
+    straight_down_deg: float = parameter(
+        75.0, "deg", 30.0, 90.0, "steepest view in which behind and in front are defined"
+    )
     down_ahead: str = option(
         "none",
-        "side of the picture that is ahead where the camera looks straight down: behind is towards it",
+        "side of the image that counts as ahead if the camera looks straight down; behind is towards that side",
         ("none", "up", "down", "left", "right"),
     )
     second_frame: str = option(
         "",
-        "frame of reference that people may mean besides the default one: where it chooses another object, it is asked",
+        "frame of reference that people may mean besides the default one; if it selects another object, the "
+        "resolver asks",
         ("", "viewer", "robot", "speaker", "world"),
     )
-    world_defined: bool = option(False, "the frame of reference 'world' may be used, with world_azimuth_deg")
+    world_defined: bool = option(False, "allow the frame of reference 'world', with world_azimuth_deg")
     world_azimuth_deg: float = parameter(
-        0.0, "deg", -180.0, 180.0, "direction of ahead in the frame 'world', about z of the base frame from its x"
+        0.0,
+        "deg",
+        -180.0,
+        180.0,
+        "direction of ahead in the frame 'world', as an angle about z of the base frame from its x axis",
     )
-    metric_tolerance: float = parameter(0.02, "m", 0.0, 0.5, "least deviation allowed from a stated distance")
-    metric_share: float = parameter(0.2, "", 0.0, 1.0, "deviation allowed from a stated distance, as part of it")
+    metric_tolerance: float = parameter(0.02, "m", 0.0, 0.5, "minimum tolerance of a stated distance")
+    metric_share: float = parameter(0.2, "", 0.0, 1.0, "tolerance of a stated distance, as a fraction of it")
 
 
 @dataclass(frozen=True)
@@ -113,68 +137,80 @@ class DecisionConfig(Bounded):
     """When an answer is given."""
 
     caution: float = parameter(
-        0.5, "", 0.0, 1.0, "how sure an answer has to be: log-odds of holds, mass, place.holds are multiplied by twice "
-        "this; 0 = more likely than not, 0.5 = as they stand, 1 = odds squared",
+        0.5, "", 0.0, 1.0, "how certain an answer must be: the log-odds of holds, mass and place.holds are "
+                           "multiplied by twice this; 0 = more likely than not, 0.5 = unchanged, 1 = odds squared",
     )  # fmt: skip
-    holds: float = parameter(0.85, "", 0.5, 1.0, "likelihood above which a clause holds; below one minus it, it fails")
-    mass: float = parameter(0.8, "", 0.5, 1.0, "share of the posterior the answer needs; less is ambiguous")
-    found: float = parameter(0.3, "", 0.0, 1.0, "fit of name and attributes below which a phrase matches nothing seen")
+    holds: float = parameter(
+        0.85, "", 0.5, 1.0, "likelihood above which a clause holds; below one minus this value it fails"
+    )
+    mass: float = parameter(0.8, "", 0.5, 1.0, "minimum share of the posterior for an answer; less is ambiguous")
+    found: float = parameter(
+        0.3, "", 0.0, 1.0, "minimum fit of name and attributes; below it a phrase matches no detected object"
+    )
     unseen: float = parameter(
         0.2,
         "",
         0.001,
         10.0,
-        "prior odds that a definite phrase means an object that was not detected: 'the cup' presupposes one; 1 = as "
-        "likely as not",
+        "prior odds that a definite phrase such as 'the cup' means an object that was not detected; 1 = as likely "
+        "as not",
     )
     score_weight: float = parameter(
-        0.1, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 takes them for probabilities"
+        0.1, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 uses them as probabilities"
     )
     calibration_slope: float = parameter(
         0.2,
         "",
         0.0,
         10.0,
-        "confidence = logistic(slope * log-odds of the posterior + offset); fitted for a detector that misses and "
-        "mislabels a twentieth each; 1 and 0 = the posterior of the geometry alone",
+        "confidence = logistic(slope * log-odds of the posterior + offset); fitted for a detector that misses one "
+        "in twenty objects and mislabels one in twenty; slope 1 and offset 0 = the posterior of the geometry alone",
     )
     calibration_offset: float = parameter(1.84, "", -10.0, 10.0, "see calibration_slope")
-    min_visible: float = parameter(0.1, "", 0.0, 1.0, "visible fraction below which an object is too hidden to act on")
-    hidden_size: float = parameter(0.06, "m", 0.0, 2.0, "smallest thing that a hidden region is reported for")
+    min_visible: float = parameter(0.1, "", 0.0, 1.0, "minimum visible fraction of an object to act on")
+    hidden_size: float = parameter(0.06, "m", 0.0, 2.0, "smallest object for which a hidden region is reported")
 
 
 @dataclass(frozen=True)
 class PlaceConfig(Bounded):
     """Where something may be put down."""
 
-    clearance: float = parameter(0.02, "m", 0.0, 0.5, "least free distance around what is put down")
-    step: float = parameter(0.01, "m", 0.002, 0.1, "distance between the spots that are tried")
+    clearance: float = parameter(0.02, "m", 0.0, 0.5, "minimum free distance around a placed object")
+    step: float = parameter(0.01, "m", 0.002, 0.1, "distance between the positions that are tried")
     inside_edge: float = parameter(
-        0.01, "m", 0.0, 0.5, "least distance of what is put down from the rim of what carries it"
+        0.01, "m", 0.0, 0.5, "minimum distance of a placed object from the rim of its support"
     )
-    holds: float = parameter(0.85, "", 0.5, 1.0, "least probability that the stated relation holds at the spot")
+    holds: float = parameter(0.85, "", 0.5, 1.0, "minimum probability that the stated relation holds at the position")
     far_sizes: float = parameter(
-        4.0, "", 0.1, 50.0, "smallest gap of a place 'far from' an object, in mean object sizes"
+        4.0, "", 0.1, 50.0, "minimum gap of a place 'far from' an object, in mean object sizes"
     )
-    most: int = parameter(5, "spots", 1, 50, "most spots given")
+    most: int = parameter(5, "spots", 1, 50, "maximum number of positions returned")
 
 
 @dataclass(frozen=True)
 class SecondOpinionConfig(Bounded):
     """When a model is asked for the whole phrase, too, and what its answer counts for."""
 
-    ask: bool = option(False, "ask the grounder for the whole phrase, too; only grounders that can refer are asked")
+    ask: bool = option(False, "also ask the grounder for the whole phrase, if it can refer")
     reliability: str = option(
         "",
-        "JSON file of how often the model was right, by relation; empty = its answer is reported and changes nothing",
+        "JSON file with how often the model was right, by relation; empty = its answer is reported but changes nothing",
     )
     most_wrong: float = parameter(
-        0.05, "", 0.0, 0.5, "measured probability of naming another object, above which its answer breaks no tie"
+        0.05,
+        "",
+        0.0,
+        0.5,
+        "maximum measured probability that the model names another object; above it the answer breaks no tie",
     )
     prior: float = parameter(
-        1.0, "cases", 0.01, 100.0, "cases of each outcome (right, another, none) that count as measured beforehand"
+        1.0,
+        "cases",
+        0.01,
+        100.0,
+        "prior count of each outcome (right, another, none) that is added to the measured ones",
     )
-    overlap: float = parameter(0.5, "", 0.1, 1.0, "least overlap (IoU) of a box with that of the thing it names")
+    overlap: float = parameter(0.5, "", 0.1, 1.0, "minimum overlap (IoU) of a box with the box of the object it names")
 
 
 @dataclass(frozen=True)
@@ -183,34 +219,38 @@ class JudgeConfig(Bounded):
 
     mode: str = option(
         "auto",
-        "whether a model is asked about relations that decide between candidates, and its answers are reported, or "
-        "weighed with the measurement; auto = report where the grounder is a model on this machine that tells "
-        "likelihoods, else off",
+        "whether a model is asked about relations that decide between candidates, and whether its answers are "
+        "only reported or fused with the measurement; auto = report if the grounder is a model on this machine "
+        "that returns likelihoods, else off",
         choices=("auto", "off", "report", "fuse"),
     )
     by: str = option(
-        "grounder", "who is asked: the grounder's model, or the small judge that is shipped, for simulated images",
+        "grounder", "model that is asked: the grounder's model, or the small judge shipped with the package, for "
+                    "simulated images",
         choices=("grounder", "relation-judge"),
     )  # fmt: skip
     marks: str = option(
         "boxes",
-        "how the grounder's model is told which objects are meant: boxes drawn into the image, or into a crop around "
-        "both, or written into the question as the model writes boxes; auto: what it understands best in drawn scenes",
+        "how objects are marked for the grounder's model: boxes drawn into the image, boxes drawn into a crop "
+        "around both, or boxes written into the question as the model writes them; auto = what the model "
+        "understands best in drawn scenes",
         choices=("boxes", "crop", "text", "auto"),
     )
     calibration: str = option(
         "",
-        "JSON file of how its probabilities follow the truth, by relation; empty = its answers are reported; of the "
-        "small judge, the file that is shipped with it",
+        "JSON file with the calibration of the model's probabilities, by relation; empty = its answers are only "
+        "reported; the small judge uses the file shipped with it",
     )
-    most_relations: int = parameter(8, "", 1, 100, "relations asked about in one request, each in 2 or 3 questions")
-    budget_s: float = parameter(5.0, "s", 0.1, 600.0, "time after which the model is asked about no further relation")
+    most_relations: int = parameter(
+        8, "", 1, 100, "maximum number of relations asked about in one request, each with 2 or 3 questions"
+    )
+    budget_s: float = parameter(5.0, "s", 0.1, 600.0, "time after which the model is asked about no more relations")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.by == "relation-judge" and self.marks != "boxes":
-            repair = "leave judge.marks out: the small judge is shown where the objects are"
-            raise InputError("parameter judge.marks", f"{self.marks} beside judge.by relation-judge", "boxes", repair)
+            repair = "omit judge.marks, because the small judge is given the positions of the objects"
+            raise InputError("parameter judge.marks", f"{self.marks}, with judge.by relation-judge", "boxes", repair)
 
 
 @dataclass(frozen=True)
@@ -219,25 +259,27 @@ class LanguageConfig(Bounded):
 
     reader: str = option(
         "grammar",
-        "who reads words: the grammar alone, or where it does not understand them a language model, too, whose reading "
-        "is checked word by word and has to be confirmed by a person",
+        "how words are parsed: by the grammar alone, or also by a language model where the grammar does not "
+        "understand them; the reading of the language model is checked word by word and must be confirmed by a "
+        "person",
         choices=("grammar", "grammar+model"),
     )
     model: str = option(
-        "", 'the language model: "model=NAME url=http://127.0.0.1:8000/v1 name=value"; its words leave this machine '
-        "where the url does"
+        "", "language model: \"model=NAME url=http://127.0.0.1:8000/v1 name=value\"; the instruction leaves this "
+            "machine if the URL is on another one"
     )  # fmt: skip
     free_form: str = option(
         "refuse",
-        "what becomes of words that nobody can read: they are refused, or a model that can refer (the grounder) is "
-        "asked which object they mean; its place is measured, and nothing moves before a person has agreed",
+        "what happens to words that are not understood: they are refused, or a model that can refer (the "
+        "grounder) is asked which object they mean; the position of the object is measured, and nothing moves "
+        "before a person has agreed",
         choices=("refuse", "ask_model"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.reader != "grammar" and not self.model:
-            raise InputError("parameter language.model", "nothing", "model=NAME url=…", "name the model and its server")
+            raise InputError("parameter language.model", "empty", "model=NAME url=…", "set the model and its server")
 
 
 @dataclass(frozen=True)
@@ -246,13 +288,13 @@ class DomainGateConfig(Bounded):
 
     images: str = option(
         "unknown",
-        "what makes the images, where a frame does not say itself: a simulator, or a real camera. use_sim_time says "
-        "nothing about it: recordings of real cameras are played with /clock, too",
+        "source of the images, if a frame does not state it: a simulator or a real camera. use_sim_time does not "
+        "tell, because recordings of real cameras are also played with /clock",
         choices=IMAGE_DOMAINS,
     )
     allow_mismatch: bool = option(
         False,
-        "use a detector that was trained on simulated images only on other images, too; its scores mean nothing there",
+        "allow a detector trained only on simulated images to run on other images, where its scores mean nothing",
     )
 
 
@@ -262,34 +304,52 @@ class OccupancyConfig(Bounded):
 
     edge: float = parameter(0.01, "m", 0.004, 0.1, "edge of a voxel of occupied space")
     reach: float = parameter(
-        0.8, "m", 0.1, 3.0, "obstacles this near to the target or its way to a place, seen from above, are kept"
+        0.8,
+        "m",
+        0.1,
+        3.0,
+        "obstacles within this distance of the target or of its path to a place, seen from above, are kept",
     )
     above: float = parameter(0.8, "m", 0.1, 3.0, "obstacles are kept up to this height above the support")
     below: float = parameter(0.1, "m", 0.0, 1.0, "obstacles are kept down to this depth below the support")
     support_gap: float = parameter(
-        0.003, "m", 0.0, 0.05, "a point this near to the support belongs to it, beside `sigmas` of its roughness"
+        0.003,
+        "m",
+        0.0,
+        0.05,
+        "points within this distance of the support belong to it, in addition to `sigmas` of its roughness",
     )
     sigmas: float = parameter(
         3.0, "", 0.0, 10.0, "standard deviations of the support's points within which a point belongs to it"
     )
     target_margin: float = parameter(
-        0.01, "m", 0.0, 0.1, "points this near to the target's box belong to it, beside those of its mask"
+        0.01,
+        "m",
+        0.0,
+        0.1,
+        "points within this distance of the target's box belong to it, in addition to those of its mask",
     )
-    known_margin: float = parameter(0.01, "m", 0.0, 0.1, "points this near to a known object's box belong to it")
+    known_margin: float = parameter(
+        0.01, "m", 0.0, 0.1, "points within this distance of a known object's box belong to it"
+    )
     least_points: int = parameter(
-        3, "points", 1, 1000, "fewest points of an occupied voxel that is near enough to hold ten"
+        3, "points", 1, 1000, "minimum number of points of an occupied voxel that is near enough to hold ten"
     )
     least_share: float = parameter(
-        0.1, "", 0.0, 1.0, "least part of the points that a surface across the view would put into a voxel"
+        0.1,
+        "",
+        0.0,
+        1.0,
+        "minimum fraction of the points that a surface perpendicular to the view would put into a voxel",
     )
     thin_height: float = parameter(
-        0.02, "m", 0.001, 0.5, "height of the smallest object that must not vanish; smaller patches count as noise"
+        0.02, "m", 0.001, 0.5, "height of the smallest object that must be kept; smaller patches count as noise"
     )
-    thin_width: float = parameter(0.005, "m", 0.001, 0.5, "width of the smallest object that must not vanish")
+    thin_width: float = parameter(0.005, "m", 0.001, 0.5, "width of the smallest object that must be kept")
     unseen: str = option(
         "behind_obstacles",
-        "space that the camera does not see into and that counts as occupied: none, up to `behind` beyond obstacles "
-        "without a name, or all within reach, in voxels of twice the edge; YAML needs 'off' in quotes",
+        "space that the camera does not see and that counts as occupied: none, up to `behind` beyond unnamed "
+        "obstacles, or all within reach, in voxels of twice the edge; in YAML, write 'off' in quotes",
         ("off", "behind_obstacles", "all"),
     )
     behind: float = parameter(0.08, "m", 0.0, 1.0, "depth of unseen space behind obstacles, along the line of sight")
@@ -326,7 +386,7 @@ class ResolverConfig:
         object.__setattr__(self, "frame_of_reference", FrameOfReference(self.frame_of_reference))
         if self.depth.near >= self.depth.far:
             got = f"near {self.depth.near}, far {self.depth.far}"
-            raise InputError("parameter depth", got, "near below far", "exchange them")
+            raise InputError("parameter depth", got, "near less than far", "swap the two values")
 
     def at_caution(self) -> ResolverConfig:
         """The same with the limits that `decision.caution` makes of `holds`, `mass` and `place.holds`."""

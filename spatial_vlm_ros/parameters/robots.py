@@ -21,7 +21,7 @@ _KEYS = ("title", "controller_manager", "controllers", "joint_limits", "paramete
 _LIMITS = ("min_position", "max_position", "max_velocity", "max_acceleration")
 _SWITCHES = ("has_position_limits", "has_velocity_limits", "has_acceleration_limits")
 _TURNED = 8 * math.pi  # rad: four turns to each side, more than joints of arms with limits have
-_FORM = "write it as the files in config/robots are"
+_FORM = "write it in the form of the files in config/robots"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def robot_from(name: str, values: Any) -> RobotPreset:
     check_names(f"key of {what}", table, _KEYS)
     for key in _KEYS[:-2]:
         if key not in table:
-            raise InputError(what, f"no {key}", "all of " + ", ".join(_KEYS), _FORM)
+            raise InputError(what, f"{key} is missing", "all of " + ", ".join(_KEYS), _FORM)
     for key in ("title", "controller_manager"):
         if not isinstance(table[key], str):
             raise InputError(f"{key} of {what}", repr(table[key]), "a text", _FORM)
@@ -184,14 +184,14 @@ def _bounds(what: str, given: Any) -> JointBounds:
     for name in _LIMITS:
         value = table.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InputError(f"{name} of {what}", repr(value), "a number, radians and seconds", _FORM)
+            raise InputError(f"{name} of {what}", repr(value), "a number, in radians and seconds", _FORM)
     bounds = JointBounds(*(float(table[name]) for name in _LIMITS))
     if bounds.min_position >= bounds.max_position or bounds.max_velocity <= 0 or bounds.max_acceleration <= 0:
         got = f"{bounds.min_position} to {bounds.max_position}, {bounds.max_velocity}, {bounds.max_acceleration}"
-        raise InputError(what, got, "a range, and a velocity and an acceleration above 0", "correct them")
+        raise InputError(what, got, "a range, with velocity and acceleration above 0")
     if max(-bounds.min_position, bounds.max_position) > _TURNED:
         got, expected = f"{bounds.min_position} to {bounds.max_position}", f"within {_TURNED:.1f} radians of zero"
-        raise InputError(f"positions of {what}", got, expected, "give radians, not degrees")
+        raise InputError(f"positions of {what}", got, expected, "use radians, not degrees")
     return bounds
 
 

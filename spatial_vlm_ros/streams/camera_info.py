@@ -22,7 +22,7 @@ _ALIASES = {"fisheye": "equidistant", "": "plumb_bob"}
 _ONLY_WITHOUT_COEFFICIENTS = ("inverse_brown_conrady", "modified_brown_conrady", "brown_conrady", "none")
 _MOST_COEFFICIENTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 _LARGEST_TURN = 1e-3  # R against the identity: a millimetre at a metre
-_RECTIFIED = "subscribe to the rectified topics (image_proc, or the driver's) and say that they are rectified"
+_RECTIFIED = "subscribe to rectified topics (from image_proc or the driver) and set rectified: true"
 
 
 class _Window(NamedTuple):
@@ -74,12 +74,12 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
 def _check_calibrated(K: Array, P: Array) -> None:
     """Refuse what has no intrinsics, and what is seen from elsewhere than the frame of the message."""
     if K[0, 0] == 0:  # what CameraInfo.msg promises of an uncalibrated camera
-        repair = "calibrate it (camera_calibration) or give the driver its camera_info_url"
+        repair = "calibrate the camera (camera_calibration), or set camera_info_url of the driver"
         raise InputError("CameraInfo", "K[0] = 0: the camera is not calibrated", "a calibrated camera", repair)
     if P[:, 3].any():
         got = f"Tx, Ty, Tz = {P[0, 3]:.4g}, {P[1, 3]:.4g}, {P[2, 3]:.4g}"
-        expected = "zeros: this is the second camera of a stereo pair"
-        raise InputError("CameraInfo P", got, expected, "use the first (left) camera, to which the depth is registered")
+        expected = "all 0; other values belong to the second camera of a stereo pair"
+        raise InputError("CameraInfo P", got, expected, "use the first (left) camera, to which depth is registered")
 
 
 def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
@@ -88,16 +88,16 @@ def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
         return P[:, :3]
     if not D.any():
         return K
-    repair = "publish P (camera_calibration writes it), or use the raw topics and say that they are not rectified"
-    raise InputError("CameraInfo P", "zeros, but D is not zero", "the matrix of the rectified picture", repair)
+    repair = "publish P (camera_calibration writes it), or use the raw topics and set rectified: false"
+    raise InputError("CameraInfo P", "P is zero, but D is not", "the matrix of the rectified image", repair)
 
 
 def _check_rotation(message: Any) -> None:
     """Refuse raw images whose frame is another than that of the message: image_geometry turns their rays by R."""
     R = _numbers(message, "r", 9).reshape(3, 3)
     if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
-        got = "a camera turned against its rectified frame"
-        raise InputError("CameraInfo R", got, "the identity for raw pictures", _RECTIFIED)
+        got = "the camera is rotated relative to its rectified frame"
+        raise InputError("CameraInfo R", got, "the identity matrix for raw images", _RECTIFIED)
 
 
 def _distortion(name: str, D: Array) -> tuple[str, Array]:
@@ -105,15 +105,20 @@ def _distortion(name: str, D: Array) -> tuple[str, Array]:
     given = name.strip()
     model = _ALIASES.get(given.lower(), given.lower())
     if D.any() and (not given or model in _ONLY_WITHOUT_COEFFICIENTS):
-        raise InputError("distortion model", f"{name!r} with coefficients", "plumb_bob or another of ROS", _RECTIFIED)
+        raise InputError(
+            "distortion model",
+            f"{name!r} with coefficients",
+            "plumb_bob or another distortion model of ROS",
+            _RECTIFIED,
+        )
     if model in _ONLY_WITHOUT_COEFFICIENTS:
         model = "plumb_bob"
     if model not in _MOST_COEFFICIENTS:
         raise UnknownNameError("distortion model", name, _MOST_COEFFICIENTS)
     if model == "equidistant" and len(D) and not D.any():
-        got = "zeros, which are a fisheye lens and not a pinhole"
-        repair = "for pictures without distortion publish plumb_bob; for a fisheye lens rectify them"
-        raise InputError("equidistant coefficients D", got, "its coefficients", repair)
+        got = "all zero, which describes a fisheye lens and not a pinhole"
+        repair = "for images without distortion, publish plumb_bob; for a fisheye lens, rectify the images"
+        raise InputError("equidistant coefficients D", got, "the coefficients of the lens", repair)
     if model == "rational_polynomial" and len(D) in (4, 5):  # the first five mean the same in both
         model = "plumb_bob"
     if not D.any():
@@ -121,8 +126,8 @@ def _distortion(name: str, D: Array) -> tuple[str, Array]:
     most = _MOST_COEFFICIENTS[model]
     if D[most:].any():
         what = f"{model} coefficients D"
-        expected = f"at most {most}: thin prism and tilt are not modelled"
-        raise InputError(what, f"{len(D)}, those after the first {most} not zero", expected, _RECTIFIED)
+        expected = f"at most {most}, because thin prism and tilt are not supported"
+        raise InputError(what, f"{len(D)}, and those after the first {most} are not zero", expected, _RECTIFIED)
     return model, D[:most]
 
 
@@ -135,7 +140,7 @@ def _window(message: Any) -> _Window:
     part = _Window(x, y, _count(roi, "width") or width, _count(roi, "height") or height, bins[0], bins[1])
     if x + part.width > width or y + part.height > height:
         got = f"{part.width}x{part.height} at ({x}, {y})"
-        repair = "width and height of CameraInfo are those of the full picture, roi is in its pixels"
+        repair = "set width and height of CameraInfo to the full image, and roi in pixels of it"
         raise InputError("roi of CameraInfo", got, f"a part of {width}x{height}", repair)
     return part
 
@@ -145,7 +150,9 @@ def _numbers(message: Any, name: str, length: int | None) -> Array:
     try:
         values = np.array(getattr(message, name), np.float64).reshape(-1)
     except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"CameraInfo {name}", str(error), "numbers", "check that the topic is a CameraInfo") from error
+        raise InputError(
+            f"CameraInfo {name}", str(error), "numbers", "check that the topic has the type CameraInfo"
+        ) from error
     if length not in (None, len(values)) or not np.isfinite(values).all():
         expected = f"{length} finite numbers" if length else "finite numbers"
         raise InputError(f"CameraInfo {name}", f"{len(values)} numbers", expected, "check the calibration file")

@@ -71,21 +71,23 @@ def _of_images(assembler: FrameAssembler, topic: str, role: str, estimate: Clock
             return
     if config.clocks_in_step and not assembler.freshness.is_in_step(role):
         found = (
-            f"{topic} is stamped {estimate.ahead:.3f} s ahead of its arrival: its clock is not in step, although "
-            "clocks_in_step is set; its stamps are no proof, and images wait for max_latency"
+            f"{topic} is stamped {estimate.ahead:.3f} s ahead of its arrival: the clocks are not synchronised, "
+            "although clocks_in_step is set, so images wait for max_latency"
         )
         yield ClockFinding(topic, True, found, "synchronise the clocks (chrony, PTP), or set clocks_in_step: false")
         return
     if estimate.ahead > _ROUNDING:
-        found = f"{topic} is stamped {estimate.ahead:.3f} s ahead of its arrival: the clocks are not in step"
-        yield ClockFinding(topic, True, found, "synchronise the clocks of camera host and this machine (chrony, PTP)")
+        found = f"{topic} is stamped {estimate.ahead:.3f} s ahead of its arrival: the clocks are not synchronised"
+        yield ClockFinding(
+            topic, True, found, "synchronise the clocks of the camera host and this machine (chrony, PTP)"
+        )
     elif estimate.lag + estimate.spread > config.max_latency and config.clocks_in_step:
         found = f"{topic} arrives up to {estimate.lag + estimate.spread:.3f} s after its stamp"
-        yield ClockFinding(topic, True, f"{found}, max_latency is {config.max_latency:g} s", _link(estimate, True))
+        yield ClockFinding(topic, True, f"{found}, but max_latency is {config.max_latency:g} s", _link(estimate, True))
     elif estimate.lag > config.max_latency or estimate.spread > config.max_latency:
         found = (
-            f"{topic} arrives {estimate.lag:.3f} to {estimate.lag + estimate.spread:.3f} s after its stamp, "
-            f"max_latency is {config.max_latency:g} s: its clock is behind, or it takes longer"
+            f"{topic} arrives {estimate.lag:.3f} to {estimate.lag + estimate.spread:.3f} s after its stamp, but "
+            f"max_latency is {config.max_latency:g} s: its clock is behind, or its latency is longer"
         )
         yield ClockFinding(topic, True, found, _link(estimate, False))
     else:
@@ -96,7 +98,7 @@ def measured(topic: str, estimate: ClockEstimate, max_latency: float, in_step: b
     """What was measured of a stream, one sentence: its latency where clocks are in step, else what bounds both."""
     latest = estimate.lag + estimate.spread
     if in_step:
-        return f"{topic} arrives {estimate.lag:.3f} to {latest:.3f} s after its stamp, clocks in step"
+        return f"{topic} arrives {estimate.lag:.3f} to {latest:.3f} s after its stamp, with synchronised clocks"
     offset, error = estimate.offset(max_latency)
     return (
         f"{topic} arrives {estimate.lag:.3f} to {latest:.3f} s after its stamp: its clock is ahead by {offset:.3f} "
@@ -107,5 +109,5 @@ def measured(topic: str, estimate: ClockEstimate, max_latency: float, in_step: b
 def _link(estimate: ClockEstimate, in_step: bool) -> str:
     """The repair of what comes late; the latency is known where the clocks are in step."""
     value = estimate.lag + estimate.spread if in_step else max(estimate.lag, 0.0) + estimate.spread
-    sure = "" if in_step else "synchronise the clocks (chrony, PTP); where they are in step, "
-    return f"{sure}look for a slow link or a busy machine, or set max_latency: {value:.2f} or more"
+    sure = "" if in_step else "synchronise the clocks (chrony, PTP); if they are synchronised, "
+    return f"{sure}check for a slow link or a busy machine, or set max_latency to {value:.2f} or more"

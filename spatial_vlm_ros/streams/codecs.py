@@ -41,7 +41,7 @@ def encoded_shape(data: bytes) -> tuple[int, int]:
     """
     kind = image_kind(data)
     if kind is None:
-        got = f"{len(data)} bytes beginning with {data[:4].hex(' ') or 'nothing'}"
+        got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
         repair = "set the format of the image transport to png or jpeg"
         raise InputError("compressed image", got, "a PNG or a JPEG", repair)
     shape = _png_shape(data) if kind == "png" else _jpeg_shape(data)
@@ -56,8 +56,8 @@ def check_size(height: int, width: int) -> None:
         InputError: height or width (pixels) is not positive, or there are more than LARGEST pixels.
     """
     if min(height, width) <= 0 or height * width > LARGEST:
-        repair = "check the publisher; the message is damaged or was never filled"
-        raise InputError("image size", f"{width}x{height}", f"at least one and at most {LARGEST} pixels", repair)
+        repair = "check the publisher: the message is damaged or empty"
+        raise InputError("image size", f"{width}x{height}", f"1 to {LARGEST} pixels", repair)
 
 
 def decode_image(data: bytes) -> npt.NDArray[np.generic]:
@@ -82,9 +82,9 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
             image = None
         if image is not None and image.shape[:2] == shape:
             return np.asarray(image)
-        damage = "no decoder understands it"
-    repair = "drop the message; if all are so, check the publisher"
-    raise InputError("compressed image", damage, "a whole PNG or JPEG", repair)
+        damage = "it cannot be decoded"
+    repair = "drop the message; if every message is damaged, check the publisher"
+    raise InputError("compressed image", damage, "a complete PNG or JPEG", repair)
 
 
 def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
@@ -120,7 +120,7 @@ def _rvl_numbers(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1 if len(ends) else np.zeros(1, np.int64)
     if not 0 < lengths.max() <= _LONGEST_RVL_NUMBER:
-        raise _rvl_error("a number without end")
+        raise _rvl_error("a number does not end")
     used = nibbles[: ends[-1] + 1].astype(np.int64) & 7
     shifts = 3 * (np.arange(len(used)) - np.repeat(starts, lengths))
     return np.asarray(np.add.reduceat(used << shifts, starts))
@@ -138,17 +138,19 @@ def _rvl_runs(values: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64
         pixel += zeros + count
         at += 2 + count
     if pixel > total or at > len(values):
-        raise _rvl_error(f"{pixel} pixels and {at} numbers where there are {total} and {len(values)}")
+        raise _rvl_error(f"{pixel} pixels and {at} numbers were read, but there are {total} and {len(values)}")
     return np.array(runs, np.int64).T
 
 
 def _rvl_error(got: str) -> InputError:
-    return InputError("RVL image", got, "a whole RVL stream", "drop the message, or set the format of the codec to png")
+    return InputError(
+        "RVL image", got, "a complete RVL stream", "drop the message, or set the format of the codec to png"
+    )
 
 
 def _png_shape(data: bytes) -> tuple[int, int]:
     if len(data) < 24:
-        raise InputError("PNG", f"{len(data)} bytes", "a whole file", "drop the message, or check the publisher")
+        raise InputError("PNG", f"{len(data)} bytes", "a complete file", "drop the message, or check the publisher")
     width, height = struct.unpack_from(">II", data, 16)
     return height, width
 
@@ -162,7 +164,7 @@ def _jpeg_shape(data: bytes) -> tuple[int, int]:
             return height, width
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # fill bytes, or a segment
     repair = "drop the message, or check the publisher"
-    raise InputError("JPEG", f"no frame in {len(data)} bytes", "a whole file", repair)
+    raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", repair)
 
 
 def _png_damage(data: bytes) -> str | None:

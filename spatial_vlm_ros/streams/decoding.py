@@ -32,7 +32,7 @@ def check_same_camera(detections: Any, image: Any) -> None:
     said, real = frame_id_of(detections), frame_id_of(image)
     if said and real and said != real:
         raise InputError(
-            "frame_id of detections", repr(said), repr(real), "copy the picture's header into the detections"
+            "frame_id of detections", repr(said), repr(real), "copy the header of the image into the detections"
         )
 
 
@@ -92,13 +92,16 @@ def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple
 def _check_size(what: str, shape: tuple[int, ...], camera: PinholeCamera, repair: str = "") -> None:
     if shape[:2] != (camera.height, camera.width):
         got = f"{shape[1]}x{shape[0]} pixels"
-        expected = f"{camera.width}x{camera.height} as its camera info says"
-        raise InputError(what, got, expected, repair or "remap the camera info of this very image")
+        expected = f"{camera.width}x{camera.height}, as in its camera info"
+        raise InputError(what, got, expected, repair or "remap the topic to the camera info of this image")
 
 
 def _check_registered(depth_frame: str, rgb_frame: str) -> None:
     """Depth that is registered to colour is in its frame; drivers that align it say so in the header."""
     if depth_frame and rgb_frame and depth_frame != rgb_frame:
-        expected = f"{rgb_frame!r}, that of colour: depth in another frame is not registered to it"
-        repair = "use the driver's aligned depth topic, or set depth_registered: false with its own camera info"
+        expected = f"{rgb_frame!r}, the frame of colour, because depth in another frame is not registered to colour"
+        repair = (
+            "use the aligned depth topic of the driver, or set depth_registered: false and publish the depth "
+            "camera info"
+        )
         raise InputError("frame of the depth image", repr(depth_frame), expected, repair)

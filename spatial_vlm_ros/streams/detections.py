@@ -39,9 +39,9 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
     """
     entries = getattr(message, "detections", None)
     if entries is None:
-        got = "no field detections"
+        got = "it has no field detections"
         expected = "a DetectionArray or a Detection2DArray"
-        raise InputError(type(message).__name__, got, expected, "check the type of the detections' topic")
+        raise InputError(type(message).__name__, got, expected, "check the type of the detections topic")
     ours = hasattr(message, "image_width")
     if ours:
         _check_image(int(message.image_width), int(message.image_height), width, height)
@@ -53,7 +53,7 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
             place = f"detections[{number}]: {error.what}"
             raise InputError(place, error.got, error.expected, error.repair) from error
         except (AttributeError, TypeError, ValueError) as error:
-            repair = "check the type and version of the detections' message"
+            repair = "check the type and version of the detections message"
             raise InputError(f"detections[{number}]", str(error), "a detection", repair) from error
     return tuple(found)
 
@@ -77,7 +77,7 @@ def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
-        raise InputError("mask", "no pixel set", "at least one pixel", "leave the mask out")
+        raise InputError("mask", "no pixel is set", "at least one pixel", "omit the mask")
     x, y = int(columns[0]), int(rows[0])
     part = mask[y : rows[-1] + 1, x : columns[-1] + 1]
     return x, y, part.astype(np.uint8) * np.uint8(255)
@@ -85,9 +85,9 @@ def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
 
 def _check_image(said_width: int, said_height: int, width: int, height: int) -> None:
     if any(said not in (0, real) for said, real in ((said_width, width), (said_height, height))):
-        expected = f"{width}x{height}, that of the colour topic"
-        repair = "run the detector on that topic, or scale its boxes and masks"
-        raise InputError("picture of the detections", f"{said_width}x{said_height}", expected, repair)
+        expected = f"{width}x{height}, the size of the colour image"
+        repair = "run the detector on the colour topic, or scale its boxes and masks"
+        raise InputError("image of the detections", f"{said_width}x{said_height}", expected, repair)
 
 
 # ------------------------------------------------------------------------------------------------ our own messages
@@ -96,7 +96,7 @@ def _check_image(said_width: int, said_height: int, width: int, height: int) -> 
 def _own(entry: Any, number: int, width: int, height: int) -> Detection:
     masks = entry.mask
     if len(masks) > 1:
-        raise InputError("mask", f"{len(masks)} masks", "one or none", "send one detection for each mask")
+        raise InputError("mask", f"{len(masks)} masks", "at most one", "send one detection for each mask")
     return Detection(
         _name(entry.id, number),
         entry.label,
@@ -110,7 +110,7 @@ def _own(entry: Any, number: int, width: int, height: int) -> Detection:
 
 def _front(vectors: Sequence[Any]) -> tuple[float, float, float] | None:
     if len(vectors) > 1:
-        raise InputError("front", f"{len(vectors)} directions", "one or none", "leave out what is not known")
+        raise InputError("front", f"{len(vectors)} directions", "at most one", "omit the direction if it is unknown")
     return (float(vectors[0].x), float(vectors[0].y), float(vectors[0].z)) if len(vectors) else None
 
 
@@ -121,7 +121,7 @@ def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
     crop = raw_view(message, np.dtype(np.uint8), 1)
     h, w = crop.shape
     if not (x >= 0 and y >= 0 and x + w <= width and y + h <= height):
-        repair = "give mask_x and mask_y in the picture"
+        repair = "set mask_x and mask_y to pixels inside the image"
         raise InputError("mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", repair)
     mask = np.zeros((height, width), np.bool_)
     np.not_equal(crop, 0, out=mask[y : y + h, x : x + w])

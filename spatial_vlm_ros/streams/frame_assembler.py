@@ -142,8 +142,8 @@ class FrameAssembler:
         robot: SeenRobot | None = None,
     ) -> None:
         if config.robot_description and robot is None:
-            expected = f"the robot that robot_description names, {config.robot_description!r}"
-            raise InputError("robot", "none", expected, "give robot=planning.robot_model.robot_of(config, depth)")
+            expected = f"the robot of robot_description {config.robot_description!r}"
+            raise InputError("robot", "none", expected, "pass robot=planning.robot_model.robot_of(config, depth)")
         self.config, self.robot = config, robot
         self.transforms = transforms or TransformBuffer(int(config.transform_cache * SECOND))
         slops = {DEPTH: int(config.sync_slop * SECOND), **({DETECTIONS: 0} if with_detections else {})}
@@ -379,14 +379,14 @@ class FrameAssembler:
         try:
             return self.transforms.lookup(self.config.base_frame, camera_frame, stamp_ns)
         except TransformUnavailableError as error:
-            raise error.advising(f"{error.repair}; base_frame: '' gives poses in the camera's own frame") from error
+            raise error.advising(f"{error.repair}; or set base_frame: '' to get poses in the camera frame") from error
 
     def _link(self, name: str, stamp_ns: int) -> Transform:
         try:
             return self.transforms.lookup(self.config.base_frame, name, stamp_ns)
         except TransformUnavailableError as error:
             repair = (
-                f"{error.repair}; {name!r} is a link of robot_description, whose points are to be removed "
+                f"{error.repair}; {name!r} is a link of robot_description, whose points are removed "
                 "(robot_description: '' removes nothing)"
             )
             raise error.advising(repair) from error
@@ -435,7 +435,7 @@ class FrameAssembler:
         """
         for role in (RGB, DEPTH, *self._infos):
             if role not in messages:
-                raise InputError(role, "no message", "one for the frame", "keep a complete frame")
+                raise InputError(role, "no message", "one message for the frame", "wait for a complete frame")
         if DETECTIONS in messages:
             check_same_camera(messages[DETECTIONS], messages[RGB])
         images = {role: message for role, message in messages.items() if role not in (RGB_INFO, DEPTH_INFO)}
@@ -459,7 +459,7 @@ class FrameAssembler:
         silent = [role for role in self._sync.streams if self.arrivals.get(role, -math.inf) < after_ns]
         if silent:
             return StaleInputError(
-                f"no message on {', '.join(name[role] for role in silent)} since the request",
+                f"there was no message on {', '.join(name[role] for role in silent)} since the request",
                 "check that the driver runs and the topic is remapped to it; `spatial-vlm doctor` names QoS mismatches",
             )
         if self._off is not None and self._off.arrivals[RGB] >= after_ns:
@@ -475,30 +475,36 @@ class FrameAssembler:
         absent = [role for role, stream in self._infos.items() if not len(stream)]
         if absent:
             expected = "sensor_msgs/CameraInfo"
-            return InputError(name[absent[0]], "no message", expected, "run the driver's camera info, or remap it")
+            return InputError(
+                name[absent[0]], "no message", expected, "publish the camera info of the driver, or remap its topic"
+            )
         if self._matched:
             role = next((r for r in self._infos if self._info(r, self._matched[-1]) is None), RGB_INFO)
-            return StaleInputError(f"{name[role]} has stopped while images still come", "restart the driver")
+            return StaleInputError(f"{name[role]} has stopped, although images still arrive", "restart the driver")
         return self._unmatched(name, after_ns)
 
     def _unmatched(self, name: dict[str, str], after_ns: int) -> StreamError:
         gap = self._sync.largest_gap_ns
-        apart = "" if gap is None else f", the last {gap / SECOND:.3f} s apart"
+        apart = "" if gap is None else f" (the last ones are {gap / SECOND:.3f} s apart)"
         late = self._sync.streams.get(DETECTIONS)
         if late is not None and (late.newest_ns or 0) < after_ns:
-            return StaleInputError(f"{name[DETECTIONS]} lies behind the images", "raise sync_queue or frame_timeout")
+            return StaleInputError(f"{name[DETECTIONS]} lags behind the images", "raise sync_queue or frame_timeout")
         if self._sync.missed_by == DETECTIONS:
-            repair = "copy the picture's header into them"
-            return NotSynchronisedError(f"{name[DETECTIONS]} never have the stamp of an image{apart}", repair)
-        reason = f"stamps of {name[RGB]} and {name[DEPTH]} never fit within {self.config.sync_slop:g} s{apart}"
-        return NotSynchronisedError(reason, "let one driver stamp both, synchronise the clocks, or raise sync_slop")
+            repair = "copy the header of the image into them"
+            return NotSynchronisedError(
+                f"detections on {name[DETECTIONS]} never have the stamp of an image{apart}", repair
+            )
+        reason = f"stamps of {name[RGB]} and {name[DEPTH]} never agree within {self.config.sync_slop:g} s{apart}"
+        return NotSynchronisedError(
+            reason, "let one driver stamp both topics, synchronise the clocks, or raise sync_slop"
+        )
 
     def _missing_transform(self, held: Held) -> SpatialVlmError:
         try:
             self._observe(held)
         except SpatialVlmError as error:
             return error
-        return StaleInputError("the frame came at the last moment", "raise frame_timeout")
+        return StaleInputError("the frame arrived too late", "raise frame_timeout")
 
 
 def _same_camera(one: Any, other: Any) -> bool:

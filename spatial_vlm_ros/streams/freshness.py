@@ -93,7 +93,7 @@ class Freshness:
         """Refuse one message as `check` does."""
         config = self.config
         if stamp_ns <= 0:
-            raise StaleInputError(f"the messages on {stream} are not stamped", "the driver must set header.stamp")
+            raise StaleInputError(f"the messages on {stream} have no stamp", "set header.stamp in the driver")
         ahead = (stamp_ns - arrival_ns) / SECOND
         if ahead > config.max_ahead:
             raise ClockError(stream, ahead, "max_ahead", config.max_ahead)
@@ -122,12 +122,13 @@ class Freshness:
             since, before = (arrival_ns - after_ns) / SECOND, (after_ns - stamp_ns) / SECOND
             if self.config.clocks_in_step and self.is_in_step(role):
                 reason = f"the newest message on {names[role]} is stamped {before:.2f} s before the request"
-                repair = "check the clocks (chrony, PTP), use_sim_time, and that the driver stamps its images"
+                repair = "check the clocks (chrony, PTP), use_sim_time, and the stamps of the driver"
                 return StaleInputError(reason, repair)
             reason = (
-                f"the newest message on {names[role]} came {since:.2f} s after the request: within max_latency "
-                f"({self.config.max_latency:g} s), or later than its stamp lets expect, it may be older"
+                f"the newest message on {names[role]} arrived {since:.2f} s after the request: within max_latency "
+                f"({self.config.max_latency:g} s), or later than its stamp suggests, it can be older than the "
+                "request"
             )
-            repair = "check that the driver still runs; keep the clocks in step (PTP, chrony) and set clocks_in_step"
+            repair = "check that the driver is running; synchronise the clocks (PTP, chrony) and set clocks_in_step"
             return StaleInputError(reason, repair)
         return None

@@ -83,19 +83,23 @@ def decode_rgb(message: Any) -> Rgb:
     view = raw_view(message, np.dtype(np.uint8), channels)
     if encoding in _YUV and view.shape[1] % 2:
         what = f"width of a {encoding} image"
-        raise InputError(what, str(view.shape[1]), "an even number", "two pixels share their colour")
+        raise InputError(
+            what, str(view.shape[1]), "an even number", "use an even width, because two pixels share their colour"
+        )
     return _converted(view, code, encoding)
 
 
 def _rgb_of_file(message: Any) -> Rgb:
     source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
     if stored.startswith("compressedDepth"):
-        repair = "name the colour topic, not the depth"
-        raise InputError("picture", f"format {source}; {stored}", "a colour or grey image", repair)
+        repair = "use the colour topic, not the depth topic"
+        raise InputError("image", f"format {source}; {stored}", "a colour or grey image", repair)
     image = decode_image(_octets(message).tobytes())
     if image.dtype != np.uint8:
         got = f"{image.dtype} pixels"
-        raise InputError("picture", got, "8 bits a channel", "publish 8 bits; a depth topic is no picture")
+        raise InputError(
+            "image", got, "8 bits per channel", "publish 8 bits per channel, and check that this is not a depth topic"
+        )
     pixels = np.asarray(image, np.uint8)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     as_rgb = "compressed rgb" in stored
@@ -112,15 +116,15 @@ def _rgb_of_file(message: Any) -> Rgb:
 def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
     """RGB of pixels (H, W) or (H, W, C), a new contiguous array."""
     if encoding in _BAYER and min(view.shape) < SMALLEST_MOSAIC:
-        expected = f"at least {SMALLEST_MOSAIC} pixels a side"
+        expected = f"at least {SMALLEST_MOSAIC} pixels on each side"
         raise InputError(f"{encoding} image", f"{view.shape[1]}x{view.shape[0]}", expected, "check width and height")
     if code is None:
         return np.array(view, np.uint8, order="C")
     try:
         return np.ascontiguousarray(cv2.cvtColor(view, code), np.uint8)
     except cv2.error as error:
-        got = f"{view.shape} that OpenCV does not convert"
-        raise InputError("image", got, "a picture", "check the publisher") from error
+        got = f"{view.shape}, which OpenCV cannot convert"
+        raise InputError("image", got, "an image that OpenCV can convert", "check the publisher") from error
 
 
 # ------------------------------------------------------------------------------------------------ depth
@@ -193,8 +197,8 @@ def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic],
     _, a, b = _CONFIG_HEADER.unpack_from(data)
     body = data[_CONFIG_HEADER.size :]
     if codec == "png" and image_kind(body) != "png":
-        repair = "let compressed_depth_image_transport write it, or name the codec in the format"
-        raise InputError("compressedDepth", "no PNG behind the header of 12 bytes", "a PNG", repair)
+        repair = "publish it with compressed_depth_image_transport, or give the codec in the format"
+        raise InputError("compressedDepth", "there is no PNG after the header of 12 bytes", "a PNG", repair)
     return (decode_image(body) if codec == "png" else decode_rvl(body)), (a, b)
 
 
@@ -203,8 +207,8 @@ def _from_inverse(image: npt.NDArray[np.generic], header: tuple[float, float]) -
     a, b = header
     if not (0 < a < math.inf and -math.inf < b < math.inf):
         what = "depthParam of a 32FC1 compressedDepth header"
-        repair = "let compressed_depth_image_transport write it"
-        raise InputError(what, f"{a:g}, {b:g}", "a positive and a finite number", repair)
+        repair = "publish it with compressed_depth_image_transport"
+        raise InputError(what, f"{a:g}, {b:g}", "a positive number and a finite number", repair)
     if image.ndim != 2 or image.dtype != np.uint16:
         got = f"{image.shape} {image.dtype}"
         raise InputError("compressedDepth", got, "(H, W) uint16", "use compressed_depth_image_transport")
@@ -223,7 +227,7 @@ def _depth_codec(format_: str) -> str | None:
 
 
 def _unit_lost(got: str) -> InputError:
-    repair = "8-bit and JPEG images of depth lost their unit: subscribe to the raw or compressedDepth topic"
+    repair = "subscribe to the raw or compressedDepth topic, because 8-bit and JPEG depth images have no unit"
     return InputError("depth image", got, "16UC1, mono16 or 32FC1, raw or compressedDepth", repair)
 
 
@@ -249,10 +253,10 @@ def raw_view(message: Any, dtype: np.dtype[Any], channels: int) -> npt.NDArray[A
     row = width * channels * dtype.itemsize
     check_size(height, width)
     if step < row:
-        expected = f"{row} or more for {width} pixels"
+        expected = f"at least {row} for {width} pixels"
         raise InputError("step of an image", f"{step} bytes", expected, "check the encoding and the step")
     if len(data) < height * step:
-        repair = "the message is truncated: raise the transport's limits, or check the publisher"
+        repair = "raise the limits of the transport or check the publisher, because the message is truncated"
         raise InputError("data of an image", f"{len(data)} bytes", f"{height} rows of {step}", repair)
     shape, strides = (height, width, channels), (step, channels * dtype.itemsize, dtype.itemsize)
     n = 2 if channels == 1 else 3
@@ -268,7 +272,9 @@ def _field(message: Any, name: str) -> Any:
         return getattr(message, name)
     except AttributeError as error:
         expected = "sensor_msgs/Image or CompressedImage"
-        raise InputError(type(message).__name__, f"no field {name}", expected, "check the topic's type") from error
+        raise InputError(
+            type(message).__name__, f"it has no field {name}", expected, "check the type of the topic"
+        ) from error
 
 
 def _text(message: Any, name: str) -> str:

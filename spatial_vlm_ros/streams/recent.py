@@ -22,7 +22,7 @@ from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 
-_COPY = "copy the picture's header into the detections"
+_COPY = "copy the header of the image into the detections"
 
 
 def check_stamped(detections: Any) -> None:
@@ -32,7 +32,7 @@ def check_stamped(detections: Any) -> None:
         InputError: their stamp is zero.
     """
     if stamp_of(detections) <= 0:
-        raise InputError("detections", "no stamp", "the stamp of the picture that they were found in", _COPY)
+        raise InputError("detections", "no stamp", "the stamp of the image in which they were detected", _COPY)
 
 
 class RecentFrames(FrameAssembler):
@@ -129,13 +129,18 @@ class RecentFrames(FrameAssembler):
         oldest_ns = self._matched[0].stamp_ns if self._matched else None
         if oldest_ns is None or stamp_ns < oldest_ns:
             raise StaleInputError(
-                f"the detections are {(images.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest picture, "
-                "and their picture is not kept",
-                "send the next ones, or raise sync_queue (pictures kept) where the detector takes long",
+                f"the detections are {(images.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest image, "
+                "and their image is no longer kept",
+                "send newer detections, or raise sync_queue (number of images kept) if the detector is slow",
             )
         raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
 
     def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
         for role, info in infos.items():
             if info is None and self._info_lost(role, match):
-                raise InputError(role, "none of the picture's stamp", "sensor_msgs/CameraInfo", "run the driver's own")
+                raise InputError(
+                    role,
+                    "there is none with the stamp of the image",
+                    "sensor_msgs/CameraInfo",
+                    "publish the camera info of the driver",
+                )

@@ -92,7 +92,7 @@ class TransformBuffer:
 
     def __init__(self, cache_ns: int = CACHE_NS) -> None:
         if cache_ns <= 0:
-            raise InputError("transform cache", f"{cache_ns} ns", "more than 0", "10 s is usual")
+            raise InputError("transform cache", f"{cache_ns} ns", "more than 0", "use 10 s, for example")
         self.cache_ns = cache_ns
         self._edges: dict[str, _Edge] = {}
         self._parents: set[str] = set()
@@ -127,7 +127,7 @@ class TransformBuffer:
         """
         parent, child = _frame(parent), _frame(child)
         if parent == child:
-            raise _refused(parent, child, "a frame against itself", "two frames")
+            raise _refused(parent, child, "parent and child are the same frame", "two frames")
         sample = _Sample(parent, *_checked(parent, child, translation, quaternion_xyzw))
         with self._lock:
             edge = self._edges.get(child)
@@ -156,7 +156,7 @@ class TransformBuffer:
             except InputError as error:
                 self._count(f"{error.what}: {error.got}")
             except (AttributeError, TypeError, ValueError, OverflowError) as error:
-                self._count(f"no TransformStamped: {error}")
+                self._count(f"not a TransformStamped: {error}")
 
     def clear(self) -> None:
         """Forget what moves, as when time jumps back; static transforms stay, for they are sent only once."""
@@ -177,7 +177,7 @@ class TransformBuffer:
             return
         if stamp_ns < stamps[-1] - self.cache_ns:
             raise _refused(
-                sample.parent, child, "older than the cache", "a stamp near the newest; clear() after a jump"
+                sample.parent, child, "older than the cache", "a stamp near the newest one; call clear() after a jump"
             )
         at = bisect_left(stamps, stamp_ns)
         if stamps[at] == stamp_ns:
@@ -366,8 +366,9 @@ class TransformBuffer:
                 raise TransformUnavailableError(
                     target,
                     source,
-                    f"nobody published frame {frame!r} (known: {', '.join(known[:_MOST_NAMED]) or 'none yet'}{more})",
-                    "correct the frame id, or start what publishes it (robot_state_publisher, the camera's driver)",
+                    f"frame {frame!r} was never published (known: "
+                    f"{', '.join(known[:_MOST_NAMED]) or 'none yet'}{more})",
+                    "correct the frame id, or start its publisher (robot_state_publisher, the camera driver)",
                     may_come=True,
                 )
 
@@ -410,8 +411,8 @@ def _unavailable(target: str, source: str, *gaps: _Gap | None) -> TransformUnava
 
 def _loop(target: str, source: str, chain: dict[str, Any]) -> TransformUnavailableError:
     around = " <- ".join(list(chain)[:_MOST_NAMED])
-    repair = "find the two publishers that disagree about a parent"
-    return TransformUnavailableError(target, source, f"the tree has a loop: {around}", repair)
+    repair = "find the publishers that give a frame different parents"
+    return TransformUnavailableError(target, source, f"the TF tree has a loop: {around}", repair)
 
 
 # ------------------------------------------------------------------------------------------------ samples
@@ -420,12 +421,12 @@ def _loop(target: str, source: str, chain: dict[str, Any]) -> TransformUnavailab
 def _frame(name: str) -> str:
     """A frame id as tf2 keeps it: without a leading slash, never empty."""
     if not isinstance(name, str) or not name.removeprefix("/"):
-        raise InputError("frame id", repr(name), "a name", "fill the header's frame_id and child_frame_id")
+        raise InputError("frame id", repr(name), "a name", "set frame_id of the header and child_frame_id")
     return name.removeprefix("/")
 
 
 def _refused(parent: str, child: str, got: str, expected: str) -> InputError:
-    return InputError(f"transform {parent} <- {child}", got, expected, "check what publishes it")
+    return InputError(f"transform {parent} <- {child}", got, expected, "check its publisher")
 
 
 def _checked(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float]) -> Pose:
@@ -434,9 +435,11 @@ def _checked(parent: str, child: str, translation: Sequence[float], quaternion: 
     x, y, z, w = map(float, quaternion)
     squared = x * x + y * y + z * z + w * w
     if not math.isfinite(tx + ty + tz + squared):
-        raise _refused(parent, child, "a number that is not finite", "finite numbers")
+        raise _refused(parent, child, "it has a number that is not finite", "finite numbers")
     if not abs(squared - 1.0) < NORM_TOLERANCE:
-        raise _refused(parent, child, "a quaternion that is not of norm 1", "norm 1; identity is 0, 0, 0, 1")
+        raise _refused(
+            parent, child, "its quaternion does not have norm 1", "a quaternion of norm 1; the identity is 0, 0, 0, 1"
+        )
     norm = 1.0 if abs(squared - 1.0) < _NORMAL else math.sqrt(squared)
     return (tx, ty, tz), (x / norm, y / norm, z / norm, w / norm)
 
@@ -457,12 +460,12 @@ def _sample(child: str, edge: _Edge, at: int | None) -> _Sample | _Gap:
         return samples[-1]
     if at > stamps[-1]:
         late = (at - stamps[-1]) / 1e6
-        repair = "wait for it, or check that its publisher runs and the clocks agree"
-        return _Gap(child, f"the newest sample is {late:.1f} ms before the stamp asked for", repair, True)
+        repair = "wait for it, or check that its publisher is running and that the clocks are synchronised"
+        return _Gap(child, f"the newest sample is {late:.1f} ms before the requested stamp", repair, True)
     if at < stamps[0]:
         early = (stamps[0] - at) / 1e6
-        repair = "keep transforms longer, or ask for newer images"
-        return _Gap(child, f"the oldest sample is {early:.1f} ms after the stamp asked for", repair, False)
+        repair = "keep transforms longer, or use newer images"
+        return _Gap(child, f"the oldest sample is {early:.1f} ms after the requested stamp", repair, False)
     i = bisect_right(stamps, at)  # stamps[i - 1] <= at < stamps[i]
     before, after = samples[i - 1], samples[i]
     if before.parent != after.parent:

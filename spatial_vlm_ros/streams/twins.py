@@ -50,17 +50,17 @@ def twins_of(
     found = []
     for topic, who in publishers.items():
         if len(who) > 1:
-            words = f"{len(who)} publishers on {topic}: {_listed(who)}; their messages are mixed"
+            words = f"there are {len(who)} publishers on {topic}: {_listed(who)}; their messages are mixed"
             found.append(Twin(topic, tuple(sorted(who)), words, "stop all but one, or remap the resolver to one"))
     for action, who in servers.items():
         if len(who) > 1:
-            words = f"{len(who)} servers of {action}: {_listed(who)}; a goal reaches each of them"
-            repair = "stop all but one, or start each in a namespace of its own"
+            words = f"there are {len(who)} servers of {action}: {_listed(who)}; a goal reaches all of them"
+            repair = "stop all but one, or start each in its own namespace"
             found.append(Twin(action, tuple(sorted(who)), words, repair))
     same = Counter(nodes)[own]
     if same > 1:
-        words = f"{same} nodes are named {own}; parameters, lifecycle and goals reach any of them"
-        repair = "stop all but one, or start each in a namespace of its own (namespace:=NAME)"
+        words = f"{same} nodes are named {own}; parameters, lifecycle calls and goals can reach any of them"
+        repair = "stop all but one, or start each in its own namespace (namespace:=NAME)"
         found.append(Twin(own, (own,) * same, words, repair))
     return found
 

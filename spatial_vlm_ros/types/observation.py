@@ -84,13 +84,13 @@ class PinholeCamera:
             object.__setattr__(self, "D", tuple(float(d) for d in self.D))
         except (TypeError, ValueError) as error:
             what = "distortion D"
-            raise InputError(what, repr(self.D), "numbers", "copy D from CameraInfo, or leave it out") from error
+            raise InputError(what, repr(self.D), "numbers", "copy D from CameraInfo, or omit it") from error
         if not all(isinstance(n, (int, np.integer)) for n in (self.width, self.height)):
             got = f"{self.width!r}x{self.height!r}"
             raise InputError("camera size", got, "whole numbers", "copy them from CameraInfo")
         if self.width <= 0 or self.height <= 0:
             repair = "read width and height from CameraInfo"
-            raise InputError("camera size", f"{self.width}x{self.height}", "both positive", repair)
+            raise InputError("camera size", f"{self.width}x{self.height}", "positive width and height", repair)
         if (
             not np.isfinite(K).all()
             or K[0, 0] <= 0
@@ -102,7 +102,7 @@ class PinholeCamera:
             raise InputError(
                 "camera K",
                 np.array2string(K.reshape(-1), precision=4),
-                "finite, fx > 0, fy > 0, no skew, last row 0 0 1",
+                "finite values, fx > 0, fy > 0, no skew, last row 0 0 1",
                 "calibrate the camera, or take K from a CameraInfo that is published by a calibrated driver",
             )
         span = max(self.width, self.height)
@@ -111,8 +111,8 @@ class PinholeCamera:
             raise InputError(
                 "camera K",
                 np.array2string(K.reshape(-1), precision=4),
-                f"focal lengths and centre in pixels of a picture of {self.width}x{self.height}",
-                "K belongs to the full resolution: scale it with the image",
+                f"focal lengths and centre in pixels of an image of {self.width}x{self.height}",
+                "scale K with the image, because K belongs to the full resolution",
             )
         if not isinstance(self.distortion_model, str) or self.distortion_model not in DISTORTION_LENGTHS:
             raise InputError(
@@ -167,13 +167,15 @@ class Transform:
             raise TransformError(
                 self.parent,
                 self.child,
-                f"its 3x3 part is no rotation (R Rt differs from 1 by {np.abs(R @ R.T - np.eye(3)).max():.3g}, "
+                f"its 3x3 part is not a rotation (R Rt differs from 1 by {np.abs(R @ R.T - np.eye(3)).max():.3g}, "
                 f"determinant {np.linalg.det(R):.3g})",
             )
         if self.parent == self.child and not np.allclose(matrix, np.eye(4), atol=1e-3):
-            raise TransformError(self.parent, self.child, "it moves a frame against itself")
+            raise TransformError(self.parent, self.child, "parent and child are the same frame")
         if np.abs(matrix[:3, 3]).max() > _FARTHEST:
-            raise TransformError(self.parent, self.child, f"it moves by more than {_FARTHEST:.0f} m; give metres")
+            raise TransformError(
+                self.parent, self.child, f"its translation is longer than {_FARTHEST:.0f} m; use metres"
+            )
         U, _, Vt = np.linalg.svd(R)  # the nearest rotation: what is within tolerance is made exact, once
         exact = matrix.copy()
         exact[:3, :3] = U @ Vt
@@ -270,11 +272,9 @@ class RgbdFrame:
         for name, transform in (("base_T_camera", self.base_T_camera), ("camera_T_speaker", self.camera_T_speaker)):
             if transform is not None and not isinstance(transform, Transform):
                 got = type(transform).__name__
-                raise InputError(name, got, "a Transform", "write Transform(parent, child, matrix)")
+                raise InputError(name, got, "a Transform", "use Transform(parent, child, matrix)")
         if self.domain not in IMAGE_DOMAINS:
-            raise InputError(
-                "domain of the image", repr(self.domain), " or ".join(IMAGE_DOMAINS), "use one of these words"
-            )
+            raise InputError("domain of the image", repr(self.domain), " or ".join(IMAGE_DOMAINS))
         size = (self.camera.height, self.camera.width)
         images: list[tuple[str, object, tuple[int, ...], type]] = [
             ("rgb", self.rgb, (*size, 3), np.uint8), ("depth", self.depth, size, np.float32),
@@ -283,7 +283,7 @@ class RgbdFrame:
             if not isinstance(self.robot, RobotPixels):
                 got = type(self.robot).__name__
                 raise InputError(
-                    "robot", got, "RobotPixels", "take the robot out with manipulation.planning.self_filter.remove_self"
+                    "robot", got, "RobotPixels", "remove the robot with manipulation.planning.self_filter.remove_self"
                 )
             images += [
                 ("robot.depth", self.robot.depth, size, np.float32),
@@ -291,26 +291,27 @@ class RgbdFrame:
             ]
         for name, array, shape, dtype in images:
             if not isinstance(array, np.ndarray):
-                repair = f"pass the {name} image; none was given"
+                repair = f"pass the {name} image"
                 raise InputError(name, type(array).__name__, f"a NumPy array {shape}", repair)
             if array.shape != shape or array.dtype != dtype:
                 raise ShapeError(name, expected=f"{shape} {np.dtype(dtype)}", received=f"{array.shape} {array.dtype}")
         if self.base_T_camera is not None and self.base_T_camera.child != self.frame_id:
-            reason = f"the frame's images are in {self.frame_id!r}, not in its child"
+            reason = f"its child is not {self.frame_id!r}, the frame of the images"
             raise TransformError(self.base_T_camera.parent, self.base_T_camera.child, reason)
         if self.camera_T_speaker is not None and self.camera_T_speaker.parent != self.frame_id:
             raise TransformError(
                 self.camera_T_speaker.parent,
                 self.camera_T_speaker.child,
-                f"the frame's images are in {self.frame_id!r}, not in its parent",
+                f"its parent is not {self.frame_id!r}, the frame of the images",
             )
         if self.up is not None:
-            up = _direction(self.up, "up", "pass minus the IMU's gravity, in the camera frame")
+            up = _direction(self.up, "up", "pass the negative gravity vector of the IMU, in the camera frame")
             object.__setattr__(self, "up", up)
             if self.base_T_camera is not None and float(self.base_T_camera.rotation[2] @ up) < _UP_AGREES:
                 raise InputError(
-                    "up", "more than 15° from the z axis of base_T_camera's parent", "both to agree",
-                    "give minus gravity, not gravity; check the mounting transform and that its parent has z up",
+                    "up", "more than 15° from the z axis of base_T_camera's parent", "agreement of both",
+                    "pass the negative gravity vector, and check that base_T_camera is right and that its parent "
+                    "has z up",
                 )  # fmt: skip
 
     @cached_property
@@ -352,7 +353,7 @@ class Detection:
 
     def __post_init__(self) -> None:
         if self.front is not None:
-            front = _direction(self.front, f"front of detection {self.id!r}", "leave it out where it is not known")
+            front = _direction(self.front, f"front of detection {self.id!r}", "omit it if it is unknown")
             object.__setattr__(self, "front", tuple(float(v) for v in front))
         try:
             box = tuple(float(b) for b in self.box_xyxy)
@@ -379,5 +380,5 @@ class Detection:
                 received = f"{np.shape(self.mask)} {np.asarray(self.mask).dtype}"
                 raise ShapeError(f"mask of detection {self.id!r}", "(H, W) bool", received)
             if not self.mask.any():
-                repair = "drop the detection, or give its box without a mask"
-                raise InputError(f"mask of detection {self.id!r}", "no pixel set", "at least one pixel", repair)
+                repair = "drop the detection, or pass its box without a mask"
+                raise InputError(f"mask of detection {self.id!r}", "no pixel is set", "at least one pixel", repair)

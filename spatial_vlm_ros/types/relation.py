@@ -61,11 +61,13 @@ class Relation:
         for field in ("surfaces", "verbs"):
             ways = getattr(self, field)
             if not isinstance(ways, tuple) or not all(isinstance(way, str) and _is_way(way) for way in ways):
-                raise _not_of_its_form(field, ways, "a tuple of phrases", "write them as ('in line with|behind',)")
+                raise _not_of_its_form(
+                    field, ways, "a tuple of phrases", "write them in the form ('in line with|behind',)"
+                )
         if self.anchors not in (1, 2):
-            raise _not_of_its_form("anchors", self.anchors, "1 or 2", "relate it to one or two objects")
+            raise _not_of_its_form("anchors", self.anchors, "1 or 2", "use a relation to one or two objects")
         if self.several not in ("all", "any", "one"):
-            raise _not_of_its_form("several", self.several, "all, any or one", "correct the word")
+            raise _not_of_its_form("several", self.several, "all, any or one", "use one of these words")
 
 
 def _is_way(way: str) -> bool:

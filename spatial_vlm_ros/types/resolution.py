@@ -445,12 +445,19 @@ class Resolution:
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)
         if (self.target is not None) != (self.status is Status.OK):
-            raise ValueError(f"a resolution has a target exactly when it is OK; status is {self.status.value}")
+            raise ValueError(
+                f"a resolution has a target if and only if its status is OK; its status is {self.status.value}"
+            )
         if self.answer is not None and self.status is not Status.ANSWERED:
-            raise ValueError(f"a resolution has an answer only when it is ANSWERED; status is {self.status.value}")
+            raise ValueError(
+                f"a resolution has an answer only if its status is ANSWERED; its status is {self.status.value}"
+            )
         if (self.targets and self.targets[0] != self.target) or (self.places and self.places[0] != self.place):
-            raise ValueError("the first of the targets is the target, and the first of the places is the place")
+            raise ValueError("target must be the first of targets, and place must be the first of places")
         if self.no_place is not None and self.status is not Status.NO_PLACE:
-            raise ValueError(f"only NO_PLACE says why there is no place; status is {self.status.value}")
+            raise ValueError(
+                "a resolution has reasons for no place only if its status is NO_PLACE; its status "
+                f"is {self.status.value}"
+            )
         if self.places and self.status is not Status.OK:
-            raise ValueError(f"a resolution has places only when it is OK; status is {self.status.value}")
+            raise ValueError(f"a resolution has places only if its status is OK; its status is {self.status.value}")

@@ -23,21 +23,23 @@ async def read_form(request: Request) -> dict[str, str]:
         InputError: it is no form, too large, too slow, names a field twice, or is no UTF-8.
     """
     if _kind(request) != "application/x-www-form-urlencoded":
-        raise InputError("form", "another content type", "application/x-www-form-urlencoded", "use the page's forms")
+        raise InputError(
+            "form", "it has another content type", "application/x-www-form-urlencoded", "use the forms of the page"
+        )
     try:
         body = await asyncio.wait_for(_body(request, "form", _LARGEST_FORM), _WITHIN)
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=20
         )
     except (asyncio.TimeoutError, ClientDisconnect) as error:
-        raise InputError("form", "an unfinished one", f"all of it within {_WITHIN:g} s", "send it again") from error
+        raise InputError("form", "it is incomplete", f"all of it within {_WITHIN:g} s", "send it again") from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError("form", "other bytes", "URL-encoded UTF-8", "use the page's forms") from error
+        raise InputError("form", "it has another encoding", "URL-encoded UTF-8", "use the forms of the page") from error
     form = dict(pairs)
     if len(form) != len(pairs):
-        raise InputError("form", "a field twice", "each field once", "use the page's forms")
+        raise InputError("form", "a field occurs twice", "each field once", "use the forms of the page")
     return form
 
 
@@ -48,16 +50,16 @@ async def read_json(request: Request, largest: int) -> dict[str, Any]:
         InputError: it is none, too large or too slow.
     """
     if _kind(request) != "application/json":
-        raise InputError("request", "another content type", "application/json", "use the page")
+        raise InputError("request", "it has another content type", "application/json", "use the page")
     try:
         body = await asyncio.wait_for(_body(request, "request", largest), _WITHIN)
         value = json.loads(body)
     except (asyncio.TimeoutError, ClientDisconnect) as error:
-        raise InputError("request", "an unfinished one", f"all of it within {_WITHIN:g} s", "send it again") from error
+        raise InputError("request", "it is incomplete", f"all of it within {_WITHIN:g} s", "send it again") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError("request", "other bytes", "JSON in UTF-8", "use the page") from error
+        raise InputError("request", "it has another encoding", "JSON in UTF-8", "use the page") from error
     if not isinstance(value, dict):
         raise InputError("request", type(value).__name__, "a JSON object", "use the page")
     return value
@@ -72,5 +74,5 @@ async def _body(request: Request, what: str, largest: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > largest:
-            raise InputError(what, "more bytes", f"up to {largest}", "write less")
+            raise InputError(what, "it is too long", f"at most {largest} bytes", "shorten it")
     return body

@@ -90,7 +90,7 @@ class Guard:
             token = secrets.token_urlsafe(_SECRET_BYTES)
         elif not _TOKEN.fullmatch(token):
             expected = "32 or more letters, digits, - and _"
-            raise InputError("token of the page", f"{len(token)} characters", expected, "leave it out: one is made")
+            raise InputError("token of the page", f"{len(token)} characters", expected, "omit it to have one generated")
         self.token, self._clock, self._lock = token, clock, threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # by hash of the cookie
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # address -> times of wrong tokens

@@ -48,8 +48,8 @@ class Page:
         while not server.started:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 self.close()
-                expected, repair = "a server that starts", "report this with the log of uvicorn"
-                raise InputError("page", f"no server on {self.address}", expected, repair)
+                expected, repair = "a server that starts", "report this error with the log of uvicorn"
+                raise InputError("page", f"the server on {self.address} did not start", expected, repair)
             self._thread.join(0.01)
         bound.listen(_WAITING)
 
@@ -123,11 +123,13 @@ def serve_page(
         raise InputError(
             "address of the page",
             host,
-            "a loopback address: other machines would reach the page, without encryption",
+            "a loopback address, because other machines could reach the page without encryption",
             f"keep 127.0.0.1 and tunnel to it (ssh -L {port or 8080}:127.0.0.1:{port or 8080}), or set allow_network",
         )
     if not 0 <= port <= 65535:
-        raise InputError("address of the page", f"port {port}", "a port, 0 to 65535", "take another, or 0")
+        raise InputError(
+            "address of the page", f"port {port}", "a port from 0 to 65535", "choose another port, or 0 for a free one"
+        )
     guard = Guard(token)
     try:
         from uvicorn import Config, Server
@@ -166,4 +168,6 @@ def _bound(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         got = f"{host} port {port}: {error.strerror or error}"
-        raise InputError("address of the page", got, "a free port of this machine", "take another, or 0") from error
+        raise InputError(
+            "address of the page", got, "a free port of this machine", "choose another port, or 0 for a free one"
+        ) from error

@@ -51,6 +51,6 @@ class Shield:
             with contextlib.suppress(Exception):  # answered by 500 and on record; raised again to be printed
                 await self._app(scope, receive, with_headers)
             return
-        await self._refused(f"an unknown Host {', '.join(hosts)[:100]!r}", request)
+        await self._refused(f"unknown Host {', '.join(hosts)[:100]!r}", request)
         answer = Response("this page is not served under this name", 400, media_type="text/plain")
         await answer(scope, receive, with_headers)

@@ -19,7 +19,7 @@ def adapt(*words: object) -> Result:
 def test_nothing_to_learn_from_is_a_usage_error(tmp_path: Path) -> None:
     done = adapt(tmp_path, "--out", tmp_path / "out", "--method", "lora")
     assert done.exit_code == 2
-    assert "nothing to learn from" in done.output
+    assert "no training data" in done.output
 
 
 def test_without_torch_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def test_a_folder_is_recorded_and_answered_from_the_bag(tmp_path: Path) -> None:
         assert run("replay", tmp_path / storage, "the cup", "--base-frame", "").exit_code == 0
     again = run("record", folder, tmp_path / "mcap")
     assert again.exit_code == 2
-    assert "it exists already" in again.stderr
+    assert "it already exists" in again.stderr
 
 
 def test_bags_are_loaded_only_by_their_commands() -> None:

@@ -89,9 +89,9 @@ def test_a_frame_may_be_given_as_files(frame: Path) -> None:
     assert (made["frame"], made["expected_ids"], made["rows"][0]["chosen_id"]) == ("", None, "bonnet")
     assert all(row["right"] is None for row in made["rows"])
     assert "either --detections or --grounder" in run(WORDS, *files).output
-    assert "FRAME holds its files; leave --rgb" in run(frame, WORDS, *files).output
+    assert "FRAME contains its own files; omit --rgb" in run(frame, WORDS, *files).output
     assert "missing --rgb" in run(WORDS).output
-    assert "give the WORDS after FRAME" in run(frame).output
+    assert "give WORDS after FRAME" in run(frame).output
     assert "WORDS in quotes" in run(frame, "the", "chick").output
 
 
@@ -129,12 +129,12 @@ def test_of_photographs_the_table_says_why_the_shipped_judge_is_not_asked(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--image", "a.gif"), 2, "--image a.gif: name an image"),
+        (("--image", "a.gif"), 2, "--image a.gif: not an image format"),
         (("--grounder", "server", "--detections", "d.json"), 2, "either --detections or --grounder"),
-        (("--grounder-options", "a=b"), 2, "are of a --grounder"),
+        (("--grounder-options", "a=b"), 2, "needs --grounder"),
         (("--most", "0"), 2, "--most"),
         (("--judge", "nobody"), 3, "nobody"),
-        (("--judge", "compared_backends:Finds"), 3, "choose relation-judge"),
+        (("--judge", "compared_backends:Finds"), 3, "Choose relation-judge"),
         (("--judge", HIGHER, "--calibration", "none.json"), 3, "none.json"),
         (("--config", "none.yaml"), 3, "none.yaml"),
     ],

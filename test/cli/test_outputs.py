@@ -46,7 +46,7 @@ def resolved(recordings: Path, out: Path, *more: object) -> Result:
 
 
 def refused(done: Result, option: str = "--out") -> bool:
-    return done.exit_code == 2 and option in done.output and "it exists already" in done.output \
+    return done.exit_code == 2 and option in done.output and "it already exists" in done.output \
         and "--force" in done.output  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_images_of_several_answers_are_a_folder_that_is_replaced_with_force_alon
     (out / "notes.txt").write_text("mine")
     done = run("resolve", "--frames", recordings, "--out", out, "--force")
     assert done.exit_code == 2
-    assert "'notes.txt', which is not part of such a result" in done.output
+    assert "'notes.txt', which does not belong to such a result" in done.output
     assert (out / "notes.txt").read_text() == "mine"
 
 

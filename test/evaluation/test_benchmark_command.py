@@ -164,8 +164,8 @@ def test_a_model_that_fails_is_named_and_asked_again_by_the_next_run(data: Path,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("vsr", "--model", MODEL), "name the folder of the data with --data; to get it, clone"),
-        (("whatsup", "--data", "."), "name a model with --model"),
+        (("vsr", "--model", MODEL), "pass the data folder with --data; to get it, clone"),
+        (("whatsup", "--data", "."), "choose a model with --model"),
         (("whatsup", "--data", ".", "--model", "a", "--model", "b", "--model", "c", "--options", "x=1", "--options",
           "y=2"), "once for each of the 3 models"),
         (("whatsup", "--data", "/nowhere", "--model", MODEL), "does not exist"),
@@ -240,7 +240,7 @@ def test_an_answer_counts_for_the_same_model_and_question_alone(data: Path, tmp_
     listing.write_text(listing.read_text().replace("A cup on table", "A cup upon table"))
     again = run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log}")
     assert questions(log) == 25
-    assert "11 answers were known, 1 are new" in again.output
+    assert "11 answers from an earlier run, 1 new" in again.output
 
 
 def test_weights_that_change_behind_a_folders_name_are_noticed(data: Path, tmp_path: Path) -> None:
@@ -364,5 +364,5 @@ def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr("benchmark_backends.Captioner.scores", interrupted)
     ended = run("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL)
     assert ended.exit_code == 1
-    assert "the same command goes on from" in ended.output
+    assert "run the same command again to continue from" in ended.output
     assert not (tmp_path / "out.json").exists()

@@ -104,10 +104,10 @@ def test_nothing_evaluated_is_no_report(frames: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--workers", "2"), "give --out FOLDER, or --shards"),
-        (("--workers", "2", "--out", "scores.json"), "give --out FOLDER, or --shards"),
-        (("--address", "auto"), "are of --engine ray"),
-        (("--engine", "local", "--num-gpus", "1", "--out", "out"), "are of --engine ray"),
+        (("--workers", "2"), "give --out FOLDER or --shards"),
+        (("--workers", "2", "--out", "scores.json"), "give --out FOLDER or --shards"),
+        (("--address", "auto"), "need --engine ray"),
+        (("--engine", "local", "--num-gpus", "1", "--out", "out"), "need --engine ray"),
         (("--engine", "dask", "--out", "out"), "'dask'"),
         (("--workers", "0", "--out", "out"), "--workers"),
     ],
@@ -162,7 +162,7 @@ def test_what_is_ended_gives_its_lock_back_and_says_how_to_go_on(
         preexec_fn=_with_default_signals,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
-    assert "the same command with --resume goes on" in done.stderr
+    assert "Run the same command with --resume to continue" in done.stderr
     shards = tmp_path / "out" / "shards"
     assert {path.name for path in shards.iterdir()} == {"run.json", "parts"}
     assert len(list((shards / "parts").iterdir())) == 1

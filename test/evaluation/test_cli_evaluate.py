@@ -141,7 +141,7 @@ def test_figures_are_printed_though_a_report_cannot_be_written(recordings: Path,
     (tmp_path / "file").write_text("")
     done = run("evaluate", "--frames", recordings, "--markdown", tmp_path / "file" / "report.md", "--json")
     assert done.exit_code == 1
-    assert "can be written" in done.stderr
+    assert "writable location" in done.stderr
     assert json.loads(done.stdout)["as_expected"]["k"] == 16
 
 
@@ -177,7 +177,7 @@ def test_wrong_calls_are_refused_before_anything_is_resolved(recordings: Path, t
     place.write_text("")
     done = run("evaluate", "--frames", recordings, "--markdown", place / "report.md")
     assert done.exit_code == 1
-    assert "can be written" in done.output
+    assert "writable location" in done.output
 
 
 def test_cases_without_an_expectation_alone_cannot_be_scored(recordings: Path, tmp_path: Path) -> None:

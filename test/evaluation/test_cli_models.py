@@ -226,7 +226,7 @@ def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: P
         (["--frames", "{r}", "--frames", "{r}"], "twice", 1),
         (["--frames", "{r}/gone"], "there is no such file or folder", 1),
         (["--frames", "{r}", "--answers", "{r}/cases.jsonl", "--detections"], "without --detections", 2),
-        (["--frames", "{r}", "--image-domain", "real"], "are of a --grounder", 2),
+        (["--frames", "{r}", "--image-domain", "real"], "need --grounder", 2),
         (["--frames", "{r}", "--grounder", "onnx", "--grounder", "onnx model=x"], "'onnx' twice", 1),
         (["--frames", "{r}", "--grounder", "oracle=onnx"], "'oracle'", 1),
         (["--frames", "{r}", "--grounder", "nope"], "grounder 'nope'", 1),

@@ -98,11 +98,11 @@ def test_a_table_at_arms_length_passes() -> None:
 @pytest.mark.parametrize(
     ("depth", "words"),
     [
-        (plane_at(np.nan), "no pixel measured"),
-        (plane_at(800.0), "millimetres given as metres"),
+        (plane_at(np.nan), "no pixel has measured"),
+        (plane_at(800.0), "millimetres passed as metres"),
         (plane_at(0.0008), "metres divided by 1000"),
-        (plane_at(0.05), "outside the trusted"),
-        (plane_at(8.0), "outside the trusted"),
+        (plane_at(0.05), "outside the valid range"),
+        (plane_at(8.0), "outside the valid range"),
     ],
 )
 def test_depth_nothing_can_be_built_on_is_refused_in_words(depth: np.ndarray, words: str) -> None:

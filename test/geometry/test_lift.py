@@ -335,7 +335,7 @@ def test_depth_of_the_floor_beyond_the_table_is_no_depth_of_the_object(tabletop:
     assert np.median(behind) > np.median(seen.frame.depth[mask]) + 0.3
     frame = with_depth(seen, mask, behind)
     obj = next(o for o in tabletop.lift(seen, frame=frame).objects if o.id == "a")
-    assert_unmeasured(obj, "behind the surface it stands on")
+    assert_unmeasured(obj, "behind the surface that it stands on")
 
 
 @pytest.mark.parametrize("kind", ["attribute", "label"])
@@ -346,7 +346,7 @@ def test_glass_with_the_depth_of_the_table_is_a_depth_problem(tabletop: Tabletop
     glass = {"attribute": {"attributes": ("glass",)}, "label": {"label": "glass cup"}}[kind]
     given = (dataclasses.replace(seen.detections[0], **glass), seen.detections[1])
     objects = build_scene(frame, given, DEPTH, LIFT).objects
-    assert_unmeasured(objects[0], "see-through")
+    assert_unmeasured(objects[0], "transparent")
     assert objects[1].depth_problem is None
 
 
@@ -362,7 +362,7 @@ def test_an_object_on_a_lower_level_is_not_called_see_through(tabletop: Tabletop
 
 def test_a_depth_image_that_cannot_be_a_measurement_is_refused_as_a_whole(lone_can: Rendering) -> None:
     frame = dataclasses.replace(lone_can.frame, depth=lone_can.frame.depth * 1000)
-    with pytest.raises(DepthError, match="divide by 1000"):
+    with pytest.raises(DepthError, match="Divide by 1000"):
         build_scene(frame, lone_can.detections, DEPTH, LIFT)
 
 

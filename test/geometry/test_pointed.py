@@ -76,7 +76,7 @@ def test_an_object_that_a_point_does_not_bound_is_refused_with_the_reason(least:
     config = ResolverConfig(lift=replace(LIFT, min_pixels=least))
     answer = Resolver(config).resolve(FRAME, "the mat", (*DETECTIONS, flat))
     assert answer.status is Status.DEPTH_INVALID
-    assert "nothing tells how far it reaches from the point that the model put on it" in answer.message
+    assert "its extent around the point that the model gave is unknown" in answer.message
 
 
 def test_a_surface_that_goes_on_beyond_the_reach_is_not_cut_there() -> None:

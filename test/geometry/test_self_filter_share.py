@@ -58,7 +58,7 @@ def test_a_gripper_that_is_called_a_cup_is_no_object(boxes: bool, height: float,
     assert [d.id for d in scene.of_robot] == ["g"]
     found = tabletop.ask(seen, "the cup", given, frame)
     assert found.status is Status.NOT_FOUND
-    assert found.message == "I see no cup. Left out as the robot itself: cup (g)."
+    assert found.message == "I see no cup. Detections discarded as part of the robot: cup (g)."
     can = tabletop.ask(seen, "the can left of the cup", given, frame)
     assert can.target is None  # there is no cup that it is left of
     alone = tabletop.ask(seen, "the can", given, frame)
@@ -130,7 +130,7 @@ def test_a_box_that_shows_more_of_the_robot_than_of_anything_else_has_no_place(t
     assert 0.5 < share < 0.9
     scene = tabletop.lift(seen, (whole,), frame)
     assert scene.of_robot == ()
-    assert "of what stands in its box is the robot itself" in str(scene.objects[0].depth_problem)
+    assert "of the measured points in its box belong to the robot" in str(scene.objects[0].depth_problem)
     assert tabletop.ask(seen, "the can", (whole,), frame).target is None
     assert tabletop.lift(seen, can, frame).objects[0].depth_problem is None  # its mask says which pixels are its own
 

@@ -118,7 +118,7 @@ def test_what_cannot_be_saved_is_written_beside_and_said(frames: Path, started: 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "another program has written it" in said
+    assert "another program has changed it" in said
     assert (frames / "cases.jsonl").read_text() == "theirs\n"
     assert json.loads((frames / "cases.jsonl.unsaved.jsonl").read_text())["instruction"] == BEHIND
 
@@ -132,7 +132,7 @@ def test_what_can_be_written_nowhere_is_shown(frames: Path, started: Callable[..
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "copy what follows into the truth file" in said
+    assert "copy these lines into the truth file" in said
     assert json.loads(said.splitlines()[-1]) == {"frame": "f1", "instruction": BEHIND}
 
 
@@ -145,11 +145,11 @@ def test_lines_that_evaluate_refuses_are_named_at_the_start(frames: Path, starte
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "line 2 is no case" in said
-    assert "line 4 is no case" in said
+    assert "line 2 is not a valid case" in said
+    assert "line 4 is not a valid case" in said
     assert "GREAT" in said
     assert "line 1" not in said
-    assert "evaluate refuses the file until they are corrected" in said
+    assert "`evaluate` refuses the file until they are corrected" in said
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_lines_that_evaluate_refuses_are_named_at_the_start(frames: Path, starte
     [
         ([], "give either --frames DIR or --bag BAG"),
         (["--frames", ".", "--bag", "b"], "give either --frames DIR or --bag BAG"),
-        (["--frames", ".", "--grounder-options", "a=b"], "are of a --grounder"),
-        (["--frames", ".", "--rgb", "/x"], "are of a --bag"),
-        (["--frames", ".", "--base-frame", "base"], "are of a --bag"),
+        (["--frames", ".", "--grounder-options", "a=b"], "need --grounder"),
+        (["--frames", ".", "--rgb", "/x"], "need --bag"),
+        (["--frames", ".", "--base-frame", "base"], "need --bag"),
         (["--frames", "no/such/folder"], "its folder does not exist"),
         (["--bag", "no_such_bag"], "there is no such file"),
         (["--frames", ".", "--instructions", "no_such.txt"], "one sentence a line"),

@@ -182,7 +182,7 @@ def homogeneous(pose: Any) -> Any:
     ("change", "reason"),
     [
         (("rgbd_camera", "camera"), "0 sensors"),
-        (("<gz_frame_id>camera_color_optical_frame</gz_frame_id>", ""), "without a frame"),
+        (("<gz_frame_id>camera_color_optical_frame</gz_frame_id>", ""), "the images have no frame"),
         (("<sdf version", "<sdf <"), "invalid token|not well-formed"),
         (("0.55165 0</pose>", "0.55165</pose>"), "roll pitch yaw"),
         (("<pose>-0.02 0 0.6", '<pose relative_to="table">-0.02 0 0.6'), "relative_to"),

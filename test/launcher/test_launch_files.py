@@ -274,7 +274,7 @@ def test_words_in_place_of_a_number_are_refused() -> None:
 
 
 def test_an_argument_without_default_must_be_given() -> None:
-    with pytest.raises(InputError, match=r"argument bag: nothing.*add bag:="):
+    with pytest.raises(InputError, match=r"argument bag: no value.*Add bag:="):
         plan.plan(FILES["replay"], {})
 
 
@@ -283,9 +283,9 @@ def test_a_parameter_file_that_does_not_exist_is_refused_before_there_is_a_node(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stand_in.Node, "__init__", lambda *_, **__: pytest.fail("a node was described"))
-    with pytest.raises(FileError, match=r"^nowhere\.yaml: no such file.*pass params_file:=FILE"):
+    with pytest.raises(FileError, match=r"^nowhere\.yaml: no such file.*Pass params_file:=FILE"):
         planned(name, params_file="nowhere.yaml")
-    with pytest.raises(FileError, match="this is no file"):
+    with pytest.raises(FileError, match="not a regular file"):
         planned(name, params_file=str(ROOT))
 
 
@@ -309,7 +309,7 @@ def test_a_camera_stands_for_the_robot_with_that_camera() -> None:
     ("words", "said"),
     [
         (["nonsense"], "preset 'nonsense'"),
-        (["sim", "world"], "write arguments as NAME:=VALUE"),
+        (["sim", "world"], "Write arguments as NAME:=VALUE"),
         (["sim", "wold:=7"], "argument 'wold'"),
         (["sim", "--rviz"], "No such option"),
     ],
@@ -323,7 +323,7 @@ def test_the_command_line_refuses_with_usage(words: list[str], said: str) -> Non
 def test_the_command_line_shows_arguments_and_commands() -> None:
     shown = CliRunner().invoke(up, ["replay", "--show-args"])
     assert shown.exit_code == 0
-    assert "bag:=\n    folder of a bag, or its .mcap or .db3 file; must be given" in shown.output
+    assert "bag:=\n    folder of a bag, or its .mcap or .db3 file; required" in shown.output
     printed = CliRunner().invoke(up, ["realsense", "namespace:=left", "--print"])
     assert printed.exit_code == 0
     assert "spatial_vlm_ros.nodes resolver --ros-args -r __node:=resolver -r __ns:=/left" in printed.output

@@ -56,9 +56,9 @@ def hears_all(started: Any, graph: Any) -> None:
     def well() -> bool:
         status = said[-1].status if said else []
         words = [entry.message for entry in status]
-        return "all streams arrive" in words and all(entry.level == DiagnosticStatus.OK for entry in status)
+        return "all streams are arriving" in words and all(entry.level == DiagnosticStatus.OK for entry in status)
 
-    started.until(well, "all streams arrive")
+    started.until(well, "all streams are arriving")
 
 
 # ------------------------------------------------------------------------------------------------ with ROS
@@ -121,7 +121,7 @@ def test_a_simulated_arm_comes_up_with_resolver_planner_and_gate_on_its_clock(
     arm.says("resolver is active")
     arm.says("sim_arm plays behind")
     arm.says("plans for a Panda")
-    arm.says("planner_gate is ready; plan_only: nothing will move")
+    arm.says("planner_gate is ready; plan_only is set: nothing will move")
     arm.says("approve at http://127.0.0.1:")
     hears_all(arm, graph)
     goal = graph.send_goal(SENTENCE)
@@ -163,7 +163,7 @@ def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> No
     for name, words in (("frame_player", "playing behind"), ("resolver", "resolver is active")):
         said = sim.output.count(words)
         os.kill(sim.child(name), signal.SIGKILL)
-        sim.says(f"[{name}] starts again in 2 s")
+        sim.says(f"[{name}] restarts in 2 s")
         sim.until(lambda words=words, said=said: sim.output.count(words) > said, f"{name} is there again")
     assert not set(sim.children()) & set(before)
     graph.until(graph.client.server_is_ready, "the action server is there")
@@ -191,7 +191,7 @@ def test_a_node_that_dies_ends_the_others_with_its_code_where_that_is_wanted(up:
 def test_a_node_with_a_wrong_parameter_does_not_start_again(up: ANY) -> None:
     sim = up("sim", "rate:=-1.0")
     assert sim.ends() == respawn.CONFIGURATION, sim.output
-    assert "starts again" not in sim.output
+    assert "restarts in" not in sim.output
 
 
 def test_a_bag_that_does_not_exist_ends_the_replay_with_its_reason(up: ANY) -> None:
@@ -212,7 +212,7 @@ def test_output_has_its_name_before_each_line_however_long(start: ANY) -> None:
 def test_the_first_that_fails_gives_its_code_and_ends_the_others(start: ANY) -> None:
     done = start(*programs(("waits", WAITS), ("fails", "import sys; sys.exit(7)")))
     assert done.ends() == 7
-    assert "[fails] has ended with code 7" in done.output
+    assert "[fails] has exited with code 7" in done.output
 
 
 def test_one_that_fails_while_it_is_ended_is_not_taken_for_a_success(start: ANY, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_one_that_fails_while_it_is_ended_is_not_taken_for_a_success(start: ANY,
 
 def test_the_others_live_on_when_a_window_is_closed(start: ANY) -> None:
     both = start(*programs(("window", "print('closed')", False), ("waits", WAITS)))
-    both.says("[window] has ended with code 0")
+    both.says("[window] has exited with code 0")
     both.says("[waits] ready")
     assert both.process.poll() is None
     both.process.send_signal(signal.SIGINT)
@@ -250,8 +250,8 @@ def test_one_that_crashes_starts_again_until_it_crashes_too_often(start: ANY, fa
     code = both.ends()
     assert code in (128 + signal.SIGSEGV, respawn.CRASHED, 128 + signal.SIGABRT)
     assert falls.read_text() == "x" * (1 + respawn.MOST)
-    assert both.output.count("[falls] starts again") == respawn.MOST
-    assert both.output.count(f"[falls] has ended with code {code}") == 1 + respawn.MOST
+    assert both.output.count("[falls] restarts in") == respawn.MOST
+    assert both.output.count(f"[falls] has exited with code {code}") == 1 + respawn.MOST
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "os._exit(1)", "os._exit(2)", "os.kill(os.getpid(), 15)"])
@@ -264,7 +264,7 @@ def test_one_that_ends_on_purpose_or_cannot_be_configured_ends_everything(start:
 def test_ctrl_c_while_one_waits_to_start_again_ends_everything(start: ANY, falls: Path) -> None:
     crashes = FALLS.format(path=str(falls), end="os.abort()")
     both = start(*programs(("falls", crashes, True, True), ("waits", WAITS), delay=3600.0))
-    both.says("[falls] starts again")
+    both.says("[falls] restarts in")
     both.says("[waits] ready")
     both.interrupt()
     assert both.ends() == 0, both.output

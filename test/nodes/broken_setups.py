@@ -202,7 +202,7 @@ def _own_time(setup: Setup) -> None:
 
 
 STALE, UNSYNCHRONISED, NO_TF, INVALID = ("STALE_INPUT",), ("NOT_SYNCHRONISED",), ("TF_UNAVAILABLE",), ("INVALID_INPUT",)
-DEAD = ("nobody publishes it", "start the driver")
+DEAD = ("it has no publisher", "start the driver")
 MIXED = ("OK", "STALE_INPUT", "NOT_SYNCHRONISED", "CANCELLED")
 
 ROWS = (
@@ -221,16 +221,16 @@ ROWS = (
     Broken("depth-empty", "depth without a measurement", "all depth is zero", ("DEPTH_INVALID",), ("depth",),
            ("depth",), _depth(np.zeros_like)),
     Broken("uncalibrated", "the camera is not calibrated", "K and P of camera info are zero", INVALID,
-           ("not calibrated",), ("not calibrated", "calibrate it"), _uncalibrated),
+           ("not calibrated",), ("not calibrated", "calibrate the camera"), _uncalibrated),
     Broken("stuck", "the driver hangs and repeats an image", "one image again and again", STALE, ("image",),
            ("the stamp stands still", "restart the driver"), _stuck, works_first=True),
-    Broken("unstamped", "images without a stamp", "all stamps are zero", STALE, ("not stamped",),
-           ("not stamped", "header.stamp"), shifted(-np.inf)),
+    Broken("unstamped", "images without a stamp", "all stamps are zero", STALE, ("have no stamp",),
+           ("have no stamp", "header.stamp"), shifted(-np.inf)),
     Broken("unsynchronised", "colour and depth are not synchronised", "depth stamped 25 ms before colour, sync_slop: 0",
-           UNSYNCHRONISED, ("never fit within",), ("never fit within", "sync_slop"),
+           UNSYNCHRONISED, ("never agree within",), ("never agree within", "sync_slop"),
            shifted(-0.025, roles.DEPTH), parameters={"sync_slop": 0.0}),
     Broken("no-tf", "the camera's mounting is not published", "no transform", NO_TF, ("world",),
-           ("nobody published frame", "world"), begin=nothing, repair=Setup.static),
+           ("was never published", "world"), begin=nothing, repair=Setup.static),
     Broken("tf-stopped", "the publisher of a moving transform died", "/tf ends", NO_TF, ("newest sample",),
            ("newest sample",), _stopped, begin=_moving, repair=Setup.static, works_first=True, quick=True),
     Broken("tf-apart", "base and camera are in two trees", "the camera is mounted on another frame", NO_TF,
@@ -249,7 +249,7 @@ ROWS = (
     Broken("clock-ahead", "the camera's clock is ahead", "stamps 3 s ahead", STALE, ("ahead of now",),
            ("in the future", "chrony"), shifted(3.0), quick=True),
     Broken("no-clock", "simulated time without a clock", "use_sim_time, and nobody publishes /clock", STALE,
-           ("clock",), ("nobody publishes /clock", "use_sim_time: false"), repair=_own_time,
+           ("clock",), ("nothing publishes /clock", "use_sim_time: false"), repair=_own_time,
            parameters={"use_sim_time": True}),
     Broken("detections-off", "the detector is not running", "no message on detections", STALE, ("detections",),
            ("detections", "a request would end STALE_INPUT"), dropped(roles.DETECTIONS)),

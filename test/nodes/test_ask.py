@@ -136,7 +136,7 @@ def test_an_inactive_resolver_is_named_with_the_repair(graph: Graph, program: Ca
     resolver.trigger_configure()
     asking = program("ask", SENTENCE)
     assert asking.ends() == 1
-    assert "the resolver is not active: activate it (ros2 lifecycle set /resolver activate)" in asking.output
+    assert "the resolver is not active; run: ros2 lifecycle set /resolver activate" in asking.output
     assert "Traceback" not in asking.output
 
 
@@ -173,4 +173,4 @@ def test_a_resolver_that_goes_while_it_is_asked_ends_the_asking(
     live.until(lambda: "waiting for a complete frame" in asking.output, "it is asked")
     resolver.process.kill()
     assert asking.ends() == 1, asking.output
-    assert "the resolver has gone" in asking.output
+    assert "the resolver disappeared" in asking.output

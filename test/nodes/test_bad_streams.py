@@ -76,7 +76,7 @@ def test_a_publisher_that_cannot_be_heard_is_named_with_its_policy_and_fix(graph
     graph.until(lambda: graph.resolver._queue.unheard, "the node notices")  # type: ignore[union-attr]
     goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
     graph.assert_refused(
-        goal, "STALE_INPUT", "depth/image", "offers another reliability", "set reliability: best_effort"
+        goal, "STALE_INPUT", "depth/image", "offers a different QoS reliability", "set reliability: best_effort"
     )
 
 
@@ -110,7 +110,7 @@ def test_the_same_frame_sent_twice_is_answered_once(live: Graph) -> None:
 
 def test_frames_without_stamp_are_stale(impatient: Graph) -> None:
     goal = impatient.ask(SENTENCE, FRAME, DETECTIONS, lambda parts: restamped(parts, -(1 << 62)))
-    impatient.assert_refused(goal, "STALE_INPUT", "are not stamped", "header.stamp")
+    impatient.assert_refused(goal, "STALE_INPUT", "have no stamp", "header.stamp")
     assert_recovers(impatient)
 
 
@@ -250,7 +250,7 @@ def test_depth_in_another_frame_is_not_registered(impatient: Graph) -> None:
         (roles.RGB, "height", 4_000_000_000, "size"),
         (roles.DEPTH, "encoding", "mono8", "unit"),
         (roles.DEPTH, "height", 481, "data"),
-        (roles.DETECTIONS, "image_width", 1280, "picture of the detections"),
+        (roles.DETECTIONS, "image_width", 1280, "image of the detections"),
         (roles.RGB_INFO, "distortion_model", "magic", "magic"),
     ],
 )

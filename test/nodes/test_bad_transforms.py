@@ -97,7 +97,7 @@ def test_a_transform_that_comes_too_late_is_not_waited_for(graph: Graph) -> None
     while graph.resolver._queue.assembler.transforms.frames() == {}:  # type: ignore[union-attr]
         graph.camera.tf(POSE, stamp_ns=graph.camera.now())
     goal = graph.ask(SENTENCE, FRAME, DETECTIONS)
-    graph.assert_refused(goal, "TF_UNAVAILABLE", "before the stamp asked for", "clocks agree")
+    graph.assert_refused(goal, "TF_UNAVAILABLE", "before the requested stamp", "clocks are synchronised")
 
 
 def test_transforms_of_a_clock_that_is_ahead_are_refused_with_their_frames_and_offset(graph: Graph) -> None:
@@ -135,7 +135,9 @@ def test_where_all_frames_lie_before_the_first_transform_it_is_said(graph: Graph
     graph.heard("/tf")
     while graph.resolver._queue.assembler.transforms.frames() == {}:  # type: ignore[union-attr]
         graph.camera.tf(POSE, stamp_ns=ahead)
-    graph.assert_refused(graph.ask(SENTENCE, FRAME, DETECTIONS), "TF_UNAVAILABLE", "oldest sample", "after the stamp")
+    graph.assert_refused(
+        graph.ask(SENTENCE, FRAME, DETECTIONS), "TF_UNAVAILABLE", "oldest sample", "after the requested stamp"
+    )
 
 
 def test_a_broken_transform_is_not_used(graph: Graph) -> None:

@@ -131,7 +131,7 @@ def test_a_result_that_the_server_has_forgotten_is_told_as_lost(graph: Graph, mo
     ended = hand.run()
     assert gripper.begun.wait(PATIENCE)
     gripper.may_end.set()
-    with pytest.raises(PlannerUnavailableError, match="not kept any more"):
+    with pytest.raises(PlannerUnavailableError, match="no longer stored"):
         ended.result(PATIENCE)
 
 

@@ -100,4 +100,6 @@ def test_a_camera_whose_clock_runs_ahead_is_refused_by_default_and_its_offset_na
     camera = LateCamera(graph, 0.6, 0.0)
     camera.run_until(lambda: graph.resolver._queue.assembler.camera_frame, "it is heard")  # type: ignore[union-attr]
     goal, _ = camera.ask()
-    graph.assert_refused(goal, "STALE_INPUT", "/image is stamped 0.", "ahead of now, max_ahead is 0.1 s", "chrony, PTP")
+    graph.assert_refused(
+        goal, "STALE_INPUT", "/image is stamped 0.", "ahead of now, but max_ahead is 0.1 s", "chrony, PTP"
+    )

@@ -68,7 +68,7 @@ def board(graph: Graph) -> Board:
 
 
 def test_a_camera_that_works_is_ok_with_its_rates(board: Board, live: Graph) -> None:
-    board.until("streams", OK, "all streams arrive", frames=everything)
+    board.until("streams", OK, "all streams are arriving", frames=everything)
     board.graph.feed(lambda: int(board.values("streams").get("rgb/image rate [Hz]", "0")) > 1, "it has a rate",
                      FRAME, DETECTIONS)  # fmt: skip
     values = board.values("streams")
@@ -80,19 +80,19 @@ def test_a_camera_that_works_is_ok_with_its_rates(board: Board, live: Graph) -> 
 
 
 def test_a_silent_stream_is_an_error_and_ok_again_when_it_comes_back(board: Board, live: Graph) -> None:
-    board.until("streams", OK, "all streams arrive", frames=everything)
+    board.until("streams", OK, "all streams are arriving", frames=everything)
     board.until("streams", ERROR, "depth/image is silent", "check the driver", frames=lambda p: p.pop(roles.DEPTH))
     assert "rgb/image is silent" not in board["streams"].message
-    board.until("streams", OK, "all streams arrive", frames=everything)
+    board.until("streams", OK, "all streams are arriving", frames=everything)
     board.until("streams", ERROR, "rgb/image is silent", "depth/image is silent", "detections is silent")
-    board.until("streams", OK, "all streams arrive", frames=everything)
+    board.until("streams", OK, "all streams are arriving", frames=everything)
     assert live.ask(SENTENCE, FRAME, DETECTIONS).name == "OK"
 
 
 def test_a_missing_transform_is_an_error_and_ok_when_it_comes(board: Board, graph: Graph) -> None:
     graph.start(base_frame="world")
-    board.until("transforms", WARN, "no image seen yet")
-    board.until("transforms", ERROR, "nobody published frame", "world", frames=everything)
+    board.until("transforms", WARN, "no image received yet")
+    board.until("transforms", ERROR, "was never published", "world", frames=everything)
     graph.camera.tf(FRAME.base_T_camera, static=True)
     board.until("transforms", OK, "is known", frames=everything)
     assert board.values("transforms")["camera frame"] == FRAME.frame_id
@@ -109,7 +109,7 @@ def test_a_link_that_nobody_publishes_is_an_error_and_ok_when_it_comes(
     )
     graph.start(base_frame="world", robot_description=str(path))
     graph.camera.tf(FRAME.base_T_camera, static=True)
-    board.until("transforms", ERROR, "nobody published frame 'post'", frames=everything)
+    board.until("transforms", ERROR, "frame 'post' was never published", frames=everything)
     graph.camera.tf(FRAME.base_T_camera, Transform("world", "post", np.eye(4)), static=True)
     board.until("transforms", OK, "the robot's 1 links are known", frames=everything)
 
@@ -117,7 +117,7 @@ def test_a_link_that_nobody_publishes_is_an_error_and_ok_when_it_comes(
 def test_an_unknown_speaker_is_a_warning_and_ok_when_he_comes(board: Board, graph: Graph) -> None:
     graph.start(base_frame="world", speaker_frame="person")
     graph.camera.tf(FRAME.base_T_camera, static=True)
-    board.until("transforms", WARN, "nobody published frame", "person", frames=everything)
+    board.until("transforms", WARN, "was never published", "person", frames=everything)
     graph.camera.tf(FRAME.base_T_camera, Transform("world", "person", np.eye(4)), static=True)
     board.until("transforms", OK, f"world <- {FRAME.frame_id} and {FRAME.frame_id} <- person are known",
                 frames=everything)  # fmt: skip
@@ -128,11 +128,11 @@ def test_a_publisher_that_cannot_be_heard_is_an_error_until_one_can(board: Board
     graph.start(base_frame="world", reliability="reliable")
     parts = graph.camera.parts(FRAME, DETECTIONS, graph.camera.now())
     graph.camera.publish(roles.DEPTH, parts[roles.DEPTH], qos.images("best_effort"))
-    board.until("streams", ERROR, "/depth/image offers another reliability", "reliability: best_effort",
+    board.until("streams", ERROR, "/depth/image offers a different QoS reliability", "reliability: best_effort",
                 frames=everything)  # fmt: skip
     graph.node.destroy_publisher(graph.camera._publishers.pop(roles.DEPTH))
-    board.until("streams", OK, "all streams arrive", frames=everything)
-    assert "offers another" not in board["streams"].message
+    board.until("streams", OK, "all streams are arriving", frames=everything)
+    assert "offers a different" not in board["streams"].message
 
 
 def test_requests_are_counted_by_their_end(board: Board, live: Graph) -> None:
@@ -182,7 +182,7 @@ def test_a_grounders_process_is_watched(board: Board, graph: Graph, monkeypatch:
     board.until("grounder", OK, "runs")
     killed = int(board.values("grounder")["process"])
     os.kill(killed, signal.SIGKILL)
-    board.until("grounder", WARN, "has ended")
+    board.until("grounder", WARN, "has exited")
     board.until("grounder", OK, "runs")  # it is started again without a request
     assert int(board.values("grounder")["process"]) != killed
     board.until("requests", OK, "ready", frames=everything)

@@ -26,9 +26,9 @@ def test_an_expired_dialogue_is_refused_as_expired_and_an_unknown_one_as_unknown
     store.keep(dialogue("b"))
     assert store.find("a") is not None
     now[0] = 1650.0
-    with pytest.raises(InputError, match=r"'b', which expired: nobody went on with it for 600 s") as caught:
+    with pytest.raises(InputError, match=r"'b', which expired after 600 s without a reply") as caught:
         store.find("b")
-    assert "send the whole instruction" in str(caught.value)
+    assert "Send the whole instruction" in str(caught.value)
     with pytest.raises(InputError) as caught:
         store.find("never")
     assert "expired" not in str(caught.value)
@@ -40,7 +40,7 @@ def test_the_newest_are_kept_and_a_refusal_loses_none() -> None:
     for number in range(MOST_KEPT + 50):
         store.keep(dialogue(str(number)))
     assert len(store) == MOST_KEPT
-    with pytest.raises(InputError, match="newer ones have replaced"):
+    with pytest.raises(InputError, match="which was replaced by"):
         store.find("0")
     assert len(store) == MOST_KEPT
     assert store.find(str(MOST_KEPT + 49)) is not None

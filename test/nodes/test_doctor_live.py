@@ -60,7 +60,7 @@ def heard(examine: Callable[[str], Diagnosis]) -> Diagnosis:
     """Examine for a moment, or for longer where the machine was too slow to find every publisher in it."""
     found = examine("2.5")
     for longer in ("5", "10"):
-        if any(words in f["found"] for f in found.findings for words in ("no message", "nobody publishes")):
+        if any(words in f["found"] for f in found.findings for words in ("no message", "no publisher")):
             found = examine(longer)
     return found
 
@@ -171,9 +171,9 @@ def test_topics_that_nobody_publishes_are_errors_with_others_of_their_type(
         graph.node.create_publisher(Image, name, qos.images())
     found = diagnosis(doctor("--seconds", "1"))
     assert found.code == 3
-    finding = found.one("/rgb/image", "error", "nobody publishes it; there are /cam/color, /cam/depth")
+    finding = found.one("/rgb/image", "error", "it has no publisher; there are /cam/color, /cam/depth")
     assert "-r rgb/image:=TOPIC" in finding["repair"]
-    info = found.one("/rgb/camera_info", "error", "nobody publishes it")
+    info = found.one("/rgb/camera_info", "error", "it has no publisher")
     assert "there are" not in info["found"]
     assert found.levels("/detections") == ["warning"]
 
@@ -280,4 +280,4 @@ def test_a_frame_folder_is_examined(doctor: Callable[..., Started], real_frames:
 def test_a_frame_and_a_bag_at_once_are_a_usage_error(doctor: Callable[..., Started], tmp_path: Path) -> None:
     examining = doctor("--frame", str(tmp_path), "--bag", str(ROOT))
     assert examining.ends() == 2
-    assert "give one of --frame, --bag, --grounder and --arm" in examining.output
+    assert "give only one of --frame, --bag, --grounder and --arm" in examining.output

@@ -195,7 +195,7 @@ def test_a_simulated_model_on_a_camera_that_nobody_vouches_for_keeps_the_node_un
     gate = {"domain_gate.images": images, "use_sim_time": False}
     graph.start(wait=False, grounder="worker_backends:SimulatedChicks", **gate, **POSES)
     assert graph.state == "unconfigured"
-    graph.until(lambda: log.says("simulated images only", "domain_gate.images"), "the log says why")
+    graph.until(lambda: log.says("only on simulated images", "domain_gate.images"), "the log says why")
     accepted, reason = graph.set(**{"domain_gate.images": "simulated"})
     assert accepted, reason
     assert graph.change(CONFIGURE)

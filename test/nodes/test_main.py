@@ -116,7 +116,7 @@ def test_it_ends_cleanly_while_goals_wait_and_answers_each(program: Program, num
         program.graph.ended(goal)
         assert (goal.name, goal.status) == ("CANCELLED", GoalStatus.STATUS_ABORTED)
         assert goal.result is not None
-        assert "the node shuts down" in goal.result.status.message
+        assert "the node is shutting down" in goal.result.status.message
 
 
 @BOTH

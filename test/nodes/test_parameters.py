@@ -113,7 +113,7 @@ def test_what_is_read_at_configuration_cannot_change_while_the_node_runs(shared:
     accepted, reason = shared.set(**{name: other})
     assert not accepted
     assert name in reason
-    assert "clean the node up first" in reason
+    assert "clean up the node first" in reason
     accepted, reason = shared.set(**{name: default})  # the same value is no change
     assert accepted, reason
 

@@ -119,7 +119,7 @@ def test_without_its_description_the_arm_is_in_the_depth(hands: Callable[..., Ha
 def test_a_resolver_that_cannot_read_the_robot_is_not_configured(node: Callable[..., Started]) -> None:
     started = node("resolver", base_frame="panda_link0", robot_description="/nowhere/robot.urdf")
     started.says("there is no such file")
-    started.says("give the path of the robot's URDF in robot_description")
+    started.says("Give the path of the robot's URDF in robot_description")
 
 
 def test_the_robot_can_be_what_the_topic_has(graph: Graph, node: Callable[..., Started]) -> None:
@@ -133,7 +133,7 @@ def test_the_robot_can_be_what_the_topic_has(graph: Graph, node: Callable[..., S
 
 def test_a_robot_that_nobody_tells_is_asked_for(node: Callable[..., Started]) -> None:
     started = node("resolver", base_frame="world", robot_description="topic")
-    started.says("no message on /robot_description within 10 s; start robot_state_publisher before, or name")
+    started.says("there was no message on /robot_description within 10 s. Start robot_state_publisher first, or set")
     assert "resolver is active" not in started.output
 
 

@@ -122,7 +122,7 @@ def test_detections_of_no_image_are_refused(caller: Caller) -> None:
     other_camera = detections_2d(BOXES, caller.header(stamp_ns, "another_camera"))
     assert_refused(caller.ask(SENTENCE, other_camera), "INVALID_INPUT", "another_camera", FRAME.frame_id)
     between = detections_2d(BOXES, caller.header(stamp_ns + 1))
-    assert_refused(caller.ask(SENTENCE, between), "NOT_SYNCHRONISED", "copy the picture's header")
+    assert_refused(caller.ask(SENTENCE, between), "NOT_SYNCHRONISED", "Copy the header of the image")
     long_ago = detections_2d(BOXES, caller.header(stamp_ns - 10_000_000_000))
     assert_refused(caller.ask(SENTENCE, long_ago), "STALE_INPUT", "sync_queue")
 

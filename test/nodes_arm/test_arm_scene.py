@@ -215,10 +215,10 @@ JOINT = Constraints(joint_constraints=[JointConstraint(joint_name="panda_joint1"
 @pytest.mark.parametrize(
     ("goal", "number", "words"),
     [
-        (lambda: changed("planning_options.plan_only", False), -28, "plans only"),
+        (lambda: changed("planning_options.plan_only", False), -28, "does not execute"),
         (lambda: changed("request.group_name", "hand"), -15, "'hand'"),
-        (lambda: changed("request.planner_id", "CIRC"), -28, "LIN is straight"),
-        (lambda: changed("request.path_constraints", JOINT), -28, "along the way"),
+        (lambda: changed("request.planner_id", "CIRC"), -28, "use LIN for straight motions"),
+        (lambda: changed("request.path_constraints", JOINT), -28, "path constraints"),
         (lambda: changed("request.goal_constraints", []), -16, "0 goals"),
         (lambda: changed("request.goal_constraints", [JOINT]), -28, "one position and one orientation"),
         (lambda: changed(f"{GOAL}.position_constraints.0.link_name", "panda_link3"), -18, "panda_link3"),

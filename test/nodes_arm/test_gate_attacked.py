@@ -67,7 +67,7 @@ def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s" * 40)
     token.chmod(0o640)
-    with pytest.raises(FileError, match=r"others than its owner.*chmod 600"):
+    with pytest.raises(FileError, match=r"users other than its owner.*Run chmod 600"):
         token_of(str(token), tmp_path / "audit.jsonl")
     token.chmod(0o600)
     assert token_of(str(token), tmp_path / "audit.jsonl") == ("s" * 40, token)

@@ -143,7 +143,7 @@ def test_what_cannot_be_used_of_a_reply_is_typed(graph: ArmGraph, kind: str) -> 
 
 
 def test_a_server_that_is_not_there_is_told(graph: ArmGraph) -> None:
-    with pytest.raises(ModelError, match="nobody offers the service") as refused:
+    with pytest.raises(ModelError, match="no node provides the service") as refused:
         client_of(graph, service_timeout=0.5).ask(asked(), never)
     assert "grasp.source" in refused.value.repair
 

@@ -66,7 +66,7 @@ class Empty(AskedClient):
 
 
 def test_success_with_an_empty_trajectory_is_no_plan() -> None:
-    with pytest.raises(PlanningFailedError, match="reach: it says SUCCESS, and its trajectory is empty") as caught:
+    with pytest.raises(PlanningFailedError, match="reach: it reports SUCCESS, but its trajectory is empty") as caught:
         plan(Empty(1000, attempts=2))
     assert caught.value.number == -2
 
@@ -85,18 +85,22 @@ def test_after_an_empty_trajectory_other_ways_are_tried() -> None:
     ],
 )
 def test_a_trajectory_of_other_joints_is_no_plan(phase: str, answer: Any, words: str) -> None:
-    with pytest.raises(PlanningFailedError, match=f"phase '{phase}' is for other joints than the arm's: .*{words}"):
+    with pytest.raises(
+        PlanningFailedError, match=f"phase '{phase}' moves joints that do not belong to the arm: .*{words}"
+    ):
         plan(Answering(phase, answer))
 
 
 def test_a_planner_that_does_not_tell_its_joints_is_held_to_its_first_answer() -> None:
-    with pytest.raises(PlanningFailedError, match="'approach' is for other joints"):
+    with pytest.raises(PlanningFailedError, match="'approach' moves joints that do not belong"):
         plan(Answering("reach", lambda _: renamed(("elbow",))), frozenset())
 
 
 def test_failure_without_a_reason_sends_to_the_log_of_move_group() -> None:
     client = AskedClient(config(motion={"attempts": 1}), **dict.fromkeys(PHASES, FAILURE))
-    with pytest.raises(PlanningFailedError, match=r"clear the way, .*see move_group's log: from Jazzy on") as caught:
+    with pytest.raises(
+        PlanningFailedError, match=r"[Cc]lear the space around the object, .*see move_group's log: from Jazzy on"
+    ) as caught:
         plan(client)
     assert caught.value.number == FAILURE
 

@@ -272,7 +272,7 @@ def test_a_trajectory_that_begins_elsewhere_is_no_plan() -> None:
 
     client, around = Jumping(config()), scene()
     ways = Strategies(client.config, client.motion, goals(around, client.config)[0], around, OWN, lambda: False)
-    with pytest.raises(PlanningFailedError, match="'approach' does not begin where the one before ended"):
+    with pytest.raises(PlanningFailedError, match="'approach' does not start at the end of the previous one"):
         ways.plan(None, {})
 
 

@@ -103,7 +103,7 @@ def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -
     cell.move_group.process.kill()
     error = call.ended().error
     assert isinstance(error, ExecutionFailedError), error
-    assert "answers no more while it executes; the arm was told to stop and stands still" in str(error)
+    assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
     until(lambda: cell.hardware.still() > 0.2, "the arm stands")
     assert cell.hardware.moved - told < LASTS
     assert len(cell.arm.taken) == 1

@@ -66,7 +66,7 @@ def test_an_object_that_came_since_the_plan_was_made_stops_it_before_anything_mo
     apply = cell.asker.service(ApplyPlanningScene, "apply_planning_scene")
     difference = scene_diff([box_object("chair", "panda_link0", far, (0.1, 0.1, 0.1))])
     assert apply(ApplyPlanningScene.Request(scene=difference)).success
-    with pytest.raises(SceneChangedError, match="'chair' came"):
+    with pytest.raises(SceneChangedError, match="'chair' was added"):
         client.execute(plan)
     assert not cell.arm.taken
     assert set(cell.move_group.scene.world) == {"chair"}  # what was shown is taken away, whatever happens

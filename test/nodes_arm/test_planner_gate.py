@@ -196,7 +196,7 @@ def test_the_command_takes_back_what_waits_for_approval(cell: Cell, program: Pro
     picking = program(*COMMAND, SENTENCE)
     cell.until(lambda: len(cell.proposals) > before, "it is proposed")
     picking.says("… waiting for approval")
-    picking.says("; approve by the service /approve: this gate has no page")
+    picking.says("; this gate has no page; approve with the service /approve")
     picking.interrupt()
     assert picking.ends() == 130, picking.output
     assert "CANCELLED" in picking.output

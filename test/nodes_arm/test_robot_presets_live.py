@@ -162,7 +162,7 @@ def test_the_launch_file_starts_resolver_and_gate(robot: str, program: Callable[
     record = f"audit_log:={tmp_path / 'audit.jsonl'}"
     up = program("up", "pick", f"robot:={robot}", "camera:=realsense", "planner:=moveit", "page:=false", record,
                  "robot_description:=/")  # fmt: skip
-    up.says("planner_gate is ready; plan_only: nothing will move")
+    up.says("planner_gate is ready; plan_only is set: nothing will move")
     up.says("resolver is active")
     up.interrupt()
     assert up.ends() == 0, up.output

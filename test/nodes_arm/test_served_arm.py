@@ -55,10 +55,10 @@ def test_any_arm_is_read_from_files_or_texts() -> None:
 
 @pytest.mark.parametrize("name", ["robot_description_semantic", "group", "end_effector", "joint_limits"])
 def test_an_arm_that_is_described_in_part_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=rf"parameter {name}: got nothing beside robot_description.*give all of"):
+    with pytest.raises(InputError, match=rf"parameter {name}: empty, but robot_description is set.*set all of"):
         told(**described(**{name: ""}))
     if name != "robot_description_semantic":
-        with pytest.raises(InputError, match=rf"nothing beside {name}. Expected a URDF; .*empty for the Panda"):
+        with pytest.raises(InputError, match=rf"empty, but {name} is set. Expected a URDF.*empty for the Panda"):
             told(**{name: "x"})
 
 
@@ -68,12 +68,12 @@ def test_bad_descriptions_are_refused_with_what_to_do(tmp_path: Path) -> None:
         (
             {"robot_description_semantic": str(ARMS["panda"].srdf())},
             RobotDescriptionError,
-            "give the SRDF that belongs",
+            "Give the SRDF that belongs",
         ),
         ({"group": "manipulator"}, RobotDescriptionError, "one of the SRDF's groups: gripper, ur_manipulator"),
-        ({"end_effector": "ur_manipulator"}, RobotDescriptionError, "name the group of the gripper's joints alone"),
+        ({"end_effector": "ur_manipulator"}, RobotDescriptionError, "[Nn]ame the group of the gripper's joints"),
         ({"openings": "0.1"}, InputError, '"0:0.79 0.085:0"'),
-        ({"tip_link": "base_link"}, RobotDescriptionError, "give the link between the fingertips"),
+        ({"tip_link": "base_link"}, RobotDescriptionError, "[Gg]ive the link between the fingertips"),
     ]
     for changed, kind, words in cases:
         with pytest.raises(kind, match=words):
@@ -92,7 +92,7 @@ def test_the_scene_is_kept_in_the_frame_of_the_arms_base_and_by_its_hand() -> No
     whole = changed.changed(PlanningScene(), None)  # not a diff: everything is replaced but the arm
     assert (dict(whole.bodies), whole.base_link) == ({}, "base_link")
     crate.header.frame_id = "panda_link0"
-    with pytest.raises(InputError, match="expected base_link"):
+    with pytest.raises(InputError, match="Expected base_link"):
         scene.changed(message, None)
 
 
@@ -100,7 +100,7 @@ def test_the_gripper_of_a_known_arm_is_turned_only_where_it_may_be() -> None:
     turned = told(arm="ur5e", gripper_yaw_deg=90.0)
     assert (turned.title, turned.groups) == ("UR5e", ("ur_manipulator",))
     assert turned.model is not UR.model()
-    with pytest.raises(InputError, match=r"gripper_yaw_deg: 90 beside arm panda.*give the URDF of your Panda"):
+    with pytest.raises(InputError, match=r"gripper_yaw_deg: 90, with arm panda.*URDF of your Panda"):
         told(arm="panda", gripper_yaw_deg=90.0)
-    with pytest.raises(InputError, match=r"gripper_yaw_deg: 90 beside robot_description.*in the URDF"):
+    with pytest.raises(InputError, match=r"gripper_yaw_deg: 90, but robot_description is set.*in the URDF"):
         told(**described(), gripper_yaw_deg=90.0)

@@ -160,7 +160,7 @@ def test_what_is_held_goes_with_the_tip_with_its_touch_links_and_owner() -> None
 
 def test_a_scene_in_the_wrong_frame_is_noticed_by_what_is_read_back() -> None:
     desk = Desk()
-    with pytest.raises(PlanningFailedError, match=r"'support' is not there, .*motion.planning_frame"):
+    with pytest.raises(PlanningFailedError, match=r"'support' is missing, .*motion.planning_frame"):
         desk.client.show(dataclasses.replace(scene(), frame_id="base"), never)
 
 
@@ -169,7 +169,7 @@ def test_a_refused_difference_is_a_failure_though_the_objects_of_before_are_ther
     desk.client.show(scene(), never)
     desk.refuses = True
     moved = dataclasses.replace(BLOCK, solid=dataclasses.replace(BLOCK.solid, centre=(0.55, 0.1, 0.04)))
-    with pytest.raises(PlanningFailedError, match="'cup' is not there, 'block' is not as it was sent"):
+    with pytest.raises(PlanningFailedError, match="'cup' is missing, 'block' differs from what was sent"):
         desk.client.show(scene(CUP, target=moved), never)
 
 
@@ -245,11 +245,11 @@ def larger(objects: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (shifted("cup", 0.01), "'cup' is not as it was sent"),
-        (shifted("block", -0.01), "'block' is not as it was sent"),
-        (shifted("cup", float("nan")), "'cup' is not as it was sent"),
-        (without_shapes, "'support' is not as it was sent"),
-        (larger, "'support' is not as it was sent"),
+        (shifted("cup", 0.01), "'cup' differs from what was sent"),
+        (shifted("block", -0.01), "'block' differs from what was sent"),
+        (shifted("cup", float("nan")), "'cup' differs from what was sent"),
+        (without_shapes, "'support' differs from what was sent"),
+        (larger, "'support' differs from what was sent"),
     ],
 )
 def test_what_a_scene_in_another_frame_has_wrong_is_noticed(
@@ -263,7 +263,7 @@ def test_what_a_scene_in_another_frame_has_wrong_is_noticed(
 def test_an_object_of_somebody_else_with_one_of_our_names_is_left_alone(name: str) -> None:
     desk = Desk()
     desk.add(name, 2.0)
-    with pytest.raises(PlanningFailedError, match=f"its scene has '{name}' already, and not from this package"):
+    with pytest.raises(PlanningFailedError, match=f"its scene already has '{name}' from another program"):
         desk.client.show(scene(CUP), never)
     desk.client.clear()
     assert set(desk.moveit.world) == {name}
@@ -292,7 +292,7 @@ def test_a_scene_that_stayed_as_it_was_is_in_step() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda desk: desk.add("chair"), "'chair' came"),
+        (lambda desk: desk.add("chair"), "'chair' was added"),
         (lambda desk: desk.add("camera", 1.05), r"'camera' moved by 0\.050 m"),
         (lambda desk: desk.remove("cup"), "'cup' is no longer there"),
         (lambda desk: desk.moveit.apply(scene_diff([box_object("cup", "panda_link0", np.eye(4), (1, 1, 1))])),
@@ -309,7 +309,7 @@ def test_a_scene_that_has_changed_since_is_told(change: Callable[[Desk], Any], w
     with pytest.raises(SceneChangedError, match=words) as caught:
         desk.client.check(never)
     assert caught.value.status_name == "SCENE_CHANGED"
-    assert "send the instruction again" in str(caught.value)
+    assert "Send the instruction again" in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------ holding
@@ -320,7 +320,7 @@ def test_an_attachment_that_moveit_only_says_it_made_is_said() -> None:
     desk.client.show(scene(), never)
     desk.remove(BLOCK.id)  # MoveIt answers SUCCESS to attaching what is not there
     desk.client.hold(BLOCK.id)
-    assert desk.said == [f"the planner says that it attached 'block' to {TIP}, and has not"]
+    assert desk.said == [f"the planner reports that it attached 'block' to {TIP}, but its scene does not show it"]
     desk.said.clear()
     desk.client.hold("ghost")  # was never shown
     assert desk.said == []
@@ -333,7 +333,7 @@ def test_services_that_are_late_while_an_object_is_held_are_said_and_fail_nothin
     desk.client.hold(BLOCK.id)
     desk.client.clear()
     assert len(desk.said) == 2
-    assert all("was not told to" in words for words in desk.said)
+    assert all("could not be asked to" in words for words in desk.said)
     desk.apply.late = desk.get.late = False
     desk.another().show(scene(), never)
     assert set(desk.moveit.world) == {"support", "block"}

@@ -119,7 +119,7 @@ def test_a_watchdog_that_is_killed_is_noticed(arm: ArmGraph, commander: Any) -> 
     one.watchdog.begin(PATIENCE)
     assert one.watchdog.tripped == ""
     one.watchdog._process.kill()
-    arm.until(lambda: one.watchdog.tripped == "the watchdog has ended", "it is noticed")
+    arm.until(lambda: one.watchdog.tripped == "the watchdog has exited", "it is noticed")
     call = Aside(lambda: one.watchdog.begin(PATIENCE)).ended()
     assert call.error is None, "another one takes its place"
     assert one.watchdog.tripped == ""

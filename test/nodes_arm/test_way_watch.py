@@ -241,21 +241,21 @@ def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Callable
 def test_what_stands_in_the_way_before_the_motion_lets_nothing_begin(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.image = depth(in_the_way())
-    with pytest.raises(SceneChangedError, match="the way of the arm is not free"):
+    with pytest.raises(SceneChangedError, match="the path of the arm is not free"):
         bench.watch.begin()
 
 
 def test_without_images_nothing_begins(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.image = None
-    with pytest.raises(DepthError, match="no image comes on /camera/depth/image"):
+    with pytest.raises(DepthError, match="no image arrives on /camera/depth/image"):
         bench.watch.begin()
     bench.image = np.full((HEIGHT, WIDTH), np.nan, np.float32)
     with pytest.raises(DepthError, match="shows only 0% of the way"):
         bench.watch.begin()
     another = make()
     late(another)
-    with pytest.raises(DepthError, match="no joint states of its time"):
+    with pytest.raises(DepthError, match="no joint states of all joints"):
         another.watch.begin()
     assert not [*bench.words, *another.words]
 
@@ -283,7 +283,7 @@ def partly(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lost, "no image comes"), (blind, "shows only 0%"), (frozen, "are old"), (late, "are old"),
+        (lost, "no image arrives"), (blind, "shows only 0%"), (frozen, "too old"), (late, "too old"),
         (partly, "no joint states"),
     ],
 )  # fmt: skip
@@ -295,7 +295,7 @@ def test_depth_that_is_lost_while_the_arm_moves_stops_it(
     fault(bench)
     told = bench.stops()
     assert words in told
-    assert "depth of the way was lost" in told
+    assert "depth of the path was lost" in told
 
 
 def test_an_image_of_another_camera_is_refused_and_stops_a_motion(make: Callable[..., Bench]) -> None:
@@ -402,10 +402,12 @@ def test_an_image_waits_for_the_transform_of_its_time(make: Callable[..., Bench]
 
 def test_without_the_pose_of_the_camera_nothing_begins(make: Callable[..., Bench]) -> None:
     bench = make(untold=True)
-    with pytest.raises(TransformUnavailableError, match="where the camera was is not known: nothing could be") as told:
+    with pytest.raises(
+        TransformUnavailableError, match="the pose of the camera is not known: nothing could be"
+    ) as told:
         bench.watch.begin()
     assert (told.value.parent, told.value.child) == ("panda_link0", "camera")
-    assert "an image waits 0.2 s" in told.value.repair
+    assert "within 0.2 s of the image" in told.value.repair
     assert not bench.words
 
 
@@ -415,8 +417,8 @@ def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Callable[..., 
     bench.watch.begin()
     bench.tf_lost, bench.tf_late = not late, late
     told = bench.stops()
-    assert "the way of the arm cannot be watched" in told
-    assert "where the camera was is not known: nothing could be watched for 0.6 s" in told
+    assert "the path of the arm cannot be watched" in told
+    assert "the pose of the camera is not known: nothing could be watched for 0.6 s" in told
 
 
 def test_transforms_from_the_future_let_nothing_begin(make: Callable[..., Bench]) -> None:
@@ -442,7 +444,7 @@ def carried(make: Callable[..., Bench], **config: Any) -> Bench:
 
 def test_a_plan_in_which_the_camera_on_the_arm_does_not_see_the_way_is_not_begun(make: Callable[..., Bench]) -> None:
     bench = carried(make)
-    words = r"the camera moves with panda_hand, and does not see the way of the arm for \d\.\d s of the motion"
+    words = r"the camera moves with panda_hand and does not see the path of the arm for \d\.\d s of the motion"
     with pytest.raises(DepthError, match=words) as told:
         bench.watch.begin()
     assert "watch_silence is 0.6 s" in told.value.reason

@@ -77,7 +77,7 @@ def test_without_depth_of_the_way_nothing_moves(cell: WatchedCell) -> None:
     finally:
         cell.passes = True
     assert ended.name == "DEPTH_INVALID", ended.result
-    assert "no image comes on" in ended.result.status.message
+    assert "no image arrives on" in ended.result.status.message
     assert not ended.result.moved
     assert cell.accepted() == before
 
@@ -90,7 +90,7 @@ def test_depth_that_is_lost_while_the_arm_moves_stops_it(cell: WatchedCell) -> N
     finally:
         cell.passes = True
     assert ended.name == "CANCELLED", ended.result
-    assert "depth of the way was lost" in ended.result.status.message
+    assert "depth of the path was lost" in ended.result.status.message
     assert ended.result.moved
     cell.stands()
     assert cell.verdict()["things"]["bonnet"]["touched"] is False

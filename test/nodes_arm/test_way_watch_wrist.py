@@ -91,7 +91,7 @@ def test_a_plan_in_which_the_camera_would_be_blind_is_refused_before_anybody_is_
         ended = cell.end(cell.send(pick=cell.other_pick))
     assert ended.name == "DEPTH_INVALID", ended.result
     told = ended.result.status.message
-    assert f"the camera moves with {PANDA.hand_link}, and does not see the way of the arm for" in told
+    assert f"the camera moves with {PANDA.hand_link} and does not see the path of the arm for" in told
     assert "watch_silence is 0.5 s" in told
     assert not ended.result.moved
     assert (cell.accepted(), len(cell.proposals)) == (before, proposals)

@@ -84,4 +84,4 @@ def test_the_command_prints_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["gpu_peak_mb"] is None
     both = CliRunner().invoke(main, [*words, "--blindness"])
     assert both.exit_code == 2
-    assert "give one of" in both.output
+    assert "give only one of" in both.output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector that was trained on simulated images only is refused on images that are not known to be simulated."""
+"""A detector that was trained on only on simulated images is refused on images that are not known to be simulated."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_resolver_refuses_before_it_asks_the_model(images: ImageDomain) -> N
     assert answer.target is None
     assert grounder.asked == 0
     assert answer.model_domain == "simulated"
-    for remedy in ("choose another model", "domain_gate.images", "domain_gate.allow_mismatch", "--any-domain"):
+    for remedy in ("Choose another model", "domain_gate.images", "domain_gate.allow_mismatch", "--any-domain"):
         assert remedy in answer.message
 
 
@@ -169,7 +169,7 @@ def test_a_worker_that_is_loaded_by_the_request_is_refused_all_the_same() -> Non
         answer = Resolver(ResolverConfig(), grounder).resolve(replace(FRAME, domain="real"), WORDS)
         assert answer.status is Status.MODEL_ERROR
         assert "worker_models:Simulated" in answer.message
-        assert "simulated images only" in answer.message
+        assert "only on simulated images" in answer.message
     finally:
         grounder.close()
 

@@ -237,7 +237,7 @@ def test_the_links_of_the_robot_are_where_they_were(tmp_path: Path) -> None:
     desk.queue.step()
     desk.until(lambda: desk.replies)
     (live,) = desk.replies
-    assert "Left out as the robot itself: chick (bonnet)." in live.message
+    assert "Detections discarded as part of the robot: chick (bonnet)." in live.message
     (path,) = desk.end()
     bundle = read_bundle(path)
     again = answer_bundle(bundle, Resolver(), settings_of_bundle(bundle).streams, robot=robot)

@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_answers_go_on(tmp_path
     desk.keeper.close(30.0)
     assert desk.keeper.state.failed == 3
     (said,) = desk.warned
-    assert "requests are served as before" in said
+    assert "requests are still served" in said
     assert str(blocked) in said
     is_well, words, values = status_words(desk.keeper.state, desk.settings.evidence)
     assert (is_well, values["not kept, failed"], values["kept"]) == (False, 3, 0)

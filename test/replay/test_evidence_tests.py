@@ -129,8 +129,8 @@ def test_a_damaged_list_of_cases_is_left_as_it_is(kept: list[Path], tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--as-answered", "--id", "d1"), "leave out --status and --id"),
-        (("--status", "NOT_FOUND", "--id", "cup"), "--id is the right object of OK, and NOT_FOUND has none"),
+        (("--as-answered", "--id", "d1"), "omit --status and --id"),
+        (("--status", "NOT_FOUND", "--id", "cup"), "--id names the object of an OK answer, but --status is NOT_FOUND"),
         (("--status", "FINE"), "unknown status 'FINE'. Choose one of: OK, ANSWERED"),
     ],
 )
@@ -278,5 +278,5 @@ def test_a_bundle_of_another_name_is_not_passed_over_in_silence(kept: list[Path]
     (tmp_path / "from_the_robot.mcap").write_bytes(kept[1].read_bytes())
     done = run("evidence", "list", tmp_path)
     assert done.stdout.splitlines()[-1].startswith("1 bundle, ")
-    assert "not shown: 1 .mcap without a bundle's name" in done.stderr
+    assert "not shown: 1 .mcap without the name of a bundle" in done.stderr
     assert run("evidence", "list", kept[0].parent).stderr == ""

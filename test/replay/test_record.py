@@ -252,7 +252,7 @@ def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path) ->
     folder = recordings(tmp_path / "frames", [None, None])
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "notes.txt").write_text("mine")
-    with pytest.raises(FileError, match="exists already"):
+    with pytest.raises(FileError, match="already exists"):
         record(folder, tmp_path / "there")
     (folder / "f1" / "depth.png").write_bytes(b"\x89PNG")
     with pytest.raises(FileError, match=r"depth\.png"):
@@ -260,7 +260,7 @@ def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path) ->
     assert not (tmp_path / "bag").exists()
     (tmp_path / "file").write_text("")
     save(tmp_path / "frame", scene())
-    with pytest.raises(FileError, match="choose a place that can be written"):
+    with pytest.raises(FileError, match="Choose a writable location"):
         record(tmp_path / "frame", tmp_path / "file" / "bag")
 
 

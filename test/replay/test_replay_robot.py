@@ -74,7 +74,7 @@ def test_the_robot_is_removed_at_the_stamp_of_each_image(bag: Path) -> None:
     assert found.resolution.target is not None
     assert found.resolution.target.id == "ribbon"
     assert distance(found.resolution, direct) < 1e-9
-    assert "Left out as the robot itself: chick (bonnet)." in found.resolution.message
+    assert "Detections discarded as part of the robot: chick (bonnet)." in found.resolution.message
     assert found.log_ns == seconds(0.1) + 20 * MS  # it waited for the hand
     (raw,) = answers(bag, StreamConfig(), None)
     assert raw.resolution.status is Status.AMBIGUOUS

@@ -126,7 +126,7 @@ def test_all_of_the_arm_goes_and_the_answer_stays(at: tuple[float, float, float]
         assert again.target is not None
         assert again.target.id == "bonnet"
         assert again.target.pose.position == pytest.approx(answer.target.pose.position, abs=1e-3)
-        assert "Left out as the robot itself: cup (gripper)." in again.message
+        assert "Detections discarded as part of the robot: cup (gripper)." in again.message
 
 
 def test_a_camera_on_the_hand_that_sees_the_fingers_sees_the_objects_alone(

@@ -580,4 +580,4 @@ def test_an_up_against_which_the_table_faces_down_is_refused(tabletop: Tabletop)
     upside_down = dataclasses.replace(seen.frame, base_T_camera=None, up=gravity)
     answer = Resolver().resolve(upside_down, "the cup", seen.detections)
     assert answer.status.value == "INVALID_INPUT"
-    assert "minus gravity" in answer.message
+    assert "negative gravity vector" in answer.message

@@ -300,7 +300,7 @@ def test_words_that_end_the_dialogue_do_nothing(two: Rendering) -> None:
     told.say("grab the can")
     assert told.say("never mind") == "CANCELLED: None"
     assert told.answered is not None
-    assert "nothing is carried out" in told.answered.resolution.message
+    assert "nothing is executed" in told.answered.resolution.message
 
 
 # ------------------------------------------------------------------------------------------------ other frames

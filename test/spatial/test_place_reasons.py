@@ -171,5 +171,5 @@ def test_too_small_gives_both_sizes(tabletop: Tabletop) -> None:
 
 
 def test_only_no_place_says_what_would_have_to_change() -> None:
-    with pytest.raises(ValueError, match="only NO_PLACE"):
+    with pytest.raises(ValueError, match="only if its status is NO_PLACE"):
         Resolution("x", Status.NOT_FOUND, "none", no_place=NoPlace("closed", "it is closed", "Open it."))

@@ -173,7 +173,7 @@ def test_a_frame_that_is_not_the_viewers_is_said_to_the_model(two_sides: Renderi
     ("text", "words"),
     [
         ("", "not JSON"),
-        ("[" * 100_000, "JSON with more than 64 levels"),
+        ("[" * 100_000, "the JSON has more than 64 levels"),
         ("[]", "schema 1"),
         ('{"schema": 2, "model": "", "relations": {}}', "schema 1"),
         ('{"schema": 1, "model": "", "relations": {}, "more": 1}', "schema 1"),

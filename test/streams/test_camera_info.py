@@ -55,7 +55,7 @@ def test_without_p_a_camera_without_distortion_follows_k() -> None:
 
 
 def test_without_p_a_distorted_camera_has_no_rectified_image() -> None:
-    with pytest.raises(InputError, match="publish P"):
+    with pytest.raises(InputError, match="Publish P"):
         camera_of(info(p=[0.0] * 12), rectified=True)
 
 
@@ -171,7 +171,7 @@ def test_the_lens_model_does_not_matter_for_rectified_images() -> None:
 
 @pytest.mark.parametrize("rectified", [False, True])
 def test_an_uncalibrated_camera_is_refused(rectified: bool) -> None:
-    with pytest.raises(InputError, match="calibrate it"):
+    with pytest.raises(InputError, match="Calibrate the camera"):
         camera_of(info(k=[0.0] * 9, p=[0.0] * 12, d=[]), rectified)
 
 

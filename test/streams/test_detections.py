@@ -88,7 +88,7 @@ def test_the_size_of_the_image_may_be_unsaid() -> None:
 
 @pytest.mark.parametrize("size", [(WIDTH + 1, HEIGHT), (WIDTH, HEIGHT - 1), (0, 3)])
 def test_detections_of_an_image_of_another_size_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="8x6, that of the colour topic"):
+    with pytest.raises(InputError, match="8x6, the size of the colour image"):
         detections_of(detection_array(entry(), width=size[0], height=size[1]), WIDTH, HEIGHT)
 
 
@@ -101,11 +101,11 @@ def test_detections_of_an_image_of_another_size_are_refused(size: tuple[int, int
         ({"score": math.nan}, "probability"),
         ({"label": None}, "two strings"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8))] * 2}, "2 masks"),
-        ({"mask": [mono8(np.zeros((2, 2), np.uint8))]}, "no pixel set"),
+        ({"mask": [mono8(np.zeros((2, 2), np.uint8))]}, "no pixel is set"),
         ({"front": [vector(0.0, 0.0, 0.0)]}, "not zero"),
         ({"front": [vector(0.0, math.nan, 1.0)]}, "finite direction"),
         ({"front": [vector(0.0, 0.0, 1.0)] * 2}, "2 directions"),
-        ({"front": [SimpleNamespace()]}, "check the type and version"),
+        ({"front": [SimpleNamespace()]}, "Check the type and version"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8))], "mask_x": 7}, "at \\(7, 0\\)"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8), encoding="32FC1")]}, "mono8"),
         ({"mask": [mono8(np.ones((2, 2), np.uint8), data=b"abc")]}, "truncated"),
@@ -120,7 +120,7 @@ def test_a_malformed_entry_is_refused_by_its_place(fields: dict[str, Any], reaso
 
 @pytest.mark.parametrize("message", [SimpleNamespace(), detection_array(SimpleNamespace())])
 def test_what_is_no_detection_message_is_refused(message: Any) -> None:
-    with pytest.raises(InputError, match="check the type"):
+    with pytest.raises(InputError, match="Check the type"):
         detections_of(message, WIDTH, HEIGHT)
 
 

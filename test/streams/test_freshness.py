@@ -130,9 +130,9 @@ def test_stamps_that_cannot_be_are_refused_with_topic_offset_limit_and_fix() -> 
     with pytest.raises(ClockError, match=r"/camera/color/image_raw is stamped 0\.15 s ahead of now.*chrony") as refused:
         freshness.check(match(START + 0.15, START), names)
     assert (refused.value.ahead, refused.value.limit) == (pytest.approx(0.15), "max_ahead")
-    with pytest.raises(ClockError, match=r"2\.50 s behind its arrival, max_behind is 2 s"):
+    with pytest.raises(ClockError, match=r"2\.50 s behind its arrival, but max_behind is 2 s"):
         freshness.check(match(START - 2.5, START))
-    with pytest.raises(StaleInputError, match="not stamped"):
+    with pytest.raises(StaleInputError, match="have no stamp"):
         freshness.check(match(0.0, START))
     freshness.check(match(START + 0.1, START))
     freshness.check(match(START - 2.0, START))

@@ -321,7 +321,7 @@ def test_a_loop_is_refused_and_does_not_hang(static: bool, stamp: int | None) ->
     [
         ("", "arm", (0, 0, 0), NONE, "frame id"),
         ("base", "/", (0, 0, 0), NONE, "frame id"),
-        ("base", "/base", (0, 0, 0), NONE, "against itself"),
+        ("base", "/base", (0, 0, 0), NONE, "same frame"),
         ("base", "arm", (math.nan, 0, 0), NONE, "finite"),
         ("base", "arm", (0, math.inf, 0), NONE, "finite"),
         ("base", "arm", (0, 0, 0), (0, 0, 0, math.nan), "finite"),
@@ -395,10 +395,10 @@ def test_bad_entries_are_counted_by_reason_and_the_others_are_used() -> None:
     buffer.add_message(SimpleNamespace(transforms=entries))
     assert x_of(buffer, T0 + 7) == 1
     assert buffer.rejected == {
-        "transform base <- base: a frame against itself": 1,
-        "transform base <- arm: a quaternion that is not of norm 1": 2,
-        "transform base <- arm: a number that is not finite": 1,
-        "no TransformStamped: 'types.SimpleNamespace' object has no attribute 'header'": 1,
+        "transform base <- base: parent and child are the same frame": 1,
+        "transform base <- arm: its quaternion does not have norm 1": 2,
+        "transform base <- arm: it has a number that is not finite": 1,
+        "not a TransformStamped: 'types.SimpleNamespace' object has no attribute 'header'": 1,
     }
 
 

@@ -89,20 +89,20 @@ def finished(request: AdaptRequest, identity: Mapping[str, Any]) -> dict[str, An
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not (out / TOLD).is_file():
-        repair = "name a folder that does not exist yet; --force replaces only what an earlier `adapt` wrote"
-        raise InputError("--out", f"{out}, which holds something else", "a new folder", repair)
+        repair = "choose a folder that does not exist; --force replaces only the output of an earlier `adapt`"
+        raise InputError("--out", f"{out} contains other files", "a new folder", repair)
     if request.force:
         return None
     try:
-        told: dict[str, Any] = read_json(out / TOLD, "replace the folder with --force")
+        told: dict[str, Any] = read_json(out / TOLD, "pass --force to replace the folder")
         same = told["identity"] == json.loads(json.dumps(identity))
     except FileError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise FileError(out / TOLD, f"{type(error).__name__}: {error}", "replace the folder with --force") from error
+        raise FileError(out / TOLD, f"{type(error).__name__}: {error}", "pass --force to replace the folder") from error
     if not same:
-        got = f"{out}, a model adapted with other settings"
-        raise InputError("--out", got, "a new folder", "name another one, or replace it with --force")
+        got = f"{out} contains a model adapted with other settings"
+        raise InputError("--out", got, "a new folder", "choose another folder, or pass --force to replace this one")
     return told
 
 
@@ -119,7 +119,7 @@ def begin(request: AdaptRequest) -> None:
         if request.whole.exists():  # of a run that was killed while it wrote
             shutil.rmtree(request.whole)
     except OSError as error:
-        raise FileError(request.work, str(error), "choose a place that can be written") from error
+        raise FileError(request.work, str(error), "choose a writable location") from error
 
 
 def put_in_place(request: AdaptRequest) -> None:
@@ -132,7 +132,7 @@ def put_in_place(request: AdaptRequest) -> None:
         put_folder(request.whole, request.out, force=True)
         shutil.rmtree(request.work)
     except OSError as error:
-        raise FileError(request.out, str(error), "choose a place that can be written") from error
+        raise FileError(request.out, str(error), "choose a writable location") from error
 
 
 def write_told(folder: Path, told: Mapping[str, Any], files: Mapping[str, str]) -> None:

@@ -134,17 +134,19 @@ def _begin(request: AdaptRequest, identity: Mapping[str, Any]) -> bool:
 
     place, wanted = request.work / SETTINGS_FILE, json.dumps(identity, sort_keys=True)
     if request.work.exists() and any(request.work.iterdir()) and not place.exists():
-        repair = "remove it, or name another --out"
-        raise InputError("--out", f"{request.work}, which holds something else", "a new folder", repair)
+        repair = "remove it, or choose another --out"
+        raise InputError("--out", f"{request.work} contains other files", "a new folder", repair)
     try:
         if place.exists() and not request.force:
-            check_identity(read_bytes(place, "start anew with --force", LARGEST_JSON).decode(), wanted, request.work)
+            check_identity(
+                read_bytes(place, "pass --force to start again", LARGEST_JSON).decode(), wanted, request.work
+            )
         new = not place.exists()
         begin(request)
         write_text(place, wanted, force=True)
         return new
     except OSError as error:
-        raise FileError(place, str(error), "choose a place that can be written") from error
+        raise FileError(place, str(error), "choose a writable location") from error
 
 
 def _model(

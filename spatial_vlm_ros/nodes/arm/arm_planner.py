@@ -82,7 +82,7 @@ class ArmPlanner(Node):
         self._plans = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan")
         self._moves = ThreadPoolExecutor(max_workers=1, thread_name_prefix="execute")
         self._wake = Jobs(self).put
-        remedy = "start the arm's controller, and check the parameter controller"
+        remedy = "start the arm controller, and check the parameter controller"
         bridge = Bridge(self)
         self._controller = Action(bridge, FollowJointTrajectory, config.controller, remedy, config.controller_timeout)
         self._paths = StopPaths(bridge, "", [self._controller.name])
@@ -168,7 +168,7 @@ class ArmPlanner(Node):
             result = _failed(form, error.number, str(error))
         except CancelledError as error:
             number = Codes.COMMUNICATION_FAILURE if self._ends else number_of_error(error)
-            result = _failed(form, number, "arm_planner was told to end" if self._ends else str(error))
+            result = _failed(form, number, "arm_planner was told to exit" if self._ends else str(error))
         except SpatialVlmError as error:
             result = _failed(form, number_of_error(error), str(error))
         except Exception as error:  # a fault of ours costs one request, not the node
@@ -261,7 +261,7 @@ class ArmPlanner(Node):
         silent = [name for name in self._robot.joints if name not in heard]
         if silent:
             topic = self.resolve_topic_name("joint_states")
-            reason = f"{topic} has told nothing of {silent[0]} for {self._config.joint_state_age:g} s"
+            reason = f"{topic} has had no state of {silent[0]} for {self._config.joint_state_age:g} s"
             raise CodedError(Codes.ROBOT_STATE_STALE, reason)
         return heard
 
@@ -275,8 +275,8 @@ class ArmPlanner(Node):
     def _execute(self, goal: Any, _: Any, cancelled: Callable[[], bool]) -> None:
         joint = goal.trajectory.joint_trajectory
         if goal.trajectory.multi_dof_joint_trajectory.points or set(joint.joint_names) != set(self._robot.joints):
-            words = f"a trajectory of {', '.join(joint.joint_names) or 'no joints'}"
-            words += f"; those of the {self._arm.title}'s arm are executed, all of them"
+            words = f"the trajectory has {', '.join(joint.joint_names) or 'no joints'}"
+            words += f"; it must have exactly the joints of the {self._arm.title} arm"
             raise CodedError(Codes.INVALID_MOTION_PLAN, words)
         if not joint.points:
             return
@@ -312,10 +312,10 @@ class ArmPlanner(Node):
             if len(apart) == len(start) and apart[worst] <= self._config.start_tolerance:
                 return
             if is_over:
-                words = f"the trajectory begins {apart[worst]:.3f} rad from where {worst} is"
-                raise CodedError(Codes.CONTROL_FAILED, f"{words}; plan it anew from there")
+                words = f"the trajectory starts {apart[worst]:.3f} rad from the position of {worst}"
+                raise CodedError(Codes.CONTROL_FAILED, f"{words}; plan it again from the current position")
             gate.wait(_LOOK)
-        raise CancelledError("the execution was called off")
+        raise CancelledError("the execution was cancelled")
 
     # -------------------------------------------------------------------------------------------- scene
 
@@ -342,10 +342,10 @@ def _never(_: ServerGoalHandle) -> None:
 
 def _check_ended(ended: GoalOutcome, name: str) -> None:
     if not ended.accepted:
-        raise CodedError(Codes.CONTROL_FAILED, f"{name} does not take the trajectory; see its log")
+        raise CodedError(Codes.CONTROL_FAILED, f"{name} rejects the trajectory; see its log")
     done = ended.status == arm_requests.SUCCEEDED and ended.result.error_code == ended.result.SUCCESSFUL
     if ended.status == GoalStatus.STATUS_CANCELED or (ended.withdrawn and not done):
-        raise CancelledError("the execution was called off")  # here, or by who cancels all of the controller's goals
+        raise CancelledError("the execution was cancelled")  # here, or by who cancels all of the controller's goals
     if ended.result.error_code != FollowJointTrajectory.Result.SUCCESSFUL or ended.status != arm_requests.SUCCEEDED:
         words = ended.result.error_string or "no reason given"
         raise CodedError(Codes.CONTROL_FAILED, f"{name}: {words} (error {ended.result.error_code})")

@@ -81,7 +81,7 @@ class ClientWatch:
             now = self._subscribers()
             self._there = self._there or now  # the request may come before its client is discovered
             gone = bool(self._there) and not self._there & now
-        words = "the client of the goal has gone" if gone else self._also()
+        words = "the client of the goal has disconnected" if gone else self._also()
         if words:
             self.end()
             self._lost(words)
@@ -115,7 +115,7 @@ class GateMark:
         names = [name for name in self._watch.nodes() if "_UNKNOWN_" not in name]
         if self._own in names:
             names.remove(self._own)
-        return f"another gate commands this arm: {', '.join(names) or 'its name is not known'}"
+        return f"another gate commands this arm: {', '.join(names) or 'name unknown'}"
 
 
 def goal_bytes(handle: Any) -> bytes:

@@ -180,7 +180,7 @@ class _Listening:
             form = importlib.import_module(f"{package}.srv").ListControllers
         except ModuleNotFoundError:
             repair = main.REPAIRS[package]
-            return None, f"whether controllers are active is not known: {package} is not installed ({repair})"
+            return None, f"the state of the controllers is unknown: {package} is not installed ({repair})"
         answer = self._call(form, f"{self._preset.controller_manager}/list_controllers", form.Request())
         return (None, "") if answer is None else ({each.name: each.state for each in answer[0].controller}, "")
 

@@ -19,7 +19,7 @@ from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.calls import Bridge, Service
 from spatial_vlm_ros.parameters import GraspConfig
 
-_START = "start the server of grasps, or set grasp.source to own"
+_START = "start the grasp server, or set grasp.source to own"
 _WAIT = 2.0  # s until the server has to be there
 
 
@@ -49,7 +49,7 @@ class GraspClient:
         try:
             self._service.await_it(min(_WAIT, seconds), cancelled)
         except PlannerUnavailableError as error:
-            raise ModelError(self.name, "nobody offers the service", _START) from error
+            raise ModelError(self.name, "no node provides the service", _START) from error
         try:
             response = self._service.call(request_of(question), seconds, cancelled)
         except PlannerUnavailableError as error:

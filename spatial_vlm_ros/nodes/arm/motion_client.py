@@ -45,9 +45,9 @@ from spatial_vlm_ros.types import Status
 
 _TIMED_OUT = "TIMED_OUT"
 _TOO_SLOW = (
-    "the arm took longer for the trajectory than is allowed; see what slows its controller (speed slider, protective "
-    "stop, simulated time), or allow more: trajectory_execution.allowed_execution_duration_scaling of move_group, "
-    "duration_scaling of arm_planner"
+    "the arm took longer for the trajectory than allowed; check what slows its controller (speed slider, "
+    "protective stop, simulated time), or raise the limit: "
+    "trajectory_execution.allowed_execution_duration_scaling of move_group, duration_scaling of arm_planner"
 )
 PACKAGES = ("moveit_msgs", "control_msgs", "shape_msgs", "trajectory_msgs")
 _START_PLANNER = (
@@ -55,12 +55,14 @@ _START_PLANNER = (
     "check the names in motion.*, ROS_DOMAIN_ID and namespaces"
 )
 _NAME_STATES = (
-    "name its joints in motion.finger_joints, or a switch in motion.gripper_flag; motion.gripper_unjudged believes it"
+    "set motion.finger_joints to its joints, or motion.gripper_flag to a switch; with motion.gripper_unjudged, "
+    "every closing counts as a grasp"
 )
 _MEASURED = (
-    "look at the fingers: where they are right, correct motion.finger_joints and motion.finger_table (docs/grippers.md)"
+    "look at the fingers; if their position is right, correct motion.finger_joints and motion.finger_table "
+    "(docs/grippers.md)"
 )
-_LOOK = "stop the arm by its emergency stop where it moves, and see the logs of planner and controllers"
+_LOOK = "if the arm moves, use its emergency stop; then check the logs of planner and controllers"
 _AT_START = 0.05  # radians or metres of any joint from where a plan begins: five times what MoveIt allows by default
 _RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
 
@@ -153,7 +155,7 @@ class MotionClient:
         check_goals(goal, scene, place if isinstance(place, PlaceGoal) else None)
         if scene.frame_id != self.config.motion.planning_frame:
             expected = f"motion.planning_frame ({self.config.motion.planning_frame!r})"
-            repair = "set the resolver's base_frame to the frame of the planner's model"
+            repair = "set base_frame of the resolver to the frame of the planner's model"
             raise InputError("frame of the goal", repr(scene.frame_id), expected, repair)
         with self._running(cancelled) as told:
             for server in (self._apply, self._get, self._move):
@@ -180,10 +182,10 @@ class MotionClient:
         patience = limit.answer_timeout
         ended = self._move.run(request, limit.planning_time + patience, patience, told, twice=True)
         if ended.withdrawn:
-            raise CancelledError("planning was called off")
+            raise CancelledError("planning was cancelled")
         if not ended.accepted:
-            reason = "it does not take the request"
-            raise PlannerUnavailableError(self._move.name, reason, "see its log: it may be ending")
+            reason = "it rejects the request"
+            raise PlannerUnavailableError(self._move.name, reason, "check its log; it may be shutting down")
         code = ended.result.error_code
         if code.val != SUCCESS:
             raise Refused(int(code.val), self._messages.words_of(code), self._move.name)
@@ -241,8 +243,10 @@ class MotionClient:
             return
         away, joint = self._beside.beside(step.trajectory.start)
         if not away <= _AT_START:
-            reason = f"the plan begins {away:.3f} rad or m from where {joint} is; nothing has moved"
-            raise ExecutionFailedError(step.phase, reason, "send the instruction again, so that it is planned anew")
+            reason = f"the plan starts {away:.3f} rad or m from the position of {joint}; nothing has moved"
+            raise ExecutionFailedError(
+                step.phase, reason, "send the instruction again to plan from the current position"
+            )
 
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
         opened: float | None = None  # what the gripper was opened to last
@@ -273,7 +277,7 @@ class MotionClient:
             )
         except PlannerUnavailableError as error:
             stand = self._beside.await_still(self._beside.halt)
-            dead = "it answers no more while it executes" if self._beside.dead() else error.reason
+            dead = "it stopped answering during execution" if self._beside.dead() else error.reason
             words = f"{self._execute.name}: {dead}; the arm was told to stop and {stand.value}"
             raise ExecutionFailedError(
                 step.phase, words, _LOOK if stand is not Stand.STILL else error.repair
@@ -282,7 +286,7 @@ class MotionClient:
             self._beside.halt()
             raise
         if not ended.accepted:
-            raise ExecutionFailedError(step.phase, f"{self._execute.name} does not take the goal", "see its log")
+            raise ExecutionFailedError(step.phase, f"{self._execute.name} rejects the goal", "see its log")
         code = ended.result.error_code
         if ended.withdrawn:
             self._withdrawn(step, code, last)
@@ -296,7 +300,7 @@ class MotionClient:
         if code.val == SUCCESS and stand is Stand.STILL:
             if last:
                 return
-            late = f"the stop came too late for phase {step.phase!r}, which ran to its end; no further phase was begun"
+            late = f"the stop came too late for phase {step.phase!r}, which was completed; no later phase was started"
             raise CancelledError(f"{late}{f' ({why})' * bool(why)}")
         if code.val not in (SUCCESS, number_of(Status.CANCELLED)):
             self._failed(step, code, f"it was told to stop; the arm {stand.value}; ")
@@ -304,7 +308,9 @@ class MotionClient:
             raise ExecutionFailedError(step.phase, f"it was told to stop, and the arm {stand.value}", _LOOK)
         said = f"execution was stopped in phase {step.phase!r}; the arm stands still"
         if why:
-            raise ExecutionFailedError(step.phase, f"{why}; the arm stands still", "see the logs and ask again")
+            raise ExecutionFailedError(
+                step.phase, f"{why}; the arm stands still", "check the logs, then send the instruction again"
+            )
         raise CancelledError(said)
 
     def _failed(self, step: PlanStep, code: Any, before: str = "") -> None:
@@ -331,11 +337,13 @@ class MotionClient:
         report = dataclasses.replace(gripped.report, before=before, width=width)
         if closes:
             why = why_not_held(report, sent, step.holds, motion.gripper_tolerance, motion.gripper_unjudged)
-            met_nothing = "resolve the instruction again: the object may have moved; else see docs/grippers.md"
+            met_nothing = (
+                "send the instruction again, because the object may have moved; otherwise see docs/grippers.md"
+            )
             repair = _NAME_STATES if why.startswith("the gripper reports nothing") else met_nothing
         else:
             why = why_not_open(report, sent, motion.gripper_unjudged, self.config.goal.jaw_clearance)
-            repair = _MEASURED if "one of the two is wrong" in why else "see the log of the gripper's driver"
+            repair = _MEASURED if "one of the two is wrong" in why else "check the log of the gripper driver"
         if why:
             raise ExecutionFailedError(step.phase, why, repair)
 
@@ -345,10 +353,10 @@ class MotionClient:
         try:
             gripped = self._gripper.send(step, told, self._guard.check)
         except PlannerUnavailableError as error:
-            repair = f"look whether the gripper still moves; {error.repair}"
+            repair = f"check whether the gripper still moves; {error.repair}"
             raise ExecutionFailedError(step.phase, f"{error.planner}: {error.reason}", repair) from error
         if not gripped.accepted:
-            raise ExecutionFailedError(step.phase, f"{name} does not take the goal", "see its log")
+            raise ExecutionFailedError(step.phase, f"{name} rejects the goal", "see its log")
         return gripped
 
     # -------------------------------------------------------------------------------------------- the planner's scene

@@ -73,17 +73,19 @@ def understood(
     """
     request = goal.request
     if not goal.planning_options.plan_only:
-        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "this planner plans only: set plan_only, then ExecuteTrajectory")
+        raise CodedError(
+            Codes.UNRECOGNIZED_GOAL_TYPE, "this planner does not execute: set plan_only, then use ExecuteTrajectory"
+        )
     if request.group_name not in ("", *groups):
-        words = f"there is no group {request.group_name!r}; it is {groups[0]!r}"
+        words = f"unknown group {request.group_name!r}; use {groups[0]!r}"
         raise CodedError(Codes.INVALID_GROUP_NAME, words)
     if request.planner_id in UNKNOWN:
-        words = f"there is no planner {request.planner_id!r}: LIN is straight, all others are free"
+        words = f"unknown planner {request.planner_id!r}; use LIN for straight motions, or no name for free motions"
         raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, words)
     if _constrains(request.path_constraints) or request.trajectory_constraints.constraints:
-        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "constraints along the way are not kept; give none")
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "path constraints are not supported; remove them")
     if len(request.goal_constraints) != 1:
-        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, f"{len(request.goal_constraints)} goals; give one")
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, f"there are {len(request.goal_constraints)} goals; give one")
     pose, place_by, angles = _pose(request.goal_constraints[0], links, base)
     return Understood(
         pose,
@@ -106,8 +108,8 @@ def check_end(asked: Understood, base_T_tip: Floats) -> None:
     turn = asked.goal[:3, :3].T @ base_T_tip[:3, :3]
     turned = np.abs([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2  # small angles
     if away > asked.position_tolerance + _ROUNDING or (turned > asked.angles + _ROUNDING).any():
-        words = f"the tip ends {away * 1000:.2f} mm and up to {np.degrees(turned.max()):.2f} degrees beside the goal"
-        raise CodedError(Codes.GOAL_CONSTRAINTS_VIOLATED, f"{words}; it keeps to 1 mm and 0.5 degrees")
+        words = f"the tip ends {away * 1000:.2f} mm and up to {np.degrees(turned.max()):.2f} degrees away from the goal"
+        raise CodedError(Codes.GOAL_CONSTRAINTS_VIOLATED, f"{words}; its accuracy is 1 mm and 0.5 degrees")
 
 
 def _factor(given: float) -> float:
@@ -127,24 +129,24 @@ def _pose(constraints: Constraints, links: Mapping[str, Floats], base: str) -> t
     """base_T_tip, and how far from it the tip may end."""
     places, turns = constraints.position_constraints, constraints.orientation_constraints
     if len(places) != 1 or len(turns) != 1 or constraints.joint_constraints or constraints.visibility_constraints:
-        words = "a goal is one position and one orientation of one link"
+        words = "a goal must be one position and one orientation of one link"
         raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, words)
     place, turn = places[0], turns[0]
     region = place.constraint_region
     if place.link_name != turn.link_name or place.link_name not in links:
-        words = f"goals are for one of {', '.join(sorted(links))}, not {place.link_name!r} and {turn.link_name!r}"
+        words = f"goals must be for one of {', '.join(sorted(links))}, not {place.link_name!r} and {turn.link_name!r}"
         raise CodedError(Codes.INVALID_LINK_NAME, words)
     for frame in (place.header.frame_id, turn.header.frame_id):
         if frame not in ("", base):
-            raise CodedError(Codes.FRAME_TRANSFORM_FAILURE, f"goals are in {base!r}, not in {frame!r}")
+            raise CodedError(Codes.FRAME_TRANSFORM_FAILURE, f"goals must be in {base!r}, not in {frame!r}")
     offset = place.target_point_offset
     shapes = region.primitives
     if any((offset.x, offset.y, offset.z)) or region.meshes or len(shapes) != 1 or len(region.primitive_poses) != 1:
-        words = "a position is the middle of one primitive, without an offset"
+        words = "a position must be the centre of one primitive, without an offset"
         raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, words)
     dimensions = [float(v) for v in shapes[0].dimensions]
     if not dimensions or shapes[0].type not in (shapes[0].SPHERE, shapes[0].BOX):
-        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, "the region of a position is a sphere or a box")
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, "the region of a position must be a sphere or a box")
     reach = dimensions[0] if shapes[0].type == shapes[0].SPHERE else min(dimensions) / 2
     try:
         base_T_link = matrix_of(Pose(position=region.primitive_poses[0].position, orientation=turn.orientation))

@@ -170,9 +170,11 @@ class PlannerGate(Node):
             InputError: its port is in use, or its address is no loopback and that was not allowed.
             DependencyError: the packages of the extra `web` are missing.
         """
-        mode = "plan_only: nothing will move" if self._config.plan_only else "approved motions will be carried out"
+        mode = (
+            "plan_only is set: nothing will move" if self._config.plan_only else ("approved motions will be executed")
+        )
         self.get_logger().info(printable(f"planner_gate is ready; {mode}; audit log {self._broker.audit.path}"))
-        self.get_logger().info(printable(f"the service approve wants the token in {self._token_file}"))
+        self.get_logger().info(printable(f"the service approve needs the token in {self._token_file}"))
         if not self._config.plan_only:
             self._mover.prepare()
         if self._config.page:
@@ -187,7 +189,7 @@ class PlannerGate(Node):
     def end(self) -> float:
         """Stop what runs and take no goal any more; returns the seconds that it may take."""
         self._ends = True
-        self._end_for("the gate was told to end")
+        self._end_for("the gate was told to exit")
         return self._planning.motion.stop_timeout
 
     @property
@@ -220,7 +222,7 @@ class PlannerGate(Node):
         known = parameters.declared(GateConfig(), PlanningConfig())
         for change in changes:
             if change.name in known and change.value != self.get_parameter(change.name).value:
-                reason = f"{change.name} is read when the node starts; start it again with another one"
+                reason = f"{change.name} is read when the node starts; restart the node with the new value"
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
@@ -229,7 +231,7 @@ class PlannerGate(Node):
     def _on_accepted(self, handle: ServerGoalHandle) -> None:
         goal = _Goal(handle)
         if stops(handle.request.instruction):
-            self._on_record(self._broker.request_stop, "words of an instruction")
+            self._on_record(self._broker.request_stop, "the words of an instruction")
             stopped = StopRequestedError(handle.request.instruction)
             self._end(goal, Ending(Status.CANCELLED, str(stopped), None, None, False, PickStage.RESOLVING))
             return
@@ -264,7 +266,9 @@ class PlannerGate(Node):
             goal.why = goal.why or why
             goal.cancelled.set()
             self._mover.stop()
-        self.get_logger().warning(printable(f"{why}: {'nothing runs' if goal is None else 'what runs is stopped'}"))
+        self.get_logger().warning(
+            printable(f"{why}: {'nothing is running' if goal is None else 'the running goal is stopped'}")
+        )
 
     def _resolver_lost(self) -> str:
         """Nothing moves on without the resolver: nobody can be asked what is there."""
@@ -293,7 +297,7 @@ class PlannerGate(Node):
             RejectedError: another one does; it is on record.
         """
         if self._mark is not None and self._mark.others:
-            error = RejectedError(about, self._mark.words(), "end one of them; one gate commands an arm")
+            error = RejectedError(about, self._mark.words(), "stop one of them; only one gate may command an arm")
             self._on_record(self._broker.refuse, error, "second gate")
             raise error
 
@@ -424,7 +428,9 @@ class PlannerGate(Node):
         """Ask a person, and use the approval at once: whoever looks again afterwards moves nothing without it."""
         plan = offer.plan
         if not is_plan_of(plan, offer.goal, offer.scene):  # cannot be; nobody is asked about it
-            raise RejectedError(f"goal {goal.id}", "the plan was changed after it was made", "ask again")
+            raise RejectedError(
+                f"goal {goal.id}", "the plan has changed since it was made", "send the instruction again"
+            )
         description = self._arm_description()
         self._way.prepare(offer, self._planning, description)
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
@@ -435,7 +441,7 @@ class PlannerGate(Node):
         decision = self._broker.wait(goal.id, cancelled)
         if not decision.approve:
             why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
-            raise RejectedError(f"goal {goal.id}", why, "say it in another way, or change the scene")
+            raise RejectedError(f"goal {goal.id}", why, "give the instruction in other words, or change the scene")
         goal.decision = decision
 
     def _show_plan(self, goal: _Goal, offer: Offer) -> None:
@@ -472,7 +478,7 @@ class PlannerGate(Node):
         status, message = Status.OK, "approved" if request.approve else "rejected"
         try:
             if not secret_matches(self._token, request.token):
-                repair = f"give what is in the file {self._token_file} of the gate's machine"
+                repair = f"pass the contents of the file {self._token_file} on the gate's machine"
                 raise RejectedError(f"goal {request.goal_id[:80]}", "the token is missing or wrong", repair)
             stamp_ns = int(request.scene_stamp.sec) * messages.SECOND + int(request.scene_stamp.nanosec)
             decision = Decision(
@@ -495,7 +501,7 @@ class PlannerGate(Node):
             return self._records.submit(self._on_record, job)
 
         self._on_record(self._broker.request_stop, "service stop", aside=aside)
-        response.success, response.message = True, "a stop was requested; this is no emergency stop"
+        response.success, response.message = True, "a stop was requested; this is not an emergency stop"
         return response
 
     def _on_record(self, act: Callable[..., Any], *words: Any, **facts: Any) -> None:
@@ -509,7 +515,7 @@ class PlannerGate(Node):
 
     def _where_to_approve(self) -> str:
         """Where a person decides, for whoever sent the goal."""
-        service = f"approve by the service {self.resolve_service_name('approve')}: this gate has no page"
+        service = f"this gate has no page; approve with the service {self.resolve_service_name('approve')}"
         return str(self._where or service)
 
     def _say(self, goal: _Goal, stage: PickStage, words: str) -> None:
@@ -517,9 +523,9 @@ class PlannerGate(Node):
         if stage is PickStage.MOVING:
             self._check_alone(f"goal {goal.id}")
             if goal.cancelled.is_set():
-                raise CancelledError("it was withdrawn")
+                raise CancelledError("the goal was withdrawn")
             if goal.decision is None:  # cannot be; nothing moves without
-                raise RejectedError(f"goal {goal.id}", "it has no approval", "ask again")
+                raise RejectedError(f"goal {goal.id}", "it is not approved", "send the instruction again")
             self._way.begin()
             self._broker.begin(goal.decision)
             goal.begun = True

@@ -31,7 +31,7 @@ class PlannerParameters:
         name, node = motion.planner_node, bridge.node
         if name and not name.startswith("/"):
             name = node.resolve_service_name(f"{motion.move_action.rpartition('/')[0]}/{name}")
-        remedy = "name MoveIt's node in motion.planner_node, or leave that empty"
+        remedy = "set motion.planner_node to the MoveIt node, or leave it empty"
         self._service = Service(bridge, GetParameters, f"{name}/get_parameters", remedy) if name else None
 
     def check(self, told: Asked) -> None:

@@ -67,7 +67,7 @@ class ArmScene:
         scene = self if message.is_diff else dataclasses.replace(self, **empty)
         bodies, held = dict(scene.bodies), dict(scene.held)
         if len(message.world.octomap.octomap.data):
-            raise InputError("planning scene", "an octomap", "objects", "send boxes")
+            raise InputError("planning scene", "it has an octomap", "objects only", "send boxes")
         for attached in message.robot_state.attached_collision_objects:
             self._attach(attached, bodies, held, base_T_tip)
         for each in message.world.collision_objects:
@@ -128,7 +128,12 @@ class ArmScene:
         if self.held:
             (name, body), *more = self.held.items()
             if more or len(body.parts) != 1:
-                raise InputError("what is held", ", ".join(self.held), "one thing of one box", "attach a box around it")
+                raise InputError(
+                    "attached objects",
+                    ", ".join(self.held),
+                    "one object made of one box",
+                    "attach one box around the object",
+                )
             held = HeldBox(name, *body.parts[0])
         return Segment(
             goal,
@@ -156,12 +161,14 @@ class ArmScene:
                 if name not in held:
                     raise InputError("attached object", repr(name), f"one of {sorted(held)}", "attach it first")
                 if tip is None:
-                    raise InputError("attached object", "the tip is not known", "joint states", "publish joint_states")
+                    raise InputError(
+                        "attached object", "the pose of the tip is not known", "joint states", "publish joint_states"
+                    )
                 bodies[name] = held.pop(name).moved(tip)
             return
         if message.link_name not in self.links:
             raise InputError("link of an attached object", repr(message.link_name), f"one of {sorted(self.links)}",
-                             "attach it to the hand")  # fmt: skip
+                             "attach the object to the hand")  # fmt: skip
         if not (each.primitives or each.meshes or each.planes) and each.id in bodies:
             body, frame = bodies[each.id], self.base_link
         else:
@@ -169,9 +176,9 @@ class ArmScene:
         if frame in self.links:
             held[each.id] = body.moved(_inverse(self.links[frame]))
         elif frame != self.base_link or tip is None:
-            got = repr(frame) if frame != self.base_link else "the tip is not known"
+            got = repr(frame) if frame != self.base_link else "the pose of the tip is not known"
             expected = f"{self.base_link} or one of {sorted(self.links)}"
-            raise InputError("frame of an attached object", got, expected, "give it in the frame of its link")
+            raise InputError("frame of an attached object", got, expected, "give the pose in the frame of its link")
         else:
             held[each.id] = body.moved(_inverse(tip))
         bodies.pop(each.id, None)
@@ -187,9 +194,9 @@ def _change(message: CollisionObject, bodies: dict[str, BoxedObject], base: str)
         return
     if message.header.frame_id not in ("", base):
         got = repr(message.header.frame_id)
-        raise InputError("frame of a collision object", got, base, "give it in the frame of the arm's base")
+        raise InputError("frame of a collision object", got, base, "give the pose in the base frame of the arm")
     if message.operation == CollisionObject.MOVE:
-        raise InputError("operation of a collision object", "MOVE", "ADD, APPEND or REMOVE", "add it again")
+        raise InputError("operation of a collision object", "MOVE", "ADD, APPEND or REMOVE", "add the object again")
     body = _body(message)
     if message.operation == CollisionObject.APPEND and message.id in bodies:
         body = BoxedObject((*bodies[message.id].parts, *body.parts), bodies[message.id].owner)
@@ -200,7 +207,7 @@ def _body(message: CollisionObject) -> BoxedObject:
     """An object as boxes, in the frame of its header."""
     shapes, poses = message.primitives, message.primitive_poses
     if message.meshes or message.planes or not shapes or len(poses) not in (0, len(shapes)) or not message.id:
-        got = f"{len(message.meshes)} meshes, {len(message.planes)} planes, {len(shapes)} primitives"
+        got = f"it has {len(message.meshes)} meshes, {len(message.planes)} planes and {len(shapes)} primitives"
         raise InputError(f"collision object {message.id!r}", got, "an id and primitives with their poses", "send boxes")
     frame = matrix_of(message.pose)
     parts = [
@@ -220,7 +227,7 @@ def _edges(name: str, shape: SolidPrimitive) -> Floats:
     edges = d if len(d) == 3 else [2 * d[0]] * 3 if len(d) == 1 else [2 * d[1], 2 * d[1], d[0]]
     size = np.array(edges)
     if not (np.isfinite(size).all() and (size > 0).all()):
-        raise InputError(f"collision object {name!r}", str(edges), "edges above 0, metres", "measure it again")
+        raise InputError(f"collision object {name!r}", str(edges), "edges above 0, in metres")
     return size
 
 
@@ -228,7 +235,9 @@ def _check(matrix: Any) -> None:
     n = len(matrix.entry_names)
     square = len(matrix.entry_values) == n and all(len(entry.enabled) == n for entry in matrix.entry_values)
     if not square or len(matrix.default_entry_names) != len(matrix.default_entry_values):
-        raise InputError("allowed collision matrix", f"{n} names", "as many rows and columns", "send it whole")
+        raise InputError(
+            "allowed collision matrix", f"{n} names", "as many rows and columns", "send the complete matrix"
+        )
 
 
 def _inverse(pose: Floats) -> Floats:

@@ -52,14 +52,16 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
     """
     if not file:
         return _new_token(audit.with_suffix(".token"))
-    path, repair = Path(file).expanduser(), "write the token into it, readable for this user alone"
+    path, repair = Path(file).expanduser(), "write the token into it, readable only by this user"
     try:
         with open_regular(path, repair, _LARGEST_TOKEN) as file_:
             mode, token = os.fstat(file_.fileno()).st_mode, file_.read(_LARGEST_TOKEN).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, str(error), repair) from error
     if mode & 0o077:
-        raise FileError(path, f"others than its owner may read or write it ({mode & 0o777:o})", f"chmod 600 {path}")
+        raise FileError(
+            path, f"users other than its owner can read or write it (mode {mode & 0o777:o})", f"run chmod 600 {path}"
+        )
     if not token:
         raise FileError(path, "it is empty", repair)
     return token, path
@@ -76,7 +78,7 @@ def _new_token(path: Path) -> tuple[str, Path]:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise FileError(path, str(error), "set audit_log to a folder that can be written") from error
+        raise FileError(path, str(error), "set audit_log to a file in a writable folder") from error
     return token, path
 
 
@@ -179,7 +181,7 @@ def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> Pl
 
     Args: as of `proposal_of`.
     """
-    arm, missing = None, "no description of the arm is known: set robot_description, or publish it"
+    arm, missing = None, "there is no description of the arm: set robot_description, or publish it"
     if description:
         try:
             arm = _arm_of(offer, config, description)
@@ -198,7 +200,7 @@ def _drawn(offer: Offer, motion: PlannedMotion) -> tuple[bytes | None, str]:
     """The scene's image with the plan drawn in; or why there is none."""
     seen = offer.seen.surroundings
     if seen is None or seen.image is None:
-        return None, "the resolver sent none with its answer; use a resolver of this version"
+        return None, "the resolver sent none with its answer; use a resolver of the same version"
     try:
         return png(draw_on_scene(motion, seen.image.data)), ""
     except InputError as error:
@@ -240,22 +242,22 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     found = []
     target = resolution.target
     if resolution.source == "model":
-        found.append(f"{CHOSEN_BY_MODEL}. Compare what it would take with what was said")
+        found.append(f"{CHOSEN_BY_MODEL}. Compare the object with the words of the instruction")
     if motion.missing:
-        found.append(f"The arm is not drawn, and its clearance is not known: {motion.missing}")
+        found.append(f"The arm is not drawn and its clearance is unknown: {motion.missing}")
     nearest = motion.clearance
     if nearest is not None and (nearest.clearance or 0.0) < _NEAR:
         words = f"{(nearest.clearance or 0.0) * 1000:.0f} mm in the phase {nearest.name}: {_nearest(nearest, offer)}"
-        found.append(f"The least clearance is {words}")
+        found.append(f"The minimum clearance is {words}")
     if target is not None and target.visible_fraction < 0.5:
-        found.append(f"Only {target.visible_fraction:.0%} of the {target.label} is seen")
+        found.append(f"Only {target.visible_fraction:.0%} of the {target.label} is visible")
     grasp = offer.goal.grasps[offer.plan.grasp]
     if grasp.clearance < _NEAR:
-        found.append(f"The gripper passes its neighbours at {grasp.clearance * 1000:.0f} mm")
+        found.append(f"The gripper passes neighbouring objects at a distance of {grasp.clearance * 1000:.0f} mm")
     if offer.seen.surroundings is not None and not offer.seen.surroundings.all_objects:
         found.append(_UNSEEN)
     if offer.scene.yaw_known is False:
-        found.append("The heading of the object is not known")
+        found.append("The heading of the object is unknown")
     return tuple(found)
 
 

@@ -130,9 +130,9 @@ def not_taken(sent: Iterable[Any], there: SceneLook) -> list[str]:
         if body.operation == body.REMOVE:
             said += [f"{body.id!r} is still there"] if found is not None else []
         elif found is None:
-            said.append(f"{body.id!r} is not there")
+            said.append(f"{body.id!r} is missing")
         elif not _is_as(found, wanted, frames):
-            said.append(f"{body.id!r} is not as it was sent")
+            said.append(f"{body.id!r} differs from what was sent")
     return said
 
 
@@ -158,7 +158,7 @@ def changes(before: SceneLook, now: SceneLook) -> list[str]:
 
     Objects of others that are gone are no such change: the way has become wider.
     """
-    said = [f"{name!r} came" for name in sorted(now.objects.keys() - before.objects.keys())]
+    said = [f"{name!r} was added" for name in sorted(now.objects.keys() - before.objects.keys())]
     for name, shapes in before.objects.items():
         if name not in now.objects:
             said += [f"{name!r} is no longer there"] if name in before.ours else []
@@ -185,5 +185,7 @@ def check_links(motion: MotionConfig, look: SceneLook) -> None:
     """
     unknown = sorted(set(motion.finger_links.split()) - look.links)
     if look.links and unknown:
-        expected = f"links with a collision geometry: {', '.join(sorted(look.links))}"
-        raise InputError("parameter motion.finger_links", ", ".join(unknown), expected, "name those of the fingers")
+        expected = f"links with collision geometry: {', '.join(sorted(look.links))}"
+        raise InputError(
+            "parameter motion.finger_links", ", ".join(unknown), expected, "set it to the links of the fingers"
+        )

@@ -41,23 +41,23 @@ def served_arm(config: ArmPlannerConfig) -> ServedArm:
         known = known_arm(config.arm)
         without = [name for name in _ITS_OWN if getattr(config, name)]
         if without:
-            repair = f"give the URDF of that arm, or leave {without[0]} empty for the {known.title}"
-            raise InputError("parameter robot_description", f"nothing beside {without[0]}", "a URDF", repair)
+            repair = f"set it to the URDF of that arm, or leave {without[0]} empty for the {known.title}"
+            raise InputError("parameter robot_description", f"empty, but {without[0]} is set", "a URDF", repair)
         yaw = config.gripper_yaw_deg
         if yaw and known.turned is None:
-            repair = f"give the URDF of your {known.title}, or leave gripper_yaw_deg at 0"
-            raise InputError("parameter gripper_yaw_deg", f"{yaw:g} beside arm {config.arm}", "0", repair)
+            repair = f"set robot_description to the URDF of your {known.title}, or leave gripper_yaw_deg at 0"
+            raise InputError("parameter gripper_yaw_deg", f"{yaw:g}, with arm {config.arm}", "0", repair)
         model = known.turned(yaw) if yaw and known.turned is not None else known.model()
         return ServedArm(model, known.title, tuple(dict.fromkeys((known.called, known.group))))
     if config.gripper_yaw_deg:
         repair = "turn the gripper in the URDF, and leave gripper_yaw_deg at 0"
         raise InputError(
-            "parameter gripper_yaw_deg", f"{config.gripper_yaw_deg:g} beside robot_description", "0", repair
+            "parameter gripper_yaw_deg", f"{config.gripper_yaw_deg:g}, but robot_description is set", "0", repair
         )
     missing = [name for name in _OF_IT if not getattr(config, name)]
     if missing:
-        repair = "give all of robot_description_semantic, group, end_effector and joint_limits with robot_description"
-        raise InputError(f"parameter {missing[0]}", "nothing beside robot_description", "a value", repair)
+        repair = "with robot_description, set all of robot_description_semantic, group, end_effector and joint_limits"
+        raise InputError(f"parameter {missing[0]}", "empty, but robot_description is set", "a value", repair)
     model = arm_model(
         config.robot_description,
         config.robot_description_semantic,
@@ -78,6 +78,6 @@ def _openings(text: str) -> tuple[tuple[float, float], ...]:
         try:
             pairs.append((float(opening), float(position)))
         except ValueError as error:
-            repair = "give metres between the fingers and the position of the finger joint there"
+            repair = "give pairs of the distance between the fingers in metres and the position of the finger joint"
             raise InputError("parameter openings", repr(word), 'pairs such as "0:0.79 0.085:0"', repair) from error
     return tuple(pairs)

@@ -67,8 +67,8 @@ class ShownScene:
         names = {each.id for each in sent}
         strange = sorted(names & (left.objects.keys() | left.attached.keys()) - left.ours - released - self._shown)
         if strange:
-            reason = f"its scene has {', '.join(map(repr, strange))} already, and not from this package"
-            repair = "remove it there, or give it another name: it would be replaced and then taken away"
+            reason = f"its scene already has {', '.join(map(repr, strange))} from another program"
+            repair = "remove it there or rename it, because this package would replace and then remove it"
             raise PlanningFailedError(self._apply.name, reason, repair)
         sent += [messages.removed_object(name, frame) for name in sorted((left.ours | released) - names)]
         for each in sent:
@@ -80,8 +80,8 @@ class ShownScene:
         wrong = not_taken(sent, now)
         wrong += [f"{name!r} is still attached to {link}" for name, link in now.attached.items() if name in now.held]
         if wrong:
-            repair = "see its log; motion.planning_frame has to be a frame it knows"
-            reason = f"the planner does not take the scene: {shortly(wrong)}"
+            repair = "check its log; motion.planning_frame must be a frame that it knows"
+            reason = f"the planner does not apply the scene: {shortly(wrong)}"
             raise PlanningFailedError(self._apply.name, reason, repair)
         self._shown, self._planned_in = names, now
         return now
@@ -97,8 +97,8 @@ class ShownScene:
             return
         said = changes(self._planned_in, self._look(told))
         if said:
-            repair = "send the instruction again, so that it is planned anew"
-            words = f"is no longer as it was planned in: {shortly(said)}"
+            repair = "send the instruction again to plan in the new scene"
+            words = f"has changed: {shortly(said)}"
             raise SceneChangedError("the planner's scene", 0.0, 0.0, 0.0, 0.0, repair, words)
 
     def hold(self, name: str) -> None:
@@ -114,7 +114,7 @@ class ShownScene:
         except (PlannerUnavailableError, CancelledError):
             return  # the log has it already
         if not taken:
-            self._warn(f"the planner says that it attached {name!r} to {link}, and has not")
+            self._warn(f"the planner reports that it attached {name!r} to {link}, but its scene does not show it")
 
     def let_go(self) -> None:
         """What is held stays where it is from now on."""
@@ -154,9 +154,9 @@ class ShownScene:
         """Change the planner's scene; a scene that stays behind is no reason to fail, and is said."""
         try:
             if not self._apply.call(self._apply_form.Request(scene=diff), self._motion.answer_timeout).success:
-                self._warn(f"the planner could not {what} what this node put into its scene")
+                self._warn(f"the planner could not {what} the objects that this node added to its scene")
         except (PlannerUnavailableError, CancelledError) as error:
-            self._warn(f"the planner was not told to {what} what is in its scene: {error}")
+            self._warn(f"the planner could not be asked to {what} the objects in its scene: {error}")
 
     def _warn(self, words: str) -> None:
         self._node.get_logger().warning(printable(words))

@@ -92,11 +92,13 @@ class Refused(Exception):
         """The error where no other way can help; else None."""
         meaning = meaning_of(self.number)
         reason, _, repair = meaning.sentence.partition("; ")
-        reason, repair = self.said or reason, repair or "see the planner's log"
+        reason, repair = self.said or reason, repair or "check the log of the planner"
         if meaning.status is Status.PLANNER_UNAVAILABLE:
             return PlannerUnavailableError(self.planner, reason, repair, self.number)
         if meaning.status in (Status.INVALID_INPUT, Status.TF_UNAVAILABLE):
-            return InputError(f"motion for {self.planner}", meaning.name, "one that it takes", f"{reason}; {repair}")
+            return InputError(
+                f"motion for {self.planner}", meaning.name, "a motion that the planner accepts", f"{reason}; {repair}"
+            )
         if meaning.status is Status.STALE_INPUT:
             return StaleInputError(reason, repair)
         if self.phase == "reach" and self.number in _STANDS_WRONG:
@@ -124,7 +126,7 @@ def placements(place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: Planning
     if hold_of(grasp, scene, place.placements[0]):
         return place
     repair = "give placements for each grasp (planning.planner.PlaceFor)"
-    raise GoalError("put it down", [("grasp", "the placements are those of another grasp")], repair)
+    raise GoalError("put it down", [("grasp", "the placements belong to another grasp")], repair)
 
 
 class Strategies:
@@ -168,7 +170,7 @@ class Strategies:
                 continue
             for _ in range(self._motion.attempts):
                 if time.monotonic() > self._end:
-                    raise self._failure(f"; the {self._motion.most_time:g} s for all ways are over")
+                    raise self._failure(f"; the {self._motion.most_time:g} s for all grasps and placements have passed")
                 name = f"grasp {number}"
                 taken = self._tried(name, partial(self._take, grasp, start))
                 if taken is None:
@@ -254,28 +256,30 @@ class Strategies:
             onto: where the object comes down, or was put down: what carries it ends at the place.
         """
         if self._told():
-            raise CancelledError("planning was called off")
+            raise CancelledError("planning was cancelled")
         straight = phase not in ("reach", "carry")
         difference = self._difference(phase, held, moved, onto)
         request = self._messages.motion_goal(self._motion, self._link(tip), straight, joints, difference)
         if request.request.pipeline_id == CUMOTION_PIPELINE:
             request.request.start_state = self._messages.cumotion_start(joints if known else {}, difference)
-        name, repair = self._motion.move_action, "see its log, and motion.group"
+        name, repair = self._motion.move_action, "check its log and motion.group"
         try:
             message = self._motion_of(request, self._told)
             if not message.joint_trajectory.points:
-                raise Refused(_NO_PLAN, "it says SUCCESS, and its trajectory is empty", name)
+                raise Refused(_NO_PLAN, "it reports SUCCESS, but its trajectory is empty", name)
         except Refused as error:
             error.phase = phase
             raise
         try:
             trajectory = self._messages.trajectory_of(message)
         except InputError as error:
-            raise PlanningFailedError(name, f"its trajectory of phase {phase!r} is none: {error}", repair) from error
+            raise PlanningFailedError(
+                name, f"its trajectory of phase {phase!r} is not valid: {error}", repair
+            ) from error
         self._check_joints(phase, trajectory, [*message.multi_dof_joint_trajectory.joint_names])
         apart = [abs(trajectory.start[joint] - joints[joint]) for joint in known if joint in trajectory.start]
         if known and max(apart, default=np.inf) > JOINED:
-            reason = f"its trajectory of phase {phase!r} does not begin where the one before ended"
+            reason = f"its trajectory of phase {phase!r} does not start at the end of the previous one"
             raise PlanningFailedError(name, reason, repair)
         return trajectory
 
@@ -291,9 +295,12 @@ class Strategies:
         strange = strange or names ^ self._moved or set(others)
         if strange:
             reason = (
-                f"its trajectory of phase {phase!r} is for other joints than the arm's: {', '.join(sorted(strange))}"
+                f"its trajectory of phase {phase!r} moves joints that do not belong to the arm: "
+                f"{', '.join(sorted(strange))}"
             )
-            raise PlanningFailedError(self._motion.move_action, reason, "compare motion.group with its SRDF")
+            raise PlanningFailedError(
+                self._motion.move_action, reason, "compare motion.group with the SRDF of the planner"
+            )
 
     # -------------------------------------------------------------------------------------------- what goes with them
 
@@ -333,17 +340,21 @@ class Strategies:
         if not self._refused:
             if self._unplaced:
                 return self._unplaced[0]
-            raise PlanningFailedError(self._motion.move_action, f"no way was tried{more}", "give it more time")
+            raise PlanningFailedError(self._motion.move_action, f"no grasp was tried{more}", "raise motion.most_time")
         reasons, unfree = self._reasons(), tallied(self._goal.rejected)
         if all(error.status is Status.UNREACHABLE for error in self._refused):
             what = f"take the {self._scene.target.label} ({self._scene.target.id})"
-            return GoalError(what, [*(("unreachable", words) for words in reasons), *unfree], "bring the thing nearer")
+            return GoalError(
+                what, [*(("unreachable", words) for words in reasons), *unfree], "move the object closer to the arm"
+            )
         name, number = self._refused[-1].planner, Counter(e.number for e in self._refused).most_common(1)[0][0]
-        repair = "clear the way, or ask again: a search may find another one"
+        repair = (
+            "clear the space around the object, or send the instruction again, because a new search may find a path"
+        )
         if number == FAILURE:
             repair += f"; {meaning_of(number).sentence.partition('; ')[2]}"
         if unfree:
-            more += f"; not asked for: {'; '.join(words for _, words in unfree)}"
+            more += f"; not planned: {'; '.join(words for _, words in unfree)}"
         return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)
 
     def _reasons(self) -> list[str]:

@@ -118,8 +118,10 @@ class Supervision:
             CancelledError: the caller gave up.
         """
         if not self._can_stop:
-            got, expected = "neither motion.event_topic nor motion.controller_actions", "at least one of them"
-            raise InputError("ways to stop the arm", got, expected, "name what stops the arm; docs/motion.md")
+            got, expected = "neither motion.event_topic nor motion.controller_actions is set", "at least one of them"
+            raise InputError(
+                "ways to stop the arm", got, expected, "set the interface that stops the arm (docs/motion.md)"
+            )
         self._stands = Standstill(joints)
         self._bridge.put(partial(self._listen, self._stands))
         self.watchdog.begin(self._motion.server_timeout, told)

@@ -56,8 +56,8 @@ class TransformWatch:
             InputError: the frame that stands still is the base itself.
         """
         if self._config.fixed_frame.removeprefix("/") == base.removeprefix("/"):
-            expected = "a frame that stands still, such as odom or map"
-            raise InputError("observation.fixed_frame", repr(base), expected, 'set it to one, or to ""')
+            expected = "a frame that stays still, such as odom or map"
+            raise InputError("observation.fixed_frame", repr(base), expected, 'set it to such a frame, or to ""')
         with self._changed:
             if self._frames != (base, camera):
                 self._frames, self._last = (base, camera), None
@@ -76,7 +76,7 @@ class TransformWatch:
             self._buffer.clear()
             self._last = None
             if self._begun is not None and self._moved is None:
-                happened, again = "was set back", "resolve the instruction again"
+                happened, again = "was set back", "send the instruction again"
                 self._moved = SceneChangedError("the clock", math.inf, 0.0, 0.0, 0.0, again, happened)
             self._changed.notify_all()
 
@@ -166,8 +166,8 @@ class TransformWatch:
             except TransformUnavailableError as error:
                 left = end - time.monotonic()
                 if not error.may_come or left <= 0:
-                    reason = f"whether the base stands still is not known: {error.reason}"
-                    repair = f'{error.repair}; where the base cannot move, set observation.fixed_frame to ""'
+                    reason = f"it is not known whether the base stands still: {error.reason}"
+                    repair = f'{error.repair}; if the base cannot move, set observation.fixed_frame to ""'
                     raise TransformUnavailableError(fixed, base, reason, repair, may_come=error.may_come) from error
                 self._changed.wait(left)
 

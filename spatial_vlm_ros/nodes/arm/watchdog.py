@@ -26,7 +26,9 @@ from spatial_vlm_ros.nodes.calls import Bridge
 LAPSE = 0.35  # s without a heartbeat while a motion runs; with it the arm is told to stop
 _PERIOD = 0.04  # s between heartbeats
 _PROCESS = "spatial_vlm_ros.nodes.arm.watchdog_process"
-_REPAIR = "start what executes motions, and check the names in motion.event_topic and motion.controller_actions"
+_REPAIR = (
+    "start the node that executes motions, and check the names in motion.event_topic and motion.controller_actions"
+)
 
 
 class Watchdog:
@@ -99,7 +101,7 @@ class Watchdog:
         self.end()
         if cancelled():
             raise CancelledError("the request was withdrawn")
-        reason = tripped or (f"it does not see {missing}" if missing else f"it was not ready within {seconds:g} s")
+        reason = tripped or (f"it does not find {missing}" if missing else f"it was not ready within {seconds:g} s")
         raise PlannerUnavailableError("the watchdog", f"{reason}; nothing has moved", _REPAIR)
 
     def end(self) -> None:
@@ -127,7 +129,7 @@ class Watchdog:
             if pipe is not None:
                 pipe.write(byte)
         except (OSError, ValueError):
-            self._tripped = self._tripped or "the watchdog has ended"
+            self._tripped = self._tripped or "the watchdog has exited"
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         """What the process says; on a thread of its own."""
@@ -145,4 +147,4 @@ class Watchdog:
                 with contextlib.suppress(OSError):
                     pipe.close()
         if process is self._process:
-            self._tripped = self._tripped or "the watchdog has ended"
+            self._tripped = self._tripped or "the watchdog has exited"

@@ -76,7 +76,7 @@ class WatchdogProcess:
                 heard = os.read(0, 4096)
                 if not heard:
                     if self._deadline < float("inf"):
-                        self._end_motion("the node that commands the arm has ended")
+                        self._end_motion("the node that commands the arm has exited")
                     return
                 self._hear(heard)
             elif not self._arming and time.monotonic() >= self._deadline and not self._starved():
@@ -150,9 +150,9 @@ class WatchdogProcess:
                     if client.service_is_ready():
                         answers[name].append(client.call_async(self._all))
             self._executor.spin_once(timeout_sec=_LOOK)
-        said = "cancelled at " + ", ".join(answers) if answers else "told by the event topic alone"
+        said = "cancelled at " + ", ".join(answers) if answers else "stopped by the event topic only"
         silent = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
-        words = f"no answer of {', '.join(silent)}" if silent else said
+        words = f"no answer from {', '.join(silent)}" if silent else said
         print(printable(f"watchdog: {words}"), file=sys.stderr, flush=True)  # noqa: T201
 
 

@@ -123,8 +123,8 @@ class WayWatch:
             if self._info is not None:
                 self._check_mount(watched, self._info)
         if found is not None:
-            again = "look at what it is, and send the instruction again"
-            raise SceneChangedError("the way of the arm", 0.0, 0.0, 0.0, 0.0, again, f"is not free: {found.words()}")
+            again = "clear the path, then send the instruction again"
+            raise SceneChangedError("the path of the arm", 0.0, 0.0, 0.0, 0.0, again, f"is not free: {found.words()}")
         self._thread = threading.Thread(target=self._run, args=(watched,), name="watch", daemon=True)
         self._thread.start()
 
@@ -151,9 +151,9 @@ class WayWatch:
                 found = self._look(watched)
             why = "" if found is None else found.words()
         except SpatialVlmError as error:
-            why = f"the way of the arm cannot be watched: {error}"
+            why = f"the path of the arm cannot be watched: {error}"
         except Exception as error:  # whatever goes wrong here, the arm does not move on unwatched
-            why = f"the way of the arm cannot be watched: {type(error).__name__}: {error}; report this"
+            why = f"the path of the arm cannot be watched: {type(error).__name__}: {error}; report this error"
         if why and not self._ends.is_set():
             self._stop(why)
 
@@ -167,7 +167,7 @@ class WayWatch:
             InputError: what comes cannot be used.
         """
         end = time.monotonic() + self._config.watch_silence
-        why: SpatialVlmError | str = f"no image comes on {self._config.watch_depth}"
+        why: SpatialVlmError | str = f"no image arrives on {self._config.watch_depth}"
         while time.monotonic() < end and not self._ends.is_set():
             image, info = self._image if self._held is None else self._held[0], self._info
             if image is None or info is None or image[1] <= self._newest:
@@ -198,10 +198,10 @@ class WayWatch:
         stamp = stamp_of(image[0])
         joints = self._joints_at(stamp, self._config.watch_silence)
         if stamp <= self._stamp:
-            return "the images that come are old"
+            return "the images are too old"
         if not joints.keys() >= watched.names:  # they may come after the image
             self._held = None
-            return "no joint states of its time tell all joints"
+            return "there are no joint states of all joints at the time of the image"
         watched.check_frame(image[0])
         try:
             return self._transforms.pose(watched.frame, watched.camera_frame, stamp), joints
@@ -216,12 +216,12 @@ class WayWatch:
         """The refusal where nothing could be watched for `watch_silence`, by the reason of the last image."""
         lost = f"nothing could be watched for {self._config.watch_silence:g} s"
         if isinstance(why, TransformUnavailableError):
-            reason = f"where the camera was is not known: {lost}: {why.reason}"
-            repair = f"{why.repair}; an image waits {_AWAITED:g} s for the transform of its time"
+            reason = f"the pose of the camera is not known: {lost}: {why.reason}"
+            repair = f"{why.repair}; the transform must arrive within {_AWAITED:g} s of the image"
             return TransformUnavailableError(why.parent, why.child, reason, repair)
         if isinstance(why, SpatialVlmError):
             return why
-        return DepthError(f"depth of the way was lost: {lost}: {why}", "see the camera, its topics and its clock")
+        return DepthError(f"depth of the path was lost: {lost}: {why}", "check the camera, its topics and its clock")
 
     def _check_mount(self, watched: _Watched, info: CameraInfo) -> None:
         """Refuse a plan in which a camera on the arm does not see the way for too long: it would be stopped there.
@@ -241,10 +241,10 @@ class WayWatch:
         unseen = watched.longest_unseen(camera_of(info, rectified=self._config.watch_rectified), mount)
         if unseen > self._config.watch_silence:
             reason = (
-                f"the camera moves with {mount.parent}, and does not see the way of the arm for {unseen:.1f} s of the "
-                f"motion; watch_silence is {self._config.watch_silence:g} s"
+                f"the camera moves with {mount.parent} and does not see the path of the arm for {unseen:.1f} s of "
+                f"the motion; watch_silence is {self._config.watch_silence:g} s"
             )
-            repair = "watch with a camera that stands still or sees more of the way, or raise watch_silence above that"
+            repair = "use a camera that stands still or sees more of the path, or raise watch_silence above that time"
             raise DepthError(reason, repair)
 
     def _joints_at(self, stamp_ns: int, late: float) -> dict[str, float]:
@@ -271,8 +271,8 @@ class _Watched:
     ) -> None:
         seen = offer.seen.surroundings
         if seen is None or not motion.frames:
-            repair = "give robot_description to the gate, or leave watch_depth empty"
-            raise InputError("motion to watch", motion.missing or "none", "the arm at each moment", repair)
+            repair = "set robot_description of the gate, or leave watch_depth empty"
+            raise InputError("motion to watch", motion.missing or "none", "the pose of the arm at each moment", repair)
         grasp, target = offer.goal.grasps[offer.plan.grasp].grasp, offer.scene.target.solid
         names = offer.plan.trajectories[0].joint_names
         self.names = frozenset(names)
@@ -298,8 +298,8 @@ class _Watched:
         """
         frame_id = image.header.frame_id
         if frame_id.removeprefix("/") != self.camera_frame.removeprefix("/"):
-            expected = f"{self.camera_frame!r}, in which the resolver sees"
-            raise InputError("frame of the watched depth", repr(frame_id), expected, "watch depth aligned to colour")
+            expected = f"{self.camera_frame!r}, the frame of the resolver's camera"
+            raise InputError("frame of the watched depth", repr(frame_id), expected, "use depth aligned to colour")
 
     def longest_unseen(self, camera: PinholeCamera, link_T_camera: Transform) -> float:
         """Seconds of the motion in which a camera on a link sees too little of the way, at most."""
@@ -323,8 +323,10 @@ class _Watched:
         """
         depth = decode_depth(image, self._scale)
         if depth.shape != (camera.height, camera.width):
-            sizes = f"{depth.shape[1]}x{depth.shape[0]}", f"{camera.width}x{camera.height} as in its camera info"
-            raise InputError("size of the watched depth", *sizes, "set watch_camera_info to that of the depth")
+            sizes = f"{depth.shape[1]}x{depth.shape[0]}", f"{camera.width}x{camera.height}, as in its camera info"
+            raise InputError(
+                "size of the watched depth", *sizes, "set watch_camera_info to the camera info of the depth image"
+            )
         if not camera.is_rectified:
             nothing = np.zeros((*depth.shape, 3), np.uint8)
             frame = rectify(RgbdFrame(nothing, depth, camera, 0, self.camera_frame, base_T_camera))

@@ -64,7 +64,7 @@ class Asker:
             if time.monotonic() > end:
                 name = self._node.resolve_service_name(self._action)
                 raise StaleInputError(
-                    f"no action {name} within {patience:g} s",
+                    f"there was no action {name} within {patience:g} s",
                     "start the resolver (ros2 launch spatial_vlm_ros spatial_vlm.launch.py, or spatial-vlm up sim), "
                     "and check namespace and ROS_DOMAIN_ID",
                 )
@@ -126,8 +126,8 @@ class Asker:
             future = send()
             if self._done(future, min(_ACCEPTANCE, self._patience)):
                 return future.result()
-        reason = f"no reply of {self._action} for {self._patience:g} s"
-        raise StaleInputError(reason, "check that the resolver still runs")
+        reason = f"there was no reply from {self._action} for {self._patience:g} s"
+        raise StaleInputError(reason, "check that the resolver is still running")
 
     def _done(self, future: Any, seconds: float) -> bool:
         """Whether a future is done within some seconds.
@@ -142,7 +142,9 @@ class Asker:
             if self._client.server_is_ready():
                 self._seen = time.monotonic()
             elif time.monotonic() - self._seen > _GONE:
-                raise StaleInputError(f"the resolver has gone while {self._action} was asked", "start it again")
+                raise StaleInputError(
+                    f"the resolver disappeared during a request to {self._action}", "start the resolver again"
+                )
         return bool(future.done())
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -57,19 +58,19 @@ class AttachedResolver:
         """What it says of itself: an error where a request now would not be served."""
         check = f"resolver {self.name}"
         if self.settings is None:
-            repair = "start it again; see its log"
-            yield Finding(check, Severity.ERROR, f"it does not tell its parameters within {_REPLY:g} s", repair)
+            repair = "start it again and check its log"
+            yield Finding(check, Severity.ERROR, f"it did not return its parameters within {_REPLY:g} s", repair)
         if self.state != "active":
-            repair = f"ros2 lifecycle set {self.name} configure (then activate), or start it with autostart: true"
-            yield Finding(check, Severity.ERROR, f"it is {self.state or 'in no known state'}", repair)
+            repair = f"run ros2 lifecycle set {self.name} configure (then activate), or start it with autostart: true"
+            yield Finding(check, Severity.ERROR, f"it is {self.state or 'in an unknown state'}", repair)
         if not self.statuses:
-            repair = "see its log; is /diagnostics remapped?"
+            repair = "check its log, and whether /diagnostics is remapped"
             yield Finding(check, Severity.WARNING, f"it published no diagnostics within {_SPOKEN:g} s", repair)
         for name, status in self.statuses.items():
             if status.level != DiagnosticStatus.OK:
                 level = Severity.ERROR if status.level == DiagnosticStatus.ERROR else Severity.WARNING
-                said, _, repair = status.message.partition("; ")
-                yield Finding(f"{check}: {name}", level, said, repair or "see its other statuses")
+                said, repair = (*re.split(r"[.;] ", status.message, maxsplit=1), "")[:2]
+                yield Finding(f"{check}: {name}", level, said, repair or "check its other statuses")
         requests = self.statuses.get("requests")
         if requests is not None and requests.level == DiagnosticStatus.OK:
             ended = [f"{pair.key.removeprefix('ended ')} {pair.value}" for pair in requests.values

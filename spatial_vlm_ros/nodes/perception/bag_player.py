@@ -60,7 +60,9 @@ class BagPlayer(Node):
             DependencyError: rosbags is not installed.
         """
         if not self._config.bag:
-            raise InputError("parameter bag", "none", "the folder of a bag, or its .mcap or .db3 file", "-p bag:=run1")
+            raise InputError(
+                "parameter bag", "none", "the folder of a bag, or its .mcap or .db3 file", "pass -p bag:=run1"
+            )
         self._bag = open_bag(Path(self._config.bag))
         names = _streams(self._bag)
         forms = {name: form for topic, named in names.items() for name, form in named.items()}
@@ -71,7 +73,7 @@ class BagPlayer(Node):
             try:
                 found = messages.message_class(form)
             except (ModuleNotFoundError, AttributeError):
-                self.get_logger().warning(printable(f"{topic} is left out: {form} is not installed"))
+                self.get_logger().warning(printable(f"{topic} is not played: {form} is not installed"))
                 continue
             read = partial(_opened, found)
             latched = topic == roles.STATIC_TRANSFORMS
@@ -114,7 +116,7 @@ class BagPlayer(Node):
         self.get_logger().info(printable(f"playing {', '.join(sorted(self._topics))}"))
         deaf = [topic for topic in self._awaited if not self._topics[topic].get_subscription_count()]
         if deaf:
-            self.get_logger().warning(printable(f"nobody subscribes to {', '.join(sorted(deaf))}"))
+            self.get_logger().warning(printable(f"there is no subscriber to {', '.join(sorted(deaf))}"))
 
     def _play(self) -> None:
         """Publish what is due."""

@@ -49,8 +49,8 @@ def heard_description(node: Node, patience: float = _PATIENCE) -> str:
         beside.destroy_node()
     if not heard:
         repair = (
-            "start robot_state_publisher before, or name the robot's URDF file in robot_description; /, or an empty "
-            "parameter, where the camera never sees the robot"
+            "start robot_state_publisher first, or set robot_description to the URDF file of the robot; if the "
+            "camera never sees the robot, set it to / or leave it empty"
         )
-        raise StaleInputError(f"no message on {topic} within {patience:g} s", repair)
+        raise StaleInputError(f"there was no message on {topic} within {patience:g} s", repair)
     return str(heard[-1].data)

@@ -41,7 +41,7 @@ class DialogueStore:
         self._kept.move_to_end(dialogue.id)
         self._over.pop(dialogue.id, None)
         while len(self._kept) > MOST_KEPT:
-            self._end(next(iter(self._kept)), f"which {MOST_KEPT} newer ones have replaced")
+            self._end(next(iter(self._kept)), f"which was replaced by {MOST_KEPT} newer ones")
 
     def find(self, dialogue_id: str) -> Dialogue | None:
         """The dialogue of an id; None of "". It is as last used now.
@@ -65,7 +65,7 @@ class DialogueStore:
         limit = self._timeout()
         oldest = self._clock() - limit
         while self._kept and next(iter(self._kept.values()))[0] < oldest:
-            self._end(next(iter(self._kept)), f"which expired: nobody went on with it for {limit:g} s")
+            self._end(next(iter(self._kept)), f"which expired after {limit:g} s without a reply")
 
     def _end(self, dialogue_id: str, why: str) -> None:
         del self._kept[dialogue_id]

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
+from spatial_vlm_ros.errors import without_repair
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.evaluation.stream_doctor import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
@@ -168,8 +169,8 @@ class _Examined:
     def findings(self, seconds: float, table_height: float | None, graph: list[Finding]) -> Iterator[Finding]:
         """What was heard, without what the graph has told already, and what a request would get."""
         if self._node.get_clock().ros_time_is_active and self._now() == 0:
-            repair = "start what publishes /clock (the simulator, a bag player), or set use_sim_time: false"
-            yield Finding("clock", Severity.ERROR, "use_sim_time is true, and nobody publishes /clock", repair)
+            repair = "start the publisher of /clock (the simulator, a bag player), or set use_sim_time: false"
+            yield Finding("clock", Severity.ERROR, "use_sim_time is true, but nothing publishes /clock", repair)
         said = {finding.check for finding in graph if finding.level is Severity.ERROR}
         for finding in self._streams.findings(seconds, table_height):
             if not (finding.found == NO_MESSAGE and finding.check in said):
@@ -188,8 +189,8 @@ class _Examined:
             error = overdue[1]
         if error is not None:
             repair = getattr(error, "repair", "") or "see above"
-            said = str(error).removesuffix(repair).rstrip("; ")
-            return Finding("request", Severity.ERROR, f"a request would end {error.status_name}: {said}", repair)
+            said = f"a request would end {error.status_name}: {without_repair(error)}"
+            return Finding("request", Severity.ERROR, said, repair)
         if latest is None:
             return Finding("request", Severity.ERROR, "no frame could be observed", "listen for longer: --seconds 10")
         text = f"a request would be served; its frame takes {latest.cpu * 1e3:.0f} ms to decode and lift"
@@ -231,15 +232,15 @@ def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterat
             for n, types in node.get_topic_names_and_types()
             if wanted in types and node.count_publishers(n) and not n.endswith(_ANSWERS)
         ]
-        near = f"; there are {', '.join(sorted(others)[:_LISTED])}" if others else ""
+        near = f"; topics of this type: {', '.join(sorted(others)[:_LISTED])}" if others else ""
         if role != roles.DETECTIONS:
             repair = "start the driver, or remap: --ros-args -r " + f"{role}:=TOPIC"
-            yield Finding(topic, Severity.ERROR, f"nobody publishes it{near}", repair)
+            yield Finding(topic, Severity.ERROR, f"it has no publisher{near}", repair)
         return
     for info in found:
         if info.topic_type != wanted:
-            repair = "set rgb_transport or depth_transport, or remap the right topic"
-            yield Finding(topic, Severity.ERROR, f"it is a {info.topic_type}, not a {wanted}", repair)
+            repair = "set rgb_transport or depth_transport, or remap to the right topic"
+            yield Finding(topic, Severity.ERROR, f"its type is {info.topic_type}, not {wanted}", repair)
         asked = qos.images(settings.node.reliability)
         verdict, reason = qos_check_compatible(info.qos_profile, asked)
         if verdict == QoSCompatibility.ERROR:
@@ -266,4 +267,6 @@ def _versions() -> Iterator[Finding]:
     yield Finding("versions", Severity.OK, text)
     if rclpy.get_rmw_implementation_identifier().startswith("rmw_fastrtps") and not profile:
         repair = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process"
-        yield Finding("DDS profile", Severity.WARNING, "Fast DDS's default loses most of a 720p stream", repair)
+        yield Finding(
+            "DDS profile", Severity.WARNING, "the default settings of Fast DDS lose most of a 720p stream", repair
+        )

@@ -173,7 +173,7 @@ class EvidenceKeeper:
         """What became of the decisions so far."""
         trouble = self._trouble
         if not trouble and time.monotonic() - self._dropped_at < _RECENT:
-            trouble = f"{self._dropped} decisions were not kept: they come faster than the disk takes them"
+            trouble = f"{self._dropped} decisions were not kept: they arrive faster than the disk can write them"
         waiting = self._waiting.qsize()
         return EvidenceState(self._kept, self._dropped, self._failed, waiting, trouble, self._latest)
 
@@ -202,7 +202,7 @@ class EvidenceKeeper:
             except queue.Full:
                 self._dropped += 1
                 if time.monotonic() - self._dropped_at >= _RECENT:
-                    self._warn("decisions are not kept as evidence: they come faster than the disk takes them")
+                    self._warn("decisions are not kept as evidence: they arrive faster than the disk can write them")
                 self._dropped_at = time.monotonic()
 
     def close(self, wait_s: float = 0.0) -> None:
@@ -280,7 +280,7 @@ class EvidenceKeeper:
             _log.error("unexpected exception while keeping evidence", exc_info=error)
         was_well, self._trouble = not self._trouble, words
         if was_well:
-            self._warn(f"decisions are not kept as evidence, requests are served as before: {words}")
+            self._warn(f"decisions are not kept as evidence, but requests are still served: {words}")
 
     def _record(self, kept: _Kept) -> EvidenceRecord:
         from spatial_vlm_ros.evaluation.evidence.bundle import EvidenceRecord, KeptGrounding

@@ -109,7 +109,7 @@ class FramePlayer(Node):
         folder = Path(config.folder)
         folders = [folder] if (folder / RGB_FILE).is_file() else sorted(p.parent for p in folder.glob(f"*/{RGB_FILE}"))
         if not folders:
-            raise InputError("folder", str(folder), f"a frame folder, or folders with {RGB_FILE}", "correct the path")
+            raise InputError("folder", str(folder), f"a frame folder, or folders with {RGB_FILE}")
         for path in folders:
             yield path.name, *load_frame(path)
 
@@ -131,7 +131,7 @@ class FramePlayer(Node):
         wanted = self.get_parameter("frame").value
         shots = [shot for shot in self._shots if shot.name == wanted] if wanted else self._shots
         if not shots:
-            self.get_logger().warning(printable(f"there is no frame {wanted!r}"), throttle_duration_sec=5.0)
+            self.get_logger().warning(printable(f"there is no frame folder {wanted!r}"), throttle_duration_sec=5.0)
             return None
         self._turn += 1
         several = len({shot.name for shot in shots}) > 1

@@ -124,7 +124,7 @@ class FrameWait:
                     raise
                 wait.passed_over = error  # the next frame may have the transforms that began after this one
         if self.recent is None:
-            raise InputError("detections", "with the request", "on their topic", "set selection: true")
+            raise InputError("detections", "given with the request", "detections on their topic", "set selection: true")
         return self.recent.take_for(wait.found, now_ns, awaits_speaker)
 
     def _check_patience(self, wait: Wait, now_ns: int) -> None:
@@ -136,6 +136,6 @@ class FrameWait:
                 wait.after_ns = now_ns - int(timeout * SECOND)
             self._clock_ns, self._clock_moved = now_ns, time.monotonic()
         elif time.monotonic() - self._clock_moved >= timeout:
-            raise StaleInputError("the clock stands still", "publish /clock, or set use_sim_time: false")
+            raise StaleInputError("the clock does not advance", "publish /clock, or set use_sim_time: false")
         if now_ns - wait.since_ns >= timeout * SECOND:
             raise self.why_none(wait)

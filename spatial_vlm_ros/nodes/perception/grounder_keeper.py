@@ -58,7 +58,7 @@ class GrounderKeeper:
             self.grounder.close()  # an attempt that had just begun has opened it again
 
     def _start(self) -> None:
-        self._say("the grounder's process has ended; it is started again")
+        self._say("the grounder process has exited; it is being restarted")
         try:
             self.grounder.start()
         except SpatialVlmError as error:

@@ -50,8 +50,8 @@ class Health:
         policy = _QOS_POLICIES.get(int(event.last_policy_kind), str(event.last_policy_kind))
         name = self._node.resolve_topic_name(topic)
         fix = (
-            f"a publisher of {name} offers another {policy} than this node asks for: "
-            "set reliability: best_effort, or change the publisher"
+            f"a publisher of {name} offers a different QoS {policy} than this node requests: set reliability: "
+            "best_effort, or change the publisher"
         )
         if name not in self._queue.unheard:
             self._node.get_logger().error(printable(fix))
@@ -109,7 +109,7 @@ class Health:
             unused = role == DETECTIONS and self._queue.recent is not None and not stream.received
             if active and not fresh and age > _SILENT and not unused:  # with requests alone, then
                 why = self._queue.unheard.get(
-                    self._queue.frames.topics.get(role, role), "check the driver, the remapping and QoS"
+                    self._queue.frames.topics.get(role, role), "check the driver, the remappings and QoS"
                 )
                 silent.append(f"{role} is silent: {why}")
             elif lost > _MISSED * (fresh + lost):
@@ -126,14 +126,14 @@ class Health:
         values["colour images without partner"] = assembler.unmatched
         values.update({f"{topic} lost by the middleware": count for topic, count in self._lost.items()})
         if not active:
-            return self._status("streams", DiagnosticStatus.WARN, "inactive: images are not listened to", values)
+            return self._status("streams", DiagnosticStatus.WARN, "inactive: images are not received", values)
         error = self._refusal
         if error is not None and not isinstance(error, (TransformUnavailableError, ModelError)):
             silent.append(str(error))
         if silent or problems:
             level = DiagnosticStatus.ERROR if silent else DiagnosticStatus.WARN
             return self._status("streams", level, "; ".join(silent + problems), values)
-        return self._status("streams", DiagnosticStatus.OK, "all streams arrive", values)
+        return self._status("streams", DiagnosticStatus.OK, "all streams are arriving", values)
 
     def _transforms(self, active: bool) -> DiagnosticStatus:
         assembler = self._queue.assembler
@@ -145,15 +145,15 @@ class Health:
         if speaker:
             values["speaker frame"] = speaker
         if not base and not speaker:
-            return self._status("transforms", DiagnosticStatus.OK, "not used: poses are in the camera's frame", values)
+            return self._status("transforms", DiagnosticStatus.OK, "not used: poses are in the camera frame", values)
         if not camera_frame:
-            return self._status("transforms", DiagnosticStatus.WARN, "no image seen yet", values)
+            return self._status("transforms", DiagnosticStatus.WARN, "no image received yet", values)
         newest_ns = self._queue.assembler.streams[RGB].newest_ns
         if base and newest_ns is not None:
             values |= self._behind(base, camera_frame, newest_ns)
         if active and isinstance(self._refusal, TransformUnavailableError):  # at the stamp of the newest image
             rejected = assembler.transforms.rejected
-            said = f"{self._refusal}; rejected: {rejected}" if rejected else str(self._refusal)
+            said = f"{self._refusal} Rejected: {rejected}" if rejected else str(self._refusal)
             return self._status("transforms", DiagnosticStatus.ERROR, said, values)
         known = []
         for parent, child, level in (
@@ -193,7 +193,7 @@ class Health:
             words = (
                 f"another process removed its shared memory ({', '.join(removed)}): those that use shared memory do "
             )
-            return self._status("graph", DiagnosticStatus.ERROR, words + "not reach this node; start it again", {})
+            return self._status("graph", DiagnosticStatus.ERROR, words + "not reach this node; restart it", {})
         topics = self._queue.frames.topics.values() if active else ()
         twins = twins_around(self._node, topics, self._node.get_fully_qualified_name())
         said = "; ".join(f"{twin.found}: {twin.repair}" for twin in twins)
@@ -233,15 +233,17 @@ class Health:
         if broken:
             return DiagnosticStatus.ERROR, broken[0].message
         if queue.frames.settings.node.observer_rate <= 0.0:
-            return DiagnosticStatus.WARN, "not observed: observer_rate is 0"
+            return DiagnosticStatus.WARN, "not observed, because observer_rate is 0"
         if observer.latest is None:
             return DiagnosticStatus.WARN, "no frame has been observed yet"
         if not queue.busy and not observer.waits and time.monotonic() - observer.latest.at > _OLD:
             age = time.monotonic() - observer.latest.at
             return DiagnosticStatus.WARN, f"no frame has been observed for {age:.1f} s: this process is overloaded"
         if queue.full:
-            waiting = f", {queue.waiting} wait" if queue.waiting else ""
-            return DiagnosticStatus.WARN, f"busy: one request is served{waiting}; one more now would end BUSY"
+            waiting = f", {queue.waiting} waiting" if queue.waiting else ""
+            return DiagnosticStatus.WARN, (
+                f"busy: one request is being served{waiting}; another one now would end BUSY"
+            )
         doubtful = [s for s in others if s.level != DiagnosticStatus.OK and s.name.endswith((": graph", ": grounder"))]
         if doubtful:
             return DiagnosticStatus.WARN, doubtful[0].message
@@ -250,11 +252,11 @@ class Health:
     def _worker(self, keeper: GrounderKeeper) -> DiagnosticStatus:
         values = {"process": keeper.grounder.pid, "started again": keeper.restarts}
         if keeper.starting:
-            return self._status("grounder", DiagnosticStatus.WARN, "has ended; it is being started again", values)
+            return self._status("grounder", DiagnosticStatus.WARN, "has exited; it is being restarted", values)
         if not keeper.grounder.alive:
             why = f": {keeper.reason}" if keeper.reason else ""
             level = DiagnosticStatus.ERROR if keeper.reason else DiagnosticStatus.WARN
-            return self._status("grounder", level, f"has ended; it is started again{why}", values)
+            return self._status("grounder", level, f"has exited; it is being restarted{why}", values)
         failed = self._queue.grounder_failed
         if failed:
             return self._status("grounder", DiagnosticStatus.ERROR, f"its last request ended {failed}", values)

@@ -201,7 +201,7 @@ class RequestQueue:
         request.accepted_ns = self.frames.now() if after_ns is None else after_ns
         try:
             if self._closed:
-                raise CancelledError("the node shuts down")
+                raise CancelledError("the node is shutting down")
             if stops(request.instruction):  # before anything else: it waits for no turn and no frame
                 self.cancel_all("a stop was requested")
                 raise StopRequestedError(request.instruction)
@@ -264,7 +264,7 @@ class RequestQueue:
         for request in self._queue:
             request.accepted_ns = self.frames.now()
         if self._request is not None and (self._request.stage == self.RESOLVING or self._request.found is not None):
-            self.cancel(self._request, "the clock was set back while its frame was awaited or resolved")
+            self.cancel(self._request, "the clock was set back while the request was being served")
         elif self._request is not None:
             self.frames.begin(self._request)
 
@@ -276,7 +276,7 @@ class RequestQueue:
     def close(self) -> None:
         """End everything; again is harmless."""
         self._closed = True
-        self.cancel_all("the node shuts down")
+        self.cancel_all("the node is shutting down")
         self.observer.withdraw()
         self._worker.close()
 

@@ -336,7 +336,7 @@ class ResolverNode(LifecycleNode):
                 if self._queue.recent is not None and role not in NOT_SHOWN:
                     self._queue.recent.add(role, message, now_ns)
             except Exception:  # it costs one message, not the node
-                words = f"a message on {role} cannot be taken in:\n{traceback.format_exc()}"
+                words = f"a message on {role} cannot be used:\n{traceback.format_exc()}"
                 self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
             self._queue.step(begun)
 

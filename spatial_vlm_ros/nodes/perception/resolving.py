@@ -32,7 +32,7 @@ class ResolvingTask:
         self._allowed = seconds if allowed is None else allowed
         self._end = time.monotonic() + seconds
         self._withdrawn = False
-        self.stage = "waiting for the computation before it"
+        self.stage = "waiting for an earlier computation"
 
     def withdraw(self) -> None:
         """Nobody wants its result any more."""

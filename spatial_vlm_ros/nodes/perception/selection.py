@@ -68,7 +68,7 @@ def among(answer: Resolution, detections: Any) -> Resolution:
     """The answer, refused where a model points at an object that is none of the caller's."""
     if answer.target is None or answer.target.id in names_of(detections):
         return answer
-    reason = "The words were not understood, and what a model points at for them is none of the detections."
+    reason = "The words were not understood, and the object that the model points at is not one of the detections."
     return Resolution(answer.instruction, Status.NOT_FOUND, reason, stamp_ns=answer.stamp_ns, source=answer.source)
 
 

@@ -72,8 +72,8 @@ class GripperServer:
             self.counts["refused"] += 1
             self._node.get_logger().warning(
                 printable(
-                    f"a command of the gripper is refused: {position:g} m, {force:g} N: positions of a finger are 0 to "
-                    f"{self._most_open:g} m, half the opening; efforts 0 or more"
+                    f"a gripper command is refused: {position:g} m, {force:g} N. Finger positions are 0 to "
+                    f"{self._most_open:g} m (half the opening), and efforts are 0 or more"
                 )
             )
             return GoalResponse.REJECT
@@ -81,7 +81,7 @@ class GripperServer:
             self.faults.check()
         except InputError as error:
             self.counts["refused"] += 1
-            self._node.get_logger().warning(printable(f"a command of the gripper is refused: {error}"))
+            self._node.get_logger().warning(printable(f"a gripper command is refused: {error}"))
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
@@ -106,7 +106,7 @@ class GripperServer:
             self._finish(goal, None, str(error))
             return
         if before is not None:
-            self._finish(before, state, "a newer goal came")
+            self._finish(before, state, "a newer goal arrived")
         if at_once is not None:
             lies = Gripped(float("nan"), float("nan"), False, False) if at_once.code == UNDEFINED else state
             self._finish(goal, lies, "" if at_once.code == SUCCESSFUL else at_once.words)
@@ -155,7 +155,7 @@ class GripperServer:
         elif reason:
             goal.abort()
             self.counts["aborted"] += 1
-            self._node.get_logger().warning(printable(f"the command of the gripper is aborted: {reason}"))
+            self._node.get_logger().warning(printable(f"the gripper command is aborted: {reason}"))
         else:
             goal.succeed()
             self.counts["succeeded"] += 1

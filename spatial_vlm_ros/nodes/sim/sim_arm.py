@@ -125,7 +125,7 @@ class SimArmNode(Node):
         """
         config = self._config
         if config.speed > 1 and not config.clock:
-            raise InputError("parameter speed", f"{config.speed:g}", "1 or less without clock", "set clock: true")
+            raise InputError("parameter speed", f"{config.speed:g}", "at most 1 if clock is false", "set clock: true")
         self._faults.begin()
         self._errors = errors_of(parse_options(config.detector))
         self._robot = simulated_arm(config.robot)
@@ -291,7 +291,7 @@ class SimArmNode(Node):
 
     def _change_world(self, name: str) -> None:
         if self._running is None or self._arm.busy or self._hand.busy:
-            raise InputError("world", name, "no goal that is executed", "wait for its end, or cancel it")
+            raise InputError("world", name, "no goal in execution", "wait for the goal to end, or cancel it")
         cell = ArmCell(layout(name), self._robot)
         self._running.replace(cell)
         self._eye = self._told = cell.layout.base_T_camera

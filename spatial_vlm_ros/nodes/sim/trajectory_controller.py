@@ -89,7 +89,12 @@ class TrajectoryServer:
     def _on_goal(self, goal: Any) -> GoalResponse:
         try:
             if self.busy:
-                raise InputError("goal", "one while another is executed", "one at a time", "cancel it, or wait")
+                raise InputError(
+                    "goal",
+                    "a goal is already being executed",
+                    "one goal at a time",
+                    "cancel the running goal, or wait for its end",
+                )
             self.faults.check()
             trajectory = trajectory_of(goal, self._running.ask(lambda cell: cell.follower.names))
             tolerances_of(goal)
@@ -192,14 +197,16 @@ def trajectory_of(goal: Any, names: Sequence[str]) -> JointTrajectory:
         InputError: other joints, points that are incomplete or out of order, or joints with several axes.
     """
     if goal.multi_dof_trajectory.points:
-        raise InputError("trajectory", "joints of several axes", "an arm's joints", "leave multi_dof_trajectory empty")
+        raise InputError(
+            "trajectory", "it has multi-axis joints", "single-axis joints", "leave multi_dof_trajectory empty"
+        )
     order, points = in_order(names, goal.trajectory.joint_names), goal.trajectory.points
 
     def column(field: str) -> npt.NDArray[np.float64]:
         rows = [list(getattr(point, field)) for point in points]
         if any(len(row) != len(order) for row in rows):
             got = f"{field} of {sorted({len(row) for row in rows})} joints"
-            raise InputError("trajectory", got, f"{len(order)} at every point", "plan it anew")
+            raise InputError("trajectory", got, f"{len(order)} at every point", "plan the trajectory again")
         return np.array(rows, np.float64).reshape(len(rows), len(order))[:, order]
 
     times = np.array([seconds(point.time_from_start) for point in points], np.float64)

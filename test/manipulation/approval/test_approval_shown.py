@@ -288,7 +288,7 @@ def test_the_command_lists_and_writes_a_page(record: Path, tmp_path: Path) -> No
     listed = runner.invoke(main, ["audit", str(record)])
     assert listed.exit_code == 0, listed.output
     assert GOAL in listed.output
-    assert "1 proposals; the record is whole" in listed.output
+    assert "1 proposals; the record is complete" in listed.output
     written = runner.invoke(main, ["audit", str(record), "--goal", "0000", "--out", str(tmp_path / "shown")])
     assert written.exit_code == 0, written.output
     page = (tmp_path / "shown" / "index.html").read_text()

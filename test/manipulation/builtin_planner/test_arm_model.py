@@ -274,9 +274,7 @@ def test_a_finger_that_follows_a_joint_that_does_not_exist_is_refused() -> None:
 def test_a_table_of_another_gripper_is_refused() -> None:
     with pytest.raises(InputError, match=r"openings: 85 between the fingers.*not millimetres"):
         ur(openings=[(0.0, 0.0), (85.0, 0.0425)])
-    with pytest.raises(
-        InputError, match=r"positions of gripper_left_finger_joint: 0 to 0\.79. Expected 0 to 0\.0425"
-    ):
+    with pytest.raises(InputError, match=r"positions of gripper_left_finger_joint: 0 to 0\.79. Expected 0 to 0\.0425"):
         ur(openings=[(0.0, 0.79), (0.085, 0.0)])
     assert ur(openings=[(0.0, 0.0), (0.085, 0.043)]).widest == 0.085  # drivers go a little beyond
 

@@ -344,7 +344,7 @@ def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said()
     assert accepted.run(accept_unseen=True).moved
     (offer,) = accepted.offers
     warnings = proposal_of("4d7b7e0c-3a4c-4f0e-9c57-0d1f2a3b4c5d", offer, 60.0, PlanningConfig(), "").warnings
-    assert "Only objects that the instruction names were looked for: depth alone tells of all others" in warnings
+    assert "Only objects named in the instruction were detected; all others are known from depth alone" in warnings
 
 
 BEGUN = ["look", "plan", "approve", "look"]

@@ -152,7 +152,7 @@ def unmeasured(scene: Scene, id_: str) -> Scene:
     def glass(obj: SceneObject) -> SceneObject:
         nothing = np.full(3, np.nan)
         box = dataclasses.replace(obj.box, centre=nothing, size=nothing)
-        return dataclasses.replace(obj, box=box, depth_problem="it is see-through")
+        return dataclasses.replace(obj, box=box, depth_problem="it is transparent")
 
     return dataclasses.replace(scene, objects=tuple(glass(o) if o.id == id_ else o for o in scene.objects))
 

@@ -208,7 +208,7 @@ def test_a_padding_that_is_none_is_refused(padding: float) -> None:
 
 
 def test_poses_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(TransformError, match="no rotation"):
+    with pytest.raises(TransformError, match="not a rotation"):
         link(np.diag([1.0, 2.0, 1.0, 1.0]))
     with pytest.raises(TransformError, match="does not chain"):
         self_mask(frame_of(1.0), [link(np.eye(4), parent="map")], 0.0)

@@ -67,7 +67,7 @@ def test_the_command_writes_a_folder_and_says_how_near_it_is(source: Path, tmp_p
 @pytest.mark.slow
 def test_the_command_says_what_int8_costs_and_how_the_folder_is_used(source: Path, tmp_path: Path) -> None:
     said = run("export", str(source), "--out", str(tmp_path / "int8"), "--format", "int8")[1]
-    assert "only on images with trained weights" in said
+    assert "Its accuracy was not measured here" in said
     assert f'--grounder onnx --grounder-options "model={tmp_path / "int8"}"' in said.replace("\n", "")
 
 

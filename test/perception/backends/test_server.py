@@ -377,7 +377,7 @@ def test_an_answer_says_that_objects_may_be_missing(part: str, why: str) -> None
             resolution = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.OK
     assert why in resolution.unread[0]
-    assert f"Objects may be missing, for a part of the model's reply cannot be read: {resolution.unread[0]}" in (
+    assert f"Objects may be missing, because a part of the model's reply cannot be read: {resolution.unread[0]}" in (
         resolution.message
     )
     assert resolution_json(resolution)["unread"] == list(resolution.unread)

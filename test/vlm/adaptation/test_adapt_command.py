@@ -214,9 +214,9 @@ def test_a_folder_of_something_else_is_never_replaced(bases: Path, tmp_path: Pat
     for force in ((), ("--force",)):
         done = adapt(bases / "llava", tmp_path / "thesis", "--method", "pin", *force, data=bases / "frames")
         assert done.exit_code == 3
-        assert "holds something else" in done.output
+        assert "contains other files" in done.output
     done = adapt(bases / "llava", tmp_path / "out", "--method", "pin", data=bases / "frames")
-    assert "holds something else" in done.output
+    assert "contains other files" in done.output
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert (tmp_path / "out.adapting" / "notes.txt").read_text() == "mine"
 
@@ -229,7 +229,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_unbroken_one(
     assert adapt(base, whole, *words, data=frames).exit_code == 0
     first = adapt(base, parted, *words, "--minutes", 1e-9, data=frames)
     assert first.exit_code == 3
-    assert "the same command goes on" in first.output
+    assert "run the same command again to continue" in first.output
     assert not parted.exists()
     refused = adapt(base, parted, *words, "--seed", 1, data=frames)
     assert refused.exit_code == 3
@@ -350,7 +350,7 @@ def test_a_frame_that_cannot_be_read_is_named(bases: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--method", "projector"), 2, "nothing to learn from"),
+        (("--method", "projector"), 2, "no training data"),
         (("--method", "magic", "--rendered", 3), 2, "projector"),
         (("--method", "projector", "--rendered", 3, "--features", "a,b"), 2, "--features"),
         (("--method", "projector", "--rendered", 3, "--positions", "spiral"), 3, "mrope-interleaved"),

@@ -97,7 +97,7 @@ def test_files_that_cannot_be_written_are_named_before_anything_is_asked(tmp_pat
     (tmp_path / "report" / "report.md").mkdir(parents=True)
     code, said = blindness("Breaks", "--out", str(tmp_path / name))
     assert code == 3
-    assert "that can be written" in said
+    assert "writable location" in said
     assert "CUDA out of memory" not in said
 
 

@@ -254,7 +254,7 @@ def test_image_tokens_without_a_grid_are_told_of_first_and_all_else_is_reported(
     arguments = ["probe", str(folder), "--blindness", "--questions", "small", "--out", str(out)]
     result = CliRunner().invoke(main, [*arguments, "--grounder-options", "device=cpu"])
     assert result.exit_code == 3, result.output
-    begin = "pooled image tokens and pictures of attention will be left out: prompt: [17] image tokens"
+    begin = "the report will have no pooled image tokens and no attention images: prompt: [17] image tokens"
     assert told[0].startswith(begin)
     inside = json.loads((out / "diagnosis.json").read_text())["inside"]
     assert inside["permutation"]["permuted"]["n"] == len(draw_items(FEW))

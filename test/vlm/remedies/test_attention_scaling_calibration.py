@@ -202,5 +202,5 @@ def test_files_that_are_missing_no_json_or_cannot_be_written_are_refused(tmp_pat
     (tmp_path / "b.json").write_text("[1]")
     with pytest.raises(FileError, match="model"):
         read_calibration(tmp_path / "b.json")
-    with pytest.raises(FileError, match="can be written"):
+    with pytest.raises(FileError, match="writable location"):
         write_calibration(AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4)), tmp_path / "a.json" / "b.json")

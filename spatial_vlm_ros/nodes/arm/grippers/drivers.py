@@ -24,7 +24,7 @@ from spatial_vlm_ros.parameters import MotionConfig
 Check = Callable[[PlanStep], None]
 """Called on the executor's thread directly before a step is sent, with the step made of what is sent."""
 
-_START = "start the gripper's driver, and check motion.gripper_interface and motion.gripper_action"
+_START = "start the gripper driver, and check motion.gripper_interface and motion.gripper_action"
 _NANO = 9  # digits after the point: widths count in whole nanometres
 
 
@@ -287,8 +287,8 @@ def driver_of(bridge: Bridge, motion: MotionConfig, speed: float) -> GripperDriv
     if motion.gripper_interface == "franka":
         return FrankaDriver(bridge, motion, speed)
     if not motion.gripper_flag and not motion.gripper_unjudged:
-        expected = "a topic that tells whether something is held"
-        repair = "name it, or set motion.gripper_unjudged, and every closing counts as a grasp"
+        expected = "a topic that reports whether an object is held"
+        repair = "set it, or set motion.gripper_unjudged, with which every closing counts as a grasp"
         raise InputError("parameter motion.gripper_flag", "''", expected, repair)
     return SetBoolDriver(bridge, motion) if motion.gripper_interface == "set_bool" else UrOutputDriver(bridge, motion)
 
