@@ -105,8 +105,8 @@ def judged(
         phrases = [] if plug_in.relation is None else sorted(phrases_of(plug_in.relation))
         clash = next(((phrase, taken(phrase)) for phrase in phrases if taken(phrase) is not None), None)
         if clash is not None:
-            reason = f"{clash[0]!r} is {clash[1]} already"
-            plug_in, phrases = plug_in.refused(reason, "say it in other words in the package"), []
+            reason = f"{clash[0]!r} is already {clash[1]}"
+            plug_in, phrases = plug_in.refused(reason, "use other words in the package"), []
         found.append((plug_in, phrases))
         for phrase in phrases:
             wanted.setdefault(phrase, []).append(plug_in)

@@ -216,7 +216,11 @@ NOT_UNDERSTOOD = [
     ("squeeze the bottle", "squeeze", "needs a place"),
     ("push the crate away from the door by 20 cm", "away from the door by 20 cm", "how far to move away"),
     ("put the mug next to the sink, on the left side", "on the left side", "a side of the place"),
-    ("take the ball out of the box and put it in the other one", "the other one", "the other what?"),
+    (
+        "take the ball out of the box and put it in the other one",
+        "the other one",
+        "it is unclear which other object is meant",
+    ),
     ("put the pan on the hob except the corner", "put the pan on the hob except the corner", "cannot be excepted"),
     (
         "put the jar near the lamp but with at least 3 cm of free space",
