@@ -180,7 +180,7 @@ def test_what_is_named_and_seen_has_to_be_what_the_model_points_at() -> None:
     refused = told(boxed("cup"), "the chick that I love")
     assert refused.status is Status.DISAGREEMENT
     assert "the words name a chick" in refused.message
-    assert "one is seen" in refused.message
+    assert "one is visible" in refused.message
     assert told(boxed("bonnet"), "the yellow chick that I love").status is Status.OK
     refused = told(boxed("bonnet"), "the blue chick that I love")
     assert refused.status is Status.DISAGREEMENT
@@ -267,7 +267,7 @@ def test_a_frame_of_reference_that_is_not_defined_is_told_as_unchecked() -> None
         (boxed("cup", "box"), Status.AMBIGUOUS, "2 places"),
         (boxed("bonnet") + at("cup"), Status.AMBIGUOUS, "2 places"),
         (box(295, 150, 345, 235), Status.AMBIGUOUS, "most of its box is"),
-        (box(40, 380, 140, 460), Status.LOW_CONFIDENCE, "hardly raised"),
+        (box(40, 380, 140, 460), Status.LOW_CONFIDENCE, "barely rises"),
         (box(0, 0, 640, 480), Status.LOW_CONFIDENCE, "m long"),
         (box(20, 380, 40, 400) + box(500, 380, 540, 400), Status.AMBIGUOUS, "2 places"),
     ],

@@ -62,8 +62,8 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
     if not places or frames != {scene.frame_id}:
         got = f"{len(places)} places, frames {', '.join(sorted(frames))}"
-        repair = "say where it is to go, and take a grasp of the same scene"
-        raise InputError("resolution", got, f"a place, and all in {scene.frame_id!r}", repair)
+        repair = "name a place, and use a grasp of the same scene"
+        raise InputError("resolution", got, f"a place, and all poses in {scene.frame_id!r}", repair)
     rejected: list[Rejection] = []
     free: list[tuple[_PlaceCandidate, float]] = []
     for number, place in enumerate(places):

@@ -76,7 +76,7 @@ BARRED: dict[str, tuple[Callable[[Proposal], Proposal], str]] = {
         lambda p: dataclasses.replace(p, preview=dataclasses.replace(p.preview, fault="it is another arm")),
         "it is another arm",
     ),
-    "a model": (lambda p: dataclasses.replace(p, source="model"), "not said that a model chose"),
+    "a model": (lambda p: dataclasses.replace(p, source="model"), "does not say that a model chose"),
 }
 
 

@@ -164,10 +164,10 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, monkeypa
     (tmp_path / "damaged.stl").write_bytes(b"solid")
     damaged = urdf(tmp_path / "damaged.urdf", base=collision(f'<mesh filename="file://{tmp_path}/damaged.stl"/>'))
     for path, error, words in (
-        (tmp_path / "nowhere.urdf", FileError, "there is no such file.*robot_description"),
+        (tmp_path / "nowhere.urdf", FileError, "no such file.*robot_description"),
         (tmp_path, FileError, "a folder"),
         (text, FileError, "it is no XML.*xacro FILE"),
-        (xacro, FileError, "it is no URDF.*xacro FILE"),
+        (xacro, FileError, "it is not a URDF.*xacro FILE"),
         (mesh, FileError, r"link 'base'.*part.stl' is not found.*ROS_PACKAGE_PATH"),
         (empty, InputError, "no link with collision geometry.*<collision>"),
         (broken, FileError, "Pinocchio cannot read it"),

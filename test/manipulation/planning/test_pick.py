@@ -89,7 +89,7 @@ def test_from_a_side_the_object_reaches_up_to_the_middle_of_the_fingers(height: 
     assert [g.grasp.position[2] for g in only(goal, "side")] == pytest.approx([middle] * 4 if middle else [])
     assert len(only(goal, "top_down")) == 2
     told = {(r.way, r.kind, r.words) for r in goal.rejected}
-    above = "the palm keeps the fingers 0.019 m above its middle, to stay off what is below"  # 37 - 36.7 / 2 = 18.65 mm
+    above = "the palm keeps the fingers 0.019 m above its middle, to avoid what is below"  # 37 - 36.7 / 2 = 18.65 mm
     assert told == (set() if middle else {("side", "below_support", above)})
 
 
@@ -214,7 +214,7 @@ def test_a_keep_out_above_leaves_the_sides() -> None:
 
 
 def test_an_object_narrower_than_the_gripper_closes_is_refused() -> None:
-    with pytest.raises(GoalError, match=r"closes to 0\.06 m only"):
+    with pytest.raises(GoalError, match=r"closes only to 0\.06 m"):
         pick_goal(table_with(box("b", 0.5, 0.0, (0.05, 0.05, 0.08))), config(gripper={"opening_min": 0.06}))
 
 
