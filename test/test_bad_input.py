@@ -165,7 +165,7 @@ def test_no_text_is_a_crash(seen: Rendering, words: str) -> None:
 @pytest.mark.parametrize("box", [(1000, 1000, 1100, 1100), (-50, -50, -10, -10), (700, 10, 720, 30)])
 def test_a_box_outside_the_image_is_refused(seen: Rendering, box: tuple[float, ...]) -> None:
     outside = Detection("x", "cup", 1.0, box)
-    assert_refused(resolve(seen, detections=[outside]), Status.INVALID_INPUT, "'x'", "give pixels of this very image")
+    assert_refused(resolve(seen, detections=[outside]), Status.INVALID_INPUT, "'x'", "Pass pixels of this image")
 
 
 @pytest.mark.parametrize(

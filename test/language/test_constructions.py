@@ -186,7 +186,7 @@ NOT_UNDERSTOOD = [
     ("pick up the glove, pick up the hat and put them in the sink", "them", "several objects"),
     ("pull the coaster 3 cm toward me", "3 cm", "distance cannot stand"),
     ("put the bottle on its side", "its", "no place"),
-    ("move it 10 cm, uh, 20 cm left of the box", "10 cm, uh, 20 cm", "how far"),
+    ("move it 10 cm, uh, 20 cm left of the box", "10 cm, uh, 20 cm", "not a definite distance"),
     ("I'd like the cup left on the tray", "left", "no place"),
     ("I want the mug to stay on the tray", "to stay", "no place"),
     ("The dog lives in the garden; give me the ball", "lives", "no place"),

@@ -263,7 +263,7 @@ def test_a_frame_of_reference_that_is_not_defined_is_told_as_unchecked() -> None
 @pytest.mark.parametrize(
     ("found", "status", "reason"),
     [
-        ((), Status.NOT_FOUND, "points at nothing"),
+        ((), Status.NOT_FOUND, "points at no object"),
         (boxed("cup", "box"), Status.AMBIGUOUS, "2 places"),
         (boxed("bonnet") + at("cup"), Status.AMBIGUOUS, "2 places"),
         (box(295, 150, 345, 235), Status.AMBIGUOUS, "most of its box is"),
@@ -511,7 +511,7 @@ def test_a_model_in_its_own_process_answers_the_same(worker: Callable[..., Worke
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("Mute", {}, "cannot be asked for a whole phrase"),
+        ("Mute", {}, "cannot ground a whole phrase"),
         ("Failing", {"kind": "model"}, "no memory left"),
         ("Failing", {"kind": "hang"}, "did not answer within 1 s"),
         ("Failing", {"kind": "strange"}, "str"),

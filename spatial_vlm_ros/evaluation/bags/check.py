@@ -100,9 +100,9 @@ def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
         more = len(facts.faults) - _MOST_SHOWN
         rest = f"; and {more} more" if more > 0 else ""
         if file.suffix == ".mcap":
-            repair = f"`mcap recover {file.name} -o mended.mcap` keeps what can be read"
+            repair = f"`mcap recover {file.name} -o repaired.mcap` keeps what can be read"
         else:
-            repair = f"`sqlite3 {file.name} .recover | sqlite3 mended.db3` keeps what can be read"
+            repair = f"`sqlite3 {file.name} .recover | sqlite3 repaired.db3` keeps what can be read"
         yield Finding(file.name, Severity.ERROR, f"{shown}{rest}. Still readable: {readable}", repair)
     elif facts.unchecked:
         found = (

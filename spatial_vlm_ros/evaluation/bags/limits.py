@@ -101,7 +101,7 @@ def check_mcap(path: Path) -> None:
                     _check_record(file, record)
                 mcap.check_unpacked(file, until)
         except (mcap.McapDamage, struct.error) as error:
-            repair = f"run `mcap recover {path.name} -o mended.mcap`, or record it again"
+            repair = f"run `mcap recover {path.name} -o repaired.mcap`, or record it again"
             words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
             raise FileError(path, words, repair) from error
 
@@ -144,7 +144,7 @@ def check_sqlite(path: Path) -> None:
     Raises:
         FileError: they are not, or it is not an SQLite file.
     """
-    repair = f"run `sqlite3 {path.name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
+    repair = f"run `sqlite3 {path.name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
     if path.stat().st_size == 0:
         raise FileError(path, "the file is empty", repair)
     try:

@@ -343,9 +343,9 @@ def _repair(path: Path | str) -> str:
         files = _files(path) if path.is_dir() else [path]
         name = files[0].name if files else path.name
     if name.endswith(".mcap"):
-        return f"run `mcap recover {name} -o mended.mcap`, or record it again"
+        return f"run `mcap recover {name} -o repaired.mcap`, or record it again"
     if name.endswith(bag_ros1.SUFFIX):
         return f"run `rosbag reindex {name}`, or record it again"
     if name.endswith(".db3"):
-        return f"run `sqlite3 {name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
+        return f"run `sqlite3 {name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
     return "run `ros2 bag reindex`, or record it again"

@@ -139,7 +139,7 @@ def is_indexed(uri: str) -> bool:
     footer = read_range(uri, max(size - _FOOTER, 0), size)
     if not footer.endswith(_MAGIC):
         reason = "it ends before its index: the recorder was killed, or the copy is not complete"
-        raise FileError(uri, reason, f"run `mcap recover {name_of(uri)} -o mended.mcap`, or record it again")
+        raise FileError(uri, reason, f"run `mcap recover {name_of(uri)} -o repaired.mcap`, or record it again")
     return int.from_bytes(footer[9:17], "little") > 0
 
 

@@ -313,7 +313,9 @@ def _check_weights(folder: Path, model: str) -> None:
 
 def _pickled(model: str, path: Path) -> ModelError:
     reason = f"{path} is pickled, and unpickling runs whatever code is in it"
-    repair = "give safetensors weights; where you trust the file, load it elsewhere and save_pretrained() the model"
+    repair = (
+        "use safetensors weights; if you trust the file, load it elsewhere and save the model with save_pretrained()"
+    )
     return ModelError(model, reason, repair)
 
 
@@ -326,9 +328,9 @@ def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
         return DependencyError(lacking.group(1), f"pip install {lacking.group(1)}: the processor in {folder} needs it")
     if "trust_remote_code" in str(error):
         repair = "choose a model whose code is part of transformers"
-        return ModelError(model, f"{folder} needs code of its own, which is never run", repair)
+        return ModelError(model, f"{folder} needs its own code, which this package never runs", repair)
     if is_out_of_memory(error):
-        repair = "choose a smaller model, dtype=float16, or end what else uses the memory"
+        repair = "choose a smaller model, dtype=float16, or free memory"
         return ModelError(model, f"{folder} does not fit in memory: {short(error)}", repair)
     if type(error).__name__ == "SafetensorError":
         return ModelError(model, f"weights in {folder} are damaged: {short(error)}", "fetch the model again")

@@ -132,7 +132,7 @@ class ArmCell:
         """
         joint = self._joint(id_)
         if not np.isfinite([*position, yaw]).all():
-            raise InputError("place", f"{position}, {yaw}", "finite metres and radians", "correct it")
+            raise InputError("place", f"{position}, {yaw}", "finite metres and radians")
         self._put(joint, position, yaw)
         self.mj.mj_forward(self.model, self.data)
         self.judge.displaced(id_, self.data)

@@ -110,7 +110,7 @@ def random_layout(seed: int) -> TableLayout:
         ModelError: MuJoCo is not installed.
     """
     if seed < 0:
-        raise InputError("seed", str(seed), "0 or more", "correct it")
+        raise InputError("seed", str(seed), "0 or more")
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
         drawn = _drawn(rng, str(seed))

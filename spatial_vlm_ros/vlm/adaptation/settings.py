@@ -97,9 +97,9 @@ class AdaptSettings:
             raise UnknownNameError("norm", self.norm, NORMS)
         if min(self.steps, self.batch, self.rank, self.micro) < 1 or self.seed < 0:
             got = f"{self.steps} steps, batch {self.batch}, rank {self.rank}, micro {self.micro}, seed {self.seed}"
-            raise InputError("training settings", got, "positive numbers", "correct the options")
+            raise InputError("training settings", got, "positive numbers")
         if self.rate is not None and not 0.0 < self.rate < 1.0:
-            raise InputError("--rate", str(self.rate), "a number between 0 and 1", "correct it")
+            raise InputError("--rate", str(self.rate), "a number between 0 and 1")
         given = {
             "--positions": self.positions is not None,
             "--norm published": self.norm == "published",

@@ -107,7 +107,7 @@ class CaseSplit:
     def __post_init__(self) -> None:
         if self.cases < 0 or self.seed < 0 or not 0.0 <= self.share <= 1.0:
             got = f"{self.cases} cases, seed {self.seed}, share {self.share}"
-            raise InputError("split", got, "counts from 0 and a share of 0 to 1", "correct the split")
+            raise InputError("split", got, "counts from 0 and a share of 0 to 1")
 
     @property
     def validation(self) -> tuple[int, ...]:

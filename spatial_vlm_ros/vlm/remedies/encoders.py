@@ -67,7 +67,7 @@ def vision_config(
     if min(sizes) < 1 or hidden_size % heads or patch_size > image_size:
         got = f"width {hidden_size}, {layers} layers, {heads} heads, picture {image_size}, patch {patch_size}"
         expected = "numbers above zero, a width that the heads divide, a patch within the picture"
-        raise InputError("vision encoder", got, expected, "correct the sizes")
+        raise InputError("vision encoder", got, expected)
     wide = 4 * hidden_size
     if kind == "aimv2":
         wide = -(-8 * hidden_size // (3 * _GATED_MULTIPLE)) * _GATED_MULTIPLE

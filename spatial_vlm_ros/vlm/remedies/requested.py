@@ -46,7 +46,7 @@ class RequestedRemedies:
 
     def __post_init__(self) -> None:
         if self.norm_dose is not None and not 0.0 <= self.norm_dose <= 1.0:
-            raise InputError("norm_dose", str(self.norm_dose), "a dose from 0 to 1", "correct it")
+            raise InputError("norm_dose", str(self.norm_dose), "a dose from 0 to 1")
         if self.positions is not None:
             Positions(self.positions)
 

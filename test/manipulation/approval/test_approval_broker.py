@@ -79,7 +79,7 @@ def test_a_no_is_a_decision_and_cannot_be_begun(office: Any) -> None:
     ("wrong", "said"),
     [
         ({"goal_id": OTHER}, "not the open one"),
-        ({"scene_stamp_ns": 5}, "another picture"),
+        ({"scene_stamp_ns": 5}, "another image"),
         ({"plan_hash": "f" * 64}, "another plan"),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_decision_on_something_else_is_refused_and_changes_nothing(
 def test_the_first_who_decides_wins_and_the_second_is_told_who_did(office: Any) -> None:
     proposal = office.proposed()
     office.broker.decide(office.says(proposal, operator="Ann"), "10.0.0.1")
-    with pytest.raises(RejectedError, match="decided before: Approved by Ann"):
+    with pytest.raises(RejectedError, match="already decided: Approved by Ann"):
         office.broker.decide(office.says(proposal, approve=False, operator="Bob"), "10.0.0.2")
     record = office.records()[-1]
     assert (record["event"], record["operator"], record["approve"]) == ("REFUSED", "Bob", False)
@@ -136,7 +136,7 @@ def test_an_approval_is_used_once(office: Any) -> None:
         office.broker.wait(proposal.goal_id)
     office.broker.end(proposal.goal_id, "done")
     for replay in (office.broker.begin, office.broker.decide):
-        with pytest.raises(RejectedError, match="it is over: done"):
+        with pytest.raises(RejectedError, match="it has ended: done"):
             replay(decision)
     with pytest.raises(RejectedError, match="already used"):
         office.broker.propose(proposal)

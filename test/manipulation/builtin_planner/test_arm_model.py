@@ -161,7 +161,7 @@ def test_fingers_that_turn_need_a_table_and_follow_it() -> None:
          '<joint name="gripper_other_joint"/></group>', "gripper_other_joint"),
         ("back", "gripper", '<group name="back"><chain base_link="tool0" tip_link="base_link"/></group>', "chain from"),
         ("fixed", "gripper", '<group name="fixed"><joint name="flange_joint"/></group>', "no moving joint"),
-        ("ur_manipulator", "tool", '<group name="tool"><joint name="gripper_tcp_joint"/></group>', "no moving finger that"),
+        ("ur_manipulator", "tool", '<group name="tool"><joint name="gripper_tcp_joint"/></group>', "no moving finger"),
     ],
 )  # fmt: skip
 def test_a_group_that_is_no_chain_and_a_hand_without_fingers_are_refused(

@@ -127,7 +127,7 @@ def test_a_start_beyond_the_joint_limits_is_refused(bench: Any, planner: Any) ->
 
 
 def test_a_start_of_another_arm_and_an_opening_of_another_hand_are_refused(bench: Any, planner: Any) -> None:
-    with pytest.raises(InputError, match="6 positions. Expected 7"):
+    with pytest.raises(InputError, match=r"6 positions\. Expected 7"):
         planner.plan(MotionRequest(HOME[:6], [Segment(bench.down(0.5, 0, 0.3))]))
     with pytest.raises(InputError, match=r"0\.2. Expected 0 to 0\.08 m"):
         planner.plan(MotionRequest(HOME, [Segment(bench.down(0.5, 0, 0.3), opening=0.2)]))

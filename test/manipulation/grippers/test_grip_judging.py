@@ -49,10 +49,10 @@ def test_held(report: GripReport) -> None:
         (GripReport(before=0.08, width=0.06, stalled=True), "something else is there"),
         (GripReport(stalled=True, told_width=0.07), "something else is there"),
         (GripReport(reached=True), "met nothing down to 0.000 m"),
-        (GripReport(done=False, said="communication"), "holds nothing (communication)"),
+        (GripReport(done=False, said="communication"), "nothing is held (communication)"),
         (GripReport(told_width=0.05), "stays 0.050 m away"),
         (GripReport(flag=False, done=True), "the gripper's switch reports that nothing is held"),
-        (GripReport(), "reports nothing"),
+        (GripReport(), "reports neither a width"),
     ],
 )
 def test_not_held(report: GripReport, why: str) -> None:
@@ -72,7 +72,7 @@ def test_of_an_unknown_object_every_width_is_right_that_fingers_have_moved_to() 
 def test_a_gripper_that_reports_nothing_may_be_believed_on_request() -> None:
     assert held(GripReport(), unjudged=True) == ""
     assert why_not_open(GripReport(), 0.06, unjudged=True) == ""
-    assert "reports nothing" in why_not_open(GripReport(), 0.06, unjudged=False, slack=0.005)
+    assert "reports neither a width" in why_not_open(GripReport(), 0.06, unjudged=False, slack=0.005)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_gripper_that_reports_nothing_may_be_believed_on_request() -> None:
         (GripReport(width=0.08, done=True), "one of the two is wrong"),
         (GripReport(width=0.02, flag=False), "one of the two is wrong"),
         (GripReport(width=0.056), "stays 0.004 m away"),
-        (GripReport(done=False, said="no power"), "failed (no power)"),
+        (GripReport(done=False, said="no power"), "reports a failure (no power)"),
         (GripReport(flag=True, done=True), "still held"),
     ],
 )

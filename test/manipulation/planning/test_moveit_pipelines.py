@@ -83,7 +83,7 @@ def test_humble_has_one_plugin_and_validates_by_itself() -> None:
         ({}, {"straight_planner": "PTP"}, r"straight_planner: .*'PTP'.*LIN"),
         ({}, {"straight_pipeline": "ompl", "straight_planner": ""}, r"straight line.*Use Pilz and LIN"),
         ({}, {"free_pipeline": PIPELINE}, r"''.*PTP, LIN with Pilz"),
-        ({}, {"free_pipeline": NVIDIA}, r"'isaac_ros_cumotion', which does not check its paths.*add default_planning"),
+        ({}, {"free_pipeline": NVIDIA}, r"'isaac_ros_cumotion', which does not check its paths.*Add default_planning"),
         ({f"{NVIDIA}.response_adapters": [VALIDATES]}, {"straight_pipeline": NVIDIA}, r"straight line"),
         ({f"{PIPELINE}.response_adapters": []}, {}, r"straight_pipeline: .*which does not check its paths"),
         ({f"{PIPELINE}.response_adapters": None}, {}, r"straight_pipeline: .*which does not check its paths"),

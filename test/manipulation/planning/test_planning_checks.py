@@ -62,7 +62,7 @@ def test_a_stamp_ahead_of_the_clock_is_refused_beyond_what_clocks_differ_by() ->
 
 
 def test_without_a_clock_nothing_is_fresh_and_the_clock_is_named() -> None:
-    with pytest.raises(StaleInputError, match="no message on /clock. Start its publisher"):
+    with pytest.raises(StaleInputError, match=r"no message on /clock\. Start its publisher"):
         check_fresh(10 * SECOND, 0, LIMITS)
 
 

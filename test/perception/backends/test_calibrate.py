@@ -166,7 +166,7 @@ def test_ctrl_c_keeps_what_was_counted(tmp_path: Path) -> None:
     [
         ([case("f0", "the chick", status="AMBIGUOUS"), case("f0", "the cup")], "server", SERVED,
          "2 where no single object is expected"),
-        ([case("f0", BEHIND, "bonnet")], "compact", "", "cannot be asked for a whole phrase"),
+        ([case("f0", BEHIND, "bonnet")], "compact", "", "cannot ground a whole phrase"),
         ([case("f0", BEHIND, "bonnet")], "nobody", "", "nobody"),
     ],
 )  # fmt: skip

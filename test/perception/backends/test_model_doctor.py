@@ -155,7 +155,7 @@ def test_code_that_comes_with_a_model_is_told(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "internvl_chat", "auto_map": auto_map}))
     finding = the_error("vlm", model=str(folder), preset="cpu")
     assert "'internvl_chat'" in finding.found
-    assert "code that comes with a model is never run" in finding.found
+    assert "this package never runs code that comes with a model" in finding.found
     assert "use the backend server" in finding.repair
 
 

@@ -320,7 +320,7 @@ def test_a_remedy_on_a_class_that_is_not_known_is_refused_by_name(internvl: Path
 
 def test_a_marked_checkpoint_of_such_a_class_is_refused(internvl: Path, tmp_path: Path) -> None:
     marked = noted(internvl, tmp_path / "InternVL3-1B-hf", {"norm": norms.PUBLISHED})
-    with pytest.raises(ModelError, match="trained with norm, which cannot be put on its class InternVL"):
+    with pytest.raises(ModelError, match="trained with norm, which cannot be applied to its class InternVL"):
         loaded(marked)
 
 

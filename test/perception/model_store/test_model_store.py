@@ -190,7 +190,7 @@ def test_a_mirror_with_another_size_is_refused_at_once(hub: FileServer, short: i
     part.parent.mkdir(parents=True)
     part.write_bytes(WEIGHTS[:7000])
     hub.files[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = WEIGHTS[:short]
-    with pytest.raises(ModelError, match=f"has {short} bytes, and {len(WEIGHTS)} are listed"):
+    with pytest.raises(ModelError, match=f"has {short} bytes, but the manifest lists {len(WEIGHTS)}"):
         store.get(ENTRY, hub.url)
     assert len(hub.asked) <= 3
 
@@ -206,7 +206,7 @@ def test_a_server_without_ranges_is_taken_up_where_it_was(hub: FileServer) -> No
 
 
 def test_two_processes_do_not_get_one_model_at_once(hub: FileServer) -> None:
-    with store._alone(ENTRY), pytest.raises(ModelError, match="another process is getting it"):
+    with store._alone(ENTRY), pytest.raises(ModelError, match="another process is downloading it"):
         store.get(ENTRY, hub.url)
     assert not hub.asked
     assert_whole(store.get(ENTRY, hub.url))

@@ -112,7 +112,7 @@ def test_answers_of_the_test_part_are_refused() -> None:
     whole = {alpha: [True] * 100 for alpha in ALPHAS}
     with pytest.raises(InputError, match=r"\(100,\).*20 for each alpha"):
         tune_adaptive(SPLIT, confidences, whole, **NAMES)
-    with pytest.raises(InputError, match="100. Expected 20"):
+    with pytest.raises(InputError, match=r"100\. Expected 20"):
         tune_adaptive(SPLIT, [0.5] * 100, correct, **NAMES)
 
 
