@@ -220,7 +220,7 @@ def _scale(
     convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, corners: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The picture's sides in pixels, the largest values in the unit, and what rounding may add: each x, y(, x, y)."""
-    sides = _sides(size, "picture size", corners)
+    sides = _sides(size, "image size", corners)
     if convention.unit == "bin":
         return sides, np.full_like(sides, convention.bins - 1.0), np.zeros_like(sides)
     if convention.unit == "pixel":

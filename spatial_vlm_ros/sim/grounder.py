@@ -92,7 +92,7 @@ class SimulatorGrounder:
         """
         if rgb.shape != self.rendering.frame.rgb.shape:
             expected = f"one of {self.rendering.frame.rgb.shape}"
-            raise InputError("picture", str(rgb.shape), expected, "load the simulator with this width and height")
+            raise InputError("image", str(rgb.shape), expected, "set the simulator's width and height to these")
         return Grounding(self._detections, label_match(phrases, self._detections))
 
 

@@ -49,7 +49,7 @@ def settled_tabletop(
         ModelError: MuJoCo is not installed.
     """
     for unknown in [kind for kind in kinds if kind not in KINDS]:
-        raise UnknownNameError("kind of thing", unknown, KINDS)
+        raise UnknownNameError("kind of object", unknown, KINDS)
     if not kinds or not objects > 0 or seed < 0:
         raise InputError("world", f"seed {seed}, {objects} objects of {len(kinds)} kinds", "0 or more, 1 or more of "
                          "1 or more kinds")  # fmt: skip

@@ -159,7 +159,7 @@ FAULTS = [
      "set_controller_state"),
     (lose(gripper_servers), "gripper", "nobody serves the action /panda_gripper/grasp", "gripper's driver"),
     (cross, "gripper", "/panda_gripper/grasp is control_msgs/action/GripperCommand, not franka_msgs", "correct"),
-    (set_(fingers=JointStream()), "gripper", "it reports nothing: /panda_gripper/joint_states has no panda_finger_j",
+    (set_(fingers=JointStream()), "gripper", "it reports no state: /panda_gripper/joint_states has no panda_finger_j",
      "gripper_flag"),
     (lambda heard: heard.fingers.positions.update(panda_finger_joint1=0.5), "gripper", "open by 0.5200 m",
      "finger_table"),
@@ -175,25 +175,25 @@ FAULTS = [
     (at("panda_joint2", float("nan")), "joint limits", "panda_joint2 stands at nan", "driver"),
     (set_(transforms=TransformBuffer()), "tf", "panda_link0 <- panda_hand_tcp (tip)", "TF does not know"),
     (set_(camera_frame="lost"), "tf", "panda_link0 <- lost (camera)", "hand-eye calibration"),
-    (frame("eye", (0.0, 0.0, 0.001)), "tf", "the camera stands in the planning frame's origin", "hand-eye"),
+    (frame("eye", (0.0, 0.0, 0.001)), "tf", "the camera is at the planning frame's origin", "hand-eye"),
     (set_(now_ns=NOW + 2 * SECOND), "tf", "the newest is 2.0 s old", "robot_state_publisher"),
     (frame("table", turn=(0.1736, 0.0, 0.0, 0.9848)), "tf", "table is tilted by 20.0 degrees", "level"),
-    (set_(urdf=""), "URDF", "nobody publishes robot_description", "robot_state_publisher"),
+    (set_(urdf=""), "URDF", "no node publishes robot_description", "robot_state_publisher"),
     (set_(urdf="<robot"), "URDF", "robot_description", "URDF"),
     (set_(urdf="<sdf/>"), "URDF", "its root is <sdf>", "xacro"),
     (set_(urdf="<robot xmlns:x='http://www.ros.org/wiki/xacro'><x:include filename='a'/></robot>"), "URDF",
-     "it is xacro, not expanded", "xacro"),
+     "it is unexpanded xacro", "xacro"),
     (set_(urdf=urdf(PANDA).replace("velocity='2.175'", "")), "URDF", "panda_joint1 lack velocity", "URDF"),
     (set_(urdf=urdf(PRESETS["fr3"])), "URDF", "has no links panda_hand_tcp", "this robot"),
     (set_(urdf=urdf(PANDA, collision="")), "URDF", "no link has collision geometry", "<collision>"),
-    (set_(srdf=srdf(PANDA, "ur")), "SRDF", "it is of robot 'ur', the URDF of 'robot'", "this very robot"),
-    (set_(srdf=srdf(PANDA, tip="tool0")), "SRDF", "1 of its links are not in the URDF: tool0", "this very robot"),
+    (set_(srdf=srdf(PANDA, "ur")), "SRDF", "it is of robot 'ur', but the URDF is of 'robot'", "of this robot"),
+    (set_(srdf=srdf(PANDA, tip="tool0")), "SRDF", "1 of its links are not in the URDF: tool0", "of this robot"),
     (set_(srdf=srdf(PANDA, group="arm")), "SRDF", "there is no group 'panda_arm'; it has arm", "group"),
     (lambda heard: setattr(heard, "scene", scene({"panda_joint1": 1.0}, "panda_link0")), "planning scene",
-     "panda_joint1 1.000 rad from where", "hears the joint states"),
+     "panda_joint1 1.000 rad from where", "receives the joint states"),
     (set_(scene=scene({}, "panda_link0")), "planning scene", "no joint of the arm", "hears"),
     (lambda heard: setattr(heard, "scene", scene(heard.joints.positions, "map")), "planning scene",
-     "in 'map', which TF does not join", "planning_frame"),
+     "in 'map', which TF does not connect", "planning_frame"),
     (lambda heard: setattr(heard, "scene", scene(heard.joints.positions, "", "cup")), "planning scene",
      "has cup in the gripper", "detach"),
 ]  # fmt: skip
@@ -215,10 +215,10 @@ WARNINGS = [
     (set_(controllers=None, untold="not installed"), "controllers", "not installed"),
     (lambda heard: heard.joints.arrivals.__setitem__(slice(None), [0.0, 1.0]), "joint states", "1.0 Hz"),
     (at("panda_joint4", -3.05), "joint limits", "0.022 rad from its limit"),
-    (set_(camera_frame=""), "tf", "no camera was heard"),
-    (set_(urdf=urdf(PANDA).replace("velocity='2.175'", "velocity='1'")), "URDF", "with 1 rad/s, and the preset says"),
+    (set_(camera_frame=""), "tf", "no camera was received"),
+    (set_(urdf=urdf(PANDA).replace("velocity='2.175'", "velocity='1'")), "URDF", "with 1 rad/s, but the preset says"),
     (set_(urdf=urdf(PANDA, collision="<mesh filename='package://gone/a.stl'/>")), "URDF", "package://gone/a.stl"),
-    (set_(srdf=""), "SRDF", "nobody publishes robot_description_semantic"),
+    (set_(srdf=""), "SRDF", "no node publishes robot_description_semantic"),
     (lambda heard: setattr(heard, "scene", scene(heard.joints.positions, "", "", ("support", "c1"))), "planning scene",
      "left 2 objects"),
 ]  # fmt: skip
@@ -277,7 +277,7 @@ def test_a_planner_that_tells_no_joints_is_not_said_to_have_the_arm_in_place() -
     heard = well()
     heard.scene = scene({}, "panda_link0")
     told = [f for f in examined(heard, planner="built-in") if f.check == "planning scene"]
-    assert [(f.level, f.found) for f in told] == [(Severity.OK, "nothing is left in it")]
+    assert [(f.level, f.found) for f in told] == [(Severity.OK, "it is empty")]
 
 
 def test_links_of_the_planners_own_model_need_not_be_in_the_robots_urdf() -> None:

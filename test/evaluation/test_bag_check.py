@@ -60,7 +60,7 @@ def test_a_bag_that_was_recorded_is_whole_and_every_chunk_is_checked(bag: Path) 
     assert [finding.level for finding in findings] == [Severity.OK, Severity.OK]
     assert "12 messages over 2.0 s" in findings[0].found
     assert "chunks with the right CRC" in findings[0].found
-    assert findings[1].found == "12 messages, as the files have"
+    assert findings[1].found == "12 messages, as in the files"
 
 
 def test_another_library_agrees_with_the_checksums(bag: Path) -> None:

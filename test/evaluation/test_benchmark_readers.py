@@ -260,7 +260,7 @@ def test_cv_bench_reads_parquet_as_it_reads_json_lines(tmp_path: Path) -> None:
     both = folders.cv_bench(folders.cv_bench_parquet(tmp_path / "both"))
     assert [one.key for one in items_of(CV_BENCH, both)] == [one.key for one in of_json]
     (tmp_path / "parquet" / "test_2d.parquet").write_bytes(b"PAR1 but no more")
-    with pytest.raises(FileError, match="no Parquet file"):
+    with pytest.raises(FileError, match="not a Parquet file"):
         items_of(CV_BENCH, tmp_path / "parquet")
 
 
@@ -270,7 +270,7 @@ def test_cv_bench_names_damaged_items(tmp_path: Path) -> None:
     folder = folders.cv_bench(tmp_path, two)
     assert [one.key for one in damaged_of(CV_BENCH, folder)] == ["test_2d.jsonl line 1", "test_2d.jsonl line 2"]
     (folder / "test_3d.jsonl").write_text("{}\n")
-    with pytest.raises(FileError, match="no line of it is of the published form"):
+    with pytest.raises(FileError, match="no line has the published form"):
         items_of(CV_BENCH, folder)
 
 

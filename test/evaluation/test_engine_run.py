@@ -127,7 +127,7 @@ def test_a_task_that_leaves_cases_out_is_not_taken_for_whole(tmp_path: Path) -> 
             return lambda shard: ShardAnswers(task(shard).rows[:-1])
 
     done = evaluated(tmp_path, shards_of(2), Short())
-    assert [one.reason for one in done.missing] == ["2 rows came for 3 cases"] * 2
+    assert [one.reason for one in done.missing] == ["2 rows arrived for 3 cases"] * 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -265,7 +265,7 @@ def test_a_folder_without_an_evaluation_has_no_rows(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="Choose a place that can be written"):
+    with pytest.raises(StoreError, match="Choose a writable place"):
         evaluated(tmp_path / "file" / "out", shards_of(1))
 
 

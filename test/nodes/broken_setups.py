@@ -223,7 +223,7 @@ ROWS = (
     Broken("uncalibrated", "the camera is not calibrated", "K and P of camera info are zero", INVALID,
            ("not calibrated",), ("not calibrated", "calibrate it"), _uncalibrated),
     Broken("stuck", "the driver hangs and repeats an image", "one image again and again", STALE, ("image",),
-           ("the stamp stands still", "restart the driver"), _stuck, works_first=True),
+           ("the stamp does not change", "restart the driver"), _stuck, works_first=True),
     Broken("unstamped", "images without a stamp", "all stamps are zero", STALE, ("not stamped",),
            ("not stamped", "header.stamp"), shifted(-np.inf)),
     Broken("unsynchronised", "colour and depth are not synchronised", "depth stamped 25 ms before colour, sync_slop: 0",

@@ -66,8 +66,8 @@ def test_what_is_left_out_is_left_to_the_grounder() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("masks_options=model=x", "option masks_options.*name masks"),
-        ("second_opinion_options=model=x", "option second_opinion_options.*name second_opinion"),
+        ("masks_options=model=x", "option masks_options.*Name masks"),
+        ("second_opinion_options=model=x", "option second_opinion_options.*Name second_opinion"),
         ("masks=sam2", "option masks_model"),
         (f"second_opinion={HERE}:mute", "a backend that can ground a whole phrase"),
     ],

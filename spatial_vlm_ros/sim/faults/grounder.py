@@ -27,7 +27,7 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 _MODEL = {"model": FORMS["model"]}
 _INJECTED = "an injected fault"
 _LARGEST = 1 << 16  # bytes
-_REPAIR = "empty the file of faults"
+_REPAIR = "empty the fault file"
 
 
 class FaultyGrounder:

@@ -199,7 +199,7 @@ def test_after_a_failed_sync_nothing_more_is_written(path: Path, monkeypatch: py
         with pytest.raises(AuditError, match="the disk failed"):
             log.add("APPROVED", sync=True)
         monkeypatch.undo()
-        with pytest.raises(AuditError, match="start anew"):
+        with pytest.raises(AuditError, match="restart the node"):
             log.add("APPROVED", sync=True)
     assert verify(path).lines == lines
     AuditLog(path).close()

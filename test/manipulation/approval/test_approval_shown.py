@@ -232,7 +232,7 @@ def test_images_that_are_not_of_the_motion_show(office: Any, shown: Proposal) ->
     preview = dataclasses.replace(shown.preview, above=shown.preview.side)
     office.broker.propose(dataclasses.replace(shown, preview=preview))
     _, checks = check_proposal(office.audit.path, proposals(office.audit.path)[0])
-    assert [check.what for check in checks if not check.holds] == ["the image above is what is drawn of the motion"]
+    assert [check.what for check in checks if not check.holds] == ["the image above matches the drawing of the motion"]
 
 
 def test_the_command_lists_and_writes_a_page(record: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_hand_is_noticed_in_the_second_image_where_it_is(seed: int) -> None:
     found = looks[-1]
     assert found is not None
     assert np.abs(np.array(found.place) - (-0.1, -0.05, 0.14)).max() < 0.06
-    assert "entered the way of the arm at (-0.1" in found.words()
+    assert "entered the arm's path at (-0.1" in found.words()
 
 
 def test_one_image_alone_stops_nothing() -> None:

@@ -202,7 +202,7 @@ def test_a_pre_grasp_outside_the_workspace_is_not_taken() -> None:
 
 def test_an_object_in_a_keep_out_is_out_of_the_workspace() -> None:
     person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.5, 0.1, 0.5), 0.0, (0.5, 0.5, 1.0)))
-    with pytest.raises(OutOfWorkspaceError, match="in the keep-out 'person'"):
+    with pytest.raises(OutOfWorkspaceError, match="in the keep-out volume 'person'"):
         pick_goal(table_with(BLOCK, keep_outs=[person]), ANY)
 
 
@@ -219,7 +219,7 @@ def test_an_object_narrower_than_the_gripper_closes_is_refused() -> None:
 
 
 def test_an_object_that_the_image_cuts_is_refused() -> None:
-    with pytest.raises(GoalError, match="picture's border") as caught:
+    with pytest.raises(GoalError, match="border of the image cuts it") as caught:
         pick_goal(table_with(BLOCK, truncated=True), ANY)
     assert kinds(caught.value) == {"cut_off"}
     assert "move the camera" in caught.value.repair

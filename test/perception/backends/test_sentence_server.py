@@ -181,7 +181,7 @@ def test_where_the_model_fails_the_grammars_refusal_stands() -> None:
 def test_wrong_options_are_named() -> None:
     with pytest.raises(InputError, match=r"language\.model"):
         LanguageConfig("grammar+model")
-    with pytest.raises(InputError, match="name the model"):
+    with pytest.raises(InputError, match="Name the model"):
         load_reader("url=http://127.0.0.1:1/v1")
     with pytest.raises(UnknownNameError, match="convention"):
         load_reader("model=tiny convention=thousand")

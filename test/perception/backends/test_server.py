@@ -180,7 +180,7 @@ WRONG = {
     "cut short": (contract.cut_short, "closed the connection .*before its reply ended"),
     "not HTTP": (contract.speaks_no_http, "not valid HTTP"),
     "hangs up": (contract.hangs_up, "closed the connection before"),
-    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens; raise max_tokens"),
+    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens; Raise max_tokens"),
     "filtered": (says("[]", "content_filter"), "'content_filter'"),
     "unfinished": (says("[]", None), "'None'"),
     "refusal": (says(None, refusal="I cannot help with that"), "refused: 'I cannot help"),

@@ -272,7 +272,7 @@ def test_a_missing_or_malformed_key_is_said_without_it(monkeypatch: pytest.Monke
 
 def test_a_key_does_not_cross_a_network_in_clear_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
-    with pytest.raises(InputError, match="expected https"):
+    with pytest.raises(InputError, match="Expected https"):
         load("qwen3-vl", "http://10.0.0.7:8000/v1", key_env="MY_KEY")
     for url in ("https://10.0.0.7/v1", "http://localhost:8000/v1", "http://[::1]:8000/v1"):
         assert isinstance(load("qwen3-vl", url, key_env="MY_KEY", probe="no"), ServerGrounder)

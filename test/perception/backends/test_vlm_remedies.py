@@ -106,7 +106,7 @@ def test_llava_with_each_encoder_finds_boxes_in_pixels_of_the_image(encoder: str
 
 
 def test_a_processor_that_cuts_sides_off_goes_with_no_convention_of_whole_images(llava: Path) -> None:
-    with pytest.raises(InputError, match=r"fraction, with a processor that cuts.*square-fraction"):
+    with pytest.raises(InputError, match=r"fraction, with a processor that crops.*square-fraction"):
         loaded(llava, convention="fraction")
 
 

@@ -154,7 +154,7 @@ def test_nobody_at_an_address_is_told() -> None:
 def test_a_full_disk_is_told_before_and_while_it_comes(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-        with pytest.raises(ModelError, match="free some"):
+        with pytest.raises(ModelError, match="Free some"):
             store.get(ENTRY, hub.url)
         assert not hub.asked
     part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
