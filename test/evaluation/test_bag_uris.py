@@ -209,7 +209,7 @@ def test_a_bag_that_is_not_there_is_said(server: S3Server) -> None:
 
 @pytest.mark.parametrize("uri", ["nosuch://bucket/run.mcap"])
 def test_a_scheme_that_nobody_knows_is_said(uri: str) -> None:
-    with pytest.raises(FileError, match=r"pass a path, or a URI such as s3://"):
+    with pytest.raises(FileError, match=r"Pass a path, or a URI such as s3://"):
         open_bag(uri)
 
 

@@ -67,7 +67,7 @@ def test_a_question_is_an_instruction(tmp_path: Path) -> None:
         (of_bag({**OK, "box_3d": {**SPACE, "yaw": 90}}), "looks like degrees"),
         (of_bag({**OK, "box_3d": {**SPACE, "size": [0.1, 0, 0.1]}}), "three lengths above 0"),
         (of_bag({**OK, "tolerance_m": 0.1}), "add box_3d"),
-        (of_bag({**OK, "box_3d": SPACE, "tolerance_m": 30}), "give metres"),
+        (of_bag({**OK, "box_3d": SPACE, "tolerance_m": 30}), "use metres"),
         (of_bag({"status": "NOT_FOUND", "box": BOX}), "is a refusal, which has no object"),
         (of_bag({"status": "FINE"}), "Invalid enum value 'FINE'"),
     ],
@@ -100,7 +100,7 @@ def test_each_bag_has_its_own_cases(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="names no bag, but 2 bags are evaluated"):
         cases_of_bag(path, bags[0], bags)
     assert len(cases_of_bag(path, bags[0])) == 2
-    with pytest.raises(FileError, match="no case in it"):
+    with pytest.raises(FileError, match="it has no cases"):
         load_truth(written(tmp_path / "empty.jsonl"))
 
 
@@ -158,5 +158,5 @@ def test_a_mask_is_read_beside_the_truth_and_has_the_size_of_the_image(tmp_path:
     assert found.expected.mask.sum() == 1200
     assert found.expected.box == (150.0, 60.0, 190.0, 90.0)
     cv2.imwrite(str(tmp_path / "m.png"), mask[:50])
-    with pytest.raises(FileError, match="the mask has 200x50 pixels, the image 200x100"):
+    with pytest.raises(FileError, match="the mask has 200x50 pixels, but the image has 200x100"):
         truth(Expectation(Status.OK, mask="m.png"), tmp_path)

@@ -423,7 +423,7 @@ def test_a_mask_that_is_empty_missing_or_of_another_size_is_refused(tmp_path: Pa
     with pytest.raises(FileError, match=r"m\.png.*No such file"):
         read_detections(path, (WIDTH, HEIGHT))
     write_png(tmp_path / "m.png", np.zeros((HEIGHT, WIDTH), np.uint8))
-    with pytest.raises(FileError, match="no pixel set"):
+    with pytest.raises(FileError, match="the mask is empty"):
         read_detections(path, (WIDTH, HEIGHT))
     write_png(tmp_path / "m.png", np.ones((24, 32), np.uint8))
     with pytest.raises(FileError, match="32x24 pixels, the image 64x48"):
@@ -479,7 +479,7 @@ def test_missing_cases_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"frame": "f1", "instruction": "x", "expct": {"status": "OK"}}', r"\$\.expct: .*write `expect`"),
+        ('{"frame": "f1", "instruction": "x", "expct": {"status": "OK"}}', r"\$\.expct: .*use `expect`"),
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "idd": "a"}}', r"\$\.expect\.idd: .*`id`"),
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "zzz": 1}}', r"\$\.expect\.zzz: .*known are"),
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "id": "a", "place": {"relation": "on", '

@@ -74,7 +74,7 @@ def test_a_model_that_writes_as_stated_starts(caplog: pytest.LogCaptureFixture) 
 
 @pytest.mark.parametrize("stated", ["absolute", "resized-absolute", "percent", "thousand-yx"])
 def test_a_model_that_writes_otherwise_is_refused_with_the_evidence(stated: str) -> None:
-    with pytest.raises(ConventionError, match=f"not write places as {stated}.*set convention=thousand") as caught:
+    with pytest.raises(ConventionError, match=f"not write places as {stated}.*Set convention=thousand") as caught:
         check_convention("tiny", Written(stated))
     assert caught.value.verdict.outcome == "refuted"
     assert len(caught.value.verdict.trials) == 18

@@ -146,7 +146,7 @@ def test_resized_pixels_need_the_resized_size() -> None:
 def test_more_places_than_allowed_are_refused() -> None:
     text = json.dumps([[k, k] for k in range(1, 6)])
     assert len(read(text, most=5)) == 5
-    with pytest.raises(ReplyError, match="5 places, 4 at most"):
+    with pytest.raises(ReplyError, match="5 places, more than 4"):
         read(text, most=4)
 
 

@@ -251,5 +251,5 @@ def _plain(value: float) -> float | int:
 
 
 def _wrong(what: str, got: object, expected: str, repair: str = "change it on the page") -> InputError:
-    shown = got if isinstance(got, str) else repr(got)
+    shown = got if isinstance(got, str) and got else repr(got)
     return InputError(what, shown if len(shown) <= 80 else shown[:77] + "...", expected, repair)

@@ -163,7 +163,7 @@ class TrainingRun:
         names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
         parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
         if not torch.isfinite(parts["total"]):
-            raise ModelError("compact", f"the loss is no number after {self.step} steps", "train with a lower rate")
+            raise ModelError("compact", f"the loss is not a number after {self.step} steps", "train with a lower rate")
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(parts["total"])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)

@@ -180,7 +180,7 @@ WRONG = {
     "cut short": (contract.cut_short, "closed the connection .*before its reply ended"),
     "not HTTP": (contract.speaks_no_http, "not valid HTTP"),
     "hangs up": (contract.hangs_up, "closed the connection before"),
-    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens; Raise max_tokens"),
+    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens. Raise max_tokens"),
     "filtered": (says("[]", "content_filter"), "'content_filter'"),
     "unfinished": (says("[]", None), "'None'"),
     "refusal": (says(None, refusal="I cannot help with that"), "refused: 'I cannot help"),
@@ -424,7 +424,7 @@ def test_a_server_whose_model_writes_as_stated_is_loaded() -> None:
 
 @pytest.mark.parametrize("stated", ["absolute", "fraction", "thousand-yx"])
 def test_a_server_whose_model_writes_otherwise_is_refused(stated: str) -> None:
-    with serving(sees) as server, pytest.raises(ConventionError, match="set convention=thousand"):
+    with serving(sees) as server, pytest.raises(ConventionError, match="Set convention=thousand"):
         client(server.url, probe="yes", convention=stated)
 
 

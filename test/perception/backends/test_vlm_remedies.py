@@ -259,11 +259,11 @@ def test_layers_of_the_encoder_come_from_the_mark(llava: Path, tmp_path: Path) -
     [
         ({norms.NAME: norms.PUBLISHED}, None, FILE),
         ({norms.NAME: norms.PUBLISHED}, {"norm.gamma": (7,), "norm.mean": (), "norm.largest": ()}, "64 as the token"),
-        ({"pin": {"patches": 16}}, {"norm.gamma": (64,)}, "holds no tensors of pin"),
+        ({"pin": {"patches": 16}}, {"norm.gamma": (64,)}, "has no tensors of pin"),
         ({"vision_feature_layers": {"layers": [1, 2], "post_layernorm": True}}, {}, "its projector takes 32 numbers"),
         ({"positions": LEARNED}, {}, r"trained with positions.*spatial_vlm_positions\.safetensors"),
-        ({"vcd": True}, {}, "'vcd', a remedy that is not known here"),
-        ("norm", {}, "no mapping of names"),
+        ({"vcd": True}, {}, "'vcd', an unknown remedy"),
+        ("norm", {}, "not a mapping of names"),
     ],
 )
 def test_marks_and_weights_that_disagree_are_a_model_error(

@@ -152,7 +152,7 @@ def test_a_model_that_was_not_trained_with_one_is_refused() -> None:
 
 @pytest.mark.parametrize(("patches", "size"), [(17, 32), (16, 64)])
 def test_one_of_other_sizes_is_refused(patches: int, size: int) -> None:
-    with pytest.raises(InputError, match="16 of 32 as the encoder"):
+    with pytest.raises(InputError, match="16 of 32 as in the encoder"):
         put_pin(parts_of(small_vlm("llava")), Pin(patches, size), allow_untrained=True)
 
 
