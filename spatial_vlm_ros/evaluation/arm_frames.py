@@ -157,7 +157,7 @@ def _limits(preset: RobotPreset, urdf: Element) -> Iterator[Finding]:
             continue
         if limit is None:
             text = f"{joint.get('name')} has no limits"
-            yield Finding("URDF", Severity.ERROR, text, "give it a <limit> in the URDF, or make it continuous")
+            yield Finding("URDF", Severity.ERROR, text, "add a <limit> in the URDF, or make it continuous")
             continue
         try:
             low, high, speed = (float(limit.get(name, "nan")) for name in ("lower", "upper", "velocity"))

@@ -168,7 +168,7 @@ def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
     ahead = -scene.support.offset / scene.support.normal[2] if abs(scene.support.normal[2]) > 1e-3 else -1.0
     seen = np.array([0.0, 0.0, ahead]) if ahead > 0 else -scene.support.offset * scene.support.normal
     height = float(scene.frame.base_T_camera.apply(seen)[2])
-    text = f"the support lies at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
+    text = f"the support is at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
     if told is not None and abs(height - told) > _OFF_HEIGHT:
         repair = "check the camera's mounting transform, the depth unit, and which surface is in view"
         yield Finding("support height", Severity.WARNING, f"{text}, expected {told:.3f} m", repair)

@@ -67,7 +67,7 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
         unseen = tagger.deictic or tagger.way
         if unseen is not None:
             repair = 'say it as "on the tray" or "next to the box"'
-            raise NotUnderstoodError(instruction, unseen, "the place cannot be taken from the words alone", repair)
+            raise NotUnderstoodError(instruction, unseen, "the instruction does not name this place", repair)
     check_accounted(words, (*roles, *tagger.roles), instruction)
     check_lengths(readings, instruction)
     return tuple(in_parts(reading) for reading in readings)
@@ -121,7 +121,7 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
     for i, token in enumerate(tokens):
         after_object = i > 0 and tokens[i - 1].kind in ("NOUN", "PRON")
         reason, repair = (
-            "the place cannot be taken from the words alone",
+            "the instruction does not name this place",
             'say where to: "on the tray" or "next to the box"',
         )
         joined = i > 0 and tokens[i - 1].kind in ("BUT", "AND", "NOT") and not relative

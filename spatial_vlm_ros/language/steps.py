@@ -220,7 +220,7 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
             destination = _destination(destination, place)
             if destination is None:
                 raise NotUnderstoodError(
-                    instruction, (task.start, task.end), "the place cannot be taken from the words alone",
+                    instruction, (task.start, task.end), "the instruction does not name this place",
                     'say it as "on the tray" or "next to the box"',
                 )  # fmt: skip
         done.append(Assembled(command.action, target, destination))

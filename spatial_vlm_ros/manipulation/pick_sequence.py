@@ -282,7 +282,7 @@ class PickSequence:
 
     def _begin(self, stage: PickStage, words: str) -> None:
         if self._cancelled():
-            raise CancelledError("it was withdrawn")
+            raise CancelledError("the goal was cancelled")
         self._stage = stage
         self._ways.say(stage, words)
 

@@ -110,7 +110,7 @@ def pointed_out(
         hit = _hit(one, scene, detections, overlap, model)
         if len(hit) > 1:
             names = " and ".join(f"the {name_of(objects[row])}" for row in hit)
-            return PointedOut(Status.AMBIGUOUS, f"its place lies between {names}", rows=tuple(hit))
+            return PointedOut(Status.AMBIGUOUS, f"its place is between {names}", rows=tuple(hit))
         rows += hit
         if not hit:
             others.append(one)

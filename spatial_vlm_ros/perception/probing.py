@@ -256,7 +256,7 @@ def _decide(
 def _why_none(nearest: Convention, explained: int, trials: Sequence[Trial]) -> str:
     unread = sum(not trial.numbers for trial in trials)
     if unread > len(trials) - _least(trials):
-        return f"{unread} of {len(trials)} answers hold no place"
+        return f"{unread} of {len(trials)} answers have no place"
     if len({trial.numbers for trial in trials if trial.numbers}) == 1:
         return "the answer is the same for every image"
     hidden = _hidden_resize(trials, None)

@@ -244,17 +244,17 @@ def _object(
     if box is not None and item.box is not None:
         _check_corners(box, item.box, size, resized)
     if box is not None and point is not None and not _inside(point, box):
-        raise Unreadable(f"a point {_shown(item.point)} lies outside its own box {_shown(item.box)}")
+        raise Unreadable(f"a point {_shown(item.point)} is outside its own box {_shown(item.box)}")
     outside = [values for _, values in _written(item) if probed and not _fits(values, used, size, resized)]
     if outside and item.box is not None and share_inside(item.box, used, size, resized) < LEAST_INSIDE:
-        raise Misfit(f"the box {_shown(item.box)} lies mostly outside the image", _CHECK)
+        raise Misfit(f"the box {_shown(item.box)} is mostly outside the image", _CHECK)
     place = NamedObject(
         printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
         None if box is None else (box[0], box[1], box[2], box[3]),
         None if point is None else (point[0], point[1]),
         item.score,
     )
-    return place, f"{_shown(outside[0])} lies outside the image and was clipped to it" if outside else ""
+    return place, f"{_shown(outside[0])} was outside the image and was clipped to it" if outside else ""
 
 
 def _written(item: WrittenPlace) -> Iterator[tuple[str, tuple[float, ...]]]:

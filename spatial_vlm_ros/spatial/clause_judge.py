@@ -400,11 +400,13 @@ def _checked(
         if again.chosen != choice.chosen:
             rivals = choice.chosen, again.chosen
             differs = dataclasses.replace(choice, status=Status.DISAGREEMENT, rivals=rivals, sure=1.0 - again.sure)
-            return _with(differs, told, "disagreed", "with its answers another object is meant")
+            return _with(differs, told, "disagreed", "its answers select another object")
         if choice.chosen not in verdicts.denied:
             if choice.chosen in verdicts.unknown:
-                return _with(again, told, "reported", "it has no opinion that counts on a relation of what is meant")
-            return _with(again, told, "confirmed", "with its answers the same object is meant")
+                return _with(
+                    again, told, "reported", "it has no reliable opinion on a relation of the object that is meant"
+                )
+            return _with(again, told, "confirmed", "its answers select the same object")
         before, after = (_pairs(one, one.chosen, scorer) for one in (choice, again))
         if before == after:  # else it is meant by another anchor, of which the model was not asked
             return _with(again, told, "reported", "it denies a relation that measurement is surer of")
@@ -412,22 +414,22 @@ def _checked(
     doubt = f"a model that was asked about its relations leaves it unclear whether the {ours} is meant"
     sure = float(again.probability[choice.chosen])
     unsure = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt, sure=sure)
-    return _with(unsure, told, "doubted", "with its answers it is not clear what is meant")
+    return _with(unsure, told, "doubted", "with its answers, it is not clear which object is meant")
 
 
 def _unsettled(choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, verdicts: _Verdicts) -> str:
     """Why the model's evidence does not settle what measurement left open; empty where it does."""
     if again.status is not Status.OK or again.query != choice.query:
-        return "with its answers it is still not clear what is meant"
+        return "with its answers, it is still not clear which object is meant"
     if choice.doubt is not None or choice.frames or choice.phrase is not None:
         return "only the person can say what was meant"
     if not verdicts.whole:
-        return "it has no opinion that counts on some of the relations that decide"
+        return "it has no reliable opinion on some of the deciding relations"
     states = {row: _states(choice, row, scorer) for row in {choice.chosen, *choice.rivals, again.chosen}}
     if again.chosen in verdicts.denied or ClauseState.FAILS in states[again.chosen]:
-        return "measurement or the model itself denies a relation of the object that its answers choose"
+        return "measurement or the model itself denies a relation of the object that its answers select"
     if again.chosen not in (choice.chosen, *choice.rivals):
-        return "its answers choose none of the objects between which it is unclear"
+        return "its answers select none of the rival objects"
     if any(row != again.chosen and set(of) <= {ClauseState.HOLDS} for row, of in states.items()):
         return "the whole description clearly holds for another object"
     return ""

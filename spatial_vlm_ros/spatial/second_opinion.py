@@ -285,7 +285,7 @@ def _settling(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior
     if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(scorer)):
         return "reported", "only the person can say whose left, or which anchor, was meant"
     if row not in verdict.rivals:
-        return "reported", "it names none of the objects between which it is unclear"
+        return "reported", "it names none of the rival objects"
     if not _clear(verdict, scorer, row, orders=False):
         return "reported", "it is not clear that the description holds for the object that it names"
     if any(_clear(verdict, scorer, other, orders=True) for other in verdict.rivals if other != row):

@@ -96,11 +96,11 @@ def message(
     text = _outcome(verdict, scorer, hidden)
     if verdict.avoided:
         kept = [f"the {name_of(scorer.layout.scene.objects[row])}" for row in verdict.avoided]
-        text = f"{text[:-1]}; the motion keeps away from {_and(kept)}."
+        text = f"{text[:-1]}; the motion avoids {_and(kept)}."
     if not taken:
         return text
     names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
-    return f"{text[:-1]}, taking {_and([f'the {names[t.id]} for {t.phrase!r}' for t in taken])}."
+    return f"{text[:-1]}, where {_and([f'{t.phrase!r} means the {names[t.id]}' for t in taken])}."
 
 
 def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:

@@ -172,8 +172,8 @@ def test_a_model_that_fails_is_named_and_asked_again_by_the_next_run(data: Path,
         (("nothing", "--data", ".", "--model", MODEL), "benchmark 'nothing'"),
         (("whatsup", "--data", "{data}", "--model", "nope"), "grounder 'nope'"),
         (("whatsup", "--data", "{data}", "--model", "/models/nope"), "not the folder of a model"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--model", MODEL), "give each its own name"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "leave --ask out, or use"),
+        (("whatsup", "--data", "{data}", "--model", MODEL, "--model", MODEL), "Give each its own name"),
+        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "Leave --ask out, or use"),
         (("whatsup", "--data", "{data}", "--model", "compact"), "ways to ask"),
     ],
 )  # fmt: skip
@@ -354,7 +354,7 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
     monkeypatch.undo()
     refused = run("whatsup", "--data", data, "--out", data / "controlled_images_dataset.json" / "x", "--model", MODEL)
     assert refused.exit_code == 3
-    assert "choose a writable place" in refused.output
+    assert "Choose a writable place" in refused.output
 
 
 def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: P
     ("arguments", "words", "code"),
     [
         ([], "neither", 1),
-        (["--bags", "run.mcap"], "--truth: nothing", 1),
+        (["--bags", "run.mcap"], "--truth: not set", 1),
         (["--frames", "{r}", "--truth", "{r}/cases.jsonl"], "a file of cases beside --bags", 1),
         (["--frames", "{r}", "--frames", "{r}"], "twice", 1),
         (["--frames", "{r}/gone"], "no such file or folder", 1),

@@ -426,7 +426,7 @@ def test_a_mask_that_is_empty_missing_or_of_another_size_is_refused(tmp_path: Pa
     with pytest.raises(FileError, match="the mask is empty"):
         read_detections(path, (WIDTH, HEIGHT))
     write_png(tmp_path / "m.png", np.ones((24, 32), np.uint8))
-    with pytest.raises(FileError, match="32x24 pixels, the image 64x48"):
+    with pytest.raises(FileError, match="32x24 pixels, but the image has 64x48"):
         read_detections(path, (WIDTH, HEIGHT))
     with pytest.raises(FileError, match="null"):
         read_detections(detections(tmp_path, {**CUP, "mask": "a\0b"}), (WIDTH, HEIGHT))
@@ -481,7 +481,7 @@ def test_missing_cases_are_refused(tmp_path: Path) -> None:
     [
         ('{"frame": "f1", "instruction": "x", "expct": {"status": "OK"}}', r"\$\.expct: .*use `expect`"),
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "idd": "a"}}', r"\$\.expect\.idd: .*`id`"),
-        ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "zzz": 1}}', r"\$\.expect\.zzz: .*known are"),
+        ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "zzz": 1}}', r"\$\.expect\.zzz: .*the fields are"),
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "OK", "id": "a", "place": {"relation": "on", '
          '"anchor_id": "b", "region_center": [340, 0, 0], "region_half": [60, 60, 3]}}}', "looks like millimetres"),
         ('{"frame": "f1", "instruction": "x", "expect": {"status": "NOT_FOUND", "id": "a"}}', "leave id out"),

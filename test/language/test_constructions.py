@@ -227,7 +227,7 @@ NOT_UNDERSTOOD = [
         "put the jar near the lamp but with at least 3 cm of free space",
         "as a distance",
     ),
-    ("grab the tin with the cover off", "with the cover off", "how a part is"),
+    ("grab the tin with the cover off", "with the cover off", "the state of a part"),
     ("take the kettle with the lid that is blue", "blue", "the part or the whole"),
     ("take the pan with the handle on the left", "on the left", "the part or the whole"),
     ("take the ladle it's cup", "it's", "no place"),

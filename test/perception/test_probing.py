@@ -214,9 +214,9 @@ def test_many_misses_leave_it_undecided() -> None:
         ("[0, 0, 1000, 1000]", "the same for every image"),
         ("[(0.5, 0.5)]", "the same for every image"),
         ('[{"bbox_2d": [100, 200, 300, 400]}]', "the same for every image"),
-        ("I see no shape.", "18 of 18 answers hold no place"),
-        ("", "18 of 18 answers hold no place"),
-        ("There are none.", "18 of 18 answers hold no place"),
+        ("I see no shape.", "18 of 18 answers have no place"),
+        ("", "18 of 18 answers have no place"),
+        ("There are none.", "18 of 18 answers have no place"),
         ("<loc_500><loc_500><loc_600><loc_600>", "the same for every image"),
     ],
 )

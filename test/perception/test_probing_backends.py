@@ -99,7 +99,7 @@ def test_a_grounder_that_finds_nothing_is_not_judged() -> None:
 
     verdict = probe_grounder(Nothing())
     assert verdict.outcome == "undecided"
-    assert "18 of 18 answers hold no place" in verdict.reason
+    assert "18 of 18 answers have no place" in verdict.reason
 
 
 def test_a_model_that_fails_is_not_a_convention() -> None:

@@ -60,11 +60,9 @@ class RayEngine:
             )
         for name, value, least in (("num_cpus", self.num_cpus, 1e-4), ("num_gpus", self.num_gpus, 0.0)):
             if not least <= value <= 1024:
-                raise InputError(
-                    name, str(value), "a number of cores or GPUs for each worker", "give 0.25 to share one"
-                )
+                raise InputError(name, str(value), "a number of cores or GPUs for each worker", "use 0.25 to share one")
         if self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
-            raise InputError("num_gpus", str(self.num_gpus), "a fraction below 1, or a whole number", "give 1 or 2")
+            raise InputError("num_gpus", str(self.num_gpus), "a fraction below 1, or a whole number", "use 1 or 2")
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
         """See Engine."""

@@ -211,7 +211,7 @@ def _plan(store: ResultStore) -> dict[str, Any] | None:
             return dict(plan)
     except (ValueError, KeyError, TypeError):
         pass
-    raise RunMismatchError(store.uri, f"holds a {RUN} that is damaged", "Name another folder with --out.")
+    raise RunMismatchError(store.uri, f"holds a {RUN} that is damaged", "Choose another folder with --out.")
 
 
 def _plan_bytes(

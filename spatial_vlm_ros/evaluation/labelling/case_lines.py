@@ -239,7 +239,7 @@ def _answer(value: object, known: frozenset[str]) -> dict[str, Any]:
         checked["value"] = _text("answer", given) if isinstance(given, str) else _plain(_number("answer", given))
     if value.get("tolerance") is not None:
         if not isinstance(checked.get("value"), int | float):
-            raise _wrong("tolerance", value["tolerance"], "none where the answer is no number", "clear it")
+            raise _wrong("tolerance", value["tolerance"], "none where the answer is not a number", "clear it")
         checked["tolerance"] = _plain(_number("tolerance", value["tolerance"], 0.0))
     if value.get("ids"):
         checked["ids"] = _ids(value["ids"], known)

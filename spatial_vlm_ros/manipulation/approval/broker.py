@@ -384,7 +384,7 @@ class ApprovalBroker:
         words = (
             "It was approved, but did not start in time"
             if view.stage is ApprovalStage.APPROVED
-            else "Nobody decided in time"
+            else "There was no decision in time"
         )
         self._close(ApprovalExpiredError(about, view.item.expires_after), words, ApprovalStage.EXPIRED)
 

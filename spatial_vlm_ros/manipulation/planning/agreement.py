@@ -36,7 +36,7 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
     tilt = math.degrees(math.acos(min(1.0, max(-1.0, float(normal[2])))))
     if not tilt <= config.support_tilt_deg:
         raise _disagreement(
-            transform, f"the visible support plane is tilted by {tilt:.1f}°, {config.support_tilt_deg:g}° are allowed"
+            transform, f"the visible support plane is tilted by {tilt:.1f}°; {config.support_tilt_deg:g}° are allowed"
         )
     if known_height is None:
         return
@@ -66,7 +66,7 @@ def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
         return
     tilt = math.degrees(seen.support_tilt)
     if not tilt <= config.support_tilt_deg:
-        reason = f"the visible support plane is tilted by {tilt:.1f}°, {config.support_tilt_deg:g}° are allowed"
+        reason = f"the visible support plane is tilted by {tilt:.1f}°; {config.support_tilt_deg:g}° are allowed"
         raise TransformError(seen.frame_id, seen.camera_frame, f"it disagrees with the image: {reason}")
 
 
@@ -117,7 +117,7 @@ def check_point_agrees(
     error = float(np.linalg.norm((expected - pixel) * point[0, 2] / frame.camera.K[[0, 1], [0, 1]]))
     if not error <= config.point_error:
         raise _disagreement(
-            transform, f"{name} is seen {error:.3f} m from its known place, {config.point_error:g} m are allowed"
+            transform, f"{name} is seen {error:.3f} m from its known position; {config.point_error:g} m are allowed"
         )
 
 

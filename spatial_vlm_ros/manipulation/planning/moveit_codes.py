@@ -68,7 +68,7 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
         -11: MoveItCode(
             "START_STATE_VIOLATES_PATH_CONSTRAINTS", Status.PLANNING_FAILED, f"the arm is outside a limit; {_START}"
         ),
-        -26: MoveItCode("START_STATE_INVALID", Status.PLANNING_FAILED, f"the arm's state is not usable; {_START}"),
+        -26: MoveItCode("START_STATE_INVALID", Status.PLANNING_FAILED, f"the arm's state is invalid; {_START}"),
         -12: MoveItCode(
             "GOAL_IN_COLLISION", Status.UNREACHABLE, "at the goal the arm would touch something; clear the scene"
         ),
@@ -95,7 +95,7 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
         -19: MoveItCode(
             "INVALID_OBJECT_NAME",
             Status.INVALID_INPUT,
-            "there is no such object in the planner's scene; ask again, so that it is added again",
+            "there is no such object in the planner's scene; ask again to add it again",
         ),
         -21: MoveItCode(
             "FRAME_TRANSFORM_FAILURE",

@@ -239,7 +239,7 @@ def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | N
     for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
         beyond = outside_by(config.workspace, place.position)
         if beyond > 0:
-            words = f"its {name} lies {beyond:.3f} m outside the workspace"
+            words = f"its {name} is {beyond:.3f} m outside the workspace"
             return Rejection(candidate.way, "out_of_workspace", words)
     return None
 

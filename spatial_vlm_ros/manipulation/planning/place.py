@@ -129,7 +129,7 @@ def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -
                       ("retreat", tip.back(goal.approach))):  # fmt: skip
         beyond = outside_by(config.workspace, tip.moved(way).position)
         if beyond > 0:
-            return Rejection(grasp.way, "out_of_workspace", f"its {name} lies {beyond:.3f} m outside the workspace")
+            return Rejection(grasp.way, "out_of_workspace", f"its {name} is {beyond:.3f} m outside the workspace")
     return None
 
 

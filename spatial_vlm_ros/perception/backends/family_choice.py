@@ -49,7 +49,7 @@ def recognised(model: str, model_type: str = "") -> ModelFamily | None:
     told = next((row for row in FAMILIES.values() if model_type in row.model_types), None)
     if found and told is not None and found[0].model_types and told is not found[0]:
         got, expected = f"{model!r}, whose config.json says {model_type!r}", " or ".join(found[0].model_types)
-        repair = "give the model with that name, or state family, if the name is wrong"
+        repair = "use the model with that name, or set family if the name is wrong"
         raise InputError("option model", got, f"model_type {expected}", repair)
     return found[0] if found else told
 
@@ -84,7 +84,7 @@ def asked(
     if row is None:
         if convention:
             return None
-        repair = f"state family: {', '.join(FAMILIES)}; or set its prompt and its coordinate convention: {_STATE_BOTH}"
+        repair = f"set family: {', '.join(FAMILIES)}; or set its prompt and its coordinate convention: {_STATE_BOTH}"
         raise InputError("option model", repr(model), "the name of a model of a known family", repair)
     row = replace(row, convention=convention or row.convention)
     if row.unknown:

@@ -104,7 +104,7 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
     if told.get("do_center_crop") and _sides(family, told.get("crop_size"), height) != (height, width):
         raise unlike(family, "crops the image, which would move its boxes")
     if family == "owlvit" and told.get("resample", BICUBIC) != BICUBIC:
-        raise unlike(family, f"resizes with filter {told['resample']}, and {family} with {BICUBIC} (bicubic)")
+        raise unlike(family, f"resizes with filter {told['resample']}, but {family} uses {BICUBIC} (bicubic)")
     factor, mean, std = scaling(told, family, CLIP_MEAN, CLIP_STD)
     return OwlPreparation(family, height, width, factor, mean, std)
 

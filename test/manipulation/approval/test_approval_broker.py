@@ -166,7 +166,7 @@ def test_a_late_decision_has_expired(office: Any) -> None:
     with pytest.raises(ApprovalExpiredError):
         office.broker.wait(proposal.goal_id)
     assert office.events() == ["LOG_OPENED", "PROPOSED", "EXPIRED", "REFUSED"]
-    assert "Nobody decided" in office.broker.view.words
+    assert "There was no decision" in office.broker.view.words
 
 
 def test_in_the_last_moment_is_in_time(office: Any) -> None:

@@ -214,7 +214,7 @@ def test_a_known_point_agrees_where_it_is_seen_and_not_elsewhere(seen: tuple) ->
     where = pixel_of(frame, gripper)
     check_point_agrees(frame, gripper, where, LIMITS)
     check_point_agrees(tilted(frame, aside=0.015), gripper, where, LIMITS)
-    with pytest.raises(TransformError, match=r"the gripper is seen 0\.04\d m from its known place, 0\.02 m"):
+    with pytest.raises(TransformError, match=r"the gripper is seen 0\.04\d m from its known position, 0\.02 m"):
         check_point_agrees(tilted(frame, aside=0.04), gripper, where, LIMITS)
     with pytest.raises(TransformError, match="the marker"):
         check_point_agrees(frame, gripper, (where[0] + 60.0, where[1]), LIMITS, "the marker")

@@ -190,8 +190,8 @@ def test_an_index_must_name_safetensors_of_its_folder(folder: Path, shard: str |
 
 
 def test_a_missing_folder_is_no_id_to_be_downloaded(tmp_path: Path) -> None:
-    assert "no folder" in refusal(tmp_path / "missing")
-    assert "no folder" in refusal("./missing/model")
+    assert "no such folder" in refusal(tmp_path / "missing")
+    assert "no such folder" in refusal("./missing/model")
     (tmp_path / "model.safetensors").touch()
     assert "is a file" in refusal(tmp_path / "model.safetensors")
 

@@ -113,7 +113,7 @@ def test_a_processor_that_cuts_sides_off_goes_with_no_convention_of_whole_images
 def test_another_model_of_the_class_has_to_be_stated(llava: Path, tmp_path: Path) -> None:
     other = tmp_path / "my-model"
     shutil.copytree(llava, other)
-    with pytest.raises(InputError, match=r"state family: .*llava-1\.5"):
+    with pytest.raises(InputError, match=r"Set family: .*llava-1\.5"):
         loaded(other)
     assert written(loaded(other, family="llava-1.5")) == written(loaded(llava))
 
@@ -292,7 +292,7 @@ def test_a_model_of_no_family_takes_remedies_and_judges_where_its_class_is_known
         tmp_path / "Qwen2-VL-2B", "qwen2_vl", [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0
     )
     stated = {"prompt": "Find {}.", "convention": "thousand"}
-    with pytest.raises(InputError, match="state family"):
+    with pytest.raises(InputError, match="Set family"):
         loaded(folder, attention="2")
     plain, scaled = (likelihoods(loaded(folder, **stated, **more)) for more in ({}, {"attention": "2"}))
     assert plain == pytest.approx(by_hand(folder, lambda _: None, square=False), abs=1e-4)
