@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GROUP = "spatial_vlm_ros.relations"
 """Entry-point group: the relation's name, its words joined by "-" → a `Relation`."""
 
-REPAIR = "correct the package, or uninstall it"
+REPAIR = "fix the package, or uninstall it"
 """What to do about most of what a package does wrong."""
 
 _METADATA = (".dist-info", "egg-info")  # ends of names of folders: installed, being developed, and inside an egg

@@ -88,7 +88,7 @@ def test_the_resolver_refuses_before_it_asks_the_model(images: ImageDomain) -> N
     assert answer.target is None
     assert grounder.asked == 0
     assert answer.model_domain == "simulated"
-    for remedy in ("choose another model", "domain_gate.images", "domain_gate.allow_mismatch", "--any-domain"):
+    for remedy in ("Choose another model", "domain_gate.images", "domain_gate.allow_mismatch", "--any-domain"):
         assert remedy in answer.message
 
 

@@ -389,7 +389,7 @@ def test_words_that_are_understood_are_no_matter_for_the_model() -> None:
         (ModelError("weights", "no memory left", "buy some"), "no memory left"),
         (ModelTimeoutError("weights", "too slow", "buy a faster one"), "too slow"),
         (ValueError("no idea"), "no idea"),
-        ("the cup", "it referred with str"),
+        ("the cup", "it returned str"),
         (tuple(NamedObject("", None, (5000.0, 3.0), None) for _ in range(2)), "outside the image"),
         (box(-900, -900, -100, -100), "outside the image"),
         (box(100, 100, 100, 100), "cannot be used"),

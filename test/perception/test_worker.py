@@ -238,7 +238,7 @@ def test_an_error_in_the_model_keeps_the_worker(obedient: WorkerGrounder) -> Non
     with pytest.raises(ModelError, match="ValueError: no idea") as failure:
         obedient.ground(IMAGE, order("raise"))
     assert len(str(failure.value)) < 5000
-    with pytest.raises(ModelError, match=r"^model 'weights': no memory left; buy some$"):
+    with pytest.raises(ModelError, match=r"^model 'weights': no memory left\. Buy some\.$"):
         obedient.ground(IMAGE, order("raise", "model"))
     assert_works(obedient)
     with pytest.raises(ModelTimeoutError, match=r"^model 'weights': too slow; buy a faster one$"):

@@ -209,13 +209,13 @@ def test_a_broken_package_costs_its_own_relation_alone(site: Path) -> None:
     )
     assert errors == {
         "tilted towards": "relation 'tilted towards' of tilted 1.0 (tilted:RELATION): it cannot be loaded: "
-        "ModuleNotFoundError: No module named 'no_such_module'; correct the package, or uninstall it",
-        "leaving": "relation 'leaving' of leaving 1.0 (leaving:RELATION): it cannot be loaded: SystemExit: 3; "
-        "correct the package, or uninstall it",
+        "ModuleNotFoundError: No module named 'no_such_module'. Fix the package, or uninstall it.",
+        "leaving": "relation 'leaving' of leaving 1.0 (leaving:RELATION): it cannot be loaded: SystemExit: 3. "
+        "Fix the package, or uninstall it.",
         "over there by": "relation 'over there by' of words 1.0 (words:RELATION): its entry point is a str, not a "
-        "Relation; correct the package, or uninstall it",
+        "Relation. Fix the package, or uninstall it.",
         "as high as that": "relation 'as high as that' of renamed 1.0 (renamed:RELATION): its entry point is named "
-        "'as-high-as-that', and the relation 'even with'; correct the package, or uninstall it",
+        "'as-high-as-that', and the relation 'even with'. Fix the package, or uninstall it.",
     }
     for answer in (tilted, put):
         assert (answer["answer"]["status"], answer["answer"]["message"]) == ("MODEL_ERROR", errors["tilted towards"])
@@ -269,8 +269,8 @@ def test_of_two_packages_with_the_same_words_neither_is_taken(site: Path) -> Non
     assert "'lined up with' is also said for relation 'lined up with' of fourth" in errors["in line with"]
     assert "'next to' is already said for the relation 'next to'" in errors["next to"]
     said = "'of a height with' is also said for relation"
-    assert f"{said} 'level as' of second 1.0 (second:RELATION); uninstall one" in errors["coplanar with"]
-    assert f"{said} 'coplanar with' of first 1.0 (first:RELATION); uninstall one" in errors["level as"]
+    assert f"{said} 'level as' of second 1.0 (second:RELATION). Uninstall one" in errors["coplanar with"]
+    assert f"{said} 'coplanar with' of first 1.0 (first:RELATION). Uninstall one" in errors["level as"]
     assert contested["answer"]["status"] == uncontested["answer"]["status"] == "MODEL_ERROR"
 
 

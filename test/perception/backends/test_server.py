@@ -255,7 +255,7 @@ def test_a_point_is_an_answer_to_words_and_none_to_phrases(rgb: Rgb) -> None:
         ({"budget": "0"}, "positive"),
         ({"read_timeout": "nan"}, "positive"),
         ({"connect_timeout": "soon"}, "a number"),
-        ({"retries": "-1"}, "0 at least"),
+        ({"retries": "-1"}, "at least 0"),
         ({"ca_file": "/nowhere.pem"}, "https url"),
         ({"ca_file": "/nowhere.pem", "url": "https://h/v1"}, "No such file"),
     ],

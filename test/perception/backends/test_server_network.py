@@ -171,7 +171,7 @@ def test_a_refused_connection_is_tried_again_and_then_said(rgb: Rgb, away: str) 
 
 @pytest.mark.parametrize(
     ("status", "repair"),
-    [(400, "check model"), (401, "key_env"), (404, "/models"), (422, "schema=none"), (413, "longest_side")],
+    [(400, "Check model"), (401, "key_env"), (404, "/models"), (422, "schema=none"), (413, "longest_side")],
 )
 def test_a_refused_request_is_not_sent_again(rgb: Rgb, status: int, repair: str) -> None:
     message = "no \x1b[31msuch\nfield \u202e" + "x" * 5000
@@ -252,7 +252,7 @@ def test_the_key_is_sent_and_never_shown(
         client(away, key_env="MY_KEY").ground(rgb, [MUG])
     told.append(caught.value)
     assert {request.headers["Authorization"] for request in server.received} == {f"Bearer {KEY}"}
-    assert "check the API key in the environment variable MY_KEY" in str(told[0])
+    assert "Check the API key in the environment variable MY_KEY" in str(told[0])
     shown = " ".join(
         (caplog.text, *map(str, told), *map(repr, told), repr(vars(grounder)), repr(vars(grounder._client)))
     )

@@ -135,7 +135,7 @@ def test_a_checkpoint_that_was_not_trained_with_it_is_refused_the_published_norm
 
 
 def test_a_normaliser_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"size 32.*64 as the tokens"):
+    with pytest.raises(InputError, match=r"size 32.*64, as the tokens"):
         put_norm(parts_of(small_vlm("llava")), PublishedNorm(32), allow_untrained=True)
 
 

@@ -33,8 +33,8 @@ from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        ({"scheme": "2d"}, "one of 1d, axial, mrope-chunked"),
-        ({"scheme": "axial", "following": "after"}, "one of grid, running"),
+        ({"scheme": "2d"}, "one of: 1d, axial, mrope-chunked"),
+        ({"scheme": "axial", "following": "after"}, "one of: grid, running"),
         ({"scheme": "axial", "base": 1.0}, "a number above 1"),
         ({"scheme": "axial", "base": float("nan")}, "a number above 1"),
         ({"scheme": "axial", "base": float("inf")}, "a number above 1"),
@@ -73,7 +73,7 @@ def test_the_decoders_own_base_need_not_be_told() -> None:
 
 def test_heads_that_cannot_be_quartered_have_no_axial_form() -> None:
     parts = parts_of(small_vlm("llava", hidden_size=56, head_dim=14))
-    with pytest.raises(InputError, match="turn 14 numbers"):
+    with pytest.raises(InputError, match="rotate 14 numbers"):
         settled(parts, Positions("axial"))
 
 
@@ -228,7 +228,7 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
 
 def test_several_images_are_refused_in_generate_too() -> None:
     parts = parts_of(small_vlm("llava"))
-    with install(parts, Positions("axial"), allow_untrained=True), pytest.raises(InputError, match="of 4 pictures"):
+    with install(parts, Positions("axial"), allow_untrained=True), pytest.raises(InputError, match="of 4 images"):
         parts.model.generate(**four_images_that_make_a_square(), max_new_tokens=2, do_sample=False)
 
 
