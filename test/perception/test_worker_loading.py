@@ -68,7 +68,7 @@ def test_a_backend_that_cannot_be_loaded_is_a_model_error(name: str, words: str)
 def test_options_that_a_backend_does_not_take_are_refused() -> None:
     with pytest.raises(InputError, match=r"size=3\. Expected greeting\. Leave size out"):
         load_grounder("worker_models:Obedient", {"size": "3"})
-    with pytest.raises(InputError, match=r"none. Expected started \(needed\); give started="):
+    with pytest.raises(InputError, match=r"none. Expected started \(needed\)\. Give started="):
         load_grounder("worker_models:slow")
     with pytest.raises(InputError, match="a kind word"):
         load_grounder("worker_models:Obedient", {"greeting": "wrong"})

@@ -37,7 +37,7 @@ def test_a_number_costs_no_more_than_the_objects_that_there_are(instruction: str
 @pytest.mark.parametrize("n", [0, -1, -7])
 def test_an_ordinal_below_one_is_refused(n: int) -> None:
     query = parse("grab the second cup from the left")[0]
-    with pytest.raises(NotUnderstoodError, match=f"number {n}"):
+    with pytest.raises(NotUnderstoodError, match=f"not at {n}"):
         check_supported(replace(query, target=replace(query.target, ordinal=Ordinal(n, "left"))))
 
 

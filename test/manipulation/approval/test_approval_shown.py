@@ -267,7 +267,7 @@ def test_words_of_a_record_do_not_become_markup(office: Any, shown: Proposal, tm
 
 def test_what_cannot_be_kept_is_not_proposed(office: Any, shown: Proposal) -> None:
     files_of(office.audit.path).write_text("a file where the folder should be")
-    with pytest.raises(AuditError, match="make room"):
+    with pytest.raises(AuditError, match="Make room"):
         office.broker.propose(shown)
     assert office.broker.view.stage is ApprovalStage.IDLE
     files_of(office.audit.path).unlink()
