@@ -218,7 +218,7 @@ def test_damaged_models_are_refused(learnt: tuple[Path, CompactModel], tmp_path:
         load_grounder(BACKEND, {"model": str(folder)})
     shutil.copy(learnt[0] / "config.json", folder)
     (folder / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match="export"):
+    with pytest.raises(ModelError, match="Export"):
         load_grounder(BACKEND, {"model": str(folder)})
     (folder / "model.onnx").unlink()
     with pytest.raises(FileError):
