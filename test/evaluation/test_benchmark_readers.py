@@ -319,7 +319,7 @@ def test_embspatial_marks_no_item_where_boxes_do_not_tell(tmp_path: Path) -> Non
 
 def test_embspatial_refuses_an_image_that_is_damaged_when_it_is_read(tmp_path: Path) -> None:
     whole = folders.EMB[0]["image"]
-    spoilt = {"not base64 text": "?" + whole[1:], "not a whole image": whole[:40], "no base64": 7}
+    spoilt = {"not base64 text": "?" + whole[1:], "not a whole image": whole[:40], "not base64": 7}
     for reason, image in spoilt.items():
         item = items_of(EMBSPATIAL, folders.embspatial(tmp_path, [folders.EMB[0] | {"image": image}]))[0]
         with pytest.raises(FileError, match=reason) as error:
