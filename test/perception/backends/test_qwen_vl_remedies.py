@@ -459,7 +459,10 @@ def test_a_mark_that_cannot_be_followed_is_a_model_error_that_names_it(folder: P
         ({}, "has no tensors of norm"),
         ({"pin.table": torch.zeros(2)}, "has no tensors of norm"),
         ({"norm.gamma": torch.ones(64), "norm.mean": torch.ones(())}, "gamma"),
-        ({"norm.gamma": torch.ones(7), "norm.mean": torch.ones(()), "norm.largest": torch.ones(())}, "64 as the token"),
+        (
+            {"norm.gamma": torch.ones(7), "norm.mean": torch.ones(()), "norm.largest": torch.ones(())},
+            "64, as the token",
+        ),
     ],
 )
 def test_tensors_that_are_missing_or_do_not_fit_are_a_model_error(

@@ -258,7 +258,7 @@ def test_layers_of_the_encoder_come_from_the_mark(llava: Path, tmp_path: Path) -
     ("marks", "tensors", "words"),
     [
         ({norms.NAME: norms.PUBLISHED}, None, FILE),
-        ({norms.NAME: norms.PUBLISHED}, {"norm.gamma": (7,), "norm.mean": (), "norm.largest": ()}, "64 as the token"),
+        ({norms.NAME: norms.PUBLISHED}, {"norm.gamma": (7,), "norm.mean": (), "norm.largest": ()}, "64, as the token"),
         ({"pin": {"patches": 16}}, {"norm.gamma": (64,)}, "has no tensors of pin"),
         ({"vision_feature_layers": {"layers": [1, 2], "post_layernorm": True}}, {}, "its projector takes 32 numbers"),
         ({"positions": LEARNED}, {}, r"trained with positions.*spatial_vlm_positions\.safetensors"),
