@@ -260,7 +260,7 @@ def test_nothing_is_overwritten_and_nothing_half_done_is_left(tmp_path: Path) ->
     assert not (tmp_path / "bag").exists()
     (tmp_path / "file").write_text("")
     save(tmp_path / "frame", scene())
-    with pytest.raises(FileError, match="Choose a writable place"):
+    with pytest.raises(FileError, match="Choose a place that can be written"):
         record(tmp_path / "frame", tmp_path / "file" / "bag")
 
 

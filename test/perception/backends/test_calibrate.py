@@ -145,7 +145,7 @@ def test_counts_are_told_where_their_file_cannot_be_written(tmp_path: Path) -> N
         done = run("calibrate", folder, "--grounder=server", f"--grounder-options={SERVED.format(server.url)}",
                    "--out", out, "--json")  # fmt: skip
     assert done.exit_code == 3
-    assert "Choose a writable place" in done.stderr
+    assert "Choose a place that can be written" in done.stderr
     assert counts_of(json.loads(done.stdout)) == {"behind": {**EMPTY, "right": 1}}
 
 
