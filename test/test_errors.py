@@ -25,7 +25,7 @@ ONE_OF_EACH = (
     errors.GoalError("take the cup", [("blocked", "the box is in the way")], "clear the way"),
     errors.OutOfWorkspaceError("take the cup", [("keep_out", "it enters the shelf")], "move it"),
     errors.SceneChangedError("the camera", 0.1, 2.0, 0.005, 0.5, "look again"),
-    errors.PlanningFailedError("moveit", "no way was found", "ask again", -1),
+    errors.PlanningFailedError("moveit", "no path was found", "ask again", -1),
     errors.PlannerUnavailableError("moveit", "it does not answer", "start it"),
     errors.UnreachableError(1, 0.2, 0.1),
     errors.RejectedError("goal 1", "another plan was meant", "look again"),

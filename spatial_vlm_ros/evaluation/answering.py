@@ -88,8 +88,8 @@ def given_answers(
     for case in load_cases(folder):
         found = answers[case.frame, case.instruction]
         if not found:
-            got = f"none to {case.instruction!r} on {case.frame!r}"
-            raise InputError("answers", got, "one to each case", "give a run over the same folder")
+            got = f"none for {case.instruction!r} on {case.frame!r}"
+            raise InputError("answers", got, "one for each case", "use a run over the same folder")
         there = frames.load(case.frame) if with_frames else None
         frame, detections = there if isinstance(there, tuple) else (None, ())
         yield AnsweredCase(case, frame, detections, found.popleft())

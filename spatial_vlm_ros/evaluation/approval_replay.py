@@ -28,7 +28,7 @@ from spatial_vlm_ros.web import STATIC
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
 _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
 _SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
-_RECORD = "give the record that the planner gate wrote"
+_RECORD = "pass the record that the planner gate wrote"
 _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
 
 
@@ -122,7 +122,7 @@ def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, by
     for name, entry in proposal.kept():
         what = f"file of the {name} is as recorded"
         if not entry.get("file"):
-            checks.append(RecordCheck(what, False, "the record names none: it was written before files were kept"))
+            checks.append(RecordCheck(what, False, "the record names no file: it was written before files were kept"))
             continue
         path = files_of(record) / Path(str(entry["file"])).name
         try:
@@ -155,7 +155,7 @@ def check_proposal(
     decided = [line for line in proposal.events if line["event"] in ("APPROVED", "EXECUTION_BEGUN")]
     if decided:
         named = all(line[key] == content[key] for line in decided for key in ("goal_id", "scene_stamp_ns", "plan_hash"))
-        checks.append(RecordCheck("approval and execution name this goal, picture and plan", named))
+        checks.append(RecordCheck("approval and execution name this goal, image and plan", named))
     if "plan" in files:
         same = hashlib.sha256(files["plan"]).hexdigest() == content["plan_hash"]
         checks.append(RecordCheck("the plan has the hash that was approved", same))
@@ -163,7 +163,7 @@ def check_proposal(
         try:
             motion = motion_from(files["motion"])
         except InputError as error:
-            checks.append(RecordCheck("the motion can be read", False, str(error)))
+            checks.append(RecordCheck("the motion is readable", False, str(error)))
         else:
             checks += _of_motion(content, files, motion, robot_description)
     return files, tuple(checks)
@@ -174,13 +174,13 @@ def _of_motion(
 ) -> Iterator[RecordCheck]:
     wanted = (content["plan_hash"], content["scene_stamp_ns"], content["answered"] or content["sentence"])
     yield RecordCheck(
-        "the motion is of this plan, picture and instruction",
+        "the motion belongs to this plan, image and instruction",
         (motion.plan_hash, motion.stamp_ns, motion.instruction) == wanted,
     )
     for name in ("above", "side", "camera"):
         if name not in files:
             continue
-        what = f"the image {name} is what is drawn of the motion"
+        what = f"the image {name} matches the drawing of the motion"
         try:
             redrawn = _drawn(name, motion, files)
         except InputError as error:
@@ -200,7 +200,7 @@ def _drawn(name: str, motion: PlannedMotion, files: dict[str, bytes]) -> Rgb:
 
 def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str) -> RecordCheck:
     """Whether the way of the tip is that of the trajectories, by a description of the arm."""
-    what = "the way of the tip is that of the plan's trajectories"
+    what = "the path of the tip matches the plan's trajectories"
     trajectories = [step["trajectory"] for step in plan["steps"] if step["trajectory"] is not None]
     if not motion.tip_link:
         return RecordCheck(what, False, "the motion names no link of the arm as its tip")

@@ -150,7 +150,7 @@ def _missing(heard: ArmHeard, wanted: Mapping[str, str], check: str, repair: str
             found.append(Finding(check, Severity.ERROR, f"{_NOBODY}the {kind} {shown}", repair))
         elif form not in types:
             other, told = form.removesuffix("_SendGoal"), ", ".join(each.removesuffix("_SendGoal") for each in types)
-            same = "correct the preset: it names what the driver has, with its type"
+            same = "fix the preset: it must name what the driver has, with its type"
             found.append(Finding(check, Severity.ERROR, f"the {kind} {shown} is {told}, not {other}", same))
     return found
 
@@ -174,7 +174,7 @@ def _planner(planner: str, motion: MotionConfig, heard: ArmHeard) -> Iterator[Fi
         return
     text = f"{who} answers after {heard.answer * 1e3:.0f} ms"
     if heard.answer > _SLOW_ANSWER:
-        repair = "free processor time for it: while it executes, silence of motion.planner_silence stops the arm"
+        repair = "free processor time for it: during execution, a silence of motion.planner_silence stops the arm"
         yield Finding(check, Severity.WARNING, text, repair)
     else:
         yield Finding(check, Severity.OK, text)
@@ -183,7 +183,7 @@ def _planner(planner: str, motion: MotionConfig, heard: ArmHeard) -> Iterator[Fi
             check, Severity.ERROR, f"{len(heard.planners)} nodes serve {motion.move_action}: {who}", "end one"
         )
     elif moveit and any(name.rpartition("/")[2] == "arm_planner" for name in heard.planners):
-        repair = "pass --planner built-in, or end it and start move_group"
+        repair = "pass --planner built-in, or stop it and start move_group"
         yield Finding(check, Severity.WARNING, "arm_planner plans, not MoveIt", repair)
     if moveit:
         yield from _pipelines(motion, heard)
@@ -193,7 +193,7 @@ def _pipelines(motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
     check = "planning pipelines"
     wanted = [name for name in (motion.straight_pipeline, motion.free_pipeline) if name]
     if heard.pipelines is None:
-        text = f"move_group tells no parameter planning_pipelines: whether it has {', '.join(wanted)} is not known"
+        text = f"move_group does not report planning_pipelines: whether it has {', '.join(wanted)} is not known"
         repair = "load pilz_industrial_motion_planner beside OMPL (planning_pipelines), for straight motions"
         yield Finding(check, Severity.WARNING, text, repair)
         return
@@ -208,12 +208,12 @@ def _pipelines(motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
 
 def _controllers(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
     check = "controllers"
-    repair = "start the robot's driver, and see that it has loaded its trajectory controller"
+    repair = "start the robot's driver, and check that it has loaded its trajectory controller"
     yield from _missing(heard, controller_servers(motion), check, repair)
     manager = preset.controller_manager
     if heard.controllers is None:
         level = Severity.WARNING if heard.untold else Severity.ERROR
-        repair = "start the robot's driver; correct controller_manager in the preset where it has another name"
+        repair = "start the robot's driver; set controller_manager in the preset if it has another name"
         text = heard.untold or f"{manager}/list_controllers does not answer"
         yield Finding(check, level, text, repair)
         return
@@ -225,7 +225,7 @@ def _controllers(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> 
         bad = True
         if state is None:
             loaded = ", ".join(heard.controllers) or "none"
-            repair = f"ros2 run controller_manager spawner {name} -c {manager}, or correct controllers in the preset"
+            repair = f"ros2 run controller_manager spawner {name} -c {manager}, or fix controllers in the preset"
             yield Finding(check, Severity.ERROR, f"{name} is not loaded; loaded are {loaded}", repair)
         else:
             repair = f"ros2 control set_controller_state -c {manager} {name} active"
@@ -248,11 +248,9 @@ def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
         yield from _silent(motion, topic, heard)
         return
     least, most = config.gripper.opening_min, config.gripper.opening_max
-    text = f"open by {width:.4f} m, as {topic} tells"
+    text = f"open by {width:.4f} m, according to {topic}"
     if not least - _WIDTH <= width <= most + _WIDTH:
-        repair = (
-            "correct finger_table (or gripper_table, gripper_scale) in the preset: measure the gripper at two widths"
-        )
+        repair = "fix finger_table (or gripper_table, gripper_scale) in the preset: measure the gripper at two widths"
         yield Finding(check, Severity.ERROR, f"{text}, and it opens by {least:g} to {most:g} m", repair)
     else:
         yield from _fresh(check, text, [heard.fingers.stamps[name] for name in motion.finger_joints.split()], heard)
@@ -261,17 +259,17 @@ def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
 def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Iterator[Finding]:
     """A gripper whose width nobody tells."""
     if motion.gripper_flag and heard.flag:
-        yield Finding("gripper", Severity.OK, f"{motion.gripper_flag} tells whether something is held")
+        yield Finding("gripper", Severity.OK, f"{motion.gripper_flag} reports whether something is held")
         return
     absent = [name for name in motion.finger_joints.split() if name not in heard.fingers.positions]
-    lacks = f"{topic} has no {', '.join(absent)}" if absent else "no finger_joints are named"
+    lacks = f"{topic} has no {', '.join(absent)}" if absent else "finger_joints is not set"
     flag = f", and {motion.gripper_flag} is silent" if motion.gripper_flag else ""
-    text = f"it reports nothing: {lacks}{flag}"
+    text = f"it reports no state: {lacks}{flag}"
     if motion.gripper_unjudged:
-        repair = "name finger_joints or gripper_flag, so that a grasp can be judged"
-        yield Finding("gripper", Severity.WARNING, f"{text}; gripper_unjudged believes it", repair)
+        repair = "set finger_joints or gripper_flag, so that a grasp can be judged"
+        yield Finding("gripper", Severity.WARNING, f"{text}; gripper_unjudged accepts that", repair)
     else:
-        repair = "correct finger_joints and gripper_states in the preset, or name a switch in gripper_flag"
+        repair = "fix finger_joints and gripper_states in the preset, or set gripper_flag to a switch"
         yield Finding("gripper", Severity.ERROR, f"{text}; every grasp would fail", repair)
 
 
@@ -288,19 +286,19 @@ def width_of(motion: MotionConfig, heard: ArmHeard) -> float | None:
 def _joints(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
     check, topic, stream = "joint states", motion.joint_states, heard.joints
     if not stream.positions:
-        repair = "start the robot's driver with its joint_state_broadcaster, or correct joint_states in the preset"
+        repair = "start the robot's driver with its joint_state_broadcaster, or fix joint_states in the preset"
         yield Finding(check, Severity.ERROR, f"no message on {topic}", repair)
         return
     absent = [name for name in preset.joint_limits if name not in stream.positions]
     if absent:
         told = ", ".join(sorted(stream.positions))
-        repair = "is it the preset of this robot? A prefix of the joints belongs into a copy of the preset"
+        repair = "check that the preset is of this robot; put a prefix of the joints into a copy of the preset"
         yield Finding(check, Severity.ERROR, f"{topic} has no {', '.join(absent)}; it has {told}", repair)
         return
     text = f"{len(preset.joint_limits)} joints at {stream.rate:.0f} Hz"
     yield from _fresh(check, text, [stream.stamps[name] for name in preset.joint_limits], heard)
     if stream.rate < _SLOW:
-        repair = "raise the rate of the joint states: a stop is known to have worked only by them"
+        repair = "raise the rate of the joint states: only they show that a stop has worked"
         yield Finding(check, Severity.WARNING, f"{topic} has {stream.rate:.1f} Hz", repair)
     yield from _limits(preset, stream.positions)
 
@@ -315,14 +313,14 @@ def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Fin
         least = min(least, room)
         side, limit = ("below", limits.min_position) if low < high else ("above", limits.max_position)
         if not math.isfinite(at):
-            yield Finding(check, Severity.ERROR, f"{name} stands at {at}", "see the log of the robot's driver")
+            yield Finding(check, Severity.ERROR, f"{name} is at {at}", "see the log of the robot's driver")
         elif room < -_ROUNDING:
-            text = f"{name} stands at {at:.3f} rad, {-room:.3f} rad {side} its limit of {limit:.3f}"
-            repair = "bring it back by hand guiding or the maker's own panel: nothing can be planned from there"
+            text = f"{name} is at {at:.3f} rad, {-room:.3f} rad {side} its limit of {limit:.3f}"
+            repair = "move it back by hand guiding or with the robot's own panel: no plan can start from there"
             yield Finding(check, Severity.ERROR, text, repair)
         elif room < _NEAR:
-            text = f"{name} stands at {at:.3f} rad, {room:.3f} rad from its limit of {limit:.3f}"
-            yield Finding(check, Severity.WARNING, text, "move it away from the limit: few ways lead from there")
+            text = f"{name} is at {at:.3f} rad, {room:.3f} rad from its limit of {limit:.3f}"
+            yield Finding(check, Severity.WARNING, text, "move it away from the limit: few paths lead from there")
     if least >= _NEAR:
         yield Finding(check, Severity.OK, f"every joint is {least:.2f} rad or more inside its limits")
 
@@ -334,10 +332,10 @@ def _fresh(check: str, text: str, stamps: Iterable[int], heard: ArmHeard) -> Ite
     if oldest <= 0:
         yield Finding(check, Severity.ERROR, f"{text}, not stamped", "the driver must set header.stamp")
     elif age > STATE_AGE:
-        repair = "restart its driver; where clocks of two computers differ, let them keep the same time (chrony, PTP)"
+        repair = "restart its driver; if clocks of two computers differ, synchronise them (chrony, PTP)"
         yield Finding(check, Severity.ERROR, f"{text}, and the newest is {age:.1f} s old", repair)
     elif ahead > _AHEAD:
-        repair = "let both computers keep the same time (chrony, PTP)"
+        repair = "synchronise the clocks of both computers (chrony, PTP)"
         yield Finding(check, Severity.ERROR, f"{text}, stamped {ahead:.2f} s ahead of this computer's time", repair)
     else:
         yield Finding(check, Severity.OK, text)

@@ -44,7 +44,7 @@ def frame_findings(config: PlanningConfig, heard: ArmHeard, table_frame: str = "
         yield from _between(motion.planning_frame, heard.camera_frame, "camera", heard)
     else:
         repair = "start the camera's driver, and pass --camera PRESET, or its topics after --ros-args"
-        yield Finding("tf", Severity.WARNING, "no camera was heard: its frame was not checked", repair)
+        yield Finding("tf", Severity.WARNING, "no camera was received, so its frame was not checked", repair)
     if table_frame:
         yield from _table(config, table_frame, heard)
 
@@ -59,11 +59,11 @@ def _between(base: str, frame: str, what: str, heard: ArmHeard) -> Iterator[Find
         return
     age = 0.0 if stamp is None else (heard.now_ns - stamp) / SECOND
     if age > STATE_AGE:
-        repair = "restart what publishes it (robot_state_publisher, the driver): TF keeps the last one for ever"
+        repair = "restart its publisher (robot_state_publisher, the driver): TF keeps the last transform for ever"
         yield Finding("tf", Severity.ERROR, f"{text}: the newest is {age:.1f} s old", repair)
     elif what == "camera" and float(np.linalg.norm(pose.translation)) < _AT_BASE:
         repair = "publish the result of the hand-eye calibration: docs/your_arm.md"
-        yield Finding("tf", Severity.ERROR, f"{text}: the camera stands in the planning frame's origin", repair)
+        yield Finding("tf", Severity.ERROR, f"{text}: the camera is at the planning frame's origin", repair)
     else:
         x, y, z = pose.translation
         yield Finding("tf", Severity.OK, f"{text} at {x:.3f} {y:.3f} {z:.3f} m")
@@ -72,12 +72,12 @@ def _between(base: str, frame: str, what: str, heard: ArmHeard) -> Iterator[Find
 def _mend(base: str, what: str, heard: ArmHeard) -> str:
     known = set(heard.transforms.frames()) | set(heard.transforms.frames().values())
     if base not in known:
-        return f"TF does not know {base}: start robot_state_publisher, or name a frame of TF as planning_frame"
+        return f"TF does not know {base}: start robot_state_publisher, or set planning_frame to a frame of TF"
     if what == "camera":
         return "publish the camera's mount, from the hand-eye calibration, as a static transform: docs/your_arm.md"
     if what == "table":
         return "publish the table's frame as a static transform, or leave --table-frame out"
-    return "start robot_state_publisher with the URDF that has this link, or correct tip_link in the preset"
+    return "start robot_state_publisher with the URDF that has this link, or fix tip_link in the preset"
 
 
 def _table(config: PlanningConfig, frame: str, heard: ArmHeard) -> Iterator[Finding]:
@@ -88,7 +88,7 @@ def _table(config: PlanningConfig, frame: str, heard: ArmHeard) -> Iterator[Find
     up = heard.transforms.lookup(config.motion.planning_frame, frame).matrix[2, 2]
     tilt, most = float(np.degrees(np.arccos(np.clip(up, -1.0, 1.0)))), config.observation.support_tilt_deg
     if tilt > most:
-        repair = "correct the table's frame (z up), or the mount of the robot: is planning_frame level?"
+        repair = "fix the table's frame (z up) or the mount of the robot, and check that planning_frame is level"
         yield Finding("tf", Severity.ERROR, f"{frame} is tilted by {tilt:.1f} degrees, more than {most:g}", repair)
 
 
@@ -106,8 +106,8 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
     """
     check, own_model = "URDF", not moveit and "arm" in preset.arm_planner()
     if not heard.urdf:
-        repair = "start robot_state_publisher, which publishes it on the topic robot_description"
-        yield Finding(check, Severity.ERROR, "nobody publishes robot_description", repair)
+        repair = "start robot_state_publisher, which publishes the topic robot_description"
+        yield Finding(check, Severity.ERROR, "no node publishes robot_description", repair)
         return
     try:
         urdf = _robot(heard.urdf, _SOURCE)
@@ -126,7 +126,7 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
 def _robot(text: str, source: str) -> Element:
     root = parse_xml(text.encode(), source, "publish a URDF or SRDF; expand xacro")
     if any("xacro" in str(each.tag) for each in root.iter()) or "${" in text:
-        raise FileError(source, "it is xacro, not expanded", "publish what the program xacro makes of it")
+        raise FileError(source, "it is unexpanded xacro", "publish the output of the program xacro")
     if root.tag != "robot":
         raise FileError(source, f"its root is <{root.tag}>, not <robot>", "publish a URDF or SRDF; expand xacro")
     return root
@@ -139,7 +139,7 @@ def _named(root: Element, tag: str) -> set[str]:
 def _names(preset: RobotPreset, motion: MotionConfig, urdf: Element) -> Iterator[Finding]:
     links, joints = _named(urdf, "link"), _named(urdf, "joint")
     wanted = {motion.planning_frame, motion.base_link, motion.tip_link, *motion.finger_links.split()} - {""}
-    repair = "is it the preset of this robot? Write the names of this URDF into a copy of it"
+    repair = "check that the preset is of this robot; write the names of this URDF into a copy of it"
     for kind, absent in (
         ("links", wanted - links),
         ("joints", {*preset.joint_limits, *motion.finger_joints.split()} - joints),
@@ -157,23 +157,23 @@ def _limits(preset: RobotPreset, urdf: Element) -> Iterator[Finding]:
             continue
         if limit is None:
             text = f"{joint.get('name')} has no limits"
-            yield Finding("URDF", Severity.ERROR, text, "give it a <limit> in the URDF, or make it continuous")
+            yield Finding("URDF", Severity.ERROR, text, "add a <limit> in the URDF, or make it continuous")
             continue
         try:
             low, high, speed = (float(limit.get(name, "nan")) for name in ("lower", "upper", "velocity"))
         except ValueError:
-            text = f"the limits of {joint.get('name')} are no numbers"
-            yield Finding("URDF", Severity.ERROR, text, "correct the URDF")
+            text = f"the limits of {joint.get('name')} are not numbers"
+            yield Finding("URDF", Severity.ERROR, text, "fix the URDF")
             continue
         lacking = [name for name in ("lower", "upper", "velocity") if limit.get(name) is None]
         if lacking and (joint.get("type") != "continuous" or "velocity" in lacking):
             text = f"the limits of {joint.get('name')} lack {', '.join(lacking)}"
-            yield Finding("URDF", Severity.ERROR, text, "correct the URDF: programs that read it strictly refuse it")
+            yield Finding("URDF", Severity.ERROR, text, "fix the URDF: strict parsers refuse it")
             continue
         wider = own.min_position < low - _SAME or own.max_position > high + _SAME or own.max_velocity > speed + _SAME
         if wider:
             text = (
-                f"{joint.get('name')} may be at {low:g} to {high:g} rad with {speed:g} rad/s, and the preset says "
+                f"{joint.get('name')} has a range of {low:g} to {high:g} rad with {speed:g} rad/s, but the preset says "
                 f"{own.min_position:g} to {own.max_position:g} with {own.max_velocity:g}"
             )
             yield Finding("URDF", Severity.WARNING, text, "write the robot's own limits into a copy of the preset")
@@ -183,15 +183,15 @@ def _geometry(urdf: Element) -> Iterator[Finding]:
     """Links without collision geometry, and meshes that are nowhere."""
     with_geometry = [link for link in urdf.findall("link") if link.find("collision/geometry") is not None]
     if not with_geometry:
-        repair = "give the URDF its <collision> elements: without them a planner takes the arm for air"
+        repair = "add the <collision> elements to the URDF: without them a planner ignores the arm"
         yield Finding("URDF", Severity.ERROR, "no link has collision geometry", repair)
     meshes = {mesh.get("filename", "") for mesh in urdf.findall("link/collision/geometry/mesh")}
     lost = sorted(name for name in meshes if _is_lost(name))
     if lost:
         more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
-        text = f"meshes are not found on this computer: {', '.join(lost[:_LISTED])}{more}"
+        text = f"meshes were not found on this computer: {', '.join(lost[:_LISTED])}{more}"
         repair = (
-            "source the workspace with their package where the nodes run, or nothing is drawn or filtered with them"
+            "source the workspace with their package where the nodes run, otherwise they are neither drawn nor filtered"
         )
         yield Finding("URDF", Severity.WARNING, text, repair)
 
@@ -210,7 +210,7 @@ def _semantic(motion: MotionConfig, urdf: Element, text: str) -> Iterator[Findin
     check = "SRDF"
     if not text:
         repair = "let move_group publish it (publish_robot_description_semantic), or check it by hand"
-        yield Finding(check, Severity.WARNING, "nobody publishes robot_description_semantic", repair)
+        yield Finding(check, Severity.WARNING, "no node publishes robot_description_semantic", repair)
         return
     try:
         srdf = _robot(text, "robot_description_semantic")
@@ -220,7 +220,7 @@ def _semantic(motion: MotionConfig, urdf: Element, text: str) -> Iterator[Findin
     found = list(_strangers(srdf, urdf))
     if motion.group not in _named(srdf, "group"):
         groups = ", ".join(sorted(_named(srdf, "group"))) or "none"
-        repair = "correct group in a copy of the preset"
+        repair = "fix group in a copy of the preset"
         found.append(Finding(check, Severity.ERROR, f"there is no group {motion.group!r}; it has {groups}", repair))
     yield from found
     if not found:
@@ -229,9 +229,9 @@ def _semantic(motion: MotionConfig, urdf: Element, text: str) -> Iterator[Findin
 
 def _strangers(srdf: Element, urdf: Element) -> Iterator[Finding]:
     """What an SRDF names that the URDF does not have: it is of another robot."""
-    repair = "give move_group the SRDF of this very robot, gripper included"
+    repair = "start move_group with the SRDF of this robot, gripper included"
     if srdf.get("name") != urdf.get("name"):
-        text = f"it is of robot {srdf.get('name')!r}, the URDF of {urdf.get('name')!r}"
+        text = f"it is of robot {srdf.get('name')!r}, but the URDF is of {urdf.get('name')!r}"
         yield Finding("SRDF", Severity.ERROR, text, repair)
     links, joints = _named(urdf, "link"), _named(urdf, "joint")
     named_links = {str(each.get(key)) for each in srdf.findall("disable_collisions") for key in ("link1", "link2")}
@@ -264,20 +264,20 @@ def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Itera
     yield from found
     if not found:
         compared = set(_positions(scene)) & set(heard.joints.positions)
-        text = "the planner has the arm where its joint states have it" if compared else "nothing is left in it"
+        text = "the planner's arm agrees with the joint states" if compared else "it is empty"
         yield Finding("planning scene", Severity.OK, text)
 
 
 def _state(heard: ArmHeard, scene: Any, moveit: bool) -> Iterator[Finding]:
     check, told = "planning scene", _positions(scene)
     both = {name: abs(told[name] - at) for name, at in heard.joints.positions.items() if name in told}
-    repair = "see that move_group hears the joint states (its topic joint_states), and restart it"
+    repair = "check that move_group receives the joint states (its topic joint_states), and restart it"
     if not both and moveit:
         yield Finding(check, Severity.ERROR, "the planner's scene has no joint of the arm", repair)
     elif both:
         name, off = max(both.items(), key=lambda pair: pair[1])
         if not off <= _OFF:
-            text = f"the planner has {name} {off:.3f} rad from where the joint states have it"
+            text = f"the planner has {name} {off:.3f} rad away from the joint states"
             yield Finding(check, Severity.ERROR, text, repair)
 
 
@@ -296,7 +296,7 @@ def _frame(motion: MotionConfig, heard: ArmHeard, scene: Any) -> Iterator[Findin
         pose = heard.transforms.lookup(frame, base).matrix
     except SpatialVlmError:
         if not _is_virtual(heard.srdf, frame, base):
-            text = f"the planner's model is in {frame!r}, which TF does not join with {base!r}"
+            text = f"the planner's model is in {frame!r}, which TF does not connect to {base!r}"
             yield Finding(check, Severity.ERROR, text, repair)
         return
     if not np.allclose(pose, np.eye(4), atol=_SAME):
@@ -320,12 +320,12 @@ def _left(scene: Any) -> Iterator[Finding]:
     check = "planning scene"
     held = [each.object.id for each in scene.robot_state.attached_collision_objects]
     if held:
-        repair = "detach it in RViz, or restart the planner, where the gripper holds nothing"
+        repair = "if the gripper holds nothing, detach it in RViz, or restart the planner"
         yield Finding(check, Severity.ERROR, f"the planner has {', '.join(held)} in the gripper", repair)
     objects = [each.id for each in scene.world.collision_objects]
     if SUPPORT in objects:
         text = f"an earlier motion has left {len(objects)} objects in it"
-        yield Finding(check, Severity.WARNING, text, "no matter while a gate plans; else restart the planner")
+        yield Finding(check, Severity.WARNING, text, "harmless while a gate plans; otherwise restart the planner")
 
 
 def _reason(error: Exception) -> str:

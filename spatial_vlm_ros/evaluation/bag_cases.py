@@ -76,7 +76,7 @@ def images_of_bag(
         for case in player.cases_of(stamp_ns):
             yield case, image
     if player.damage is not None:
-        note(f"the bag is damaged: {player.damage}; the cases after that are not judged")
+        note(f"the bag is damaged: {player.damage}; later cases are not judged")
     for words in player.seen.notes():
         note(words)
     for case in cases:
@@ -209,7 +209,7 @@ class _StampPlayer:
             return CaseImage(error=self.damage, lost=True)
         if stamp_ns not in self.seen:
             got, expected = self.seen.why_absent(stamp_ns)
-            repair = "take the header stamp of the colour image, in nanoseconds, from the bag"
+            repair = "use the header stamp of the colour image in the bag, in nanoseconds"
             problem = InputError("stamp_ns", f"{stamp_ns}, {got}", expected, repair)
             return CaseImage(error=problem, problem=problem)
         names = {role: self._roles.get(role, role) for role in self._assembler.streams}

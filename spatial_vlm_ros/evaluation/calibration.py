@@ -109,7 +109,7 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
     p, y = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if p.shape != y.shape or not ((p >= 0.0) & (p <= 1.0)).all():
         got = f"{p.size} for {y.size} cases"
-        raise InputError("confidences", got, "one from 0 to 1 for each case", "give probabilities")
+        raise InputError("confidences", got, "one from 0 to 1 for each case", "pass probabilities")
     if not len(p):
         return None
     order = np.argsort(-p, kind="stable")

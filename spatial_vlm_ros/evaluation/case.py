@@ -79,17 +79,17 @@ class Box3d:
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(v) for v in (*self.center, *self.size, self.yaw)):
-            raise ValueError("box_3d has a number that is not finite: give metres, and radians for yaw")
+            raise ValueError("box_3d has a number that is not finite: use metres, and radians for yaw")
         if not all(v > 0.0 for v in self.size):
-            raise ValueError(f"the size of box_3d is {list(self.size)}: give three lengths above 0, in metres")
+            raise ValueError(f"the size of box_3d is {list(self.size)}: use three lengths above 0, in metres")
         if max(self.size) > LARGEST_M or max(abs(v) for v in self.center) > FARTHEST_M:
             raise ValueError(
-                f"box_3d has its middle at {list(self.center)} and measures {list(self.size)}, more than an object in "
-                "view can: it looks like millimetres; give metres"
+                f"box_3d has its centre at {list(self.center)} and measures {list(self.size)}, which is "
+                "too far or too large for an object in view: it looks like millimetres; use metres"
             )
         if abs(self.yaw) > 2 * math.pi:
             raise ValueError(f"yaw of box_3d is {self.yaw:g}, more than a full turn: it looks like degrees; "
-                             "give radians")  # fmt: skip
+                             "use radians")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class Expectation:
             _check_place(self.place)
         if self.tolerance_m is not None:
             if self.box_3d is None:
-                raise ValueError("tolerance_m is by how much a pose may differ from box_3d: give box_3d, too")
+                raise ValueError("tolerance_m limits the distance from box_3d: add box_3d")
             if not 0.0 < self.tolerance_m <= LARGEST_M:
-                raise ValueError(f"tolerance_m is {self.tolerance_m:g}: give metres, above 0 and at most {LARGEST_M:g}")
+                raise ValueError(f"tolerance_m is {self.tolerance_m:g}: use metres, above 0 and at most {LARGEST_M:g}")
 
     @property
     def describes_object(self) -> bool:
@@ -154,9 +154,9 @@ def _check_box(box: BoxPixels) -> None:
     """Raises ValueError where it is no box in pixels."""
     left, top, right, bottom = box
     if not all(math.isfinite(v) for v in box) or right <= left or bottom <= top:
-        raise ValueError(f"box is {list(box)}: give left, top, right, bottom in pixels, left < right, top < bottom")
+        raise ValueError(f"box is {list(box)}: use left, top, right, bottom in pixels, left < right, top < bottom")
     if max(box) <= 1.0:
-        raise ValueError(f"box is {list(box)}, shares of the image: give pixels")
+        raise ValueError(f"box is {list(box)}, fractions of the image: use pixels")
 
 
 def _check_place(place: ExpectedPlace) -> None:
@@ -164,9 +164,9 @@ def _check_place(place: ExpectedPlace) -> None:
     center, half = place.region_center, place.region_half
     region = f"the region of place is at {list(center)}, half extents {list(half)}"
     if not all(math.isfinite(v) for v in (*center, *half)) or min(half) < 0.0:
-        raise ValueError(f"{region}: give metres, no extent below 0")
+        raise ValueError(f"{region}: use metres, and no extent below 0")
     if max(half) > LARGEST_M or max(abs(v) for v in center) > FARTHEST_M:
-        raise ValueError(f"{region}: it looks like millimetres; give metres")
+        raise ValueError(f"{region}: it looks like millimetres; use metres")
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,13 @@ class CaseLine(msgspec.Struct):
 
     def __post_init__(self) -> None:
         if self.instruction is not None and self.question is not None:
-            raise ValueError("the case has both `instruction` and `question`, which mean the same: give one of them")
+            raise ValueError("the case has both `instruction` and `question`, which mean the same: keep one")
         if self.instruction is None and self.question is None:
-            raise ValueError("the case has no words: give `instruction` or `question`")
+            raise ValueError("the case has no words: add `instruction` or `question`")
         if self.frame and (self.stamp_ns is not None or self.bag):
-            raise ValueError("the case has `frame`, for a folder, and `stamp_ns` or `bag`, for a bag: give one of both")
+            raise ValueError("the case has `frame`, for a folder, and `stamp_ns` or `bag`, for a bag: keep one")
         if self.stamp_ns is not None and self.stamp_ns <= 0:
-            raise ValueError(f"stamp_ns is {self.stamp_ns}: give the header stamp of the colour image in nanoseconds")
+            raise ValueError(f"stamp_ns is {self.stamp_ns}: use the header stamp of the colour image, in nanoseconds")
 
     def case(self) -> Case:
         """The case."""

@@ -53,14 +53,14 @@ def unread_field(line: bytes) -> tuple[str, str] | None:
     for name in found:
         close = _like(name, _CASE)
         if name not in _CASE and close:
-            return f"$.{name}", f"no field `{name}` is known; write `{close}`, or rename yours"
+            return f"$.{name}", f"unknown field `{name}`; use `{close}`, or rename yours"
     for place, part in _parts(found):
         known = _EXPECT[place]
         for name in part:
             if name not in known:
                 close = _like(name, known)
-                meant = f"write `{close}`" if close else f"known are {', '.join(known)}"
-                return f"$.{place}.{name}", f"no field `{name}` is known; {meant}"
+                meant = f"write `{close}`" if close else f"the fields are {', '.join(known)}"
+                return f"$.{place}.{name}", f"unknown field `{name}`; {meant}"
     return None
 
 

@@ -119,16 +119,16 @@ class CaseJudge:
     def ask(self, case: Case, image: CaseImage) -> EvaluatedCase:
         """Ask about a case on its image. What goes wrong is the case's refusal."""
         if image.frame is None:
-            error = image.error or InputError("image", "none", "one", "check the source")
+            error = image.error or InputError("image", "none", "an image", "check the source")
             answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
             if image.lost:
-                problem = "" if case.expect is None else f"it was not asked: {error}"
+                problem = "" if case.expect is None else f"it was not run: {error}"
                 return EvaluatedCase(case, self._model.name, self._source, answer, problem=problem)
             return self.judge(case, image, answer)
         given = None
         if self._model.spec.is_given:
             if image.known is None:
-                repair = "record or write detections of it, or name a --grounder"
+                repair = "record or write detections of it, or set --grounder"
                 error = InputError("detections of the image", "none", "detections", repair)
                 return self.judge(case, image, refusal(case.instruction, error, case.stamp_ns, case.frame or None))
             given = image.known
@@ -162,7 +162,7 @@ class CaseJudge:
                 raise image.problem
             return self._judged(done, expect, image, seen)
         except SpatialVlmError as error:
-            return dataclasses.replace(done, problem=f"its truth cannot be used: {error}")
+            return dataclasses.replace(done, problem=f"its truth is invalid: {error}")
         except Exception as error:  # a fault of ours costs one case, not the batch
             _log.exception("unexpected exception while judging %r on %s", case.instruction, self._source)
             return dataclasses.replace(done, problem=f"it could not be judged: {InternalError.of(error)}")

@@ -103,5 +103,5 @@ def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> C
         if (transform.child, transform.parent) == (frame_id, solid.frame_id):
             return solid.moved(transform.inverse())
     there = ", ".join(sorted({solid.frame_id, *(n for t in known for n in (t.parent, t.child))}))
-    repair = "give box_3d in one of these frames, or the camera's pose (base_T_camera.json, truth.json, TF)"
-    raise InputError("frame_id of box_3d", repr(frame_id), f"one that the frame knows: {there}", repair)
+    repair = "use one of these frames for box_3d, or add the camera's pose (base_T_camera.json, truth.json, TF)"
+    raise InputError("frame_id of box_3d", repr(frame_id), f"one of the frame's: {there}", repair)

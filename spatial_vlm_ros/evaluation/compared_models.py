@@ -66,7 +66,7 @@ def models_of(
     for text in judges:
         model = _model(text, option)
         if model.name in models:
-            repair = 'give each a name of its own: "small=relation-judge"'
+            repair = 'give each its own name: "small=relation-judge"'
             raise InputError(option, f"{model.name!r} twice", "each name once", repair)
         models[model.name] = model
     for text in calibrations:
@@ -74,7 +74,9 @@ def models_of(
         name, path = (named[1], named[2]) if named and named[1] in models else (None, text)
         if name is None and len(models) > 1:
             known = ", ".join(models)
-            raise InputError("--calibration", repr(text), f"NAME=FILE, NAME one of {known}", "say whose it is")
+            raise InputError(
+                "--calibration", repr(text), f"NAME=FILE, NAME one of {known}", "name the model that it belongs to"
+            )
         name = name or next(iter(models))
         models[name] = replace(models[name], calibration=Path(path))
     return tuple(models.values())
@@ -119,9 +121,9 @@ def load_model(model: ComparedModel) -> CountingJudge:
     judge = judge_of(_counted(backend, asked))
     if judge is None:
         raise InputError(
-            "--judge", f"{model.backend!r}, which cannot be asked about relations",
+            "--judge", f"{model.backend!r}, which does not judge relations",
             "a backend with `judge` or `answer`",
-            "choose relation-judge (simulated images), qwen-vl, server, or a backend of your own",
+            "choose relation-judge (simulated images), qwen-vl, server, or your own backend",
         )  # fmt: skip
     made = CountingJudge(model.name, judge, asked)
     made.domain = domain_of(backend)  # of what is behind the questions

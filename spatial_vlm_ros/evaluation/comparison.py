@@ -127,8 +127,8 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
             pairs.append((result, found.pop()))
     if not pairs:
         raise InputError(
-            "baseline", f"{len(before)} answers to other cases", "answers to the same frames and words",
-            "give a run over the same folder",
+            "baseline", f"{len(before)} answers to other cases", "answers to the same frames and instructions",
+            "use a run over the same folder",
         )  # fmt: skip
     changes = tuple(_changes(pairs))
     verdicts = {change.verdict for change in changes}

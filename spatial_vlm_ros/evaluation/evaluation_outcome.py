@@ -93,7 +93,7 @@ def evaluation_of(
     unjudged = max((run.unjudged for run in runs), default=0)
     if unjudged:
         left_out = "1 case does" if unjudged == 1 else f"{unjudged} cases do"
-        said.append(f'{left_out} not say what to expect and did not count: give "expect"')
+        said.append(f'{left_out} not say what to expect and did not count: add "expect"')
     return EvaluationOutcome(models, pairs, tuple(dict.fromkeys(said)))
 
 

@@ -70,7 +70,7 @@ def examine(
         checked = check_detections(detections, frame.camera.width, frame.camera.height)
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
-        return [*findings, Finding("detections", Severity.ERROR, str(error), "mend the detections as the message says")]
+        return [*findings, Finding("detections", Severity.ERROR, str(error), "fix the detections as the message says")]
     return [*findings, *_support(scene, config), *_height(scene, table_height), *_objects(scene)]
 
 
@@ -83,11 +83,11 @@ def _camera(frame: RgbdFrame) -> Iterator[Finding]:
         place = ", ".join(f"{t:.0f}" for t in frame.base_T_camera.translation)
         text_t = f"the camera is at ({place}) m in {frame.base_T_camera.parent}"
         check = "base_T_camera"
-        yield Finding(check, Severity.WARNING, text_t, "give metres; these look like millimetres, or a map frame")
+        yield Finding(check, Severity.WARNING, text_t, "use metres: these look like millimetres, or a map frame")
     if 20 <= fov <= 130 and centred:
         yield Finding("camera", Severity.OK, text)
     else:
-        repair = "check that K belongs to this resolution; scale it with the image"
+        repair = "check that K belongs to this resolution, and scale it with the image"
         found = text + ("" if centred else ", principal point far off centre")
         yield Finding("camera", Severity.WARNING, found, repair)
     if not frame.frame_id.endswith(("optical", "optical_frame")):
@@ -105,8 +105,8 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Iterator[Finding]:
     share, median = float(valid.mean()), float(np.median(frame.depth[valid]))
     text = f"{share:.0%} of the pixels measured, median {median:.2f} m"
     if frame.depth[valid].min() == frame.depth[valid].max():
-        repair = "restart the depth stream: no scene is so flat"
-        yield Finding("depth", Severity.WARNING, text + ", every one the same", repair)
+        repair = "restart the depth stream: real depth varies"
+        yield Finding("depth", Severity.WARNING, text + ", all equal", repair)
     elif share < _LOW_VALID:
         yield Finding("depth", Severity.WARNING, text, "move closer, raise the exposure, or switch the projector on")
     elif share < _GOOD_VALID:
@@ -122,14 +122,14 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         tilted = find_support(scene.frame, tuple(o.detection for o in scene.objects), config.depth, None)
         if tilted is not None:
             tilt = float(np.degrees(np.arccos(np.clip(tilted.normal @ scene.up, -1, 1))))
-            text = f"a plane is seen, but tilted by {tilt:.0f}° against up from {scene.up_from.value}"
+            text = f"a plane is visible, but tilted by {tilt:.0f}° from up, given by {scene.up_from.value}"
             check = "support plane"
-            yield Finding(check, Severity.WARNING, text, "check the camera's mounting transform, or what it looks at")
+            yield Finding(check, Severity.WARNING, text, "check the camera's mounting transform and its view")
             return
     if scene.support is None:
         yield Finding(
-            "support plane", Severity.WARNING, "none seen around the detections",
-            "give base_T_camera or an IMU's up; without a plane heights count from the camera",
+            "support plane", Severity.WARNING, "none visible around the detections",
+            "set base_T_camera or use an IMU: without a plane, heights are measured from the camera",
         )  # fmt: skip
         return
     down = float(np.degrees(np.arcsin(np.clip(-scene.up[2], -1, 1))))
@@ -137,21 +137,24 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
         f"roughness {scene.support.rms * 1000:.1f} mm rms, camera looks {down:.0f}° down, up from {scene.up_from.value}"
     )
     if scene.up_from is UpSource.SUPPORT_PLANE and down > _FACING:
-        repair = "a table from above and a wall look alike: give base_T_camera or an IMU's up"
+        repair = "a table from above and a wall look alike: set base_T_camera or use an IMU"
         yield Finding("support plane", Severity.WARNING, text, repair)
     elif scene.support.rms > _ROUGH_PLANE:
         yield Finding(
-            "support plane", Severity.WARNING, text, "depth is noisy or misregistered; check its unit and alignment"
+            "support plane", Severity.WARNING, text, "depth is noisy or misregistered: check its unit and alignment"
         )
     elif down > _STEEP:
         yield Finding(
-            "support plane", Severity.WARNING, text, "so steep a view has no behind and in front; use the frame 'robot'"
+            "support plane",
+            Severity.WARNING,
+            text,
+            "in so steep a view, 'behind' and 'in front' are undefined: use the frame 'robot'",
         )
     else:
         yield Finding("support plane", Severity.OK, text)
     if scene.up_from in (UpSource.TF, UpSource.IMU):
         tilt = float(np.degrees(np.arccos(np.clip(scene.support.normal @ scene.up, -1, 1))))
-        told = f"the plane seen is tilted by {tilt:.1f}° against up from {scene.up_from.value}"
+        told = f"the visible plane is tilted by {tilt:.1f}° against up from {scene.up_from.value}"
         if tilt > _TILTED:
             yield Finding("up", Severity.WARNING, told, "check the camera's mounting transform (hand-eye calibration)")
         else:
@@ -165,10 +168,10 @@ def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
     ahead = -scene.support.offset / scene.support.normal[2] if abs(scene.support.normal[2]) > 1e-3 else -1.0
     seen = np.array([0.0, 0.0, ahead]) if ahead > 0 else -scene.support.offset * scene.support.normal
     height = float(scene.frame.base_T_camera.apply(seen)[2])
-    text = f"the support lies at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
+    text = f"the support is at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
     if told is not None and abs(height - told) > _OFF_HEIGHT:
-        repair = "check the camera's mounting transform, the depth unit, and which surface the camera looks at"
-        yield Finding("support height", Severity.WARNING, f"{text}, told is {told:.3f} m", repair)
+        repair = "check the camera's mounting transform, the depth unit, and which surface is in view"
+        yield Finding("support height", Severity.WARNING, f"{text}, expected {told:.3f} m", repair)
     else:
         yield Finding("support height", Severity.OK, text)
 
@@ -177,15 +180,15 @@ def _objects(scene: Scene) -> Iterator[Finding]:
     for obj in scene.objects:
         name = f"{obj.detection.label} ({obj.id})"
         if obj.depth_problem is not None:
-            repair = "see it from another side, or light it differently"
+            repair = "view it from another side, or change the light"
             yield Finding(name, Severity.WARNING, obj.depth_problem, repair)
             continue
         x, y, z = obj.box.size
         text = f"{x * 100:.1f} × {y * 100:.1f} × {z * 100:.1f} cm at {obj.surface_centre[2]:.2f} m"
-        text += f", {obj.visible_fraction:.0%} in sight"
+        text += f", {obj.visible_fraction:.0%} visible"
         if obj.valid_fraction < _LOW_VALID + 0.2:
             text += f", {obj.valid_fraction:.0%} of it measured"
         notes = [f"hidden by {obj.occluder}"] if obj.occluder and obj.visible_fraction < 0.9 else []
         if obj.truncated:
-            notes.append("cut by the picture's border")
+            notes.append("cut by the border of the image")
         yield Finding(name, Severity.WARNING if obj.truncated else Severity.OK, ", ".join((text, *notes)))

@@ -67,8 +67,8 @@ __all__ = [
     "read_domain", "read_frame", "read_mask", "read_rgb", "read_transform",
 ]  # fmt: skip
 
-_FORM = "correct the file; the module frame_folder describes its form"
-CASE_REPAIR = "correct the line; docs/evaluate.md describes a case"
+_FORM = "fix the file; the module frame_folder describes its format"
+CASE_REPAIR = "fix the line; docs/evaluate.md describes a case"
 _T = TypeVar("_T")
 _Sized = Callable[[tuple[int, ...]], None]
 
@@ -86,7 +86,7 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
         FileError: the file is missing, or a line is not a case; names the line.
     """
     path = member(folder, CASES_FILE)
-    found = list(read_cases(path, "give a folder with cases.jsonl"))
+    found = list(read_cases(path, "pass a folder with cases.jsonl"))
     cases = tuple(of_frame(case, path, at) for at, case in found)
     for name, at in {case.frame: at for at, case in reversed(found)}.items():  # each name where it first stands
         inside(folder, name, path, f"{at}: $.frame")
@@ -116,8 +116,8 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
             asked = replace(case, expect=None, kind=())
             first, expect = seen.setdefault(asked, (at, case.expect))
             if contradict(expect, case.expect):
-                reason = f"{first} expects the contrary of the same words on the same image"
-                raise FileError(path, reason, "leave one of the two out", at)
+                reason = f"{first} expects the opposite for the same words on the same image"
+                raise FileError(path, reason, "remove one of the two", at)
         yield at, case
 
 
@@ -129,7 +129,7 @@ def of_frame(case: Case, path: Path, at: str) -> Case:
     """
     if not case.frame or case.stamp_ns or case.bag:
         reason = "the case names a bag or a stamp" if case.stamp_ns or case.bag else "the case has no `frame`"
-        repair = 'write "frame": "f001"; cases of bags belong into a file for --truth, docs/evaluate.md'
+        repair = 'write "frame": "f001"; cases of bags belong in a file for --truth (docs/evaluate.md)'
         raise FileError(path, reason, repair, at)
     return case
 
@@ -150,7 +150,7 @@ def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileError(folder, "there is no such folder", "give a folder with rgb.png, depth.png and camera_info.json")
+        raise FileError(folder, "no such folder", "pass a folder with rgb.png, depth.png and camera_info.json")
     frame = read_frame(
         member(folder, RGB_FILE),
         member(folder, DEPTH_FILE),
@@ -194,21 +194,21 @@ def read_frame(
         TransformError: a transform is not rigid or is for other frames.
     """
     camera, frame_id = read_camera_info(camera_info)
-    this = "give the camera_info of this very image"
+    this = "use the camera_info of this image"
     colour = read_rgb(rgb, _sized(rgb, camera_info, camera, this))
     if (depth_camera_info is None) != (rgb_T_depth is None):
-        reason = "depth intrinsics and depth pose were not given together"
-        repair = "give both for depth that is not registered to colour, neither for depth that is"
+        reason = "one of depth intrinsics and depth pose is missing"
+        repair = "use both for depth that is not registered to colour, and neither for registered depth"
         raise FileError(depth_camera_info or rgb_T_depth, reason, repair)
     if depth_camera_info is None or rgb_T_depth is None:
-        repair = "register depth to colour, or give the depth camera's own"
+        repair = "register depth to colour, or add the depth camera's own"
         metres = read_depth(depth, _sized(depth, camera_info, camera, repair))
     else:
         depth_camera, depth_frame_id = read_camera_info(depth_camera_info)
         metres = read_depth(depth, _sized(depth, depth_camera_info, depth_camera, this))
         depth_pose = read_transform(rgb_T_depth)
         if (depth_pose.parent, depth_pose.child) == (depth_frame_id, frame_id) != (frame_id, depth_frame_id):
-            raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: give its inverse")
+            raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: use its inverse")
         metres = register_depth(metres, depth_camera, camera, depth_pose)
     pose = None if base_T_camera is None else read_transform(base_T_camera)
     speaker = None if camera_T_speaker is None else read_transform(camera_T_speaker)
@@ -253,11 +253,11 @@ def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
     raw = read_npy(path) if path.suffix.lower() == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED, sized)
     kind = f"{raw.dtype} image with shape {raw.shape}"
     if raw.ndim != 2:
-        raise FileError(path, f"a {kind} is no depth image", "give one channel: 16-bit millimetres or float metres")
+        raise FileError(path, f"a {kind} is not a depth image", "use one channel: 16-bit millimetres or float metres")
     if sized is not None:  # also an array
         sized(raw.shape)
     if raw.dtype.itemsize == 1:
-        reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or a picture made for viewing)"
+        reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or an image made for viewing)"
         raise FileError(path, reason, "save depth as 16-bit PNG in millimetres")
     if raw.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large for float32 is no distance either
@@ -282,7 +282,7 @@ def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
     info = _json(path, _CameraInfo)
     flat = [v for row in info.k for v in (row if isinstance(row, tuple) else (row,))]
     if len(flat) != 9:
-        raise FileError(path, f"{len(flat)} numbers", "give k as 9 numbers, row by row, or as 3 rows of 3", "$.k")
+        raise FileError(path, f"{len(flat)} numbers", "write k as 9 numbers, row by row, or as 3 rows of 3", "$.k")
     K = np.array(flat).reshape(3, 3)
     try:
         return PinholeCamera(K, info.width, info.height, info.distortion_model, info.d), info.frame_id
@@ -334,8 +334,10 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
     found = _json(path, _Detections)
     width, height = image_size
     if found.image is not None and (found.image.width, found.image.height) != image_size:
-        reason = f"made for an image of {found.image.width}x{found.image.height} pixels, the image has {width}x{height}"
-        raise FileError(path, reason, "give the detections of this very image", "$.image")
+        reason = (
+            f"made for an image of {found.image.width}x{found.image.height} pixels, but the image has {width}x{height}"
+        )
+        raise FileError(path, reason, "use the detections of this image", "$.image")
     detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
     return check_detections(detections, width, height)
 
@@ -364,12 +366,12 @@ def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
 
     def sized(shape: tuple[int, ...]) -> None:
         if shape[1::-1] != image_size:
-            reason = f"the mask has {shape[1]}x{shape[0]} pixels, the image {image_size[0]}x{image_size[1]}"
-            raise FileError(path, reason, "give masks of the whole image")
+            reason = f"the mask has {shape[1]}x{shape[0]} pixels, but the image has {image_size[0]}x{image_size[1]}"
+            raise FileError(path, reason, "use masks of the whole image")
 
     mask: Mask = np.not_equal(_decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, sized), 0)
     if not mask.any():
-        raise FileError(path, "the mask has no pixel set", "drop the detection, or give its box without a mask")
+        raise FileError(path, "the mask is empty", "remove the detection, or use its box without a mask")
     return mask
 
 
@@ -418,7 +420,7 @@ class _Detections(msgspec.Struct):
 
 
 def _json(path: str | Path, form: type[_T]) -> _T:
-    return decode_json(file_bytes(path, "give a JSON file of the documented form"), form, path)
+    return decode_json(file_bytes(path, "use a JSON file of the documented format"), form, path)
 
 
 def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", repair: str = _FORM) -> _T:

@@ -147,19 +147,19 @@ def labelled_pairs(
     """
     expect = case.expect
     if expect is None or expect.id is None or expect.status is not Status.OK:
-        return "no single object is expected"
+        return "it does not expect exactly one object"
     ids = frozenset((expect.id, *expect.id_also))
     try:
         targets = tuple(dict.fromkeys(query.target for query in understood(case.instruction)))
     except SpatialVlmError:
         return "the words are not understood"
     if len(targets) > 1 or not _asks_one_relation(targets[0], config.frame_of_reference):
-        return "not one relation that a model can be asked about"
+        return "it does not have exactly one relation that a model can judge"
     phrase, clause = targets[0], targets[0].relations[0]
     fit = label_match((phrase, clause.anchors[0]), detections) >= config.decision.found
     named, anchors = ([d for d, fits in zip(detections, row, strict=True) if fits] for row in fit)
     if len(anchors) != 1 or not ids <= {d.id for d in named} or anchors[0].id in ids:
-        return "it is not clear from names which objects are meant"
+        return "the names do not show which objects are meant"
     others = [d for d in named if d.id not in ids and d.id != anchors[0].id]
     if not others:
         return "no other object has that name, so the relation decides nothing"
@@ -216,13 +216,13 @@ def ask_relations(
             return pairs
         new = tuple(pair for pair in pairs if (case.frame, pair.question) not in tally.asked)
         if not new:
-            return "its pairs were asked about before"
+            return "its pairs were already used"
         try:
             up = resolver.observe(frame, detections).up
         except SpatialVlmError as error:
             return str(error)
         shown = tuple(pair for pair in new if _shows(frame, up, pair.question))
-        return shown or "the image does not show its relation as measurement means it: the camera is tilted"
+        return shown or "the camera is tilted, so the image does not show the relation as it is measured"
 
     def ask(case: Case, frame: RgbdFrame, _: Sequence[Detection], pairs: tuple[LabelledPair, ...]) -> None:
         end = time.monotonic() + budget_s

@@ -18,7 +18,7 @@ from spatial_vlm_ros.evaluation.judge_calibration import labelled_pairs
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.types.labelled_view import LabelledObject, LabelledView, RelationLabel
 
-_REPAIR = "add cases that expect one object by its id, docs/evaluation.md"
+_REPAIR = "add cases that expect one object by its id (docs/evaluation.md)"
 
 
 def labelled_views(folder: str | Path, config: ResolverConfig) -> Iterator[LabelledView]:
@@ -37,7 +37,7 @@ def labelled_views(folder: str | Path, config: ResolverConfig) -> Iterator[Label
     for case in load_cases(folder):
         there = frames.load(case.frame)
         if isinstance(there, SpatialVlmError):
-            raise FileError(Path(folder) / case.frame, str(there), "correct the frame, or remove its cases")
+            raise FileError(Path(folder) / case.frame, str(there), "fix the frame, or remove its cases")
         pairs = labelled_pairs(case, there[1], config)
         if isinstance(pairs, str):
             left_out[pairs] += 1
@@ -49,11 +49,16 @@ def labelled_views(folder: str | Path, config: ResolverConfig) -> Iterator[Label
             )
     if not found:
         reasons = "; ".join(f"{n} where {reason}" for reason, n in left_out.items()) or "no case"
-        raise InputError("--data", f"{folder} without a relation that is true or false: {reasons}", "truth", _REPAIR)
+        raise InputError(
+            "--data",
+            f"{folder} without a relation that is true or false: {reasons}",
+            "relations with known truth",
+            _REPAIR,
+        )
     for name, relations in found.items():
         there = frames.load(name)
         if isinstance(there, SpatialVlmError):
-            raise FileError(Path(folder) / name, str(there), "leave the folder as it is while it is read")
+            raise FileError(Path(folder) / name, str(there), "do not change the folder while it is read")
         frame, detections = there
         objects = tuple(LabelledObject(d.label, d.attributes, d.box_xyxy) for d in detections)
         yield LabelledView(name, frame.rgb, objects, tuple(relations))

@@ -51,7 +51,7 @@ def _files(options: Mapping[str, str]) -> Iterator[Finding]:
         faults = store.faults(entry)
         told = "; ".join(f"{path} {fault}" for path, fault in faults.items())
         level = Severity.ERROR if faults else Severity.OK
-        found = told or f"size and SHA-256 of {len(entry.files)} files are as listed"
+        found = told or f"size and SHA-256 of {len(entry.files)} files match the manifest"
         yield Finding(f"files of {entry.name}", level, found, store.by_hand(entry) if faults else "")
 
 
@@ -78,7 +78,7 @@ def _run(name: str, options: Mapping[str, str], start_timeout_s: float, timeout_
             took = time.monotonic() - started
             yield Finding(stage, Severity.OK, f"it answers in {took:.2f} s: {len(found.detections)} objects")
     except UnfamiliarImageError as error:
-        yield Finding(stage, Severity.OK, f"it answers, and refuses the drawn image: {error.args[0]}")
+        yield Finding(stage, Severity.OK, f"it answers, but refuses the drawn image: {error.args[0]}")
     except SpatialVlmError as error:
         repair = str(getattr(error, "repair", ""))
         yield Finding(stage, Severity.ERROR, str(error).removesuffix(f"; {repair}"), repair)

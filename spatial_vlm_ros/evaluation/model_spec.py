@@ -97,7 +97,7 @@ def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
     twice = next((name for name in names if names.count(name) > 1 or name == ORACLE), None)
     if twice is not None:
         got = f"the name {twice!r}" + ("" if twice == ORACLE else " twice")
-        raise InputError("--grounder", got, "each model under a name of its own",
+        raise InputError("--grounder", got, "a different name for each model",
                          'write a name before it: "owl=onnx model=…"')  # fmt: skip
     return tuple(found)
 

@@ -107,8 +107,8 @@ def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -
     if box is not None:
         left, top, right, bottom = box
         if left >= width - 0.5 or top >= height - 0.5 or right <= -0.5 or bottom <= -0.5:
-            repair = f"give pixels of the colour image, {width}x{height}"
-            raise InputError("expect.box", str(list(box)), "a box that the image shows a part of", repair)
+            repair = f"use pixels of the colour image, {width}x{height}"
+            raise InputError("expect.box", str(list(box)), "a box that overlaps the image", repair)
     return KnownObject(expect.id or EXPECTED, expect.label or "", box, mask, expect.box_3d, expect.tolerance_m)
 
 
@@ -139,7 +139,7 @@ def _joined(
     if expect.id is not None and described.box is not None and _overlap(described.box, same.box) < _CONTRADICTS:
         got = f"{expect.id!r} with the box {[round(v) for v in described.box]}"
         box = [round(v) for v in same.box or ()]
-        raise InputError("expect.id", got, f"the box of that detection, {box}", "correct id or box")
+        raise InputError("expect.id", got, f"the box of that detection, {box}", "fix id or box")
     plain = expect.box is None and expect.mask is None and expect.label in (None, same.label)
     mask = same.mask if expect.box is None and described.mask is None else described.mask
     one = KnownObject(
@@ -164,7 +164,7 @@ def _check_ids(case: Case, expect: Expectation, objects: Sequence[KnownObject]) 
         named += [("expect.place.anchor_also", id_) for id_ in expect.place.anchor_also]
     for field, id_ in named:
         if id_ is not None and id_ not in ids:
-            there = ", ".join(ids) or "no detections to name"
+            there = ", ".join(ids) or "no detections"
             what = "bag" if case.stamp_ns else "frame"
             raise InputError(field, repr(id_), f"one of the {what}'s: {there}",
-                             "correct the id, or give `label` and `box` of the object")  # fmt: skip
+                             "fix the id, or set `label` and `box` of the object")  # fmt: skip

@@ -161,7 +161,7 @@ def _check_single(measured: MeasuredSentence, words: str) -> None:
     target = measured.choice.query.target
     if target.count not in (None, 1) or target.choice is not None:
         repair = 'name a single object, as in "the chick behind the cup"'
-        raise InputError("instruction", repr(words), "words that mean one object", repair)
+        raise InputError("instruction", repr(words), "words for one object", repair)
 
 
 class _Asking:
@@ -230,17 +230,17 @@ class _Asking:
         """Why nothing, or not everything, is compared."""
         if self.asked:
             n = len(self.asked)
-            return f"{n} of {n + self._more} relations are asked about: raise --most" if self._more > 0 else ""
+            return f"{n} of {n + self._more} relations are asked: raise --most" if self._more > 0 else ""
         status = self._choice.status
         if status not in _ASKED:
             message = self._measured.answered.resolution.message
-            return f"{status.value} is for measurement alone to say, so no model is asked. {message}"
+            return f"{status.value} is decided by measurement alone, so no model is asked. {message}"
         stated = [clause.name for clause in self._choice.belief.clauses if clause.name in CHOICES]
         if any(RELATIONS[name].framed for name in stated) and not is_upright(self._scorer.layout.scene.up):
-            return "the camera is rolled, or looks straight down: its left and behind are not those of a viewer"
+            return "the camera is rolled, or looks straight down: left and behind in the image differ from a viewer's"
         known = ", ".join(CHOICES)
         return (
-            f"the phrase states no relation that a model can be asked about. Use one of {known}, to one object, "
+            f"the phrase has no relation that a model can judge. Use one of {known}, to one object, "
             "without a distance, in the viewer's frame of reference"
         )
 
@@ -347,7 +347,7 @@ class _Asking:
         if odds[best] <= 0.0:
             return self._judged(replace(row, reason="it denies the relations of every candidate"))
         if others and weights[others[0]] >= (1.0 - _TIE) * weights[best]:
-            tied = f"{self._ids[best]} and {self._ids[others[0]]} are equally likely to it"
+            tied = f"{self._ids[best]} and {self._ids[others[0]]} are equally likely for it"
             return self._judged(replace(row, reason=tied))
         share = weights[best] / sum(weights.values())
         return self._judged(replace(row, chosen_id=self._ids[best], share=round(share, 6)))
@@ -396,7 +396,7 @@ def _weightless(asked: Sequence[ClauseQuestion], said: Sequence[float | None], k
     for name in useless:
         one = known.by_relation[name]
         parts.append(
-            f"what it says of {name!r} changes nothing: its slope {one.slope:.2f} is not above 0 by two standard "
+            f"its answers about {name!r} change nothing: its slope {one.slope:.2f} is not above 0 by two standard "
             f"errors ({one.error:.2f}, {one.n} pairs)"
         )
     return "; ".join(parts)

@@ -138,7 +138,7 @@ def labelled_phrase(case: Case, detections: Sequence[Detection], config: Resolve
     """
     expect = case.expect
     if expect is None or expect.id is None or expect.status is not Status.OK:
-        return "no single object is expected"
+        return "it does not expect exactly one object"
     ids = frozenset((expect.id, *expect.id_also))
     if not ids <= {detection.id for detection in detections}:
         return "the expected object is not among the detections"

@@ -130,8 +130,8 @@ def without_transforms(error: TransformUnavailableError) -> TransformUnavailable
     return TransformUnavailableError(
         error.parent,
         error.child,
-        "the bag holds no transforms (nothing on /tf and /tf_static)",
-        f"give {WITHOUT_BASE} for poses in the camera's own frame, or record them",
+        "the bag has no transforms (no messages on /tf and /tf_static)",
+        f"pass {WITHOUT_BASE} for poses in the camera's own frame, or record transforms",
     )
 
 
@@ -159,11 +159,13 @@ class _Player:
     ) -> None:
         listens = not instructions
         if listens and (INSTRUCTION not in roles or every or at is not None):
-            got = "none" if INSTRUCTION not in roles else "none, though frames or a time are named"
-            expected = "words to resolve" + ("" if every or at is not None else ", or a topic of them in the bag")
+            got = "none" if INSTRUCTION not in roles else "none, although frames or a time are set"
+            expected = "an instruction" + ("" if every or at is not None else ", or a topic of them in the bag")
             raise InputError("instruction", got, expected, 'give one: "the can behind the cup"')
         if at is not None and not 0 <= at <= _LONGEST:
-            raise InputError("time of asking (--at)", f"{at} s", "0 or more", "count from the bag's beginning")
+            raise InputError(
+                "time of the request (--at)", f"{at} s", "0 or more", "seconds count from the bag's beginning"
+            )
         self._has_transforms = TRANSFORMS in roles or STATIC_TRANSFORMS in roles
         if not self._has_transforms:  # then none is worth waiting for
             config = dataclasses.replace(config, transform_timeout=0.0)
@@ -311,7 +313,10 @@ class _Player:
             if self._at is not None:
                 seconds = (self._now_ns - self._start_ns) / SECOND
                 raise InputError(
-                    "time of asking (--at)", f"{self._at:g} s", f"within the bag's {seconds:.1f} s", "ask earlier"
+                    "time of the request (--at)",
+                    f"{self._at:g} s",
+                    f"within the bag's {seconds:.1f} s",
+                    "use an earlier time",
                 )
             self._ask()
         self._is_over = True  # what only waited for the speaker goes on without

@@ -160,7 +160,7 @@ def result_of(row: Mapping[str, Any]) -> CaseResult:
             about=row["about"],
         )
     except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
-        repair = "give rows that `evaluate` of this version wrote"
+        repair = "use rows that `evaluate` of this version wrote"
         raise InputError("row", f"{type(error).__name__}: {error}", "a row of a judged case", repair) from error
 
 

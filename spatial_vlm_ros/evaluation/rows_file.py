@@ -22,7 +22,7 @@ def check_installed() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise DependencyError("pyarrow", "pip install pyarrow, into the Python that runs this") from error
+        raise DependencyError("pyarrow", "pip install pyarrow, into the Python environment of this command") from error
 
 
 def schema() -> Any:
@@ -69,8 +69,8 @@ def read_rows(path: str | Path) -> list[Row]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise FileError(path, str(error), "give a file that `evaluate --parquet` wrote") from error
+        raise FileError(path, str(error), "pass a file that `evaluate --parquet` wrote") from error
     if table.schema.names != types.names:
-        raise FileError(path, "it has other columns", "give a file that `evaluate --parquet` of this version wrote")
+        raise FileError(path, "it has other columns", "pass a file that `evaluate --parquet` of this version wrote")
     found: list[Row] = table.to_pylist()
     return found

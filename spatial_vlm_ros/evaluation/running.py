@@ -44,7 +44,7 @@ def evaluate_models(
         except SpatialVlmError as error:
             if len(specs) == 1:
                 raise
-            note(f"{spec.name} could not be loaded, its cases are not judged: {error}")
+            note(f"{spec.name} could not be loaded, so its cases are not judged: {error}")
             for source in sources:
                 yield from lost_cases(source, spec.name, config, error)
             continue

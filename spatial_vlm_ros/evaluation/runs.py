@@ -23,7 +23,7 @@ from spatial_vlm_ros.evaluation.frame_folder import decode_json, file_bytes
 from spatial_vlm_ros.types import SpaceAnswer, Status
 
 _LARGEST_RUN = 1 << 26  # bytes: 100,000 cases of 600 bytes
-_REPAIR = "give what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
+_REPAIR = "pass what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_run(path: str | Path) -> tuple[StoredAnswer, ...]:
     """
     runs = read_runs(path)
     if len(runs) > 1:
-        raise FileError(path, f"it has several models: {', '.join(runs)}", "give the run of one model")
+        raise FileError(path, f"it has several models: {', '.join(runs)}", "pass the run of one model")
     return next(iter(runs.values()))
 
 
@@ -123,7 +123,7 @@ def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
 
 def _stored(cases: Sequence[_Case], path: str | Path) -> tuple[StoredAnswer, ...]:
     if not cases:
-        raise FileError(path, "there are no cases in it", _REPAIR)
+        raise FileError(path, "it has no cases", _REPAIR)
     return tuple(
         StoredAnswer(
             case.frame or str(case.stamp_ns), case.instruction, case.status, case.id, None, case.as_expected,
@@ -152,8 +152,8 @@ def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tupl
     answers = []
     for place, one in found:
         if one.frame is None and not one.stamp_ns:
-            repair = "give answers to a folder of cases or a bag: `resolve --frames DIR --json` or `replay --json`"
-            raise FileError(path, "it does not say on which frame", repair, place)
+            repair = "pass answers to a folder of cases or a bag: `resolve --frames DIR --json` or `replay --json`"
+            raise FileError(path, "it does not name its frame", repair, place)
         id_ = one.target.id if one.target is not None else answered_id(one.answer)
         answers.append(StoredAnswer(one.frame or str(one.stamp_ns), one.instruction, one.status, id_, one.answer))
     return tuple(answers)

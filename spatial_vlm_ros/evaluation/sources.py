@@ -81,16 +81,16 @@ def sources_of(
         InputError: there is none, one comes twice, or a bag has no truth.
     """
     if not frames and not bags:
-        raise InputError("--frames, --bags", "neither", "a folder of frames or a bag", "name at least one")
+        raise InputError("--frames, --bags", "neither is set", "a folder of frames or a bag")
     if bags and not truth:
-        raise InputError("--truth", "nothing", "the file with the cases of the bags", "docs/evaluate.md describes it")
+        raise InputError("--truth", "not set", "the file with the cases of the bags", "docs/evaluate.md describes it")
     if truth and not bags:
-        repair = "name the bags with --bags; cases of frames are in cases.jsonl of their folder"
+        repair = "set --bags; cases of frames are in cases.jsonl of their folder"
         raise InputError("--truth", truth, "a file of cases beside --bags", repair)
     named = [*frames, *bags]
     twice = next((uri for uri in named if named.count(uri) > 1), None)
     if twice is not None:
-        raise InputError("--frames, --bags", f"{twice!r} twice", "each source once", "leave one of them out")
+        raise InputError("--frames, --bags", f"{twice!r} twice", "each source once", "remove one of them")
     return (
         *(Source(uri) for uri in frames),
         *(Source(uri, "bag", truth, tuple(bags), dict(topics or {})) for uri in bags),
@@ -183,7 +183,7 @@ def check_sources(sources: Sequence[Source]) -> None:
     for source in sources:
         if "://" not in source.uri and not Path(source.uri).exists():
             what = "a folder with cases.jsonl" if source.kind == "frames" else "a folder that rosbag2 wrote, or a file"
-            raise FileError(source.uri, "there is no such file or folder", f"give {what}")
+            raise FileError(source.uri, "no such file or folder", f"pass {what}")
         source.cases()
 
 

@@ -49,16 +49,16 @@ class SeenStamps:
         """Sentences about stamps that are not what they should be."""
         repeated = [(stamp_ns, n) for stamp_ns, n in self._repeated.items() if n > 1]
         for stamp_ns, n in repeated[:_MOST_NOTES]:
-            yield f"{n} colour images have the stamp {stamp_ns}; its cases are asked on the first complete one"
+            yield f"{n} colour images have the stamp {stamp_ns}; its cases use the first complete one"
         if len(repeated) > _MOST_NOTES:
             more = len(repeated) - _MOST_NOTES
-            yield f"{more} more stamps of cases are those of several colour images; cases are asked on the first"
+            yield f"{more} more stamps of cases belong to several colour images; these cases use the first"
         if self._backs:
             last, first = self._backs[0]
             often = "once" if len(self._backs) == 1 else f"{len(self._backs)} times, first"
             yield (
                 f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
-                "mean two images; cases are asked on the first"
+                "belong to two images; cases use the first"
             )
 
     def _in_order(self) -> npt.NDArray[np.int64]:
@@ -69,7 +69,7 @@ class SeenStamps:
     def why_absent(self, stamp_ns: int) -> tuple[str, str]:
         """Why no image has a stamp, in words, and what would have been right."""
         if not self._all:
-            return "no colour image is in the bag", "a bag with colour images"
+            return "the bag has no colour image", "a bag with colour images"
         stamps = self._in_order()
         low, high = int(stamps[0]), int(stamps[-1])
         span = f"a stamp between {low} and {high} ns"
@@ -82,10 +82,10 @@ class SeenStamps:
         at = int(np.searchsorted(stamps, stamp_ns))
         before, after = int(stamps[at - 1]), int(stamps[at])
         near = before if stamp_ns - before <= after - stamp_ns else after
-        words = f"a stamp of no colour image; the nearest is {near}, {_apart(abs(near - stamp_ns))} away"
+        words = f"no colour image has this stamp; the nearest is {near}, {_apart(abs(near - stamp_ns))} away"
         period = float(np.median(np.diff(stamps)))
         if after - before > _GAP * period:
-            words += f"; it lies in a gap of {(after - before) / SECOND:.1f} s"
+            words += f"; it is in a gap of {(after - before) / SECOND:.1f} s"
         return words, "the header stamp of a colour image"
 
 

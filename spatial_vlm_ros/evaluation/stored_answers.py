@@ -25,7 +25,7 @@ from spatial_vlm_ros.types import Resolution
 
 STORED = "answers"
 """Name of the model of stored answers: they do not tell who gave them."""
-_REPAIR = "give what `spatial-vlm resolve --frames DIR --json` or `spatial-vlm replay BAG --json` wrote"
+_REPAIR = "pass what `spatial-vlm resolve --frames DIR --json` or `spatial-vlm replay BAG --json` wrote"
 
 
 def read_answers(path: str | Path) -> Iterator[Resolution]:
@@ -38,7 +38,7 @@ def read_answers(path: str | Path) -> Iterator[Resolution]:
         value = parse_json(line, path, _REPAIR, f"line {number}")
         try:
             if not isinstance(value, dict):
-                raise ValueError("no JSON object")
+                raise ValueError("not a JSON object")
             yield resolution_from_json(value)
         except (ValueError, RecursionError) as error:  # InputError of `resolution_from_json` is one, too
             raise FileError(path, str(error), _REPAIR, f"line {number}") from error
@@ -71,12 +71,12 @@ def judge_answers(
     for case in cases:
         if not given[_image(case.frame, case.stamp_ns), case.instruction]:
             on = repr(case.frame) if case.frame else f"stamp {case.stamp_ns}"
-            got = f"none to {case.instruction!r} on {on}"
-            raise InputError("answers", got, "one to each case", "give a run over the same folder or bag")
+            got = f"none for {case.instruction!r} on {on}"
+            raise InputError("answers", got, "one for each case", "use a run over the same folder or bag")
     asked = Counter((_image(case.frame, case.stamp_ns), case.instruction) for case in cases)
     more = sum(max(0, len(given[key]) - n) for key, n in asked.items())
     if more:
-        note(f"{more} answers are second ones to the same words on the same image: of each case the first one counts")
+        note(f"{more} answers repeat a case: only the first answer of each case counts")
     judge = CaseJudge(LoadedModel(ModelSpec(STORED, STORED)), config.resolver, source.uri, source.folder)
     for case, image in _images(source, cases, config, note, opened):
         several = given[_image(case.frame, case.stamp_ns), case.instruction]

@@ -146,16 +146,18 @@ class StreamDoctor:
             yield Finding(topic, Severity.ERROR, f"{text}, not stamped", "the driver must set header.stamp")
             return
         if stream is not None and stream.repeated > _REPEATED * stream.received:
-            same = f"{text}, the stamp stands still in {stream.repeated} of {stream.received} messages"
-            yield Finding(topic, Severity.ERROR, same, "restart the driver: it sends the same image again")
+            same = f"{text}; the stamp does not change in {stream.repeated} of {stream.received} messages"
+            yield Finding(topic, Severity.ERROR, same, "restart the driver: it repeats the same image")
             return
         if stream is not None and stream.missed > _LOST * (stream.received + stream.missed):
             lost = stream.missed / (stream.received + stream.missed)
-            repair = "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, the driver's too"
-            yield Finding(topic, Severity.WARNING, f"{text}, {lost:.0%} of the messages are lost", repair)
+            repair = (
+                "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, including the driver"
+            )
+            yield Finding(topic, Severity.WARNING, f"{text}; {lost:.0%} of the messages are lost", repair)
         elif rate < _SLOW and role in (RGB, DEPTH):
             yield Finding(
-                topic, Severity.WARNING, text, "raise the driver's frame rate: each request waits for a frame"
+                topic, Severity.WARNING, text, "raise the driver's frame rate, because each request waits for a frame"
             )
         else:
             yield Finding(topic, Severity.OK, text)
@@ -181,9 +183,11 @@ class StreamDoctor:
             yield Finding("synchronisation", Severity.ERROR, str(error), getattr(error, "repair", ""))
         elif self._skews:
             skew = float(np.median(self._skews))
-            text = f"colour and depth {skew * 1000:.1f} ms apart (median), {unmatched} colour images without partner"
+            text = f"colour and depth {skew * 1000:.1f} ms apart (median), {unmatched} colour images without depth"
             moving = skew > 0.001 and not self._settings.streams.fixed_frame
-            repair = "let the driver stamp both alike, or set fixed_frame where the camera moves" if moving else ""
+            repair = (
+                "make the driver give both the same stamp, or set fixed_frame if the camera moves" if moving else ""
+            )
             yield Finding("synchronisation", Severity.WARNING if moving else Severity.OK, text, repair)
 
     def _frames(self) -> Iterator[Finding]:
@@ -191,7 +195,7 @@ class StreamDoctor:
         if rgb is None or depth is None:
             return
         if self._settings.streams.depth_registered and rgb != depth:
-            text = f"depth is in {depth!r}, colour in {rgb!r}: it does not look registered"
+            text = f"depth is in {depth!r}, colour in {rgb!r}: depth seems not to be registered"
             repair = "use the aligned depth topic (align_depth, depth_registration), or set depth_registered: false"
             yield Finding("registration", Severity.WARNING, text, repair)
         else:
@@ -210,7 +214,7 @@ class StreamDoctor:
         if not self._waits and self._missing is not None:
             yield Finding("tf", Severity.ERROR, str(self._missing), self._missing.repair)
         elif self._missed_transforms:
-            text += f": {self._missed_transforms} images without a transform at their stamp"
+            text += f": {self._missed_transforms} images have no transform at their stamp"
             yield Finding(
                 "tf", Severity.WARNING, text, "raise the rate of the transform's publisher or transform_timeout"
             )

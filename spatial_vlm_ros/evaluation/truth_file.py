@@ -24,15 +24,15 @@ def load_truth(path: str | Path) -> tuple[Case, ...]:
         FileError: it cannot be read, it is empty, or a line is not a case of a bag; names the line.
     """
     cases = []
-    for at, case in read_cases(path, "give a file with one case of a bag in each line"):
+    for at, case in read_cases(path, "pass a file with one case of a bag on each line"):
         if case.frame:
             reason = f"the case is of the frame {case.frame!r}"
-            raise FileError(path, reason, "write cases of frames into cases.jsonl of their folder", at)
+            raise FileError(path, reason, "put cases of frames in cases.jsonl of their folder", at)
         if not case.stamp_ns:
             raise FileError(path, "the case has no `stamp_ns`", CASE_REPAIR, at)
         cases.append(case)
     if not cases:
-        raise FileError(path, "there is no case in it", CASE_REPAIR)
+        raise FileError(path, "it has no cases", CASE_REPAIR)
     return tuple(cases)
 
 
@@ -50,14 +50,14 @@ def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[
     truth, at = _by_bag(str(path), _state_of(path))
     nameless = truth.get("", ())
     if nameless and len(set(bags)) > 1:
-        reason = f"the case of stamp {nameless[0][1].stamp_ns} names no bag, and {len(set(bags))} bags are evaluated"
+        reason = f"the case of stamp {nameless[0][1].stamp_ns} names no bag, but {len(set(bags))} bags are evaluated"
         raise FileError(path, reason, 'write "bag": "run1.mcap" into every case')
     names = dict.fromkeys(("", uri, *at.get(_place_of(uri, Path()), ())))
     own = sorted((one for name in names for one in truth.get(name, ())), key=lambda numbered: numbered[0])
     if not own:
         named = ", ".join(sorted(truth)[:_MOST_NAMED])
-        raise FileError(path, f"there is no case of {uri}; its cases are of {named}",
-                        "correct `bag`: the bag's URI, or its path relative to this file")  # fmt: skip
+        raise FileError(path, f"it has no case of {uri}; its cases are of {named}",
+                        "fix `bag`: the bag's URI, or its path relative to this file")  # fmt: skip
     return tuple(case for _, case in own)
 
 

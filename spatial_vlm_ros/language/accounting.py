@@ -64,5 +64,5 @@ def check_accounted(words: Iterable[Word], roles: Iterable[tuple[int, int, str]]
         if word.start in starts or word.kind != "word":
             continue
         if not any(start <= word.start < end for start, end, _ in roles):
-            reason, repair = "nothing was made of this word", "leave it out, or say it in other words"
+            reason, repair = "this word was not understood", "leave it out, or rephrase it"
             raise NotUnderstoodError(instruction, (word.start, word.end), reason, repair)

@@ -183,7 +183,7 @@ class _Assembly:
             node.order_from = ORDER_OF_SUPERLATIVE.get(item.name)
             if node.order_from is None:
                 raise NotUnderstoodError(
-                    self.instruction, (item.start, item.end), f"an ordinal cannot count along {item.name!r}",
+                    self.instruction, (item.start, item.end), f"an ordinal cannot be combined with {item.name!r}",
                     'count from a side: "the second mug from the left"',
                 )  # fmt: skip
 
@@ -193,7 +193,7 @@ class _Assembly:
         node = self.nodes[index]
         if index and node.phrase.pointed and not self.later:
             raise NotUnderstoodError(
-                self.instruction, (node.phrase.start, node.phrase.end), "nothing was said that this could be",
+                self.instruction, (node.phrase.start, node.phrase.end), "this refers to an object that was not named",
                 'name the thing: "left of the box"',
             )  # fmt: skip
         ordinal, superlative = None, node.superlative
@@ -263,7 +263,9 @@ class _Assembly:
         nouns = {self._category(anchor) for each in self.nodes[0].clauses for anchor in each.anchors}
         if index and node.phrase.one and node.phrase.other == "other" and nouns - {category, "object"}:
             span = (node.phrase.start, node.phrase.end)
-            raise NotUnderstoodError(self.instruction, span, "the other what?", 'name it: "on the other tray"')
+            raise NotUnderstoodError(
+                self.instruction, span, "it is unclear which other object is meant", 'name it: "on the other tray"'
+            )
         if index == 0:
             if self.later:
                 return NounPhrase("it")
@@ -280,7 +282,7 @@ class _Assembly:
             if self.later:
                 return NounPhrase("it")
         raise NotUnderstoodError(
-            self.instruction, (node.phrase.start, node.phrase.end), "other than which one?",
+            self.instruction, (node.phrase.start, node.phrase.end), "it is unclear which object is excluded",
             'say which one is meant: "the mug other than the red one", or "the mug on the left"',
         )  # fmt: skip
 
@@ -327,7 +329,7 @@ class _Assembly:
         anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
         for words in self.owned:
             if not any(phrase.category.split()[-1] == words.owner for phrase in anchors):
-                reason = "this is the view of a thing that nothing is related to"
+                reason = "this names a point of view, but no relation uses it"
                 repair = f'relate something to it: "left of the {words.owner}"'
                 raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
@@ -356,7 +358,7 @@ def assemble(
     head = phrases[0]
     if head is not None and head.vague and action not in _LOOKING:
         raise NotUnderstoodError(
-            instruction, (head.start, head.end), "how many?", 'say a number, or "all the mugs"'
+            instruction, (head.start, head.end), "the number is missing", 'say a number, or "all the mugs"'
         )  # fmt: skip
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:

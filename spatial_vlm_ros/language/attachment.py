@@ -139,7 +139,8 @@ class _Enumeration:
         item = self.items[self.sided]
         if item.name in _UPRIGHT:
             raise NotUnderstoodError(
-                self.instruction, (item.start, item.end), "this names no place", 'name the thing: "on top of the box"'
+                self.instruction, (item.start, item.end),
+                "this does not name a place", 'name the object: "on top of the box"',
             )  # fmt: skip
         noun, side = ("middle", None) if item.name == "middle" else ("side", item.name)
         phrase = Phrase(noun, superlative=side, frame=item.frame, start=item.start, end=item.end)
@@ -476,22 +477,22 @@ class _Enumeration:
         item = self.items[i] if i < len(self.items) else None
         if single and (item is None or item.kind != "also"):
             clause = self.items[single[0] - 1]
-            span, reason = (clause.start, clause.end), f'"{clause.name}" needs two things'
+            span, reason = (clause.start, clause.end), f'"{clause.name}" needs two objects'
             repair = f'say "{clause.name} the mug and the bowl" or "{clause.name} the two mugs"'
         elif counting:
             phrase = self.phrases[counting[0]] or Phrase("object")
             span, reason = (phrase.start, phrase.end), "from which side is this counted?"
             repair = 'say "the second mug from the left"'
         elif item is None:
-            span, reason, repair = (0, len(self.instruction)), "the parts do not fit together", "say it more simply"
+            span, reason, repair = (0, len(self.instruction)), "the parts do not fit together", "use simpler words"
         else:
             span = (item.start, item.end)
             reason, repair = {
                 "also": ("this names a second object", "name one object in one command"),
                 "from": ("a side to count from, but no ordinal", 'say "the second mug from the left"'),
-                "placed": ("a second place in an order", "say one superlative or ordinal for each thing"),
-                "side": ("a second superlative for one thing", "say one superlative or ordinal for each thing"),
-            }.get(item.kind, ("there is nothing this can belong to", "say it next to the thing it describes"))
+                "placed": ("a second place in an order", "use one superlative or ordinal for each object"),
+                "side": ("a second superlative for one object", "use one superlative or ordinal for each object"),
+            }.get(item.kind, ("this belongs to no other words", "say it next to the object that it describes"))
         return NotUnderstoodError(self.instruction, span, reason, repair)
 
 

@@ -104,8 +104,8 @@ def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatial
     check(answer)
     bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
     if bare in _REFUSED_ANSWERS:
-        repair = "say which thing is meant, in other words"
-        raise NotUnderstoodError(answer, (0, len(answer)), "this leaves nothing to choose", repair)
+        repair = "say in other words which object is meant"
+        raise NotUnderstoodError(answer, (0, len(answer)), "this leaves no object to choose", repair)
     if bare.isdigit() or bare in NUMBERS:
         raise NotUnderstoodError(
             answer, (0, len(answer)), "a number alone says neither which nor how many",
@@ -313,7 +313,7 @@ def _without(queries: tuple[SpatialQuery, ...], what: str, answer: str) -> tuple
         return _ranked(readings)
     said = parse_answer(what)[0]
     if said.action not in _ACTIONS_OF_A_PHRASE or said.destination is not None or said.steps:
-        raise NotUnderstoodError(answer, (0, len(answer)), "this is no command to do something", "say what to do")
+        raise NotUnderstoodError(answer, (0, len(answer)), "this is not a command", "say what to do")
     described = None if _NAMED.match(what) else _bare_relation(said.target)
     if described is not None:
         return tuple(

@@ -51,7 +51,7 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
     if not apart or (anchor.category != SURFACE and not all(sides)):
         if any(other.category.split(" ")[-1] in PARTS for clause in apart for other in clause.anchors):
             raise NotUnderstoodError(
-                instruction, (0, len(instruction)), "this part cannot be excepted here",
+                instruction, (0, len(instruction)), "this part cannot be excluded here",
                 'say a side: "on the tray, but not at the left end of the tray"',
             )  # fmt: skip
         return destination

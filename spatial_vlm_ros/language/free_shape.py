@@ -65,8 +65,8 @@ _REFUSED = {
     **dict.fromkeys(("TURNED", "GRIP", "CLOSER", "VAGUE"), "they ask for a motion that is not supported"),
     **dict.fromkeys(("DENIED",), "a property is denied, which a model easily passes over"),
     **dict.fromkeys(("TIME",), "they put the order in time"),
-    **dict.fromkeys(("FOREIGN", "SYMBOL", "OPEN", "CLOSE"), "a word or sign of them is not read here"),
-    **dict.fromkeys(("DOUBTFUL", "UNCOUNTED", "SIGNED", "RANGE"), "a number of them cannot be relied on"),
+    **dict.fromkeys(("FOREIGN", "SYMBOL", "OPEN", "CLOSE"), "one of the words or signs cannot be read"),
+    **dict.fromkeys(("DOUBTFUL", "UNCOUNTED", "SIGNED", "RANGE"), "a number in them is not reliable"),
     "THEN": "they have several steps, and a model can point at one object",
 }
 """Tokens that the grammar knows and refuses wherever they stand, and why no model is asked."""
@@ -107,7 +107,7 @@ def misshapen(words: Sequence[Word], roles: Sequence[WordRole], tokens: Sequence
     opening, place = start_of(words, roles)
     rest = words[place:]
     if not rest:
-        return "they name nothing"
+        return "they do not name an object"
     said = [token for token in tokens if token.start >= rest[0].start]
     if not opening and rest[0].text in _FREE and any(word.text not in _CALLING for word in words[:place]):
         return _NO_SHAPE  # "you know what my niece likes"
@@ -139,7 +139,7 @@ def _not_one_object(rest: Sequence[Word], tokens: Sequence[Token], opening: str)
     if first in _SEVERAL or (tokens and tokens[0].kind in _COUNTING):
         return f"{first!r} may mean several objects, and a model can point at one object"
     if first == "your":
-        return "they speak of the robot itself"  # "take your gripper off the mug that I love"
+        return "they mention the robot itself"  # "take your gripper off the mug that I love"
     if first not in _ARTICLES:
         return _NO_SHAPE
     named = list(dropwhile(lambda token: token.kind == "DET" and token.text in _ARTICLES, tokens))
@@ -180,7 +180,7 @@ def _known_refusal(tokens: Sequence[Token]) -> str | None:
             return _REFUSED[token.kind]
         counted = any(after.text in TIMES or is_unit(after.text) for after in tokens[n : n + 2])
         if token.kind == "UNITLESS" and not counted:
-            return "a number of them cannot be relied on"
+            return "a number in them is not reliable"
         timed = token.text in TIMES and n > 0 and tokens[n - 1].kind in ("NUM", "UNITLESS", "REL")
         if timed and [after.text for after in tokens[n + 1 : n + 2]] != ["ago"]:
             return _REFUSED["TIME"]
@@ -222,7 +222,7 @@ def _goes_on(tokens: Sequence[Token]) -> str | None:
     for n, token in enumerate(tokens):
         behind = tokens[n + 1 : n + 5]
         if token.kind == "STOP" and behind:
-            return "they are several sentences"
+            return "they contain several sentences"
         if token.kind == "AND" and not behind:
             return several
         if token.text in _WITH or (token.kind in ("COMMA", "AND") and behind and behind[0].kind not in _GOES_ON):
@@ -232,7 +232,7 @@ def _goes_on(tokens: Sequence[Token]) -> str | None:
             if not one and not relative and not between:
                 return several
     if any(token.kind == "PRON" and token.text in ("it", "them") for token in tokens):
-        return "'it' or 'them' is not known here"
+        return "what 'it' or 'them' refers to is not known"
     return None
 
 
@@ -240,7 +240,7 @@ def _becomes(opening: str, tokens: Sequence[Token]) -> str | None:
     """Whether "get the mug that I love washed" may be said, or "I want it moved"."""
     causing = opening == "get" or opening in _WISHES
     if causing and tokens and is_participle(tokens[-1].text):
-        return "they may say what is to become of an object, and a model can only point at it"
+        return "they may say what to do with an object, and a model can only point at it"
     return None
 
 

@@ -94,7 +94,7 @@ def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | N
         InputError: as `parse`.
     """
     if classify(instruction).kind != "words":
-        return "they answer a question, and none is open"
+        return "they answer a question, but no question is open"
     split_words = split(instruction)
     words, roles = [word.text for word in split_words], account(instruction)
     if _asks(words, words[start_of(split_words, roles)[1] :]):

@@ -23,7 +23,7 @@ _STATED = re.compile(
     r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",
     re.IGNORECASE,
 )
-_STATE_OF_PART = "how a part is cannot be told", 'say which one it is by its place: "the jar behind the box"'
+_STATE_OF_PART = "the state of a part cannot be judged", 'say which one it is by its place: "the jar behind the box"'
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}

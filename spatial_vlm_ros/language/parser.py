@@ -67,7 +67,7 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
         unseen = tagger.deictic or tagger.way
         if unseen is not None:
             repair = 'say it as "on the tray" or "next to the box"'
-            raise NotUnderstoodError(instruction, unseen, "this place cannot be seen in words", repair)
+            raise NotUnderstoodError(instruction, unseen, "the instruction does not name this place", repair)
     check_accounted(words, (*roles, *tagger.roles), instruction)
     check_lengths(readings, instruction)
     return tuple(in_parts(reading) for reading in readings)
@@ -120,18 +120,21 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
     relative = any(token.kind == "THATIS" for token in tokens)
     for i, token in enumerate(tokens):
         after_object = i > 0 and tokens[i - 1].kind in ("NOUN", "PRON")
-        reason, repair = "this place cannot be seen in words", 'say where to: "on the tray" or "next to the box"'
+        reason, repair = (
+            "the instruction does not name this place",
+            'say where to: "on the tray" or "next to the box"',
+        )
         joined = i > 0 and tokens[i - 1].kind in ("BUT", "AND", "NOT") and not relative
         if token.kind == "REL" and joined:
-            reason, repair = "this says nothing of where to put it", 'say where to: "on the tray", "next to the box"'
+            reason, repair = "this does not say where to put it", 'say where to: "on the tray", "next to the box"'
         elif token.kind == "NOT" and (after_object or joined) and not relative:
-            reason, repair = "this says only where not to put it", 'say where to, too: "on the tray but not near …"'
+            reason, repair = "this only says where not to put it", 'say where to, too: "on the tray but not near …"'
         elif token.kind == "REL" and token.value.name in _SOURCES and after_object:
-            reason, repair = "this says only where it is taken from", 'say where to, too: "… to the table"'
+            reason, repair = "this only says where it is taken from", 'say where to, too: "… to the table"'
         elif token.kind == "VERB" and token.text in lexicon.VERBS_WITH_PLACES:
             reason = "this verb needs a place"
         elif token.kind == "SIDE" and token.text.startswith("to "):
-            repair = 'name a thing, or a distance: "to the left of the box", "10 cm to the left"'
+            repair = 'name an object or a distance: "to the left of the box", "10 cm to the left"'
         elif token.kind != "VERB" or token.text.split(" ")[-1] not in ("back", "away"):
             continue
         raise NotUnderstoodError(instruction, (token.start, token.end), reason, repair)

@@ -40,12 +40,14 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     phrase = Phrase("object", start=first.start, end=last.end)
     heads, complements = _read(tokens, phrase, instruction)
     if not complements and (lone := next((token for token in tokens[1:] if token.kind == "OF"), None)) is not None:
-        raise NotUnderstoodError(instruction, (lone.start, last.end), "this names nothing", 'say "the lid of the jar"')
+        raise NotUnderstoodError(
+            instruction, (lone.start, last.end), "this does not name an object", 'say "the lid of the jar"'
+        )
     determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP", "OTHER") for token in tokens)
     _check_name(heads + complements, determined, instruction)
     if not heads:
         if not determined:
-            reason = "these words describe a thing but do not name it"
+            reason = "these words describe an object but do not name it"
             repair = f'add a noun: "the {last.text} object"'
             raise NotUnderstoodError(instruction, (first.start, last.end), reason, repair)
         phrase.elliptic = phrase.one = True
@@ -129,7 +131,7 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
     if order is not None and phrase.superlative is not None:
         side = ORDER_OF_SUPERLATIVE.get(phrase.superlative)
         if side is None or (phrase.order or 0) < 0:
-            reason = f"an ordinal cannot count along {phrase.superlative!r}"
+            reason = f"an ordinal cannot be combined with {phrase.superlative!r}"
             repair = 'count from a side: "the second mug from the left"'
             raise NotUnderstoodError(instruction, (order.start, order.end), reason, repair)
         phrase.order_from, phrase.superlative = side, None
@@ -165,15 +167,15 @@ def _quantify(phrase: Phrase, token: Token) -> None:
 
 
 def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
-    repair = "say one superlative or ordinal for each thing"
+    repair = "use one superlative or ordinal for each object"
     return NotUnderstoodError(instruction, (token.start, token.end), f"{what} in one phrase", repair)
 
 
 def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> None:
     """Refuse strings of unknown words that are no name."""
     if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
-        reason = "this is too long for the name of a thing"
-        repair = 'say it as a command about one thing, for example "pick up the red cup behind the box"'
+        reason = "this is too long for the name of an object"
+        repair = 'give a command about one object, for example "pick up the red cup behind the box"'
         raise NotUnderstoodError(instruction, (nouns[0].start, nouns[-1].end), reason, repair)
 
 

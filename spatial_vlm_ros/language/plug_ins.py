@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GROUP = "spatial_vlm_ros.relations"
 """Entry-point group: the relation's name, its words joined by "-" → a `Relation`."""
 
-REPAIR = "correct the package, or uninstall it"
+REPAIR = "fix the package, or uninstall it"
 """What to do about most of what a package does wrong."""
 
 _METADATA = (".dist-info", "egg-info")  # ends of names of folders: installed, being developed, and inside an egg
@@ -105,8 +105,8 @@ def judged(
         phrases = [] if plug_in.relation is None else sorted(phrases_of(plug_in.relation))
         clash = next(((phrase, taken(phrase)) for phrase in phrases if taken(phrase) is not None), None)
         if clash is not None:
-            reason = f"{clash[0]!r} is {clash[1]} already"
-            plug_in, phrases = plug_in.refused(reason, "say it in other words in the package"), []
+            reason = f"{clash[0]!r} is already {clash[1]}"
+            plug_in, phrases = plug_in.refused(reason, "use other words in the package"), []
         found.append((plug_in, phrases))
         for phrase in phrases:
             wanted.setdefault(phrase, []).append(plug_in)

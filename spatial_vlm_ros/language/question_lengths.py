@@ -27,7 +27,7 @@ class LengthReader(ChoiceReader):
         for near, together in itertools.pairwise(self.words):
             if near.text in tables.FARTHEST and together.text in ("together", "apart"):
                 raise NotUnderstoodError(
-                    self.instruction, (near.start, together.end), "pairs of objects are not compared",
+                    self.instruction, (near.start, together.end), "distances of pairs of objects cannot be compared",
                     'name the two: "the distance between the cup and the plate"',
                 )  # fmt: skip
 
@@ -215,7 +215,7 @@ class LengthReader(ChoiceReader):
         if at is not None:
             return self.placed([*rest[at + 1 :], *rest[:at]])
         raise NotUnderstoodError(
-            self.instruction, (words[0].start, words[-1].end), "this does not say what is to have room",
+            self.instruction, (words[0].start, words[-1].end), "this does not say which object needs room",
             'name the object: "is there room for the cup on the tray?"',
         )  # fmt: skip
 

@@ -192,7 +192,7 @@ class _QuestionReader(LengthReader):
                 asked = self.without_there(rest[1:])
                 if not asked or asked[0].text != "between":
                     raise NotUnderstoodError(
-                        self.instruction, (words[0].start, words[2].end), "free space is not measured as a number",
+                        self.instruction, (words[0].start, words[2].end), "free space cannot be given as a number",
                         'ask "is there room for the cup on the tray?", or "how far is the cup from the edge?"',
                     )  # fmt: skip
                 return self.distance(asked)
@@ -317,7 +317,7 @@ class _QuestionReader(LengthReader):
         noun, rest = words[0].text, words[1:]
         if noun in tables.UNMEASURED and rest[:1] and rest[0].text in ("of", "for"):
             raise NotUnderstoodError(
-                self.instruction, (words[0].start, words[0].end), "this is not measured here",
+                self.instruction, (words[0].start, words[0].end), "this cannot be measured",
                 "ask where objects are, how many, how far from each other, or how big",
             )  # fmt: skip
         if noun == "number" and rest and rest[0].text == "of":

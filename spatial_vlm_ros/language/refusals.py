@@ -11,23 +11,26 @@ from spatial_vlm_ros.language.lexicon import PURE_VERBS
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.word_classes import TIMES
 
-_EXAMPLE = 'say it as one command about one thing, for example "pick up the red cup behind the box"'
+_EXAMPLE = 'give one command about one object, for example "pick up the red cup behind the box"'
 _UNKNOWN_VERB = (
-    "this verb is not among the known actions",
+    "this verb is not a known action",
     "use a verb such as pick up, give me, put, find, point at, push, pull, open or close",
 )
 DISTANCE_HERE = ("a distance cannot stand here", 'say "10 cm left of the box"')
-UNITLESS = ("this number counts nothing, and has no unit of length", 'say "5 cm left of the box" or "five cups"')
+UNITLESS = ("this number has no object to count and no unit", 'say "5 cm left of the box" or "five cups"')
 """Reason and repair for a number of nothing."""
 
 _BY_KIND: dict[str, tuple[str, str]] = {
     "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
-    "EACH": ("one thing for each of several is not supported", "say one place at a time"),
-    "TURNED": ("turning a thing is not supported", "use a verb such as pick up, put, push or pull"),
-    "TIME": ("this may be an order in time", 'say "in front of", or one command after the other: "grab …, then …"'),
+    "EACH": ("one object for each of several is not supported", "say one place at a time"),
+    "TURNED": ("turning an object is not supported", "use a verb such as pick up, put, push or pull"),
+    "TIME": (
+        "this may be a place or an order in time",
+        'say "in front of", or one command after the other: "grab …, then …"',
+    ),
     "OUTSIDE": ("this word has no place in an instruction here", _EXAMPLE),
-    "OR": ("a choice between things is not supported", "name the one thing that is meant"),
-    "FOREIGN": ("this is not an English word known here", "say it in English"),
+    "OR": ("a choice between objects is not supported", "name the one object that is meant"),
+    "FOREIGN": ("this is not a known English word", "say it in English"),
     "SYMBOL": ("this sign has no place in an instruction", "leave it out, or say it in words"),
     "OPEN": ("parentheses hold only a point of view here", 'leave them out, or write "(from my point of view)"'),
     "CLOSE": ("parentheses hold only a point of view here", "leave them out"),
@@ -41,32 +44,32 @@ _BY_KIND: dict[str, tuple[str, str]] = {
     "DIST": DISTANCE_HERE,
     "DOUBTFUL": ("this number can be read in two ways, or in none", 'say it as "1500 mm" or "1.5 cm"'),
     "UNITLESS": UNITLESS,
-    "UNCOUNTED": ("nobody counts to this number", 'count from one: "the second mug from the left", "two mugs"'),
+    "UNCOUNTED": ("counting starts at one", 'count from one: "the second mug from the left", "two mugs"'),
     "SIGNED": ("a number with a sign is not supported", 'say "5 cm left of the box"'),
-    "PORTION": ("a part of it, or of them, cannot be asked for", 'say how many: "two of the cups", or the whole'),
-    "PARTICIPLE": ("this word does not say where the thing is", 'say it with a relation: "the chick behind the cup"'),
-    "COMPARED": ("nobody measures this", 'say what can be seen in metres: "the largest cup", "the taller cup"'),
+    "PORTION": ("a fraction is not supported", 'say how many: "two of the cups", or the whole'),
+    "PARTICIPLE": ("this word does not say where the object is", 'say it with a relation: "the chick behind the cup"'),
+    "COMPARED": ("this property cannot be measured", 'use a size: "the largest cup", "the taller cup"'),
     "ADVERB": ("this word has no place in an instruction here", _EXAMPLE),
     "UNKNOWN_VERB": _UNKNOWN_VERB,
-    "VAGUE": ("how far is that?", 'say a number: "10 cm left of the box"'),
+    "VAGUE": ("this is not a definite distance", 'say a number: "10 cm left of the box"'),
     "RANGE": ("a range of distances is not supported", 'say one: "about 15 cm left of the box"'),
     "TWO_SIDES": ("two sides at once are not supported", 'say one: "the mug on the left"'),
     "UNMEASURED": ("a distance cannot be stated with this relation", 'say "10 cm left of the box" or "10 cm from it"'),
-    "GRIP": ("where to hold a thing cannot be said here", "leave it out"),
-    "CLOSER": ("this says no place", 'say how near: "next to the box", "10 cm from the box"'),
-    "PARTLESS": ("this is a part of a thing that is not named", 'name the thing: "at the edge of the tray"'),
-    "SELF": ("a thing has no relation to itself", 'name another thing: "left of the box"'),
+    "GRIP": ("where to hold an object cannot be chosen here", "leave it out"),
+    "CLOSER": ("this does not name a place", 'say how near: "next to the box", "10 cm from the box"'),
+    "PARTLESS": ("this is a part of an object that is not named", 'name the object: "at the edge of the tray"'),
+    "SELF": ("an object has no relation to itself", 'name another object: "left of the box"'),
     "THAN": ("this comparison is not supported here", 'say "taller than the can" or "closer to me than the can"'),
     "OTHER": ("this cannot stand here", _EXAMPLE),
-    "THATIS": ("nothing is named before this", 'name the thing first: "the mug that is behind the box"'),
+    "THATIS": ("no object is named before this", 'name the object first: "the mug that is behind the box"'),
     "FROM": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
     "FROM_BEFORE": ("a side to count from cannot stand here", 'say "the second mug from the left"'),
     "FRAME": ("a point of view cannot stand here", "say it at the start or the end of the sentence"),
     "IS": ("this cannot stand here", 'say "the mug that is behind the box"'),
-    "AND": ("this joins nothing", 'say "the mug behind the box and left of the bowl"'),
-    "BUT": ("this joins nothing", 'say "the mug behind the box but not left of the bowl"'),
-    "COMMA": ("this comma joins nothing", "leave it out"),
-    "NOT": ("this negates nothing", 'say "the mug that is not behind the box"'),
+    "AND": ("this word does not join two descriptions", 'say "the mug behind the box and left of the bowl"'),
+    "BUT": ("this word does not join two descriptions", 'say "the mug behind the box but not left of the bowl"'),
+    "COMMA": ("this comma has no place here", "leave it out"),
+    "NOT": ("this negation does not apply to anything", 'say "the mug that is not behind the box"'),
 }
 _NAMED_FIRST = frozenset(
     {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
@@ -85,11 +88,11 @@ _BY_WORD: dict[str, tuple[str, str]] = {
     ),
     **dict.fromkeys(
         ("no", "wait", "sorry", "oops", "correction", "rather", "nay", "undo"),
-        ("a correction has no place in an instruction", "say the whole instruction once more, as it is meant"),
+        ("a correction has no place in an instruction", "say the whole instruction again, as it is meant"),
     ),
     **dict.fromkeys(
         ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "nothing", "must"),
-        ("what is not to be done has no place in an instruction", "say what is to be done"),
+        ("a prohibition has no place in an instruction", "say what to do"),
     ),
 }  # fmt: skip
 """What to say about some words that have no place here."""
@@ -99,12 +102,12 @@ _UNKNOWN = frozenset({"OUTSIDE", "ADVERB", "PARTICIPLE", "OF", "IS", "THATIS", "
 So do those without a reason of their own in `_BY_KIND`, such as an article in the place of a verb.
 """
 _ENDS_AFTER: dict[str, tuple[str, str]] = {
-    "VERB": ("the instruction ends before it names a thing", 'add what to act on: "pick up the red cup"'),
-    "REL": ("the instruction ends after a relation", "name the thing it relates to"),
-    "DET": ("the instruction ends before a noun", "name the thing"),
-    "QTY": ("the instruction ends before a noun", "name the things"),
-    "THERE": ("the instruction ends before it names a thing", "name the thing"),
-    "NOUN": ("the question says nothing of the thing", 'say where it is: "is the mug behind the box?"'),
+    "VERB": ("the instruction ends before it names an object", 'add what to act on: "pick up the red cup"'),
+    "REL": ("the instruction ends after a relation", "name the object after it"),
+    "DET": ("the instruction ends before a noun", "name the object"),
+    "QTY": ("the instruction ends before a noun", "name the objects"),
+    "THERE": ("the instruction ends before it names an object", "name the object"),
+    "NOUN": ("the question does not say what to check", 'add it: "is the mug behind the box?"'),
 }
 
 
@@ -123,7 +126,9 @@ def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotU
         if token.kind in _NAMED_FIRST:
             return _error(token, instruction)
     if not tokens:
-        return NotUnderstoodError(instruction, (0, len(instruction)), "no command and no thing is named", _EXAMPLE)
+        return NotUnderstoodError(
+            instruction, (0, len(instruction)), "the instruction has neither a command nor an object", _EXAMPLE
+        )
     if position >= len(tokens):
         last = tokens[-1]
         reason, repair = _ENDS_AFTER.get(last.kind, ("the instruction ends too early", _EXAMPLE))

@@ -160,7 +160,7 @@ def _check_number(tasks: Sequence[Task], instruction: str) -> None:
     items = [item for task in tasks for item in task.items]
     if len(items) > MAX_ITEMS:
         reason = f"more than {MAX_ITEMS} relations in one sentence"
-        repair = "say only what is needed to tell the thing apart"
+        repair = "say only what is needed to identify the object"
         raise NotUnderstoodError(instruction, (items[MAX_ITEMS].start, len(instruction)), reason, repair)
     if len(tasks) > MAX_STEPS:
         raise NotUnderstoodError(
@@ -214,12 +214,13 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
         if destination is not None:
             if done and _is_other(destination) and (done[-1].target.relations or done[-1].destination is not None):
                 raise NotUnderstoodError(
-                    instruction, (task.start, task.end), "the other what?", 'name it: "on the other tray"'
+                    instruction, (task.start, task.end),
+                    "it is unclear which other object is meant", 'name it: "on the other tray"',
                 )  # fmt: skip
             destination = _destination(destination, place)
             if destination is None:
                 raise NotUnderstoodError(
-                    instruction, (task.start, task.end), "this place cannot be seen in words",
+                    instruction, (task.start, task.end), "the instruction does not name this place",
                     'say it as "on the tray" or "next to the box"',
                 )  # fmt: skip
         done.append(Assembled(command.action, target, destination))

@@ -35,19 +35,19 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
     end = item.end
     describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
     if item.kind == "adjective" and action in _MOVED and not (item.relative or item.predicate or item.link):
-        found = "how a thing is put down cannot be said here", "say where alone, or describe the thing before its noun"
+        found = "the pose of an object cannot be given here", "say only where, or describe the object before its noun"
     elif describes and i and _is_feature(items[i - 1]):
         found = (
-            "this may be said of the part or of the whole",
+            "this may describe the part or the whole",
             'say it before the noun: "the left jar with the red lid"',
         )
     elif item.kind == "side" and item.link == "comma" and placed in _PLACED:
         found = "this may be a side of the place, or the one on that side", 'say "right of the basin"'
     elif item.distance is not None and action in _MOVED and _moves_away(item, instruction):
         end = len(instruction)
-        found = "how far to move away cannot be said here", 'say where to: "10 cm from the wall", "10 cm to the left"'
+        found = "a distance to move away is not supported", 'say where to: "10 cm from the wall", "10 cm to the left"'
     elif item.kind == "side" and action in _PUSHED and _is_way(item, instruction):
-        found = "how far is that?", 'say "10 cm to the left"'
+        found = "the distance is missing", 'say "10 cm to the left"'
     if found is not None:
         raise NotUnderstoodError(instruction, (item.start, end), *found)
 

@@ -82,7 +82,7 @@ def check(instruction: str) -> None:
             )
     if not instruction.strip():
         repair = 'say a command, for example "pick up the red cup"'
-        raise NotUnderstoodError(instruction, (0, len(instruction)), "there are no words", repair)
+        raise NotUnderstoodError(instruction, (0, len(instruction)), "the instruction is empty", repair)
 
 
 def _fold(text: str) -> str | None:

@@ -74,7 +74,7 @@ class ArmKinematics:
             *(("joint", joint, model.existJointName) for joint in moving),
         ):  # fmt: skip
             if not known(wanted):
-                repair = "give the URDF of the arm that is planned for in robot_description"
+                repair = "set robot_description to the URDF of the planned arm"
                 raise InputError(f"robot description {name!r}", f"no {what} {wanted!r}", "one that has it", repair)
         self._base, self._tip = model.getFrameId(planning_frame), model.getFrameId(tip_link)
         hulls = link_hulls(model, geometry)
@@ -290,7 +290,7 @@ def _read(description: str) -> tuple[Any, Any, str, Mapping[str, tuple[str, floa
         try:
             return _parsed(path)
         except FileError as error:
-            repair = "give its file in robot_description"
+            repair = "set robot_description to its file"
             raise FileError("topic robot_description", error.got, repair) from error
 
 

@@ -38,12 +38,12 @@ from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution, Status
 PAUSE = 0.2  # s between rechecks that saw nothing
 CONFIRMING = 2  # images in which a plan has to hold after one in which it did not
 UNSEEN = (
-    "the resolver's grounder looks only for objects that the instruction names, so that depth alone tells of others. "
+    "the resolver's grounder detects only objects that the instruction names, so only depth shows other objects. "
     "Publish detections of all objects instead of using a grounder, or set accept_unseen_obstacles:=true of "
     "planner_gate where nothing else can be in the way"
 )
 
-QUESTION = "Nothing moves: this is a question. Ask it of the resolver, and give an order to move"
+QUESTION = "Nothing moves: this is a question. Send questions to the resolver, and commands to this node"
 
 
 class PickStage(enum.IntEnum):
@@ -221,7 +221,7 @@ class PickSequence:
         return Ending(status, message, resolution, plan, self._moved, self._stage)
 
     def _run(self) -> str:
-        self._seen = seen = self._look(PickStage.RESOLVING, "looking for what is meant")
+        self._seen = seen = self._look(PickStage.RESOLVING, "looking for the object")
         resolution = seen.resolution
         if resolution.status is Status.ANSWERED:
             return f"{resolution.message} {QUESTION}."
@@ -269,14 +269,14 @@ class PickSequence:
         if question is None:
             if grasp.source == "both":
                 return None
-            reason = f"too little of the {scene.target.label}'s surface was measured to ask for grasps of it"
+            reason = f"too little of the {scene.target.label}'s surface was measured to request grasps"
             raise DepthError(reason, "move the camera, or set grasp.source to own")
         try:
             return checked(server(question, self._cancelled), question, grasp.service)
         except ModelError as error:
             if grasp.source == "service":
                 raise
-            self._begin(PickStage.BUILDING_GOAL, f"no grasps of the server: {error}. Grasps of this package are used")
+            self._begin(PickStage.BUILDING_GOAL, f"no grasps from the server: {error}. Using this package's own grasps")
             return None
 
     def _begins(self, seen_ns: int) -> None:
@@ -286,7 +286,7 @@ class PickSequence:
 
     def _begin(self, stage: PickStage, words: str) -> None:
         if self._cancelled():
-            raise CancelledError("it was withdrawn")
+            raise CancelledError("the goal was cancelled")
         self._stage = stage
         self._ways.say(stage, words)
 
@@ -315,7 +315,7 @@ class PickSequence:
             ApprovalExpiredError: nothing was seen until the approval expired.
             BusyError, StaleInputError, TransformUnavailableError: the same without an approval that holds for a time.
         """
-        words, held = "looking again before anything moves", self._ways.approval_left()
+        words, held = "rechecking the scene before anything moves", self._ways.approval_left()
         doubted: SceneChangedError | None = None
         needed = 1
         while True:
@@ -326,8 +326,10 @@ class PickSequence:
                 if held <= 0:
                     raise
                 if left <= 0:
-                    raise ApprovalExpiredError(f"the approval, as no recheck saw the scene ({error}),", held) from error
-                words = f"looking again: {error}. The approval holds for another {left:.0f} s"
+                    raise ApprovalExpiredError(
+                        f"the approval, because no recheck saw the scene ({error}),", held
+                    ) from error
+                words = f"rechecking: {error}. The approval is valid for another {left:.0f} s"
                 self._begin(PickStage.LOOKING_AGAIN, words)
                 self._ways.pause(min(PAUSE, left))
                 continue
@@ -339,14 +341,14 @@ class PickSequence:
                 raise changed
             else:
                 doubted, needed = changed, CONFIRMING
-                words = f"looking again, as one image shows too little room: {changed}"
+                words = f"rechecking, because one image shows too little room: {changed}"
 
     @staticmethod
     def _check_source(offer: Offer, now: Resolution) -> None:
         """Whether what chose the object is what the person was told of."""
         if now.source != offer.seen.resolution.source:
             chosen = "a model" if now.source == "model" else "the measurement"
-            happened = f"was not approved so: {chosen} chose it in the recheck"
+            happened = f"was approved under other conditions: {chosen} chose it in the recheck"
             again = "send the instruction again"
             raise SceneChangedError(f"the {offer.scene.target.label}", 0.0, 0.0, 0.0, 0.0, again, happened)
 

@@ -32,7 +32,7 @@ _INSIDE = 0.001  # metres that the middle of a voxel has to lie in a body: finge
 _STEP = 0.05  # radians or metres of any joint between configurations that are looked at
 _BEYOND = 1e-3  # radians or metres beyond a limit that are rounding
 _FASTER = 1.05  # times its greatest speed that a joint may move on the average between two points
-_REPAIR = "see whether the planner has the scene and checks its paths (MoveIt: ValidateSolution), then ask again"
+_REPAIR = "check that the planner has the scene and validates its paths (MoveIt: ValidateSolution), then ask again"
 
 
 def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -> None:
@@ -104,13 +104,15 @@ def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, plan
         at = positions[:, column]
         if at.min() < low - _BEYOND or at.max() > high + _BEYOND:
             worst = float(at[np.argmax(np.maximum(low - at, at - high))])
-            reason = f"in phase {phase!r} its plan takes {joint} to {worst:.3f}; it goes from {low:.3f} to {high:.3f}"
+            reason = f"in phase {phase!r} its plan takes {joint} to {worst:.3f}; its range is {low:.3f} to {high:.3f}"
             repair = "compare the planner's robot_description with the gate's"
             raise PlanningFailedError(planner, reason, repair)
         fast = np.abs(np.diff(at)) / np.diff(trajectory.times)
         if fast.max(initial=0.0) > _FASTER * speed:
-            reason = f"in phase {phase!r} its plan moves {joint} at {fast.max():.2f} a second, of {speed:.2f} at most"
-            raise PlanningFailedError(planner, reason, "see how the planner gives times to its paths")
+            reason = (
+                f"in phase {phase!r} its plan moves {joint} at {fast.max():.2f} per second; its limit is {speed:.2f}"
+            )
+            raise PlanningFailedError(planner, reason, "check the planner's time parameterisation")
 
 
 def _configurations(trajectory: Trajectory) -> Iterator[dict[str, float]]:

@@ -359,8 +359,8 @@ class _Path:
         away = math.dist(tip[:3, 3], self._tip(wanted).position)
         if not away <= self._config.observation.point_error:
             self.fault = (
-                f"by the robot description the phase {name} ends {away:.3f} m from where it was planned to end: "
-                "it is not the description of the arm that the planner plans for"
+                f"according to the robot description, phase {name} ends {away:.3f} m from its planned end: "
+                "the planner plans for another arm"
             )
 
     def _may_touch(self, name: Phase) -> set[tuple[str, str]]:

@@ -59,19 +59,19 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     _check_answered(then, resolution)
     what = f"the {then.target.label} ({then.target.id})"
     if now is None:
-        happened = f"cannot be found any more ({resolution.status.value}: {resolution.message})"
+        happened = f"is no longer found ({resolution.status.value}: {resolution.message})"
         raise SceneChangedError(what, math.inf, 0.0, config.target_moved, math.inf, _AGAIN, happened)
     if now.stamp_ns <= then.stamp_ns:
         older = (then.stamp_ns - now.stamp_ns) / 1e9
         reason = f"the recheck saw an image that is {older:.2f} s older than the plan's" if older else "no newer image"
         raise StaleInputError(reason, "check the camera and its clock")
     if then.all_objects and not now.all_objects:
-        happened = "looks only for objects that the instruction names now, and did not"
+        happened = "now looks only for objects that the instruction names, and did not before"
         raise SceneChangedError("the resolver", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
     check_camera_still(_transform(then), _transform(now), config)
     moved = math.dist(then.target.solid.centre, now.target.solid.centre)
     if now.target.label != then.target.label:
-        happened = f"is no longer what the words mean: that is a {now.target.label} now"
+        happened = f"is no longer what the instruction means: it now means a {now.target.label}"
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN, happened)
     if not moved <= config.target_moved:
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN)
@@ -153,14 +153,14 @@ def _check_destination(before: Surroundings, after: Surroundings, config: GoalCo
         rise, aside, label = abs(after.support_height - before.support_height), 0.0, "the support"
     elif old is None or new is None or old.label != new.label:
         what = f"the {old.label} ({old.id})" if old is not None else "the support"
-        happened = "is no longer what the words name as the place"
+        happened = "is no longer the place that the instruction names"
         raise SceneChangedError(what, math.inf, 0.0, config.clearance, math.inf, _AGAIN, happened)
     else:
         (x, y, z), (u, v, w) = old.solid.centre, new.solid.centre
         rise, aside, label = abs(w - z), math.hypot(u - x, v - y), f"the {old.label} ({old.id})"
     if not (aside <= config.clearance and rise <= config.release):
         happened = (
-            f"on which the target is to be put, moved by {aside:.3f} m and rose or sank by {rise:.3f} m; "
+            f"on which the target is to be placed, moved by {aside:.3f} m and rose or sank by {rise:.3f} m; "
             f"{config.clearance:g} m and {config.release:g} m are allowed"
         )
         raise SceneChangedError(label, math.hypot(aside, rise), 0.0, config.clearance, math.inf, _AGAIN, happened)

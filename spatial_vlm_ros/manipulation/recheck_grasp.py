@@ -111,7 +111,7 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     """
     gripper, goal = config.gripper, config.goal
     if now.truncated:
-        raise _changed(then, now, 0.0, 0.0, "is cut off by the border of the image now, so its size is not known")
+        raise _changed(then, now, 0.0, 0.0, "is now cut off by the border of the image, so its size is not known")
     if grasp.closes_on == "surface":
         _check_surface(then, now, grasp, config)
         return

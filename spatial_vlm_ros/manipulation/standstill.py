@@ -18,7 +18,7 @@ class Stand(enum.Enum):
 
     STILL = "stands still"
     MOVING = "still moves"
-    UNKNOWN = "is not known to stand still: no joint states come"
+    UNKNOWN = "may still be moving: no joint states arrive"
 
 
 class Standstill:

@@ -37,7 +37,7 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
         raise UnknownNameError(f"option {BLINDNESS}", how, BLINDNESS_MODES)
     grounder = load_backend(name, options)
     if not callable(getattr(grounder, "ground", None)):
-        raise ModelError(name, f"its loader gave {type(grounder).__name__}, not a Grounder", "mend the backend")
+        raise ModelError(name, f"its loader returned {type(grounder).__name__}, not a Grounder", "fix the backend")
     check_declared(name, grounder)
     if how != "off":
         from spatial_vlm_ros.perception.questioning import check_blindness

@@ -55,11 +55,11 @@ class Convention:
     def __post_init__(self) -> None:
         what = f"convention {self.name!r}"
         if self.unit not in get_args(Unit):
-            raise InputError(what, f"unit {self.unit!r}", "one of " + ", ".join(get_args(Unit)), "correct the unit")
+            raise InputError(what, f"unit {self.unit!r}", "one of " + ", ".join(get_args(Unit)))
         if self.order not in get_args(Order):
-            raise InputError(what, f"order {self.order!r}", '"xy" or "yx"', "correct the order")
+            raise InputError(what, f"order {self.order!r}", '"xy" or "yx"')
         if (self.bins > 1) != (self.unit == "bin"):
-            raise InputError(what, f"bins={self.bins}", "bins with the unit bin only, two at least", "correct bins")
+            raise InputError(what, f"bins={self.bins}", "bins only with the unit bin, and at least 2")
 
 
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
@@ -220,16 +220,16 @@ def _scale(
     convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, corners: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The picture's sides in pixels, the largest values in the unit, and what rounding may add: each x, y(, x, y)."""
-    sides = _sides(size, "picture size", corners)
+    sides = _sides(size, "image size", corners)
     if convention.unit == "bin":
         return sides, np.full_like(sides, convention.bins - 1.0), np.zeros_like(sides)
     if convention.unit == "pixel":
         limits = sides
     elif convention.unit == "resized":
         if resized is None:
-            repair = "pass the size that the model's processor made of the picture"
-            raise InputError("resized picture size", "none", f"one, for the convention {convention.name!r}", repair)
-        limits = _sides(resized, "resized picture size", corners)
+            repair = "pass the size to which the model's processor resized the image"
+            raise InputError("resized image size", "none", f"one, for the convention {convention.name!r}", repair)
+        limits = _sides(resized, "resized image size", corners)
     else:
         limits = np.full_like(sides, _SPANS[convention.unit])
     step = _STEPS.get(convention.unit, 0.0) * (sides.max() / sides if convention.unit == "square" else 1.0)
@@ -261,7 +261,9 @@ def _padding_before(sides: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _sides(size: tuple[int, int], what: str, corners: int) -> npt.NDArray[np.float64]:
     sides = np.asarray(size, np.float64)
     if sides.shape != (2,) or not np.isfinite(sides).all() or (sides < 1).any():
-        raise InputError(what, repr(size), "width and height, one pixel at least", "pass (width, height) in this order")
+        raise InputError(
+            what, repr(size), "width and height of at least one pixel", "pass (width, height) in this order"
+        )
     return np.tile(sides, corners)
 
 
@@ -286,6 +288,8 @@ def _outside(
     place: npt.NDArray[np.float64], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
 ) -> InputError:
     others = fitting(place.tolist(), size, resized)
-    repair = f"it would fit {' or '.join(others)}; check the model's convention" if others else "no known one fits"
+    repair = (
+        f"it would fit {' or '.join(others)}; check the model's convention" if others else "no known convention fits"
+    )
     shown = ", ".join(f"{value:g}" for value in place)
-    return InputError("coordinates", f"({shown})", f"a place in the picture in convention {convention.name!r}", repair)
+    return InputError("coordinates", f"({shown})", f"a place in the image in convention {convention.name!r}", repair)

@@ -56,6 +56,6 @@ def grounding_of_objects(grounding: Grounding, scene: Scene) -> Grounding:
     columns = [column_of.get(obj.id, -1) for obj in scene.objects]
     if -1 in columns or len(columns) + len(scene.of_robot) < len(column_of):
         got, expected = ", ".join(column_of) or "none", ", ".join(obj.id for obj in scene.objects) or "none"
-        raise InputError("detections of the grounding", got, expected, "observe the frame with these detections")
+        raise InputError("detections of the grounding", got, expected, "pass the frame's own detections")
     kept = tuple(grounding.detections[column] for column in columns)
     return dataclasses.replace(grounding, detections=kept, match=grounding.match[:, columns])

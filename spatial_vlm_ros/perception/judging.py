@@ -154,7 +154,9 @@ class AskedJudge:
             if not self._probe.run(self._choice, lambda: time.monotonic() < end):
                 return None
             self._chosen = self._probe.chosen(name)
-            _log.warning("%s is asked about relations with marks as %s: right in %s", name, self._chosen, self._probe)
+            _log.warning(
+                "%s answers questions about relations with marks as %s: right in %s", name, self._chosen, self._probe
+            )
         return forms[self._chosen]
 
     def _understood(self, forms: Mapping[str, MarkForm]) -> dict[str, MarkForm]:
@@ -209,7 +211,7 @@ class AskedJudge:
         if scores is None:
             said = self._model.answer(question.image, question.text, choices)
             if said not in choices:
-                repair = "use a model that keeps to the choices that it is given"
+                repair = "use a model that answers with one of the choices"
                 raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
             return {one: _SURE if one == said else (1.0 - _SURE) / (len(choices) - 1) for one in choices}
         return self._normed(scores(question.image, question.text, choices), choices)
@@ -265,7 +267,7 @@ def with_marks(judge: RelationJudge, marks: str) -> RelationJudge:
     if marks == BOXES:
         return judge
     if not getattr(judge, "takes_marks", False):
-        got = f"{marks}, for {type(judge).__name__}, which marks objects in a way of its own"
+        got = f"{marks}, for {type(judge).__name__}, which marks objects in its own way"
         raise InputError("judge.marks", got, f"{BOXES}, the default", "leave judge.marks out")
     return MarkedJudge(judge, marks)
 

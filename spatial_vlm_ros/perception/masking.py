@@ -80,7 +80,7 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
         raise
     except Exception as error:  # whatever a model does, it costs one request
         said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-        raise ModelError(name, f"it gave no masks: {said}", "see the backend's own log") from error
+        raise ModelError(name, f"it returned no masks: {said}", "see the backend's log") from error
     if mask is None:
         return detection
     around = box_around(mask)
@@ -96,13 +96,13 @@ def _check_mask(mask: object, shape: tuple[int, ...], name: str) -> None:
     """Raises ModelError where a model's mask is none of an image of this shape."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         got = f"{mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise ModelError(name, f"it gave a mask of type {got}", "fix the backend: masks are arrays of bool")
+        raise ModelError(name, f"it returned a mask of type {got}", "fix the backend: masks are arrays of bool")
     if mask.shape != shape:
         sides = "x".join(str(side) for side in mask.shape[1::-1] + mask.shape[2:])
-        reason = f"it gave a mask of {sides} pixels for an image of {shape[1]}x{shape[0]}"
+        reason = f"it returned a mask of {sides} pixels for an image of {shape[1]}x{shape[0]}"
         raise ModelError(name, reason, "fix the backend")
     if not mask.any():
-        raise ModelError(name, "it gave a mask without any pixel", "fix the backend: None says that it finds nothing")
+        raise ModelError(name, "it returned a mask without pixels", "fix the backend: None means that it finds nothing")
 
 
 def masked_by(

@@ -68,7 +68,7 @@ def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedOb
         raise
     except Exception as error:  # whatever a model does, it costs one request
         said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-        raise ModelError(name, said, "see the backend's own log") from error
+        raise ModelError(name, said, "see the backend's log") from error
     check_found(found, name)
     height, width = scene.frame.rgb.shape[:2]
     for one in found:
@@ -99,7 +99,7 @@ def pointed_out(
         ModelError: a box that cannot be one.
     """
     if not found:
-        return PointedOut(Status.NOT_FOUND, "it points at nothing")
+        return PointedOut(Status.NOT_FOUND, "it points at no object")
     objects = scene.objects
     detections = [obj.detection for obj in objects]
     rows: list[int] = []
@@ -110,15 +110,15 @@ def pointed_out(
         hit = _hit(one, scene, detections, overlap, model)
         if len(hit) > 1:
             names = " and ".join(f"the {name_of(objects[row])}" for row in hit)
-            return PointedOut(Status.AMBIGUOUS, f"its place lies between {names}", rows=tuple(hit))
+            return PointedOut(Status.AMBIGUOUS, f"its place is between {names}", rows=tuple(hit))
         rows += hit
         if not hit:
             others.append(one)
     kinds = sorted(set(rows))
     if len(kinds) + bool(others) > 1 or (len(others) > 1 and not _one_place(others)):
-        said = [f"the {name_of(objects[row])}" for row in kinds] + ["what no detector has found"] * bool(others)
+        said = [f"the {name_of(objects[row])}" for row in kinds] + ["an object that no detector found"] * bool(others)
         places = f"{len(found)} places ({', '.join(said)})" if kinds else f"{len(others)} places"
-        return PointedOut(Status.AMBIGUOUS, f"it points at {places} and not at one object", rows=tuple(kinds))
+        return PointedOut(Status.AMBIGUOUS, f"it points at {places} instead of one object", rows=tuple(kinds))
     if kinds:
         return PointedOut(Status.OK, row=kinds[0])
     return _added(others[0], scene, detections, model, config)
@@ -162,7 +162,7 @@ def _added(
     """An object of its own where the place names no detected one."""
     part = None if one.box_xyxy is None else _mostly(one.box_xyxy, scene, config)
     if part is not None:
-        reason = f"most of its box is the {name_of(scene.objects[part])}, and it is not the box of that object"
+        reason = f"most of its box is the {name_of(scene.objects[part])}, but the box differs from that object's box"
         return PointedOut(Status.AMBIGUOUS, reason, rows=(part,))
     taken = {detection.id for detection in (*detections, *scene.of_robot)}
     ids = (POINTED_ID, *(f"{POINTED_ID}-{n}" for n in range(2, len(taken) + 3)))
@@ -196,7 +196,7 @@ def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
         return None
     if shared[row] >= _MOSTLY * np.count_nonzero(objects[row]):
         return PointedOut(Status.OK, row=row)
-    reason = f"what lies at its place is a part of the {name_of(scene.objects[row])}, and it does not name that object"
+    reason = f"its place shows a part of the {name_of(scene.objects[row])}, but it does not name that object"
     return PointedOut(Status.AMBIGUOUS, reason, rows=(row,))
 
 

@@ -144,9 +144,9 @@ def probe(
     """
     shown = tuple(probe_images() if images is None else images)
     if len(shown) < 8:
-        raise InputError("pictures", str(len(shown)), "eight at least", "leave them out, or draw more")
+        raise InputError("images", str(len(shown)), "at least 8", "leave them out, or draw more")
     if convention.unit == "resized" and resize is None:
-        repair = "pass the function that gives the size after the model's processor"
+        repair = "pass the function that returns the size after the model's processor"
         raise InputError("resize", "none", f"one, for the convention {convention.name!r}", repair)
     trials = tuple(_trial(image, refer(image.rgb, image.phrase), resize) for image in shown)
     tried, untested = _hypotheses(convention, trials)
@@ -246,19 +246,19 @@ def _decide(
     for rival in supported:
         evidence = _evidence(best, trials, rival, trials)
         if rival != best and evidence < LEAST_EVIDENCE and not _same(best, rival, trials):
-            return None, f"the answers do not tell {best.name} from {rival.name} (evidence {evidence:.1f})"
+            return None, f"the answers do not distinguish {best.name} from {rival.name} (evidence {evidence:.1f})"
     hidden = _hidden_resize(trials, best)
     if hidden is not None:
-        return None, f"the answers fit {best.name}, and better {hidden}; pass `resize`"
+        return None, f"the answers fit {best.name}, but fit {hidden} better; pass `resize`"
     return best, f"{best.name} explains {len(errors[best])} of {len(trials)} answers"
 
 
 def _why_none(nearest: Convention, explained: int, trials: Sequence[Trial]) -> str:
     unread = sum(not trial.numbers for trial in trials)
     if unread > len(trials) - _least(trials):
-        return f"{unread} of {len(trials)} answers hold no place"
+        return f"{unread} of {len(trials)} answers have no place"
     if len({trial.numbers for trial in trials if trial.numbers}) == 1:
-        return "the answer is the same to every picture"
+        return "the answer is the same for every image"
     hidden = _hidden_resize(trials, None)
     if hidden is not None:
         return f"the answers fit {hidden}; pass `resize`"
@@ -316,7 +316,7 @@ def _hidden_resize(trials: Sequence[Trial], best: Convention | None) -> str | No
             if not _is_supported(_errors(convention, guess), guess):
                 continue
             if best is None or _evidence(convention, guess, best, trials) >= SUSPICION:
-                return f"{convention.order} pixels of the picture resized to {name}"
+                return f"{convention.order} pixels of the image resized to {name}"
     return None
 
 

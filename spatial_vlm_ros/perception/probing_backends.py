@@ -49,7 +49,7 @@ class ConventionError(ModelError):
         super().__init__(
             model,
             f"it does not write places as {verdict.stated}: {verdict.reason}",
-            f"state the convention {actual}, or use a model that keeps to {verdict.stated}",
+            f"set convention={actual}, or use a model that follows {verdict.stated}",
         )
 
 

@@ -35,7 +35,7 @@ class BlindnessError(ModelError):
         self.verdict = verdict
         super().__init__(
             model,
-            f"it is asked about drawn pictures, and {verdict}",
+            f"it was tested with drawn images: {verdict}",
             "see spatial-vlm probe --blindness for the numbers; use another model, or blindness=warn",
         )
 
@@ -65,8 +65,10 @@ def answerer_of(name: str, backend: Any) -> Answerer:
     """
     asked = getattr(backend, "scorer", backend)
     if not callable(getattr(asked, "answer", None)):
-        expected = "qwen-vl, vlm, server, a folder of a model, or an own backend with answer(rgb, question, choices)"
-        raise InputError(f"grounder {name!r}", "one that answers no questions", expected, "ask another one")
+        expected = "qwen-vl, vlm, server, a folder of a model, or your own backend with answer(rgb, question, choices)"
+        raise InputError(
+            f"grounder {name!r}", "a backend that does not answer questions", expected, "choose another backend"
+        )
     return cast("Answerer", asked)
 
 
@@ -101,7 +103,7 @@ def examine_model(
         raise
     except Exception as error:  # of torch, or of code of one's own
         reason = f"it failed when it was asked: {type(error).__name__}: {error}"
-        raise ModelError(name, reason, "see what it says; where memory ran out, use device=cpu") from error
+        raise ModelError(name, reason, "if memory ran out, use device=cpu") from error
 
 
 def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: str) -> None:
@@ -126,7 +128,7 @@ def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: st
         except ModelError as error:
             if how == "refuse":
                 raise
-            _log.warning("whether it looks at pictures is not known: %s", error)
+            _log.warning("whether it looks at images is not known: %s", error)
             return
         known = Known(found.outcome, found.verdict)
         if key is not None:
@@ -134,7 +136,7 @@ def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: st
     if known.outcome == "found" and how == "refuse":
         raise BlindnessError(name, known.verdict)
     if known.outcome != "not found":
-        _log.warning("model %r, asked about drawn pictures: %s", name, known.verdict)
+        _log.warning("model %r, tested with drawn images: %s", name, known.verdict)
 
 
 def keep_verdict(name: str, options: Mapping[str, str], found: Diagnosis) -> None:
@@ -161,5 +163,5 @@ def cache_key(name: str, options: Mapping[str, str]) -> str | None:
     try:
         return key_of(name, model_folder(options["model"], model=name), options)
     except FileError as error:
-        _log.warning("the verdict on the model is not kept, it will be asked again: %s", error)
+        _log.warning("the verdict on the model was not saved, so it will be tested again: %s", error)
         return None

@@ -55,7 +55,7 @@ def referrer_of(grounder: object) -> Referrer:
 def cannot_refer(name: str) -> InputError:
     """The error of a second opinion that nobody can give."""
     return InputError(
-        "second_opinion.ask or language.free_form", f"{name}, which cannot be asked for a whole phrase",
+        "second_opinion.ask or language.free_form", f"{name}, which cannot ground a whole phrase",
         "a grounder with `refer`",
         "choose a backend that refers, or switch this off (false, refuse)",
     )  # fmt: skip
@@ -96,15 +96,15 @@ def check_found(found: Any, model: str) -> None:
     Raises:
         ModelError: with what it is instead.
     """
-    repair = "mend the backend; its answer cannot be used"
+    repair = "fix the backend: its output is invalid"
     if not isinstance(found, (tuple, list)) or not all(isinstance(one, NamedObject) for one in found):
-        raise ModelError(model, f"it referred with {type(found).__name__}, not with a tuple of Found", repair)
+        raise ModelError(model, f"it returned {type(found).__name__}, not a tuple of Found", repair)
     if len(found) > MOST_FOUND:
-        raise ModelError(model, f"it named {len(found)} things, more than {MOST_FOUND}", repair)
+        raise ModelError(model, f"it named {len(found)} objects, more than {MOST_FOUND}", repair)
     for one in found:
         numbers = [*(one.box_xyxy or ()), *(one.point_xy or ())]
         if len(numbers) not in (2, 4, 6) or not np.isfinite(np.array(numbers, np.float64)).all():
-            raise ModelError(model, f"it referred with {one!r}, which is no place", repair)
+            raise ModelError(model, f"it returned {one!r}, which is not a place", repair)
 
 
 def _by_box(box: npt.NDArray[np.float64], detections: Sequence[Detection], overlap: float) -> int | None:

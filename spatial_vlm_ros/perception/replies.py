@@ -45,7 +45,7 @@ Qwen2.5-VL wrote [19, 300, 154, 476] for an image of 364 x 448 pixels (QwenLM/Qw
 LEAST_INSIDE = 0.5
 """Share of a box that has to lie inside the image, where it is clipped."""
 _MOST_NOTES = 20
-_CHECK = "find out with `probing.probe` how this model writes places, and name that convention"
+_CHECK = "find out with `probing.probe` how this model writes places, and set that convention"
 _SPANS = ("list", "object", "tuple")
 
 
@@ -136,11 +136,11 @@ def parse_reply(
         raise ReplyError(model, f"it is {type(text).__name__}, not a text", "")
     try:
         if len(text) > MOST_CHARACTERS:
-            raise Unreadable(f"it has {len(text)} characters, {MOST_CHARACTERS} at most")
+            raise Unreadable(f"it has {len(text)} characters, more than {MOST_CHARACTERS}")
         items, cut = _items(text, convention)
         places, notes, unread = _placed(items, convention, size, resized, probed)
         if len(places) > most:
-            raise Unreadable(f"it names {len(places)} places, {most} at most")
+            raise Unreadable(f"it names {len(places)} places, more than {most}")
         if cut is not None:
             if not places:
                 raise cut
@@ -169,7 +169,7 @@ def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff 
         raise Unreadable("it gives places in two different forms")
     if families == {"locations"}:
         if convention.unit != "bin":
-            raise Unreadable(f"it has location tokens, and the convention is {convention.name!r}")
+            raise Unreadable(f"it has location tokens, but the convention is {convention.name!r}")
         return read_locations(text, pieces, cut is not None), cut
     if not pieces and cut is not None:
         raise cut
@@ -177,7 +177,7 @@ def _items(text: str, convention: Convention) -> tuple[tuple[Item, ...], CutOff 
         return (), None
     items = read_tags(pieces, cut is not None) if families == {"tags"} else read_spans(text, pieces)
     if items and (doubt := contradicted(text, pieces)):
-        raise Unreadable(f"its words speak against its places: {doubt!r}")
+        raise Unreadable(f"its words contradict its places: {doubt!r}")
     return items, cut
 
 
@@ -237,24 +237,24 @@ def _object(
         Unreadable: it has no area, or its point lies outside its box.
     """
     if denies(item.label):
-        raise NotPlaced(f"its label denies it: {printable(item.label, LONGEST_LABEL)!r}")
+        raise NotPlaced(f"its label negates it: {printable(item.label, LONGEST_LABEL)!r}")
     used = replace(convention, order="xy") if item.named else convention
     pixels = {what: _pixels(values, used, size, resized, probed) for what, values in _written(item)}
     box, point = pixels.get("box"), pixels.get("point")
     if box is not None and item.box is not None:
         _check_corners(box, item.box, size, resized)
     if box is not None and point is not None and not _inside(point, box):
-        raise Unreadable(f"a point {_shown(item.point)} lies outside its own box {_shown(item.box)}")
+        raise Unreadable(f"a point {_shown(item.point)} is outside its own box {_shown(item.box)}")
     outside = [values for _, values in _written(item) if probed and not _fits(values, used, size, resized)]
     if outside and item.box is not None and share_inside(item.box, used, size, resized) < LEAST_INSIDE:
-        raise Misfit(f"the box {_shown(item.box)} lies mostly outside the image", _CHECK)
+        raise Misfit(f"the box {_shown(item.box)} is mostly outside the image", _CHECK)
     place = NamedObject(
         printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
         None if box is None else (box[0], box[1], box[2], box[3]),
         None if point is None else (point[0], point[1]),
         item.score,
     )
-    return place, f"{_shown(outside[0])} lies outside the image and was clipped to it" if outside else ""
+    return place, f"{_shown(outside[0])} was outside the image and was clipped to it" if outside else ""
 
 
 def _written(item: WrittenPlace) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -288,7 +288,7 @@ def _pixels(
     if convention.unit == "bin" and any(not value.is_integer() for value in values):
         raise Misfit(f"{_shown(values)} are not numbers of bins{_hint(values, size, resized)}", _CHECK)
     if convention.unit not in FRACTIONS and looks_like_fractions(values):
-        reason = f"{_shown(values)} look like fractions of the picture, and the convention is {convention.name!r}"
+        reason = f"{_shown(values)} look like fractions of the image, but the convention is {convention.name!r}"
         raise Misfit(reason, _CHECK)
     try:
         return tuple(to_pixels([values], convention, size, resized, BEYOND if probed else 0.0)[0].tolist())
@@ -311,7 +311,7 @@ def _check_corners(
 
 def _hint(values: tuple[float, ...], size: tuple[int, int], resized: tuple[int, int] | None) -> str:
     names = fitting(values, size, resized)
-    return f"; they would fit {' or '.join(names)}" if names else "; they fit no convention known here"
+    return f"; they would fit {' or '.join(names)}" if names else "; they fit no known convention"
 
 
 def _shown(values: tuple[float, ...] | None) -> str:

@@ -97,7 +97,7 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
     if lists and (singles or any(_placed(items) != _placed(lists[0]) for items in lists)):
         raise Unreadable("it gives several answers that differ")
     if not lists and not singles:
-        raise Unreadable("it holds no list of places")
+        raise Unreadable("it has no list of places")
     return lists[0] if lists else tuple(singles)
 
 
@@ -255,7 +255,7 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
     box_key, point_key = _only(item, BOX_KEYS), _only(item, POINT_KEYS)
     given = [item[key] for key in (box_key, point_key) if key is not None]
     if given and all((value.lower() if isinstance(value, str) else value) in _NOWHERE for value in given):
-        raise NotPlaced(f"an object has {_shown(given[0])} for its place")
+        raise NotPlaced(f"an object has {_shown(given[0])} as its place")
     told = [value.lower() for value in item.values() if isinstance(value, str)]
     if not given and (item.get("found") is False or (told and len(told) == len(item) and set(told) <= set(_ABSENT))):
         raise NotPlaced(f"an object says {_shown(item)}")
@@ -273,7 +273,7 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
         known = ", ".join((*BOX_KEYS, *POINT_KEYS))
         raise Unreadable(f"an object has none of the keys {known}; it has {_shown(sorted(item))}")
     if any(isinstance(value, str) and value.lower() in _OTHER_FORMS for value in item.values()):
-        raise Unreadable(f"an object says that its box is of another form: {_shown(item)}")
+        raise Unreadable(f"an object declares another form of box: {_shown(item)}")
     labels = [item[key] for key in LABEL_KEYS if item.get(key) is not None]
     if not all(isinstance(label, str) for label in labels):
         raise Unreadable(f"a label is {_shown(next(x for x in labels if not isinstance(x, str)))}, not a text")

@@ -142,11 +142,11 @@ def final_part(text: str) -> tuple[str, CutOff | None]:
     elif rest.startswith("<think>"):
         _, closed, rest = rest.partition("</think>")
         if not closed:
-            raise CutOff("it was cut off while the model was thinking aloud")
+            raise CutOff("it was cut off while the model was reasoning")
     else:
         ends = list(_THOUGHT.finditer(rest))
         if len(ends) > 1:
-            raise Unreadable("the model thinks aloud twice")
+            raise Unreadable("the model reasons twice")
         rest = rest[ends[0].end() :] if ends else rest
     rest = rest.lstrip()
     if not rest.startswith("<answer>"):
@@ -221,7 +221,7 @@ def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
             if len(stack) > DEEPEST:
                 raise Unreadable(f"its brackets nest deeper than {DEEPEST}")
         elif stack.pop() != _CLOSES[sign]:
-            raise Unreadable(f"the bracket {sign} at character {mark.start()} closes one of another kind")
+            raise Unreadable(f"the bracket {sign} at character {mark.start()} closes a different kind of bracket")
         if not stack:
             body = text[start:at]
             piece = ReplyPiece("list" if body[0] == "[" else "object", start, at, body)
@@ -276,7 +276,7 @@ def _tag(text: str, start: int) -> tuple[ReplyPiece | None, int]:
         return _point(text, point)
     unknown = _OUT_OF_PLACE.match(text, start)
     if unknown is not None:
-        raise Unreadable(f"{unknown.group()!r} at character {start} is out of place or of a form not known here")
+        raise Unreadable(f"{unknown.group()!r} at character {start} is out of place or of an unknown form")
     return None, start + 1
 
 

@@ -80,12 +80,12 @@ def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -
     labels = words[:-1] if before else words[1:]
     stray = words[-1] if before else words[0]
     if stray.strip() and not (cut and before):
-        raise Unreadable(f"words stand where no label belongs: {stray.strip()[:40]!r}")
+        raise Unreadable(f"words stand where no label is allowed: {stray.strip()[:40]!r}")
     items: list[Item] = []
     for k, (label, piece) in enumerate(zip(labels, pieces, strict=True)):
         values = [float(token) for token in _LOCATION.findall(piece.body)]
         if len(values) % 4 or (not before and len(values) != 4):
-            items.append(Unreadable(f"{len(values)} location tokens stand together, not four to a box"))
+            items.append(Unreadable(f"{len(values)} location tokens stand together, not four for each box"))
             continue
         if not before:
             label = _closed(label, last=k + 1 == len(pieces))
@@ -102,7 +102,7 @@ def _closed(label: str, *, last: bool) -> str:
     """A label that stands after its box, without the semicolon before the next one."""
     name, semicolon, rest = label.partition(";")
     if rest.strip() or not (last or semicolon):
-        raise Unreadable(f"boxes are not parted by one semicolon: {label.strip()[:40]!r}")
+        raise Unreadable(f"boxes are not separated by one semicolon: {label.strip()[:40]!r}")
     return name
 
 
@@ -170,11 +170,11 @@ def _listed(coords: str) -> Iterator[tuple[float, float]]:
     """Points of "PICTURE NUMBER X Y NUMBER X Y …"."""
     values = [_decimal(word) for word in coords.replace(";", " ").split()]
     if len(values) < 4 or (len(values) - 1) % 3:
-        raise Unreadable(f"coords has {len(values)} values, not one and then three to a point")
+        raise Unreadable(f"coords has {len(values)} values, not one and then three for each point")
     if values[0] not in _FIRST_IMAGE:
-        raise Unreadable(f"coords speaks of picture {values[0]:g}, and one was shown")
+        raise Unreadable(f"coords names image {values[0]:g}, but one was shown")
     if len(set(values[1::3])) != len(values[1::3]):
-        raise Unreadable("coords numbers two points alike")
+        raise Unreadable("coords gives two points the same number")
     yield from zip(values[2::3], values[3::3], strict=True)
 
 

@@ -121,16 +121,16 @@ def model_reading(instruction: str, text: str, model: str) -> ModelReading:
     try:
         reply = msgspec.json.decode(text, type=_Reply)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        reason = f"its reading is not of the form asked for: {str(error)[:200]}"
-        raise ModelError(model, reason, "use a model and a server that keep to response_format") from error
+        reason = f"its reading does not have the requested form: {str(error)[:200]}"
+        raise ModelError(model, reason, "use a model and a server that follow response_format") from error
     _check_reading(instruction, reply)
     try:
         queries = parse(reply.command)
     except NotUnderstoodError as error:
-        why = f"the model read it as {reply.command[:120]!r}, which is no plain command: {error.reason}"
+        why = f"the model read it as {reply.command[:120]!r}, which is not a plain command: {error.reason}"
         raise NotUnderstoodError(instruction, (0, len(instruction)), why, error.repair) from error
     except InputError as error:
-        raise ModelError(model, f"its command is no instruction: {error}", "use another model") from error
+        raise ModelError(model, f"its command is not an instruction: {error}", "use another model") from error
     queries = tuple(replace(query, instruction=instruction, read_by="model") for query in queries)
     return ModelReading(reply.command, reply.translation, queries)
 
@@ -143,7 +143,7 @@ def _check_reading(instruction: str, reply: _Reply) -> None:
     """
 
     def refused(reason: str) -> NotUnderstoodError:
-        return NotUnderstoodError(instruction, (0, len(instruction)), reason, "say it as one plain command in English")
+        return NotUnderstoodError(instruction, (0, len(instruction)), reason, "give one plain command in English")
 
     if not reply.command.strip():
         raise refused("the model found no command in it")
@@ -153,7 +153,7 @@ def _check_reading(instruction: str, reply: _Reply) -> None:
     meant = [word for part in reply.parts for word in _words(part.means)]
     translated, command = _words(reply.translation), _words(reply.command)
     if _content(meant) != _content(translated):
-        raise refused("the model's translation has other words than it says they mean")
+        raise refused("the model's translation does not match the meanings that it gives")
     if any(_words(part.said) and not _words(part.means) for part in reply.parts):
         raise refused("the model's reading leaves words out")
     asides = [word for part in reply.parts if part.aside for word in (*_words(part.means), *_words(part.said))]
@@ -171,7 +171,7 @@ def _check_reading(instruction: str, reply: _Reply) -> None:
         raise refused(f"the model's command {reply.command[:120]!r} has the words in another order")
     numbers = [word for word in command if word in _NUMBERED or any(c.isdigit() for c in word)]
     if Counter(numbers) - Counter(said):
-        raise refused("the model's command has a number that was not said so: say numbers in figures")
+        raise refused("the model's command has a number that was not said: use figures for numbers")
     digits = [word for word in said if any(c.isdigit() for c in word)]
     if Counter(digits) - Counter(command):
         raise refused("the model's command leaves out a number")

@@ -36,7 +36,7 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
     try:
         detections = tuple(detections)
     except TypeError as error:
-        raise InputError("detections", type(detections).__name__, "a list of Detection", "put it in a list") from error
+        raise InputError("detections", type(detections).__name__, "a list of Detection", "pass a list") from error
     for detection in detections:
         if not isinstance(detection, Detection):
             repair = "build Detection(...) of each"
@@ -49,7 +49,7 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
 
 def _check_ids(detections: tuple[Detection, ...]) -> None:
     if any(d.id == SUPPORT_ID for d in detections):
-        raise InputError("detection id", repr(SUPPORT_ID), "another id", "this one stands for the support plane")
+        raise InputError("detection id", repr(SUPPORT_ID), "another id", "this id is reserved for the support plane")
     repeated = [f"{id_!r} {n} times" for id_, n in Counter(d.id for d in detections).items() if n > 1]
     if repeated:
         shown = ", ".join(repeated[:5]) + (f" and {len(repeated) - 5} more" if len(repeated) > 5 else "")
@@ -60,7 +60,7 @@ def _fitted(detection: Detection, width: int, height: int) -> Detection:
     if detection.mask is not None and detection.mask.shape != (height, width):
         mask_height, mask_width = detection.mask.shape
         what = f"mask of detection {detection.id!r}"
-        expected = f"{width}x{height} pixels as the image"
+        expected = f"{width}x{height} pixels, as in the image"
         raise ShapeError(what, expected=expected, received=f"{mask_width}x{mask_height} pixels")
     x0, y0, x1, y1 = detection.box_xyxy
     clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
@@ -69,12 +69,12 @@ def _fitted(detection: Detection, width: int, height: int) -> Detection:
             f"box of detection {detection.id!r}",
             str(detection.box_xyxy),
             f"a box inside the image of {width}x{height} pixels",
-            "give pixels of this very image, not of a resized one, and not fractions or thousandths of its size",
+            "pass pixels of this image, not of a resized one, and not fractions or thousandths of its size",
         )
     if detection.mask is not None:
         window = detection.mask[int(clipped[1]) : int(clipped[3]) + 1, int(clipped[0]) : int(clipped[2]) + 1]
         if not window.any():
             got = "no pixel inside its box"
-            repair = "check that mask and box belong together and to this picture"
-            raise InputError(f"mask of detection {detection.id!r}", got, "the mask of the thing in the box", repair)
+            repair = "check that mask and box belong together and to this image"
+            raise InputError(f"mask of detection {detection.id!r}", got, "the mask of the object in the box", repair)
     return detection if clipped == detection.box_xyxy else replace(detection, box_xyxy=clipped)

@@ -43,7 +43,7 @@ _WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
 _APART = frozenset({"compact"})  # folder of vlm whose model answers no questions of a backend
 _LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 _LARGEST_SMALL = 1 << 28  # bytes of a tokenizer or configuration
-_REPAIR = "give the model's whole folder"
+_REPAIR = "pass the model's whole folder"
 _log = logging.getLogger(__name__)
 
 
@@ -116,7 +116,7 @@ def remember(key: str, known: Known) -> None:
             raise OSError("there is no home folder")
         write_json(folder / f"{key}.json", asdict(known), force=True)
     except (OSError, FileError) as error:
-        _log.warning("the verdict on the model is not kept, it will be asked again: %s", error)
+        _log.warning("the verdict on the model was not saved, so it will be tested again: %s", error)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -137,7 +137,7 @@ def _sampled(path: Path, size: int) -> str:
     with open_regular(path, _REPAIR) as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(size - 8, _LONGEST_HEADER):
-            raise FileError(path, "no safetensors file, or a damaged one", "fetch the model again")
+            raise FileError(path, "not a safetensors file, or damaged", "fetch the model again")
         header = file.read(length)
         digest = hashlib.sha256(header)
         for begin, end in _places(path, header):

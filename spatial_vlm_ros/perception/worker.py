@@ -46,7 +46,7 @@ from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 _SLICE_S = 0.02  # a cancellation and a death are noticed within this time
 _FAILURES = 3  # so many in a row and the process is replaced: after some errors a GPU's context stays broken
 _SHARE = 0.8  # of timeout_s, after which no further question about a relation is asked
-_NEXT = "the next request starts it anew"
+_NEXT = "the next request starts it again"
 
 
 class WorkerGrounder:
@@ -78,7 +78,7 @@ class WorkerGrounder:
     ) -> None:
         for what, seconds in (("timeout_s", timeout_s), ("startup_timeout_s", startup_timeout_s)):
             if not 0.0 < seconds < math.inf:
-                raise InputError(what, str(seconds), "a positive number of seconds", "give a time limit")
+                raise InputError(what, str(seconds), "a positive number of seconds")
         self.name, self.options = name, dict(options)
         self.timeout_s, self.startup_timeout_s = timeout_s, startup_timeout_s
         self._turn = threading.Lock()  # held by who talks to the process
@@ -165,7 +165,7 @@ class WorkerGrounder:
         with self._own_turn():
             reply, data = self._answered(header, body)
             if not isinstance(reply, WorkerReply):
-                raise WireError(f"it answered with {type(reply).__name__} what was asked for phrases")
+                raise WireError(f"it answered with {type(reply).__name__} to a request for phrases")
             grounding = grounding_of(reply, data, rgb.shape[:2])
             self._failures = 0
             return grounding
@@ -181,7 +181,7 @@ class WorkerGrounder:
         with self._own_turn():
             reply, data = self._answered(header, body)
             if not isinstance(reply, Referred):
-                raise WireError(f"it answered with {type(reply).__name__} what was asked for a whole phrase")
+                raise WireError(f"it answered with {type(reply).__name__} to a request for a whole phrase")
             references = references_of(reply, data)
             self._failures = 0
             return references
@@ -200,7 +200,7 @@ class WorkerGrounder:
                 return tuple(detections)
             reply, data = self._answered(header, body)
             if not isinstance(reply, WorkerReply):
-                raise WireError(f"it answered with {type(reply).__name__} what was asked for masks")
+                raise WireError(f"it answered with {type(reply).__name__} to a request for masks")
             masked = grounding_of(reply, data, rgb.shape[:2]).detections
             if [one.id for one in masked] != [one.id for one in detections]:
                 raise WireError(f"masks of {len(masked)} objects for {len(detections)}")
@@ -222,7 +222,7 @@ class WorkerGrounder:
         with self._own_turn():
             reply, data = self._answered(header, body)
             if not isinstance(reply, Judged):
-                raise WireError(f"it answered with {type(reply).__name__} what was asked about relations")
+                raise WireError(f"it answered with {type(reply).__name__} to a request about relations")
             probabilities = judgements_of(reply, data, len(questions))
             self._failures = 0
             return probabilities
@@ -256,7 +256,7 @@ class WorkerGrounder:
         """Wait for the answer to the request of this number."""
         reply, body = self._frame(process, deadline)
         if isinstance(reply, Ready) or reply.number != number:
-            raise WireError(f"it answered with {type(reply).__name__} what was not asked")
+            raise WireError(f"it answered with {type(reply).__name__} to no request")
         self._late = None
         return reply, body
 
@@ -309,7 +309,9 @@ class WorkerGrounder:
                 raise self._died() from None
             except WireError as error:
                 self._end()
-                raise ModelError(self.name, f"its process sent nonsense: {error}", f"mend it; {_NEXT}") from error
+                raise ModelError(
+                    self.name, f"its process sent invalid data: {error}", f"fix the backend; {_NEXT}"
+                ) from error
             except TimeoutError:
                 what = "answer" if self._ready else "load"
                 seconds = self.timeout_s if self._ready else self.startup_timeout_s
@@ -326,7 +328,7 @@ class WorkerGrounder:
             return ModelError(self.name, "its process is gone", _NEXT)
         process.wait_gone(1.0)
         ending = self._end()
-        return ModelError(self.name, ending, f"mend its cause; {_NEXT}")
+        return ModelError(self.name, ending, f"fix the cause; {_NEXT}")
 
     def _end(self, grace_s: float = 0.0) -> str:
         """End the process, if any; how it ended, in words."""

@@ -90,7 +90,7 @@ def _serve(channel: Channel) -> None:
     try:
         load, _ = _next(channel)
         if not isinstance(load, Load):
-            raise WireError("the first frame must say what to load")
+            raise WireError("the first message must name the backend to load")
         try:
             grounder = load_grounder(load.name, load.options)
             refers, judge = callable(getattr(grounder, "refer", None)), judge_of(grounder)
@@ -104,7 +104,7 @@ def _serve(channel: Channel) -> None:
         while True:
             ask, body = _next(channel)
             if not isinstance(ask, (Ask, Refer, JudgeRequest, MaskRequest)):
-                raise WireError("the backend is loaded already")
+                raise WireError("the backend is already loaded")
             _answer(channel, grounder, judge, ask, body)
     except (EOFError, ConnectionError):
         return

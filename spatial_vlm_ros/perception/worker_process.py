@@ -135,7 +135,9 @@ class WorkerProcess:
         self._channel.close()
         self._log.join(timeout=1.0)
         return (
-            _ending(self._process.returncode) + self._log.tail() if by_itself else "its process hung up, and was ended"
+            _ending(self._process.returncode) + self._log.tail()
+            if by_itself
+            else "its process closed the connection and was ended"
         )
 
     def wait_gone(self, seconds: float) -> None:

@@ -251,14 +251,14 @@ class Channel:
         try:
             return self._decoder.decode(header), body
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise WireError(f"its header is not of the agreed form: {error}") from error
+            raise WireError(f"its header has the wrong form: {error}") from error
 
 
 def _lengths(lead: memoryview) -> tuple[int, int]:
     """Length of header and body together, and of the header alone."""
     magic, header, body = _LEAD.unpack(lead)
     if magic != _MAGIC or not 0 < header <= LONGEST_HEADER or body > LONGEST_BODY:
-        raise WireError(f"it sent {bytes(lead)!r} where a frame begins")
+        raise WireError(f"it sent {bytes(lead)!r} at the beginning of a frame")
     return header + body, header
 
 
@@ -274,13 +274,13 @@ def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list
     """
     for phrase in phrases:
         if not isinstance(phrase, NounPhrase):
-            raise InputError("phrases", type(phrase).__name__, "NounPhrases", "take them from parse")
+            raise InputError("phrases", type(phrase).__name__, "NounPhrases", "use those that parse returns")
     body = image_body(rgb)
     header = Ask(number, rgb.shape[0], rgb.shape[1], tuple(phrases))
     try:
         msgspec.msgpack.encode(header)
     except (UnicodeEncodeError, TypeError, OverflowError) as error:
-        raise InputError("phrases", str(error), "text and numbers", "take them from parse") from error
+        raise InputError("phrases", str(error), "text and numbers", "use those that parse returns") from error
     return header, body
 
 
@@ -295,9 +295,11 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
     header = Refer(number, rgb.shape[0], rgb.shape[1], words)
     try:
         if not isinstance(words, str) or len(words.encode()) > _LONGEST_TEXT:
-            raise InputError("words", f"{str(words)[:60]!r}", f"text of {_LONGEST_TEXT} bytes at most", "say less")
+            raise InputError(
+                "words", f"{str(words)[:60]!r}", f"text of {_LONGEST_TEXT} bytes at most", "shorten the text"
+            )
     except UnicodeEncodeError as error:
-        raise InputError("words", str(error), "text", "leave out what is no character") from error
+        raise InputError("words", str(error), "text", "remove invalid characters") from error
     return header, body
 
 
@@ -312,7 +314,7 @@ def judge(
     """
     if len(questions) > MOST_QUESTIONS or not all(isinstance(one, RelationQuestion) for one in questions):
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"
-        raise InputError("questions", f"{len(questions)} questions", expected, "ask for less")
+        raise InputError("questions", f"{len(questions)} questions", expected, "ask fewer questions")
     body = image_body(rgb)
     header = JudgeRequest(number, rgb.shape[0], rgb.shape[1], tuple(questions), budget_s, marks)
     try:  # what the process cannot read would end it
@@ -332,7 +334,7 @@ def image_body(rgb: Rgb) -> list[memoryview | bytes]:
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
     if rgb.nbytes > LONGEST_BODY:
-        raise InputError("rgb", f"{rgb.nbytes} bytes", f"{LONGEST_BODY} at most", "make the image smaller")
+        raise InputError("rgb", f"{rgb.nbytes} bytes", f"{LONGEST_BODY} at most", "use a smaller image")
     return [np.ascontiguousarray(rgb).data] if rgb.size else []
 
 
@@ -433,7 +435,7 @@ def referred(number: int, answer: Sequence[replies.NamedObject]) -> Referred:
         score = None if one.score is None else float(one.score)
         objects.append(Named(str(one.label), box, point, score))  # type: ignore[arg-type]  # lengths are checked there
     if len(objects) > MOST_FOUND:
-        raise InputError("what was found", f"{len(objects)} things", f"{MOST_FOUND} at most", "ask for one thing")
+        raise InputError("what was found", f"{len(objects)} objects", f"{MOST_FOUND} at most", "ask for one object")
     return Referred(number, tuple(objects))
 
 
@@ -483,7 +485,7 @@ def failed(number: int, error: Exception) -> Failed:
     elif isinstance(error, InputError) and not number:
         kind, words = "input", [error.what, error.got, error.expected, error.repair]
     else:
-        words = ["", f"{type(error).__name__}: {error}", "see the backend's own log"]
+        words = ["", f"{type(error).__name__}: {error}", "see the backend's log"]
     return Failed(number, kind, tuple(_plain(word) for word in words))
 
 

@@ -75,7 +75,7 @@ class ApprovalSample:
         if decision.approve:
             self._broker.begin(decision)
             self._pause(self._runs, lambda: stopped() or self._broker.view.stopping)
-            outcome = "stopped as requested" if self._broker.view.stopping else "a sample, nothing has moved"
+            outcome = "stopped as requested" if self._broker.view.stopping else "this is a sample: nothing moved"
             self._broker.end(proposal.goal_id, outcome)
         self._pause(3.0, stopped)
 
@@ -92,7 +92,7 @@ class ApprovalSample:
             plan_hash,
             SENTENCE,
             resolution.message,
-            f"the {frame.value}" if frame is not None else "nowhere: no side matters",
+            f"the {frame.value}" if frame is not None else "no frame: no side matters",
             target.id,
             target.label,
             self._expires_after,
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         broker = ApprovalBroker(audit)
         try:
             with serve(broker, port=port) as page, contextlib.suppress(KeyboardInterrupt):
-                told = f"A sample, no robot is connected: {page.url}\nThe record: {audit.path}\n"
+                told = f"A sample without a robot: {page.url}\nAudit log: {audit.path}\n"
                 sys.stdout.write(printable(told, keep="\n"))
                 sys.stdout.flush()
                 ApprovalSample(broker).run(lambda: False)

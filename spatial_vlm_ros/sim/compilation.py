@@ -60,7 +60,7 @@ def compile_model(
     """
     ids = [obj.id for obj in objects]
     if len(set(ids)) != len(ids):
-        raise InputError("ids of things", ", ".join(ids), "each id once", "number the things")
+        raise InputError("ids of objects", ", ".join(ids), "each id once", "number the objects")
     mj = load_mujoco()
     spec = mj.MjSpec()
     _set_options(mj, spec, scenery)

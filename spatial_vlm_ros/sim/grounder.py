@@ -60,9 +60,9 @@ class DetectorErrors:
         for name, most in (("misses", 1.0), ("swaps", 1.0), ("jitter", 0.5)):
             value = getattr(self, name)
             if not 0.0 <= value <= most:
-                raise InputError(f"detector errors {name}", str(value), f"0 to {most:g}", "correct the option")
+                raise InputError(f"detector errors {name}", str(value), f"0 to {most:g}")
         if not 1 <= self.mask_px <= _LARGEST_PX:
-            raise InputError("detector errors mask_px", str(self.mask_px), f"1 to {_LARGEST_PX}", "correct the option")
+            raise InputError("detector errors mask_px", str(self.mask_px), f"1 to {_LARGEST_PX}")
         if self.masks not in MASKS:
             raise UnknownNameError("kind of masks", self.masks, MASKS)
 
@@ -92,7 +92,7 @@ class SimulatorGrounder:
         """
         if rgb.shape != self.rendering.frame.rgb.shape:
             expected = f"one of {self.rendering.frame.rgb.shape}"
-            raise InputError("picture", str(rgb.shape), expected, "load the simulator with this width and height")
+            raise InputError("image", str(rgb.shape), expected, "set the simulator's width and height to these")
         return Grounding(self._detections, label_match(phrases, self._detections))
 
 
@@ -192,7 +192,7 @@ def load(**options: str) -> SimulatorGrounder:
     if name is not None and name not in DEMO_WORLDS:
         raise UnknownNameError("demo world", str(name), DEMO_WORLDS)
     if error_seed < 0:
-        raise InputError("option error_seed", str(error_seed), "0 or more", "correct the option")
+        raise InputError("option error_seed", str(error_seed), "0 or more")
     made = settled_tabletop(seed, _whole(values, "objects", 9)) if name is None else DEMO_WORLDS[str(name)]()
     with made as world:
         return SimulatorGrounder(world.render(camera), errors, error_seed)
@@ -216,7 +216,7 @@ def _read(name: str, value: str) -> object:
     try:
         return _READERS[name](value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"option {name}", repr(value), "a number", "correct the option") from error
+        raise InputError(f"option {name}", repr(value), "a number") from error
 
 
 def _whole(values: Mapping[str, object], name: str, default: int) -> int:

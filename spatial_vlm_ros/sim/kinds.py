@@ -55,11 +55,11 @@ def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Mode
     """
     if kind in _NATURAL:
         if colour is not None:
-            raise InputError(f"colour of a {kind}", colour, "none, it has its own", "leave the colour out")
+            raise InputError(f"colour of a {kind}", colour, "no colour, because it has its own", "leave the colour out")
         return _NATURAL[kind](rng)
     painted = {**_PAINTED, **_FURNITURE}
     if kind not in painted:
-        raise UnknownNameError("kind of thing", kind, (*KINDS, *FURNITURE))
+        raise UnknownNameError("kind of object", kind, (*KINDS, *FURNITURE))
     if colour is not None and colour not in COLOURS:
         raise UnknownNameError("colour", colour, COLOURS)
     drawn = str(rng.choice(list(COLOURS)))

@@ -100,7 +100,7 @@ class Model:
     def __post_init__(self) -> None:
         if not self.parts or not self.solids or not self.mass > 0:
             got = f"{len(self.parts)} parts, {len(self.solids)} solids, {self.mass} kg"
-            raise InputError(f"model {self.label!r}", got, "some of each", "give it a body")
+            raise InputError(f"model {self.label!r}", got, "some of each")
 
     @property
     def vertices(self) -> Array:

@@ -57,7 +57,7 @@ def random_tabletop(
     kinds = [(label, colour) for label in labels for colour in colours]
     unknown = [name for name in labels if name not in CATALOGUE]
     if unknown or not kinds or (distinct and n > len(kinds)):
-        raise InputError("kinds of bodies", str(unknown or kinds), "enough known ones", "widen labels or colours")
+        raise InputError("kinds of bodies", str(unknown or kinds), "enough known ones", "allow more labels or colours")
     chosen = rng.choice(len(kinds), size=n, replace=not distinct)
     bodies: list[Body] = []
     for number, (label, colour) in enumerate(kinds[k] for k in chosen):

@@ -109,11 +109,11 @@ class SceneRenderer:
     def _prepare(self, camera: PinholeCamera, base_T_camera: Transform) -> None:
         """Set the scene and look at it from there."""
         if self._gl is None:
-            raise ModelError("renderer", "closed", "make a new one")
+            raise ModelError("renderer", "it is closed", "make a new renderer")
         if not camera.is_rectified:
             raise InputError("camera D", str(camera.D), "none", "render with a rectified camera")
         if threading.get_ident() != self._thread:
-            raise InputError("thread", "another one", "the thread that made the renderer", "render from one thread")
+            raise InputError("thread", "another thread", "the thread that made the renderer", "render from one thread")
         mj = self._mj
         self._gl.make_current()
         if self._size != (camera.width, camera.height):

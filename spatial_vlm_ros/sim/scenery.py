@@ -66,7 +66,7 @@ class Scenery:
     def __post_init__(self) -> None:
         if not min(self.table_size) > 0 or not self.table_height > self.floor_height:
             got = f"{self.table_size} at {self.table_height} m"
-            raise InputError("table", got, "an extent, and a height above the floor", "give metres")
+            raise InputError("table", got, "an extent, and a height above the floor, in metres")
 
 
 def random_scenery(rng: np.random.Generator) -> Scenery:

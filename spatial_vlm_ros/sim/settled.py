@@ -49,10 +49,10 @@ def settled_tabletop(
         ModelError: MuJoCo is not installed.
     """
     for unknown in [kind for kind in kinds if kind not in KINDS]:
-        raise UnknownNameError("kind of thing", unknown, KINDS)
+        raise UnknownNameError("kind of object", unknown, KINDS)
     if not kinds or not objects > 0 or seed < 0:
         raise InputError("world", f"seed {seed}, {objects} objects of {len(kinds)} kinds", "0 or more, 1 or more of "
-                         "1 or more kinds", "correct the numbers")  # fmt: skip
+                         "1 or more kinds")  # fmt: skip
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
         scenery, camera = random_scenery(rng), random_view(rng, frame)

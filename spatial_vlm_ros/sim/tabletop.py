@@ -70,9 +70,11 @@ class Body:
 
     def __post_init__(self) -> None:
         if self.colour not in COLOURS:
-            raise InputError(f"colour of {self.id!r}", self.colour, "one of " + ", ".join(COLOURS), "name a known one")
+            raise InputError(
+                f"colour of {self.id!r}", self.colour, "one of " + ", ".join(COLOURS), "choose a known colour"
+            )
         if not min(self.shape.size) > 0:
-            raise InputError(f"size of {self.id!r}", str(self.shape.size), "positive metres", "give a real body")
+            raise InputError(f"size of {self.id!r}", str(self.shape.size), "sizes above 0, in metres")
 
     @property
     def size(self) -> Vector3:

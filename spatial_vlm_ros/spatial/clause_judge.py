@@ -130,13 +130,13 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
 def _calibration(path: str | Path, name: str, value: Any) -> JudgeCalibration:
     where = f"relations.{name}"
     if not isinstance(value, dict) or set(value) != set(_NAMES):
-        raise FileError(path, f"not {', '.join(_NAMES)}", _REPAIR, where)
+        raise FileError(path, f"the fields must be {', '.join(_NAMES)}", _REPAIR, where)
     numbers = [value[k] for k in ("slope", "error", "offset")]
     if not all(type(v) in (int, float) and abs(v) <= 1000.0 for v in numbers) or value["error"] < 0:
-        raise FileError(path, "a slope, its error or an offset that is no number up to 1000", _REPAIR, where)
+        raise FileError(path, "slope, error and offset must be numbers of at most 1000", _REPAIR, where)
     n, positive = value["n"], value["positive"]
     if not (type(n) is type(positive) is int and 0 <= positive <= n <= 10**9):
-        raise FileError(path, "counts that are no whole numbers with positive up to n", _REPAIR, where)
+        raise FileError(path, "n and positive must be whole numbers, positive at most n", _REPAIR, where)
     slope, error, offset = (float(v) for v in numbers)
     return JudgeCalibration(slope, error, offset, n, positive)
 
@@ -312,10 +312,10 @@ def with_judgements(
     if scorer.config.judge.mode != "fuse":
         return _with(choice, told, "reported", "judge.mode is not fuse")
     if not evidence.ratio:
-        reason = "nothing that it says has weight: it has no opinion, or no calibration in which it knows something"
+        reason = "its answers have no weight: it has no opinion, or no calibration that makes one count"
         return _with(choice, told, "reported", reason)
     if target.count not in (None, 1) or target.choice is not None:
-        return _with(choice, told, "reported", "it is weighed for single objects only")
+        return _with(choice, told, "reported", "its answers count only where one object is asked for")
     again = decide(queries, scorer.with_evidence(evidence))
     verdicts = _Verdicts(
         denied=frozenset(
@@ -400,36 +400,38 @@ def _checked(
         if again.chosen != choice.chosen:
             rivals = choice.chosen, again.chosen
             differs = dataclasses.replace(choice, status=Status.DISAGREEMENT, rivals=rivals, sure=1.0 - again.sure)
-            return _with(differs, told, "disagreed", "with its answers another object is meant")
+            return _with(differs, told, "disagreed", "its answers select another object")
         if choice.chosen not in verdicts.denied:
             if choice.chosen in verdicts.unknown:
-                return _with(again, told, "reported", "it has no opinion that counts on a relation of what is meant")
-            return _with(again, told, "confirmed", "with its answers the same object is meant")
+                return _with(
+                    again, told, "reported", "it has no reliable opinion on a relation of the object that is meant"
+                )
+            return _with(again, told, "confirmed", "its answers select the same object")
         before, after = (_pairs(one, one.chosen, scorer) for one in (choice, again))
         if before == after:  # else it is meant by another anchor, of which the model was not asked
-            return _with(again, told, "reported", "it denies a relation of which measurement is surer")
+            return _with(again, told, "reported", "it denies a relation that measurement is surer of")
     ours = wording.name_of(scorer.layout.scene.objects[choice.chosen])
-    doubt = f"a model that was asked about its relations leaves it unclear that the {ours} is meant"
+    doubt = f"a model that was asked about its relations leaves it unclear whether the {ours} is meant"
     sure = float(again.probability[choice.chosen])
     unsure = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt, sure=sure)
-    return _with(unsure, told, "doubted", "with its answers it is not clear what is meant")
+    return _with(unsure, told, "doubted", "with its answers, it is not clear which object is meant")
 
 
 def _unsettled(choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, verdicts: _Verdicts) -> str:
     """Why the model's evidence does not settle what measurement left open; empty where it does."""
     if again.status is not Status.OK or again.query != choice.query:
-        return "with its answers it is still not clear what is meant"
+        return "with its answers, it is still not clear which object is meant"
     if choice.doubt is not None or choice.frames or choice.phrase is not None:
-        return "what was meant is for the person to say"
+        return "only the person can say what was meant"
     if not verdicts.whole:
-        return "it has no opinion that counts on some of the relations that decide"
+        return "it has no reliable opinion on some of the deciding relations"
     states = {row: _states(choice, row, scorer) for row in {choice.chosen, *choice.rivals, again.chosen}}
     if again.chosen in verdicts.denied or ClauseState.FAILS in states[again.chosen]:
-        return "measurement or the model itself denies a relation of what its answers choose"
+        return "measurement or the model itself denies a relation of the object that its answers select"
     if again.chosen not in (choice.chosen, *choice.rivals):
-        return "its answers choose none of the objects between which it is unclear"
+        return "its answers select none of the rival objects"
     if any(row != again.chosen and set(of) <= {ClauseState.HOLDS} for row, of in states.items()):
-        return "of another object all that was said clearly holds"
+        return "the whole description clearly holds for another object"
     return ""
 
 
@@ -454,4 +456,4 @@ def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[Clau
 def message(choice: ResolvedChoice, scorer: PhraseScorer) -> str:
     """A DISAGREEMENT in one sentence."""
     ours, theirs = (wording.name_of(scorer.layout.scene.objects[row]) for row in choice.rivals)
-    return f"By the depth it is the {ours}, but by the answers of a model about single relations it is the {theirs}."
+    return f"Depth selects the {ours}, but a model's answers about single relations select the {theirs}."

@@ -105,7 +105,7 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
     return SupportingSurface(
         row, found.grid, Level(found.floor, np.zeros(2)), found.within, taken, ~found.within, found.opening, IN, True,
         others, rim_height=found.rim - found.floor, seat=found.seat,
-        doubt=None if found.floor_seen else f"the floor of {name} is not seen",
+        doubt=None if found.floor_seen else f"the floor of {name} is not visible",
     )  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def stacked_on(
     if not spans and not open_too:
         return NoSurface("no surface", f"{name} has no flat top: {obj.name} would not stand", row)
     if not obj.widths:
-        return NoSurface("unseen", f"how far {obj.name} goes into {name} cannot be told: its foot is not seen", row)
+        return NoSurface("unseen", f"how far {obj.name} goes into {name} is unknown: its foot is not visible", row)
     seat = float(found.seat(obj, found.middle[None])[0])
     height = float(obj.size[2])
     if not spans and found.rim - seat < _SUNK * height:
@@ -176,7 +176,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     in_sight = own[~np.any([lies_in(cabinet, own[:, :2]) for cabinet in about], axis=0)] if about else own
     rim = _rim_height(in_sight, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
     if layout.floor <= rim + FLUSH:
-        return NoSurface("unseen", f"the opening of {name} is not seen from so low", row)
+        return NoSurface("unseen", f"the camera is too low to see the opening of {name}", row)
     _, open_cells = seen_through(relief, grid, rim)
     places = grid.places(np.arange(open_cells.size))
     core = (gauge(outline, middle, places) < 0.5).reshape(open_cells.shape)
@@ -185,7 +185,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     out = core & ~grid.filled(layout.footprint[_around(layout, row)])  # of a drawer what is not in its cabinet
     core = out if out.sum() > _OUT * core.sum() else core
     if open_cells[core].sum() < _OPEN * core.sum():
-        return NoSurface("closed", f"{name} is closed, or full", row)
+        return NoSurface("closed", f"{name} is closed or full", row)
     shrunk = middle + (outline - middle) * max(0.1, 1.0 - 2.0 * wall / width)
     opening = _opening(grid, open_cells & grid.filled([shrunk]))
     within = grid.filled([opening])
@@ -199,7 +199,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
         if bottom.sum() > _FLOOR_SEEN * within.sum():
             floor, floor_seen = max(low, float(layout.bottom[row])), True
     if rim - floor < max(2 * FLUSH, _SHALLOW * width) or not _has_walls(own, relief, opening, centre, rim, floor):
-        return NoSurface("closed", f"{name} has no opening that can be seen", row)
+        return NoSurface("closed", f"{name} has no visible opening", row)
     rings = _rings(beyond, opening, centre, floor, rim)
     return Cavity(
         opening,

@@ -126,7 +126,7 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
         whole = shut_in_front_of(scorer.layout, row, verdict.chosen)
         if whole is not None:
             door, of = name_of(scorer.layout, row), name_of(scorer.layout, whole)
-            reason = f"{door} is closed: behind it is the inside of {of}"
+            reason = f"{door} is closed, and the inside of {of} is behind it"
             return _no_place(verdict, scorer, NoSurface("closed", reason, row))
     placing = find_places(scorer.layout, request)
     said_it = region is None and request.relation == "on" and len(rows) == 1

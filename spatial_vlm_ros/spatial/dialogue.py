@@ -31,9 +31,9 @@ from spatial_vlm_ros.spatial.space_answers import SpaceReply, answer_question
 from spatial_vlm_ros.types import OfferedAnswer, Resolution, SpatialQuery, Status
 
 _LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
-_MOVED = "what was spoken of is not clearly where it was"
-_ELSE = "it is called by another name than those asked about"
-_CONTRARY = "the words fit an object better that was denied"
+_MOVED = "the object spoken of is not clearly where it was"
+_ELSE = "its name differs from those that were asked about"
+_CONTRARY = "the words fit better an object that was denied"
 
 
 class DialogueChoice(NamedTuple):
@@ -140,7 +140,9 @@ def question_turn(
             return found
         first = first or found
     if first is None:
-        raise NotUnderstoodError(turn.words, (0, len(turn.words)), "this does not go with the question", "ask it whole")
+        raise NotUnderstoodError(
+            turn.words, (0, len(turn.words)), "this does not go with the question", "ask the whole question"
+        )
     return first
 
 

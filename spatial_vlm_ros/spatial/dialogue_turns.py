@@ -48,9 +48,9 @@ _FUNCTION_WORDS = frozenset({
 """Words of an answer that tell nothing apart."""
 _NO_ANSWER = "this does not answer the question"
 _UNCLEAR = "the words do not tell the objects apart clearly"
-_AFTER_NO = "another one was denied before"
+_AFTER_NO = "another object was denied before"
 _NOT_ALL = "it does not fit everything that was said"
-_ENDS = "these words end the dialogue, and nothing is done"
+_ENDS = "these words end the dialogue, and nothing happens"
 
 Readings = tuple[SpatialQuery, ...]
 
@@ -157,7 +157,7 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
     if before is None:
         return DialogueTurn(words, (Attempt(supported(parse(words))),))
     if len(before.said) >= MOST_SAID:
-        repair = "send the whole instruction without an id"
+        repair = "send the whole instruction without a dialogue id"
         raise InputError("dialogue", f"{len(before.said)} turns", f"at most {MOST_SAID}", repair)
     return _Taking(words, before).turn()
 
@@ -205,7 +205,7 @@ class _Taking:
             "any": self._any, "all": self._all, "nth": self._nth, "words": self._described,
         }  # fmt: skip
         if answer.kind == "end":
-            raise self._refusal(_ENDS, "say a new instruction, or go on with an answer")
+            raise self._refusal(_ENDS, "give a new instruction, or answer the question")
         if answer.kind == "unsaid":
             raise self._refusal(_NO_ANSWER, self._repair())
         return how[answer.kind](answer)
@@ -219,8 +219,8 @@ class _Taking:
         if asked is None or asked.kind == "whether":
             if before.shown:
                 return self._settled(before.queries, before.shown)
-            raise self._refusal("nothing was asked that yes answers", "say which object is meant")
-        raise self._refusal("yes does not tell which is meant", self._repair())
+            raise self._refusal("there is no open yes/no question", "say which object is meant")
+        raise self._refusal("yes does not say which object is meant", self._repair())
 
     def _renamed(self) -> DialogueTurn:
         asked, before = self._asked, self._before
@@ -237,14 +237,14 @@ class _Taking:
         if asked is not None and asked.kind in ("which", "whose"):
             return self._none(answer)
         if not before.shown:
-            raise self._refusal("nothing was shown that could be denied", "say which object is meant")
+            raise self._refusal("no object was shown that could be denied", "say which object is meant")
         return self._without(before.shown)
 
     def _without(self, objects: Remembered) -> DialogueTurn:
         """Other objects than these: those that fit all that was said first, then those that fit the command alone."""
         before = self._before
         if objects is before.shown and len(objects) > 1:  # not these two together; each of them may still be meant
-            again = Attempt(before.opened, (), before.denied, doubt="they were denied together")
+            again = Attempt(before.opened, (), before.denied, doubt="these objects were denied together")
             return self._turn(again, denies=True)
         denied = self._denied(objects)
         attempts: list[Attempt] = []
@@ -270,7 +270,7 @@ class _Taking:
     def _other(self, answer: AnswerWords) -> DialogueTurn:
         before = self._before
         if self._kind in ("which", "whose") or not before.shown:
-            raise self._refusal("no object was shown that another one could be other than", self._repair())
+            raise self._refusal("no object was shown before, so 'the other one' has no meaning", self._repair())
         queries = of_the_kind(before.opened)
         if answer.kind == "others" or len(before.shown) > 1:
             queries = _with(queries, count=-1 if answer.kind == "others" else None)
@@ -304,11 +304,11 @@ class _Taking:
         if not offers:
             return self._described(AnswerWords("words", answer.words, no=answer.no))
         if answer.n > len(offers):
-            raise self._refusal(f"the question names {len(offers)}", self._repair())
+            raise self._refusal(f"the question offers {len(offers)} answers", self._repair())
         offer = offers[answer.n - 1 if answer.n > 0 else -1]
         if asked is not None and (asked.kind == "whose" or _COUNTED_FROM_LEFT.search(asked.text)):
             return self._offered(offer)
-        return self._offered(offer, "a number may count the answers, or from the left")
+        return self._offered(offer, "a number may count the answers, or the objects from the left")
 
     def _described(self, answer: AnswerWords) -> DialogueTurn:
         """A description, a frame of reference, or a command."""
@@ -383,7 +383,7 @@ class _Taking:
         denied = refuted = self._denied(before.shown if answer.no else ())
         if self._asked is None and before.queries[0].destination is not None and only_relates(denial(words) or words):
             repair = f'say "put it {words}" or "the one {words}"'
-            raise self._refusal("this may say which object, or where to put it", repair)
+            raise self._refusal("this may mean which object, or where to put it", repair)
         queries = supported(with_answer(before.queries, words))
         of_space = before.queries[0].question is not None  # such words may be about what it compares with
         names = () if of_space else self._new_names(words)
@@ -396,7 +396,7 @@ class _Taking:
         plain = Attempt(queries, among, denied, (), None, refuted, names, noun=noun)
         attempts = [plain]
         if among:
-            attempts.append(dataclasses.replace(plain, among=(), doubt="it is none of those asked about"))
+            attempts.append(dataclasses.replace(plain, among=(), doubt="it is not one of those that were asked about"))
         kind = of_the_kind(before.opened, anywhere=True)
         look = of_the_kind(before.opened, anywhere=True, any_look=True)
         for earlier, doubt in ((before.opened, None if answer.no else _NOT_ALL), (kind, _NOT_ALL), (look, _NOT_ALL)):
@@ -422,7 +422,7 @@ class _Taking:
         part = self._offer_in_part(words)
         if part is None:
             return []
-        return [dataclasses.replace(self._of_offer(part), doubt="only a part of the answer was said")]
+        return [dataclasses.replace(self._of_offer(part), doubt="only part of an offered answer was said")]
 
     def _new_names(self, words: str) -> tuple[str, ...]:
         """Words of the description that name a kind, and have to be what an object is called."""
@@ -454,7 +454,7 @@ class _Taking:
         wanted = self._target.count
         single = wanted in (None, 1) and self._target.choice is None
         settles = (single and len(offer.objects) == 1) or wanted == len(offer.objects)
-        doubt = None if settles or not single else "others that were asked about fit this answer, too"
+        doubt = None if settles or not single else "this answer also fits others that were asked about"
         return Attempt(queries, offer.objects, before.denied, offer.objects if settles else (), doubt)
 
     def _offer_said(self, words: str) -> OfferedObjects | None:
@@ -513,7 +513,7 @@ class _Taking:
     def _turn(self, *attempts: Attempt, denies: bool = False) -> DialogueTurn:
         for attempt in attempts[:1]:
             if any(len(query.target.relations) > _MOST_CLAUSES for query in attempt.queries):
-                raise self._refusal(f"more than {_MOST_CLAUSES} additions were made", "say a new instruction")
+                raise self._refusal(f"more than {_MOST_CLAUSES} details were added", "give a new instruction")
         return DialogueTurn(self._words, attempts, self._before, denies, self._before.unnamed, self._before.opened)
 
     def _settled(self, queries: Readings, objects: Remembered) -> DialogueTurn:
@@ -539,7 +539,7 @@ class _Taking:
         if self._kind == "which":
             return AnswerWords("words", denied or self._words)
         if sides is not None:
-            raise self._refusal("'right' may mean true, or a side", 'say "yes", "no", or which one')
+            raise self._refusal("'right' may mean correct, or a side", 'say "yes", "no", or which one')
         return answer
 
     def _repair(self) -> str:

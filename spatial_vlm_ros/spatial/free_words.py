@@ -81,7 +81,7 @@ def refused_choice(
     return Resolution(
         instruction=instruction,
         status=status,
-        message=f"The words were not understood, so a model was asked for them; {reason}.",
+        message=f"The words were not understood, so a model was asked about them; {reason}.",
         candidates=tuple(Candidate(scene.objects[r].id, scene.objects[r].detection.label, 0.0) for r in shown),
         up_from=scene.up_from,
         stamp_ns=scene.frame.stamp_ns,
@@ -109,8 +109,8 @@ def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: P
         refused = refused_choice(instruction, status, reason, scene, (row,))
         return dataclasses.replace(refused, candidates=(candidate,), frame_of_reference=scorer.default_frame)
     held = [f"{clause.name} {' and '.join(_anchor_names(clause, row, scorer))}" for clause in clauses]
-    holds = f" By the depth it is {' and '.join(held)}." if held else ""
-    unchecked = f" Not checked, as neither depth nor detector tells: {', '.join(unknown)}." if unknown else ""
+    holds = f" According to depth, it is {' and '.join(held)}." if held else ""
+    unchecked = f" Not checked, because neither depth nor detector can tell: {', '.join(unknown)}." if unknown else ""
     return Resolution(
         instruction=instruction,
         status=Status.OK,
@@ -134,7 +134,7 @@ def _status(
     if can is Status.DEPTH_INVALID:
         return can, f"it points at {name}, whose depth cannot be trusted: {obj.depth_problem}"
     if can is Status.OCCLUDED:
-        return can, f"it points at {name}, of which only {obj.visible_fraction:.0%} is seen"
+        return can, f"it points at {name}, of which only {obj.visible_fraction:.0%} is visible"
     if obj.detection.label == POINTED_LABEL:
         doubt = _doubt(obj, scorer)
         if doubt is not None:
@@ -143,7 +143,7 @@ def _status(
         plain = NounPhrase(reading.head.category, reading.head.attributes)
         found, fit = scorer.config.decision.found, scorer.score_phrase(plain).fit
         if fit[row] < found and (scorer.match(plain) >= found).any():
-            seen = ", and one is seen" if (fit >= found).any() else ""
+            seen = ", and one is visible" if (fit >= found).any() else ""
             return Status.DISAGREEMENT, f"it points at {name}, but the words name a {named(plain)}{seen}"
     holds = scorer.config.decision.holds
     for wanted, status, words in (
@@ -152,8 +152,8 @@ def _status(
     ):
         for clause in clauses:
             if state_of(float(clause.likelihood[row]), holds) is wanted:
-                anchors = " and ".join(_anchor_names(clause, row, scorer)) or "anything called so"
-                return status, f"it points at {name}, which by the depth {words} {clause.name} {anchors}"
+                anchors = " and ".join(_anchor_names(clause, row, scorer)) or "any object of that name"
+                return status, f"it points at {name}, which according to depth {words} {clause.name} {anchors}"
     order = _order_in_doubt(row, reading, scorer)
     return (Status.OK, "") if order is None else (Status.LOW_CONFIDENCE, f"it points at {name}, but {order}")
 
@@ -171,7 +171,7 @@ def _order_in_doubt(row: int, reading: PartialReading, scorer: PhraseScorer) -> 
     if head is not None:
         unread += _unconfirmed(row, head, scorer)
     said = " and ".join(f"'{words}'" for words in unread)
-    return f"measurement does not confirm {said} of it" if unread else None
+    return f"measurement does not confirm {said}" if unread else None
 
 
 def _unconfirmed(row: int, head: NounPhrase, scorer: PhraseScorer) -> list[str]:
@@ -209,7 +209,7 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
     """What speaks against an object that no detector has found: its size, depth, height, pieces, where it ends."""
     lift, scene = scorer.config.lift, scorer.layout.scene
     if scene.support is None:
-        reason = "what it points at stands on nothing that was measured, so that it may be a piece of anything"
+        reason = "nothing measured supports what it points at, so it may be part of something else"
         return Status.LOW_CONFIDENCE, reason
     reach, longest = 2 * lift.point_reach, float(obj.box.size.max())
     if longest > reach:
@@ -220,26 +220,26 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
     pixels = measured_pixels(obj.points, scene.frame)
     around = cut_out_in_image(obj, scene, scorer.config.depth, lift)
     if raised_share(pixels, scene.frame, scene.support, lift) < _RAISED:
-        return Status.LOW_CONFIDENCE, "what it points at is hardly raised above what it lies on, and may be just that"
+        return Status.LOW_CONFIDENCE, "what it points at barely rises above its support, and may be part of it"
     others = [object_pixels(other, scene.frame) for other in scene.objects if other is not obj]
     share = largest_piece(pixels, np.logical_or.reduce(others) if others else None)
     if share < _ONE_PIECE:
-        pieces = f"its measured surface lies in pieces side by side, the largest of which has {share:.0%} of it"
+        pieces = f"its measured surface is in separate pieces, and the largest has {share:.0%} of it"
         return Status.AMBIGUOUS, f"what it points at may be several objects: {pieces}"
     if around.rival > 0.0:
         reason = f"its box holds two pieces {around.apart:.2f} m apart"
         return Status.AMBIGUOUS, f"what it points at may be several objects: {reason}"
     if around.holes > _HOLES:
-        reason = f"what it points at has no depth in {around.holes:.0%} of where it may be, and may end anywhere there"
+        reason = f"what it points at has no depth in {around.holes:.0%} of its possible area, so its end is unknown"
         return Status.DEPTH_INVALID, reason
     if around.beside > _HOLES_BESIDE:
-        reason = f"{around.beside:.0%} of the pixels around what it points at have no depth, and it may go on there"
+        reason = f"{around.beside:.0%} of the pixels around what it points at have no depth, and it may continue there"
         return Status.DEPTH_INVALID, reason
     if around.is_part:
-        reason = "what it points at goes on outside the place that it gives, so that it is a part of something"
+        reason = "what it points at continues outside the place that it gives, so it is part of something larger"
         return Status.LOW_CONFIDENCE, reason
     if around.filled < _FILLED:
-        reason = f"what stands out in its box reaches over {around.filled:.0%} of that, so that the box is of another"
+        reason = f"only {around.filled:.0%} of its box is spanned by a raised surface, so the box is of another object"
         return Status.LOW_CONFIDENCE, reason
     return None
 

@@ -229,7 +229,7 @@ class Layout:
         if len(rows) and not np.isfinite(ahead).any():
             names = list(dict.fromkeys(self.scene.objects[int(row)].detection.label for row in rows))
             named = f"the {names[0]}" if len(names) == 1 else "any of " + ", ".join(names[:3])
-            repair = "give the detection's front, or say it from the camera's or the robot's view"
+            repair = "set the detection's front, or use the camera's or the robot's view"
             raise FrameUndefinedError(view.frame.value, f"the front of {named} is not known", repair)
         return ahead, clockwise(ahead) * self._right_hand[rows, None]
 

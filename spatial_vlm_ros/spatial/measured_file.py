@@ -25,7 +25,7 @@ def read_measured(path: str | Path, repair: str) -> tuple[str, dict[str, Any]]:
     """
     value = read_json(path, repair, _LARGEST_FILE)
     if not isinstance(value, dict) or set(value) - {"measured"} != _NAMES or value["schema"] != 1:
-        raise FileError(path, "no object of schema 1 with model and relations", repair)
+        raise FileError(path, "expected a JSON object of schema 1 with model and relations", repair)
     if not isinstance(value["model"], str) or not isinstance(value["relations"], dict):
-        raise FileError(path, "a model that is no text, or relations that are no object", repair)
+        raise FileError(path, "model must be text, and relations must be an object", repair)
     return value["model"], value["relations"]

@@ -216,7 +216,7 @@ class PhraseScorer:
         if anchors is None and frame is FrameOfReference.OBJECT:
             if stated is not None:
                 raise FrameUndefinedError(
-                    frame.value, "an order among things needs somebody who looks at them",
+                    frame.value, "an order of objects needs a viewer",
                     "say whose left or right: 'from my side', 'as seen from the camera'",
                 )  # fmt: skip
             frame = FrameOfReference.VIEWER

@@ -151,7 +151,7 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         each = (
             f"{'not ' * e.wanted}{e.relation} {names_of(layout, e.anchors) or 'the surface'}" for e in request.further
         )
-        words = f"every free place for {obj.name} there is {' or '.join(each)}"
+        words = f"every free place there for {obj.name} is {' or '.join(each)}"
         return Placing((), NoSurface("relation", words), assumed)
     reason = failed[0]
     return Placing((), reason if isinstance(reason, NoSurface) else why_none(layout, request, reason, obj), assumed)
@@ -249,7 +249,7 @@ def _moved(layout: Layout, request: PlaceRequest) -> Moved:
     g1, _, up = layout.axes.T
     axes = np.stack((g1, np.cross(up, g1), up), axis=1)
     outline = _ASSUMED / 2 * np.stack((np.cos(angles), np.sin(angles)), axis=1)
-    name = "a thing of 6 cm" if row is None else name_of(layout, row)
+    name = "an object of 6 cm" if row is None else name_of(layout, row)
     return Moved(outline, np.full(3, _ASSUMED), axes, name)
 
 
@@ -307,7 +307,7 @@ def _carrying_parts(
     """What of an object carries in a part of it: its top, unless the words mean its inside, or that."""
     name = name_of(around.layout, row)
     if request.preposition == IN and boards_of(around.layout, row) > 1:
-        yield NoSurface("unclear", f"it is not said which board of {name} is meant", row)
+        yield NoSurface("unclear", f"the instruction does not say which shelf of {name} is meant", row)
         return
     inside = means_inside(around.layout, row, request.relation, request.preposition)
     if not inside:
@@ -327,7 +327,7 @@ def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: i
     if request.preposition == ON_TOP_OF and row in request.anchors:
         levels = topmost_of(around, levels)
         if not levels:
-            return NoSurface("unseen", f"the topmost surface of {name} cannot be seen", row)
+            return NoSurface("unseen", f"the top surface of {name} is not visible", row)
     stood = [anchor for anchor in request.anchors if anchor != row]
     if stood:
         foot = float(around.layout.bottom[stood].mean())

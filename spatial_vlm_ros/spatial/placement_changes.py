@@ -18,13 +18,13 @@ _NEVER = frozenset({"too tall", "no part", "unclear", "too small"})
 _ELSEWHERE = "name another place"
 _WITHOUT_OBJECTS = {
     "closed": "open it first",
-    "too small": "name something larger",
+    "too small": "name a larger place",
     "no surface": _ELSEWHERE,
-    "unseen": "move the camera so that it is seen",
+    "unseen": "move the camera until it sees that place",
     "edge": _ELSEWHERE,
     "relation": _ELSEWHERE,
-    "no part": "name a part that can be seen",
-    "unclear": "say it in other words",
+    "no part": "name a visible part",
+    "unclear": "rephrase the instruction",
     "occupied": _ELSEWHERE,
 }
 
@@ -90,10 +90,10 @@ def _change(
         sizes = f"{failure.needed * 100:.1f} cm are needed, {failure.available * 100:.1f} cm are clear"
         text = f"it is {short * 100:.1f} cm too tall ({sizes}): {_ELSEWHERE}"
     elif failure.cause == "too small" and failure.available is not None and failure.needed is not None:
-        wide = f"it is {failure.needed * 100:.1f} cm across with what it keeps from the edge"
-        text = f"{_WITHOUT_OBJECTS['too small']}: {wide}, the largest circle there is {failure.available * 100:.1f} cm"
+        wide = f"with its distance from the edge it is {failure.needed * 100:.1f} cm across"
+        text = f"{_WITHOUT_OBJECTS['too small']}: {wide}, and the largest circle is {failure.available * 100:.1f} cm"
     elif failure.unseen:
-        text = f"it may be free where the camera does not see: move it, or {_ELSEWHERE}"
+        text = f"there may be a free place outside the camera's view: move the camera, or {_ELSEWHERE}"
     elif failure.cause == "closed" and contents:
         text = f"open it, or take out what is in it ({names_of(layout, contents)}), or {_ELSEWHERE}"
     else:

@@ -36,22 +36,22 @@ _CELLS = 2.0  # cells across a free circle from which its size is told
 def no_such_place(layout: Layout, request: PlaceRequest) -> NoSurface | None:
     """Why such a place is not even looked for, or None."""
     if request.relation not in placeable() or request.relation not in RELATIONS:
-        return NoSurface("unclear", f"things are not put '{request.relation}' something here")
+        return NoSurface("unclear", f"an object cannot be placed '{request.relation}' another")
     relation = RELATIONS[request.relation]
     if request.distance is not None and not relation.metric:
-        return NoSurface("unclear", f"a distance is not said of '{request.relation}'")
+        return NoSurface("unclear", f"'{request.relation}' does not take a distance")
     count = len(set(request.anchors))
     if count == 0 and request.relation not in ON:
-        return NoSurface("unclear", f"'{request.relation}' needs a thing to relate to")
+        return NoSurface("unclear", f"'{request.relation}' needs a reference object")
     if request.moved is not None and request.moved in request.anchors:
-        return NoSurface("unclear", f"{name_of(layout, request.moved)} cannot be put in relation to itself")
+        return NoSurface("unclear", f"{name_of(layout, request.moved)} cannot be placed relative to itself")
     if relation.several == "two" and count != 2:
-        return NoSurface("unclear", f"'{request.relation}' needs two things")
+        return NoSurface("unclear", f"'{request.relation}' needs two reference objects")
     if relation.several == "one" and count > relation.most_anchors:
-        return NoSurface("unclear", f"'{request.relation}' needs one thing to relate to")
+        return NoSurface("unclear", f"'{request.relation}' takes one reference object only")
     for row in request.anchors:
         if not layout.measured[row]:
-            return NoSurface("unseen", f"the place of {name_of(layout, row)} cannot be measured", row)
+            return NoSurface("unseen", f"the position of {name_of(layout, row)} cannot be measured", row)
     return None
 
 
@@ -69,12 +69,12 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     where = f"{request.relation} {anchors}" if anchors else "that is large enough"
     weight = _meant(layout, request, supporting, obj, room.steady)
     if row is None and request.relation in RIMS and not supporting.rim.any():
-        return NoSurface("edge", "the surface is not seen to end anywhere")
+        return NoSurface("edge", "no edge of the surface is visible")
     if not weight.any():
         if request.relation == "between":
             return NoSurface("relation", f"there is no room between {anchors}")
         far = "" if request.distance is None else " at that distance"
-        return NoSurface("relation", f"no place for {obj.name} is {where}{far}", row)
+        return NoSurface("relation", f"there is no place for {obj.name} {where}{far}", row)
     if supporting.row not in request.anchors and request.relation not in CLOSE:  # clear of the anchors themselves
         stamp = Stamp.of(obj.outline, supporting.grid.step)
         own = stamp.distance(supporting.grid.filled(layout.footprint[list(request.anchors)])) < request.config.clearance
@@ -92,7 +92,7 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         near = _nearest(layout, supporting.others, place)
         beside = "" if near is None else f", beside {name_of(layout, near)}"
         circle = f"{name} has no free circle of {needed * 100:.1f} cm"
-        text = f"{text}; {circle}, the largest is {available * 100:.1f} cm{beside}"
+        text = f"{text}; {circle}, and the largest is {available * 100:.1f} cm{beside}"
     return NoSurface(cause, text, row, needed, available, blocking, unseen)
 
 
@@ -129,7 +129,7 @@ def _main_cause(
     worst = max(against, key=lambda cause: against[cause])
     on_support = supporting.row == SUPPORT
     if worst == "unseen":
-        return "unseen", f"no free surface is seen {where}" if on_support else f"too little of {name} can be seen"
+        return "unseen", f"no free surface is visible {where}" if on_support else f"too little of {name} is visible"
     if worst == "edge":
         return "edge", f"the surface ends {where}" if on_support else f"the rim of {name} leaves no room"
     if not on_support and blocking:

@@ -289,7 +289,7 @@ def _runs_through(split: _Split) -> bool:
 
 
 def _counting(describer: Describer, words: str) -> str:
-    return f"Which of the {number(len(describer.rows))} {plural_of(_noun(describer.noun, 'thing'))}, counted {words}?"
+    return f"Which of the {number(len(describer.rows))} {plural_of(_noun(describer.noun, 'object'))}, counted {words}?"
 
 
 def _of_some(describer: Describer, count: int) -> Question | None:
@@ -316,7 +316,7 @@ def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) 
     if not orders:
         if by_id is not None:
             return by_id
-        objects = f"{number(len(rows))} {plural_of(_noun(describer.noun, 'thing'))}"
+        objects = f"{number(len(rows))} {plural_of(_noun(describer.noun, 'object'))}"
         return Question(f"Which of the {objects}?", (), 0.0)
     text, places = max(orders, key=lambda told: round(_bits(prior, told[1]) / _STEP))
     best = np.argmax([d.fits for d in places], axis=0)
@@ -336,7 +336,7 @@ def _by_id(describer: Describer) -> Question | None:
     objects = describer.objects
     if len(objects) > _MOST_IDS or not all(_SAYABLE_ID.fullmatch(obj.id) for obj in objects):
         return None
-    noun = _noun(describer.noun, "thing")
+    noun = _noun(describer.noun, "object")
     answers = tuple((f"the {noun} {obj.id}", (int(row),)) for obj, row in zip(objects, describer.rows, strict=True))
     return Question(f"Which {noun}: {_or([obj.id for obj in objects])}?", answers, 0.0)
 

@@ -115,9 +115,9 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
 def _counts(path: str | Path, name: str, value: Any) -> Counts:
     names = ("right", "wrong", "none")
     if not isinstance(value, dict) or set(value) - {"intervals"} != set(names):
-        raise FileError(path, "not the counts right, wrong and none", _REPAIR, f"relations.{name}")
+        raise FileError(path, "the fields must be the counts right, wrong and none", _REPAIR, f"relations.{name}")
     if not all(type(value[n]) is int and 0 <= value[n] <= 10**9 for n in names):
-        raise FileError(path, "a count that is no whole number from 0 up", _REPAIR, f"relations.{name}")
+        raise FileError(path, "each count must be a whole number of at least 0", _REPAIR, f"relations.{name}")
     return Counts(*(value[n] for n in names))
 
 
@@ -211,7 +211,7 @@ def cross_check(
     posterior = prior
     effect: Effect = "reported"
     if row is None:
-        reason = "it names no one object of the scene"
+        reason = "it does not name exactly one object of the scene"
     elif not names_one(verdict.query.target):
         reason = "its reliability is known for single objects only"
     elif confusion is None:
@@ -267,10 +267,13 @@ def _effect(
             return "confirmed", "it names the same object"
         left = float(posterior[verdict.chosen])
         if left < mass:
-            return "disagreed", f"it names another object, which leaves {left:.2f} for the answer of the geometry"
-        return "reported", f"it names another object, but {left:.2f} is left for the answer of the geometry"
+            return (
+                "disagreed",
+                f"it names another object, which leaves {left:.2f} for the geometry's answer",
+            )
+        return "reported", f"it names another object, but the geometry's answer keeps {left:.2f}"
     if verdict.status is not Status.AMBIGUOUS:
-        return "reported", f"{verdict.status.value} is for the geometry alone to say"
+        return "reported", f"only the geometry decides {verdict.status.value}"
     if not confusion.settles(scorer.config.second_opinion.most_wrong):
         return "reported", f"it names another object in {confusion.wrong:.0%} of such cases: too often to break a tie"
     return _settling(verdict, scorer, row, posterior)
@@ -280,16 +283,19 @@ def _settling(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior
     """Whether a tie is broken: only where measurement left it open, never where the words fit two objects."""
     mass = scorer.config.decision.mass
     if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(scorer)):
-        return "reported", "whose left, or which anchor, was meant is for the person to say"
+        return "reported", "only the person can say whose left, or which anchor, was meant"
     if row not in verdict.rivals:
-        return "reported", "it names none of the objects between which it is unclear"
+        return "reported", "it names none of the rival objects"
     if not _clear(verdict, scorer, row, orders=False):
-        return "reported", "it is not clear that what was said holds of the object that it names"
+        return "reported", "it is not clear that the description holds for the object that it names"
     if any(_clear(verdict, scorer, other, orders=True) for other in verdict.rivals if other != row):
-        return "reported", "what was said clearly holds of another object, too: a person has to say more"
+        return "reported", "the description clearly holds for another object too: a person has to say more"
     if float(posterior[row]) < mass:
-        return "reported", f"with its opinion {float(posterior[row]):.2f} is left for the object that it names"
-    return "settled", f"what it names has {float(posterior[row]):.2f} with its opinion"
+        return (
+            "reported",
+            f"with its opinion, the named object has a probability of only {float(posterior[row]):.2f}",
+        )
+    return "settled", f"with its opinion, the named object has a probability of {float(posterior[row]):.2f}"
 
 
 def _clear(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, *, orders: bool) -> bool:
@@ -341,8 +347,8 @@ def message(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
     objects = scorer.layout.scene.objects
     ours, theirs = (wording.name_of(objects[row]) for row in verdict.rivals)
     return (
-        f"By the depth it is the {ours}, but the model that was asked for the whole phrase names the {theirs}, and is "
-        f"seldom wrong: {verdict.sure:.2f} is left for the {ours}."
+        f"Depth selects the {ours}, but the model asked about the whole phrase names the {theirs} and is "
+        f"seldom wrong: the {ours} keeps a probability of {verdict.sure:.2f}."
     )
 
 

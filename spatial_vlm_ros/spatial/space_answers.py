@@ -133,8 +133,8 @@ def _resolution(
     words = finding.words
     if taken:
         names = {obj.id: name_of(obj) for obj in scene.objects}
-        told_so = " and ".join(f"the {names[one.id]} for {one.phrase!r}" for one in taken)
-        words = f"{words[:-1]}, taking {told_so}."
+        told_so = " and ".join(f"{one.phrase!r} means the {names[one.id]}" for one in taken)
+        words = f"{words[:-1]}, where {told_so}."
     answer = SpaceAnswer(
         kind=question.kind,
         value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,

@@ -195,7 +195,7 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
     edge = describe(NounPhrase("edge", superlative=phrase.superlative))
     words = f"{capital(named_row(layout, row))} is {with_interval(length)} from {edge} of {of}"
     if length.least is not None and length.least < length.value:
-        words += f"; out of sight {of} may end nearer"
+        words += f"; {of} may end nearer, out of sight"
     return _measured(subject, (("distance", length),), words + ".", [] if whole is None else [whole])
 
 
@@ -240,7 +240,7 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
         rest = (f"of {named_row(layout, r)} {with_interval(side_of(layout, r, which))}" for r in subject.rows[1:])
         words += f", {', '.join(rest)}"
     if layout.scene.objects[row].truncated:
-        words += "; the border of the image cuts it"
+        words += "; it is cut off by the border of the image"
     sides = tuple((name, side_of(layout, row, name)) for name in _SIDES if name != which)
     return dataclasses.replace(_measured(subject, ((which, length), *sides), words + ".", []), ends=None)
 

@@ -100,7 +100,7 @@ def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
                 subject.choice, status=Status.AMBIGUOUS, frames=frames, rivals=rows, several=()
             )
             said = f"{listed(scorer.layout, subject.rows)} {_is(subject)} {each[0].said}"
-            words = f"Whether {said}, depends on whose side it is seen from: {value} in the frame "
+            words = f"Whether {said} depends on the point of view: {value} in the frame "
             words += f"'{frames[0].value}', {other} in the frame '{frame.value}'."
             raise QuestionRefused(choice, words=words)
     least = min(each, key=lambda one: one.likelihood)
@@ -272,7 +272,7 @@ def _on_a_side(
         phrase = dataclasses.replace(reading.target, relations=())
         choice = decide([SpatialQuery(reading.instruction, "find", phrase)], scorer)
         sure = float(choice.probability[row]) if len(choice.probability) else 0.5
-        return sure, f"the {word or 'one so counted'} one", []
+        return sure, f"the {word} one" if word else "the one at that number", []
     layout = scorer.layout
     view = scorer.view_for(asked.frame, True)
     ahead, right = (axis[0] for axis in layout.rays(view, np.array([row], np.intp)))
@@ -281,7 +281,7 @@ def _on_a_side(
     sigma = float(np.hypot(layout.sigma[row], _VAGUE_HALF * layout.reach[row]))
     likelihood = float(clause_likelihood(np.array([margin]), np.array([sigma]))[0])
     state = state_of(likelihood, scorer.config.decision.holds)
-    words = f"in the {_HALVES[word]} half of what stands there"
+    words = f"in the {_HALVES[word]} half of the scene"
     rounded = round(margin, 6) if np.isfinite(margin) else None
     return likelihood, words, [ClauseMeasurement(word, (), rounded, state, round(likelihood, 6))]
 
@@ -408,7 +408,7 @@ def _words(
         return f"No: {listed(layout, rows)} {verb} not {why}." if not why.startswith("not ") else (
             f"No: {listed(layout, rows)} {verb} {why.removeprefix('not ')}.")  # fmt: skip
     told = "" if any(c.margin_m is not None for one in each for c in one.clauses) or not asked.attributes else (
-        "; nothing that was measured tells")  # fmt: skip
+        "; no measurement can tell")  # fmt: skip
     return f"It is unclear whether {listed(layout, rows)} {verb} {why}{told}."
 
 

@@ -79,7 +79,7 @@ def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
     name = _plural(fitting.choice.query.target) if number != 1 else named(fitting.choice.query.target)
     words = f"{number} {name}" + (f": {listed(scorer.layout, fitting.clear)}" if sure else "")
     if most > sure:
-        words += f"; of {listed(scorer.layout, fitting.unclear)} it is unclear"
+        words += f"; {listed(scorer.layout, fitting.unclear)} may count as well"
     return SpaceFinding(
         float(number), _least(fitting, fitting.clear) if most == sure and sure else 1.0 - _most(fitting),
         _named(fitting), words + ".", fitting.choice, unit="objects", interval=(float(sure), float(most)),
@@ -121,14 +121,14 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
     if fitting.clear:
         words = f"{capital(listed(scorer.layout, fitting.clear))}"
         if fitting.unclear:
-            words += f"; of {listed(scorer.layout, fitting.unclear)} it is unclear"
+            words += f"; {listed(scorer.layout, fitting.unclear)} may count as well"
         return SpaceFinding(None, _least(fitting, fitting.clear), _named(fitting), words + ".", fitting.choice)
     if fitting.unclear:
         words = f"It is unclear: {listed(scorer.layout, fitting.unclear)} may be {said}."
         return SpaceFinding(UNCLEAR, _most(fitting), _named(fitting), words, fitting.choice)
     carried = _on_the_surface(target, queries[0], scorer)
     if carried is not None:
-        words = f"{capital(named_row(scorer.layout, carried))} is on the surface, which is no object that was detected."
+        words = f"{capital(named_row(scorer.layout, carried))} is on the surface, which is not a detected object."
         compared = (NamedRow(carried, "compared", 1.0),)
         return SpaceFinding("the surface", 1.0 - _most(fitting), compared, words, fitting.choice)
     words = f"None: I see no {said.removeprefix('the ')}."

@@ -89,7 +89,7 @@ def _distance(layout: Layout, view: Viewpoint) -> Key:
 def _check_somebody_looks(view: Viewpoint) -> None:
     if view.frame is FrameOfReference.OBJECT:
         repair = "say whose left or right: 'from my side', 'as seen from the camera'"
-        raise FrameUndefinedError(view.frame.value, "an order among things needs somebody who looks at them", repair)
+        raise FrameUndefinedError(view.frame.value, "an order of objects needs a viewer", repair)
 
 
 def _height(layout: Layout, _: Viewpoint) -> Key:

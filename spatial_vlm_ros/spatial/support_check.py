@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language import plugged
@@ -31,7 +32,7 @@ def check_supported(query: SpatialQuery) -> None:
         _check_phrase(query, phrase)
     for avoided in query.avoid:
         if is_person(avoided) or avoided == query.target:
-            raise _refusal(query, "this cannot be avoided by the arm", "name another thing that is seen")
+            raise _refusal(query, "the arm cannot avoid this", "name another object that is visible")
         _check_phrase(query, avoided)
     if query.destination is not None and not is_for_a_person(query.destination):
         _check_destination(query, query.destination)
@@ -55,14 +56,14 @@ def _check_destination(query: SpatialQuery, destination: Destination) -> None:
     known = _places()
     if destination.relation not in known:
         _check_plug_in(destination.relation)
-        raise _refusal(query, f"nothing is put '{destination.relation}' a thing here", "known are " + ", ".join(known))
+        raise _refusal(query, f"an object cannot be placed '{destination.relation}' another", _one_of(known))
     for anchor in destination.anchors:
         _check_phrase(query, anchor)
     for clause in (*destination.also, *destination.excluded):
         if clause.relation not in known:
             _check_plug_in(clause.relation)
-            raise _refusal(query, f"whether a place is '{clause.relation}' a thing cannot be judged",
-                           "known are " + ", ".join(known))  # fmt: skip
+            raise _refusal(query, f"'{clause.relation}' cannot describe a place",
+                           _one_of(known))  # fmt: skip
         _check_clause(query, clause)
         for anchor in clause.anchors:
             _check_phrase(query, anchor)
@@ -70,18 +71,16 @@ def _check_destination(query: SpatialQuery, destination: Destination) -> None:
 
 def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
     if is_person(phrase):
-        raise _refusal(query, f"where '{phrase.category}' is cannot be measured", "relate it to a thing that is seen")
+        raise _refusal(query, f"the position of '{phrase.category}' cannot be measured", "name a visible object")
     if phrase.superlative is not None and phrase.superlative not in (*superlatives.KEYS, superlatives.MIDDLE):
-        raise _refusal(
-            query, f"superlative '{phrase.superlative}' is not known", "known are " + ", ".join(superlatives.KEYS)
-        )
+        raise _refusal(query, f"unknown superlative '{phrase.superlative}'", _one_of(superlatives.KEYS))
     if phrase.ordinal is not None and phrase.ordinal.from_ not in superlatives.ORDINAL_SIDES:
-        raise _refusal(query, f"counting from '{phrase.ordinal.from_}' is not known",
-                       "known are " + ", ".join(superlatives.ORDINAL_SIDES))  # fmt: skip
+        raise _refusal(query, f"unknown side to count from, '{phrase.ordinal.from_}'",
+                       _one_of(superlatives.ORDINAL_SIDES))  # fmt: skip
     if phrase.ordinal is not None and phrase.ordinal.n < 1:
-        raise _refusal(query, f"there is no number {phrase.ordinal.n} to count to", "count from 1: 'the first'")
+        raise _refusal(query, f"counting starts at 1, not at {phrase.ordinal.n}", "count from 1: 'the first'")
     if phrase.count is not None and phrase.count < 1 and phrase.count != ALL:
-        raise _refusal(query, f"{phrase.count} is no number of things to act on", "say how many, from one on")
+        raise _refusal(query, f"cannot act on {phrase.count} objects", "say how many: 1 or more")
     for clause in phrase.relations:
         _check_clause(query, clause)
         for anchor in clause.anchors:
@@ -92,16 +91,16 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
     """A known relation with as many anchors as it takes."""
     if not _is_known(clause.relation):
         _check_plug_in(clause.relation)
-        known = ", ".join((*RELATIONS, *COMPARED, OTHER_THAN))
-        raise _refusal(query, f"relation '{clause.relation}' is not known", f"known are {known}", "unknown words")
+        known = (*RELATIONS, *COMPARED, OTHER_THAN)
+        raise _refusal(query, f"unknown relation '{clause.relation}'", _one_of(known), "unknown words")
     if any(anchor == NounPhrase("object") for anchor in clause.anchors):
-        raise _refusal(query, f"'{clause.relation}' needs a thing that is described", "name it: 'behind the cup'")
+        raise _refusal(query, f"'{clause.relation}' needs an object with a name", "name it: 'behind the cup'")
     if clause.negated and clause.relation == OTHER_THAN:
-        raise _refusal(query, f"'not {clause.relation}' is not known", "say which one it is")
+        raise _refusal(query, f"'not {clause.relation}' is not supported", "say which one it is")
     plural = [is_plural(anchor) for anchor in clause.anchors]
     if clause.relation in COMPARED:
         if len(plural) != 1 or plural[0]:
-            raise _refusal(query, f"'{clause.relation}' needs one thing to compare with", "name one thing")
+            raise _refusal(query, f"'{clause.relation}' needs one object to compare with", "name one object")
         return
     if clause.relation == OTHER_THAN:
         return
@@ -109,17 +108,17 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
     if clause.distance is not None and not relation.metric:
         raise _refusal(query, f"a stated distance does not go with '{clause.relation}'", "say 'left of' or 'from'")
     if clause.distance is None and clause.relation == "at a distance from":
-        raise _refusal(query, "a distance is missing", "say it: '20 cm from the plate'")
+        raise _refusal(query, "a distance is missing", "add it: '20 cm from the plate'")
     if relation.several == "two":
         # What is between three cups is among them; of a package's relation nobody says what three of them mean.
         of_a_kind = plural == [True] and (clause.relation == "between" or clause.anchors[0].count == 2)
         if plural != [False, False] and not of_a_kind:
-            raise _refusal(query, f"'{clause.relation}' needs two things",
+            raise _refusal(query, f"'{clause.relation}' needs two objects",
                            f"name both: '{clause.relation} the cup and the box'")  # fmt: skip
     elif not plural:
-        raise _refusal(query, f"'{clause.relation}' needs a thing to relate to", "name it: 'behind the cup'")
+        raise _refusal(query, f"'{clause.relation}' needs a reference object", "name it: 'behind the cup'")
     elif any(plural) and (relation.several == "one" or len(plural) > 1):
-        raise _refusal(query, f"'{clause.relation}' relates to one thing", "name one thing at a time")
+        raise _refusal(query, f"'{clause.relation}' takes one reference object", "name one object at a time")
     elif relation.several == "set" and not plural[0]:
         raise _refusal(query, f"'{clause.relation}' needs several objects", f"say '{clause.relation} the cups'")
 
@@ -139,6 +138,10 @@ def _check_plug_in(name: str) -> None:
 def is_plural(phrase: NounPhrase) -> bool:
     """Whether a phrase means several objects."""
     return phrase.count not in (None, 1)
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return "choose one of: " + ", ".join(names)
 
 
 def _refusal(query: SpatialQuery, reason: str, repair: str, kind: RefusedWords = "refused") -> NotUnderstoodError:

@@ -222,14 +222,14 @@ def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> Su
     """
     layout, relief = around.layout, around.relief
     if layout.scene.support is None:
-        return NoSurface("unseen", "no surface is seen that things stand on")
+        return NoSurface("unseen", "no supporting surface is visible")
     level = support_level(layout)
     if layout.floor <= level.height:
         return NoSurface("unseen", "the surface is seen from below")
     flat = np.abs(relief.over(level)) < RISE
     places = np.stack((relief.g1[flat], relief.g2[flat]), axis=1)
     if not len(places):
-        return NoSurface("unseen", "no surface is seen that things stand on")
+        return NoSurface("unseen", "no supporting surface is visible")
     if len(rows):
         outlines = layout.footprint[list(rows)].reshape(-1, 2)
         low, high = outlines.min(axis=0) - reach, outlines.max(axis=0) + reach

@@ -109,7 +109,7 @@ def _top_at(
     """
     layout, height = around.layout, level.height
     if layout.floor <= height:
-        return NoSurface("unseen", f"the top of {name} is not seen from so low", row)
+        return NoSurface("unseen", f"the camera is too low to see the top of {name}", row)
     over = own[:, 2] - own[:, :2] @ level.slope
     width = float(layout.size[row, :2].min())
     above = float(np.percentile(over, _TOPMOST)) - height
@@ -127,12 +127,12 @@ def _top_at(
     below = height - highest[:-1].reshape(grid.shape)
     deep = (below > flat) & (below < _SHOULDER) & ~sound
     if sound.sum() < _FEW:
-        return NoSurface("unseen", f"no flat top of {name} can be seen", row)
+        return NoSurface("unseen", f"no flat top of {name} is visible", row)
     reach = min(around.reach, width / 2)
     bulge, sure = _bulge(grid, seen.offset, sound)
     falls_off = bulge * reach**2 / 2 > _ROUND or sure * (reach + around.config.inside_edge) > _SLOPE
     if deep.sum() > _LOWER_SHARE * (sound.sum() + deep.sum()) or falls_off:
-        return NoSurface("no surface", f"{name} has no flat top: what is put there would not stand", row)
+        return NoSurface("no surface", f"{name} has no flat top: an object placed there would not stand", row)
     own_high = closed(grid.count(index[over > height + RISE]) > 0)
     rims = over[(over > height + RISE) & (over < height + _HOLLOW)]
     others = in_the_way(around, row, level)

@@ -40,14 +40,14 @@ def under_of(
     foot = float(ground.at(layout.centre[row : row + 1, :2])[0])
     underside = _underside(own_points(around, row, grid), layout.centre[row, :2], foot)
     if underside is None:
-        return NoSurface("no surface", f"{name} has no open space under it that can be seen", row)
+        return NoSurface("no surface", f"{name} has no visible open space under it", row)
     level = _ground_below(around, outline, underside, ground)
     if level is None:
-        return NoSurface("unseen", f"no ground is seen under {name}", row)
+        return NoSurface("unseen", f"no ground is visible under {name}", row)
     middle = layout.centre[row : row + 1, :2]
     clear = underside - float(level.at(middle)[0])
     if clear < height + around.config.clearance:
-        words = f"there is no room for it under {name}: {max(clear, 0.0):.2f} m are clear, {height:.2f} m high is it"
+        words = f"there is no room under {name}: {max(clear, 0.0):.2f} m are clear, the object is {height:.2f} m high"
         return NoSurface("too tall", words, row, height + around.config.clearance, max(clear, 0.0))
     below = dataclasses.replace(around, ceiling=clear)
     seen = survey(relief, grid, level, RISE, RISE, clear - FLUSH)
@@ -57,7 +57,7 @@ def under_of(
     return SupportingSurface(
         row, grid, level, seen.surface & within, taken, seen.lower & within, outline, ON_TOP, False, others,
         rim_height=math.inf, underside=underside,
-        doubt=f"of {name} only the front edge is seen: farther in it may reach lower",
+        doubt=f"only the front edge of {name} is visible: farther in it may reach lower",
     )  # fmt: skip
 
 

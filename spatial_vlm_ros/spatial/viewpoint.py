@@ -15,7 +15,7 @@ from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
 Array = npt.NDArray[np.float64]
 
 _BELOW = 0.05  # metres on the ground within which a place has no direction from the viewer
-_REPAIR = "say it from the camera's or the robot's view"
+_REPAIR = "use the camera's or the robot's view"
 
 OWN_SIDED = frozenset(
     (
@@ -108,20 +108,20 @@ def viewpoint_of(
     if frame is FrameOfReference.SPEAKER:
         camera_T_speaker = scene.frame.camera_T_speaker
         if camera_T_speaker is None:
-            repair = "configure speaker_frame (TF), or " + _REPAIR
-            raise FrameUndefinedError(frame.value, "the speaker's place is not known", repair)
+            repair = "set speaker_frame (TF), or " + _REPAIR
+            raise FrameUndefinedError(frame.value, "the speaker's position is not known", repair)
         return _body(frame, camera_T_speaker, axes, foot)
     base_T_camera = scene.frame.base_T_camera
     if frame is FrameOfReference.ROBOT:
         if base_T_camera is None:
-            repair = "give base_T_camera (TF), or use the frame 'viewer'"
-            raise FrameUndefinedError(frame.value, "the robot's place is not known", repair)
+            repair = "publish base_T_camera (TF), or use the frame 'viewer'"
+            raise FrameUndefinedError(frame.value, "the robot's position is not known", repair)
         return _body(frame, base_T_camera.inverse(), axes, foot)
     if not relation.world_defined:
         repair = "set relation.world_defined and world_azimuth_deg, or " + _REPAIR
         raise FrameUndefinedError(frame.value, "no world azimuth is configured", repair)
     if base_T_camera is None:
-        repair = "give base_T_camera (TF), or use the frame 'viewer'"
+        repair = "publish base_T_camera (TF), or use the frame 'viewer'"
         raise FrameUndefinedError(frame.value, "the base frame that its azimuth refers to is not known", repair)
     return _world(base_T_camera, axes, foot, relation.world_azimuth_deg)
 

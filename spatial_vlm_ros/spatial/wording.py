@@ -96,11 +96,11 @@ def message(
     text = _outcome(verdict, scorer, hidden)
     if verdict.avoided:
         kept = [f"the {name_of(scorer.layout.scene.objects[row])}" for row in verdict.avoided]
-        text = f"{text[:-1]}; the motion keeps away from {_and(kept)}."
+        text = f"{text[:-1]}; the motion avoids {_and(kept)}."
     if not taken:
         return text
     names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
-    return f"{text[:-1]}, taking {_and([f'the {names[t.id]} for {t.phrase!r}' for t in taken])}."
+    return f"{text[:-1]}, where {_and([f'{t.phrase!r} means the {names[t.id]}' for t in taken])}."
 
 
 def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:
@@ -129,31 +129,34 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
     if verdict.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE) and verdict.phrase is not None:
         where = describe(verdict.phrase)
         many = verdict.status is Status.AMBIGUOUS
-        return f"'{where}' fits {len(verdict.rivals)} things." if many else f"It is not clear which thing is '{where}'."
+        if many:
+            return f"'{where}' matches {len(verdict.rivals)} objects."
+        return f"It is not clear which object is '{where}'."
     if verdict.status is Status.AMBIGUOUS:
         names = ", ".join(name_of(objects[row]) for row in verdict.rivals[:_LISTED])
         more = len(verdict.rivals) - _LISTED
-        return f"'{said}' fits {len(verdict.rivals)} things: {names}{f' and {more} more' if more > 0 else ''}."
+        return f"'{said}' matches {len(verdict.rivals)} objects: {names}{f' and {more} more' if more > 0 else ''}."
     if verdict.doubt is not None:
-        return f"The {name_of(chosen)} fits '{said}', but {verdict.doubt}."
+        return f"The {name_of(chosen)} matches '{said}', but {verdict.doubt}."
     if verdict.status is Status.LOW_CONFIDENCE:
         if verdict.clause is not None:
             unclear = _clause_words(verdict.clause, verdict.chosen, scorer)
             return f"It is not clear that the {name_of(chosen)} is {unclear}"
-        return f"The {name_of(chosen)} fits '{said}' only with probability {verdict.probability[verdict.chosen]:.2f}."
+        sure = f"{verdict.probability[verdict.chosen]:.2f}"
+        return f"The {name_of(chosen)} matches '{said}' with a probability of only {sure}."
     if verdict.status is Status.DEPTH_INVALID:
-        return f"The {name_of(chosen)} is meant, but its place cannot be measured: {chosen.depth_problem}."
+        return f"The {name_of(chosen)} is meant, but its position cannot be measured: {chosen.depth_problem}."
     if verdict.status is Status.OCCLUDED:
         by = next((f" by the {name_of(o)}" for o in objects if o.id == chosen.occluder), "")
         seen = f"{chosen.visible_fraction:.0%}"
-        return f"The {name_of(chosen)} is meant, but only {seen} of it can be seen: it is hidden{by}."
+        return f"The {name_of(chosen)} is meant, but only {seen} of it is visible: it is hidden{by}."
     if verdict.status is Status.NO_PLACE:
         why = verdict.placing.change if verdict.placing is not None else None
         reason = "none was found." if why is None else f"{why.reason}. {why.change}"
         return f"The {name_of(chosen)} is meant, but there is no place to put it: {reason}"
     if verdict.placing is not None:
         assumed = verdict.placing.assumed
-        size = f"; its size was not measured, {assumed:.2f} m is assumed" if assumed is not None else ""
+        size = f"; its size was not measured, so {assumed:.2f} m is assumed" if assumed is not None else ""
         doubt = f"; {verdict.placing.doubt}" if verdict.placing.doubt is not None else ""
         count = len(verdict.placing.spots)
         return f"'{said}' is the {name_of(chosen)}; {count} place{'s' if count > 1 else ''} found for it{size}{doubt}."
@@ -183,11 +186,11 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
         anchors = [describe(inner.phrase) for inner in clause.inner]
     words = f"{'not ' if clause.negated else ''}{clause.said or clause.name} {' and '.join(anchors)}"
     if clause.inner and clause.likelihood[row] > 0.5 > clause.chance[row]:
-        return f"{words}: it would be, but nothing clearly fits '{describe(clause.inner[0].phrase)}'."
+        return f"{words}: it would be, but nothing clearly matches '{describe(clause.inner[0].phrase)}'."
     margin = float(clause.margin[row])
     if not np.isfinite(margin):
-        return words + ": it could not be measured."
-    return words + (f": short by {-margin:.3f} m." if margin < 0 else f": by {margin:.3f} m only.")
+        return words + ": the relation could not be measured."
+    return words + (f": short by {-margin:.3f} m." if margin < 0 else f": the margin is only {margin:.3f} m.")
 
 
 def _and(words: Sequence[str]) -> str:

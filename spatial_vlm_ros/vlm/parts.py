@@ -97,7 +97,7 @@ class Parts:
         """
         columns = input_ids == self.image_token_id
         if not bool(columns.any(dim=-1).all()):
-            raise InputError("prompt", "no image token", "a picture in each prompt", "build it with the processor")
+            raise InputError("prompt", "no image token", "an image in each prompt", "build it with the processor")
         return columns
 
 
@@ -145,7 +145,7 @@ def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
         grids = [(math.isqrt(count), math.isqrt(count)) for count in counts]
     if [h * w for h, w in grids] != counts:
         got = f"{counts} image tokens for grids {grids}"
-        raise InputError("prompt", got, "one picture a row, its grid square or told", "give one picture a row")
+        raise InputError("prompt", got, "one image per row, with a square or stated grid")
     return grids
 
 
@@ -153,7 +153,7 @@ def _counted_grids(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, i
     """Grids from position ids (time, row, column last of their first axis); raises InputError where there are none."""
     ids = inputs.get("position_ids")
     if ids is None:
-        raise InputError("prompt", "no image_grid_thw", "the grid of each picture", "give all that the processor gives")
+        raise InputError("prompt", "no image_grid_thw", "the grid of each image", "pass all outputs of the processor")
     grids = []
     for row, within in enumerate(parts.image_columns(inputs["input_ids"])):
         places = ids[-2:, row, within.to(ids.device)]
@@ -222,5 +222,5 @@ def _part(model: nn.Module, path: str) -> Any:
 def finite(name: str, values: Tensor) -> Tensor:
     """The values; raises ModelError where one of them is no number, as after an overflow of float16."""
     if not bool(torch.isfinite(values).all()):
-        raise ModelError(name, f"gives values of {values.dtype} that are no numbers", "load it as bfloat16 or float32")
+        raise ModelError(name, f"gives values of {values.dtype} that are not numbers", "load it as bfloat16 or float32")
     return values

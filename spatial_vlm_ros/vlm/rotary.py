@@ -89,7 +89,7 @@ def interleaved_axes(sections: tuple[int, ...]) -> Tensor:
         axes[axis : 3 * sections[axis] : 3] = axis
     if torch.bincount(axes, minlength=3).tolist() != list(sections):
         got = f"{sections}, of which rows or columns need more than every third of {len(axes)}"
-        raise InputError("sections", got, "at most a third for rows, and for columns", "give more to time")
+        raise InputError("sections", got, "at most a third each for rows and columns", "give more to time")
     return axes
 
 
@@ -123,4 +123,4 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 def _checked(sections: tuple[int, ...]) -> None:
     if len(sections) != 3 or min(sections) < 1:
-        raise InputError("sections", str(sections), "three numbers of frequencies, each at least 1", "share D/2 out")
+        raise InputError("sections", str(sections), "three numbers of frequencies, each at least 1", "distribute D/2")

@@ -105,7 +105,7 @@ def test_a_sentence_without_a_relation_is_drawn_and_exits_with_3(frame: Path, tm
     out = tmp_path / "compared.png"
     done = run(frame, "the cup", "--image", out)
     assert done.exit_code == 3
-    assert "states no relation that a model can be asked about" in done.stdout.replace("\n", " ")
+    assert "has no relation that a model can judge" in done.stdout.replace("\n", " ")
     assert out.is_file()
 
 

@@ -204,7 +204,7 @@ def damaged(kind: str, folder: Path) -> Path:
         ("ros1", "rosbag reindex old.bag"),
         ("empty_mcap", "mcap recover x.mcap"),
         ("empty_db3", r"sqlite3 x\.db3 \.recover"),
-        ("pipe", "this is no file"),
+        ("pipe", "it is not a file"),
     ],
 )
 def test_what_is_no_bag_is_refused_with_the_repair(kind: str, says: str, tmp_path: Path) -> None:

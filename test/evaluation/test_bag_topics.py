@@ -188,7 +188,7 @@ def test_a_named_topic_that_is_not_there_or_of_another_type_is_refused(given: di
         ([Topic("/rgb/image", IMAGE, 3), Topic("/depth/image", IMAGE, 3)], "--camera-info"),
         ([Topic("/rgb/image", IMAGE, 3), Topic("/depth/image", IMAGE, 3), *infos("/a/camera_info", "/b/camera_info")],
          "--camera-info"),
-        (images("/rgb/image", "/depth/image"), "--detections TOPIC, or --grounder NAME"),
+        (images("/rgb/image", "/depth/image"), "--detections TOPIC, or pass --grounder NAME"),
         ([*images("/rgb/image", "/depth/image"), Topic("/x", DETECTION_ARRAY, 1), Topic("/y", DETECTION_ARRAY, 1)],
          "--detections"),
     ],

@@ -171,9 +171,9 @@ def test_a_model_that_fails_is_named_and_asked_again_by_the_next_run(data: Path,
         (("whatsup", "--data", "/nowhere", "--model", MODEL), "does not exist"),
         (("nothing", "--data", ".", "--model", MODEL), "benchmark 'nothing'"),
         (("whatsup", "--data", "{data}", "--model", "nope"), "grounder 'nope'"),
-        (("whatsup", "--data", "{data}", "--model", "/models/nope"), "no folder of a model"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--model", MODEL), "give each a name of its own"),
-        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "leave --ask out, or use"),
+        (("whatsup", "--data", "{data}", "--model", "/models/nope"), "not the folder of a model"),
+        (("whatsup", "--data", "{data}", "--model", MODEL, "--model", MODEL), "Give each its own name"),
+        (("whatsup", "--data", "{data}", "--model", MODEL, "--ask", "reply"), "Leave --ask out, or use"),
         (("whatsup", "--data", "{data}", "--model", "compact"), "ways to ask"),
     ],
 )  # fmt: skip
@@ -232,7 +232,7 @@ def test_an_answer_counts_for_the_same_model_and_question_alone(data: Path, tmp_
     other = run("whatsup", "--data", data, "--out", out, "--model", f"{MODEL} log={log} wrong=zz")
     assert other.exit_code == 3
     assert f"answers of '{MODEL} log={log}'. Expected those of" in " ".join(other.output.split())
-    assert "give this model another name" in other.output
+    assert "Give this model another name" in other.output
     assert questions(log) == 12
     run("whatsup", "--data", data, "--out", out, "--model", f"other={MODEL} log={log} wrong=zz")
     assert questions(log) == 24
@@ -312,7 +312,7 @@ def test_two_runs_do_not_write_to_one_file(data: Path, tmp_path: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         refused = run("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL)
     assert refused.exit_code == 3
-    assert "another run writes to it" in refused.output
+    assert "another run is writing to it" in refused.output
 
 
 def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.Mo
     with open_answers(path, "whatsup") as answers:
         answers.add("m", items[0], BenchmarkAnswer(1, text="b"), 1.0)
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(FileError, match="No space left on device; the answers before are kept"):
+        with pytest.raises(FileError, match="No space left on device; earlier answers are kept"):
             answers.add("m", items[1], BenchmarkAnswer(2), 0.0)
     monkeypatch.undo()
     with open_answers(path, "whatsup") as answers:
@@ -354,7 +354,7 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
     monkeypatch.undo()
     refused = run("whatsup", "--data", data, "--out", data / "controlled_images_dataset.json" / "x", "--model", MODEL)
     assert refused.exit_code == 3
-    assert "choose a place that can be written" in refused.output
+    assert "Choose a writable place" in refused.output
 
 
 def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_snapshot_of_the_cache_is_read_and_links_elsewhere_are_not(tmp_path: P
         image.symlink_to(folders.picture(target))
     damaged = damaged_of(CV_BENCH, snapshot)
     assert [one.key for one in damaged] == [f"test_2d.jsonl line {n}" for n in (1, 2, 3, 4)]
-    assert all("symbolic link that leaves the folder" in one.reason for one in damaged)
+    assert all("symbolic link out of the folder" in one.reason for one in damaged)
 
 
 def test_blobs_that_are_a_link_are_not_followed(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_vsr_is_read_as_the_data_sets_have_it(tmp_path: Path) -> None:
     assert items_of(VSR, alone)[0].image.name == str(alone / "images" / "2.jpg")
     untold = tmp_path / "data"
     shutil.copytree(alone, untold)
-    with pytest.raises(FileError, match="name its folder vsr_random or vsr_zeroshot"):
+    with pytest.raises(FileError, match="Rename its folder to vsr_random or vsr_zeroshot"):
         items_of(VSR, untold)
 
 
@@ -260,7 +260,7 @@ def test_cv_bench_reads_parquet_as_it_reads_json_lines(tmp_path: Path) -> None:
     both = folders.cv_bench(folders.cv_bench_parquet(tmp_path / "both"))
     assert [one.key for one in items_of(CV_BENCH, both)] == [one.key for one in of_json]
     (tmp_path / "parquet" / "test_2d.parquet").write_bytes(b"PAR1 but no more")
-    with pytest.raises(FileError, match="no Parquet file"):
+    with pytest.raises(FileError, match="not a Parquet file"):
         items_of(CV_BENCH, tmp_path / "parquet")
 
 
@@ -270,7 +270,7 @@ def test_cv_bench_names_damaged_items(tmp_path: Path) -> None:
     folder = folders.cv_bench(tmp_path, two)
     assert [one.key for one in damaged_of(CV_BENCH, folder)] == ["test_2d.jsonl line 1", "test_2d.jsonl line 2"]
     (folder / "test_3d.jsonl").write_text("{}\n")
-    with pytest.raises(FileError, match="no line of it is of the published form"):
+    with pytest.raises(FileError, match="no line has the published form"):
         items_of(CV_BENCH, folder)
 
 
@@ -319,7 +319,7 @@ def test_embspatial_marks_no_item_where_boxes_do_not_tell(tmp_path: Path) -> Non
 
 def test_embspatial_refuses_an_image_that_is_damaged_when_it_is_read(tmp_path: Path) -> None:
     whole = folders.EMB[0]["image"]
-    spoilt = {"no base64 text": "?" + whole[1:], "not a whole image": whole[:40], "no base64": 7}
+    spoilt = {"not base64 text": "?" + whole[1:], "not a whole image": whole[:40], "not base64": 7}
     for reason, image in spoilt.items():
         item = items_of(EMBSPATIAL, folders.embspatial(tmp_path, [folders.EMB[0] | {"image": image}]))[0]
         with pytest.raises(FileError, match=reason) as error:

@@ -72,7 +72,7 @@ def test_a_reply_to_refer_that_cannot_be_read_counts_0(reply: str, refspatial: P
     common = ["benchmark", "refspatial", "--data", str(refspatial), "--model", model, "--out", str(out)]
     done = CliRunner().invoke(main, common)
     assert done.exit_code == 0, done.output
-    assert "1 of 1 replies cannot be read and count 0; the first, Location/0" in " ".join(done.output.split())
+    assert "1 of 1 replies could not be read and count as 0; the first, Location/0" in " ".join(done.output.split())
     first = out.read_bytes()
     (row,) = json.loads(first)["models"]
     assert (row["asked_by"], row["n"], row["without_answer"], row["failed"]) == (["refer"], 1, 1, [])

@@ -60,14 +60,14 @@ def test_a_question_is_an_instruction(tmp_path: Path) -> None:
         ({"instruction": "the cup"}, "no `stamp_ns`"),
         (of_bag(stamp_ns=1_700_000_000.4), "Expected `int | null`, got `float`"),
         (of_bag(stamp_ns=-5), "stamp_ns is -5"),
-        (of_bag({**OK, "box": [0.1, 0.2, 0.5, 0.6]}), "shares of the image"),
+        (of_bag({**OK, "box": [0.1, 0.2, 0.5, 0.6]}), "fractions of the image"),
         (of_bag({**OK, "box": [50, 20, 10, 60]}), "left < right"),
         (of_bag({**OK, "box_3d": {"center": [500, 0, 50], "size": [80, 80, 90]}}), "looks like millimetres"),
         (of_bag({**OK, "box_3d": {"center": [5e5, 0, 0], "size": [0.1, 0.1, 0.1]}}), "looks like millimetres"),
         (of_bag({**OK, "box_3d": {**SPACE, "yaw": 90}}), "looks like degrees"),
         (of_bag({**OK, "box_3d": {**SPACE, "size": [0.1, 0, 0.1]}}), "three lengths above 0"),
-        (of_bag({**OK, "tolerance_m": 0.1}), "give box_3d, too"),
-        (of_bag({**OK, "box_3d": SPACE, "tolerance_m": 30}), "give metres"),
+        (of_bag({**OK, "tolerance_m": 0.1}), "add box_3d"),
+        (of_bag({**OK, "box_3d": SPACE, "tolerance_m": 30}), "use metres"),
         (of_bag({"status": "NOT_FOUND", "box": BOX}), "is a refusal, which has no object"),
         (of_bag({"status": "FINE"}), "Invalid enum value 'FINE'"),
     ],
@@ -82,7 +82,7 @@ def test_what_cannot_be_is_refused_with_its_line(tmp_path: Path, line: dict[str,
 
 def test_a_folder_does_not_take_cases_of_bags(tmp_path: Path) -> None:
     written(tmp_path / "cases.jsonl", of_bag())
-    with pytest.raises(FileError, match="belong into a file for --truth"):
+    with pytest.raises(FileError, match="belong in a file for --truth"):
         load_cases(tmp_path)
     written(tmp_path / "cases.jsonl", {"instruction": "the cup"})
     with pytest.raises(FileError, match="no `frame`"):
@@ -97,10 +97,10 @@ def test_each_bag_has_its_own_cases(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"no case of three; its cases are of s3://store/two\.mcap, sub/one\.mcap"):
         cases_of_bag(path, "three")
     path = written(tmp_path / "truth.jsonl", near, of_bag())
-    with pytest.raises(FileError, match="names no bag, and 2 bags are evaluated"):
+    with pytest.raises(FileError, match="names no bag, but 2 bags are evaluated"):
         cases_of_bag(path, bags[0], bags)
     assert len(cases_of_bag(path, bags[0])) == 2
-    with pytest.raises(FileError, match="no case in it"):
+    with pytest.raises(FileError, match="it has no cases"):
         load_truth(written(tmp_path / "empty.jsonl"))
 
 
@@ -140,7 +140,7 @@ def test_a_box_in_space_alone_keeps_the_detection_of_its_id() -> None:
         (Expectation(Status.OK, "d9"), "'d9'. Expected one of the frame's: d0, d1"),
         (Expectation(Status.OK, "d0", id_also=("d7",)), "expect.id_also: 'd7'"),
         (Expectation(Status.OK, "d0", box=(100, 20, 140, 60)), "expect.id: 'd0' with the box"),
-        (Expectation(Status.OK, box=(300, 20, 340, 60)), "a box that the image shows a part of"),
+        (Expectation(Status.OK, box=(300, 20, 340, 60)), "a box that overlaps the image"),
         (Expectation(Status.OK, mask="../m.png"), "a file below the folder"),
     ],
 )
@@ -158,5 +158,5 @@ def test_a_mask_is_read_beside_the_truth_and_has_the_size_of_the_image(tmp_path:
     assert found.expected.mask.sum() == 1200
     assert found.expected.box == (150.0, 60.0, 190.0, 90.0)
     cv2.imwrite(str(tmp_path / "m.png"), mask[:50])
-    with pytest.raises(FileError, match="the mask has 200x50 pixels, the image 200x100"):
+    with pytest.raises(FileError, match="the mask has 200x50 pixels, but the image has 200x100"):
         truth(Expectation(Status.OK, mask="m.png"), tmp_path)

@@ -117,7 +117,7 @@ def test_stored_answers_are_scored_without_resolving(recordings: Path, strict_co
     assert done.exit_code == 3
     assert page.read_text().count('src="data:image/jpeg;base64,') == 8
     lines = good.read_text().splitlines()
-    for text, words in (("\n".join(lines[1:]), "none to 'the chick behind the cup'"), (lines[0] + "\n[]", "line 2"),
+    for text, words in (("\n".join(lines[1:]), "none for 'the chick behind the cup'"), (lines[0] + "\n[]", "line 2"),
                         ('{"status": 3}', "line 1"), ("{", "line 1")):  # fmt: skip
         bad.write_text(text)
         done = run("evaluate", "--frames", recordings, "--answers", bad)
@@ -131,8 +131,8 @@ def test_of_two_answers_to_a_case_the_first_counts_and_a_note_says_so(recordings
     answers.write_text(once + once)
     result = json.loads(run("evaluate", "--frames", recordings, "--answers", answers, "--json").output)
     assert result["notes"] == [
-        "17 answers are second ones to the same words on the same image: of each case the first one counts",
-        '1 case does not say what to expect and did not count: give "expect"',
+        "17 answers repeat a case: only the first answer of each case counts",
+        '1 case does not say what to expect and did not count: add "expect"',
     ]
     assert (result["as_expected"]["k"], result["as_expected"]["n"]) == (16, 16)
 

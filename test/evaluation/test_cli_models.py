@@ -156,7 +156,7 @@ def test_a_model_that_cannot_be_loaded_is_not_scored(recordings: Path, tmp_path:
     ]  # fmt: skip
     assert result["pairs"] == []
     assert "gone could not be loaded" in result["notes"][0]
-    assert "it was not asked: " in result["models"][1]["unusable"][0]["problem"]
+    assert "it was not run: " in result["models"][1]["unusable"][0]["problem"]
     assert 'errors="12"' in junit.read_text()
     assert "some cases could not be judged" in run(*several).output
     alone = run("evaluate", "--frames", recordings, "--grounder", "gone=nowhere:load")
@@ -198,7 +198,7 @@ def test_replayed_answers_of_a_model_are_judged_by_their_boxes(bag: tuple[Path, 
     answers.write_text(done.stdout.splitlines()[0] + "\n")
     short = run("evaluate", "--bags", bag[0], "--truth", bag[1], "--answers", answers)
     assert short.exit_code == 1
-    assert "none to" in short.output
+    assert "none for" in short.output
 
 
 def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: Path) -> None:
@@ -221,10 +221,10 @@ def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: P
     ("arguments", "words", "code"),
     [
         ([], "neither", 1),
-        (["--bags", "run.mcap"], "--truth: nothing", 1),
+        (["--bags", "run.mcap"], "--truth: not set", 1),
         (["--frames", "{r}", "--truth", "{r}/cases.jsonl"], "a file of cases beside --bags", 1),
         (["--frames", "{r}", "--frames", "{r}"], "twice", 1),
-        (["--frames", "{r}/gone"], "there is no such file or folder", 1),
+        (["--frames", "{r}/gone"], "no such file or folder", 1),
         (["--frames", "{r}", "--answers", "{r}/cases.jsonl", "--detections"], "without --detections", 2),
         (["--frames", "{r}", "--image-domain", "real"], "need --grounder", 2),
         (["--frames", "{r}", "--grounder", "onnx", "--grounder", "onnx model=x"], "'onnx' twice", 1),

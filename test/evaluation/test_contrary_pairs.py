@@ -134,7 +134,7 @@ def test_a_pair_counts_once_in_however_many_words_it_is_said(tmp_path: Path) -> 
     tally = JudgeTally()
     ask_relations(tmp_path, load_cases(tmp_path), HigherIsFarther(), ResolverConfig(), tally, 9.0)
     assert sum(len(of) for of in tally.said.values()) == 2
-    assert tally.left_out == {"its pairs were asked about before": 2}
+    assert tally.left_out == {"its pairs were already used": 2}
 
 
 def test_a_tilted_camera_is_not_asked_about_sides(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_stamps_that_no_image_has_get_the_words_of_the_whole_bag(bag: Source, tm
     assert parts_of(shards).count(None) == 1
     assert shards[-1].name == "run, stamps outside of its images"
     assert in_order(answered(shards)) == in_order(expected)
-    assert f"{bag.uri}: 2 cases name stamps of no image near them; all of the bag was read for them" in NOTES
+    assert f"{bag.uri}: 2 cases have stamps without a nearby image; the whole bag was read for them" in NOTES
 
 
 def test_a_bag_whose_clock_is_set_back_stays_whole(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_cases_behind_the_damage_of_a_bag_are_no_mistakes_of_the_model(
     assert {row["right"] for row in lost} == {None}
     assert all("checksum" in row["problem"] for row in lost)
     assert any(note.startswith(f"{source.uri}: the bag is damaged") for note in NOTES)
-    assert not any("all of the bag was read" in note for note in NOTES)
+    assert not any("the whole bag was read" in note for note in NOTES)
     if megabytes == 1000:
         whole = [done.row() for done in evaluate_source(source, load_model(ModelSpec()), SETTINGS)]
         assert in_order(rows) == in_order(whole)
@@ -425,5 +425,5 @@ def test_the_truth_of_thousands_of_bags_is_read_once(tmp_path: Path, monkeypatch
     assert len(read) == 1
     (tmp_path / "truth.jsonl").write_text(json.dumps({**lines[0], "stamp_ns": 777}) + "\n")
     assert sources[0].cases()[0].stamp_ns == 777
-    with pytest.raises(FileError, match=r"there is no case of .*run1\.mcap"):
+    with pytest.raises(FileError, match=r"it has no case of .*run1\.mcap"):
         sources[1].cases()

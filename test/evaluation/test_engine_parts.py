@@ -67,7 +67,7 @@ def test_a_part_with_a_changed_byte_gives_no_other_rows() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{"a": 1}, {"b": 1}], "fields that not all have: a, b"),
+        ([{"a": 1}, {"b": 1}], "fields that are not in every row: a, b"),
         ([{"a": float("nan")}], "field a of a row: nan"),
         ([{"a": {"x": 1}}], "field a of a row"),
         ([{"a": [1]}], "field a of a row"),

@@ -115,7 +115,7 @@ def test_a_shard_that_cannot_be_evaluated_costs_itself_alone(tmp_path: Path) -> 
         ("piece 2", "DEPTH_INVALID"),
     ]
     assert (
-        "6 of 12 cases were not evaluated: piece 1 (3 cases: frame 1 has no depth; record it again)" in done.summary()
+        "6 of 12 cases were not evaluated: piece 1 (3 cases: frame 1 has no depth. Record it again.)" in done.summary()
     )
     assert len(list(run_rows(tmp_path))) == 6
 
@@ -127,7 +127,7 @@ def test_a_task_that_leaves_cases_out_is_not_taken_for_whole(tmp_path: Path) -> 
             return lambda shard: ShardAnswers(task(shard).rows[:-1])
 
     done = evaluated(tmp_path, shards_of(2), Short())
-    assert [one.reason for one in done.missing] == ["2 rows came for 3 cases"] * 2
+    assert [one.reason for one in done.missing] == ["2 rows arrived for 3 cases"] * 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -209,7 +209,7 @@ def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
         StoreError, match=r"No space left.*with --resume: [1-6] of 7 parts are stored and kept"
     ) as caught:
         evaluated(tmp_path, shards_of(7))
-    assert "enough room" in str(caught.value)
+    assert "enough space" in str(caught.value)
     monkeypatch.undo()
     assert not list(tmp_path.rglob(".half-*"))
     assert evaluated(tmp_path, shards_of(7), resume=True).reused >= 1
@@ -233,7 +233,7 @@ def _full_after(count: int) -> Any:
 def test_a_folder_that_is_evaluated_already_is_not_written_again_unless_that_is_said(tmp_path: Path) -> None:
     evaluated(tmp_path, shards_of(3))
     before = contents(tmp_path)
-    with pytest.raises(RunMismatchError, match=r"holds 3 of 3 parts of this evaluation\. Go on with it by --resume"):
+    with pytest.raises(RunMismatchError, match=r"holds 3 of 3 parts of this evaluation\. Continue it with --resume"):
         evaluated(tmp_path, shards_of(3))
     assert contents(tmp_path) == before
 
@@ -265,7 +265,7 @@ def test_a_folder_without_an_evaluation_has_no_rows(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="Choose a place that can be written"):
+    with pytest.raises(StoreError, match="Choose a writable place"):
         evaluated(tmp_path / "file" / "out", shards_of(1))
 
 

@@ -58,17 +58,17 @@ def test_the_relation_holds_of_the_object_that_is_expected_and_of_no_other_of_it
 @pytest.mark.parametrize(
     ("words", "id_", "why"),
     [
-        ("the chick", "bonnet", "not one relation"),
-        ("the leftmost chick", "bonnet", "not one relation"),
-        ("the chick next to the cup", "bonnet", "not one relation"),
-        ("the chick that is not behind the cup", "ribbon", "not one relation"),
-        ("the chick behind the cup from the robot's point of view", "bonnet", "not one relation"),
-        ("the chick within 20 cm of the cup", "bonnet", "not one relation"),
-        ("the chick behind the spoon", "bonnet", "not clear from names"),
-        ("the cup behind the chick", "cup", "not clear from names"),
+        ("the chick", "bonnet", "exactly one relation"),
+        ("the leftmost chick", "bonnet", "exactly one relation"),
+        ("the chick next to the cup", "bonnet", "exactly one relation"),
+        ("the chick that is not behind the cup", "ribbon", "exactly one relation"),
+        ("the chick behind the cup from the robot's point of view", "bonnet", "exactly one relation"),
+        ("the chick within 20 cm of the cup", "bonnet", "exactly one relation"),
+        ("the chick behind the spoon", "bonnet", "names do not show"),
+        ("the cup behind the chick", "cup", "names do not show"),
         ("the cup behind the box", "cup", "no other object has that name"),
         ("the chick behind", "bonnet", "not understood"),
-        (BEHIND, None, "no single object"),
+        (BEHIND, None, "exactly one object"),
     ],
 )
 def test_a_case_that_tells_no_truth_says_why(tmp_path: Path, words: str, id_: str | None, why: str) -> None:

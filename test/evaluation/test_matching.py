@@ -48,7 +48,7 @@ def test_a_box_goes_into_another_frame_and_back() -> None:
     assert moved.center == pytest.approx([1.0, 3.0, 3.0])
     assert moved.axes[:, 0] == pytest.approx([0.0, 1.0, 0.0])
     assert in_frame(moved, "camera", [pose]).center == pytest.approx(seen.center)
-    with pytest.raises(InputError, match=r"'map'. Expected one that the frame knows: base, camera"):
+    with pytest.raises(InputError, match=r"'map'. Expected one of the frame's: base, camera"):
         in_frame(seen, "map", [pose])
 
 

@@ -86,7 +86,7 @@ def test_damaged_questions_are_named_and_damage_no_other(bench: Path) -> None:
     ])  # fmt: skip
     found = damaged_items(read_refspatial, bench)
     assert len(found) == 5
-    assert found["Location/0"] == "its id comes twice"
+    assert found["Location/0"] == "its id occurs twice"
     assert "leaves the folder" in found["Location/1"]
     assert "does not exist" in found["Location/2"]
     assert sum(isinstance(reason, str) and "step" in reason for reason in found.values()) == 1

@@ -202,10 +202,10 @@ def test_parts_of_the_sentence_that_no_model_is_asked_about_are_told(usual: Rend
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("the plate behind the cup", "NOT_FOUND is for measurement alone to say"),
-        ("the can on the cup", "RELATION_UNSATISFIED is for measurement alone to say"),
-        ("the nearest can", "states no relation that a model can be asked about"),
-        ("the can near the cup", "is for measurement alone to say|states no relation"),
+        ("the plate behind the cup", "NOT_FOUND is decided by measurement alone"),
+        ("the can on the cup", "RELATION_UNSATISFIED is decided by measurement alone"),
+        ("the nearest can", "has no relation that a model can judge"),
+        ("the can near the cup", "is decided by measurement alone|has no relation"),
     ],
 )
 def test_where_nothing_can_be_compared_the_reason_is_told_and_no_model_is_loaded(
@@ -254,7 +254,7 @@ def test_a_model_that_contradicts_itself_chooses_nothing(usual: Rendering) -> No
 
 def test_a_model_to_which_all_candidates_are_alike_chooses_none_of_them(usual: Rendering) -> None:
     model = compared(usual, made=plan("compared_backends:SaysBehind")).comparison.rows[1]
-    assert (model.chosen_id, model.reason) == (None, "far and near are equally likely to it")
+    assert (model.chosen_id, model.reason) == (None, "far and near are equally likely for it")
     front = compared(usual, "the can in front of the cup", plan("compared_backends:SaysBehind")).comparison.rows[1]
     assert (front.chosen_id, front.reason) == (None, "it denies the relations of every candidate")
 
@@ -298,7 +298,7 @@ def test_remedies_are_options_and_one_that_is_not_taken_is_told(usual: Rendering
 
 
 def test_a_backend_that_cannot_judge_is_refused_with_what_can(usual: Rendering) -> None:
-    with pytest.raises(InputError, match=r"cannot be asked about relations.*relation-judge.*qwen-vl"):
+    with pytest.raises(InputError, match=r"does not judge relations.*relation-judge.*qwen-vl"):
         compared(usual, made=plan("compared_backends:Finds"))
     with pytest.raises(UnknownNameError, match="nobody"):
         compared(usual, made=plan("nobody"))

@@ -88,9 +88,9 @@ def test_a_name_alone_needs_no_other_object_and_others_may_be_as_right() -> None
 @pytest.mark.parametrize(
     ("words", "id_", "status", "reason"),
     [
-        ("the chick", None, Status.AMBIGUOUS, "no single object is expected"),
-        ("the chick on the cup", None, Status.RELATION_UNSATISFIED, "no single object is expected"),
-        ("the chick behind the cup", None, Status.OK, "no single object is expected"),
+        ("the chick", None, Status.AMBIGUOUS, "it does not expect exactly one object"),
+        ("the chick on the cup", None, Status.RELATION_UNSATISFIED, "it does not expect exactly one object"),
+        ("the chick behind the cup", None, Status.OK, "it does not expect exactly one object"),
         ("the chick behind the cup", "d7", Status.OK, "the expected object is not among the detections"),
         ("chick the behind grab", "bonnet", Status.OK, "the words are not understood"),
         ("stop", "bonnet", Status.OK, "the words are not understood"),
@@ -108,7 +108,7 @@ def test_what_would_tell_nothing_of_one_relation_is_left_out_with_its_reason(
 
 
 def test_a_case_without_truth_is_left_out() -> None:
-    assert labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == "no single object is expected"
+    assert labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == "it does not expect exactly one object"
     unlabelled = Case("f", "the cup", Expectation(Status.OK, "cup"))
     assert labelled_phrase(unlabelled, (), ResolverConfig()) == "the expected object is not among the detections"
 
@@ -168,7 +168,7 @@ def test_answers_are_counted_as_right_another_and_none_by_what_the_phrase_says(r
     assert (tally.frames, tally.failed, len(model.asked)) == ({"f0", "f1"}, 0, 5)
     unreadable = [reason for reason in tally.left_out if "rgb.png" in reason or "camera_info.json" in reason]
     assert [tally.left_out[reason] for reason in unreadable] == [2]
-    assert tally.left_out["no single object is expected"] == 2
+    assert tally.left_out["it does not expect exactly one object"] == 2
 
 
 def test_a_request_that_fails_is_not_counted_and_the_next_is_asked(

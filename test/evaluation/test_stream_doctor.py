@@ -149,7 +149,7 @@ def test_the_table_is_measured_against_what_is_told() -> None:
     assert listen(table_height=0.0)["support height"].level is Severity.OK
     finding = listen(table_height=0.1)["support height"]
     assert finding.level is Severity.WARNING
-    assert "told is 0.100 m" in finding.found
+    assert "expected 0.100 m" in finding.found
 
 
 def test_a_tilted_mounting_transform_is_seen_on_the_table() -> None:

@@ -74,10 +74,10 @@ def test_each_rule_counts_its_variants_together(bench: Path) -> None:
         "CircularEval, height_higher": (1.0, 1),
         "CircularEval, location_above": (0.5, 2),
     }
-    mirrored = "2 of 4 groups have one variant alone"  # BBBBBBBB has no mirror image
+    mirrored = "2 of 4 groups have only one variant"  # BBBBBBBB has no mirror image
     assert [score.note for score in scores] == ["", mirrored, *[""] * 6]
     few = score_threedsr(graded([items[0], items[2]], [1.0, 0.0]))
-    lacking = "2 of 2 groups lack the answer to a variant, so the score may be too high"
+    lacking = "2 of 2 groups lack an answer to a variant, so the score may be too high"
     assert [score.note for score in few[:3]] == ["", "", lacking]
 
 
@@ -86,9 +86,9 @@ def test_a_group_that_lacks_an_answer_is_told_of(bench: Path) -> None:
     items = whole_items(read_threedsr, bench)
     assert items[0].variants == ("AAAAAAAA", "AAAAAAAA-1", "AAAAAAAA-flip", "AAAAAAAA-flip-1")
     notes = {one.name: one.note for one in score_threedsr(graded([*items[:1], *items[2:]], [1.0] * 5))}
-    told = "groups lack the answer to a variant, so the score may be too high"
+    told = "groups lack an answer to a variant, so the score may be too high"
     assert notes["each variant on its own"] == ""
-    assert notes["FlipEval"] == f"1 of 4 {told}; 2 of 4 groups have one variant alone"
+    assert notes["FlipEval"] == f"1 of 4 {told}; 2 of 4 groups have only one variant"
     assert notes["CircularEval"] == f"1 of 3 {told}"
     assert notes["FlipEval and CircularEval"] == f"1 of 2 {told}"
     assert notes["CircularEval, height"] == ""
@@ -135,8 +135,8 @@ def test_damaged_rows_are_named_and_damage_no_other(bench: Path) -> None:
     ])  # fmt: skip
     found = damaged_items(read_threedsr, bench)
     assert set(found) == {"AAAAAAAA", "CCCCCCCC", "DDDDDDDD", "EEEEEEEE", "FFFFFFFF", f"{FILE} row 6", "GGGGGGGG"}
-    assert "comes twice" in found["AAAAAAAA"]
-    assert "no category" in found["CCCCCCCC"]
+    assert "occurs again" in found["AAAAAAAA"]
+    assert "not a category" in found["CCCCCCCC"]
     assert "none of its 2 options" in found["DDDDDDDD"]
     assert "'77' is not the index" in found["FFFFFFFF"]
     with pytest.raises(FileError, match=r"row 8.*not a whole image"):

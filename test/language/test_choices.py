@@ -122,15 +122,15 @@ def test_the_left_side_of_a_surface_is_rather_a_part_of_it() -> None:
 @pytest.mark.parametrize(
     ("instruction", "part", "reason"),
     [
-        ("the other mug", "the other mug", "other than which"),
-        ("grab the other one", "the other one", "other than which"),
-        ("the bowl behind the other mug", "the other mug", "other than which"),
+        ("the other mug", "the other mug", "which object is excluded"),
+        ("grab the other one", "the other one", "which object is excluded"),
+        ("the bowl behind the other mug", "the other mug", "which object is excluded"),
         ("the cup left of itself", "itself", "relation to itself"),
         ("the cups next to each other", "each other", "relation to itself"),
         ("the mug that is not red and big", "that is not red and big", "one of these words or both"),
         ("neither the mug nor the bowl", "neither", "no place"),
         ("the mug closer to the box than the can", "than", "comparison"),
-        ("the second largest mug", "second", "cannot count along"),
+        ("the second largest mug", "second", "cannot be combined with"),
         ("put the mug in the box or on the tray", "or", "choice"),
     ],
 )

@@ -117,7 +117,7 @@ def test_an_answer_adds_to_what_was_said(words: str, expected: str) -> None:
 
 @pytest.mark.parametrize("words", ["neither", "none of them", "nothing", "no", "Nope."])
 def test_an_answer_that_leaves_nothing_is_refused(words: str) -> None:
-    with pytest.raises(NotUnderstoodError, match="nothing to choose"):
+    with pytest.raises(NotUnderstoodError, match="no object to choose"):
         parse_dialogue(words, [FIRST])
 
 

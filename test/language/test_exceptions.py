@@ -116,9 +116,9 @@ def test_it_is_what_was_mentioned_last_and_is_not_moved() -> None:
 @pytest.mark.parametrize(
     ("instruction", "part", "reason"),
     [
-        ("don't grab the cup", "don't", "not to be done"),
-        ("do not put the cup on the tray", "do", "not to be done"),
-        ("never grab the cup", "never", "not to be done"),
+        ("don't grab the cup", "don't", "a prohibition"),
+        ("do not put the cup on the tray", "do", "a prohibition"),
+        ("never grab the cup", "never", "a prohibition"),
         ("put the cup not on the tray", "not", "where not"),
         ("put the cup but on the tray", "on", "where to put it"),
         ("grab the cup unless it is red", "unless", "condition"),

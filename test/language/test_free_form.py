@@ -59,8 +59,8 @@ def test_words_about_one_object_may_be_put_to_a_model(words: str) -> None:
         ("bring me both things that I eat with", "several objects"),
         ("give me all that my daughter likes", "several objects"),
         ("hand me the two things that I eat with", "several objects"),
-        ("yes", "none is open"),
-        ("the other one", "none is open"),
+        ("yes", "no question is open"),
+        ("the other one", "no question is open"),
     ],
 )
 def test_words_that_ask_for_more_or_deny_are_held_back(words: str, reason: str) -> None:

@@ -123,7 +123,7 @@ HELD = {
         turn the cup upside down
         bring the cup closer
     """,
-    "cannot be relied on": """
+    "is not reliable": """
         grab zero cups
         grab the cup 5 pixels left of the box
         grab the chick two storeys above the cup
@@ -259,13 +259,13 @@ HELD = {
         find me a place for my niece's toy
         find me a place where my niece can sit
     """,
-    "name nothing": "pick up",
-    "word or sign": """
+    "not name an object": "pick up",
+    "words or signs": """
         donne-moi la tasse
         gib mir die rote Tasse hinter der Schachtel
         lass die Finger von dem was ich liebe
     """,
-    "become of": """
+    "what to do with": """
         get the mug that I love washed
         I want the mug that I love moved
     """,

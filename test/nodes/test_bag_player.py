@@ -240,7 +240,7 @@ def test_a_bag_that_cannot_be_played_ends_the_process_with_its_reason(
     text.write_text("this is no bag")
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "-p bag:="),
-        ({"bag": tmp_path / "nowhere"}, "there is no such file"),
+        ({"bag": tmp_path / "nowhere"}, "no such file"),
         ({"bag": tmp_path / "empty"}, "metadata.yaml"),
         ({"bag": cut, "wait": 0.0}, cut.name),
         ({"bag": text}, text.name),

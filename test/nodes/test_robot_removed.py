@@ -118,8 +118,8 @@ def test_without_its_description_the_arm_is_in_the_depth(hands: Callable[..., Ha
 
 def test_a_resolver_that_cannot_read_the_robot_is_not_configured(node: Callable[..., Started]) -> None:
     started = node("resolver", base_frame="panda_link0", robot_description="/nowhere/robot.urdf")
-    started.says("there is no such file")
-    started.says("Give the path of the robot's URDF in robot_description")
+    started.says("no such file")
+    started.says("set robot_description to the path of the robot's URDF")
 
 
 def test_the_robot_can_be_what_the_topic_has(graph: Graph, node: Callable[..., Started]) -> None:

@@ -62,7 +62,7 @@ def test_a_stall_before_the_fingers_move_is_not_a_grasp(make_cell: MakeCell) -> 
     cell = make_cell(gripper=HASTY)
     for joint in FINGERS:
         cell.hardware.joints[joint].delay = 0.2
-    with pytest.raises(ExecutionFailedError, match=r"met nothing until 0\.000 m"):
+    with pytest.raises(ExecutionFailedError, match=r"met nothing down to 0\.000 m"):
         close(cell)
 
 
@@ -110,7 +110,7 @@ def test_franka_holds_a_block_by_its_own_grasp(make_cell: MakeCell) -> None:
 def test_franka_is_judged_by_its_own_word_where_no_joint_states_come(make_cell: MakeCell) -> None:
     cell = make_cell(gripper="franka")
     cell.robot.hold(0.06)
-    with pytest.raises(ExecutionFailedError, match="the driver says that it holds nothing"):
+    with pytest.raises(ExecutionFailedError, match="the driver reports that nothing is held"):
         close(cell, holds=0.04, **FRANKA, **NO_JOINTS)
 
 
@@ -222,7 +222,7 @@ def test_a_vacuum_gripper_is_judged_by_its_switch(
     run("release")
     assert not air.on
     air.seals = False
-    with pytest.raises(ExecutionFailedError, match="the switch of the gripper says that nothing is held"):
+    with pytest.raises(ExecutionFailedError, match="the gripper's switch reports that nothing is held"):
         run("close")
 
 

@@ -241,7 +241,7 @@ def test_fingers_that_meet_nothing_end_the_execution(arm: ArmGraph, planner: Sta
     client = arm.client()
     plan = planned(client, scene())
     arm.controllers.obj = 0.0
-    with pytest.raises(ExecutionFailedError, match=r"phase 'close': the fingers met nothing until 0\.000 m"):
+    with pytest.raises(ExecutionFailedError, match=r"phase 'close': the fingers met nothing down to 0\.000 m"):
         client.execute(plan)
     assert arm.controllers.order == ["gripper", "arm", "arm", "gripper"]
 

@@ -213,14 +213,14 @@ def with_defaults(matrix: AllowedCollisionMatrix, names: list[str], values: list
 @pytest.mark.parametrize(
     ("refusal", "error", "words"),
     [
-        ({"reach": -10}, PlanningFailedError, "the arm stands in a collision"),
+        ({"reach": -10}, PlanningFailedError, "the arm is in collision"),
         ({"reach": -15}, InputError, "INVALID_GROUP_NAME"),
         ({"lift": -21}, InputError, "FRAME_TRANSFORM_FAILURE"),
         ({"approach": -23}, StaleInputError, "joint states are too old"),
         ({"lower": -29}, PlannerUnavailableError, "crashed"),
         ({"reach": -31}, GoalError, "grasp 0: reach: the arm cannot reach the goal .NO_IK_SOLUTION."),
         ({"lower": -1}, PlanningFailedError, "grasp 0, placement 0: lower: no way was found .PLANNING_FAILED."),
-        ({"approach": -10}, PlanningFailedError, "approach: the arm stands in a collision"),
+        ({"approach": -10}, PlanningFailedError, "approach: the arm is in collision"),
     ],
 )
 def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: type[SpatialVlmError], words: str) -> None:

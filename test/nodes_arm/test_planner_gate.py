@@ -178,7 +178,7 @@ COMMAND = ("-m", "spatial_vlm_ros.cli", "pick")
 def test_the_command_tells_the_stages_and_what_was_planned(cell: Cell, program: Program) -> None:
     picking = program(*COMMAND, SENTENCE, "--plan-only")
     assert picking.ends() == 0, picking.output
-    stages = ("… looking for what is meant", "… planning how to take the chick", "OK  Planned: take the chick (bonnet)")
+    stages = ("… looking for the object", "… planning how to take the chick", "OK  Planned: take the chick (bonnet)")
     assert all(words in picking.output for words in stages), picking.output
     assert cell.accepted() == 0
 
@@ -437,7 +437,7 @@ def test_a_resolver_that_sees_nothing_for_a_while_keeps_the_approval_and_is_told
         told = "the resolver is not active"
         cell.until(lambda: any(told in words for words in picking.words) or picking.result, "it is told")
         assert picking.result is None, picking.result.status.message
-        assert any("The approval holds for another" in words for words in picking.words), picking.words
+        assert any("The approval is valid for another" in words for words in picking.words), picking.words
         assert MOVING not in picking.stages
     cell.until(lambda: cell.accepted() > before or picking.result, "it goes on")
     picking.handle.cancel_goal_async()

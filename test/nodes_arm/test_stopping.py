@@ -74,7 +74,7 @@ def test_the_arm_stands_soon_and_the_answer_says_so(stack: Watched, event: str, 
     expected = next((right for name, right in answers.items() if event == name or event.endswith(f" {name}")), ())
     if told["answer"]:
         assert told["answer"] in expected, told
-        assert "not known to stand" not in told["message"], told
+        assert "may still be moving" not in told["message"], told
 
 
 def test_all_of_it_is_on_record(stack: Watched) -> None:

@@ -219,7 +219,7 @@ def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[.
     bench.watch.begin()
     assert not bench.stopped.wait(4 * SILENCE), bench.words
     bench.image = depth(in_the_way())
-    assert "entered the way of the arm at (0.4" in bench.stops()
+    assert "entered the arm's path at (0.4" in bench.stops()
     bench.watch.end()
     assert len(bench.words) == 1
 
@@ -235,7 +235,7 @@ def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Callable
     bench.watch.begin()
     assert not bench.stopped.wait(SILENCE), bench.words
     bench.image = told(depth(in_the_way()))
-    assert "entered the way of the arm at (0.4" in bench.stops()
+    assert "entered the arm's path at (0.4" in bench.stops()
 
 
 def test_what_stands_in_the_way_before_the_motion_lets_nothing_begin(make: Callable[..., Bench]) -> None:
@@ -375,7 +375,7 @@ def test_a_camera_that_moves_is_watched_from_where_it_is(make: Callable[..., Ben
     bench.watch.begin()
     assert not bench.stopped.wait(4.5), bench.words
     bench.more = (in_the_way(),)
-    assert "entered the way of the arm at (0.4" in bench.stops()
+    assert "entered the arm's path at (0.4" in bench.stops()
 
 
 def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable[..., Bench]) -> None:
@@ -388,7 +388,7 @@ def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable
         told = str(error)
     else:
         told = bench.stops()
-    assert "something has entered the way of the arm" in told
+    assert "something has entered the arm's path" in told
 
 
 def test_an_image_waits_for_the_transform_of_its_time(make: Callable[..., Bench]) -> None:
@@ -397,7 +397,7 @@ def test_an_image_waits_for_the_transform_of_its_time(make: Callable[..., Bench]
     bench.watch.begin()
     assert not bench.stopped.wait(3 * SILENCE), bench.words
     bench.more = (in_the_way(),)
-    assert "entered the way of the arm at (0.4" in bench.stops()
+    assert "entered the arm's path at (0.4" in bench.stops()
 
 
 def test_without_the_pose_of_the_camera_nothing_begins(make: Callable[..., Bench]) -> None:
@@ -462,4 +462,4 @@ def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_i
     assert not bench.stopped.wait(SILENCE), bench.words
     x, y, _ = (on_the_hand() @ wrist_camera().matrix)[:3, 3]
     bench.more = (((x - 0.04, y - 0.04, 0.1), (x + 0.04, y + 0.04, 0.3)),)
-    assert "something has entered the way of the arm" in bench.stops()
+    assert "something has entered the arm's path" in bench.stops()

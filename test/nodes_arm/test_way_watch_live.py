@@ -103,7 +103,7 @@ def test_what_enters_the_way_stops_the_arm(cell: WatchedCell) -> None:
     cell.disturb(move={"id": "box", "to": [x + 0.02, y + 0.13, 0.0]})
     ended = cell.end(picking)
     assert ended.name == "CANCELLED", ended.result
-    assert "something has entered the way of the arm" in ended.result.status.message
+    assert "something has entered the arm's path" in ended.result.status.message
     cell.stands()
     assert not cell.verdict()["things"]["box"]["touched"]
     cell.again()

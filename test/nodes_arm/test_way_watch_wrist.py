@@ -75,7 +75,7 @@ def test_what_enters_where_the_hand_looks_stops_the_arm(cell: WristCell) -> None
     cell.disturb(move={"id": "box", "to": [x + 0.02, y + 0.13, 0.0]})
     ended = cell.end(picking)
     assert ended.name == "CANCELLED", ended.result
-    assert "something has entered the way of the arm" in ended.result.status.message
+    assert "something has entered the arm's path" in ended.result.status.message
     begun = stamp_ns(cell.joints[-1].header.stamp)
     cell.until(lambda: stamp_ns(cell.joints[-1].header.stamp) > begun + 500_000_000, "half a second has passed")
     still = [j for j in cell.joints if stamp_ns(j.header.stamp) > begun]

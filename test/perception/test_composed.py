@@ -59,17 +59,17 @@ def test_one_finds_and_another_is_asked_for_the_whole_phrase() -> None:
 def test_what_is_left_out_is_left_to_the_grounder() -> None:
     assert isinstance(composed(f"grounder={HERE}:finding"), Finding)
     assert referrer_of(composed(f"grounder={HERE}:asked")).refer(RGB, "nothing") == ()
-    with pytest.raises(InputError, match="cannot be asked for a whole phrase"):
+    with pytest.raises(InputError, match="cannot ground a whole phrase"):
         referrer_of(composed(f"grounder={HERE}:finding"))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("masks_options=model=x", "option masks_options.*name masks"),
-        ("second_opinion_options=model=x", "option second_opinion_options.*name second_opinion"),
+        ("masks_options=model=x", "option masks_options.*Name masks"),
+        ("second_opinion_options=model=x", "option second_opinion_options.*Name second_opinion"),
         ("masks=sam2", "option masks_model"),
-        (f"second_opinion={HERE}:mute", "a backend that can be asked for a whole phrase"),
+        (f"second_opinion={HERE}:mute", "a backend that can ground a whole phrase"),
     ],
 )
 def test_choices_that_do_not_fit_are_refused(options: str, words: str) -> None:

@@ -124,18 +124,18 @@ def test_what_is_not_finite_is_refused(value: float) -> None:
 
 
 def test_resized_needs_its_size_and_sizes_must_be_some() -> None:
-    with pytest.raises(InputError, match="resized picture size"):
+    with pytest.raises(InputError, match="resized image size"):
         to_pixels([[1, 1]], CONVENTIONS["resized-absolute"], SIZE)
-    with pytest.raises(InputError, match="resized picture size"):
+    with pytest.raises(InputError, match="resized image size"):
         to_pixels([[1, 1]], CONVENTIONS["resized-absolute"], SIZE, (0, 3))
-    with pytest.raises(InputError, match="picture size"):
+    with pytest.raises(InputError, match="image size"):
         to_pixels([[1, 1]], CONVENTIONS["absolute"], (640, 0))
 
 
 def test_the_hint_names_what_would_fit() -> None:
     with pytest.raises(InputError, match=r"\(900, 500\).*'absolute'.*would fit thousand or thousand-yx or bins-1000"):
         to_pixels([[10, 10], [900, 500]], CONVENTIONS["absolute"], SIZE)
-    with pytest.raises(InputError, match="no known one fits"):
+    with pytest.raises(InputError, match="No known convention fits"):
         to_pixels([[5000, 5000]], CONVENTIONS["absolute"], SIZE)
 
 
@@ -231,5 +231,5 @@ def test_places_are_written_in_the_order_of_the_convention_and_clipped() -> None
     assert from_pixels([box], CONVENTIONS["thousand-yx"], SIZE)[0].tolist() == [250.0, 250.0, 500.0, 1000.0]
     assert from_pixels([box], CONVENTIONS["bins-1024-yx"], SIZE)[0].tolist() == [256.0, 256.0, 512.0, 1023.0]
     assert from_pixels([box], CONVENTIONS["square-fraction"], SIZE)[0].tolist() == [0.25, 0.3125, 1.0, 0.5]
-    with pytest.raises(InputError, match="resized picture size"):
+    with pytest.raises(InputError, match="resized image size"):
         from_pixels([box], CONVENTIONS["resized-absolute"], SIZE)

@@ -180,7 +180,7 @@ def test_what_is_named_and_seen_has_to_be_what_the_model_points_at() -> None:
     refused = told(boxed("cup"), "the chick that I love")
     assert refused.status is Status.DISAGREEMENT
     assert "the words name a chick" in refused.message
-    assert "one is seen" in refused.message
+    assert "one is visible" in refused.message
     assert told(boxed("bonnet"), "the yellow chick that I love").status is Status.OK
     refused = told(boxed("bonnet"), "the blue chick that I love")
     assert refused.status is Status.DISAGREEMENT
@@ -263,11 +263,11 @@ def test_a_frame_of_reference_that_is_not_defined_is_told_as_unchecked() -> None
 @pytest.mark.parametrize(
     ("found", "status", "reason"),
     [
-        ((), Status.NOT_FOUND, "points at nothing"),
+        ((), Status.NOT_FOUND, "points at no object"),
         (boxed("cup", "box"), Status.AMBIGUOUS, "2 places"),
         (boxed("bonnet") + at("cup"), Status.AMBIGUOUS, "2 places"),
         (box(295, 150, 345, 235), Status.AMBIGUOUS, "most of its box is"),
-        (box(40, 380, 140, 460), Status.LOW_CONFIDENCE, "hardly raised"),
+        (box(40, 380, 140, 460), Status.LOW_CONFIDENCE, "barely rises"),
         (box(0, 0, 640, 480), Status.LOW_CONFIDENCE, "m long"),
         (box(20, 380, 40, 400) + box(500, 380, 540, 400), Status.AMBIGUOUS, "2 places"),
     ],
@@ -389,7 +389,7 @@ def test_words_that_are_understood_are_no_matter_for_the_model() -> None:
         (ModelError("weights", "no memory left", "buy some"), "no memory left"),
         (ModelTimeoutError("weights", "too slow", "buy a faster one"), "too slow"),
         (ValueError("no idea"), "no idea"),
-        ("the cup", "it referred with str"),
+        ("the cup", "it returned str"),
         (tuple(NamedObject("", None, (5000.0, 3.0), None) for _ in range(2)), "outside the image"),
         (box(-900, -900, -100, -100), "outside the image"),
         (box(100, 100, 100, 100), "cannot be used"),
@@ -511,7 +511,7 @@ def test_a_model_in_its_own_process_answers_the_same(worker: Callable[..., Worke
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("Mute", {}, "cannot be asked for a whole phrase"),
+        ("Mute", {}, "cannot ground a whole phrase"),
         ("Failing", {"kind": "model"}, "no memory left"),
         ("Failing", {"kind": "hang"}, "did not answer within 1 s"),
         ("Failing", {"kind": "strange"}, "str"),

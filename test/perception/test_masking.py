@@ -80,7 +80,7 @@ def test_a_mask_that_does_not_fit_leaves_the_object_to_depth(model: object, dete
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
-        (np.zeros((48, 64), np.bool_), "without any pixel"),
+        (np.zeros((48, 64), np.bool_), "without pixels"),
         (block(10, 10, 30, 30).tolist(), "of type list"),
         (block(10, 10, 30, 30).astype(np.uint8), "of type uint8"),
         (np.full((48, 64), np.nan), "of type float64"),

@@ -92,7 +92,7 @@ def test_a_part_of_a_can_is_no_object(tabletop: Any, share: float, side: str, ma
     mask[y0:y1, x0:x1] = can.mask[y0:y1, x0:x1]
     refused = told(frame, box, mask=mask if masked else None)
     assert (refused.status, refused.source, refused.target) == (Status.LOW_CONFIDENCE, "model", None)
-    assert "goes on outside" in refused.message
+    assert "continues outside" in refused.message
 
 
 @pytest.mark.parametrize("off", [(-1, -1, 1, 1), (1, 1, -1, -1), (1, 1, 1, 1), (-1, 1, -1, -1), (0, 0, 0, 0)])
@@ -117,7 +117,7 @@ def test_a_patch_of_a_wall_of_a_cabinet_or_of_an_arm_is_no_object(tabletop: Any)
         for given in ((), (found["cup"],)):
             refused = told(frame, (280.0, 60.0, 350.0, 130.0), *given)
             assert refused.status is Status.LOW_CONFIDENCE, refused.message
-            assert "goes on outside" in refused.message
+            assert "continues outside" in refused.message
     frame, found = look(tabletop, tabletop.block("arm", 0.25, 0.0, (0.6, 0.08, 0.08)))
     x0, y0, _, y1 = found["arm"].box_xyxy
     assert told(frame, (x0, y0, x0 + 60, y1)).status is Status.LOW_CONFIDENCE
@@ -132,7 +132,7 @@ def test_without_a_support_nothing_says_what_is_raised(tabletop: Any) -> None:
     pose = Transform(frame.base_T_camera.parent, frame.base_T_camera.child, level)
     refused = told(dataclasses.replace(frame, depth=wall, base_T_camera=pose), (300, 200, 350, 260))
     assert (refused.status, refused.target) == (Status.LOW_CONFIDENCE, None)
-    assert "stands on nothing that was measured" in refused.message
+    assert "nothing measured supports" in refused.message
 
 
 # ------------------------------------------------------------------------------------------------ holes
@@ -191,7 +191,7 @@ def test_a_box_far_larger_than_what_is_in_it_is_no_box_of_it(tabletop: Any) -> N
     refused = told(frame, (x0 - 50, y0 - 20, x1 + 5, y1 + 20))
     assert refused.target is None
     assert refused.status is Status.LOW_CONFIDENCE
-    assert "reaches over" in refused.message
+    assert "spanned by" in refused.message
 
 
 # ------------------------------------------------------------------------------------------------ what is known

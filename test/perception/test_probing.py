@@ -210,14 +210,14 @@ def test_many_misses_leave_it_undecided() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ("[500, 500]", "the same to every picture"),
-        ("[0, 0, 1000, 1000]", "the same to every picture"),
-        ("[(0.5, 0.5)]", "the same to every picture"),
-        ('[{"bbox_2d": [100, 200, 300, 400]}]', "the same to every picture"),
-        ("I see no shape.", "18 of 18 answers hold no place"),
-        ("", "18 of 18 answers hold no place"),
-        ("There are none.", "18 of 18 answers hold no place"),
-        ("<loc_500><loc_500><loc_600><loc_600>", "the same to every picture"),
+        ("[500, 500]", "the same for every image"),
+        ("[0, 0, 1000, 1000]", "the same for every image"),
+        ("[(0.5, 0.5)]", "the same for every image"),
+        ('[{"bbox_2d": [100, 200, 300, 400]}]', "the same for every image"),
+        ("I see no shape.", "18 of 18 answers have no place"),
+        ("", "18 of 18 answers have no place"),
+        ("There are none.", "18 of 18 answers have no place"),
+        ("<loc_500><loc_500><loc_600><loc_600>", "the same for every image"),
     ],
 )
 @pytest.mark.parametrize("stated", ["absolute", "thousand", "fraction", "bins-1000"])
@@ -337,7 +337,7 @@ def test_the_evidence_is_a_table_that_json_takes() -> None:
 
 
 def test_too_few_images_and_other_answers_are_refused() -> None:
-    with pytest.raises(InputError, match="eight at least"):
+    with pytest.raises(InputError, match="at least 8"):
         probe(model(CONVENTIONS["thousand"]), CONVENTIONS["thousand"], images=probe_images()[:7])
     with pytest.raises(InputError, match="a text or numbers"):
         probe(lambda _rgb, _phrase: None, CONVENTIONS["thousand"])  # type: ignore[arg-type, return-value]

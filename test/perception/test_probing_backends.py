@@ -74,7 +74,7 @@ def test_a_model_that_writes_as_stated_starts(caplog: pytest.LogCaptureFixture) 
 
 @pytest.mark.parametrize("stated", ["absolute", "resized-absolute", "percent", "thousand-yx"])
 def test_a_model_that_writes_otherwise_is_refused_with_the_evidence(stated: str) -> None:
-    with pytest.raises(ConventionError, match=f"not write places as {stated}.*state the convention thousand") as caught:
+    with pytest.raises(ConventionError, match=f"not write places as {stated}.*Set convention=thousand") as caught:
         check_convention("tiny", Written(stated))
     assert caught.value.verdict.outcome == "refuted"
     assert len(caught.value.verdict.trials) == 18
@@ -83,7 +83,7 @@ def test_a_model_that_writes_otherwise_is_refused_with_the_evidence(stated: str)
 def test_answers_that_do_not_tell_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         check_convention("tiny", Written(blind=True))
-    assert "is not confirmed: the answer is the same to every picture" in caplog.text
+    assert "is not confirmed: the answer is the same for every image" in caplog.text
 
 
 def test_boxes_of_any_grounder_have_to_be_in_pixels() -> None:
@@ -99,13 +99,13 @@ def test_a_grounder_that_finds_nothing_is_not_judged() -> None:
 
     verdict = probe_grounder(Nothing())
     assert verdict.outcome == "undecided"
-    assert "18 of 18 answers hold no place" in verdict.reason
+    assert "18 of 18 answers have no place" in verdict.reason
 
 
 def test_a_model_that_fails_is_not_a_convention() -> None:
     class Failing(Written):
         def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-            raise ModelError("tiny", f"no {words} in {rgb.shape}", "mend it")
+            raise ModelError("tiny", f"no {words} in {rgb.shape}", "Fix the backend")
 
     with pytest.raises(ModelError, match="no the red rectangle") as caught:
         check_convention("tiny", Failing())

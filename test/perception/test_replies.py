@@ -122,7 +122,7 @@ def test_the_error_carries_what_is_needed_to_see_why() -> None:
 def test_the_hint_names_every_convention_that_would_fit() -> None:
     with pytest.raises(ReplyError, match=r"would fit absolute or thousand or thousand-yx or bins-1000"):
         read("[[100, 200, 300, 400]]", "percent")
-    with pytest.raises(ReplyError, match=r"look like fractions of the picture"):
+    with pytest.raises(ReplyError, match=r"look like fractions of the image"):
         read("[[0.1, 0.2, 0.3, 0.4]]", "percent")
 
 
@@ -134,19 +134,19 @@ def test_a_reply_that_is_no_text_is_refused(text: object) -> None:
 
 @pytest.mark.parametrize("size", [(0, 5), (-1, 5), (5,), (1, 2, 3), (float("nan"), 5)], ids=str)
 def test_a_size_that_is_none_is_the_callers_fault(size: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="picture size"):
+    with pytest.raises(InputError, match="image size"):
         parse_reply("[]", model="m", convention=CONVENTIONS["thousand"], size=size)
 
 
 def test_resized_pixels_need_the_resized_size() -> None:
-    with pytest.raises(InputError, match="resized picture size"):
+    with pytest.raises(InputError, match="resized image size"):
         parse_reply("[]", model="m", convention=CONVENTIONS["resized-absolute"], size=SIZE)
 
 
 def test_more_places_than_allowed_are_refused() -> None:
     text = json.dumps([[k, k] for k in range(1, 6)])
     assert len(read(text, most=5)) == 5
-    with pytest.raises(ReplyError, match="5 places, 4 at most"):
+    with pytest.raises(ReplyError, match="5 places, more than 4"):
         read(text, most=4)
 
 

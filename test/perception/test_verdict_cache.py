@@ -177,7 +177,7 @@ def test_a_place_that_cannot_be_written_is_told_and_no_error(
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "config.json"))
     with caplog.at_level(logging.WARNING):
         remember("key", KNOWN)
-    assert "is not kept, it will be asked again" in caplog.text
+    assert "was not saved, so it will be tested again" in caplog.text
     assert remembered("key") is None
 
 

@@ -25,7 +25,7 @@ def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pyt
     grounder = load_grounder("obedient", {"greeting": "hello"})
     assert isinstance(grounder, worker_models.Obedient)
     assert grounder.greeting == "hello"
-    with pytest.raises(ModelError, match=r"No module named 'no_such_module'.*install"):
+    with pytest.raises(ModelError, match=r"No module named 'no_such_module'.*Install"):
         load_grounder("broken")
     with pytest.raises(UnknownNameError, match=r"broken, .*obedient") as failure:
         load_grounder("obediant")
@@ -55,7 +55,7 @@ def test_what_is_no_name_of_a_backend_is_unknown(name: str) -> None:
         ("worker_models:no_such_thing", "AttributeError"),
         ("no_such_module:load", "ModuleNotFoundError.*PYTHONPATH"),
         ("worker_models:unloadable", "OSError: no such file: weights.bin"),
-        ("worker_models:nothing", "gave NoneType"),
+        ("worker_models:nothing", "returned NoneType"),
         ("worker_models:HERE", "AttributeError"),
     ],
 )
@@ -66,9 +66,9 @@ def test_a_backend_that_cannot_be_loaded_is_a_model_error(name: str, words: str)
 
 
 def test_options_that_a_backend_does_not_take_are_refused() -> None:
-    with pytest.raises(InputError, match=r"size=3. Expected greeting; leave size out"):
+    with pytest.raises(InputError, match=r"size=3\. Expected greeting\. Leave size out"):
         load_grounder("worker_models:Obedient", {"size": "3"})
-    with pytest.raises(InputError, match=r"none. Expected started \(needed\); give started="):
+    with pytest.raises(InputError, match=r"none. Expected started \(needed\)\. Give started="):
         load_grounder("worker_models:slow")
     with pytest.raises(InputError, match="a kind word"):
         load_grounder("worker_models:Obedient", {"greeting": "wrong"})

@@ -102,7 +102,7 @@ def test_the_oldest_bundles_go_first_and_the_caps_hold_at_all_times(tmp_path: Pa
 def test_a_bundle_that_is_larger_than_the_cap_removes_none(tmp_path: Path) -> None:
     store = EvidenceStore(tmp_path, most_bytes=5000, most_files=4)
     first = store.keep("OK", T0, writes(1000))
-    with pytest.raises(FileError, match=r"a bundle of 5001 bytes.*raise evidence.most_bytes"):
+    with pytest.raises(FileError, match=r"a bundle of 5001 bytes.*Raise evidence.most_bytes"):
         store.keep("OK", T0 + 1, writes(5001))
     assert list(tmp_path.iterdir()) == [first]
 

@@ -109,7 +109,7 @@ def test_a_bundle_is_kept_once_and_earlier_cases_stay(kept: list[Path], tmp_path
     before = (out / "cases.jsonl").read_bytes()
     again = run("evidence", "keep-as-test", kept[0], "--out", out, "--as-answered")
     assert again.exit_code == 3
-    assert "a case already" in again.stderr
+    assert "already a case" in again.stderr
     assert (out / "cases.jsonl").read_bytes() == before
     assert run("evidence", "keep-as-test", kept[1], "--out", out, "--status", "AMBIGUOUS").exit_code == 0
     assert [case.frame for case in load_cases(out)] == [kept[0].stem, kept[1].stem]
@@ -239,7 +239,7 @@ def test_cases_that_expect_nothing_are_said_where_others_are_scored(kept: list[P
     assert run("evidence", "keep-as-test", kept[0], "--out", out, "--as-answered").exit_code == 0
     assert run("evidence", "keep-as-test", kept[1], "--out", out).exit_code == 0
     done = run("evaluate", "--frames", out)
-    assert '1 case does not say what to expect and did not count: give "expect"' in " ".join(done.stdout.split())
+    assert '1 case does not say what to expect and did not count: add "expect"' in " ".join(done.stdout.split())
     notes = json.loads(run("evaluate", "--frames", out, "--json").stdout)["notes"]
     assert len(notes) == 1
 

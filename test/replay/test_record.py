@@ -269,7 +269,7 @@ def test_folders_without_frames_and_unknown_storages_are_refused(tmp_path: Path)
         record(tmp_path / "nothing", tmp_path / "bag")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "cases.jsonl").write_text("\n")
-    with pytest.raises(FileError, match="no case in it"):
+    with pytest.raises(FileError, match="it has no cases"):
         record(tmp_path / "empty", tmp_path / "bag")
     save(tmp_path / "frame", scene())
     with pytest.raises(InputError, match="mcap or sqlite3"):

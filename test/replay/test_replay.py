@@ -327,7 +327,7 @@ def test_a_bag_without_transforms_gives_poses_in_the_frame_of_the_camera_where_t
             bag.frame(seen, seconds(0.1 * n))
     answers = replayed(bag.out, WORDS, "the cup")
     assert {a.resolution.status for a in answers} == {Status.TF_UNAVAILABLE}
-    assert "the bag holds no transforms" in answers[0].resolution.message
+    assert "the bag has no transforms" in answers[0].resolution.message
     assert "--base-frame ''" in answers[0].resolution.message
     assert len(replayed(bag.out, WORDS, every=True)) == 30
     (answer,) = replayed(bag.out, WORDS, base_frame="")

@@ -101,4 +101,4 @@ def test_the_command_line_reads_the_description(bag: Path, tmp_path: Path) -> No
     assert json.loads(done.stdout)["target"]["id"] == "ribbon"
     missing = CliRunner().invoke(main, ["replay", str(bag), WORDS, "--robot-description", str(tmp_path / "no.urdf")])
     assert missing.exit_code == 3
-    assert "there is no such file" in missing.output
+    assert "no such file" in missing.output

@@ -104,7 +104,7 @@ def test_words_are_read_and_written_alike() -> None:
         ("rgb=broken", ("broken", *KINDS)),
         ("rgb.exposure=off", ("rgb.exposure", "rgb.stamp", "rgb.frame_id")),
         ("clock.stamp=off", ("clock.stamp", "clock")),
-        ("rgb.stamp=delayed", ("delayed", "use wrong with an amount below 0")),
+        ("rgb.stamp=delayed", ("delayed", "Use wrong with an amount below 0")),
         ("rgb.frame_id=slow", ("slow", "off, garbage, intermittent, wrong")),
         ("rgb=off:1", ("no amount",)),
         ("rgb=delayed:soon", ("0.001 to 30 s", "published this much later")),

@@ -167,7 +167,7 @@ def test_a_world_without_objects_is_a_table() -> None:
 
 def test_objects_with_one_id_are_refused() -> None:
     model = make("apple", np.random.default_rng(0))
-    with pytest.raises(InputError, match="ids of things"):
+    with pytest.raises(InputError, match="ids of objects"):
         world_of(("a", model, 0.7, 0, 0), ("a", model, 0.9, 0, 0))
 
 

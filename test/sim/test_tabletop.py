@@ -299,7 +299,7 @@ def test_labels_and_colours_can_be_chosen_and_pairs_kept_distinct() -> None:
         (1, {"labels": ("unicorn",)}, "unicorn"),
         (1, {"labels": ()}, "kinds of bodies"),
         (1, {"colours": ("mauve",)}, "mauve"),
-        (50, {"region": (0.3, 0.2)}, "widen the region"),
+        (50, {"region": (0.3, 0.2)}, "Widen the region"),
     ],
 )
 def test_worlds_that_cannot_be_made_are_refused(n: int, options: dict[str, Any], words: str) -> None:

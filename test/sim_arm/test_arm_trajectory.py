@@ -56,7 +56,7 @@ def test_after_its_end_it_stays_there() -> None:
         ({"times": [-0.1, 0.5]}, "0 or more"),
         ({"times": []}, "one or more"),
         ({"positions": [[0.0, 0.0], [np.nan, 0.0]]}, "finite"),
-        ({"velocities": [[0.0, 0.0]]}, "as many of each"),
+        ({"velocities": [[0.0, 0.0]]}, "one or more of each"),
         ({"velocities": [[0.0, 0.0], [0.3, 0.0]]}, "at rest"),
         ({"velocities": None, "accelerations": [[0.0, 0.0], [0.0, 0.0]]}, "velocities"),
     ],

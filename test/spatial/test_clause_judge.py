@@ -84,18 +84,18 @@ def test_a_fit_is_finite_whatever_the_labels(rows: list[tuple[float, bool]], p: 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "no object of schema 1"),
-        ('{"schema": 1, "model": "m", "relations": []}', "no object"),
-        ('{"schema": 1, "model": "m", "relations": {"on": {"slope": 1}}}', "not slope, error, offset, n, positive"),
+        ("[]", "a JSON object of schema 1"),
+        ('{"schema": 1, "model": "m", "relations": []}', "must be an object"),
+        ('{"schema": 1, "model": "m", "relations": {"on": {"slope": 1}}}', "must be slope, error, offset, n, positive"),
         (
             '{"schema": 1, "model": "m", "relations": {"on": {"slope": NaN, "error": 0, "offset": 0, "n": 1, '
             '"positive": 1}}}',
-            "a slope, its error or an offset",
+            "slope, error and offset",
         ),
         (
             '{"schema": 1, "model": "m", "relations": {"on": {"slope": 1, "error": 0, "offset": 0, "n": 1, '
             '"positive": 2}}}',
-            "positive up to n",
+            "positive at most n",
         ),
         ("{", "not JSON"),
     ],

@@ -39,7 +39,7 @@ def test_a_model_that_does_not_understand_marks_costs_an_answer_nothing(
     for _ in range(3):
         answer = resolver.resolve(two_sides.frame, "the can behind the cup", two_sides.detections)
         assert (answer.status, answer.target) == (Status.OK, alone.target)
-        assert "does not understand which objects are meant: right in boxes 8, crop 8 of 16" in report_of(answer).reason
+        assert "does not recognise the marked objects: right in boxes 8, crop 8 of 16" in report_of(answer).reason
         assert model.asked == 32  # found out once
 
 

@@ -145,7 +145,7 @@ def test_a_word_that_nobody_can_check_does_not_exclude_the_only_candidate(tablet
     answer = tabletop.ask(tabletop.see(tabletop.cup("cup", 0, 0)), "the ceramic cup")
     assert answer.status is Status.OK
     assert [(t.phrase, t.id) for t in answer.taken_for] == [("ceramic cup", "cup")]
-    assert "taking the cup (cup) for 'ceramic cup'" in answer.message
+    assert "where 'ceramic cup' means the cup (cup)" in answer.message
 
 
 def test_a_word_that_nobody_can_check_does_not_choose_between_two(tabletop: Tabletop) -> None:

@@ -37,7 +37,7 @@ def test_a_number_costs_no_more_than_the_objects_that_there_are(instruction: str
 @pytest.mark.parametrize("n", [0, -1, -7])
 def test_an_ordinal_below_one_is_refused(n: int) -> None:
     query = parse("grab the second cup from the left")[0]
-    with pytest.raises(NotUnderstoodError, match=f"number {n}"):
+    with pytest.raises(NotUnderstoodError, match=f"not at {n}"):
         check_supported(replace(query, target=replace(query.target, ordinal=Ordinal(n, "left"))))
 
 
@@ -54,7 +54,7 @@ def test_a_number_below_one_is_refused_of_targets_and_of_anchors(n: int) -> None
         replace(query.target, count=n),
         replace(query.target, relations=(replace(clause, anchors=(anchor,)),)),
     ):
-        with pytest.raises(NotUnderstoodError, match="no number of things"):
+        with pytest.raises(NotUnderstoodError, match="cannot act on"):
             check_supported(replace(query, target=target))
     check_supported(query)
 

@@ -404,7 +404,7 @@ def test_a_dialogue_is_bounded(two: Rendering) -> None:
         if told.answered is not None and told.answered.resolution.status is Status.INVALID_INPUT:
             break
     assert told.answered is not None
-    assert "send the whole instruction" in told.answered.resolution.message
+    assert "Send the whole instruction" in told.answered.resolution.message
 
 
 @pytest.mark.parametrize(

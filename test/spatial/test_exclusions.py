@@ -105,7 +105,7 @@ def test_what_is_to_be_avoided_is_padded_for_the_planner(tabletop: Tabletop, see
     answer = tabletop.ask(seen, "grab the can without touching the ball")
     assert answer.status is Status.OK, answer.message
     assert [avoided.id for avoided in answer.avoid] == ["ball"]
-    assert "keeps away from the ball (ball)" in answer.message
+    assert "avoids the ball (ball)" in answer.message
     config = PlanningConfig()
     scene = tabletop.lift(seen)
     with_it = planning_scene(surroundings_of(scene, answer), config)

@@ -82,7 +82,7 @@ def test_the_topmost_level_of_a_rack(tabletop: Tabletop) -> None:
     assert xyz[:, 2] == pytest.approx(0.32, abs=0.008)
     placing, xyz = placed(tabletop, seen, "under", "can", "rack", detections)
     assert len(xyz), placing.reason
-    assert placing.doubt == "of the rack (rack) only the front edge is seen: farther in it may reach lower"
+    assert placing.doubt == "only the front edge of the rack (rack) is visible: farther in it may reach lower"
     assert np.abs(xyz[:, 2]).max() < 0.006
     assert np.abs(xyz[:, 0]).max() < 0.18 - 0.035
     assert (np.abs(xyz[:, 1] - 0.1) < 0.11).all()
@@ -91,7 +91,7 @@ def test_the_topmost_level_of_a_rack(tabletop: Tabletop) -> None:
 def test_nothing_goes_under_what_stands_flat(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.block("box", 0, 0, (0.2, 0.15, 0.1)), tabletop.can("can", 0.3, 0), **OBLIQUE)
     placing, _ = placed(tabletop, seen, "under", "can", "box")
-    assert placing.reason == "the block (box) has no open space under it that can be seen"
+    assert placing.reason == "the block (box) has no visible open space under it"
 
 
 def test_what_is_higher_than_the_clear_height_does_not_go_under(tabletop: Tabletop) -> None:

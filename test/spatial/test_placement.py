@@ -88,7 +88,7 @@ def test_without_a_surface_there_is_no_place(tabletop: Tabletop) -> None:
     layout = lay_out(scene, DepthConfig(), RelationConfig())
     view = layout.viewpoint(FrameOfReference.VIEWER)
     for request in (PlaceRequest("on", (), view), PlaceRequest("left of", (0,), view)):
-        assert find_places(layout, request).reason == "no surface is seen that things stand on"
+        assert find_places(layout, request).reason == "no supporting surface is visible"
 
 
 def test_an_empty_table_has_places(tabletop: Tabletop) -> None:
@@ -145,7 +145,7 @@ def test_an_object_without_depth_keeps_its_box_free(tabletop: Tabletop) -> None:
 def test_ground_that_is_hidden_is_not_free(tabletop: Tabletop) -> None:
     low = {"eye": (0.0, -0.9, 0.35)}
     across = tabletop.see(tabletop.block("wall", 0, 0, (1.3, 0.04, 0.3)), **low)
-    assert ask(tabletop, across, "behind", "wall").reason == "no free surface is seen behind the block (wall)"
+    assert ask(tabletop, across, "behind", "wall").reason == "no free surface is visible behind the block (wall)"
     wall = tabletop.see(tabletop.block("wall", 0, 0, (0.3, 0.04, 0.3)), **low)
     asked = ask(tabletop, wall, "behind", "wall")
     for x, y, _ in asked.xyz:
@@ -262,7 +262,7 @@ def test_the_edge_of_the_table_is_where_it_is_seen_to_end(tabletop: Tabletop) ->
         rim = min(0.35 - abs(x), 0.25 - abs(y)) - 0.03
         assert 0.0 < rim < 0.12
     endless = tabletop.see(tabletop.can("can", 0, 0), table_size=(5.0, 5.0), **STEEP)
-    assert ask(tabletop, endless, "at the edge of").reason == "the surface is not seen to end anywhere"
+    assert ask(tabletop, endless, "at the edge of").reason == "no edge of the surface is visible"
 
 
 # ------------------------------------------------------------------------------------------------ on objects
@@ -398,7 +398,7 @@ def test_what_is_closed_holds_nothing(tabletop: Tabletop, closed: str) -> None:
     }[closed]  # fmt: skip
     seen = tabletop.see(body, tabletop.block("die", 0.2, 0, (0.03, 0.03, 0.03)), **STEEP)
     assert ask(tabletop, seen, "inside", "it", moved="die").reason.split(") ")[1] in (
-        "is closed, or full", "has no opening that can be seen",
+        "is closed or full", "has no visible opening",
     )  # fmt: skip
 
 
@@ -408,12 +408,12 @@ def test_what_is_closed_holds_nothing(tabletop: Tabletop, closed: str) -> None:
 @pytest.mark.parametrize(
     ("relation", "anchors", "moved", "distance", "words"),
     [
-        ("taller than", ("a",), None, None, "things are not put 'taller than' something here"),
-        ("above", ("a",), None, None, "things are not put 'above' something here"),
-        ("between", ("a",), None, None, "'between' needs two things"),
-        ("left of", (), None, None, "'left of' needs a thing to relate to"),
-        ("next to", ("a",), "a", None, "the block (a) cannot be put in relation to itself"),
-        ("on", ("a",), None, Distance(0.1), "a distance is not said of 'on'"),
+        ("taller than", ("a",), None, None, "an object cannot be placed 'taller than' another"),
+        ("above", ("a",), None, None, "an object cannot be placed 'above' another"),
+        ("between", ("a",), None, None, "'between' needs two reference objects"),
+        ("left of", (), None, None, "'left of' needs a reference object"),
+        ("next to", ("a",), "a", None, "the block (a) cannot be placed relative to itself"),
+        ("on", ("a",), None, Distance(0.1), "'on' does not take a distance"),
     ],
 )
 def test_requests_that_make_no_sense(
@@ -432,7 +432,7 @@ def test_an_anchor_without_a_place_is_named(tabletop: Tabletop) -> None:
     seen = tabletop.see(tabletop.block("a", 0, 0), tabletop.cup("glass", 0.2, 0, label="glass"))
     depth = np.where(seen.masks["glass"], np.float32(np.nan), seen.frame.depth)
     asked = ask(tabletop, seen, "left of", "glass", image=dataclasses.replace(seen.frame, depth=depth))
-    assert asked.reason == "the place of the glass (glass) cannot be measured"
+    assert asked.reason == "the position of the glass (glass) cannot be measured"
 
 
 def test_labels_with_control_signs_are_printed_safely(tabletop: Tabletop) -> None:

@@ -162,7 +162,7 @@ def test_a_verb_and_a_relation_that_nothing_is_put_in(site: Path) -> None:
     assert clause_of(verb, "box")["relation"] == "not coplanar with"
     assert [target["id"] for target in several["answer"]["targets"]] == ["side", "far"]
     assert placed["answer"]["status"] == "NOT_UNDERSTOOD"
-    assert "nothing is put 'coplanar with'" in placed["answer"]["message"]
+    assert "cannot be placed 'coplanar with'" in placed["answer"]["message"]
 
 
 def test_a_relation_to_two_anchors(site: Path) -> None:
@@ -182,8 +182,8 @@ def test_a_relation_to_two_anchors(site: Path) -> None:
     assert clause["margin_m"] == pytest.approx(0.02, abs=0.01)
     assert both["words"] == "pick up the mug equidistant from the cup and the box"
     assert both["reads_again"]
-    assert "needs two things" in one["answer"]["message"]
-    assert "needs two things" in many["answer"]["message"]
+    assert "needs two objects" in one["answer"]["message"]
+    assert "needs two objects" in many["answer"]["message"]
     assert one["answer"]["status"] == many["answer"]["status"] == "NOT_UNDERSTOOD"
     assert sorted(clause_of(two, "box")["anchor_ids"]) == ["far", "side"]
     place = np.array(placed["answer"]["place"]["pose"]["position"][:2])
@@ -209,13 +209,13 @@ def test_a_broken_package_costs_its_own_relation_alone(site: Path) -> None:
     )
     assert errors == {
         "tilted towards": "relation 'tilted towards' of tilted 1.0 (tilted:RELATION): it cannot be loaded: "
-        "ModuleNotFoundError: No module named 'no_such_module'; correct the package, or uninstall it",
-        "leaving": "relation 'leaving' of leaving 1.0 (leaving:RELATION): it cannot be loaded: SystemExit: 3; "
-        "correct the package, or uninstall it",
+        "ModuleNotFoundError: No module named 'no_such_module'. Fix the package, or uninstall it.",
+        "leaving": "relation 'leaving' of leaving 1.0 (leaving:RELATION): it cannot be loaded: SystemExit: 3. "
+        "Fix the package, or uninstall it.",
         "over there by": "relation 'over there by' of words 1.0 (words:RELATION): its entry point is a str, not a "
-        "Relation; correct the package, or uninstall it",
+        "Relation. Fix the package, or uninstall it.",
         "as high as that": "relation 'as high as that' of renamed 1.0 (renamed:RELATION): its entry point is named "
-        "'as-high-as-that', and the relation 'even with'; correct the package, or uninstall it",
+        "'as-high-as-that', and the relation 'even with'. Fix the package, or uninstall it.",
     }
     for answer in (tilted, put):
         assert (answer["answer"]["status"], answer["answer"]["message"]) == ("MODEL_ERROR", errors["tilted towards"])
@@ -227,11 +227,11 @@ def test_a_broken_package_costs_its_own_relation_alone(site: Path) -> None:
 
 def test_words_that_mean_something_already_are_refused_and_keep_their_meaning(site: Path) -> None:
     takes = {
-        "leaning against": "'leaning against' is said for the relation 'against' already",
-        "behind": "'behind' is said for the relation 'behind' already",
-        "with": "'with' is said for the relation 'with' already",
-        "taken out of": "'taken out of' is said for a relation already",
-        "red": "'red' is a word of the grammar already",
+        "leaning against": "'leaning against' is already said for the relation 'against'",
+        "behind": "'behind' is already said for the relation 'behind'",
+        "with": "'with' is already said for the relation 'with'",
+        "taken out of": "'taken out of' is already said for a relation",
+        "red": "'red' is already a word of the grammar",
     }
     for number, name in enumerate(takes):
         module = f"from spatial_vlm_ros.types import Relation\nRELATION = Relation({name!r}, len)\n"
@@ -242,15 +242,15 @@ def test_words_that_mean_something_already_are_refused_and_keep_their_meaning(si
         site, "grab the mug leaning against the cup", "grab the mug behind the cup", "grab the red mug",
         "grab the mug coplanar with the cup",
     )  # fmt: skip
-    repair = "say it in other words in the package"
+    repair = "Use other words in the package"
     for number, (name, reason) in enumerate(takes.items()):
         source = f"taking_{number} 1.0 (taking_{number}:RELATION)"
-        assert errors[name] == f"relation {name!r} of {source}: {reason}; {repair}"
+        assert errors[name] == f"relation {name!r} of {source}: {reason}. {repair}."
     assert against["answer"]["query"]["target"]["relations"][0]["relation"] == "against"
     assert against["answer"]["status"] == "RELATION_UNSATISFIED"
     assert behind["answer"]["target"]["id"] == red["answer"]["target"]["id"] == "far"
     assert coplanar["answer"]["status"] == "MODEL_ERROR"
-    assert "'next to' is said for the relation 'next to' already" in coplanar["answer"]["message"]
+    assert "'next to' is already said for the relation 'next to'" in coplanar["answer"]["message"]
 
 
 def test_of_two_packages_with_the_same_words_neither_is_taken(site: Path) -> None:
@@ -267,10 +267,10 @@ def test_of_two_packages_with_the_same_words_neither_is_taken(site: Path) -> Non
     )
     assert set(errors) == {"coplanar with", "level as", "in line with", "lined up with", "next to"}
     assert "'lined up with' is also said for relation 'lined up with' of fourth" in errors["in line with"]
-    assert "'next to' is said for the relation 'next to' already" in errors["next to"]
+    assert "'next to' is already said for the relation 'next to'" in errors["next to"]
     said = "'of a height with' is also said for relation"
-    assert f"{said} 'level as' of second 1.0 (second:RELATION); uninstall one" in errors["coplanar with"]
-    assert f"{said} 'coplanar with' of first 1.0 (first:RELATION); uninstall one" in errors["level as"]
+    assert f"{said} 'level as' of second 1.0 (second:RELATION). Uninstall one" in errors["coplanar with"]
+    assert f"{said} 'coplanar with' of first 1.0 (first:RELATION). Uninstall one" in errors["level as"]
     assert contested["answer"]["status"] == uncontested["answer"]["status"] == "MODEL_ERROR"
 
 
@@ -288,7 +288,7 @@ def test_a_measure_that_fails_ends_the_request_with_the_package_named(site: Path
     assert errors == {}
     assert failed["answer"]["status"] == "MODEL_ERROR"
     assert "relation 'coplanar with' of failing 1.0" in failed["answer"]["message"]
-    assert "measuring it failed: AttributeError: 'Pairs' object has no attribute" in failed["answer"]["message"]
+    assert "its measure failed: AttributeError: 'Pairs' object has no attribute" in failed["answer"]["message"]
     assert own["answer"]["status"] == "OK"
 
 
@@ -318,10 +318,10 @@ def test_not_measured_pairs_need_no_deviation(pairs: Pairs) -> None:
         (np.zeros((3, 2)), np.ones((3, 2)), r"arrays of shape \(3, 2\) and \(3, 2\), not \(2, 3\)"),
         (np.zeros((2, 3)), 0.01, r"arrays of shape \(2, 3\) and \(\), not"),
         (np.full((2, 3), np.inf), np.ones((2, 3)), "infinite"),
-        (np.zeros((2, 3)), np.full((2, 3), np.nan), "negative or no number"),
-        (np.zeros((2, 3)), np.full((2, 3), -0.01), "negative or no number"),
-        (None, np.ones((2, 3)), "arrays of shape|measuring it failed"),
-        ("text", np.ones((2, 3)), "measuring it failed: ValueError"),
+        (np.zeros((2, 3)), np.full((2, 3), np.nan), "negative or not a number"),
+        (np.zeros((2, 3)), np.full((2, 3), -0.01), "negative or not a number"),
+        (None, np.ones((2, 3)), "arrays of shape|its measure failed"),
+        ("text", np.ones((2, 3)), "its measure failed: ValueError"),
     ],
 )
 def test_what_is_no_measurement_is_refused(pairs: Pairs, margin: object, sigma: object, reason: str) -> None:
@@ -352,7 +352,7 @@ def test_an_undefined_frame_stays_one_and_two_anchors_are_checked_too(pairs: Pai
 def test_a_relation_of_another_form_is_refused(field: str, value: object) -> None:
     form: dict[str, Any] = {"name": "in line with", "measure": len}
     Relation(**form)
-    with pytest.raises(InputError, match=f"{field} of a relation: .*expected"):
+    with pytest.raises(InputError, match=f"{field} of a relation: .*Expected"):
         Relation(**{**form, field: value})
 
 

@@ -177,7 +177,7 @@ def test_a_frame_that_is_not_the_viewers_is_said_to_the_model(two_sides: Renderi
         ("[]", "schema 1"),
         ('{"schema": 2, "model": "", "relations": {}}', "schema 1"),
         ('{"schema": 1, "model": "", "relations": {}, "more": 1}', "schema 1"),
-        ('{"schema": 1, "model": 3, "relations": {}}', "no text"),
+        ('{"schema": 1, "model": 3, "relations": {}}', "must be text"),
         ('{"schema": 1, "model": "", "relations": {"on": [1, 2, 3]}}', "relations.on.*right, wrong and none"),
         ('{"schema": 1, "model": "", "relations": {"on": {"right": 1, "wrong": 0}}}', "right, wrong and none"),
         ('{"schema": 1, "model": "", "relations": {"on": {"right": 1, "wrong": -1, "none": 0}}}', "whole number"),

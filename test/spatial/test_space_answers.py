@@ -276,4 +276,4 @@ def test_an_answer_says_which_object_was_taken_for_what_the_words_name(tabletop:
     resolution = tabletop.ask(seen, "how far is the wooden can from the cup?")
     assert said(resolution).kind == "distance"
     assert [(taken.phrase, taken.id) for taken in resolution.taken_for] == [("wooden can", "can")]
-    assert "taking the soup can (can) for 'wooden can'" in resolution.message
+    assert "where 'wooden can' means the soup can (can)" in resolution.message

@@ -172,7 +172,7 @@ def test_in_a_half_of_a_shelf_unit_does_not_say_which_board(tabletop: Tabletop) 
     seen = bookcase(tabletop, **ABOVE)
     refused = tabletop.ask(seen, "put the brick in the right half of the bookcase")
     assert refused.status is Status.NO_PLACE, refused.message
-    assert "which board" in refused.message
+    assert "which shelf" in refused.message
     on_top = tabletop.ask(seen, "put the brick on the right half of the bookcase")
     assert on_top.place is not None, on_top.message
     assert on_top.place.pose.position[2] == pytest.approx(0.4, abs=0.01)

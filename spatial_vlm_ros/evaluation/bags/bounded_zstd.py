@@ -39,7 +39,7 @@ class BoundedZstd:
         packer = self._module.ZstdDecompressor()
         found = bytes(packer.decompress(data, max_length=LARGEST_RECORD + 1))
         if len(found) > LARGEST_RECORD or not packer.eof:
-            raise ValueError(f"a message that is cut off, or of more than {LARGEST_RECORD} bytes when unpacked")
+            raise ValueError(f"a message that is cut off or has more than {LARGEST_RECORD} bytes when unpacked")
         return found
 
     def open(self, file: BinaryIO, mode: str = "rb") -> Any:

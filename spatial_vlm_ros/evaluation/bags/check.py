@@ -78,18 +78,18 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_dir() and not (path / METADATA).is_file():
         found = sorted(file for file in path.iterdir() if file.suffix in (".mcap", ".db3"))
         if not found:
-            raise FileError(path, f"no {METADATA} in the folder", "give a folder that `ros2 bag record` wrote")
+            raise FileError(path, f"no {METADATA} in the folder", "pass a folder that `ros2 bag record` wrote")
         files = [member(path, file.name) for file in found]
     else:
         files = [file for file in bag_files(path) if file.suffix in (".mcap", ".db3")]
     for file in files:
-        check_regular(file, "give a folder that rosbag2 wrote, or a .mcap or .db3 file")
+        check_regular(file, "pass a folder that rosbag2 wrote, or a .mcap or .db3 file")
     return files
 
 
 def _packed(file: Path) -> Finding:
     found = "compressed as a whole: its records, checksums and counts were not examined"
-    return Finding(file.name, Severity.WARNING, found, "unpack the bag (`ros2 bag convert`) to have all of it examined")
+    return Finding(file.name, Severity.WARNING, found, "unpack the bag (`ros2 bag convert`) to check all of it")
 
 
 def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
@@ -100,20 +100,20 @@ def _told(file: Path, facts: _FileFacts) -> Iterator[Finding]:
         more = len(facts.faults) - _MOST_SHOWN
         rest = f"; and {more} more" if more > 0 else ""
         if file.suffix == ".mcap":
-            repair = f"`mcap recover {file.name} -o mended.mcap` keeps what can be read"
+            repair = f"`mcap recover {file.name} -o repaired.mcap` keeps what can be read"
         else:
-            repair = f"`sqlite3 {file.name} .recover | sqlite3 mended.db3` keeps what can be read"
+            repair = f"`sqlite3 {file.name} .recover | sqlite3 repaired.db3` keeps what can be read"
         yield Finding(file.name, Severity.ERROR, f"{shown}{rest}. Still readable: {readable}", repair)
     elif facts.unchecked:
         found = (
-            f"{readable}; {facts.unchecked} of {facts.chunks} chunks have no CRC: a wrong bit in them is not noticed"
+            f"{readable}; {facts.unchecked} of {facts.chunks} chunks have no CRC: a wrong bit in them goes unnoticed"
         )
         repair = "record with chunk CRC (rosbag2: noChunkCRC: false in the storage configuration)"
         yield Finding(file.name, Severity.WARNING, found, repair)
     else:
         checked = f", {facts.chunks} chunks with the right CRC" if facts.chunks else ""
         if file.suffix == ".db3":
-            checked = "; SQLite has no checksums: a wrong bit within a message is not noticed"
+            checked = "; SQLite has no checksums: a wrong bit in a message goes unnoticed"
         yield Finding(file.name, Severity.OK, f"{readable}{checked}")
 
 
@@ -128,7 +128,7 @@ def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Fi
     missing = [str(name) for name in names if not (folder / Path(str(name)).name).exists()] \
         if isinstance(names, list) else []  # fmt: skip
     if missing:
-        yield Finding(METADATA, Severity.ERROR, f"files that are not there: {', '.join(missing)}",
+        yield Finding(METADATA, Severity.ERROR, f"missing files: {', '.join(missing)}",
                       f"copy them into the folder, or {repair}")  # fmt: skip
         return
     try:
@@ -142,12 +142,12 @@ def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Fi
     if counts is None:
         return
     if +listed == +counts and total == counts.total():
-        yield Finding(METADATA, Severity.OK, f"{total} messages, as the files have")
+        yield Finding(METADATA, Severity.OK, f"{total} messages, as in the files")
         return
-    differ = [f"{name}: {listed[name]} told, {counts[name]} found" for name in sorted({*listed, *counts})
+    differ = [f"{name}: {listed[name]} listed, {counts[name]} found" for name in sorted({*listed, *counts})
               if listed[name] != counts[name]]  # fmt: skip
-    shown = "; ".join(differ[:_MOST_SHOWN]) or f"{total} messages in all told, {counts.total()} found"
-    yield Finding(METADATA, Severity.ERROR, f"other counts than the files have: {shown}", repair)
+    shown = "; ".join(differ[:_MOST_SHOWN]) or f"{total} messages listed in total, {counts.total()} found"
+    yield Finding(METADATA, Severity.ERROR, f"counts that differ from the files: {shown}", repair)
 
 
 # ------------------------------------------------------------------------------------------------ MCAP
@@ -248,7 +248,7 @@ def _chunk_messages(
             channel, _, stamp = struct.unpack_from("<HIQ", data, at + 9)
             found.setdefault(channel, []).append((stamp, at))
             if not chunk.first_ns <= stamp <= chunk.last_ns:
-                raise ValueError("a message outside the times that its head says")
+                raise ValueError("a message outside the times in its header")
         if kind in (mcap.CHANNEL, mcap.MESSAGE):
             read.append((kind, data[at + 9 : at + 9 + (length if kind == mcap.CHANNEL else 22)]))
         at += 9 + length
@@ -291,10 +291,10 @@ def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int],
             messages, _, _, _, _, count = struct.unpack_from("<QHIIII", mcap.content(file, record))
             if (messages, count) != (facts.messages, len(chunks)):
                 facts.faults.append(
-                    f"the index says {messages} messages in {count} chunks, {facts.messages} in {len(chunks)} are there"
+                    f"the index has {messages} messages in {count} chunks, the file {facts.messages} in {len(chunks)}"
                 )
     if listed and sorted(listed) != sorted(chunks):
-        facts.faults.append(f"the index names {len(listed)} chunks, {len(chunks)} are there")
+        facts.faults.append(f"the index names {len(listed)} chunks; the file has {len(chunks)}")
 
 
 # ------------------------------------------------------------------------------------------------ SQLite

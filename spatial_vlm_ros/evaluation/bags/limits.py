@@ -25,7 +25,7 @@ LARGEST_METADATA = 4 * MIB
 """Bytes of metadata.yaml: 1,000 topics with their profiles take about 1 MB."""
 _LARGEST_SUMMARY = 64 * MIB  # of an MCAP file: the index of about 500,000 chunks
 _LARGEST_SCHEMA = MIB
-_REPAIR = "give a bag that rosbag2 wrote, or record it again"
+_REPAIR = "pass a bag that rosbag2 wrote, or record it again"
 
 
 def check_bag(path: Path) -> None:
@@ -101,7 +101,7 @@ def check_mcap(path: Path) -> None:
                     _check_record(file, record)
                 mcap.check_unpacked(file, until)
         except (mcap.McapDamage, struct.error) as error:
-            repair = f"run `mcap recover {path.name} -o mended.mcap`, or record it again"
+            repair = f"run `mcap recover {path.name} -o repaired.mcap`, or record it again"
             words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
             raise FileError(path, words, repair) from error
 
@@ -133,7 +133,7 @@ def _check_record(file: BinaryIO, record: mcap.McapRecord) -> None:
     if record.kind == mcap.CHUNK_INDEX:
         size = max(_indexed(file, record))
     if size > largest:
-        raise mcap.McapDamage(record.at, f"a record of {size} bytes; at most {largest} are read")
+        raise mcap.McapDamage(record.at, f"a record of {size} bytes; the limit is {largest}")
 
 
 def check_sqlite(path: Path) -> None:
@@ -144,7 +144,7 @@ def check_sqlite(path: Path) -> None:
     Raises:
         FileError: they are not, or it is not an SQLite file.
     """
-    repair = f"run `sqlite3 {path.name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
+    repair = f"run `sqlite3 {path.name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
     if path.stat().st_size == 0:
         raise FileError(path, "the file is empty", repair)
     try:
@@ -161,7 +161,7 @@ def check_sqlite(path: Path) -> None:
                     raise FileError(path, f"a computed column {computed[0]!r}", "record it again", name)
             longest = database.execute("SELECT max(length(data)) FROM messages").fetchone()[0]  # reads no data
             if isinstance(longest, int) and longest > mcap.LARGEST_RECORD:
-                words = f"a message of {longest} bytes; at most {mcap.LARGEST_RECORD} are read"
+                words = f"a message of {longest} bytes; the limit is {mcap.LARGEST_RECORD}"
                 raise FileError(path, words, "record it again", "messages")
     except (sqlite3.Error, UnicodeError) as error:
         raise FileError(path, str(error), repair) from error
@@ -178,10 +178,10 @@ def _bound_decompression() -> None:
     def bounded(name: str) -> object:
         def unpack(data: bytes, size: int) -> bytes:
             if size > mcap.LARGEST_RECORD:
-                raise ValueError(f"a chunk of {size} bytes when unpacked; at most {mcap.LARGEST_RECORD} are read")
+                raise ValueError(f"a chunk of {size} bytes when unpacked; the limit is {mcap.LARGEST_RECORD}")
             found = mcap.unpacked(name, data, size)
             if len(found) != size:
-                raise ValueError(f"a chunk of another size than the {size} bytes that its head says")
+                raise ValueError(f"a chunk whose size differs from the {size} bytes in its header")
             return found
 
         return unpack

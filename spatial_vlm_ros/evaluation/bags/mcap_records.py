@@ -80,7 +80,9 @@ def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
             raise McapDamage(at, "the file ends within a record")
         record = McapRecord(head[0], at, int.from_bytes(head[1:], "little"))
         if record.end > end:
-            raise McapDamage(at, f"a record of kind {record.kind} claims {record.length} bytes, {end - at - 9} follow")
+            raise McapDamage(
+                at, f"a record of kind {record.kind} claims {record.length} bytes, but {end - at - 9} follow"
+            )
         strange += not HEADER <= record.kind <= DATA_END
         if strange > _MOST_STRANGE:
             raise McapDamage(at, f"more than {_MOST_STRANGE} records of unknown kinds")
@@ -131,7 +133,7 @@ def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -
         McapDamage: more than `largest` bytes.
     """
     if record.length > largest:
-        raise McapDamage(record.at, f"a record of {record.length} bytes; at most {largest} are read")
+        raise McapDamage(record.at, f"a record of {record.length} bytes; the limit is {largest}")
     file.seek(record.content_at)
     return file.read(record.length)
 
@@ -165,11 +167,11 @@ class McapChunk:
             ValueError: an unknown compression, damaged bytes, or another size than the head says.
         """
         if self.size > LARGEST_RECORD:
-            raise ValueError(f"{self.size} bytes when unpacked; at most {LARGEST_RECORD} are read")
+            raise ValueError(f"{self.size} bytes when unpacked; the limit is {LARGEST_RECORD}")
         data = unpacked(self.compression, self.data, self.size)
         if len(data) != self.size:
             raise ValueError(
-                f"its head says {self.size} bytes, it has {'more' if len(data) > self.size else len(data)}"
+                f"its header says {self.size} bytes, but it has {'more' if len(data) > self.size else len(data)}"
             )
         return data
 
@@ -194,7 +196,7 @@ def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
         name = data[at - length : at].decode()
         (held,) = struct.unpack_from("<Q", data, at)
     except (struct.error, UnicodeDecodeError) as error:
-        raise McapDamage(record.at, "the head of a chunk is damaged") from error
+        raise McapDamage(record.at, "the header of a chunk is damaged") from error
     if at + 8 + held > len(data):
         raise McapDamage(record.at, "a chunk claims more bytes than its record has")
     return McapChunk(first, last, size, crc, name, data[at + 8 : at + 8 + held])
@@ -237,7 +239,7 @@ def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
-        raise McapDamage(0, "it does not begin as an MCAP file does")
+        raise McapDamage(0, "it does not begin like an MCAP file")
     at = size - len(MAGIC) - _HEAD.size - _FOOTER.size
     file.seek(max(0, at))
     tail = file.read()
@@ -286,7 +288,7 @@ def add_checksums(path: Path) -> None:
             if summary:
                 _put(file, end.content_at + 16, summary_crc(file, summary, end))
     except OSError as error:
-        raise unreadable(path, error, "choose a place that can be written, with enough room") from error
+        raise unreadable(path, error, "choose a writable place with enough space") from error
     except (McapDamage, ValueError) as error:
         raise FileError(path, str(error), _REPAIR) from error
 

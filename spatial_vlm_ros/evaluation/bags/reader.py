@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 _STORAGES = (".mcap", ".db3")
-_WANTED = "give a folder that rosbag2 wrote, or a .mcap, .db3 or .bag file"
+_WANTED = "pass a folder that rosbag2 wrote, or a .mcap, .db3 or .bag file"
 _LONGEST_REASON = 200  # characters
 _OF_THE_DISK = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ENODEV, errno.EHOSTDOWN}
@@ -206,7 +206,9 @@ class Bag:
             return self._store(connection).deserialize_cdr(message.raw, message.type)
         except KeyError as error:
             reason = f"the definition of {error} is neither in the bag nor known"
-            raise FileError(self.path, reason, "record it with a rosbag2 that stores definitions", place) from error
+            raise FileError(
+                self.path, reason, "record it with a version of rosbag2 that stores definitions", place
+            ) from error
         except Exception as error:  # whatever rosbags or NumPy say of damaged bytes
             raise FileError(self.path, _words(error), _repair(self.path), place) from error
 
@@ -286,15 +288,15 @@ def _storage(path: Path) -> Path:
         if len(files) == 1:  # a recorder that was killed writes no metadata
             return member(path, files[0].name)
         reason = f"no {METADATA} in the folder" + (f", but {len(files)} parts of a bag" if files else "")
-        repair = f"run `ros2 bag reindex {path.name}`" if files else "give a folder that `ros2 bag record` wrote"
+        repair = f"run `ros2 bag reindex {path.name}`" if files else "pass a folder that `ros2 bag record` wrote"
         raise FileError(path, reason, repair)
     if not path.is_file():
-        reason = "this is no file" if path.exists() else "there is no such file"
+        reason = "it is not a file" if path.exists() else "no such file"
         raise FileError(path, reason, _WANTED)
     if path.name == METADATA:
         return path.parent
     if path.suffix not in _STORAGES:
-        reason = f"the name ends in {path.suffix!r}" if path.suffix else "the name has no ending"
+        reason = f"the name ends in {path.suffix!r}" if path.suffix else "the name has no extension"
         raise FileError(path, reason, _WANTED)
     return path
 
@@ -315,7 +317,7 @@ def _translated(path: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, OSError) and _is_passing(error, isinstance(path, str)):
-            repair = "Check the disk, network drive or store that holds it; then run the same command again."
+            repair = "Check the disk, network drive or store that holds it, then run the same command again."
             raise StoreError(str(path), f"{type(error).__name__}: {_words(error)}", repair) from error
         raise FileError(path, _words(error), _repair(path)) from error
 
@@ -343,9 +345,9 @@ def _repair(path: Path | str) -> str:
         files = _files(path) if path.is_dir() else [path]
         name = files[0].name if files else path.name
     if name.endswith(".mcap"):
-        return f"run `mcap recover {name} -o mended.mcap`, or record it again"
+        return f"run `mcap recover {name} -o repaired.mcap`, or record it again"
     if name.endswith(bag_ros1.SUFFIX):
         return f"run `rosbag reindex {name}`, or record it again"
     if name.endswith(".db3"):
-        return f"run `sqlite3 {name} .recover | sqlite3 mended.db3` and `ros2 bag reindex`, or record it again"
+        return f"run `sqlite3 {name} .recover | sqlite3 repaired.db3` and `ros2 bag reindex`, or record it again"
     return "run `ros2 bag reindex`, or record it again"

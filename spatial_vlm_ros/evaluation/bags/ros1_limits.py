@@ -22,7 +22,7 @@ from spatial_vlm_ros.files.reading import MIB, open_regular
 _MAGIC = b"#ROSBAG V"
 _LINE = 16  # bytes of the first line, at most
 _LARGEST_HEADER = MIB  # of a connection: it has the definition of its type
-_REPAIR = "give a bag that rosbag wrote, or record it again"
+_REPAIR = "pass a bag that rosbag wrote, or record it again"
 
 
 def check_ros1(path: Path) -> None:
@@ -35,7 +35,7 @@ def check_ros1(path: Path) -> None:
         begin = file.read(_LINE)
         if not begin.startswith(_MAGIC) or b"\n" not in begin:
             repair = f"run `rosbag reindex {path.name}`, or record it again"
-            raise FileError(path, "it does not begin as a bag of ROS 1 does", repair)
+            raise FileError(path, "it does not begin like a bag of ROS 1", repair)
         at = begin.index(b"\n") + 1
         for limit in itertools.cycle((_LARGEST_HEADER, LARGEST_RECORD)):
             file.seek(at)
@@ -44,7 +44,7 @@ def check_ros1(path: Path) -> None:
                 break
             length = int.from_bytes(head, "little")
             if length > limit:
-                raise FileError(path, f"a record of {length} bytes; at most {limit} are read", _REPAIR, f"byte {at}")
+                raise FileError(path, f"a record of {length} bytes; the limit is {limit}", _REPAIR, f"byte {at}")
             at += 4 + length
     bound_ros1()
 

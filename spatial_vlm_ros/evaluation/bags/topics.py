@@ -137,7 +137,7 @@ class _TopicChoice:
         depth = self._by_camera(DEPTH, [t for t in images if _is_depth(t.name) and not _is_colour_in_depth(t.name)])
         for role, found in ((RGB, rgb), (DEPTH, depth)):
             if not found:
-                raise self._refused(role, "no topic that fits")
+                raise self._refused(role, "no matching topic")
         pairs = [(r, d) for r in rgb for d in depth if r == d]
         pairs = pairs or [(r, d) for r in rgb for d in depth if _inside(r, d) or _inside(d, r)]
         named = RGB in self._given or DEPTH in self._given
@@ -199,7 +199,7 @@ class _TopicChoice:
                 if other:
                     raise self._refused(DETECTIONS, f"{fit[0].name}, which is of another camera ({other})")
                 return fit[0].name
-        extra = ", or --grounder NAME for a model that finds them"
+        extra = ", or pass --grounder NAME for a model that finds them"
         raise self._refused(DETECTIONS, "no topic of detections", extra=extra)
 
     def _other_camera(self, topic: Topic, rgb: Topic) -> str:
@@ -225,9 +225,9 @@ class _TopicChoice:
     def _refused(self, role: str, got: str, other: str | None = None, extra: str = "") -> InputError:
         listed = [f"{t.name} ({t.type}, {t.count})" for t in self._all[:_MOST_LISTED]]
         more = len(self._all) - len(listed)
-        there = ", ".join(listed) + (f" and {more} more" if more else "") or "no topic at all"
+        there = ", ".join(listed) + (f" and {more} more" if more else "") or "no topics"
         options = " and ".join(f"{OPTIONS[r]} TOPIC" for r in (role, other) if r is not None)
-        extra += " (`evaluate` calls it --detections-topic TOPIC)" if role == DETECTIONS else ""
+        extra += " (in `evaluate`: --detections-topic TOPIC)" if role == DETECTIONS else ""
         kinds = " or ".join(TYPES[role])
         repair = f"name it by {options}{extra}; the bag has: {there}"
         return InputError(f"topic of {_NAMES[role]}", got, f"one of type {kinds}", repair)

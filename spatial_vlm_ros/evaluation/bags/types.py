@@ -66,7 +66,7 @@ def check_rosbags() -> None:
     try:
         import rosbags.rosbag2  # noqa: F401
     except ImportError as error:
-        raise DependencyError("rosbags", "pip install rosbags, into the Python that runs this") from error
+        raise DependencyError("rosbags", "pip install rosbags, into the Python environment of this command") from error
 
 
 @lru_cache(maxsize=1)

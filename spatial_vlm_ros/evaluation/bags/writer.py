@@ -105,7 +105,7 @@ class BagWriter:
         force: bool = False,
     ) -> None:
         if storage not in STORAGES:
-            raise InputError("storage", repr(storage), " or ".join(STORAGES), "name one of them")
+            raise InputError("storage", repr(storage), " or ".join(STORAGES))
         self._out, self._namespace = Path(out), namespace.strip("/")
         self._store = default_store()
         self.composer: Composer = rosbags_composer(self._store)
@@ -268,7 +268,7 @@ def _cases(folder: Path) -> list[tuple[str, str | None]]:
         return [("", None)]
     cases: list[tuple[str, str | None]] = [(case.frame, case.instruction) for case in load_cases(folder)]
     if not cases:
-        raise FileError(path, "no case in it", 'write one a line: {"frame": "f01", "instruction": "the cup"}')
+        raise FileError(path, "it has no cases", 'write one per line: {"frame": "f01", "instruction": "the cup"}')
     return cases
 
 
@@ -288,7 +288,7 @@ def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
         poses[name] = told_by_transforms(base, speaker)
     named = [speaker for speaker in speakers.values() if speaker is not None]
     if len(named) > len(set(named)):
-        raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", "a name of its own for each camera's",
+        raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", "a different name for each camera's speaker",
                          "record them as separate bags: a frame has one parent in TF")  # fmt: skip
     return poses
 
@@ -339,7 +339,7 @@ def _writer(folder: Path, out: Path, storage: str, compress: bool) -> Writer:
 
 
 def _unwritable(out: Path, error: Exception) -> FileError:
-    return FileError(out, str(error), "choose a place that can be written, with enough room")
+    return FileError(out, str(error), "choose a writable place with enough space")
 
 
 def _qos(is_latched: bool) -> Qos:

@@ -33,7 +33,7 @@ from spatial_vlm_ros.evaluation.benchmarks.reply_reading import read_choice
 from spatial_vlm_ros.files.reading import check_regular
 
 _SCHEMA = 2
-_OTHER = "name another file with --out, or remove this one"
+_OTHER = "choose another file with --out, or remove this one"
 
 
 class AnsweringModel(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ class AnswerFile:
                 f"{where}, name {model.name!r}",
                 f"answers of other weights of {there.backend!r}" if same else f"answers of {there.backend!r}",
                 "those of the present weights" if same else f"those of {model.backend!r}",
-                "give this model another name (--model NAME=…), or name another file with --out",
+                "give this model another name (--model NAME=…), or choose another file with --out",
             )
 
     def known(self, model: str, item: BenchmarkItem) -> AnswerLine | None:
@@ -154,12 +154,14 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
             check_regular(path, _OTHER, LARGEST_LISTING)
         file = path.open("a+b")
     except OSError as error:
-        raise FileError(path, error.strerror or str(error), "choose a place that can be written") from error
+        raise FileError(path, error.strerror or str(error), "choose a writable place") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise FileError(path, "another run writes to it", "wait for it, or name another file with --out") from error
+            raise FileError(
+                path, "another run is writing to it", "wait for it, or choose another file with --out"
+            ) from error
         known, models = _known(file, path, benchmark)
         if not file.tell():
             _written(file, json.dumps({"schema": _SCHEMA, "benchmark": benchmark}).encode() + b"\n")
@@ -184,7 +186,7 @@ def _known(
         try:
             head = msgspec.json.decode(lines[0], type=_FileHead)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise FileError(path, f"no file of answers: {error}", _OTHER) from error
+            raise FileError(path, f"not a file of answers: {error}", _OTHER) from error
         if (head.schema, head.benchmark) != (_SCHEMA, benchmark):
             raise FileError(path, f"answers to {head.benchmark!r}, schema {head.schema}", _OTHER)
     known, models = {}, {}
@@ -196,11 +198,11 @@ def _known(
                 continue
             line = msgspec.json.decode(text, type=AnswerLine)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise FileError(path, f"a damaged line: {error}", "remove the line; its item is asked again",
+            raise FileError(path, f"a damaged line: {error}", "remove the line; its item will be asked again",
                             f"line {n}") from error  # fmt: skip
         known[line.model, line.item, line.asked] = line
     if data and not lines and not data.startswith(b'{"schema"'[: len(data)]):
-        raise FileError(path, "no file of answers", _OTHER)
+        raise FileError(path, "not a file of answers", _OTHER)
     file.truncate(len(whole) + len(end))
     file.seek(0, os.SEEK_END)
     return known, models
@@ -212,5 +214,5 @@ def _written(file: BinaryIO, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     except OSError as error:
-        reason = f"{error.strerror or error}; the answers before are kept"
-        raise FileError(file.name, reason, "free space, then start the same command again") from error
+        reason = f"{error.strerror or error}; earlier answers are kept"
+        raise FileError(file.name, reason, "free space, then run the same command again") from error

@@ -58,7 +58,7 @@ class BenchmarkModel:
             other = "leave --ask out, or " if asked and there != "none" else ""
             raise InputError(
                 f"model {name!r}", f"ways to ask: {there}", asked or ", ".join(WAYS),
-                f"{other}use {models}, the folder of a model, or a backend of your own with one of them",
+                f"{other}use {models}, the folder of a model, or your own backend with one of them",
             )  # fmt: skip
         self._for_options = next((way for way in _FOR_OPTIONS if way in usable), None)
         self._for_points = next((way for way in _FOR_POINTS if way in usable), None)
@@ -73,7 +73,7 @@ class BenchmarkModel:
         if way is None:
             wanted, ways = ("one of some options", _FOR_OPTIONS) if item.choices else ("points", _FOR_POINTS)
             raise InputError(
-                f"model {self.name!r}", f"a model that cannot give {wanted}", f"one asked by {' or '.join(ways)}",
+                f"model {self.name!r}", f"a model that cannot return {wanted}", f"a model asked by {' or '.join(ways)}",
                 "use another model, or leave --ask out",
             )  # fmt: skip
         return way
@@ -173,7 +173,9 @@ def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:
     if (Path(name).expanduser() / "config.json").is_file():
         return load_backend(SCORING, {"model": name, **options})
     if "/" in name and ":" not in name:
-        raise FileError(name, "no folder of a model: it has no config.json", "name the folder that holds the model")
+        raise FileError(
+            name, "not the folder of a model: it has no config.json", "pass the folder that holds the model"
+        )
     probe = {"probe": "no"} if takes_option(name, "probe") else {}
     return load_backend(name, {**probe, **options})
 

@@ -38,7 +38,7 @@ from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mea
 
 SOURCE = (
     "download Relative_Depth/ and Spatial_Relation/ of the dataset BLINK-Benchmark/BLINK from huggingface.co, "
-    "and name the folder that holds them"
+    "and pass the folder that holds them"
 )
 TASKS = ("Relative_Depth", "Spatial_Relation")
 _LETTERS = "ABCDE"
@@ -83,7 +83,7 @@ def _blink_item(path: Path, entry: _BlinkEntry) -> BenchmarkItem | DamagedItem:
     if entry.answer not in letters:
         return DamagedItem(entry.idx, f"its answer {entry.answer!r} is none of {', '.join(letters)}")
     if entry.image_2 is not None:
-        return DamagedItem(entry.idx, f"it has several images; questions of {task} have one")
+        return DamagedItem(entry.idx, f"it has several images, but questions of {task} have one")
     try:
         truth = BlinkTruth(tuple(entry.choices), letters.index(entry.answer))
     except InputError as error:
@@ -107,7 +107,7 @@ BLINK = Benchmark(
     name="blink",
     title="BLINK: relative depth and spatial relation",
     answers="options",
-    layout="Relative_Depth/val-*.parquet and Spatial_Relation/val-*.parquet; what is there is read",
+    layout="Relative_Depth/val-*.parquet and Spatial_Relation/val-*.parquet; existing files are read",
     source=SOURCE,
     licence="Apache-2.0",
     scorer="zeyofu/BLINK_Benchmark, eval/evaluate.py:28-67 and eval/test_benchmark.py:12-44",

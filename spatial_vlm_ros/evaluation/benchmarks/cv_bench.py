@@ -42,7 +42,7 @@ from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mea
 
 SOURCE = (
     "download the dataset nyu-visionx/CV-Bench from huggingface.co; its build_img.py makes img/ of the Parquet files, "
-    "which are read as well"
+    "which are read too"
 )
 FORM = "Answer with the option's letter from the given choices directly."
 """Behind every prompt: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_eval.py:37-38,134; ade and omni alike."""

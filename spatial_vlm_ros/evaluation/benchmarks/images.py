@@ -83,7 +83,7 @@ class JsonImage:
         except OSError as error:
             raise FileError(self.file, error.strerror or str(error), _REPAIR, self.field) from error
         except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-            raise FileError(self.file, f"no base64 text: {error}", _REPAIR, self.field) from error
+            raise FileError(self.file, f"not base64 text: {error}", _REPAIR, self.field) from error
 
 
 def decoded(file: Path, field: str, data: bytes) -> Rgb:
@@ -129,5 +129,5 @@ def image_inside(folder: Path, name: str) -> ImageFile:
     if not file.is_file():
         raise FileError(file, "the image does not exist", "complete the download")
     if not file.resolve().is_relative_to(folder.resolve()) and not linked_in_cache(folder, file):
-        raise FileError(file, "it is a symbolic link that leaves the folder", "copy the file into the folder")
+        raise FileError(file, "it is a symbolic link out of the folder", "copy the file into the folder")
     return ImageFile(file)

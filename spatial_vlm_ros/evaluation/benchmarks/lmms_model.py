@@ -89,12 +89,12 @@ class LmmsRequests:
     ) -> None:
         super().__init__()
         if not backend:
-            raise InputError("model_args", "no backend", "backend=NAME,model=…", "name a backend, such as qwen-vl")
+            raise InputError("model_args", "no backend", "backend=NAME,model=…", "choose a backend, such as qwen-vl")
         given = {name: _text(value) for name, value in options.items()}
         if device is not None:
             given["device"] = device
         if str(batch_size) != "1" or max_batch_size is not None:
-            _log.warning("questions are asked one by one, whatever the batch size")
+            _log.warning("questions are asked one at a time, whatever the batch size")
         self._backend = load_benchmark_backend(backend, given)
         self._scorer = getattr(self._backend, "scorer", self._backend)
 
@@ -107,7 +107,7 @@ class LmmsRequests:
         """
         replier = replier_of(self._backend)
         if replier is None:
-            got = f"{type(self._backend).__name__}, which cannot be given any prompt"
+            got = f"{type(self._backend).__name__}, which does not take a free prompt"
             raise InputError("backend", got, "qwen-vl, vlm or server", "use one of them for tasks that generate")
         replies = []
         for request in requests:
@@ -125,7 +125,7 @@ class LmmsRequests:
             ModelError: the model failed.
         """
         if not callable(getattr(self._scorer, "continuation", None)):
-            got = f"{type(self._backend).__name__}, which tells no likelihoods"
+            got = f"{type(self._backend).__name__}, which returns no likelihoods"
             raise InputError("backend", got, "qwen-vl, vlm or the folder of a model", "use one for multiple choice")
         found = []
         for request in requests:
@@ -154,7 +154,9 @@ class LmmsRequests:
         visuals = where[0](self._document(where)) or []
         if len(visuals) != 1 or not callable(getattr(visuals[0], "convert", None)):
             kinds = ", ".join(type(one).__name__ for one in visuals) or "none"
-            raise InputError(f"images of task {where[2]}", kinds, "one image", "choose tasks with one image a question")
+            raise InputError(
+                f"images of task {where[2]}", kinds, "one image", "choose tasks with one image per question"
+            )
         rgb: Rgb = np.ascontiguousarray(np.asarray(visuals[0].convert("RGB"), np.uint8))
         return rgb
 

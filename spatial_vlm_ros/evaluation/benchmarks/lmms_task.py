@@ -108,7 +108,7 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     task = f"spatial_vlm_{benchmark.name.replace('-', '_')}"
     place = out.resolve()
     if place.is_dir() and any(place.iterdir()):
-        raise FileError(out, "the folder has files", "name a folder that does not exist yet")
+        raise FileError(out, "the folder has files", "choose a folder that does not exist yet")
     with new_folder(out) as folder:
         with writing(folder / "items.jsonl") as file:
             for n, item in enumerate(read.items):
@@ -158,7 +158,7 @@ def published_score(name: str, data: str, results: Sequence[Mapping[str, Any]]) 
 def _item_of(name: str, data: str, key: str) -> BenchmarkItem:
     item = _items_of(name, data).get(key)
     if item is None:
-        raise InputError("result", repr(key), f"an item of {data}", "write the task anew from this data")
+        raise InputError("result", repr(key), f"an item of {data}", "write the task again from this data")
     return item
 
 
@@ -179,7 +179,7 @@ def _image_file(item: BenchmarkItem, folder: Path, place: Path, number: str) -> 
     if isinstance(item.image, ImageFile):
         return item.image.path.resolve()
     if not isinstance(item.image, JsonImage | ParquetImage | TsvImage):
-        raise FileError(item.image.name, "an image of a kind that has no file", "ask it with `spatial-vlm benchmark`")
+        raise FileError(item.image.name, "an image of a kind without a file", "ask it with `spatial-vlm benchmark`")
     data = item.image.encoded()
     name = Path("images", number + (".png" if data.startswith(b"\x89PNG") else ".jpg"))
     write_bytes(folder / name, data)

@@ -62,7 +62,7 @@ def share_inside(points: Sequence[FractionPoint], mask: Mask) -> float:
     height, width = mask.shape
     xy = np.asarray(points, np.float64).reshape(len(points), 2)
     if not np.isfinite(xy).all():
-        raise InputError("points", str(points), "finite fractions of the image's size", "leave such a point out")
+        raise InputError("points", str(points), "finite fractions of the image's size", "leave this point out")
     column, row = np.floor(xy * (width, height)).clip(-1, max(width, height)).astype(int).T
     there = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     return float(mask[row[there], column[there]].sum()) / len(points)

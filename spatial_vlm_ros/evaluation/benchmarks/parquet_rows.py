@@ -101,7 +101,7 @@ class ImageColumn:
         """
         with self._lock, _told(self.path, self._source):
             if _stamp(self.path) != self._stamp:
-                raise FileError(self.path, "it has changed since it was read", "start the command again")
+                raise FileError(self.path, "it has changed since it was read", "run the command again")
             if row < self._row or row > self._until:
                 self._rows = self._rows_from(row)
             while self._row != row:
@@ -193,7 +193,7 @@ def _told(path: Path, source: str) -> Iterator[None]:
     except (OSError, pyarrow.ArrowException) as error:
         if isinstance(error, FileError):
             raise
-        raise FileError(path, f"no Parquet file: {str(error)[:_LONGEST]}", source) from error
+        raise FileError(path, f"not a Parquet file: {str(error)[:_LONGEST]}", source) from error
 
 
 def _stamp(path: Path) -> tuple[int, int]:

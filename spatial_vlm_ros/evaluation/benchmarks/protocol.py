@@ -89,9 +89,9 @@ class ChoiceTruth:
 
     def __post_init__(self) -> None:
         if len(self.choices) < 2 or len(set(self.choices)) < len(self.choices) or not all(self.choices):
-            raise InputError("options", repr(self.choices), "two or more texts, all different", "correct the item")
+            raise InputError("options", repr(self.choices), "two or more texts, all different")
         if not 0 <= self.right < len(self.choices):
-            raise InputError("right option", str(self.right), f"0 to {len(self.choices) - 1}", "correct the item")
+            raise InputError("right option", str(self.right), f"0 to {len(self.choices) - 1}")
 
     def credit(self, answer: BenchmarkAnswer) -> float:
         """1 for the right option, else 0."""

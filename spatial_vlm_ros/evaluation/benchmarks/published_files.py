@@ -34,7 +34,7 @@ def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
         raise FileError(folder, "the folder does not exist", source)
     found = [path for name in names for path in sorted(folder.glob(name)) if path.is_file()]
     if not found:
-        raise FileError(folder, f"none of {', '.join(names)} is there", source)
+        raise FileError(folder, f"it has none of {', '.join(names)}", source)
     return found
 
 
@@ -94,7 +94,7 @@ def jsonl_entries(path: Path, form: type[Entry], source: str) -> Iterator[tuple[
     read = [(f"line {n}", _decoded(line, form, f"{path.name}:{n}")) for n, line in lines]
     if not any(not isinstance(entry, DamagedItem) for _, entry in read):
         reason = read[0][1].reason if read and isinstance(read[0][1], DamagedItem) else "it is empty"
-        raise FileError(path, f"no line of it is of the published form: {reason}", source)
+        raise FileError(path, f"no line has the published form: {reason}", source)
     yield from read
 
 

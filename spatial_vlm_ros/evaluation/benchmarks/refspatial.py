@@ -39,7 +39,7 @@ from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, j
 from spatial_vlm_ros.evaluation.benchmarks.scoring import by_part, mean_credit
 
 SOURCE = (
-    "download the dataset BAAI/RefSpatial-Bench from huggingface.co, and name the folder that holds Location/, "
+    "download the dataset BAAI/RefSpatial-Bench from huggingface.co, and pass the folder that holds Location/, "
     "Placement/ and Unseen/, or data/"
 )
 TASKS = ("Location", "Placement", "Unseen")
@@ -79,7 +79,7 @@ def read_refspatial(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
             items = _rows(path, task)
         for item in items:
             if item.key in seen:
-                yield DamagedItem(item.key, "its id comes twice")
+                yield DamagedItem(item.key, "its id occurs twice")
                 continue
             seen.add(item.key)
             yield item
@@ -129,7 +129,7 @@ REFSPATIAL = Benchmark(
     title="RefSpatial-Bench: location, placement, unseen",
     answers="points",
     layout="Location/, Placement/ and Unseen/ with question.json, image/ and mask/; or data/location-*.parquet, "
-    "data/placement-*.parquet and data/unseen-*.parquet; what is there is read",
+    "data/placement-*.parquet and data/unseen-*.parquet; existing files are read",
     source=SOURCE,
     licence="Apache-2.0",
     scorer="Zhoues/RoboRefer, Evaluation/summarize_acc.py:11-98",

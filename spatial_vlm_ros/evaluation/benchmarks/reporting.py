@@ -234,7 +234,7 @@ def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
     except FileError:
         there = None
     if not (isinstance(there, dict) and there.get("benchmark") == benchmark and answers.is_file()):
-        reason = f"it exists, and is no report of {benchmark} with its answers in {answers.name}"
+        reason = f"it exists, but is not a report of {benchmark} with its answers in {answers.name}"
         raise FileError(path, reason, REPLACE)
 
 
@@ -247,7 +247,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     try:
         write_json(path, report, force=True, indent=1)
     except FileError as error:
-        raise FileError(path, error.got, "choose a place that can be written; the answers are kept") from error
+        raise FileError(path, error.got, "choose a writable place; the answers are kept") from error
 
 
 # ------------------------------------------------------------------------------------------------ at a terminal
@@ -282,7 +282,9 @@ def print_report(report: Mapping[str, Any]) -> None:
     console.print(f"{report['asked']} of {report['items']} items asked; in brackets: 95 % intervals")
     if report["published_items"] not in (None, report["items_there"]):
         counted = f"items in the published data: {report['published_items']}, in this folder: {report['items_there']}"
-        console.print(f"{counted}; the score of a split that is not whole is no published score", style="yellow")
+        console.print(
+            f"{counted}; the score of an incomplete split is not comparable with published scores", style="yellow"
+        )
     console.print(f"scored as {report['scorer']}")
     notes: dict[str, dict[str, None]] = {}
     for score in (score for model in models for score in model["scores"] if score["note"]):
@@ -290,7 +292,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     for note, names in notes.items():
         console.print(f"{', '.join(names) if len(names) <= _MOST_TOGETHER else f'{len(names)} scores'}: {note}")
     if report["chance"] is not None:
-        console.print(f"a guess is right in {100 * report['chance']:.1f} %")
+        console.print(f"guessing is right in {100 * report['chance']:.1f} %")
     for model in models:
         change = model["usual_less_counter_heuristic"]
         if change is not None:
@@ -308,7 +310,7 @@ def print_report(report: Mapping[str, Any]) -> None:
 def _print_failures(console: Any, model: Mapping[str, Any], asked: int) -> None:
     if model["unread"]:
         first = model["unread"][0]
-        counted = f"{len(model['unread'])} of {model['n']} replies cannot be read and count 0"
+        counted = f"{len(model['unread'])} of {model['n']} replies could not be read and count as 0"
         console.print(f"{model['name']}: {counted}; the first, {first['item']}: {first['reason']}", style="yellow")
     for one in model["failed"][:_MOST_NAMED]:
         console.print(f"{model['name']} failed: {one['item']}: {one['error']}", style="red")

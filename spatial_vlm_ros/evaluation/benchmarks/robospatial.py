@@ -49,7 +49,7 @@ from spatial_vlm_ros.evaluation.benchmarks.published_files import found_files, j
 from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mean_of_accuracies
 
 SOURCE = (
-    "download the dataset chanhee-luke/RoboSpatial-Home from huggingface.co, and name the folder that holds data/; "
+    "download the dataset chanhee-luke/RoboSpatial-Home from huggingface.co, and pass the folder that holds data/; "
     "or the one that download_benchmark.py of github.com/chanhee-luke/RoboSpatial-Eval makes"
 )
 CATEGORIES = ("configuration", "compatibility", "context")
@@ -173,7 +173,7 @@ ROBOSPATIAL = Benchmark(
     title="RoboSpatial-Home: configuration, compatibility, context",
     answers="options and points",
     layout="data/configuration-*.parquet, data/compatibility-*.parquet and data/context-*.parquet, or annotations.json "
-    "with images/; what is there is read",
+    "with images/; existing files are read",
     source=SOURCE,
     licence="Apache-2.0",
     scorer="chanhee-luke/RoboSpatial-Eval, evaluation.py:11-157, main.py:305-307",

@@ -76,7 +76,7 @@ def read_benchmark(benchmark: Benchmark, folder: str | Path, limit: int | None =
         if isinstance(one, DamagedItem):
             damaged[one.key] = one
         elif one.key in keys:
-            damaged[f"{one.key} (again)"] = DamagedItem(one.key, "an item of this name was there before")
+            damaged[f"{one.key} (again)"] = DamagedItem(one.key, "an earlier item has this name")
         else:
             keys.add(one.key)
             items.append(one)

@@ -39,7 +39,7 @@ from spatial_vlm_ros.evaluation.benchmarks.variants import VARIANT_RULES, Varian
 from spatial_vlm_ros.types.proportions import wilson
 
 FILE = "3dsrbench_v1_vlmevalkit_circular.tsv"
-SOURCE = f"download {FILE} of the dataset ccvl/3DSRBench from huggingface.co, and name the folder that holds it"
+SOURCE = f"download {FILE} of the dataset ccvl/3DSRBench from huggingface.co, and pass the folder that holds it"
 LETTERS = "ABCD"
 COLUMNS = ("index", "qid", "question", "A", "B", "answer", "category", "image")
 TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -94,7 +94,7 @@ def read_threedsr(folder: Path) -> Iterator[BenchmarkItem | DamagedItem]:
             images[row.fields["index"]] = TsvImage(path, row.start, row.size, position, row.number)
         item = _threedsr_item(path, row, images)
         if item.key in seen:
-            item = DamagedItem(item.key, f"its qid comes twice, again in row {row.number}")
+            item = DamagedItem(item.key, f"its qid occurs again in row {row.number}")
         seen.add(item.key)
         found.append(item)
     variants: dict[str, list[str]] = {}
@@ -113,11 +113,11 @@ def _threedsr_item(path: Path, row: TsvRow, images: Mapping[str, TsvImage]) -> B
     shown = fields["image"]
     image = images.get(fields["index"] if len(shown) > _LONGEST_INDEX else shown)
     if image is None:
-        return DamagedItem(key, f"no image: {shown!r} is not the index of a row before it that has one")
+        return DamagedItem(key, f"no image: {shown!r} is not the index of an earlier row with an image")
     if not fields["qid"] or not fields["question"]:
         return DamagedItem(key, "it has no qid or no question")
     if fields["category"] not in _TYPE_OF:
-        return DamagedItem(key, f"{fields['category']!r} is no category of 3DSRBench")
+        return DamagedItem(key, f"{fields['category']!r} is not a category of 3DSRBench")
     if fields["answer"] not in tuple(LETTERS[: len(choices)]):
         return DamagedItem(key, f"its answer {fields['answer']!r} is none of its {len(choices)} options")
     try:
@@ -172,8 +172,8 @@ def _note(items: Sequence[BenchmarkItem], rule: VariantRule) -> str:
     in_data = Counter(variant_group(key, rule) for key in keys)
     lacking = sum(answered[group] < in_data[group] for group in answered)
     alone = sum(in_data[group] == 1 for group in answered)
-    told = [f"{lacking} of {len(answered)} groups lack the answer to a variant, so the score may be too high"]
-    told.append(f"{alone} of {len(answered)} groups have one variant alone")
+    told = [f"{lacking} of {len(answered)} groups lack an answer to a variant, so the score may be too high"]
+    told.append(f"{alone} of {len(answered)} groups have only one variant")
     return "; ".join(text for text, count in zip(told, (lacking, alone), strict=True) if count)
 
 

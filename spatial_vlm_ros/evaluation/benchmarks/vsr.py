@@ -98,8 +98,8 @@ def _place_of(listing: Path) -> tuple[str, Path]:
         return _SPLITS[listing.parent.name], listing.parents[2] / "images"
     told = [part for part in reversed(listing.absolute().parts) if part.endswith(tuple(_FOLDERS))]
     if not told:
-        repair = f"name its folder {' or '.join(_FOLDERS)}, as the data sets are called"
-        raise FileError(listing, "its path does not tell whether it is the random or the zero-shot split", repair)
+        repair = f"rename its folder to {' or '.join(_FOLDERS)}, like the data sets"
+        raise FileError(listing, "its path does not show whether it is the random or the zero-shot split", repair)
     beside, above = listing.parent / "images", listing.parents[1] / "images"
     split = next(split for name, split in _FOLDERS.items() if told[0].endswith(name))
     return split, above if above.is_dir() and not beside.is_dir() else beside
@@ -134,7 +134,7 @@ VSR = Benchmark(
     answers="options",
     layout="data/splits/{random,zeroshot}/test.jsonl with data/images/, or {vsr_random,vsr_zeroshot}/test.jsonl with "
     "images/; and "
-    "analysis_scripts/rel_meta_category_dict.txt where it is there",
+    "analysis_scripts/rel_meta_category_dict.txt if it exists",
     source=SOURCE,
     licence="Apache-2.0",
     scorer="cambridgeltl/visual-spatial-reasoning, src/eval.py:47-67",

@@ -37,7 +37,9 @@ from spatial_vlm_ros.evaluation.benchmarks.scoring import accuracy, by_part, mea
 from spatial_vlm_ros.types.proportions import wilson
 
 QUESTION = "Which caption describes the image?"
-SOURCE = "download the data as the README of github.com/amitakamath/whatsup_vlms describes, and name its folder data/"
+SOURCE = (
+    "download the data as the README of github.com/amitakamath/whatsup_vlms describes, and rename its folder to data/"
+)
 _CONTROLLED: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
     {
         "controlled_images_dataset.json": ("A", "controlled_images", ("left_of", "right_of", "on", "under")),
@@ -122,7 +124,7 @@ def _parts(name: str, relations: Sequence[str]) -> tuple[str, str, str]:
         if between and obj and anchor:
             return obj, relation, anchor
     raise InputError("image_path", repr(name), f"OBJECT_RELATION_ANCHOR with one of {', '.join(relations)}",
-                     "check that the listing is of this set")  # fmt: skip
+                     "check that the listing belongs to this set")  # fmt: skip
 
 
 def _paired(listing: Path) -> Iterator[BenchmarkItem | DamagedItem]:
@@ -198,8 +200,8 @@ WHATSUP = Benchmark(
     title="What'sUp: controlled sets A and B, COCO-spatial and GQA-spatial",
     answers="options",
     layout="controlled_images_dataset.json with controlled_images/, controlled_clevr_dataset.json with "
-    "controlled_clevr/, coco_qa_{one,two}_obj.json with val2017/, vg_qa_{one,two}_obj.json with vg_images/; what is "
-    "there is read",
+    "controlled_clevr/, coco_qa_{one,two}_obj.json with val2017/, vg_qa_{one,two}_obj.json with vg_images/; "
+    "existing files are read",
     source=SOURCE,
     licence="MIT",
     scorer="amitakamath/whatsup_vlms, dataset_zoo/aro_datasets.py:449-517,608-620,712-724",

@@ -33,7 +33,7 @@ from spatial_vlm_ros.evaluation.benchmarks.scoring import mean_credit
 
 FILE = "point_questions.jsonl"
 SOURCE = (
-    f"download the dataset wentao-yuan/where2place from huggingface.co, and name the folder that holds {FILE}, "
+    f"download the dataset wentao-yuan/where2place from huggingface.co, and pass the folder that holds {FILE}, "
     "images/ and masks/"
 )
 _FORM = "Your answer should be formatted"

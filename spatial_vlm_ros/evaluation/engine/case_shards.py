@@ -288,7 +288,7 @@ def _state_or_hash(path: Path) -> str:
 
 
 def _file_hash(path: Path) -> str:
-    return sha256_of(path, "make it readable")
+    return sha256_of(path, "check its permissions")
 
 
 def _files_state(value: str) -> list[list[Any]]:

@@ -120,9 +120,9 @@ class CaseTask:
                 if not missing:
                     break
         if damage is not None:
-            note(f"the bag is damaged: {damage}; the cases after that, in the same part, are not judged")
+            note(f"the bag is damaged: {damage}; later cases in the same part are not judged")
         if missing:
-            note(f"{len(missing)} cases name stamps of no image near them; all of the bag was read for them")
+            note(f"{len(missing)} cases have stamps without a nearby image; the whole bag was read for them")
             yield from self._of_bag(work, tuple(missing.values()), note)
 
 

@@ -37,7 +37,7 @@ class LocalEngine:
 
     def __init__(self, workers: int = 1) -> None:
         if not 1 <= workers <= MOST_WORKERS:
-            raise InputError("--workers", str(workers), f"1 to {MOST_WORKERS}", "the number of cores is a good choice")
+            raise InputError("--workers", str(workers), f"1 to {MOST_WORKERS}", "use the number of cores")
         self.workers = workers
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:

@@ -87,7 +87,7 @@ class FolderLock:
                 self._thread.start()
                 return self
             self._take_over()
-        raise FolderInUseError(self._store.uri, "a process that begins at the same time", 0.0, 0.0, "Try again.")
+        raise FolderInUseError(self._store.uri, "a process that starts at the same time", 0.0, 0.0, "Try again.")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -100,7 +100,7 @@ class FolderLock:
         except StoreError as problem:
             if kind is None:
                 raise
-            _log.warning("the lock stays: %s", problem)
+            _log.warning("the lock was not removed: %s", problem)
 
     def check(self) -> None:
         """See that the lock is still ours.
@@ -110,7 +110,7 @@ class FolderLock:
         """
         if self._lost:
             found = self._found()
-            repair = "This process was stopped for long and another one goes on; let it, and end this one."
+            repair = "This process was stopped for a long time, and another one has taken over. End this one."
             raise _in_use(self._store.uri, found or self._owner, repair)
 
     def _take_over(self) -> None:
@@ -121,7 +121,7 @@ class FolderLock:
                 self._store.remove(LOCK)
             return
         if not found.is_gone(time.time()):
-            repair = f"Wait until it has ended. Where that process is gone for certain, remove {LOCK} from the folder."
+            repair = f"Wait until it has ended. If that process no longer exists, remove {LOCK} from the folder."
             raise _in_use(self._store.uri, found, repair)
         _log.warning("the lock of %s is stale: %s is gone", self._store.uri, _words(found))
         if self._found() == found:
@@ -136,7 +136,7 @@ class FolderLock:
                 self._owner = LockOwner(**{**asdict(self._owner), "seen": time.time()})
                 self._store.write(LOCK, _bytes(self._owner))
             except StoreError as error:  # the store may come back; others see how old the last sign of life is
-                _log.warning("no sign of life could be written: %s", error)
+                _log.warning("the lock could not be refreshed: %s", error)
 
     def _is_ours(self) -> bool:
         found = self._found()

@@ -118,7 +118,7 @@ def read_merged(path: str | Path) -> Iterator[Row]:
             for batch in file.iter_batches(ROWS_IN_GROUP):
                 yield from _rows(batch, fields)
     except Exception as error:  # whatever pyarrow says of damaged bytes
-        repair = "give rows.parquet of a folder that `spatial-vlm evaluate --out` wrote"
+        repair = "pass rows.parquet of a folder that `spatial-vlm evaluate --out` wrote"
         raise FileError(path, " ".join(str(error).split()) or "no rows of an evaluation", repair) from error
 
 
@@ -137,8 +137,8 @@ class RowFields:
         for row in rows:
             self._kinds = self._kinds or dict.fromkeys(row, None)
             if row.keys() != self._kinds.keys():
-                got = f"fields that not all have: {', '.join(sorted(row.keys() ^ self._kinds.keys()))}"
-                repair = "have the task give every field, None where there is no value"
+                got = f"fields that are not in every row: {', '.join(sorted(row.keys() ^ self._kinds.keys()))}"
+                repair = "make the task return every field, None where there is no value"
                 raise InputError("rows of an evaluation", got, "the same in each", repair)
             for name, value in row.items():
                 self._kinds[name] = _joined(name, self._kinds[name], _kind(name, value))
@@ -181,7 +181,7 @@ def _kind(name: str, value: Any) -> str | None:
     kind = type(value).__name__
     if kind not in _KINDS or (kind == "float" and not math.isfinite(value)):
         raise InputError(f"field {name} of a row", repr(value)[:60], "a text, number, bool, None or list of texts",
-                         "convert it in the task; None instead of NaN")  # fmt: skip
+                         "convert it in the task; use None instead of NaN")  # fmt: skip
     return kind
 
 

@@ -60,7 +60,7 @@ class RangedStream(io.RawIOBase):
         """Go to a place; nothing is fetched."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
-            raise OSError(22, "a place before the file's beginning")
+            raise OSError(22, "a position before the beginning of the file")
         self._at = base + offset
         return self._at
 
@@ -96,7 +96,7 @@ class RangedStream(io.RawIOBase):
         self.fetched += len(data)
         self.requests += 1
         if len(data) != last - first:
-            raise OSError(f"{len(data)} bytes came where {last - first} were asked for")
+            raise OSError(f"{len(data)} bytes arrived instead of {last - first}")
         if first == 0:
             self._head = first, data
         elif last == self._size:

@@ -27,7 +27,7 @@ from spatial_vlm_ros.evaluation.engine.workers import Dispatcher, ShardWorker
 from spatial_vlm_ros.extras import install
 
 _CONNECT_S = 10.0
-_AUTHENTICATION = " A cluster with token authentication wants its RAY_AUTH_MODE and token here, too."
+_AUTHENTICATION = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
 
 _log = logging.getLogger(__name__)
 
@@ -55,14 +55,14 @@ class RayEngine:
 
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= MOST_WORKERS:
-            raise InputError("--workers", str(self.workers), f"1 to {MOST_WORKERS}", "the cores of the cluster at most")
+            raise InputError(
+                "--workers", str(self.workers), f"1 to {MOST_WORKERS}", "use at most the cores of the cluster"
+            )
         for name, value, least in (("num_cpus", self.num_cpus, 1e-4), ("num_gpus", self.num_gpus, 0.0)):
             if not least <= value <= 1024:
-                raise InputError(
-                    name, str(value), "a number of cores or GPUs for each worker", "give 0.25 to share one"
-                )
+                raise InputError(name, str(value), "a number of cores or GPUs for each worker", "use 0.25 to share one")
         if self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
-            raise InputError("num_gpus", str(self.num_gpus), "a fraction below 1, or a whole number", "give 1 or 2")
+            raise InputError("num_gpus", str(self.num_gpus), "a fraction below 1, or a whole number", "use 1 or 2")
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
         """See Engine."""
@@ -143,10 +143,8 @@ class _Cluster:
             asked = f"{self._engine.num_cpus:g} CPU and {self._engine.num_gpus:g} GPU for each worker"
             there = ", ".join(f"{value:g} {name}" for name, value in sorted(self._ray.cluster_resources().items())
                               if name in ("CPU", "GPU"))  # fmt: skip
-            reason = (
-                f"no worker began within {self._engine.start_timeout:g} s: it needs {asked}, the cluster has {there}"
-            )
-            raise EngineUnavailableError(reason, "Ask for less with --num-gpus, or add machines to the cluster.")
+            reason = f"no worker started in {self._engine.start_timeout:g} s: it needs {asked}, the cluster has {there}"
+            raise EngineUnavailableError(reason, "Request less with --num-gpus, or add machines to the cluster.")
 
     def _start(self) -> None:
         engine = self._engine
@@ -238,18 +236,18 @@ def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
             while len(head) < 9 and (more := connection.recv(9 - len(head))):
                 head += more
     except TimeoutError as error:
-        silent = TimeoutError(f"nothing answers there within {wait_s:g} s")
+        silent = TimeoutError(f"no answer within {wait_s:g} s")
         raise _unreachable(address, silent) from error
     except (OSError, OverflowError) as error:
         raise _unreachable(address, error) from error
     if len(head) < 9 or head[3] != 4:
-        raise _unreachable(address, ConnectionError("what answers there is not Ray"))
+        raise _unreachable(address, ConnectionError("the server there is not Ray"))
 
 
 def _unreachable(address: str | None, error: Exception, more: str = "") -> EngineUnavailableError:
     where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
     words = " ".join(str(error).split())[:300].rstrip(".")
-    repair = "Check the address with `ray status --address ADDRESS`; without --address, one is started here."
+    repair = "Check the address with `ray status --address ADDRESS`; without --address, a cluster is started here."
     return EngineUnavailableError(f"{where} cannot be reached: {words}", repair + more)
 
 

@@ -85,7 +85,7 @@ class RemoteFile:
     def read_text(self, encoding: str | None = None) -> str:
         """All of a small file."""
         if facts_of(self.uri).size > _LARGEST_METADATA:
-            raise FileError(self.uri, f"more than {_LARGEST_METADATA} bytes of metadata", "name one .mcap file of it")
+            raise FileError(self.uri, f"more than {_LARGEST_METADATA} bytes of metadata", "pass one .mcap file of it")
         return self.open().read().decode(encoding or "utf-8")
 
 
@@ -125,7 +125,7 @@ def files_of(uri: str) -> list[str]:
         found = sorted(str(name) for name in fs.ls(path, detail=False))
     names = [name_of(name) for name in found if Path(name).suffix in (".mcap", ".db3")]
     if not names:
-        raise FileError(uri, "no .mcap or .db3 file in the folder", "give the URI of a bag's file or folder")
+        raise FileError(uri, "no .mcap or .db3 file in the folder", "pass the URI of a bag's file or folder")
     return [joined(uri, name) for name in names]
 
 
@@ -139,7 +139,7 @@ def is_indexed(uri: str) -> bool:
     footer = read_range(uri, max(size - _FOOTER, 0), size)
     if not footer.endswith(_MAGIC):
         reason = "it ends before its index: the recorder was killed, or the copy is not complete"
-        raise FileError(uri, reason, f"run `mcap recover {name_of(uri)} -o mended.mcap`, or record it again")
+        raise FileError(uri, reason, f"run `mcap recover {name_of(uri)} -o repaired.mcap`, or record it again")
     return int.from_bytes(footer[9:17], "little") > 0
 
 
@@ -151,7 +151,7 @@ def readable_by_range(uri: str) -> str | None:
     """
     for file in files_of(uri):
         if not file.endswith(".mcap"):
-            return f"{name_of(file)} is not MCAP, which alone can be read by range"
+            return f"{name_of(file)} is not MCAP, the only format that can be read by range"
         if not is_indexed(file):
             return f"{name_of(file)} has no chunk index"
     return None
@@ -180,7 +180,7 @@ def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
         inner.mkdir(exist_ok=True)
         sizes = {file: facts for file in files if (facts := _facts(file, is_needed=not file.endswith(_METADATA)))}
         total, free = sum(facts.size for facts in sizes.values()), shutil.disk_usage(folder.name).free
-        _log.warning("%s: %s; its %.1f MB are copied to this machine first", uri, reason, total / 1e6)
+        _log.warning("%s: %s; it is copied to this machine first (%.1f MB)", uri, reason, total / 1e6)
         if total > free:
             room = f"{total} bytes to copy, {free} free in {folder.name}"
             raise FileError(uri, room, "set TMPDIR to a larger disk, or convert the bag to MCAP: `ros2 bag convert`")

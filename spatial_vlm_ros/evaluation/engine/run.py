@@ -164,7 +164,7 @@ def run_rows(folder: str | Path) -> Iterator[Row]:
     store = open_store(str(folder))
     plan = _plan(store)
     if plan is None:
-        raise RunMismatchError(store.uri, f"holds no {RUN}", "Give a folder that `spatial-vlm evaluate --out` wrote.")
+        raise RunMismatchError(store.uri, f"holds no {RUN}", "Pass a folder that `spatial-vlm evaluate --out` wrote.")
     for shard in plan["shards"]:
         answers = _stored(store, shard["key"])
         yield from () if answers is None else answers.rows
@@ -174,7 +174,7 @@ def run_rows(folder: str | Path) -> Iterator[Row]:
 
 
 def _check_folder(store: ResultStore, configured: str, configuration: Mapping[str, Any], resume: bool) -> None:
-    other = "name another folder with --out"
+    other = "choose another folder with --out"
     plan = _plan(store)
     if plan is None:
         strange = sorted(store.names() - {LOCK, RUN, "parts"})
@@ -189,7 +189,7 @@ def _check_folder(store: ResultStore, configured: str, configuration: Mapping[st
     if not resume:
         done = len(store.names("parts") & {f"{shard['key']}.parquet" for shard in plan["shards"]})
         reason = f"holds {done} of {len(plan['shards'])} parts of this evaluation"
-        raise RunMismatchError(store.uri, reason, f"Go on with it by --resume, or {other}.")
+        raise RunMismatchError(store.uri, reason, f"Continue it with --resume, or {other}.")
 
 
 def _differences(before: Any, now: Mapping[str, Any]) -> str:
@@ -197,7 +197,7 @@ def _differences(before: Any, now: Mapping[str, Any]) -> str:
     if not isinstance(before, dict):
         return "it cannot be read"
     names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    return ", ".join(f"{name} was {json.dumps(before.get(name))[:80]}" for name in names[:3]) or "its form differs"
+    return ", ".join(f"{name} was {json.dumps(before.get(name))[:80]}" for name in names[:3]) or "its format differs"
 
 
 def _plan(store: ResultStore) -> dict[str, Any] | None:
@@ -211,7 +211,7 @@ def _plan(store: ResultStore) -> dict[str, Any] | None:
             return dict(plan)
     except (ValueError, KeyError, TypeError):
         pass
-    raise RunMismatchError(store.uri, f"holds a {RUN} that is damaged", "Name another folder with --out.")
+    raise RunMismatchError(store.uri, f"holds a {RUN} that is damaged", "Choose another folder with --out.")
 
 
 def _plan_bytes(

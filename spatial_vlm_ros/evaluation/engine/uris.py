@@ -76,7 +76,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         scheme = uri.partition("://")[0]
         raise DependencyError(f"fsspec for {scheme}://", f"{install('scale')}; {error}") from error
     except ValueError as error:
-        raise FileError(uri, str(error), "give a path, or a URI such as s3://bucket/folder/run1.mcap") from error
+        raise FileError(uri, str(error), "pass a path, or a URI such as s3://bucket/folder/run1.mcap") from error
     except Exception as error:
         raise store_error(uri, error) from error
     return fs, str(path)
@@ -95,7 +95,7 @@ def told(uri: str) -> Iterator[None]:
     except SpatialVlmError:
         raise
     except FileNotFoundError as error:
-        raise FileError(uri, "there is no such file", "check the URI; list the store's folder") from error
+        raise FileError(uri, "no such file", "check the URI, and list the store's folder") from error
     except Exception as error:
         raise store_error(uri, error) from error
 
@@ -104,11 +104,11 @@ def store_error(uri: str, error: Exception) -> StoreError:
     """The error for what a store raised."""
     words = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if isinstance(error, PermissionError) or type(error).__name__ in _WITHOUT_CREDENTIALS:
-        repair = "Check the credentials that this machine, and each machine of the cluster, has for the store."
+        repair = "Check the store's credentials on this machine and on each machine of the cluster."
     elif isinstance(error, OSError) and error.errno is not None and not is_remote(uri):
-        repair = "Choose a place that can be written, with enough room."
+        repair = "Choose a writable place with enough space."
     else:
-        repair = "Check the network and the store; run the same command with --resume to go on."
+        repair = "Check the network and the store, then run the same command with --resume."
     reason = f"{type(error).__name__}: {words}"
     return StoreError(uri, reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 3] + "...", repair)
 
@@ -132,7 +132,7 @@ def facts_of(uri: str | os.PathLike[str]) -> FileFacts:
     with told(text):
         info: dict[str, Any] = fs.info(path_there)
     if info.get("type") == "directory" or info.get("size") is None:
-        raise FileError(text, "a folder, or a file without a size", "give the URI of one file")
+        raise FileError(text, "a folder, or a file without a size", "pass the URI of one file")
     version = next((info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if info.get(key)), "")
     return FileFacts(int(info["size"]), str(version))
 
@@ -152,6 +152,6 @@ def read_range(uri: str | os.PathLike[str], first: int, last: int) -> bytes:
                 return bytes(fs.cat_file(path, start=first, end=last))
             except FileNotFoundError as error:  # it was there when its size was asked: this is no damaged file
                 raise store_error(text, error) from error
-    with told(text), open_regular(local_path(text), "give the path of a bag, or its URI") as file:
+    with told(text), open_regular(local_path(text), "pass the path of a bag, or its URI") as file:
         file.seek(first)
         return file.read(last - first)

@@ -67,7 +67,7 @@ class ShardWorker:
             _log.exception("unexpected exception in %s", shard.name)
             return NotEvaluated(shard, str(InternalError.of(error)))
         if len(answers.rows) != len(shard.cases):
-            return NotEvaluated(shard, f"{len(answers.rows)} rows came for {len(shard.cases)} cases")
+            return NotEvaluated(shard, f"{len(answers.rows)} rows arrived for {len(shard.cases)} cases")
         return Evaluated(shard, answers, time.perf_counter() - began)
 
 
@@ -112,12 +112,12 @@ class Dispatcher:
             self._deaths_at_start += 1
             if self._deaths_at_start >= _DEATHS_AT_START:
                 reason = f"{_DEATHS_AT_START} workers in a row ended before they could work: {how}"
-                raise EngineUnavailableError(reason, "Look at the log of the workers; check memory and the model.")
+                raise EngineUnavailableError(reason, "Check the workers' log, memory and the model.")
             return None
         waiting.deaths += 1
         if waiting.deaths >= ATTEMPTS:
             return NotEvaluated(waiting.shard, f"{ATTEMPTS} workers ended while they worked on it: {how}")
-        _log.warning("a worker ended (%s); %s is given to another one", how, waiting.shard.name)
+        _log.warning("a worker ended (%s); another one takes over %s", how, waiting.shard.name)
         self._waiting.appendleft(waiting)
         return None
 

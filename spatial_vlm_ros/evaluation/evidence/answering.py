@@ -57,7 +57,7 @@ def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
     try:
         return settings_from(bundle.record.parameters)
     except InputError as error:
-        repair = "give parameters of this version with --config"
+        repair = "pass parameters of this version with --config"
         raise FileError(bundle.path, str(error), repair, "parameters") from error
 
 
@@ -128,7 +128,7 @@ def answer_bundle(
         return refused(error, pending.stamp_ns)
     if not finds_anew and found is None:
         raise InputError(
-            "detections of the bundle", "none", "those of a model or a topic", "find them: --grounder NAME"
+            "detections of the bundle", "none", "those of a model or a topic", "find them with --grounder NAME"
         )
     if not finds_anew and record.grounding is not None:
         resolver = Resolver(resolver.config, _kept(bundle, found or ()))
@@ -150,7 +150,7 @@ def _kept(bundle: EvidenceBundle, found: tuple[Detection, ...]) -> KeptGrounder:
     match = np.array(kept.match, np.float64).reshape(len(phrases), -1) if kept.match else np.zeros((0, len(found)))
     if match.shape != (len(phrases), len(found)):
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(found)} detections"
-        raise FileError(bundle.path, got, "give a bundle as the node wrote it", "grounding")
+        raise FileError(bundle.path, got, "use a bundle unchanged", "grounding")
     return KeptGrounder(phrases, Grounding(found, match, tuple(kept.unread)), model.domain, model.name)  # type: ignore[arg-type]
 
 
@@ -162,7 +162,7 @@ def _dialogue(bundle: EvidenceBundle) -> Dialogue | None:
 def _check_frame(bundle: EvidenceBundle) -> None:
     if bundle.record.frame == "none":
         said = f"{bundle.record.resolution.get('status')}: {bundle.record.resolution.get('message')}"
-        raise InputError(f"{bundle.path}", "no frame", "a frame to answer on", f"the decision had none ({said})")
+        raise InputError(f"{bundle.path}", "no frame", "a frame", f"the decision had none ({said})")
 
 
 def _pending(bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None) -> PendingFrame:

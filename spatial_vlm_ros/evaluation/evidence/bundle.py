@@ -32,7 +32,7 @@ VERSION = 1
 """Of the JSON. Raised when a field changes its meaning or goes; new fields do not raise it."""
 _BETWEEN_NS = 1_000  # from one message to the next: their order is that of their times
 _LONGEST = 16_000_000  # bytes of JSON
-_REPAIR = "give a bundle as the node wrote it"
+_REPAIR = "use a bundle unchanged, as the node wrote it"
 
 FrameOrigin = Literal["answered", "newest", "none"]
 """answered: the decision rests on it · newest: the decision had none, this was the newest complete one · none."""
@@ -236,7 +236,7 @@ def read_bundle(path: str | Path) -> EvidenceBundle:
 def _record(bag: Bag) -> EvidenceRecord:
     if not is_bundle(bag):
         raise FileError(
-            bag.path, f"not an evidence bundle: nothing on {TOPIC}", "give a file that the node kept as evidence"
+            bag.path, f"not an evidence bundle: no message on {TOPIC}", "pass a file that the node kept as evidence"
         )
     said = list(bag.messages({TOPIC}))
     if len(said) != 1:
@@ -249,7 +249,7 @@ def _record(bag: Bag) -> EvidenceRecord:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(bag.path, str(error), _REPAIR, TOPIC) from error
     if record.version > VERSION:
-        reason = f"version {record.version} of the form, this package knows {VERSION}"
+        reason = f"version {record.version} of the format; this package reads {VERSION}"
         raise FileError(bag.path, reason, "install a newer version of this package", TOPIC)
     return record
 
@@ -260,4 +260,4 @@ def _check_hash(path: Path) -> None:
         return
     found = hash_of(path)[:HASH_DIGITS]
     if found != path.stem[-HASH_DIGITS:]:
-        raise FileError(path, f"damaged: its SHA-256 begins with {found}", "copy it again from where it was kept")
+        raise FileError(path, f"damaged: its SHA-256 begins with {found}", "copy it again from its source")

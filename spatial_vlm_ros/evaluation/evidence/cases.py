@@ -105,11 +105,11 @@ def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
     record = bundle.record
     if record.dialogue is not None:
         raise InputError(
-            f"{bundle.path}", f"words that go on a dialogue: {record.instruction!r}", "words that stand alone",
-            "a folder of frames has no dialogues; replay the bundle itself",
+            f"{bundle.path}", f"words that continue a dialogue: {record.instruction!r}", "a complete instruction",
+            "a folder of frames has no dialogues: replay the bundle instead",
         )  # fmt: skip
     if record.frame == "none":
-        raise InputError(f"{bundle.path}", "no frame", "a frame to ask about", "keep a bundle that has one")
+        raise InputError(f"{bundle.path}", "no frame", "a frame", "choose a bundle that has one")
     _check_new(out / bundle.path.stem)
 
 
@@ -141,7 +141,9 @@ def _expected(
         return None
     if id_ is not None and status not in ANSWERS:
         repair = "leave the id out, or expect OK"
-        raise InputError(f"id of {bundle.path}", f"{id_!r} with {status.value}", "no object of a refusal", repair)
+        raise InputError(
+            f"id of {bundle.path}", f"{id_!r} with {status.value}", "no id, because a refusal has no object", repair
+        )
     ids = [one.id for one in found]
     if id_ is not None and id_ not in ids:
         raise InputError(
@@ -152,7 +154,9 @@ def _expected(
 
 def _check_new(folder: Path) -> None:
     if folder.exists():
-        raise FileError(folder, "this bundle is a case already", "give another --out, or remove the frame and its case")
+        raise FileError(
+            folder, "this bundle is already a case", "choose another --out, or remove the frame and its case"
+        )
 
 
 def _write(out: Path, name: str, frame: RgbdFrame, found: Sequence[Detection] | None) -> None:

@@ -40,7 +40,7 @@ def evidence_folder(configured: str) -> Path:
             return Path(configured).expanduser()
         return (Path(state) if state else Path.home() / ".local" / "state") / _FOLDER
     except RuntimeError as error:
-        raise FileError(configured or _FOLDER, str(error), "set evidence.folder to a whole path") from error
+        raise FileError(configured or _FOLDER, str(error), "set evidence.folder to an absolute path") from error
 
 
 def bundles_in(folder: Path) -> list[Path]:
@@ -52,7 +52,7 @@ def bundles_in(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name))
     except OSError as error:
-        raise FileError(folder, str(error.strerror), "give the folder that evidence.folder names") from error
+        raise FileError(folder, str(error.strerror), "pass the folder of evidence.folder") from error
 
 
 def hash_of(path: Path) -> str:
@@ -61,7 +61,7 @@ def hash_of(path: Path) -> str:
     Raises:
         FileError: it cannot be read.
     """
-    return sha256_of(path, "see who may read it")
+    return sha256_of(path, "check its permissions")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ class EvidenceStore:
             finally:
                 shutil.rmtree(part, ignore_errors=True)
         except OSError as error:
-            raise FileError(self.folder, str(error.strerror), "make room, or set evidence.folder to another") from error
+            raise FileError(
+                self.folder, str(error.strerror), "make room, or set evidence.folder to another folder"
+            ) from error
 
     def _finish(self, file: Path, name: str) -> Path:
         """Give a whole file its name, with the disk's word that it has it."""

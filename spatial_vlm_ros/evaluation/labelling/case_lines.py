@@ -65,7 +65,7 @@ def _check_readable(line: Mapping[str, Any]) -> None:
     try:
         msgspec.convert(dict(line), CaseLine)
     except (msgspec.ValidationError, ValueError) as error:
-        repair = "correct the line in the file by hand, then load the page again"
+        repair = "fix the line in the file by hand, then reload the page"
         raise InputError("case", str(error), "a case as docs/evaluation.md describes it", repair) from error
 
 
@@ -136,7 +136,7 @@ def checked_truth(
     if "id_also" in truth:
         also = _ids(truth["id_also"], known)
         if "id" not in checked or checked["id"] in also:
-            raise _wrong("objects that are also right", also, "others than the right object, beside one",
+            raise _wrong("objects that are also right", also, "further objects beside the right one",
                          "choose the right object first")  # fmt: skip
         checked["id_also"] = also
     if "label" in truth:
@@ -187,7 +187,7 @@ def _ids(value: object, known: frozenset[str]) -> list[str]:
 
 def _text(what: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST:
-        raise _wrong(what, value, f"words, up to {_LONGEST} characters")
+        raise _wrong(what, value, f"text of up to {_LONGEST} characters")
     return value.strip()
 
 
@@ -239,7 +239,7 @@ def _answer(value: object, known: frozenset[str]) -> dict[str, Any]:
         checked["value"] = _text("answer", given) if isinstance(given, str) else _plain(_number("answer", given))
     if value.get("tolerance") is not None:
         if not isinstance(checked.get("value"), int | float):
-            raise _wrong("tolerance", value["tolerance"], "none where the answer is no number", "clear it")
+            raise _wrong("tolerance", value["tolerance"], "none where the answer is not a number", "clear it")
         checked["tolerance"] = _plain(_number("tolerance", value["tolerance"], 0.0))
     if value.get("ids"):
         checked["ids"] = _ids(value["ids"], known)
@@ -250,6 +250,6 @@ def _plain(value: float) -> float | int:
     return int(value) if value.is_integer() else value
 
 
-def _wrong(what: str, got: object, expected: str, repair: str = "correct it on the page") -> InputError:
-    shown = got if isinstance(got, str) else repr(got)
+def _wrong(what: str, got: object, expected: str, repair: str = "change it on the page") -> InputError:
+    shown = got if isinstance(got, str) and got else repr(got)
     return InputError(what, shown if len(shown) <= 80 else shown[:77] + "...", expected, repair)

@@ -24,7 +24,7 @@ from spatial_vlm_ros.files.writing import PART, write_bytes
 
 _LARGEST = 256 * 1024 * 1024  # bytes; a million cases are less
 _LEFT = 60.0  # s after which a temporary file was left by a page that was killed
-_WRITTEN = "choose a place that can be written, or make room; nothing was changed"
+_WRITTEN = "choose a writable place, or make room; nothing was changed"
 
 
 class LabelLine:
@@ -69,9 +69,9 @@ class LabelFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = real(path, "name another file")
+        self.path = real(path, "choose another file")
         if not self.path.parent.is_dir():
-            raise FileError(self.path, "its folder does not exist", "create the folder, or name another file")
+            raise FileError(self.path, "its folder does not exist", "create the folder, or choose another file")
         self._lock_path = self.path.with_name(f".{self.path.name}.lock")
         self._lock: int | None = _locked(self._lock_path, self.path)
         self._removed: list[bytes] = []
@@ -209,15 +209,15 @@ def _locked(lock: Path, path: Path) -> int | None:
                 holder = os.read(fd, 20).decode("ascii", "replace").strip()
                 os.close(fd)
                 who = f" (process {holder})" if holder.isdigit() else ""
-                repair = "close that page, or name another file with --out"
+                repair = "close that page, or choose another file with --out"
                 raise FileError(path, f"another labelling page{who} has it open", repair) from error
             except BaseException:
                 os.close(fd)
                 raise
             os.close(fd)
     except OSError as error:
-        reason = f"no lock file can be written beside it: {error.strerror or error}"
-        raise FileError(path, reason, "name a file with --out in a folder that can be written") from error
+        reason = f"the lock file beside it cannot be written: {error.strerror or error}"
+        raise FileError(path, reason, "choose a file with --out in a writable folder") from error
 
 
 def _sweep(path: Path) -> None:
@@ -231,7 +231,7 @@ def _sweep(path: Path) -> None:
 def _content(path: Path) -> bytes:
     """All of a regular file; nothing of one that is missing."""
     try:
-        return read_bytes(path, "make it readable, or name another file of cases", _LARGEST)
+        return read_bytes(path, "check its permissions, or choose another file of cases", _LARGEST)
     except FileError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return b""
@@ -253,7 +253,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _not_json(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

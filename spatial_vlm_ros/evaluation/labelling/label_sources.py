@@ -83,10 +83,10 @@ class FolderSource:
     def __init__(self, folder: str | Path, *, ask_grounder: bool) -> None:
         self._folder, self._ask_grounder = Path(folder), ask_grounder
         if not self._folder.is_dir():
-            raise FileError(folder, "there is no such folder", "give a folder that holds frame folders")
+            raise FileError(folder, "no such folder", "pass a folder that holds frame folders")
         self.names = tuple(sorted(one.name for one in self._folder.iterdir() if (one / RGB_FILE).is_file()))
         if not self.names:
-            repair = "give a folder whose subfolders hold rgb.png, depth.png and camera_info.json"
+            repair = "pass a folder whose subfolders hold rgb.png, depth.png and camera_info.json"
             raise InputError("--frames", f"{folder} without a frame", "one or more frames", repair)
         self._number = {name: n for n, name in enumerate(self.names)}
         self._frames = FolderFrames(self._folder)
@@ -166,7 +166,7 @@ class BagSource:
             seen.add(last)
             self._keep(*pending.decode())
         if not self._frames:
-            raise why or InputError("--bag", "no complete frame", "colour and depth of one time", "name its topics")
+            raise why or InputError("--bag", "no complete frame", "colour and depth with one stamp", "set its topics")
 
     def _keep(self, frame: RgbdFrame, detections: tuple[Detection, ...] | None) -> None:
         arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth}

@@ -104,7 +104,7 @@ class _LabelPage:
         tried = self._door.try_token(request, token)
         if tried.secret is not None:
             return self._door.let_in(request, tried.secret)
-        words = "This token is not the one of this page. Use the link that the command printed."
+        words = "This token is wrong. Use the link that the command printed."
         return self._page("label_sign_in.html.j2", 403, problem=words)
 
     async def image(self, request: Request) -> Response:
@@ -115,7 +115,7 @@ class _LabelPage:
         except InputError:
             data = None
         if data is None:
-            return Response("there is no image", 404, media_type="text/plain")
+            return Response("this frame has no image", 404, media_type="text/plain")
         return Response(data, media_type="image/jpeg")
 
     def _jpeg(self, number: int) -> bytes | None:
@@ -148,7 +148,7 @@ class _LabelPage:
             if session is None:
                 return _refused("sign in: open the link that the command printed", 401)
             if self._door.is_foreign(request) or not self._is_ours(session, request):
-                return _refused("this did not come from the page of your session: load the page again", 403)
+                return _refused("this request is not from your session. Reload the page", 403)
             try:
                 given = await read_json(request, _LARGEST)
                 return JSONResponse(await run_in_threadpool(answer, request, given))
@@ -171,9 +171,9 @@ class _LabelPage:
     def decide(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
         words, seen = given.get("words"), given.get("seen")
         if not isinstance(words, str):
-            raise InputError("case", "no words", "the sentence that was shown", "load the page again")
+            raise InputError("case", "no sentence", "the sentence that was shown", "reload the page")
         if seen is not None and not isinstance(seen, str):
-            raise InputError("case", "no text in `seen`", "what the case was shown with", "load the page again")
+            raise InputError("case", "no text in `seen`", "what the case was shown with", "reload the page")
         return self._labels.decide(
             request.path_params["number"], given.get("expect"), given.get("kind"), words, seen=seen
         )
@@ -181,7 +181,7 @@ class _LabelPage:
     def add(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         frame, words = given.get("frame"), given.get("words")
         if not isinstance(frame, int) or isinstance(frame, bool) or not isinstance(words, str):
-            raise InputError("sentence", "no words or no frame", "both", "type a sentence")
+            raise InputError("sentence", "no sentence or no frame", "both", "type a sentence")
         return {"case": self._labels.add(frame, words), **self._labels.saved()}
 
     def undo(self, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
@@ -209,7 +209,7 @@ def _refused(words: str, status: int) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as Starlette calls it
-    return JSONResponse({"error": "the page has a fault; its trace is in the terminal"}, 500)
+    return JSONResponse({"error": "the page failed; the terminal shows the error"}, 500)
 
 
 async def _unrecorded(why: str, request: Request) -> None:

@@ -21,14 +21,14 @@ def check_sentence(words: str) -> None:
     """
     unseen = next((sign for sign in words if not sign.isprintable()), None)
     if not words.strip():
-        raise InputError("sentence", "no words", "a sentence", "write one")
+        raise InputError("sentence", "no words", "a sentence")
     if len(words) > _LONGEST:
         got = f"{words[:_SHOWN]!r} and more, {len(words)} characters"
         raise InputError("sentence", got, f"up to {_LONGEST} characters", "write a shorter one")
     if unseen is not None:
         name = "a tab" if unseen == "\t" else f"the sign U+{ord(unseen):04X}"
         got = f"{name} in {words[:_SHOWN]!r}"
-        raise InputError("sentence", got, "words and signs that can be seen", "take it out, or put a space there")
+        raise InputError("sentence", got, "visible characters", "remove it, or replace it with a space")
 
 
 def read_sentences(path: Path) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def read_sentences(path: Path) -> tuple[str, ...]:
     Raises:
         FileError: it cannot be read, is not UTF-8, holds none, or a line is none; names the line.
     """
-    repair = "give a text file with one sentence a line, in UTF-8"
+    repair = "pass a text file in UTF-8 with one sentence per line"
     try:
         text = read_bytes(path, repair, _LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -53,5 +53,5 @@ def read_sentences(path: Path) -> tuple[str, ...]:
             raise FileError(path, error.got, error.repair, f"line {n}") from error
         found.append(words)
     if not found:
-        raise FileError(path, "no sentence in it", "write one sentence a line")
+        raise FileError(path, "it has no sentences", "write one sentence per line")
     return tuple(found)

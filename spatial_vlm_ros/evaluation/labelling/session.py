@@ -190,12 +190,12 @@ class LabelSession:
         """
         with self._lock:
             if not 0 <= frame < len(self._source.names):
-                raise InputError("frame", str(frame), "a frame of the page", "load the page again")
+                raise InputError("frame", str(frame), "a frame of the page", "reload the page")
             return self._looks.rgb(frame)
 
     def _entry(self, number: int) -> _Entry:
         if not 0 <= number < len(self._entries):
-            raise InputError("case", str(number), "a case of the page", "load the page again")
+            raise InputError("case", str(number), "a case of the page", "reload the page")
         return self._entries[number]
 
     # -------------------------------------------------------------------------------------------- deciding
@@ -222,9 +222,11 @@ class LabelSession:
         with self._lock:
             entry = self._entry(number)
             if words is not None and words != entry.words:
-                raise StaleCaseError(f"the page shows {words!r}, but case {number + 1} is {entry.words!r} by now")
+                raise StaleCaseError(f"the page shows {words!r}, but case {number + 1} is {entry.words!r} now")
             if seen is not None and seen != entry.seen:
-                raise StaleCaseError("this case was changed elsewhere, such as in another tab, since it was shown")
+                raise StaleCaseError(
+                    "this case was changed elsewhere, such as in another tab, since the page showed it"
+                )
             look = self._looks.look(entry.frame, entry.words)
             known = {one.id for one in look.detections} | _named_in(entry.truth)
             with_place = look.ground is not None and look.ground.frame_id is not None
@@ -266,9 +268,11 @@ class LabelSession:
             words = words.strip()
             check_sentence(words)
             if not 0 <= frame < len(self._source.names):
-                raise InputError("frame", str(frame), "a frame of the page", "load the page again")
+                raise InputError("frame", str(frame), "a frame of the page", "reload the page")
             if any(entry.frame == frame and entry.words == words for entry in self._entries):
-                raise InputError("sentence", repr(words), "a new one for this frame", "choose it in the list")
+                raise InputError(
+                    "sentence", repr(words), "a new sentence for this frame", "choose the existing one in the list"
+                )
             entry = _Entry(frame, words)
             last = max((n for n, one in enumerate(self._entries) if one.frame <= frame), default=-1)
             self._entries.insert(last + 1, entry)

@@ -38,7 +38,7 @@ _TIED = "\u00a0"  # a space at which no line breaks
 _REPAIR = "pip install {}, or apt install {}"
 
 _OF_ALL = (
-    "Answered with or not; right = it is the expected object, so that a case that expects a refusal is never right. "
+    "With or without an answer; right = the expected object, so a case that expects a refusal is never right. "
     "It shows what a lower threshold for answering would do."
 )
 

@@ -114,7 +114,7 @@ def comparison(console: Console, compared: Comparison) -> None:
             told = f"{words}: {s.frame} '{s.instruction}': {was.strip()} before, {now.strip()} now"
             console.print(printable(told), style="yellow" if switches is compared.lost else "green")
     if compared.only_now or compared.only_before:
-        console.print(f"not compared: {compared.only_now} cases that the baseline lacks, "
+        console.print(f"not compared: {compared.only_now} cases that the baseline lacks, and "
                       f"{compared.only_before} of its answers to other cases", style="yellow")  # fmt: skip
     console.print(f"against the baseline: {compared.verdict.value}")
 
@@ -171,8 +171,8 @@ def judge_calibration(name: str, tally: JudgeTally) -> None:
         )
         if count.few:
             console.print(
-                f"Too few of the pairs of {relation!r} contradict that rule to tell what the model knows beyond it. "
-                "Add cases in which the farther object is lower in the image, docs/relation_judge.md",
+                f"Too few pairs of {relation!r} contradict that rule to show what the model knows beyond it. "
+                "Add cases in which the farther object is lower in the image (docs/relation_judge.md)",
                 style="yellow",
             )
     for reason, n in tally.left_out.most_common():

@@ -89,7 +89,7 @@ def keep_link(link: str, file: Path) -> None:
             made.unlink()
             raise
     except OSError as error:
-        repair = "choose an audit_log in a folder that can be written"
+        repair = "set audit_log to a path in a writable folder"
         raise FileError(file, error.strerror or str(error), repair) from error
 
 

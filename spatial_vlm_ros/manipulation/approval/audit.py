@@ -90,7 +90,7 @@ class AuditLog:
         """
         with self._lock:
             if self._broken is not None:
-                raise AuditError(self.path, self._broken, "see to the disk, then start anew")
+                raise AuditError(self.path, self._broken, "repair the disk, then restart the node")
             now = datetime.datetime.fromtimestamp(self._utc(), datetime.timezone.utc)
             record = {
                 "event": event,
@@ -110,7 +110,7 @@ class AuditLog:
                 self._take_back(size)
                 if written:  # what a disk holds after it failed once is not known
                     self._broken = f"the disk failed: {error.strerror}"
-                    raise AuditError(self.path, self._broken, "see to the disk, then start anew") from error
+                    raise AuditError(self.path, self._broken, "repair the disk, then restart the node") from error
                 raise AuditError(self.path, str(error.strerror), "make room, then decide again") from error
             self._previous = hashlib.sha256(line).hexdigest()
 
@@ -151,7 +151,7 @@ class AuditLog:
         try:
             os.ftruncate(self._fd, size)
         except OSError:
-            self._broken = "it ends in a line that does not count"
+            self._broken = "it ends in an incomplete line"
 
     def close(self) -> None:
         """Give the file back; adding afterwards fails. Closing twice is fine."""
@@ -180,7 +180,7 @@ def verify(path: str | Path) -> Verified:
         FileError: the file cannot be read, or a line does not follow, is no record, or was left unfinished without
             a restart that notes it; `field` names the line.
     """
-    repair = "what follows was edited, deleted, swapped or damaged: compare with a copy"
+    repair = "a line from here on was edited, deleted, moved or damaged: compare the file with a copy"
     previous, number, unfinished = FIRST, 0, None
     cut_short: list[int] = []
     try:
@@ -194,7 +194,7 @@ def verify(path: str | Path) -> Verified:
                     cut_short.append(number - 1)
                     unfinished = None
                 if record is None:
-                    unfinished = "no JSON object"
+                    unfinished = "not a JSON object"
                 elif record.get("previous") != previous:
                     raise FileError(path, "it does not follow from the line before", repair, f"line {number}")
                 elif raw == line:
@@ -203,7 +203,7 @@ def verify(path: str | Path) -> Verified:
                     cut_short.append(number - 1)  # cut between its last letter and its line feed
                 previous = hashlib.sha256(line).hexdigest()
     except OSError as error:
-        raise FileError(path, str(error.strerror), "name the record's file") from error
+        raise FileError(path, str(error.strerror), "pass the path of the audit log") from error
     if unfinished is not None:
         raise FileError(path, unfinished, repair, f"line {number}")
     return Verified(number, previous, tuple(cut_short))
@@ -226,10 +226,10 @@ def _opened(path: Path) -> int:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         fd = os.open(path, flags, 0o600)
     except OSError as error:
-        raise FileError(path, str(error.strerror), "choose a path that can be written") from error
+        raise FileError(path, str(error.strerror), "choose a writable path") from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise FileError(path, "it is no ordinary file", "choose another path")
+            raise FileError(path, "it is not a regular file", "choose another path")
         os.fchmod(fd, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if is_new:
@@ -239,10 +239,12 @@ def _opened(path: Path) -> int:
         raise
     except BlockingIOError as error:
         os.close(fd)
-        raise FileError(path, "another process writes it", "give each its own path, or stop the other") from error
+        raise FileError(
+            path, "another process is writing to it", "give each its own path, or stop the other"
+        ) from error
     except OSError as error:
         os.close(fd)
-        raise FileError(path, str(error.strerror), "choose a path that can be written") from error
+        raise FileError(path, str(error.strerror), "choose a writable path") from error
     return fd
 
 

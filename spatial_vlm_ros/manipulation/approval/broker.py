@@ -40,7 +40,7 @@ from spatial_vlm_ros.web.guard import RecordBrake
 _REMEMBERED = 1000  # goals and questions that are over, for words and against their second use
 _LOOK = 0.05  # s between looks at the clock and at `cancelled`
 _LONGEST_OUTCOME = 500  # characters of a refusal that anybody on the graph may cause
-_AGAIN = "look at what is proposed now"
+_AGAIN = "look at the current proposal"
 
 
 class ApprovalBroker:
@@ -116,14 +116,14 @@ class ApprovalBroker:
         """
         said = self._wait(goal_id, cancelled)
         if not isinstance(said, Decision):
-            raise RejectedError(f"goal {goal_id}", "it is a question", "wait for its answer")
+            raise RejectedError(f"goal {goal_id}", "it is a question, not a proposal", "wait for its answer")
         return said
 
     def wait_answer(self, dialogue_id: str, cancelled: Callable[[], bool] = lambda: False) -> PersonAnswer:
         """Wait for the answer to the open question; raises as `wait` does."""
         said = self._wait(dialogue_id, cancelled)
         if not isinstance(said, PersonAnswer):
-            raise RejectedError(f"question {dialogue_id}", "it is a proposal", "wait for its decision")
+            raise RejectedError(f"question {dialogue_id}", "it is a proposal, not a question", "wait for its decision")
         return said
 
     def withdraw(self, id_: str, why: str) -> bool:
@@ -149,11 +149,13 @@ class ApprovalBroker:
         with self._changed:
             self._expire()
             if self._view.id == decision.goal_id and self._view.stage is ApprovalStage.RUNNING:
-                raise self._refused(decision, "", RejectedError(_goal(decision), "it was begun already", _AGAIN))
+                raise self._refused(
+                    decision, "", RejectedError(_goal(decision), "its motion has already begun", _AGAIN)
+                )
             if self._view.id != decision.goal_id:
                 raise self._refused(decision, "", self._why_not(decision.goal_id, _goal(decision)))
             if self._view.stage is not ApprovalStage.APPROVED or decision != self._said.get(decision.goal_id):
-                error = RejectedError(_goal(decision), "this is not its approval", "wait for one")
+                error = RejectedError(_goal(decision), "it has another approval", "wait for one")
                 raise self._refused(decision, "", error)
             self.audit.add("EXECUTION_BEGUN", sync=True, **named(decision))
             self._expire()  # the disk may have been slow
@@ -184,10 +186,10 @@ class ApprovalBroker:
         """
         with self._changed:
             if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
-                raise RejectedError(f"goal {goal_id}", "it does not run", "call end once, after begin")
+                raise RejectedError(f"goal {goal_id}", "it is not running", "call end once, after begin")
             self.guard.close()
             token = self._token()
-            self._close(RejectedError(f"goal {goal_id}", f"it is over: {outcome}", _AGAIN), f"Ended: {outcome}")
+            self._close(RejectedError(f"goal {goal_id}", f"it has ended: {outcome}", _AGAIN), f"Ended: {outcome}")
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
 
     def note(self, words: str, plan: Proposal | None = None) -> None:
@@ -240,22 +242,24 @@ class ApprovalBroker:
             InputError: it is no Decision.
         """
         if not isinstance(decision, Decision):
-            raise InputError("decision", type(decision).__name__, "a Decision", "name goal, picture and plan")
+            raise InputError(
+                "decision", type(decision).__name__, "a Decision", "name the goal, the scene stamp and the plan hash"
+            )
         with self._changed:
             self._expire()
             proposal = self._view.item
             if not isinstance(proposal, Proposal) or proposal.goal_id != decision.goal_id:
                 raise self._refused(decision, remote, self._why_not(decision.goal_id, _goal(decision)))
             if decision.plan_hash != proposal.plan_hash or decision.scene_stamp_ns != proposal.scene_stamp_ns:
-                what = "plan" if decision.plan_hash != proposal.plan_hash else "picture"
-                error = RejectedError(_goal(decision), f"another {what} is proposed for it", _AGAIN)
+                what = "plan" if decision.plan_hash != proposal.plan_hash else "image"
+                error = RejectedError(_goal(decision), f"its proposal now has another {what}", _AGAIN)
                 raise self._refused(decision, remote, error)
             if self._view.stage is not ApprovalStage.PROPOSED:
-                error = RejectedError(_goal(decision), f"it was decided before: {self._view.words}", _AGAIN)
+                error = RejectedError(_goal(decision), f"it was already decided: {self._view.words}", _AGAIN)
                 raise self._refused(decision, remote, error)
             if decision.approve and proposal.barred:
                 error = RejectedError(
-                    _goal(decision), proposal.barred, "what is not shown cannot be approved: reject it"
+                    _goal(decision), proposal.barred, "a plan that is not shown cannot be approved: reject it"
                 )
                 raise self._refused(decision, remote, error)
             event = "APPROVED" if decision.approve else "REJECTED"
@@ -265,13 +269,13 @@ class ApprovalBroker:
             if decision.approve:
                 self._show(ApprovalStage.APPROVED, proposal, words)
             else:
-                error = RejectedError(_goal(decision), words, "say it in another way, or change the scene")
+                error = RejectedError(_goal(decision), words, "rephrase the instruction, or change the scene")
                 self._close(error, words, keep_said=True)
 
     def answer(self, answer: PersonAnswer, remote: str = "") -> None:
         """Answer the open question. The first answer counts; raises as `decide` does."""
         if not isinstance(answer, PersonAnswer):
-            raise InputError("answer", type(answer).__name__, "an Answer", "name the question")
+            raise InputError("answer", type(answer).__name__, "an Answer", "name the question that it answers")
         with self._changed:
             self._expire()
             about = f"question {answer.dialogue_id}"
@@ -283,7 +287,7 @@ class ApprovalBroker:
             self.audit.add("ANSWERED", sync=True, remote=remote, **facts)
             self._said[answer.dialogue_id] = answer
             words = f"{answer.operator} answered: {answer.text}"
-            self._close(RejectedError(about, f"it was answered before: {words}", _AGAIN), words, keep_said=True)
+            self._close(RejectedError(about, f"it was already answered: {words}", _AGAIN), words, keep_said=True)
 
     def request_stop(
         self, operator: str, remote: str = "", aside: Callable[[Callable[[], None]], object] = lambda job: job()
@@ -361,7 +365,7 @@ class ApprovalBroker:
             if self._view.item is not None:
                 raise BusyError(self._view.item.sentence)
             if id_ in self._over and isinstance(item, Proposal):
-                raise RejectedError(f"goal {id_}", "it was used before", "make a new id for each proposal")
+                raise RejectedError(f"goal {id_}", "it was already used", "make a new id for each proposal")
             self.audit.add(stage.name, sync=True, content=content_of(item, self.audit.keep))
             self._over.pop(id_, None)
             self._said.pop(id_, None)
@@ -382,7 +386,7 @@ class ApprovalBroker:
                 if not gone:
                     self._changed.wait(_LOOK)
                     continue
-            self.withdraw(id_, "whoever asked for it has cancelled it")
+            self.withdraw(id_, "the client has cancelled it")
 
     def _expire(self) -> None:
         view = self._view
@@ -391,9 +395,9 @@ class ApprovalBroker:
         self._record_loosely("EXPIRED", outcome=view.stage.name, **self._token())
         about = f"goal {view.id}" if isinstance(view.item, Proposal) else f"question {view.id}"
         words = (
-            "It was approved, but not begun in time"
+            "It was approved, but did not start in time"
             if view.stage is ApprovalStage.APPROVED
-            else "Nobody decided in time"
+            else "There was no decision in time"
         )
         self._close(ApprovalExpiredError(about, view.item.expires_after), words, ApprovalStage.EXPIRED)
 
@@ -428,7 +432,7 @@ class ApprovalBroker:
         """Why something is not open: an error to raise, a new one each time."""
         known = self._over.get(id_)
         if known is None:
-            return RejectedError(about, "it is not what is open", _AGAIN)
+            return RejectedError(about, "it is not the open one", _AGAIN)
         return copy.copy(known)
 
     def _refused(self, decision: Decision, remote: str, error: SpatialVlmError) -> SpatialVlmError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the approval and its record load without what plans
     from spatial_vlm_ros.manipulation.planning.planner import PlanStep
 
 _NANO = 1_000_000_000
-_AGAIN = "plan it anew and have that plan approved"
+_AGAIN = "plan again and have that plan approved"
 
 
 def step_digest(step: PlanStep) -> str:
@@ -90,7 +90,7 @@ class ExecutionGuard:
             elif self._void is not None:
                 error = copy.copy(self._void)
             elif self._next is not None:
-                error = RejectedError(about, "its approval was used before", _AGAIN)
+                error = RejectedError(about, "its approval was already used", _AGAIN)
             elif self._clock() >= self._deadline:
                 error = ApprovalExpiredError(about, 0.0)
             else:
@@ -137,7 +137,7 @@ class ExecutionGuard:
 
     def close(self) -> None:
         """The execution is over; what of the plan was not sent is void."""
-        self.void(RejectedError(f"plan {self._hash[:12]}", "its execution is over", _AGAIN))
+        self.void(RejectedError(f"plan {self._hash[:12]}", "its execution has ended", _AGAIN))
 
     def _refused(self, error: SpatialVlmError) -> SpatialVlmError:
         self._tell(error)

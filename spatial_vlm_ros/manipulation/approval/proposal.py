@@ -95,13 +95,13 @@ class Preview:
             _check_number("grasp width", self.grasp_width, 0.0)
         for point in self.tip_path:
             if len(point) != 3:
-                raise InputError("tip path", f"a point of {len(point)} numbers", "x, y and z", "give points in metres")
+                raise InputError("tip path", f"a point of {len(point)} numbers", "x, y and z", "pass points in metres")
             for value in point:
                 _check_number("tip path", value)
         for image in self.images:
             media_type(image)
         if self.plan is not None and hashlib.sha256(self.plan).hexdigest() != self.plan_hash:
-            repair = "give the bytes that its hash was made of"
+            repair = "pass the bytes that the hash was computed from"
             raise InputError("plan", "bytes of another hash", f"those of {self.plan_hash!r}", repair)
 
 
@@ -157,17 +157,17 @@ class Proposal:
         """Why it cannot be approved: what would be done is not what is shown. Empty where it can be."""
         wanted = self.answered or self.sentence
         if self.source == "model" and not any(CHOSEN_BY_MODEL in warning for warning in self.warnings):
-            return "it is not said that a model chose what is to be taken"
+            return "the page does not say that a model chose the object"
         if self.image is None:
             return f"there is no image of the scene{f': {self.image_missing}' * bool(self.image_missing)}"
         if self.image_stamp_ns != self.scene_stamp_ns:
-            return "the image is not that of the scene that was planned in: its stamp differs"
+            return "the image is not of the scene that the plan was made in: its stamp differs"
         if self.image_instruction != wanted:
             return f"the image is of another instruction: {self.image_instruction!r}"
         if self.preview is None:
-            return "what the arm would do is not shown"
+            return "the motion of the arm is not shown"
         if self.preview.plan_hash != self.plan_hash:
-            return "what is shown is another plan"
+            return "the preview shows another plan"
         return self.preview.fault
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ class Proposal:
         for warning in self.warnings:
             _check_text("warning", warning)
         if not all(isinstance(candidate, Candidate) for candidate in self.candidates):
-            raise InputError("candidates", "something else", "types.Candidate", "give those of the resolution")
+            raise InputError("candidates", "something else", "types.Candidate", "pass those of the resolution")
         if self.preview is not None and not isinstance(self.preview, Preview):
             raise InputError("preview", type(self.preview).__name__, "a Preview or None", "build one from the plan")
         media_type(self.image)
@@ -210,7 +210,7 @@ class Decision:
     def __post_init__(self) -> None:
         _check_token(self.goal_id, self.scene_stamp_ns, self.plan_hash)
         if not isinstance(self.approve, bool):
-            raise InputError("approve", repr(self.approve), "true or false", "say yes or no")
+            raise InputError("approve", repr(self.approve), "true or false")
         check_operator(self.operator)
         _check_words("reason", self.reason, may_be_empty=True)
 
@@ -250,7 +250,7 @@ class PersonQuestion:
             _check_text("meaning of an answer", words)
         if len(self.means) not in (0, len(self.answers)):
             got, expected = f"{len(self.means)} meanings", f"{len(self.answers)}, one for each answer, or none"
-            raise InputError("meanings of answers", got, expected, "give both from the same resolution")
+            raise InputError("meanings of answers", got, expected, "pass both from the same resolution")
         _check_expiry(self.expires_after)
         media_type(self.image)
 
@@ -288,10 +288,10 @@ def media_type(image: bytes | None) -> str | None:
         return None
     name = next((n for start, n in _MEDIA if isinstance(image, bytes) and image.startswith(start)), None)
     if name is None:
-        expected, repair = "bytes of a PNG or JPEG file", "encode it, for example by cv2.imencode"
+        expected, repair = "bytes of a PNG or JPEG file", "encode it, for example with cv2.imencode"
         raise InputError("image", "other data", expected, repair)
     if len(image) > _LARGEST_IMAGE:
-        raise InputError("image", f"{len(image)} bytes", f"up to {_LARGEST_IMAGE}", "send a smaller image")
+        raise InputError("image", f"{len(image)} bytes", f"up to {_LARGEST_IMAGE}", "pass a smaller image")
     return name
 
 
@@ -323,7 +323,7 @@ def _check_token(goal_id: object, scene_stamp_ns: object, plan_hash: object) -> 
 def _check_text(what: str, words: object) -> None:
     """See that there are words to show; what cannot be printed is replaced where they are shown."""
     if not isinstance(words, str) or not words.strip() or len(words) > _LONGEST_WORDS:
-        raise InputError(what, _shown(words), f"1 to {_LONGEST_WORDS} characters", "say it in words")
+        raise InputError(what, _shown(words), f"1 to {_LONGEST_WORDS} characters")
 
 
 def _check_words(what: str, words: object, longest: int = _LONGEST_WORDS, may_be_empty: bool = False) -> None:
@@ -335,19 +335,19 @@ def _check_words(what: str, words: object, longest: int = _LONGEST_WORDS, may_be
         or words != words.strip()
         or not (words or may_be_empty)
     ):
-        raise InputError(what, _shown(words), expected, "write it in one line")
+        raise InputError(what, _shown(words), expected, "write it on one line")
 
 
 def _check_number(what: str, value: object, least: float = -math.inf) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < least:
         expected = "a finite number" + ("" if least == -math.inf else f" from {least:g}")
-        raise InputError(what, _shown(value), expected, "correct it where it is computed")
+        raise InputError(what, _shown(value), expected)
 
 
 def _check_expiry(expires_after: object) -> None:
     _check_number("expires_after", expires_after, 0.0)
     if not 0 < float(expires_after) <= _LONGEST_WAIT:  # type: ignore[arg-type]
-        raise InputError("expires_after", _shown(expires_after), f"seconds, up to {_LONGEST_WAIT:g}", "choose another")
+        raise InputError("expires_after", _shown(expires_after), f"seconds, up to {_LONGEST_WAIT:g}")
 
 
 def _shown(value: object) -> str:

@@ -16,9 +16,9 @@ class ApprovalStage(enum.Enum):
     IDLE = "Nothing is waiting for you"
     ASKED = "A question is waiting for your answer"
     PROPOSED = "A plan is waiting for your decision"
-    APPROVED = "Approved, not begun yet"
-    RUNNING = "The approved plan is being carried out"
-    EXPIRED = "Expired: nothing can be decided any more"
+    APPROVED = "Approved, not started yet"
+    RUNNING = "The approved plan is being executed"
+    EXPIRED = "Expired: a decision is no longer possible"
     PLANNED = "Plan only: nothing will move"
 
 

@@ -103,7 +103,7 @@ class _Office:
         for image in _images(self._broker.view):
             if _hash(image) == request.path_params["hash"]:
                 return Response(image, media_type=media_type(image))
-        return Response("this picture is no longer open", 404, media_type="text/plain")
+        return Response("this image is no longer available", 404, media_type="text/plain")
 
     async def motion(self, request: Request) -> Response:
         if self._session(request) is None:
@@ -111,14 +111,14 @@ class _Office:
         item = self._broker.view.on_page
         data = item.preview.motion if isinstance(item, Proposal) and item.preview is not None else None
         if data is None or _hash(data) != request.path_params["hash"]:
-            return Response("this motion is no longer open", 404, media_type="text/plain")
+            return Response("this motion is no longer available", 404, media_type="text/plain")
         return Response(data, media_type="application/json")
 
     # -------------------------------------------------------------------------------------------- signing in
 
     async def sign_in(self, request: Request) -> Response:
         if self._door.is_foreign(request):
-            await self.refused("another site sent it", request)
+            await self.refused("another site sent the form", request)
             return self._message("Not accepted", "This form came from another site.", 403)
         try:
             form = await read_form(request)
@@ -135,9 +135,7 @@ class _Office:
             return response
         if tried.secret is None:
             await self.refused("a wrong token", request)
-            return self._page(
-                "sign_in.html.j2", 403, title="Sign in", problem="This token is not the one of this page."
-            )
+            return self._page("sign_in.html.j2", 403, title="Sign in", problem="This token is wrong.")
         try:
             await run_in_threadpool(self._broker.audit.add, "SIGNED_IN", remote=_remote(request))
         except AuditError as error:
@@ -155,13 +153,13 @@ class _Office:
                 await self.refused("a form without a session", request)
                 return self._page("sign_in.html.j2", 401, title="Sign in", problem="Sign in, then decide again.")
             if self._door.is_foreign(request):
-                await self.refused("another site sent it", request)
+                await self.refused("another site sent the form", request)
                 return self._message("Not accepted", "This form came from another site.", 403)
             try:
                 form = await read_form(request)
                 if not self._guard.is_form_of(session, form.get("form_token", "")):
                     await self.refused("a form with a wrong token", request)
-                    return self._message("Not accepted", "This form is not of your session; open the page anew.", 403)
+                    return self._message("Not accepted", "This form is not from your session. Reload the page.", 403)
                 await action(form, session, request)
             except AuditError as error:
                 return self._message("Not accepted", str(error), 503)
@@ -222,8 +220,8 @@ class _Office:
 
     async def failed(self, request: Request, error: Exception) -> Response:
         """A fault of ours is on record before it is answered; nothing of its inside is shown."""
-        await self.refused(f"a fault of the page: {type(error).__name__}; report this", request)
-        return Response("the page has a fault; it is on record", 500, media_type="text/plain")
+        await self.refused(f"the page failed: {type(error).__name__}. Report this", request)
+        return Response("the page failed; the error is in the log", 500, media_type="text/plain")
 
     def _session(self, request: Request) -> Session | None:
         return self._door.session(request)

@@ -140,7 +140,7 @@ class ArmModel:
         """
         opening = self.widest if opening is None else opening
         if not 0 <= opening <= self.widest + 1e-9:
-            raise InputError("opening", str(opening), f"0 to {self.widest:g} m", "the hand opens no wider")
+            raise InputError("opening", str(opening), f"0 to {self.widest:g} m", "the gripper does not open wider")
         q: Floats = np.zeros(self.model.nq)
         for index, finger in zip(self.finger_q, self.fingers, strict=True):
             q[index] = finger.at(opening)
@@ -226,13 +226,13 @@ def arm_model(
     fingers = tree.fingers(said, effector.group if effector is not None else end_effector)
     shared = {joint.name for joint in chain} & {joint.name for joint in fingers}
     if shared:
-        repair = "name the group of the gripper's joints alone"
+        repair = "name a group that has the gripper's joints only"
         raise RobotDescriptionError(f"end effector {end_effector!r}", f"joints of the arm: {', '.join(sorted(shared))}",
                                     "joints of a gripper", repair)  # fmt: skip
     tip = tip_link or (effector.parent_link if effector is not None else chain[-1].child)
     under = [joint for joint in tree.above(tip) if joint.moves]
     if tip not in tree.links or not under or under[0] != chain[-1]:
-        got, repair = f"{tip!r}", "give the link between the fingertips in tip_link"
+        got, repair = f"{tip!r}", "set tip_link to the link between the fingertips"
         raise RobotDescriptionError("tip link", got, f"a link that {chain[-1].name} moves and no finger does", repair)
     limits = limits_of(chain, joint_limits)
     model, geometry = _reduced(root, path, [*chain, *fingers])
@@ -240,7 +240,7 @@ def arm_model(
     _based_on(model, geometry, base)
     links = tuple(str(model.frames[part.parentFrame].name) for part in geometry.geometryObjects)
     if not any(link in tree.below(chain[0].child) for link in links):
-        repair = "give the URDF with its <collision> elements, not one for display alone"
+        repair = "pass the URDF with its <collision> elements, not one for display only"
         raise RobotDescriptionError(f"URDF of {tree.name!r}", "no collision geometry", "some of each link", repair)
     hand = _hand(tree, chain, fingers)
     wrist = {link for joint in chain[-_WRIST_JOINTS:] for link in _rigid(tree, joint.child)} | set(hand)
@@ -250,7 +250,7 @@ def arm_model(
     told = [posture.get(name, at) for name, at in zip(names, middle, strict=True)]
     standing = np.array(told if home is None else home, np.float64)
     if standing.shape != middle.shape:
-        raise InputError("home", f"{len(standing)} positions", f"{len(names)} radians", "give one for each joint")
+        raise InputError("home", f"{len(standing)} positions", f"{len(names)} radians", "pass one for each joint")
     opened = _finger_joints(fingers, openings)
     return ArmModel(
         name=tree.name,
@@ -345,8 +345,10 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
     for joint in fingers:
         name, scale, offset = joint.mimics or (joint.name, 1.0, 0.0)
         if name not in main:
-            repair = "let it mimic a finger joint that moves by itself"
-            raise RobotDescriptionError(f"joint {joint.name!r}", f"it mimics {name!r}", "a finger joint", repair)
+            repair = "let it mimic a finger joint that is driven"
+            raise RobotDescriptionError(
+                f"joint {joint.name!r}", f"a mimic of {name!r}", "a mimic of a finger joint", repair
+            )
         found.append(FingerJoint(joint.name, openings, scale * at[name] + offset))
     return tuple(found)
 
@@ -358,7 +360,7 @@ def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
         InputError: fingers that are farther apart than any gripper opens, or positions that a joint does not have.
     """
     if pairs[-1, 0] > _WIDEST:
-        repair = "give metres between the fingers, not millimetres"
+        repair = "pass metres between the fingers, not millimetres"
         raise InputError("openings", f"{pairs[-1, 0]:g} between the fingers", f"at most {_WIDEST:g} m", repair)
     for joint in main:
         if joint.kind == "continuous" or joint.lower is None or joint.upper is None:
@@ -367,7 +369,7 @@ def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
         least, most = float(pairs[:, 1].min()), float(pairs[:, 1].max())
         if least < joint.lower - slack or most > joint.upper + slack:
             expected = f"{joint.lower:g} to {joint.upper:g}, as the URDF has it"
-            repair = "give the table of this gripper: metres between the fingers, and the position of this joint there"
+            repair = "pass the table of this gripper: metres between the fingers and the position of this joint"
             raise InputError(f"openings: positions of {joint.name}", f"{least:g} to {most:g}", expected, repair)
 
 
@@ -378,21 +380,23 @@ def _table(
     if len(table):
         pairs = np.array(table, np.float64).reshape(-1, 2)
         if len(pairs) < 2 or not np.isfinite(pairs).all() or pairs[0, 0] < 0 or not (np.diff(pairs[:, 0]) > 0).all():
-            repair = "give two pairs or more: metres between the fingers, and the position of the finger joint there"
+            repair = "pass two or more pairs: metres between the fingers and the position of the finger joint"
             raise InputError("openings", str(table), "pairs with rising openings", repair)
         _check_openings(main.values(), pairs)
         return pairs[:, 0], dict.fromkeys(main, pairs[:, 1])
     turning = [joint.name for joint in fingers if joint.kind != "prismatic"]
     if turning:
-        repair = "give openings: pairs of metres between the fingers and the joint's position"
+        repair = "pass openings: pairs of metres between the fingers and the joint's position"
         got = f"{turning[0]} turns"
         raise RobotDescriptionError("gripper", got, "fingers that slide, or a table of openings", repair)
     widest = 0.0
     for joint in fingers:
         followed = main.get((joint.mimics or (joint.name, 1.0, 0.0))[0], joint)
         if followed.lower is None or followed.upper is None or followed.upper <= followed.lower:
-            repair = "give it lower and upper limits in the URDF, or give openings"
-            raise RobotDescriptionError(f"joint {followed.name!r}", "no range", "limits of position", repair)
+            repair = "set lower and upper limits in the URDF, or pass openings"
+            raise RobotDescriptionError(
+                f"joint {followed.name!r}", "no position limits", "a lower and an upper limit", repair
+            )
         widest += abs((joint.mimics or ("", 1.0, 0.0))[1]) * (followed.upper - followed.lower)
     ends = {name: np.array([joint.lower, joint.upper], np.float64) for name, joint in main.items()}
     return np.array([0.0, widest]), ends

@@ -73,7 +73,7 @@ def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, Joint
                 own_place = (
                     "in the URDF (<limit lower upper velocity>), or " if not key.endswith("acceleration") else ""
                 )
-                repair = f"give it {own_place}in joint_limits, as MoveIt's joint_limits.yaml has it: {_FORM}"
+                repair = f"set it {own_place}in joint_limits, in the form of MoveIt's joint_limits.yaml: {_FORM}"
                 expected = "a limit" if position else "a limit above 0"
                 raise RobotDescriptionError(what, "none" if value is None else f"{value:g}", expected, repair)
         if float(row["min_position"] or 0) >= float(row["max_position"] or 0):
@@ -92,10 +92,10 @@ def read_joint_limits(path: str | Path) -> dict[str, JointLimit]:
         FileError: the file cannot be read.
         RobotDescriptionError: it is of another form.
     """
-    data = read_yaml(Path(path).expanduser(), f"give a file of the form {_FORM}")
+    data = read_yaml(Path(path).expanduser(), f"pass a file of the form {_FORM}")
     table = data.get("joint_limits") if isinstance(data, dict) else None
     if not isinstance(table, dict) or not all(isinstance(each, dict) for each in table.values()):
-        raise RobotDescriptionError(f"joint limits {path}", "no table joint_limits", _FORM, "correct the file")
+        raise RobotDescriptionError(f"joint limits {path}", "no table joint_limits", _FORM)
     return {str(name): _limit(str(name), each) for name, each in table.items()}
 
 
@@ -108,7 +108,7 @@ def _limit(name: str, said: Mapping[str, Any]) -> JointLimit:
         value = said[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
             what = f"{key} of joint {name!r} in joint_limits"
-            raise RobotDescriptionError(what, repr(value), "a number", "correct the file")
+            raise RobotDescriptionError(what, repr(value), "a number")
         found[key] = float(value)
     return JointLimit(**found)
 

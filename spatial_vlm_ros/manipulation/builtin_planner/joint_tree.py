@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MOVING = ("revolute", "continuous", "prismatic")
-_SAME = "give the SRDF that belongs to this URDF"
+_SAME = "pass the SRDF that belongs to this URDF"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class JointTree:
         joints.sort(key=lambda joint: len(self.above(joint.child)))
         what = f"group {group!r}"
         if not joints:
-            raise RobotDescriptionError(what, "no joint that moves", "the joints of the arm", "name the arm's group")
+            raise RobotDescriptionError(what, "no moving joint", "the joints of the arm", "name the arm's group")
         self._check_kinds(what, joints, self.members(srdf, group))
         way = [joint for joint in reversed(self.above(joints[-1].child)) if joint.moves]
         way = way[next(k for k, joint in enumerate(way) if joint in joints) :]
@@ -105,7 +105,7 @@ class JointTree:
         inside = way[: way.index(joints[0]) + 1] if joints[0] in way else ()
         for joint in (*members, *inside):
             if joint.kind not in (*MOVING, "fixed"):
-                repair = "correct its type in the URDF, or name a group of the SRDF without it"
+                repair = "change its type in the URDF, or name a group of the SRDF without it"
                 expected = f"{', '.join(MOVING)} or fixed"
                 raise RobotDescriptionError(f"joint {joint.name!r} of {what}", f"type {joint.kind!r}", expected, repair)
 
@@ -123,12 +123,12 @@ class JointTree:
         for joint in self.joints.values():
             beside = joint.mimics is not None and joint.parent in {each.parent for each in own}
             if beside and joint.mimics is not None and joint.mimics[0] not in self.joints:
-                got = f"it mimics {joint.mimics[0]!r}, which the URDF lacks"
-                repair = "correct its <mimic>: else the gripper would be planned for with one finger"
+                got = f"a mimic of {joint.mimics[0]!r}, which the URDF lacks"
+                repair = "fix its <mimic>: without it the planner would see only one finger"
                 raise RobotDescriptionError(f"joint {joint.name!r}", got, "a joint of the URDF", repair)
         if not [joint for joint in own if joint.mimics is None]:
             repair = "name the group of the gripper's joints (an end effector of the SRDF, or a group) in end_effector"
-            raise RobotDescriptionError(f"end effector {group!r}", "no finger that moves", "a parallel gripper", repair)
+            raise RobotDescriptionError(f"end effector {group!r}", "no moving finger", "a parallel gripper", repair)
         return tuple(own)
 
     def members(self, srdf: SemanticDescription, group: str, seen: Sequence[str] = ()) -> tuple[TreeJoint, ...]:
@@ -153,8 +153,8 @@ class JointTree:
             way = self.above(tip)
             ends = [k for k, joint in enumerate(way) if joint.parent == base]
             if not ends:
-                got, repair = f"chain from {base} to {tip}", "correct the chain in the SRDF"
-                raise RobotDescriptionError(f"group {group!r}", got, "a tip that hangs on the base", repair)
+                got, repair = f"chain from {base} to {tip}", "fix the chain in the SRDF"
+                raise RobotDescriptionError(f"group {group!r}", got, "a tip that is connected to the base", repair)
             found.update({joint.name: joint for joint in way[: ends[0] + 1]})
         for name in said.groups:
             if name not in (*seen, group):

@@ -106,9 +106,9 @@ class BuiltinPlanner:
         robot, start = self.robot, request.start
         _check_start(robot, start)
         if deep := in_the_base(robot, request.boxes, request.stands_on):
-            words = f"the arm's base stands {max(deep.values()):.2f} m deep in what is said to be there"
+            words = f"the arm's base stands {max(deep.values()):.2f} m inside an obstacle"
             repair = (
-                "give the resolver the robot's URDF (robot_description), or it takes the robot that it sees for an "
+                "set robot_description of the resolver, or it treats the visible robot as an "
                 "obstacle; check where TF has camera and base; what the base is mounted on may touch it (stands_on)"
             )
             raise StandsWrongError(0, words, tuple(sorted(deep)), repair)
@@ -144,7 +144,7 @@ class _Task:
         if not self.free:
             return self._follow(start)
         if touched := self.checkers[self.first].touched(start):
-            raise StandsWrongError(self.first, "the arm stands too near", touched, "move it away by hand")
+            raise StandsWrongError(self.first, "the arm is too close to obstacles", touched, "move it away by hand")
         postures = [turned for posture in self._postures(start) for turned in posture.turned(self.inverse.robot)]
         for resolution in RESOLUTIONS:
             corners = self._search(start, [posture.joints for posture in postures], resolution)
@@ -188,7 +188,7 @@ class _Task:
                 yield joints
             else:
                 refused.append(
-                    NoPathError(self.first, "the goal is taken", checker.touched(joints),
+                    NoPathError(self.first, "the goal is occupied", checker.touched(joints),
                                         "clear it, or come from another side")
                 )  # fmt: skip
         if not known:
@@ -206,14 +206,14 @@ class _Task:
             checker = self.checkers[number]
             line = follow(self.inverse, checker, start, segment.goal, functools.partial(self.watch.check, number))
             if line.touched:
-                raise NoPathError(number, f"the line is blocked after {line.fraction:.0%}", line.touched,
+                raise NoPathError(number, f"the straight line is blocked after {line.fraction:.0%}", line.touched,
                                           "clear the way, or come from another side")  # fmt: skip
             start = line.joints[-1]
             if not line.whole:
                 raise UnreachableError(number, *self.inverse.miss(start, segment.goal))
             path = through(line.joints)
             if not checker.all_free(path.samples(CHECKED)):
-                raise NoPathError(number, "the line is too narrow", (), "clear the way, or lower the padding")
+                raise NoPathError(number, "the straight line is too narrow", (), "clear the way, or lower the padding")
             paths.append(path)
         return paths
 
@@ -225,7 +225,7 @@ class _Task:
         corners = search(self.inverse.robot, self.checkers[self.first], start, goals, seed, self.watch.over, resolution)
         if corners is None:
             self.watch.check(self.first)
-            raise NoPathError(self.first, "no path", (), "clear the way, or take another grasp")
+            raise NoPathError(self.first, "no path", (), "clear the way, or choose another grasp")
         return corners
 
     def _round(self, corners: Floats) -> Path | None:

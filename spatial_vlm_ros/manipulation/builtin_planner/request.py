@@ -42,7 +42,7 @@ class BoxObstacle:
         object.__setattr__(self, "pose", Transform("base", f"box {self.id}", self.pose).matrix)
         object.__setattr__(self, "size", _edges(self.id, self.size))
         if not 0 <= self.padding < np.inf:
-            raise InputError(f"padding of box {self.id!r}", str(self.padding), "metres, at least 0", "give 0 for none")
+            raise InputError(f"padding of box {self.id!r}", str(self.padding), "metres, at least 0", "pass 0 for none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Segment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "goal", Transform("base", "tip", self.goal).matrix)
         if not 0 <= self.opening < np.inf:
-            raise InputError("opening", str(self.opening), "metres, at least 0", "give 0 for closed fingers")
+            raise InputError("opening", str(self.opening), "metres, at least 0", "pass 0 for closed fingers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,17 +123,17 @@ class MotionRequest:
             raise InputError("start", str(self.start), "finite joint positions", "copy them from the joint states")
         object.__setattr__(self, "start", start)
         if not self.segments:
-            raise InputError("segments", "none", "at least one", "say where to go")
+            raise InputError("segments", "none", "at least one")
         for what in ("velocity_scaling", "acceleration_scaling"):
             if not 0 < (given := getattr(self, what)) <= 1:
-                raise InputError(what, str(given), "above 0, at most 1", "give 1 for as fast as the limits allow")
+                raise InputError(what, str(given), "above 0, at most 1", "pass 1 for the full limits")
         if not 0 < self.time_limit < np.inf:
-            raise InputError("time limit", str(self.time_limit), "seconds above 0", "five seconds are usual")
+            raise InputError("time limit", str(self.time_limit), "seconds above 0", "5 s are usual")
         if not 0 <= self.seed < 2**31:
-            raise InputError("seed", str(self.seed), "0 to 2147483647", "any such number")
+            raise InputError("seed", str(self.seed), "0 to 2147483647")
         twice = [id_ for id_, n in Counter(box.id for box in self.boxes).items() if n > 1]
         if twice:
-            raise InputError("boxes", f"{twice[0]!r} twice", "unique ids", "give each box a name of its own")
+            raise InputError("boxes", f"{twice[0]!r} twice", "unique ids", "give each box its own name")
         known = {box.id for box in self.boxes}
         touched = [name for segment in self.segments for name in (*segment.touch, *segment.held_touch)]
         for what, names in (("touch", touched), ("stands_on", self.stands_on)):
@@ -172,5 +172,5 @@ class Motion:
 def _edges(name: str, size: object) -> Floats:
     edges = np.array(size, np.float64)
     if edges.shape != (3,) or not (np.isfinite(edges).all() and (edges > 0).all()):
-        raise InputError(f"size of box {name!r}", str(size), "3 edge lengths above 0, metres", "measure it again")
+        raise InputError(f"size of box {name!r}", str(size), "3 edge lengths above 0, metres")
     return edges

@@ -17,7 +17,7 @@ from spatial_vlm_ros.files.documents import parse_xml, read_xml
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_SRDF = "give the SRDF of this robot: the file .srdf of its MoveIt configuration, expanded from xacro"
+_SRDF = "pass the SRDF of this robot: the file .srdf of its MoveIt configuration, expanded from xacro"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SemanticDescription:
         """
         if name not in self.groups:
             known = ", ".join(sorted(self.groups)) or "none"
-            raise RobotDescriptionError("group", repr(name), f"one of the SRDF's groups: {known}", "correct the name")
+            raise RobotDescriptionError("group", repr(name), f"one of the SRDF's groups: {known}")
         return self.groups[name]
 
     def posture(self, group: str, joints: Sequence[str]) -> Mapping[str, float] | None:
@@ -130,7 +130,7 @@ def _posture(element: Element) -> dict[str, float]:
             values = [float(word) for word in words]
         except ValueError as error:
             what = f"group_state {element.get('name')!r} of the SRDF"
-            raise RobotDescriptionError(what, joint.get("value", ""), "numbers", "correct it in the SRDF") from error
+            raise RobotDescriptionError(what, joint.get("value", ""), "numbers") from error
         if len(values) == 1:  # a joint of several axes is of no arm
             found[joint.get("name", "")] = values[0]
     return found

@@ -38,7 +38,7 @@ class PlanningDeadline:
             NoPathError: the time limit has passed.
         """
         if self._cancelled():
-            raise CancelledError("planning was called off")
+            raise CancelledError("planning was cancelled")
         if self.elapsed > self.seconds:
-            repair = "clear the way, take another grasp, or give more time"
+            repair = "clear the way, choose another grasp, or allow more time"
             raise NoPathError(segment, f"no path in {self.seconds:g} s", (), repair)

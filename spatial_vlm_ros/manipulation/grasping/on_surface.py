@@ -19,12 +19,12 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
 _WORDS: dict[str, tuple[Kind, str]] = {
-    "too_wide": ("too_wide", "what is seen of it is wider than the gripper opens"),
-    "too_narrow": ("too_narrow", "it is narrower than the gripper closes"),
-    "not_opposite": ("not_opposite", "no two of its faces look towards the fingers far enough down"),
-    "no_room": ("no_room", "a finger has no room beside what it would close on"),
+    "too_wide": ("too_wide", "its visible part is wider than the gripper opens"),
+    "too_narrow": ("too_narrow", "it is thinner than the closed gripper"),
+    "not_opposite": ("not_opposite", "no two of its faces oppose the fingers deep enough"),
+    "no_room": ("no_room", "there is no room for a finger beside it"),
     "palm": ("palm", "the palm would touch it before the fingers reach far enough"),
-    "below_support": ("below_support", "the gripper would come too near to what is below"),
+    "below_support": ("below_support", "the gripper would come too close to what is below"),
 }
 
 

@@ -145,15 +145,17 @@ def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[Pr
     if not count:
         said = reply.message[:_WORDS] + "…" * (len(reply.message) > _WORDS)
         why = f": {said}" if said else ""
-        repair = "look at the object from another side, or set grasp.source to both"
+        repair = "view the object from another side, or set grasp.source to both"
         raise GraspReplyError(server, "empty", f"it proposes no grasp of the {question.label}{why}", repair)
     repair = "compare the server with docs/grasps.md"
     if reply.frame_id != question.frame_id:
-        got = f"its grasps are in {reply.frame_id!r}, and {question.frame_id!r} was asked for"
-        raise GraspReplyError(server, "frame", got, "have the server turn its grasps into the frame of the request")
+        got = f"its grasps are in {reply.frame_id!r}, but {question.frame_id!r} was requested"
+        raise GraspReplyError(
+            server, "frame", got, "make the server transform its grasps into the frame of the request"
+        )
     if not (len(reply.quaternions) == len(reply.scores) == count and len(reply.widths) in (0, count)):
         got = f"{count} poses, {len(reply.scores)} scores, {len(reply.widths)} widths"
-        raise GraspReplyError(server, "count", f"its lists do not belong together: {got}", repair)
+        raise GraspReplyError(server, "count", f"its lists have different lengths: {got}", repair)
     for what, values in (
         ("poses", reply.positions), ("poses", reply.quaternions), ("scores", reply.scores), ("widths", reply.widths)
     ):  # fmt: skip
@@ -165,13 +167,13 @@ def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[Pr
         got = f"a quaternion of length {lengths[np.abs(lengths - 1).argmax()]:.3g}"
         raise GraspReplyError(server, "rotation", f"it has {got}", repair)
     if reply.scores.min() < _LEAST_SCORE or reply.scores.max() > _MOST_SCORE:
-        got = f"scores from {reply.scores.min():.3g} to {reply.scores.max():.3g}, and 0 to 1 is expected"
+        got = f"scores from {reply.scores.min():.3g} to {reply.scores.max():.3g}instead of 0 to 1"
         raise GraspReplyError(server, "score", got, repair)
     if len(reply.widths) and reply.widths.min() < 0:
         raise GraspReplyError(server, "width", f"a width of {reply.widths.min():.3g} m", repair)
     if len(reply.widths) and reply.widths.max() > _WIDEST:
         got = f"a width of {reply.widths.max():.3g} m, more than any gripper opens"
-        raise GraspReplyError(server, "width", got, "have the server tell metres, not millimetres")
+        raise GraspReplyError(server, "width", got, "make the server send metres, not millimetres")
     widths = reply.widths if len(reply.widths) else np.zeros(count)
     order = np.argsort(-reply.scores, kind="stable")[: question.most]
     return tuple(

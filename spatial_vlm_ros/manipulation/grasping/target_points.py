@@ -27,7 +27,7 @@ REACH = 32767 * STEP  # metres along each axis, that points may lie from their o
 _GRID = 2 * REACH  # metres along each axis, that the hidden space may reach
 _FAR = 1000.0  # metres from the planning frame, beyond which nothing is taken
 _UNIT = 1e-3  # by which the direction of the view may be off unit length
-_REPAIR = "compare versions of the nodes"
+_REPAIR = "compare the versions of the nodes"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class TargetPoints:
         if not ((np.abs(away) <= REACH).all() and np.isfinite(lengths).all()):
             got = f"points as far as {np.abs(away).max():.3g} m along an axis, normals as long as {lengths.max():.3g}"
             expected = f"finite points within {REACH:.2f} m of the origin, and finite normals"
-            raise InputError("points of the target", got, expected, "give metres, not millimetres")
+            raise InputError("points of the target", got, expected, "pass metres, not millimetres")
         steps = np.round(away / STEP).astype("<i2")
         rows = np.round(directions / np.maximum(lengths, 1.0) * 127).astype(np.int8)
         nx, ny, nz = hidden.shape

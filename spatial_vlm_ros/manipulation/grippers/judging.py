@@ -49,21 +49,23 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
         unjudged: whether a gripper of which nothing at all is known is believed.
     """
     if report.flag is not None:
-        return "" if report.flag else f"the switch of the gripper says that nothing is held{_words(report)}"
+        return "" if report.flag else f"the gripper's switch reports that nothing is held{_words(report)}"
     if report.width is not None:
         if report.width <= sent + REACHED:
-            return f"the fingers met nothing until {max(report.width, 0.0):.3f} m"
+            return f"the fingers met nothing down to {max(report.width, 0.0):.3f} m"
         return _not_closed(report, report.width, expected) or _too_wide(report.width, expected, tolerance)
     if report.stalled:
         told = report.told_width
         return "" if told is None else _not_closed(report, told, expected) or _too_wide(told, expected, tolerance)
     if report.done is not None:
-        return "" if report.done else f"the driver says that it holds nothing{_words(report)}"
+        return "" if report.done else f"the driver reports that nothing is held{_words(report)}"
     if report.reached:
-        return f"the fingers met nothing until {sent:.3f} m"
+        return f"the fingers met nothing down to {sent:.3f} m"
     if report.told_width is not None:
-        return f"the gripper stays {abs(report.told_width - sent):.3f} m away from {sent:.3f} m, and does not say why"
-    return "" if unjudged else "the gripper reports nothing: neither a width, nor a stall, nor a switch"
+        return (
+            f"the gripper stays {abs(report.told_width - sent):.3f} m away from {sent:.3f} m, and does not report why"
+        )
+    return "" if unjudged else "the gripper reports neither a width, nor a stall, nor a switch"
 
 
 def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float = REACHED) -> str:
@@ -78,22 +80,22 @@ def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float =
         slack: metres by which the measured width may be off where the driver says that it is there.
     """
     if report.flag:
-        return f"the switch of the gripper says that something is still held{_words(report)}"
+        return f"the gripper's switch reports that something is still held{_words(report)}"
     claimed = bool(report.reached or report.done or report.flag is False)
     if report.width is not None:
         apart = abs(report.width - sent)
         if apart <= (max(slack, REACHED) if claimed else REACHED):
             return ""
-        but = ", and the driver says that it is there: one of the two is wrong" if claimed else ""
-        return f"the gripper stays {apart:.3f} m away from {sent:.3f} m by joint states{but}{_words(report)}"
+        but = ", but the driver reports success: one of the two is wrong" if claimed else ""
+        return f"the gripper stays {apart:.3f} m away from {sent:.3f} m according to joint states{but}{_words(report)}"
     if claimed:
         return ""
     if report.told_width is not None:
         apart = abs(report.told_width - sent)
         return "" if apart <= REACHED else f"the gripper stays {apart:.3f} m away from {sent:.3f} m{_words(report)}"
     if report.done is False:
-        return f"the driver says that it failed{_words(report)}"
-    return "" if unjudged else "the gripper reports nothing: neither a width nor that it is there"
+        return f"the driver reports a failure{_words(report)}"
+    return "" if unjudged else "the gripper reports neither a width nor that it has arrived"
 
 
 def _not_closed(report: GripReport, width: float, expected: float | None) -> str:

@@ -50,7 +50,7 @@ class Stroke:
             got = "; ".join(
                 f"{w:g} {p:g}" for w, p in itertools.zip_longest(self.widths, self.positions, fillvalue=0.0)
             )
-            raise InputError("stroke of the gripper", got, _FORM, "measure the gripper at two widths or more")
+            raise InputError("stroke of the gripper", got, _FORM, "measure the gripper at two or more widths")
 
     def position(self, width: float) -> float:
         """At a width, metres."""
@@ -71,7 +71,10 @@ def linear_stroke(scale: float, offset: float) -> Stroke:
     """
     if scale == 0:
         raise InputError(
-            "parameter motion.gripper_scale", "0", "not 0", "give position over width; negative where it falls"
+            "parameter motion.gripper_scale",
+            "0",
+            "a number other than 0",
+            "set the change of position per width; negative where it falls",
         )
     return Stroke((0.0, 1.0), (offset, offset + scale))
 
@@ -94,7 +97,7 @@ def read_stroke(name: str, table: str) -> Stroke:
     except (ValueError, InputError) as error:
         raise InputError(f"parameter {name}", repr(table), _FORM, "for example '0.0 0.79; 0.085 0.0'") from error
     if max(map(abs, widths)) > _WIDEST:
-        repair = "give metres, not millimetres: for example '0.0 0.79; 0.085 0.0'"
+        repair = "use metres, not millimetres: for example '0.0 0.79; 0.085 0.0'"
         raise InputError(f"parameter {name}", repr(table), f"widths of {_WIDEST:g} m at most", repair)
     steps = zip(itertools.pairwise(widths), itertools.pairwise(positions), strict=True)
     if any(abs(q / _STEEPEST - p / _STEEPEST) > b - a for (a, b), (p, q) in steps):

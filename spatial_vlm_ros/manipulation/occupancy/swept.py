@@ -35,7 +35,7 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
     """
     if not motion.frames or not motion.links:
         reason = motion.missing or "no frame"
-        raise InputError("motion of the arm", reason, "the arm at each moment", "give robot_description to the gate")
+        raise InputError("motion of the arm", reason, "the arm at each moment", "set robot_description of the gate")
     hulls = [*(Hull(np.array(link.vertices)) for link in motion.links), box_hull(target_size)]
     tracks = [np.array([matrix_of(frame.links[k]) for frame in motion.frames]) for k in range(len(motion.links))]
     tracks.append(np.array([matrix_of(frame.target) for frame in motion.frames]))
@@ -43,7 +43,7 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
     low, high = np.min([cells.min(axis=0) for cells in found], axis=0), np.max([c.max(axis=0) for c in found], axis=0)
     sizes = high - low + 1
     if math.prod(sizes.tolist()) > MOST_CELLS:
-        raise InputError("motion of the arm", f"{sizes * edge} m", "an arm", "give metres in the URDF")
+        raise InputError("motion of the arm", f"{sizes * edge} m", "the size of an arm", "use metres in the URDF")
     grid = np.zeros(tuple(sizes), np.bool_)
     for cells in found:
         grid[tuple((cells - low).T)] = True

@@ -25,7 +25,7 @@ MOST_CELLS = 1 << 26
 MOST_BOXES = 600
 """Boxes that `as_boxes` gives at most; above, voxels are merged two by two until they fit."""
 _AXES = ((0, 1, 2), (1, 0, 2), (2, 0, 1))  # order in which voxels are merged into boxes: the one that gives fewest
-_COMPARE = "compare versions of the nodes"
+_COMPARE = "compare the versions of the nodes"
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Intrusion:
     def words(self) -> str:
         """For a person."""
         x, y, z = self.place
-        return f"something has entered the way of the arm at ({x:.2f}, {y:.2f}, {z:.2f}) m"
+        return f"something has entered the arm's path at ({x:.2f}, {y:.2f}, {z:.2f}) m"
 
 
 class IntrusionWatch:
@@ -161,12 +161,12 @@ class IntrusionWatch:
         """
         shown = self._shown(camera, base_T_camera)
         if shown is None:
-            raise DepthError("the camera does not see the way of the arm", "point it at where the arm moves")
+            raise DepthError("the camera does not see the arm's path", "point it at where the arm moves")
         u, v, far = shown
         seen = float((depth[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)] > far - _HIDES).mean())
         if seen < LEAST_SEEN:
-            reason = f"depth shows only {seen:.0%} of the way of the arm that is in the image"
-            raise DepthError(reason, "see whether something is before the camera, or its light is off")
+            reason = f"depth covers only {seen:.0%} of the arm's path in the image"
+            raise DepthError(reason, "check whether something blocks the camera or its light is off")
         left, right = max(0, int(u.min()) - _BESIDE), min(depth.shape[1], int(u.max()) + _BESIDE)
         upper, lower = max(0, int(v.min()) - _BESIDE), min(depth.shape[0], int(v.max()) + _BESIDE)
         return slice(upper, lower), slice(left, right)

@@ -29,12 +29,14 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
     """
     transform = _transform(scene.frame)
     if scene.support is None:
-        raise DepthError("no support plane is seen, so the camera's pose cannot be checked", "look at the table")
+        raise DepthError(
+            "no support plane is visible, so the camera's pose cannot be checked", "point the camera at the table"
+        )
     normal = transform.rotation @ scene.support.normal
     tilt = math.degrees(math.acos(min(1.0, max(-1.0, float(normal[2])))))
     if not tilt <= config.support_tilt_deg:
         raise _disagreement(
-            transform, f"the support plane seen is tilted by {tilt:.1f}°, {config.support_tilt_deg:g}° are allowed"
+            transform, f"the visible support plane is tilted by {tilt:.1f}°; {config.support_tilt_deg:g}° are allowed"
         )
     if known_height is None:
         return
@@ -45,7 +47,7 @@ def check_support_agrees(scene: Scene, config: ObservationConfig, known_height: 
     if not abs(height - known_height) <= config.support_error:
         raise _disagreement(
             transform,
-            f"the support plane is seen at {height:.3f} m and known at {known_height:.3f} m, "
+            f"the support plane is measured at {height:.3f} m and known at {known_height:.3f} m, "
             f"{config.support_error:g} m of difference are allowed",
         )
 
@@ -64,8 +66,8 @@ def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
         return
     tilt = math.degrees(seen.support_tilt)
     if not tilt <= config.support_tilt_deg:
-        reason = f"the support plane seen is tilted by {tilt:.1f}°, {config.support_tilt_deg:g}° are allowed"
-        raise TransformError(seen.frame_id, seen.camera_frame, f"it disagrees with the picture: {reason}")
+        reason = f"the visible support plane is tilted by {tilt:.1f}°; {config.support_tilt_deg:g}° are allowed"
+        raise TransformError(seen.frame_id, seen.camera_frame, f"it disagrees with the image: {reason}")
 
 
 def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
@@ -79,12 +81,12 @@ def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
         DepthError: there is no depth of the way to the target, or of too small a part of it.
     """
     if seen.occupancy is None:
-        reason = "depth says nothing of the way to the target, so obstacles without a name are not known"
+        reason = "there is no depth of the way to the target, so unnamed obstacles are not known"
         raise DepthError(reason, "use a resolver of this version, and check its depth image")
     share = seen.occupancy.seen_share
     if not share >= config.least_seen:
-        reason = f"depth sees {share:.0%} of the way to the target or its place, {config.least_seen:.0%} are needed"
-        raise DepthError(reason, "move the camera, or what stands before it, until it sees both from all around")
+        reason = f"depth covers {share:.0%} of the way to the target or its place; {config.least_seen:.0%} are needed"
+        raise DepthError(reason, "move the camera, or what blocks it, until it sees the space around both")
 
 
 def check_point_agrees(
@@ -107,15 +109,15 @@ def check_point_agrees(
     """
     transform = _transform(frame)
     if not np.isfinite(pixel).all():
-        raise InputError(f"pixel of {name}", str(pixel), "two finite numbers", "leave it out where it is not seen")
+        raise InputError(f"pixel of {name}", str(pixel), "two finite numbers", "leave it out where it is not visible")
     point = transform.inverse().apply(np.array([known]))
     expected = project(frame.camera, point)[0]
     if not np.isfinite(expected).all():
-        raise _disagreement(transform, f"{name} would not be in front of the camera, and is seen at pixel {pixel}")
+        raise _disagreement(transform, f"{name} should not be in front of the camera, but is seen at pixel {pixel}")
     error = float(np.linalg.norm((expected - pixel) * point[0, 2] / frame.camera.K[[0, 1], [0, 1]]))
     if not error <= config.point_error:
         raise _disagreement(
-            transform, f"{name} is seen {error:.3f} m from its known place, {config.point_error:g} m are allowed"
+            transform, f"{name} is seen {error:.3f} m from its known position; {config.point_error:g} m are allowed"
         )
 
 
@@ -136,4 +138,4 @@ def _middle(scene: Scene) -> np.ndarray:
 
 
 def _disagreement(transform: Transform, reason: str) -> TransformError:
-    return TransformError(transform.parent, transform.child, f"it disagrees with the picture: {reason}")
+    return TransformError(transform.parent, transform.child, f"it disagrees with the image: {reason}")

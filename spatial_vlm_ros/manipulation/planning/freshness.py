@@ -20,10 +20,10 @@ def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
         ClockError: it is stamped more than `max_ahead` ahead of now.
     """
     if not now_ns:
-        raise StaleInputError("nothing came on /clock", "start what publishes it, or set use_sim_time to false")
+        raise StaleInputError("no message on /clock", "start its publisher, or set use_sim_time to false")
     age = (now_ns - stamp_ns) / 1e9
     if age > config.max_age:
-        reason = f"the observation is {age:.2f} s old, {config.max_age:g} s are allowed"
+        reason = f"the observation is {age:.2f} s old; {config.max_age:g} s are allowed"
         raise StaleInputError(reason, "resolve the instruction again")
     if -age > config.max_ahead:
         raise ClockError("the observation", -age, "observation.max_ahead", config.max_ahead)

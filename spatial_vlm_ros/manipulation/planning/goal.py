@@ -20,16 +20,16 @@ Kind = Literal[
 _OF_THE_WORKSPACE = {"out_of_workspace", "keep_out"}
 _OF_THE_SHAPE = {"too_wide", "too_narrow", "not_opposite", "no_room", "palm"}
 _REPAIRS = {
-    "cut_off": "move the camera until the whole thing is in the picture",
+    "cut_off": "move the camera until the whole object is in the image",
     "too_wide": "use a gripper that opens wider",
     "too_narrow": "use a gripper that closes further",
     "not_opposite": "turn the object, or move the camera so that it sees more of it",
     "no_room": "use a gripper with thinner fingers, or turn the object",
     "palm": "use a gripper with longer fingers, or turn the object",
-    "below_support": "raise the thing, or lower goal.support_clearance or goal.hold where the gripper allows it",
-    "blocked": "clear the way, or ask for what is in the way first",
-    "out_of_workspace": "bring the thing nearer, or widen the workspace where the robot allows it",
-    "keep_out": "move the thing out of that volume",
+    "below_support": "raise the object, or lower goal.support_clearance or goal.hold where the gripper allows it",
+    "blocked": "clear the way, or ask for the blocking object first",
+    "out_of_workspace": "bring the object nearer, or widen the workspace where the robot allows it",
+    "keep_out": "move the object out of that volume",
 }
 _TOLD = 4  # kinds of reasons that are told in words
 

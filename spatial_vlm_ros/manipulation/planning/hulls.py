@@ -149,7 +149,7 @@ class _DistanceGrid:
 
 
 def _bad(got: str) -> InputError:
-    repair = "give the vertices of a closed mesh, in metres"
+    repair = "pass the vertices of a closed mesh, in metres"
     return InputError("hull", got, "at least 4 points (V, 3), not all in a plane", repair)
 
 

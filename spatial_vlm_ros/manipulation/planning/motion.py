@@ -115,7 +115,7 @@ def check_no_jump(samples: Sequence[tuple[int, Transform]], config: ObservationC
             turned,
             took * config.jump_speed + 1e-6,
             took * config.jump_turning_deg + 1e-4,
-            f"that took {took:.3f} s: look for a second publisher, or wait until localisation is calm",
+            f"that took {took:.3f} s: look for a second publisher, or wait until localisation settles",
         )
 
 

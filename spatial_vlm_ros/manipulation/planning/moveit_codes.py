@@ -35,47 +35,47 @@ class MoveItCode(NamedTuple):
 SUCCESS, FAILURE = 1, 99999
 _IN_COLLISION = -10  # START_STATE_IN_COLLISION
 _BEYOND_LIMITS = -26  # START_STATE_INVALID, as MoveIt's CheckStartStateBounds says it
-_START = "move the arm away by hand or by a free-drive mode, then ask again"
+_START = "move the arm away by hand or in free-drive mode, then ask again"
 _REQUEST = "compare the planner's configuration with the robot's description (SRDF)"
 
 CODES: Mapping[int, MoveItCode] = MappingProxyType(
     {
         1: MoveItCode("SUCCESS", Status.OK, "a plan was found"),
-        0: MoveItCode("UNDEFINED", Status.PLANNING_FAILED, "the planner did not say how it went; see its log"),
+        0: MoveItCode("UNDEFINED", Status.PLANNING_FAILED, "the planner reported no result; see its log"),
         FAILURE: MoveItCode(
             "FAILURE",
             Status.PLANNING_FAILED,
-            "the planner failed without a reason; see move_group's log: from Jazzy on it says so of every failure",
+            "the planner failed without a reason; see move_group's log: since Jazzy it reports this for every failure",
         ),
-        -1: MoveItCode("PLANNING_FAILED", Status.PLANNING_FAILED, "no way was found; ask again, or clear the scene"),
+        -1: MoveItCode("PLANNING_FAILED", Status.PLANNING_FAILED, "no path was found; ask again, or clear the scene"),
         -2: MoveItCode("INVALID_MOTION_PLAN", Status.PLANNING_FAILED, "the plan broke a constraint; ask again"),
         -3: MoveItCode(
             "MOTION_PLAN_INVALIDATED_BY_ENVIRONMENT_CHANGE",
             Status.SCENE_CHANGED,
-            "something came into the way; resolve the instruction again",
+            "an obstacle appeared; resolve the instruction again",
         ),
         -4: MoveItCode("CONTROL_FAILED", Status.EXECUTION_FAILED, "a controller failed; see its log"),
         -5: MoveItCode(
             "UNABLE_TO_AQUIRE_SENSOR_DATA", Status.STALE_INPUT, "a sensor the planner needs is silent; start it"
         ),
         -6: MoveItCode(
-            "TIMED_OUT", Status.PLANNING_FAILED, "the planner ran out of time; give it more, or clear the scene"
+            "TIMED_OUT", Status.PLANNING_FAILED, "the planner ran out of time; allow more time, or clear the scene"
         ),
         -7: MoveItCode(
-            "PREEMPTED", Status.CANCELLED, "the request was withdrawn, or another one replaced it; ask again"
+            "PREEMPTED", Status.CANCELLED, "the request was cancelled or replaced by another; ask again"
         ),
-        -10: MoveItCode("START_STATE_IN_COLLISION", Status.PLANNING_FAILED, f"the arm stands in a collision; {_START}"),
+        -10: MoveItCode("START_STATE_IN_COLLISION", Status.PLANNING_FAILED, f"the arm is in collision; {_START}"),
         -11: MoveItCode(
-            "START_STATE_VIOLATES_PATH_CONSTRAINTS", Status.PLANNING_FAILED, f"the arm stands outside a limit; {_START}"
+            "START_STATE_VIOLATES_PATH_CONSTRAINTS", Status.PLANNING_FAILED, f"the arm is outside a limit; {_START}"
         ),
-        -26: MoveItCode("START_STATE_INVALID", Status.PLANNING_FAILED, f"the arm's state is not usable; {_START}"),
+        -26: MoveItCode("START_STATE_INVALID", Status.PLANNING_FAILED, f"the arm's state is invalid; {_START}"),
         -12: MoveItCode(
             "GOAL_IN_COLLISION", Status.UNREACHABLE, "at the goal the arm would touch something; clear the scene"
         ),
         -13: MoveItCode(
             "GOAL_VIOLATES_PATH_CONSTRAINTS",
             Status.UNREACHABLE,
-            "the goal lies outside a limit of the way; take another one",
+            "the goal violates a limit of the path; choose another one",
         ),
         -14: MoveItCode(
             "GOAL_CONSTRAINTS_VIOLATED",
@@ -83,9 +83,11 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
             "the goal cannot be met as exactly as asked; raise motion.position_tolerance and angle_tolerance_deg",
         ),
         -27: MoveItCode(
-            "GOAL_STATE_INVALID", Status.UNREACHABLE, "the goal is no state that the arm can be in; take another one"
+            "GOAL_STATE_INVALID", Status.UNREACHABLE, "the arm cannot take this goal state; choose another one"
         ),
-        -28: MoveItCode("UNRECOGNIZED_GOAL_TYPE", Status.INVALID_INPUT, f"the planner takes no such goal; {_REQUEST}"),
+        -28: MoveItCode(
+            "UNRECOGNIZED_GOAL_TYPE", Status.INVALID_INPUT, f"the planner does not accept this type of goal; {_REQUEST}"
+        ),
         -15: MoveItCode("INVALID_GROUP_NAME", Status.INVALID_INPUT, f"there is no such planning group; {_REQUEST}"),
         -16: MoveItCode("INVALID_GOAL_CONSTRAINTS", Status.INVALID_INPUT, f"the goal was not understood; {_REQUEST}"),
         -17: MoveItCode("INVALID_ROBOT_STATE", Status.INVALID_INPUT, f"the start state was not understood; {_REQUEST}"),
@@ -93,7 +95,7 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
         -19: MoveItCode(
             "INVALID_OBJECT_NAME",
             Status.INVALID_INPUT,
-            "there is no such object in the planner's scene; ask again, so that it is shown anew",
+            "there is no such object in the planner's scene; ask again to add it again",
         ),
         -21: MoveItCode(
             "FRAME_TRANSFORM_FAILURE",
@@ -113,7 +115,7 @@ CODES: Mapping[int, MoveItCode] = MappingProxyType(
         -29: MoveItCode("CRASH", Status.PLANNER_UNAVAILABLE, "the planner crashed; start it again and see its log"),
         -30: MoveItCode("ABORT", Status.PLANNING_FAILED, "the planner gave up; see its log"),
         -31: MoveItCode(
-            "NO_IK_SOLUTION", Status.UNREACHABLE, "the arm cannot reach the goal; bring the thing nearer"
+            "NO_IK_SOLUTION", Status.UNREACHABLE, "the arm cannot reach the goal; bring the object nearer"
         ),
     }
 )  # fmt: skip

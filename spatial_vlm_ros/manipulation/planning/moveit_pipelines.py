@@ -62,7 +62,7 @@ def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
     ):
         pipeline = _chosen(values, name)
         if pipeline not in loaded:
-            repair = "name it in planning_pipelines of move_group, or take another one"
+            repair = "name it in planning_pipelines of move_group, or choose another one"
             raise InputError(f"parameter motion.{kind}_pipeline", repr(pipeline), f"one of {_list(loaded)}", repair)
         plugins = _strings(values.get(f"{pipeline}.planning_plugins"))
         checks_itself = not plugins  # Humble has one plugin, and checks every path: planning_pipeline.cpp:100, 288
@@ -73,7 +73,7 @@ def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
             values.get(f"{pipeline}.response_adapters")
         ):  # fmt: skip
             repair = f"add {VALIDATES} to {pipeline}.response_adapters of move_group"
-            got = f"{pipeline!r}, whose paths nobody checks for collisions"
+            got = f"{pipeline!r}, which does not check its paths for collisions"
             raise InputError(f"parameter motion.{kind}_pipeline", got, "one that validates its solutions", repair)
 
 
@@ -87,13 +87,13 @@ def _check_planner(kind: str, planner: str, plugins: Sequence[str], configured: 
     name = f"parameter motion.{kind}_planner"
     if PILZ in plugins and (planner not in _PILZ_FREE or (kind == "straight" and planner != "LIN")):
         expected = "LIN" if kind == "straight" else _list(_PILZ_FREE)
-        raise InputError(name, repr(planner), f"{expected} with Pilz, which has no planner by default", "name it")
+        raise InputError(name, repr(planner), f"{expected} with Pilz, which has no default planner", "name it")
     if kind == "straight" and (OMPL in plugins or CUMOTION in plugins):
         got = f"{planner!r} of {plugins[0]}"
-        raise InputError(name, got, "a planner that keeps to a straight line", "take Pilz and LIN for straight motions")
+        raise InputError(name, got, "a planner that keeps to a straight line", "use Pilz and LIN for straight motions")
     if OMPL in plugins and planner and configured and planner not in configured:
         expected = f"one that the group {group} has: {_list(configured)}"
-        raise InputError(name, repr(planner), expected, "OMPL would take its default without a word; name another one")
+        raise InputError(name, repr(planner), expected, "OMPL would silently use its default; name another one")
 
 
 def _loaded(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def _judged(
         return Rejection(way.side, "below_support", f"the gripper would come {_near(support)} the support", SUPPORT)
     if row[neighbours:].min(initial=math.inf) < 0:
         volume = around[neighbours + int(row[neighbours:].argmin())]
-        return Rejection(way.side, "keep_out", f"it enters the keep-out {volume.label!r}", volume.id)
+        return Rejection(way.side, "keep_out", f"it enters the keep-out volume {volume.label!r}", volume.id)
     if row[:neighbours].min(initial=math.inf) < config.clearance - _ROUNDING:
         obj = around[int(row[:neighbours].argmin())]
         return Rejection(way.side, "blocked", f"the {obj.label} ({obj.id}) is in the way", obj.id)

@@ -80,10 +80,10 @@ def pick_goal(
     """
     what = f"take the {scene.target.label} ({scene.target.id})"
     if not scene.support:
-        expected = "a surface that the gripper keeps off"
+        expected = "a surface that the gripper has to avoid"
         raise InputError("planning scene", "no support", expected, "make it with planning_scene")
     if scene.truncated:
-        words = "the picture's border cuts it, so its size is not known"
+        words = "the border of the image cuts it, so its size is not known"
         raise refused(what, [Rejection("top_down", "cut_off", words)])
     held_down = _held_down(scene, config)
     if held_down is not None:
@@ -159,7 +159,7 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
         )
         return
     if hold.width < gripper.opening_min:
-        words = f"it is {hold.width:.3f} m wide, and the gripper closes to {gripper.opening_min:g} m only"
+        words = f"it is {hold.width:.3f} m wide, and the gripper closes only to {gripper.opening_min:g} m"
         yield from (Rejection(way, "too_narrow", words) for way in ways)
         return
     margin = (gripper.opening_max - needed) / 2
@@ -185,7 +185,7 @@ def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tu
     height = max(solid.centre[2], solid.top - reach, _floor(scene, config) + gripper.finger_beyond)
     held = solid.top - max(height - gripper.finger_beyond, solid.bottom)
     if held < goal.hold:
-        words = f"the fingers would hold the uppermost {max(held, 0.0):.3f} m of it only, to stay off what is below"
+        words = f"the fingers would hold the uppermost {max(held, 0.0):.3f} m of it, to avoid what is below"
         return Rejection("top_down", "below_support", f"{words}; {goal.hold:g} m are needed", scene.carrier_ids[0])
     return Tip((*hold.middle, height), _DOWN, hold.closing), held
 
@@ -207,7 +207,7 @@ def _from_the_sides(
     for sign in (1.0, -1.0):
         if min(held, shared) < goal.hold or height > solid.top + _ROUNDING:
             words = f"the palm keeps the fingers {height - solid.centre[2]:.3f} m above its middle"
-            yield Rejection("side", "below_support", f"{words}, to stay off what is below", scene.carrier_ids[0])
+            yield Rejection("side", "below_support", f"{words}, to avoid what is below", scene.carrier_ids[0])
             continue
         x, y, _ = (sign * v for v in hold.across)
         at = (hold.middle[0] - short * x, hold.middle[1] - short * y, height)
@@ -239,7 +239,7 @@ def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | N
     for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
         beyond = outside_by(config.workspace, place.position)
         if beyond > 0:
-            words = f"its {name} lies {beyond:.3f} m outside the workspace"
+            words = f"its {name} is {beyond:.3f} m outside the workspace"
             return Rejection(candidate.way, "out_of_workspace", words)
     return None
 
@@ -253,7 +253,9 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     lifted = [target.solid.swept(up)]
     for volume in scene.keep_outs:
         if gaps(lifted, [volume.solid])[0, 0] < 0:
-            return Rejection("top_down", "keep_out", f"it is in the keep-out {volume.label!r}, or below it", volume.id)
+            return Rejection(
+                "top_down", "keep_out", f"it is in the keep-out volume {volume.label!r}, or below it", volume.id
+            )
     for obj in scene.neighbours:
         above = obj.solid.bottom > target.solid.centre[2]
         near = above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance

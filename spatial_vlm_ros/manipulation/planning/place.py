@@ -62,8 +62,8 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
     if not places or frames != {scene.frame_id}:
         got = f"{len(places)} places, frames {', '.join(sorted(frames))}"
-        repair = "say where it is to go, and take a grasp of the same scene"
-        raise InputError("resolution", got, f"a place, and all in {scene.frame_id!r}", repair)
+        repair = "name a place, and use a grasp of the same scene"
+        raise InputError("resolution", got, f"a place, and all poses in {scene.frame_id!r}", repair)
     rejected: list[Rejection] = []
     free: list[tuple[_PlaceCandidate, float]] = []
     for number, place in enumerate(places):
@@ -153,7 +153,7 @@ def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -
                       ("retreat", tip.back(goal.approach))):  # fmt: skip
         beyond = outside_by(config.workspace, tip.moved(way).position)
         if beyond > 0:
-            return Rejection(grasp.way, "out_of_workspace", f"its {name} lies {beyond:.3f} m outside the workspace")
+            return Rejection(grasp.way, "out_of_workspace", f"its {name} is {beyond:.3f} m outside the workspace")
     return None
 
 

@@ -73,7 +73,7 @@ class Trajectory:
             repair = "the planner has failed"
             raise InputError("trajectory", "a number that is not finite", "finite numbers", repair)
         if times[0] < 0 or any(later <= earlier for earlier, later in itertools.pairwise(times)):
-            repair = "parametrise it anew"
+            repair = "parametrise it again"
             raise InputError("times of the trajectory", str(times[:4]), "increasing from 0 or later", repair)
 
     @property
@@ -183,13 +183,13 @@ def plan_of(
     expected = PICK if place is None else PICK + PLACE
     if tuple(step.phase for step in steps) != expected:
         got = ", ".join(step.phase for step in steps) or "none"
-        raise InputError("phases of a plan", got, ", ".join(expected), "plan them all, in order")
+        raise InputError("phases of a plan", got, ", ".join(expected), "plan all phases, in order")
     placements = 0 if place is None else len(place.placements)
     chosen = placement is None if place is None else placement is not None and 0 <= placement < placements
     if not 0 <= grasp < len(goal.grasps) or not chosen:
         got = f"grasp {grasp}, placement {placement}"
         known = f"one of {len(goal.grasps)} and of {placements}"
-        raise InputError("choice of a plan", got, known, "name what was planned")
+        raise InputError("choice of a plan", got, known, "pass the numbers that were planned")
     for step in steps:
         grips = step.phase in GRIPS
         if grips:
@@ -198,7 +198,7 @@ def plan_of(
             fits = step.trajectory is not None and step.width is None
         if not fits:
             got = f"width {step.width}, {'no trajectory' if step.trajectory is None else 'a trajectory'}"
-            raise InputError(f"phase {step.phase}", got, "a width" if grips else "a trajectory", "plan it anew")
+            raise InputError(f"phase {step.phase}", got, "a width" if grips else "a trajectory", "plan it again")
     arm = [step for step in steps if step.trajectory is not None]
     for before, after in itertools.pairwise(arm):
         _check_joined(before, after)
@@ -218,7 +218,7 @@ def check_goals(goal: PickGoal, scene: PlanningScene, place: PlaceGoal | None) -
         if (each.frame_id, each.stamp_ns, each.target_id) != wanted:
             got = f"{each.target_id!r} in {each.frame_id!r} at {each.stamp_ns} ns"
             expected = f"{wanted[2]!r} in {wanted[0]!r} at {wanted[1]} ns, as the scene"
-            raise InputError("goal", got, expected, "make goals and scene from one answer")
+            raise InputError("goal", got, expected, "make goals and scene from one resolution")
 
 
 def plan_hash(

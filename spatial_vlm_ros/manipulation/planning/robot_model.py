@@ -106,11 +106,11 @@ def robot_of(config: StreamConfig, depth: DepthConfig, told: Callable[[], str] |
         return None
     if config.robot_description == DESCRIPTION_TOPIC:
         if told is None:
-            repair = "give the path of the robot's URDF; only a running node can listen to the topic robot_description"
+            repair = "pass the path of the robot's URDF; only a running node can listen to the topic robot_description"
             raise InputError("parameter robot_description", repr(DESCRIPTION_TOPIC), "the path of a file", repair)
         return RobotModel(read_hulls(told()), config.robot_padding, depth)
     if "<" in config.robot_description:
-        repair = "write it to a file, and give its path"
+        repair = "write it to a file, and pass its path"
         raise InputError("parameter robot_description", "the text of a URDF", "the path of its file", repair)
     return RobotModel(read_hulls(Path(config.robot_description).expanduser()), config.robot_padding, depth)
 
@@ -132,7 +132,7 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
     model, geometry = model_and_geometry(path)
     hulls = link_hulls(model, geometry)
     if not hulls:
-        repair = "give the URDF with its <collision> elements, not one for display alone"
+        repair = "pass the URDF with its <collision> elements, not one for display only"
         name = "topic robot_description" if _is_text(path) else f"robot description {path}"
         raise InputError(name, "no link with collision geometry", "at least one", repair)
     return {str(model.frames[frame].name): hull for frame, hull in hulls.items()}
@@ -161,21 +161,21 @@ def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
     Raises:
         FileError: no such file, no URDF, or one of more links than Pinocchio's reader takes.
     """
-    repair = "give a URDF; expand xacro: xacro FILE > robot.urdf"
+    repair = "pass a URDF; expand xacro: xacro FILE > robot.urdf"
     if _is_text(source):
         source = str(source)
         path, root = None, parse_xml(source.encode(), "robot_description", repair)
     else:
         path = Path(source).expanduser()
         if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a name is too long)
-            raise FileError(path, "there is no such file", "give the path of the robot's URDF in robot_description")
+            raise FileError(path, "no such file", "set robot_description to the path of the robot's URDF")
         root = read_xml(path, repair)
     if root.tag != "robot" or any("xacro" in str(element.tag) for element in root.iter()):
-        raise FileError(path or "robot_description", "it is no URDF", f"give the URDF itself; {repair[13:]}")
+        raise FileError(path or "robot_description", "it is not a URDF", f"give the URDF itself; {repair[13:]}")
     links = sum(1 for _ in root.iter("link"))
     if links > _MOST_LINKS:
         raise FileError(
-            path or "robot_description", f"{links} links, more than {_MOST_LINKS}", "give the URDF of one robot"
+            path or "robot_description", f"{links} links, more than {_MOST_LINKS}", "pass the URDF of one robot"
         )
     return root, path
 
@@ -287,8 +287,8 @@ def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> N
                 repair = (
                     "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
                 )
-                raise FileError(path or "robot_description", f"mesh {name!r} is not found", repair, field)
-            check_regular(file, "give a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
+                raise FileError(path or "robot_description", f"mesh {name!r} was not found", repair, field)
+            check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
 
 
 def _is_file(place: Path) -> bool:
@@ -337,7 +337,7 @@ def _corners(shape: Any, name: str) -> Floats:
     if hasattr(shape, "radius"):
         return _ball(float(shape.radius))
     repair = "use a mesh, box, cylinder or sphere"
-    raise InputError(f"collision geometry {name!r}", type(shape).__name__, "a form that URDF has", repair)
+    raise InputError(f"collision geometry {name!r}", type(shape).__name__, "a geometry type of URDF", repair)
 
 
 def _prism(radius: float, half_length: float) -> Floats:

@@ -127,8 +127,8 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     """
     seen = surroundings
     if seen.unplaced:
-        reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not seen"
-        raise DepthError(reason, "move the camera, or take the thing away")
+        reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not visible"
+        raise DepthError(reason, "move the camera, or remove the object")
     own = dataclasses.replace(
         _padded(seen.target, 0.0, config.goal), outline=seen.outline, surface=seen.surface, seen=seen.target_points
     )

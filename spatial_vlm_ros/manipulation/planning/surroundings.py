@@ -61,7 +61,7 @@ class SurroundingObject:
         measures = (*solid.centre, solid.yaw, *solid.size, *(self.sigma or ()))
         if not (all(map(math.isfinite, measures)) and min(*solid.size, *(self.sigma or (0.0,))) >= 0):
             got = f"a box of {solid.size} m at {solid.centre}, sigma {self.sigma}"
-            raise InputError(f"object {self.id}", got, "finite measures, sizes from 0 m on", "measure it again")
+            raise InputError(f"object {self.id}", got, "finite numbers, and sizes of at least 0 m")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class SceneImage:
             return base64.b64decode(self.jpeg, validate=True)
         except ValueError as error:
             expected = "a JPEG file in base64"
-            raise InputError("image of the scene", str(error), expected, "compare versions of the nodes") from error
+            raise InputError("image of the scene", str(error), expected, "compare the versions of the nodes") from error
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class SeenSurface:
     def __post_init__(self) -> None:
         if len(self.outline) < 3 or not self.low <= self.high:
             got = f"{len(self.outline)} corners, heights {self.low:g} to {self.high:g} m"
-            raise InputError("visible surface", got, "3 corners or more, the least height first", "measure it again")
+            raise InputError("visible surface", got, "at least 3 corners, the lower height first")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def surroundings_of(
     target = resolution.target
     if target is None:
         got = f"a refusal ({resolution.status.value})"
-        raise InputError("resolution", got, "one with a target", "ask again; refusals have no goal")
+        raise InputError("resolution", got, "one with a target", "refusals have no goal: ask again")
     base_T_camera = scene.frame.base_T_camera
     if base_T_camera is None:
         reason = "the frame came without base_T_camera"
@@ -200,7 +200,9 @@ def surroundings_of(
     same = resolution.stamp_ns == scene.frame.stamp_ns and target.pose.frame_id == base_T_camera.parent
     if chosen is None or not same or chosen.depth_problem is not None:
         got = f"target {target.id!r} in {target.pose.frame_id!r} at {resolution.stamp_ns} ns"
-        raise InputError("resolution", got, "of the frame that the scene was made from", "resolve and lift one frame")
+        raise InputError(
+            "resolution", got, "a target of the frame that the scene was made from", "resolve and lift one frame"
+        )
     own = _measured(chosen, base_T_camera)
     others, unplaced = _others(scene, chosen, base_T_camera)
     height, tilt = _support(scene, base_T_camera, own)

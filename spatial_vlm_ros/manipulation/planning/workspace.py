@@ -11,7 +11,7 @@ from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import WorkspaceConfig
 from spatial_vlm_ros.types import Vector3
 
-_REPAIR = 'write "name x0 y0 z0 x1 y1 z1", metres, least corner first, volumes parted by ";"'
+_REPAIR = 'write "name x0 y0 z0 x1 y1 z1", metres, least corner first, volumes separated by ";"'
 
 
 def outside_by(workspace: WorkspaceConfig, point: Vector3) -> float:
@@ -40,7 +40,9 @@ def keep_outs(workspace: WorkspaceConfig) -> Mapping[str, Solid]:
             raise InputError(f"keep-out {name!r}", entry, "a name and six finite numbers", _REPAIR)
         low, high = numbers[:3], numbers[3:]
         if not all(a < b for a, b in zip(low, high, strict=True)) or name in volumes:
-            raise InputError(f"keep-out {name!r}", entry, "a least corner, then a greatest, once each", _REPAIR)
+            raise InputError(
+                f"keep-out {name!r}", entry, "the least corner, then the greatest, and each name once", _REPAIR
+            )
         cx, cy, cz = ((a + b) / 2 for a, b in zip(low, high, strict=True))
         x, y, z = (b - a for a, b in zip(low, high, strict=True))
         volumes[name] = Solid((cx, cy, cz), 0.0, (x, y, z))

@@ -29,7 +29,7 @@ _ENCODERS: Mapping[str, tuple[str, Mapping[str, bool]]] = MappingProxyType(
     }
 )
 """`model_type` → class, and the pooling head that LLaVA never uses left out. SigLIP 2 of a fixed size is `siglip`."""
-_REPAIR = "give the folder of a CLIP, SigLIP, SigLIP 2 (fixed size) or AIMv2 encoder, or one of --method cloc"
+_REPAIR = "pass the folder of a CLIP, SigLIP, SigLIP 2 (fixed size) or AIMv2 encoder, or one of --method cloc"
 
 
 def base_kind(folder: Path) -> str:
@@ -41,7 +41,7 @@ def base_kind(folder: Path) -> str:
         UnknownNameError: a model of another class.
     """
     if not folder.is_dir():
-        raise FileError(folder, "no such folder", "give the folder of a model: config.json, safetensors and processor")
+        raise FileError(folder, "no such folder", "pass the folder of a model: config.json, safetensors and processor")
     kind = str(loading.read_json(folder / "config.json", str(folder)).get("model_type"))
     if kind not in ARCHITECTURES:
         raise UnknownNameError("model_type of BASE", kind, ARCHITECTURES)
@@ -93,9 +93,9 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tupl
     name = str(folder)
     kind = str(loading.read_json(folder / "config.json", name).get("model_type"))
     if kind.startswith("siglip2"):
-        raise ModelError(kind, "takes patches of images of any size (NaFlex), which LLaVA does not hand on", _REPAIR)
+        raise ModelError(kind, "takes patches of images of any size (NaFlex), which LLaVA does not pass on", _REPAIR)
     if kind not in _ENCODERS:
-        raise ModelError(kind, f"{folder} is not a vision encoder that LLaVA takes", _REPAIR)
+        raise ModelError(kind, f"{folder} is not a vision encoder that LLaVA supports", _REPAIR)
     cls, without = _ENCODERS[kind]
     found = loading.transformers_class(cls, model=name)
     config = found.config_class.from_pretrained(folder, local_files_only=True)
@@ -107,7 +107,7 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tupl
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        reason = f"{folder} has no image processor that can be read: {loading.short(error)}"
+        reason = f"{folder} has no readable image processor: {loading.short(error)}"
         raise ModelError(name, reason, "add the encoder's preprocessor_config.json") from error
     return vision, images
 

@@ -39,7 +39,9 @@ def region_teacher(
     """
     shown = [view for view in views if view.objects]
     if not shown:
-        raise InputError("views to learn from", f"{len(views)} without named objects", "some with", "give more frames")
+        raise InputError(
+            "training views", f"{len(views)} without named objects", "some with named objects", "add frames"
+        )
 
     def learn(step: int) -> float:
         rng = np.random.default_rng((settings.seed, step, 37))

@@ -49,9 +49,9 @@ class RelationLessons:
         self._relations = [groups[name] for name in sorted(groups)]
         self._named = [(number, obj) for number, view in enumerate(views) for obj in unique_objects(view.objects)]
         if (places < 1.0 and not self._relations) or (places > 0.0 and not self._named):
-            got = f"{len(self._named)} objects of a name of their own, {len(self._relations)} relations that hold"
-            repair = "give more labelled frames, or --rendered"
-            raise InputError("views to learn from", f"{len(views)} with {got}", "some of both", repair)
+            got = f"{len(self._named)} objects with a unique name, {len(self._relations)} relations that hold"
+            repair = "add labelled frames, or use --rendered"
+            raise InputError("training views", f"{len(views)} with {got}", "some of both", repair)
 
     def __call__(self, step: int, row: int) -> AdaptLesson:
         """The lesson of a row of a step."""

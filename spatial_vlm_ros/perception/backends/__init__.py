@@ -53,7 +53,7 @@ def load_backend(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Any:
     except SpatialVlmError:
         raise
     except Exception as error:
-        raise ModelError(name, f"loading it failed: {_words(error)}", "see the backend's own documentation") from error
+        raise ModelError(name, f"loading failed: {_words(error)}", "see the documentation of the backend") from error
 
 
 def takes_option(name: str, option: str) -> bool:
@@ -80,7 +80,7 @@ def _loader(name: str) -> Callable[..., Any]:
         target: Any = importlib.import_module(module)
         return functools.reduce(getattr, attribute.split("."), target)
     except Exception as error:
-        repair = "install what it needs into this environment, or put its folder on PYTHONPATH"
+        repair = "install its packages in this environment, or add its folder to PYTHONPATH"
         raise ModelError(name, f"it cannot be imported: {_words(error)}", repair) from error
 
 
@@ -100,7 +100,7 @@ def _check_options(name: str, loader: Callable[..., Any], options: Mapping[str, 
         missing = [option for option, needed in own.items() if needed and option not in options]
         unknown = [option for option in options if option not in own]
         needs, no = " ".join(f"{option}=…" for option in missing), " and ".join(unknown)
-        repair = f"give {needs}" if missing else f"leave {no} out, or correct the name"
+        repair = f"give {needs}" if missing else f"leave {no} out, or fix its name"
         expected = ", ".join(f"{option} (needed)" if needed else option for option, needed in own.items()) or "none"
         raise InputError(f"options of grounder {name!r}", given, expected, repair) from error
 

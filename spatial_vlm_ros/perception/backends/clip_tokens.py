@@ -34,9 +34,9 @@ class ClipTokens:
         self._tokenizer, self.length = whole(tokenizer), length
         begin, end = (self._tokenizer.token_to_id(token) for token in (BEGIN, END))
         said = self._tokenizer.encode("a cup").ids
-        repair = "give the tokenizer.json that was published with the model"
+        repair = "use the tokenizer.json that was published with the model"
         if None in (begin, end) or said[:1] != [begin] or said[-1:] != [end] or max(said[:-1]) >= end:
-            reason = f"its tokenizer does not put words between {BEGIN} and {END}, the greatest of its numbers"
+            reason = f"its tokenizer does not enclose words in {BEGIN} and {END}, its greatest numbers"
             raise ModelError(model, reason, repair)
         if words is not None and end >= words:
             raise ModelError(model, f"its tokenizer has {end + 1} words and its model {words}", repair)
@@ -52,7 +52,7 @@ class ClipTokens:
         for n, encoding in enumerate(self._tokenizer.encode_batch(list(texts))):
             if len(encoding.ids) > self.length:
                 expected = f"a text of {self.length - 2} tokens at most"
-                raise InputError("category", repr(texts[n]), expected, "say it in fewer words")
+                raise InputError("category", repr(texts[n]), expected, "use fewer words")
             ids[n, : len(encoding.ids)] = encoding.ids
             mask[n, : len(encoding.ids)] = 1
         return ids, mask

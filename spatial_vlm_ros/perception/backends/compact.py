@@ -76,7 +76,7 @@ class CompactGrounder:
             UnfamiliarImageError: the image is unlike those that the model was trained on.
         """
         if len(phrases) > _MOST_PHRASES:
-            raise InputError("phrases", str(len(phrases)), f"{_MOST_PHRASES} at most", "ask in parts")
+            raise InputError("phrases", str(len(phrases)), f"{_MOST_PHRASES} at most", "split the request")
         if not phrases:
             return Grounding((), np.zeros((0, 0)))
         said, looks = [phrase.category for phrase in phrases], self._looks(phrases)
@@ -191,9 +191,9 @@ def load(
     """
     least, number = _number("score", score, 0.0, 1.0), _number("threads", threads, 0, _MOST_THREADS)
     if masks not in ("yes", "no"):
-        raise InputError("option masks", repr(masks), "yes or no", "correct the option")
+        raise InputError("option masks", repr(masks), "yes or no")
     if unfamiliar not in ("refuse", "answer"):
-        raise InputError("option unfamiliar", repr(unfamiliar), "refuse or answer", "correct the option")
+        raise InputError("option unfamiliar", repr(unfamiliar), "refuse or answer")
     folder = Path(model).expanduser() if model else shipped()
     spec = read_spec(folder)
     session = _session(folder / ONNX_FILE, int(number))
@@ -213,7 +213,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     except ModuleNotFoundError as error:
         raise DependencyError("onnxruntime", "pip install onnxruntime") from error
     if not path.is_file():
-        raise FileError(path, "no such file", "name a folder that `spatial-vlm train` wrote")
+        raise FileError(path, "no such file", "pass a folder that `spatial-vlm train` wrote")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -226,7 +226,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     names = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()} - {_FEATURES}
     if names != ({"pixels", "words"}, set(_OUTPUTS)):
         got = ", ".join(sorted(names[0] | names[1]))
-        raise ModelError(NAME, f"{path} has inputs and outputs {got}", "name a model that `spatial-vlm train` wrote")
+        raise ModelError(NAME, f"{path} has inputs and outputs {got}", "pass a model that `spatial-vlm train` wrote")
     return session
 
 
@@ -236,5 +236,5 @@ def _number(name: str, text: str, least: float, most: float) -> float:
     except ValueError:
         value = float("nan")
     if not least <= value <= most:
-        raise InputError(f"option {name}", repr(text), f"{least:g} to {most:g}", "correct the option")
+        raise InputError(f"option {name}", repr(text), f"{least:g} to {most:g}")
     return value

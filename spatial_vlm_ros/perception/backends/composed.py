@@ -137,8 +137,8 @@ def load(
         return found
     asked = load_grounder(second_opinion, parse_options(second_opinion_options))
     if not callable(getattr(asked, "refer", None)):
-        expected = "a backend that can be asked for a whole phrase"
-        repair = "name server, vlm, qwen-vl or florence-2"
+        expected = "a backend that can ground a whole phrase"
+        repair = "set it to server, vlm, qwen-vl or florence-2"
         raise InputError("option second_opinion", repr(second_opinion), expected, repair)
     return ComposedGrounder(found, asked)  # type: ignore[arg-type]
 
@@ -150,5 +150,5 @@ def _judge(folder: str, options: str) -> RelationJudge:
     given = parse_options(options)
     unknown = [name for name in given if name not in _JUDGE_OPTIONS]
     if unknown:
-        raise InputError("judge_options", ", ".join(unknown), ", ".join(_JUDGE_OPTIONS), "correct the names")
+        raise InputError("judge_options", ", ".join(unknown), ", ".join(_JUDGE_OPTIONS))
     return AskedJudge(scoring.load(model=folder, **given))

@@ -48,7 +48,7 @@ def best_device(wanted: str) -> torch.device:
         raise UnknownNameError("device", wanted, ("auto", "cpu", "cuda", "cuda:1"))
     number = int(index or 0)
     if number >= there:
-        why, repair = no_cuda() or ("", "name another device")
+        why, repair = no_cuda() or ("", "choose another device")
         reason = f"torch {torch.__version__} sees {there} CUDA devices"
         raise ModelError(wanted, f"{reason}: {why}" if why else reason, f"{repair}, or use device=auto or device=cpu")
     return torch.device("cuda", number)
@@ -64,14 +64,14 @@ def no_cuda() -> tuple[str, str] | None:
     if torch.cuda.is_available():
         return None
     if torch.version.cuda is None:
-        repair = "install a torch that is built for CUDA: https://pytorch.org/get-started (on a Jetson NVIDIA's wheel)"
+        repair = "install a torch build for CUDA: https://pytorch.org/get-started (on a Jetson NVIDIA's wheel)"
         return "this torch is built without CUDA", repair
     try:
         torch.cuda.init()
-        reason = "the driver shows no device"
+        reason = "the driver reports no device"
     except Exception as error:  # RuntimeError, AssertionError or a class of its own, by version
         reason = " ".join(str(error).split())
-    return reason, f"see what nvidia-smi says, and install a driver for CUDA {torch.version.cuda} or a torch for yours"
+    return reason, f"run nvidia-smi, and install a driver for CUDA {torch.version.cuda} or a torch for yours"
 
 
 def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> torch.dtype:

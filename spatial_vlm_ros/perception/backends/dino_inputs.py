@@ -124,8 +124,8 @@ class DinoTokens:
         said = self._tokenizer.encode("a cup.").ids
         if own != TOKENS or said[:1] != [TOKENS["[CLS]"]] or said[-2:] != [TOKENS["."], TOKENS["[SEP]"]]:
             wanted = ", ".join(f"{token} {number}" for token, number in TOKENS.items())
-            reason = f"{folder / 'tokenizer.json'} does not part texts by the tokens that the model knows ({wanted})"
-            raise ModelError(NAME, reason, "give the tokenizer.json that was published with the model")
+            reason = f"{folder / 'tokenizer.json'} does not split texts into the tokens that the model knows ({wanted})"
+            raise ModelError(NAME, reason, "use the tokenizer.json that was published with the model")
 
     def __call__(self, text: str) -> list[int]:
         """Numbers of a text's tokens."""
@@ -143,7 +143,7 @@ def preparation(told: Mapping[str, Any]) -> DinoPreparation:
     """
     check_steps(told, _FAMILY, ("do_resize", "do_rescale", "do_normalize", "do_pad"))
     if told.get("resample", BILINEAR) != BILINEAR:
-        raise unlike(_FAMILY, f"resizes with filter {told['resample']}, and Grounding DINO with {BILINEAR} (bilinear)")
+        raise unlike(_FAMILY, f"resizes with filter {told['resample']}, but Grounding DINO uses {BILINEAR} (bilinear)")
     shortest, longest = edges(told.get("size", dict(SIZE)))
     height, width = _sides(told.get("pad_size"), "pad_size", ("height", "width"))
     return DinoPreparation(shortest, longest, height, width, *scaling(told, _FAMILY, IMAGENET_MEAN, IMAGENET_STD))

@@ -43,7 +43,7 @@ def prompts_of(
     for category in categories:
         if tokens(joined((category,))) > longest:
             expected = f"a text of {longest} tokens at most"
-            raise InputError("category", repr(category), expected, "say it in fewer words")
+            raise InputError("category", repr(category), expected, "use fewer words")
         if group and (len(group) >= at_once or tokens(joined((*group, category))) > longest):
             prompts.append(group)
             group = ()
@@ -67,7 +67,7 @@ def spans_of(ids: Sequence[int], stop: int, prompt: Sequence[str], model: str) -
     spans = [slice(a + 1, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
     if len(spans) != len(prompt) or any(span.stop <= span.start for span in spans):
         reason = f"its tokenizer makes {len(spans)} parts of {joined(prompt)!r}"
-        raise ModelError(model, reason, "give the tokenizer that was saved with the model")
+        raise ModelError(model, reason, "use the tokenizer that was saved with the model")
     return spans
 
 

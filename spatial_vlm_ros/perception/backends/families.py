@@ -105,7 +105,7 @@ _EMBODIED_R1 = (
 )
 _COSMOS = "Locate the bounding box of {}. Return a json."
 
-_NOT_IN_TRANSFORMERS = "its code is not part of transformers, and code that comes with a model is never run"
+_NOT_IN_TRANSFORMERS = "its code is not part of transformers, and this package never runs code that comes with a model"
 _RESIZED = (
     "transformers 5.23 models/qwen2_vl/image_processing_qwen2_vl.py:63 (sides are multiples of 28)",
     "github.com/QwenLM/Qwen3-VL/issues/931 (places are pixels of the image as the processor resized it)",

@@ -43,11 +43,13 @@ def recognised(model: str, model_type: str = "") -> ModelFamily | None:
     found = [row for row in FAMILIES.values() if re.search(row.named, name)]
     if len(found) > 1:
         several = " and ".join(row.name for row in found)
-        raise InputError("option model", repr(model), "the name of one family", f"state family: it could be {several}")
+        raise InputError(
+            "option model", repr(model), "a name that belongs to one family", f"set family: it could be {several}"
+        )
     told = next((row for row in FAMILIES.values() if model_type in row.model_types), None)
     if found and told is not None and found[0].model_types and told is not found[0]:
         got, expected = f"{model!r}, whose config.json says {model_type!r}", " or ".join(found[0].model_types)
-        repair = "give the model that the name is of, or state family, if the name is wrong"
+        repair = "use the model with that name, or set family if the name is wrong"
         raise InputError("option model", got, f"model_type {expected}", repair)
     return found[0] if found else told
 
@@ -82,14 +84,12 @@ def asked(
     if row is None:
         if convention:
             return None
-        repair = (
-            f"state family: {', '.join(FAMILIES)}; or state how it is asked and how it writes places: {_STATE_BOTH}"
-        )
+        repair = f"set family: {', '.join(FAMILIES)}; or set its prompt and its coordinate convention: {_STATE_BOTH}"
         raise InputError("option model", repr(model), "the name of a model of a known family", repair)
     row = replace(row, convention=convention or row.convention)
     if row.unknown:
         got = f"nothing, and the {' and the '.join(row.unknown)} of {row.name} models is not documented"
-        repair = f"find it out for this model and state it: {_STATE_BOTH}"
+        repair = f"find it out for this model and set it: {_STATE_BOTH}"
         raise InputError(f"option {' and '.join(row.unknown)}", got, "the value for this model", repair)
     return row
 
@@ -99,14 +99,14 @@ def warn_of_one(row: ModelFamily | None, model: str) -> None:
     if row is not None and not row.finds_all:
         _log.warning(
             "%s: the prompt of %s models asks for one object of each name; others of that name may be missed, and then "
-            "nobody is asked which one is meant", model, row.name,
+            "no question is asked", model, row.name,
         )  # fmt: skip
 
 
 def _template(prompt: str) -> str:
     """A prompt of a user for str.format: its one {} stays, other braces are words."""
     if prompt.count("{}") != 1:
-        repair = 'write the prompt with {} once, where the name to find belongs: "Point to {}."'
+        repair = 'write {} once, where the name belongs: "Point to {}."'
         raise InputError("option prompt", repr(prompt), "a text with one {}", repair)
     before, after = (part.replace("{", "{{").replace("}", "}}") for part in prompt.split("{}"))
     return f"{before}{{}}{after}"

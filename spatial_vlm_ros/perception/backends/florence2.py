@@ -197,13 +197,13 @@ class Florence2:
         if not answer and not reply.text.startswith(self._processor.tokenizer.bos_token):
             raise _unusable(reply.text, "it ends before it begins")  # seeing nothing, a model begins and ends
         if not form.fullmatch(answer):
-            raise _unusable(answer, "it has another form than words with boxes or outlines")
+            raise _unusable(answer, "it is not text with boxes or outlines")
         finer = (size[0] * _FINER, size[1] * _FINER)
         try:
             parsed = self._processor.post_process_generation(text=answer, task=task, image_size=finer)[task]
         except Exception as error:
             reason = f"its processor cannot read {printable(answer, 120)!r}: {type(error).__name__}: {error}"
-            raise ModelError(NAME, reason, "give the processor that belongs to the model") from error
+            raise ModelError(NAME, reason, "use the processor that belongs to the model") from error
         found = tuple(
             NamedObject(printable(label, LONGEST_LABEL) or words, box, None, reply.score)
             for label, box in _boxes(parsed, answer)
@@ -252,5 +252,5 @@ def _box(corners: npt.NDArray[np.float64], answer: str) -> tuple[float, float, f
 
 def _unusable(answer: str, reason: str) -> ModelError:
     shown = printable(answer, 120)
-    repair = "try task=grounding or task=detection, the other one, or a larger Florence-2"
-    return ModelError(NAME, f"its answer cannot be used: {reason}; the answer begins {shown!r}", repair)
+    repair = "try the other of task=grounding and task=detection, or a larger Florence-2"
+    return ModelError(NAME, f"its answer is unusable: {reason}; the answer begins {shown!r}", repair)

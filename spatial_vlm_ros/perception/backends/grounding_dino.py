@@ -106,7 +106,7 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
     told = read_json(model_folder(path_or_id, model=model) / "config.json", model)
     kind = str(told.get("model_type"))
     if kind not in CLASSES:
-        repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
+        repair = f"use a model whose model_type is {' or '.join(CLASSES)}"
         raise ModelError(model, f"{path_or_id} holds a model of type {kind!r}", repair)
     return CLASSES[kind], {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
 
@@ -136,7 +136,7 @@ class GroundingDino:
         self._stop = prepared_by.tokenizer.convert_tokens_to_ids(".")
         if self._stop not in model.model.special_tokens.tolist():
             reason = f"its tokenizer gives the full stop the number {self._stop}, which the model does not know"
-            raise ModelError(NAME, reason, "give the processor that was saved with the model")
+            raise ModelError(NAME, reason, "use the processor that was saved with the model")
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground.

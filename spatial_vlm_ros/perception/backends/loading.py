@@ -80,11 +80,11 @@ def pretrained(
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        raise ModelError(model, f"its weights lack {shown}", f"give weights of {model_class.__name__}: {folder}")
+        raise ModelError(model, f"its weights lack {shown}", f"use weights of {model_class.__name__}: {folder}")
     try:
         return loaded.eval() if "device_map" in arguments else loaded.to(device).eval()
     except RuntimeError as error:
-        repair = "choose a smaller model, dtype=float16, device=cpu, or end what else uses the device"
+        repair = "choose a smaller model, dtype=float16, device=cpu, or free the device's memory"
         raise ModelError(model, f"it cannot be moved to {device}: {short(error)}", repair) from error
 
 
@@ -109,7 +109,7 @@ def processor(path_or_id: str, *, model: str, cls: str | type[Any] = "AutoProces
     except Exception as error:
         raise _load_error(error, folder, model) from error
     if wanted.__name__ == "AutoProcessor" and not isinstance(loaded, transformers_class("ProcessorMixin", model=model)):
-        reason = f"{folder} holds a {type(loaded).__name__} and no whole processor"
+        reason = f"{folder} holds a {type(loaded).__name__} instead of a complete processor"
         raise ModelError(model, reason, "add the model's preprocessor_config.json and tokenizer files")
     return loaded
 
@@ -148,13 +148,15 @@ def check_tokens(tokenizer: Any, tokens: Sequence[str], weights: Any, *, model: 
         ModelError: a token is missing, or its number has no row in the model's table of embeddings.
     """
     rows = getattr(weights.get_input_embeddings(), "num_embeddings", math.inf)  # Molmo 2 has two tables in one
-    repair = "give the tokenizer that was saved with the model"
+    repair = "use the tokenizer that was saved with the model"
     for token in tokens:
         number = tokenizer.convert_tokens_to_ids(token)
         if number is None or number == tokenizer.unk_token_id:
             raise ModelError(model, f"its tokenizer has no token {token!r}", repair)
         if number >= rows:
-            raise ModelError(model, f"its tokenizer gives {token!r} the number {number}, of {rows} rows", repair)
+            raise ModelError(
+                model, f"its tokenizer gives {token!r} the number {number}, but there are {rows} rows", repair
+            )
 
 
 def model_folder(path_or_id: str, *, model: str) -> Path:
@@ -175,10 +177,10 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
     if given.suffix in PICKLED:
         raise _pickled(model, given)
     if given.is_file():
-        raise ModelError(model, f"{given} is a file", "give the folder that holds config.json and model.safetensors")
+        raise ModelError(model, f"{given} is a file", "pass the folder that holds config.json and model.safetensors")
     if path_or_id.startswith(("/", ".", "~")) or path_or_id.count("/") > 1 or not path_or_id:
-        repair = 'give the folder that holds config.json and model.safetensors, or an id "owner/name"'
-        raise ModelError(model, f"there is no folder {path_or_id!r}", repair)
+        repair = 'pass the folder that holds config.json and model.safetensors, or an id "owner/name"'
+        raise ModelError(model, f"no such folder: {path_or_id!r}", repair)
     entry = next((e for e in known_models().values() if path_or_id in (e.name, e.repository)), None)
     if entry is not None and not missing(entry):
         return folder_of(entry)
@@ -189,10 +191,10 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
     if found is not None:
         return found
     if entry is not None:
-        raise ModelError(model, f"{path_or_id} is not here, or not whole", by_hand(entry))
+        raise ModelError(model, f"{path_or_id} is missing or incomplete", by_hand(entry))
     if "/" not in path_or_id:
         raise UnknownNameError("model", path_or_id, (*known_models(), 'an id "owner/name" of the hub', "a folder"))
-    repair = f"download it: hf download {path_or_id}, or give a folder that holds it"
+    repair = f"download it: hf download {path_or_id}, or pass a folder that holds it"
     raise ModelError(model, f"{path_or_id!r} is not in the hub's cache", repair)
 
 
@@ -209,7 +211,7 @@ def read_json(path: Path, model: str) -> dict[str, Any]:
         ModelError: the file is missing, no JSON or no object.
     """
     if not path.exists():
-        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
+        raise ModelError(model, f"{path} is missing", "pass the model's whole folder")
     try:
         content = documents.read_json(path, "fetch the model again", _LARGEST_JSON)
     except FileError as error:
@@ -230,8 +232,8 @@ def learnt_from(folder: Path) -> ModelDomain:
         return "unknown"
     domain = read_json(path, folder.name).get("domain", "unknown")
     if domain not in MODEL_DOMAINS:
-        repair = f"name one of {', '.join(MODEL_DOMAINS)}, or adapt the model again"
-        raise ModelError(folder.name, f"{path} names the domain {domain!r}", repair)
+        repair = f"use one of {', '.join(MODEL_DOMAINS)}, or adapt the model again"
+        raise ModelError(folder.name, f"{path} has the domain {domain!r}", repair)
     return cast(ModelDomain, domain)
 
 
@@ -289,7 +291,7 @@ def _check_config(folder: Path, model_class: Any, model: str, also: tuple[str, .
         raise ModelError(model, f"{folder / 'config.json'} names no model_type", "fetch the model again")
     wanted = getattr(model_class, "config_class", None)
     if wanted is not None and kind not in (wanted.model_type, *also) and wanted.base_config_key not in config:
-        repair = f"give a model whose model_type is {' or '.join((wanted.model_type, *also))}"
+        repair = f"use a model whose model_type is {' or '.join((wanted.model_type, *also))}"
         raise ModelError(model, f"{folder} holds a model of type {kind!r}", repair)
     named = config.get("transformers_weights")
     if named is not None and not str(named).endswith((".safetensors", ".safetensors.index.json")):
@@ -312,8 +314,10 @@ def _check_weights(folder: Path, model: str) -> None:
 
 
 def _pickled(model: str, path: Path) -> ModelError:
-    reason = f"{path} is pickled, and unpickling runs whatever code is in it"
-    repair = "give safetensors weights; where you trust the file, load it elsewhere and save_pretrained() the model"
+    reason = f"{path} is pickled, and unpickling can run any code"
+    repair = (
+        "use safetensors weights; if you trust the file, load it elsewhere and save the model with save_pretrained()"
+    )
     return ModelError(model, reason, repair)
 
 
@@ -326,9 +330,9 @@ def _load_error(error: Exception, folder: Path, model: str) -> SpatialVlmError:
         return DependencyError(lacking.group(1), f"pip install {lacking.group(1)}: the processor in {folder} needs it")
     if "trust_remote_code" in str(error):
         repair = "choose a model whose code is part of transformers"
-        return ModelError(model, f"{folder} needs code of its own, which is never run", repair)
+        return ModelError(model, f"{folder} needs its own code, which this package never runs", repair)
     if is_out_of_memory(error):
-        repair = "choose a smaller model, dtype=float16, or end what else uses the memory"
+        repair = "choose a smaller model, dtype=float16, or free memory"
         return ModelError(model, f"{folder} does not fit in memory: {short(error)}", repair)
     if type(error).__name__ == "SafetensorError":
         return ModelError(model, f"weights in {folder} are damaged: {short(error)}", "fetch the model again")

@@ -41,7 +41,7 @@ def image_config(folder: Path, model: str) -> dict[str, Any]:
 
 def unlike(family: str, reason: str) -> ModelError:
     """The refusal of a preprocessor_config.json; `family` as in `check_steps`."""
-    repair = "give the files that were published with the model"
+    repair = "use the files that were published with the model"
     return ModelError(family, f"its preprocessor_config.json {reason}", repair)
 
 
@@ -59,7 +59,7 @@ def check_steps(told: Mapping[str, Any], family: str, steps: Sequence[str]) -> N
     name = family.replace("-", "")
     kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or name).lower()
     if not kind.startswith(name):
-        raise unlike(family, f"is of {kind!r}, and the model of {family!r}")
+        raise unlike(family, f"belongs to {kind!r}, but the model is {family!r}")
     for step in steps:
         if told.get(step, True) is not True:
             raise unlike(family, f"says {step}={told[step]}, which {family} was not trained with")
@@ -130,7 +130,7 @@ def read_tokenizer(folder: Path, model: str) -> Any:
         raise DependencyError("tokenizers", install("onnx")) from error
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
+        raise ModelError(model, f"{path} is missing", "pass the model's whole folder")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare exceptions

@@ -72,11 +72,11 @@ class RuntimeSettings(WeightPlacement):
             repair = "leave device or device_map out"
             raise InputError("option device_map", f"{self.device_map} beside {self.device}", "device auto", repair)
         if self.batch < 1:
-            raise InputError("batch", str(self.batch), "1 or more", "correct the option")
+            raise InputError("batch", str(self.batch), "1 or more")
         if self.longest_px < LEAST_LONGEST_PX:
-            raise InputError("longest_px", str(self.longest_px), f"{LEAST_LONGEST_PX} or more", "correct the option")
+            raise InputError("longest_px", str(self.longest_px), f"{LEAST_LONGEST_PX} or more")
         if not 0.0 < self.budget_s < math.inf:
-            raise InputError("budget_s", str(self.budget_s), "seconds, more than 0", "correct the option")
+            raise InputError("budget_s", str(self.budget_s), "seconds, more than 0")
 
 
 PRESETS: Mapping[str, RuntimeSettings] = MappingProxyType(
@@ -125,9 +125,7 @@ def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
     try:
         return reader(text)
     except ValueError as error:
-        raise InputError(
-            f"option {name}", repr(text), f"a {reader.__name__.replace('_', ' ')}", "correct it"
-        ) from error
+        raise InputError(f"option {name}", repr(text), f"a {reader.__name__.replace('_', ' ')}") from error
 
 
 def yes_or_no(text: str) -> bool:
@@ -317,7 +315,7 @@ class Runner:
                 return None
             raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", self._repair(error)) from error
         if len(results) != len(batch):
-            raise ModelError(self.model, f"{len(results)} results for {len(batch)} items", "mend the backend")
+            raise ModelError(self.model, f"{len(results)} results for {len(batch)} items", "fix the backend")
         return results
 
     def _check_room(self, folder: Path) -> None:
@@ -348,19 +346,19 @@ class Runner:
         if "no kernel image" in str(error):
             return "this torch is not built for this GPU: install one that is, or use device=cpu"
         if self.settings.compile:
-            return "set compile=no; where it stays, try dtype=float32 or device=cpu"
-        return "load it anew; where it stays, try dtype=float32 or device=cpu"
+            return "set compile=no; if it fails again, try dtype=float32 or device=cpu"
+        return "load it again; if it fails again, try dtype=float32 or device=cpu"
 
     def _check_time(self, started: float, budget_s: float, done: int, of: int) -> None:
         spent = self._clock() - started
         if spent >= budget_s:
             reason = f"{spent:.1f} s of {budget_s:g} s are spent with {done} of {of} items done"
-            repair = "raise budget_s, lower longest_px, ask for fewer things, or use a smaller model or a GPU"
+            repair = "raise budget_s, lower longest_px, ask for fewer objects, or use a smaller model or a GPU"
             raise ModelTimeoutError(self.model, reason, repair)
 
     def _out_of_memory(self, tried: Sequence[Rung]) -> ModelError:
         reason = f"out of memory on {self.device}; tried {', '.join(map(str, tried))}"
-        repair = "use a smaller model or dtype=float16, end what else uses the memory, or run it on another computer"
+        repair = "use a smaller model or dtype=float16, free memory, or run it on another computer"
         return ModelError(self.model, reason, repair)
 
 

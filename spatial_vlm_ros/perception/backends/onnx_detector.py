@@ -91,7 +91,7 @@ class OnnxDetector:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0.0 < budget_s < math.inf:
-            raise InputError("budget_s", str(budget_s), "seconds, more than 0", "correct the option")
+            raise InputError("budget_s", str(budget_s), "seconds, more than 0")
         self.model, self.thresholds = model, thresholds
         self.providers = model.providers
         """Execution providers of ONNX Runtime in use, the first one first."""
@@ -225,13 +225,13 @@ def _folder(model: str) -> Path:
     if given.is_dir():
         return given
     if given.is_file() or given.suffix == ".onnx":
-        raise ModelError(NAME, f"{model} is a file", "give its folder, and the file by graph=NAME.onnx")
+        raise ModelError(NAME, f"{model} is a file", "pass its folder, and the file as graph=NAME.onnx")
     entry = next((e for e in known_models().values() if e.backend == NAME and model in (e.name, e.repository)), None)
     if entry is None:
         names = [e.name for e in known_models().values() if e.backend == NAME]
         raise UnknownNameError("model", model, (*names, "a folder with .onnx files and tokenizer.json"))
     if missing(entry):
-        raise ModelError(NAME, f"{model} is not here, or not whole", by_hand(entry))
+        raise ModelError(NAME, f"{model} is missing or incomplete", by_hand(entry))
     return folder_of(entry)
 
 
@@ -264,7 +264,7 @@ def _described(folder: Path, family: str) -> tuple[str, dict[str, Any]]:
     kind = str(config.get("model_type"))
     if kind not in FAMILIES or family not in ("auto", kind):
         wanted = family if family != "auto" else " or ".join(FAMILIES)
-        raise ModelError(NAME, f"{folder} holds a model of type {kind!r}", f"give a model whose model_type is {wanted}")
+        raise ModelError(NAME, f"{folder} holds a model of type {kind!r}", f"use a model whose model_type is {wanted}")
     return kind, config
 
 

@@ -63,9 +63,9 @@ def check_graph(path: Path, model: str) -> int:
             operators that ONNX Runtime does not have, or a compiled engine.
     """
     if path.suffix != ".onnx":
-        raise ModelError(model, f"{path} is not an .onnx file", "name a file of the model's folder that ends in .onnx")
+        raise ModelError(model, f"{path} is not an .onnx file", "pass a file of the model's folder that ends in .onnx")
     if not path.exists():
-        raise ModelError(model, f"{path} is missing", "give the model's whole folder")
+        raise ModelError(model, f"{path} is missing", "pass the model's whole folder")
     try:
         with open_regular(path, _AGAIN) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             looked = _Look(data, path, model)
@@ -100,7 +100,7 @@ class _Look:
     def over(self, kind: str, span: Span, depth: int) -> None:
         """Read a message and those within it."""
         if depth > _DEEPEST:
-            raise _Damaged("messages lie too deep")
+            raise _Damaged("messages nest too deeply")
         below, external, entries = _BELOW[kind], False, []
         for number, wire, part in self._fields(span):
             if wire == _BYTES and number in below:
@@ -150,11 +150,11 @@ class _Look:
         try:
             first, length = int(entries.get("offset") or 0), int(entries.get("length") or 0)
         except ValueError as error:
-            raise _Damaged("external data without numbers") from error
+            raise _Damaged("external data without offset or length") from error
         if first < 0 or length < 0:
-            raise _Damaged("external data before the beginning of their file")
+            raise _Damaged("external data that begin before their file")
         if not file.is_file() or file.stat().st_size < first + length:
-            raise self._refusal(f"needs {location}, which is missing or not whole", _AGAIN)
+            raise self._refusal(f"needs {location}, which is missing or incomplete", _AGAIN)
         self.external[file] = file.stat().st_size
 
     def _refusal(self, reason: str, repair: str) -> ModelError:

@@ -56,7 +56,7 @@ class OnnxDevice:
         if kind not in ("auto", *DEVICES) or not numbered:
             raise UnknownNameError("device", self.device, ("auto", *DEVICES, "cuda:1"))
         if not 0 <= self.threads <= MOST_THREADS:
-            raise InputError("option threads", str(self.threads), f"0 to {MOST_THREADS}", "correct the option")
+            raise InputError("option threads", str(self.threads), f"0 to {MOST_THREADS}")
 
     def providers(self, there: Sequence[str]) -> list[Any]:
         """What ONNX Runtime is asked for.
@@ -72,7 +72,7 @@ class OnnxDevice:
             kind = "cuda" if DEVICES["cuda"][0] in there else "cpu"
         wanted = DEVICES[kind]
         if wanted and wanted[0] not in there:
-            reason = f"device={self.device} needs {wanted[0]}, and this onnxruntime has {', '.join(there)}"
+            reason = f"device={self.device} needs {wanted[0]}, but this onnxruntime has {', '.join(there)}"
             repair = "install onnxruntime-gpu instead of onnxruntime (on a Jetson NVIDIA's wheel), or set device=cpu"
             raise ModelError(NAME, reason, repair)
         numbered = [(name, {"device_id": int(index or 0)}) for name in wanted if name in there]
@@ -117,14 +117,14 @@ class OnnxGraph:
         if set(found) != set(inputs) or not set(outputs) <= set(given):
             reason = (
                 f"{path} has inputs {', '.join(found)} and outputs {', '.join(given)}; "
-                f"needed are {', '.join(inputs)} and {', '.join(outputs)}"
+                f"it needs {', '.join(inputs)} and {', '.join(outputs)}"
             )
-            repair = "give a graph of the model's own family, such as `spatial-vlm models export` writes"
+            repair = "use a graph of the model's family, such as `spatial-vlm models export` writes"
             raise ModelError(NAME, reason, repair)
         self._types = {name: _TYPES.get(one.type) for name, one in found.items()}
         if None in self._types.values():
             strange = ", ".join(f"{name} {one.type}" for name, one in found.items() if one.type not in _TYPES)
-            raise ModelError(NAME, f"{path} takes {strange}", "give a graph with float and int64 inputs")
+            raise ModelError(NAME, f"{path} takes {strange}", "use a graph with float and int64 inputs")
         self.shapes = {name: tuple(n if isinstance(n, int) else None for n in one.shape) for name, one in found.items()}
         """Input → its sides; None where any size is taken."""
 
@@ -141,7 +141,7 @@ class OnnxGraph:
         try:
             results = self._session.run(self._outputs, feeds)
         except Exception as error:  # ONNX Runtime has no common base of its errors
-            repair = "check that graph, tokenizer and configuration belong together; where memory ran out, use int8"
+            repair = "check that graph, tokenizer and configuration belong together; if memory ran out, use int8"
             raise ModelError(NAME, f"{self.path} failed: {short(error)}", repair) from error
         return dict(zip(self._outputs, results, strict=True))
 
@@ -167,9 +167,11 @@ def graph_file(folder: Path, named: str) -> Path:
     )
     taken = [name for name in PUBLISHED if name in there] or there
     if not taken:
-        raise ModelError(NAME, f"{folder} holds no .onnx file", "fetch one, or make one: spatial-vlm models export")
+        raise ModelError(
+            NAME, f"{folder} holds no .onnx file", "fetch one, or make one with `spatial-vlm models export`"
+        )
     if len(taken) > 1 and taken[0] not in PUBLISHED:
-        raise ModelError(NAME, f"{folder} holds {', '.join(there)}", "choose one by graph=")
+        raise ModelError(NAME, f"{folder} holds {', '.join(there)}", "choose one with graph=")
     return folder / taken[0]
 
 
@@ -186,7 +188,7 @@ def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
     wanted = (1, 3, *prepared)
     if len(taken) != 4 or any(side not in (None, given) for side, given in zip(taken, wanted, strict=True)):
         reason = f"its graph takes images of {tuple(taken[2:])} pixels, its files say {prepared}"
-        raise ModelError(NAME, reason, "give preprocessor_config.json and config.json of the same model")
+        raise ModelError(NAME, reason, "use preprocessor_config.json and config.json of the same model")
 
 
 def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -202,8 +204,8 @@ def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArra
     logits, boxes = output["logits"], output["pred_boxes"]
     fits = logits.ndim == boxes.ndim == 3 and logits.shape == (1, boxes.shape[1], columns) and boxes.shape[2] == 4
     if not fits:
-        reason = f"it gives logits of shape {logits.shape} and boxes of shape {boxes.shape} for {columns} columns"
-        raise ModelError(NAME, reason, "give a graph of the model's own family")
+        reason = f"it returns logits of shape {logits.shape} and boxes of shape {boxes.shape} for {columns} columns"
+        raise ModelError(NAME, reason, "use a graph of the model's family")
     wrong = int((~np.isfinite(logits)).sum() + (~np.isfinite(boxes)).sum())
     if wrong:
         reason = f"{wrong} of its {logits.size + boxes.size} numbers are NaN or infinite"

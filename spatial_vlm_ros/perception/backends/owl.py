@@ -79,7 +79,7 @@ def load(
     folder = model_folder(model, model=NAME)
     kind = str(read_json(folder / "config.json", NAME).get("model_type"))
     if kind not in CLASSES:
-        repair = f"give a model whose model_type is {' or '.join(CLASSES)}"
+        repair = f"use a model whose model_type is {' or '.join(CLASSES)}"
         raise ModelError(NAME, f"{model} holds a model of type {kind!r}", repair)
     detector = runner.load(CLASSES[kind], model)
     runner.compile(getattr(detector, kind).vision_model)

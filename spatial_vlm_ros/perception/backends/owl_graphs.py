@@ -93,7 +93,7 @@ class TwoGraphs:
             ids, mask = self._tokens(new)
             found = self._text.run(input_ids=ids, attention_mask=mask)[EMBEDDINGS]
             if found.ndim != 2 or len(found) != len(new):
-                reason = f"{self._text.path} gives {EMBEDDINGS} of shape {found.shape} for {len(new)} texts"
+                reason = f"{self._text.path} returns {EMBEDDINGS} of shape {found.shape} for {len(new)} texts"
                 raise ModelError(NAME, reason, "export the model again")
             self._known.update(zip(new, found, strict=True))
         for text in texts:
@@ -124,8 +124,8 @@ def graphs_of(folder: Path, graph: str, tokens: ClipTokens, device: OnnxDevice) 
 
 def _check_length(path: Path, shape: Sequence[int | None], tokens: ClipTokens) -> None:
     if len(shape) != 2 or shape[1] not in (None, tokens.length):
-        reason = f"{path} takes texts of shape {shape}, its config says {tokens.length} tokens"
-        raise ModelError(NAME, reason, "give graph and config.json of the same model")
+        reason = f"{path} takes texts of shape {shape}, but its config says {tokens.length} tokens"
+        raise ModelError(NAME, reason, "use graph and config.json of the same model")
 
 
 def _filled(rows: Ids, number: int) -> Ids:

@@ -100,11 +100,11 @@ def preparation(family: str, told: Mapping[str, Any], side: int | None = None) -
     check_steps(told, family, ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])))
     height, width = _sides(family, told.get("size"), side or FAMILIES[family])
     if side is not None and (height, width) != (side, side):
-        raise unlike(family, f"makes images of {height}x{width}, and config.json says {side}x{side}")
+        raise unlike(family, f"makes images of {height}x{width}, but config.json says {side}x{side}")
     if told.get("do_center_crop") and _sides(family, told.get("crop_size"), height) != (height, width):
         raise unlike(family, "crops the image, which would move its boxes")
     if family == "owlvit" and told.get("resample", BICUBIC) != BICUBIC:
-        raise unlike(family, f"resizes with filter {told['resample']}, and {family} with {BICUBIC} (bicubic)")
+        raise unlike(family, f"resizes with filter {told['resample']}, but {family} uses {BICUBIC} (bicubic)")
     factor, mean, std = scaling(told, family, CLIP_MEAN, CLIP_STD)
     return OwlPreparation(family, height, width, factor, mean, std)
 

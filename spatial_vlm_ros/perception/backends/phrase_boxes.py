@@ -50,10 +50,10 @@ class Thresholds:
     def __post_init__(self) -> None:
         for name in ("score", "text", "iou"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"threshold {name}", str(getattr(self, name)), "0 to 1", "correct the option")
+                raise InputError(f"threshold {name}", str(getattr(self, name)), "0 to 1")
         for name in ("at_once", "most"):
             if getattr(self, name) < 1:
-                raise InputError(name, str(getattr(self, name)), "1 or more", "correct the option")
+                raise InputError(name, str(getattr(self, name)), "1 or more")
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ class WeightPlacement:
             if word not in known and (word or option == "attn_implementation"):
                 raise UnknownNameError(f"option {option}", word, known)
         if not self.memory > 0.0:
-            raise InputError("option memory", str(self.memory), "a share up to 1, or a size such as 6GB", "correct it")
+            raise InputError("option memory", str(self.memory), "a share up to 1, or a size such as 6GB")
 
     def check(self, model: str, device: torch.device, dtype: torch.dtype, *, language: bool) -> None:
         """Refuse what cannot apply.
@@ -84,13 +84,13 @@ class WeightPlacement:
         """
         cuda, bits = device.type == "cuda", self.quantization
         half = str(dtype) in ("torch.float16", "torch.bfloat16")
-        one = "a language model: other models fit one device, and have no layers between which they can be cut"
+        one = "a language model: other models fit on one device and cannot be split between layers"
         flash = self.attn_implementation == FLASH
         refused = (
-            ("device_map", self.device_map, language, one, "leave device_map out, and name a device"),
+            ("device_map", self.device_map, language, one, "leave device_map out, and set device"),
             ("quantization", bits, language, "a language model: detectors are small", "set dtype=float16 instead"),
             ("quantization", bits, cuda, "a CUDA device", "leave quantization out, or use a smaller model"),
-            ("memory", self.memory != 1.0, cuda, "a CUDA device, for it limits a GPU's memory", "leave memory out"),
+            ("memory", self.memory != 1.0, cuda, "a CUDA device, because it limits a GPU's memory", "leave memory out"),
             ("attn_implementation", flash, cuda, "a CUDA device", "set attn_implementation=sdpa"),
             ("attn_implementation", flash, half, "dtype float16 or bfloat16", "set dtype=auto, or sdpa instead"),
             ("compile", self.compile, cuda or not language, "a CUDA device: `generate` compiles nothing on a CPU",

@@ -19,7 +19,9 @@ from spatial_vlm_ros.types import Mask, Rgb
 SAME_MASK = 0.8
 """Overlap (IoU) of masks from which two points are on one object."""
 
-NO_MASKS = "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects, or use a model for boxes"
+NO_MASKS = (
+    "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects, or use a model that writes boxes"
+)
 """What to do where a model writes points and nothing makes objects of them."""
 
 NONE = "none"
@@ -67,7 +69,7 @@ def with_boxes(
         (row, one, one.point_xy) for row, one in enumerate(found) if one.box_xyxy is None and one.point_xy is not None
     ]
     if pointed and masks is None:
-        raise ModelError(model, "it gives points where boxes are needed", NO_MASKS)
+        raise ModelError(model, "it returns points where boxes are needed", NO_MASKS)
     if pointed and masks is not None:
         points = [point for _, _, point in pointed]
         at = [_found(mask, point, model) for mask, point in zip(masks.point_masks(rgb, points), points, strict=True)]
@@ -109,15 +111,20 @@ def mask_model_of(
         if masks_model:
             raise InputError("option masks_model", repr(masks_model), "none with masks=depth", "leave it out")
         if family is not None and family.several_points:
-            got = f"depth, and {family.name} models put several points on an object"
-            raise InputError("option masks", got, "what tells whose they are", "set masks=sam2 masks_model=…")
+            got = f"depth, but {family.name} models put several points on an object"
+            raise InputError(
+                "option masks", got, "a model of masks that assigns points to objects", "set masks=sam2 masks_model=…"
+            )
         return PointsByDepth()
     if not masks:
         if family is not None and family.places == "point":
-            got = f"nothing, and {family.name} models write points, not boxes"
+            got = f"none, but {family.name} models write points, not boxes"
             repair = "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects; or masks=none, "
             raise InputError(
-                "option masks", got, "what makes objects of points", repair + "to ask it for a second opinion alone"
+                "option masks",
+                got,
+                "a setting that turns points into objects",
+                repair + "to use it for a second opinion only",
             )
         return None
     from spatial_vlm_ros.perception.backends import sam2  # loads torch later, and asks for the options first

@@ -47,13 +47,15 @@ def quoted(words: str) -> str:
         InputError: nothing is left, or it is too long.
     """
     if not isinstance(words, str):
-        raise InputError("phrase", type(words).__name__, "words", "give the noun phrase as text")
+        raise InputError("phrase", type(words).__name__, "words", "pass the noun phrase as text")
     plain = _TOKEN_LIKE.sub(" ", unicodedata.normalize("NFKC", words))
     kept = " ".join(_NOT_IN_PHRASES.sub(" ", plain).split())
     if not any(character.isalnum() for character in kept):
-        raise InputError("phrase", repr(words[:60]), "words that name a thing", "name the thing in letters or digits")
+        raise InputError(
+            "phrase", repr(words[:60]), "words that name an object", "name the object in letters or digits"
+        )
     if len(kept) > LONGEST_PHRASE:
-        raise InputError("phrase", f"{len(kept)} characters", f"{LONGEST_PHRASE} at most", "say it shorter")
+        raise InputError("phrase", f"{len(kept)} characters", f"{LONGEST_PHRASE} at most", "shorten it")
     return kept
 
 
@@ -86,7 +88,7 @@ def grounding(
         given = [_detection(number, one, next(iter(labels))) for number, (one, labels) in enumerate(objects, 1)]
         detections = check_detections(given, rgb.shape[1], rgb.shape[0])
     except InputError as error:
-        raise ModelError(model, f"its boxes cannot be used: {error}", "try another model or picture size") from error
+        raise ModelError(model, f"its boxes cannot be used: {error}", "try another model or image size") from error
     match = np.zeros((len(phrases), len(objects)))
     for p, phrase in enumerate(phrases):
         category = quoted(phrase.category)
@@ -129,7 +131,7 @@ def detection_of(found: NamedObject, id_: str, label: str) -> Detection:
     if found.box_xyxy is not None:
         return Detection(id_, label, score, found.box_xyxy)
     if found.point_xy is None:
-        raise InputError(f"object {id_!r}", "no place", "a box or a point", "ask for boxes")
+        raise InputError(f"object {id_!r}", "no box and no point", "a box or a point", "ask for boxes")
     x, y = found.point_xy
     return Detection(id_, label, score, (x - 1.0, y - 1.0, x + 1.0, y + 1.0), pointed=True)
 
@@ -237,7 +239,7 @@ def check_whole(reply: Reply, settings: Any, model: str) -> None:
     """
     if not reply.whole:
         reason = f"its reply was cut off at {settings.max_new_tokens} tokens; it begins {printable(reply.text, 120)!r}"
-        raise ModelError(model, reason, "raise max_new_tokens, or ask for things of which there are fewer")
+        raise ModelError(model, reason, "raise max_new_tokens, or ask for objects of which there are fewer")
 
 
 def check_rgb(rgb: Rgb) -> None:
@@ -247,7 +249,7 @@ def check_rgb(rgb: Rgb) -> None:
         ShapeError: not (H, W, 3) uint8, or without pixels.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        raise ShapeError("picture", "(H, W, 3) uint8", f"{np.shape(rgb)} {np.asarray(rgb).dtype}")
+        raise ShapeError("image", "(H, W, 3) uint8", f"{np.shape(rgb)} {np.asarray(rgb).dtype}")
 
 
 def token_limit(text: str) -> int:
@@ -258,5 +260,5 @@ def token_limit(text: str) -> int:
     """
     limit = option("max_new_tokens", text, int)
     if not 1 <= limit <= MOST_TOKENS:
-        raise InputError("option max_new_tokens", text, f"1 to {MOST_TOKENS}", "correct the option")
+        raise InputError("option max_new_tokens", text, f"1 to {MOST_TOKENS}")
     return limit

@@ -146,7 +146,7 @@ def refuse_remedies(name: str, config: Mapping[str, Any], cls: str, options: Rem
     marks = config.get(FIELD)
     if marks:
         named = ", ".join(marks) if isinstance(marks, Mapping) else repr(marks)
-        reason = f"it was trained with {named}, which cannot be put on its class {cls}: its parts are not named"
+        reason = f"it was trained with {named}, which cannot be applied to its class {cls}: its parts are not named"
         raise ModelError(name, reason, "name its parts in vlm/parts.py, or load a checkpoint trained without")
 
 
@@ -206,7 +206,7 @@ def finished(
 def check_chat_template(name: str, processor: Any) -> None:
     """Refuse a processor without a chat template; raises ModelError."""
     if not processor.chat_template:
-        raise ModelError(name, "its processor has no chat template", "give the model's whole folder")
+        raise ModelError(name, "its processor has no chat template", "pass the model's whole folder")
 
 
 def _template(processor: Any, row: ModelFamily) -> str:

@@ -86,8 +86,8 @@ class Segmenter:
         self._model, self._prepare = model, prepare
         side = int(model.config.prompt_encoder_config.image_size)
         if prepare.side != side:
-            reason = f"its preprocessor makes pictures of {prepare.side} px and its model takes {side} px"
-            raise ModelError(NAME, reason, "give the preprocessor_config.json that was saved with the model")
+            reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
+            raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
 
     def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
         """Masks of what the boxes hold.
@@ -297,16 +297,16 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
     """
     content = image_config(folder, model)
     if not content:
-        raise ModelError(model, f"{folder / 'preprocessor_config.json'} is missing", "give the model's whole folder")
+        raise ModelError(model, f"{folder / 'preprocessor_config.json'} is missing", "pass the model's whole folder")
     try:
         side, other = int(content["size"]["height"]), int(content["size"]["width"])
         mean, std = (_three(content[name]) for name in ("image_mean", "image_std"))
         factor = float(content.get("rescale_factor", 1 / 255))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"its preprocessor_config.json lacks a number it should have: {short(error)}"
+        reason = f"its preprocessor_config.json lacks a number: {short(error)}"
         raise ModelError(model, reason, "fetch the model again") from error
     if side != other or side < 1 or min(std) <= 0.0 or not all(map(math.isfinite, (factor, *mean, *std))):
-        reason = "its preprocessor_config.json describes no square, finite preparation"
+        reason = "its preprocessor_config.json does not describe a square image with finite numbers"
         raise ModelError(model, reason, "fetch the model again")
     return Preparation(side, factor, mean, std)
 

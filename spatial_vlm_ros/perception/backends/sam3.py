@@ -109,11 +109,11 @@ class ConceptDetector:
         mask_threshold: float = 0.5,
     ) -> None:
         if not 0.0 <= mask_threshold <= 1.0:
-            raise InputError("mask_threshold", str(mask_threshold), "0 to 1", "correct the option")
+            raise InputError("mask_threshold", str(mask_threshold), "0 to 1")
         side = model.config.image_size  # a number, or height and width
         if (np.ravel(side) != prepare.side).any():
-            reason = f"its preprocessor makes images of {prepare.side} px and its model takes {side} px"
-            raise ModelError(NAME, reason, "give the preprocessor_config.json that was saved with the model")
+            reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
+            raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
         self.runner, self.thresholds, self.mask_threshold = runner, thresholds, mask_threshold
         self._model, self._prepare, self._tokens = model, prepare, tokens
 

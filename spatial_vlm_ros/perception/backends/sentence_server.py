@@ -69,9 +69,7 @@ def load(
     most = number("max_tokens", max_tokens, int)
     if not model.strip() or not 1 <= most <= MOST_TOKENS:
         got, wanted = f"model {model!r}, max_tokens {most}", f"a name, and 1 to {MOST_TOKENS}"
-        raise InputError(
-            "options of the language model", got, wanted, "correct them; the name is in the server's /models"
-        )
+        raise InputError("options of the language model", got, wanted, "the server's /models lists the names")
     client, name = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
     return ServerReader(client, model, name, most)
 

@@ -287,8 +287,8 @@ class ServerGrounder:
         label = one.label or (asked.pop() if len(asked) == 1 else "")
         if not label or (one.box_xyxy is None and not isinstance(self._masks, PointsByDepth)):
             lacks = f"of {one.label!r} without a box" if label else "without a label"
-            repair = "set schema=strict, or use a model that gives boxes and labels"
-            raise ModelError(self.name, f"it gave a place {lacks}", repair)
+            repair = "set schema=strict, or use a model that returns boxes and labels"
+            raise ModelError(self.name, f"it returned a place {lacks}", repair)
         score = _UNKNOWN if one.score is None else one.score
         return detection_of(dataclasses.replace(one, score=score), str(number), label)
 
@@ -348,7 +348,7 @@ def load(
     row = asked(model, family=family, prompt=prompt, convention=convention)
     if row is not None and not row.chat:
         backend = f"use the backend {' or '.join(row.in_process)}"
-        raise InputError("option model", f"{model!r} of the family {row.name}", "a model that chats", backend)
+        raise InputError("option model", f"{model!r} of the family {row.name}", "a chat model", backend)
     warn_of_one(row, model)
     asking = chat.ChatPrompt(
         model=model,
@@ -368,7 +368,7 @@ def load(
         try:
             grounder.probed = check_convention(name, grounder)
         except ServerDownError as error:
-            _log.warning("not probed, its convention of places is taken as stated: %s", error)
+            _log.warning("not probed, so its coordinate convention is taken as stated: %s", error)
     return grounder
 
 

@@ -41,8 +41,8 @@ class Address:
         if parts is None or parts.scheme not in _PORTS or not parts.hostname:
             raise InputError("url of the model server", _shown(url), "an http or https address", _REPAIR)
         if "@" in parts.netloc:
-            repair = "leave user and password out; name the variable with the API key in key_env"
-            raise InputError("url of the model server", "a user or a password in it", "an address without", repair)
+            repair = "leave user and password out; set key_env to the variable that holds the API key"
+            raise InputError("url of the model server", "a user or a password in it", "an address without them", repair)
         if parts.query or parts.fragment or not all(33 <= ord(c) <= 126 for c in url):
             what = "a query, a fragment, a space or a character outside ASCII"
             raise InputError("url of the model server", what, "scheme, host, port and path", _REPAIR)

@@ -82,7 +82,7 @@ class ChatPrompt:
             raise UnknownNameError("image format", self.image, get_args(ImageFormat))
         for name, least, most in (("longest_side", 32, 8192), ("multiple", 1, 64), ("max_tokens", 1, 32768)):
             if not least <= getattr(self, name) <= most:
-                raise InputError(name, str(getattr(self, name)), f"{least} to {most}", "correct the option")
+                raise InputError(name, str(getattr(self, name)), f"{least} to {most}")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def find_request(names: Sequence[str], sent: SentImage, asking: ChatPrompt) -> d
         InputError: too many names, or one that cannot be quoted.
     """
     if not 1 <= len(names) <= MOST_NAMES:
-        raise InputError("names to find", str(len(names)), f"1 to {MOST_NAMES}", "ask for fewer things at once")
+        raise InputError("names to find", str(len(names)), f"1 to {MOST_NAMES}", "ask for fewer objects at once")
     listed = ", ".join(quoted(name) for name in names)
     words = (
         f"Find every thing in the picture that one of these names names: [{listed}]. Report each thing once, with that "
@@ -207,11 +207,11 @@ def quoted(text: str) -> str:
     """
     if not isinstance(text, str) or not text.strip() or len(text) > LONGEST_WORDS:
         got = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
-        raise InputError("words for the model", got, f"1 to {LONGEST_WORDS} characters", "say it in other words")
+        raise InputError("words for the model", got, f"1 to {LONGEST_WORDS} characters", "rephrase them")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError("words for the model", "half a surrogate pair", "valid Unicode", "correct the text") from error
+        raise InputError("words for the model", "half a surrogate pair", "valid Unicode") from error
     return '"' + "".join(_escaped(c) for c in text) + '"'
 
 
@@ -337,21 +337,23 @@ def said(data: bytes, model: str, partly: bool = False) -> ChatReply:
     try:
         completion = msgspec.json.decode(data, type=_Completion)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = f"its reply is no chat completion: {str(error)[:200]}"
-        raise ModelError(model, reason, "check that url is an OpenAI-compatible server's") from error
+        reason = f"its reply is not a chat completion: {str(error)[:200]}"
+        raise ModelError(model, reason, "check that url belongs to an OpenAI-compatible server") from error
     if len(completion.choices) != 1:
-        raise ModelError(model, f"its reply has {len(completion.choices)} choices, not one", "mend the server")
+        raise ModelError(model, f"its reply has {len(completion.choices)} choices instead of one", "fix the server")
     choice = completion.choices[0]
     if choice.message.refusal:
-        raise ModelError(model, f"it refused: {choice.message.refusal[:200]!r}", "ask otherwise, or use another model")
+        raise ModelError(
+            model, f"it refused: {choice.message.refusal[:200]!r}", "rephrase the question, or use another model"
+        )
     whole = choice.finish_reason != "length"
     if not whole and not partly:
         raise cut_off(model)
     if whole and choice.finish_reason != "stop":
-        reason = f"its answer ended for the reason {str(choice.finish_reason)[:40]!r}, not 'stop'"
-        raise ModelError(model, reason, "see the server's own log")
+        reason = f"its answer ended with the reason {str(choice.finish_reason)[:40]!r}, not 'stop'"
+        raise ModelError(model, reason, "see the server's log")
     if not choice.message.content or not choice.message.content.strip():
-        raise ModelError(model, "its answer is empty", "see the server's own log, and its chat template")
+        raise ModelError(model, "its answer is empty", "see the server's log and its chat template")
     return ChatReply(choice.message.content, _confidence(choice.logprobs, model), whole)
 
 
@@ -361,7 +363,7 @@ def _confidence(logprobs: _Logprobs | None, model: str) -> float | None:
         return None
     values = [token.logprob for token in logprobs.content]
     if any(value > _ROUNDING for value in values):
-        raise ModelError(model, "a token's logprob is above 0", "set logprobs=no, or mend the server")
+        raise ModelError(model, "a token's logprob is above 0", "set logprobs=no, or fix the server")
     return math.exp(min(0.0, math.fsum(values) / len(values)))
 
 
@@ -381,5 +383,5 @@ def named(text: str, choices: Sequence[str], model: str) -> str:
     told = [choice for choice in choices if choice.lower() in found]
     if len(told) != 1:
         reason = f"its answer names {len(told)} of {', '.join(choices)}: {text[:120]!r}"
-        raise ModelError(model, reason, "set schema=strict with a server that keeps to it, or use another model")
+        raise ModelError(model, reason, "set schema=strict with a server that follows it, or use another model")
     return told[0]

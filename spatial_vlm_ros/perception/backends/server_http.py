@@ -78,10 +78,10 @@ class RequestLimits:
     def __post_init__(self) -> None:
         for name in ("connect_s", "read_s", "budget_s"):
             if not 0.0 < getattr(self, name) < math.inf:
-                raise InputError(name, str(getattr(self, name)), "a positive number of seconds", "give a time limit")
+                raise InputError(name, str(getattr(self, name)), "a positive number of seconds")
         for name, least in (("retries", 0), ("most_bytes", 1)):
             if getattr(self, name) < least:
-                raise InputError(name, str(getattr(self, name)), f"{least} at least", "correct the option")
+                raise InputError(name, str(getattr(self, name)), f"at least {least}")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Client:
             if moved is None:
                 where = _printable(location.encode("latin-1", "replace"), self._credential) or "nowhere"
                 reason = f"it answered {status} and redirects to {where}, which is not followed"
-                raise ModelError(self._name, reason, "set url to the address that answers itself, if it is trusted")
+                raise ModelError(self._name, reason, "set url to the final address, if you trust it")
             target = moved
         raise ModelError(self._name, f"it redirected more than {_MOST_REDIRECTS} times", "set url to the final address")
 
@@ -186,12 +186,16 @@ class Client:
         if len(data) > most:
             raise self._too_long()
         if response.length:
-            raise ServerDownError(self._name, f"it hung up {response.length} bytes before its reply ended", _SEE_LOG)
+            raise ServerDownError(
+                self._name, f"it closed the connection {response.length} bytes before its reply ended", _SEE_LOG
+            )
         return data
 
     def _too_long(self) -> ModelError:
         reason = f"its reply is longer than {self._limits.most_bytes} bytes"
-        return ModelError(self._name, reason, "check that url is a model server's; lower max_tokens, or logprobs=no")
+        return ModelError(
+            self._name, reason, "check that url belongs to a model server; lower max_tokens, or logprobs=no"
+        )
 
     def _headers(self) -> dict[str, str]:
         headers = {
@@ -258,22 +262,22 @@ class Client:
             reason = f"it gave no complete reply within {self._limits.budget_s:g} s" if spent else f"it {late}"
             raise ServerTimeoutError(self._name, reason, _SLOW) from error
         except ssl.SSLCertVerificationError as error:
-            reason = f"its certificate does not hold: {error.verify_message}"
+            reason = f"its certificate is not valid: {error.verify_message}"
             raise ModelError(self._name, reason, "set ca_file to the certificate authority that signed it") from error
         except ssl.SSLError as error:
             reason = f"TLS failed: {error.reason or 'it closed the connection'}"
-            raise ModelError(self._name, reason, "check that url says http where the server has no TLS") from error
+            raise ModelError(self._name, reason, "use http in url if the server has no TLS") from error
         except ConnectionRefusedError as error:
-            raise ServerDownError(self._name, "nothing listens there", _START, transient=True) from error
+            raise ServerDownError(self._name, "no server listens there", _START, transient=True) from error
         except socket.gaierror as error:
             reason = f"its host has no address: {error.strerror}"
-            raise ServerDownError(self._name, reason, "correct url, or the name service") from error
+            raise ServerDownError(self._name, reason, "check url and the name service") from error
         except (ConnectionError, http.client.IncompleteRead) as error:
-            reason = f"it hung up before its reply ended ({type(error).__name__})"
+            reason = f"it closed the connection before its reply ended ({type(error).__name__})"
             raise ServerDownError(self._name, reason, _SEE_LOG) from error
         except http.client.HTTPException as error:
-            reason = f"it broke HTTP ({type(error).__name__})"
-            raise ModelError(self._name, reason, "check that url is a model server's") from error
+            reason = f"its reply is not valid HTTP ({type(error).__name__})"
+            raise ModelError(self._name, reason, "check that url belongs to a model server") from error
         except OSError as error:
             raise ServerDownError(self._name, f"it cannot be reached: {error.strerror or error}", _START) from error
 
@@ -292,17 +296,17 @@ class Client:
     def _repair(self, status: int) -> str:
         if status in (401, 403):
             if self._credential is None:
-                return "name the environment variable that holds the API key in the option key_env"
-            return f"correct the API key in the environment variable {self._credential.variable}"
+                return "set the option key_env to the environment variable that holds the API key"
+            return f"check the API key in the environment variable {self._credential.variable}"
         if status in (404, 405):
-            return f"correct url and model; {self._address} should list its models at /models"
+            return f"check url and model; {self._address} should list its models at /models"
         if status == 413:
             return "lower longest_side"
-        return "correct model, and set schema=none or logprobs=no where the server does not know them"
+        return "check model, and set schema=none or logprobs=no if the server does not know them"
 
 
-_START = "start the server, correct url, or name a fallback"
-_SEE_LOG = "see the server's own log"
+_START = "start the server, check url, or set a fallback"
+_SEE_LOG = "see the server's log"
 _SLOW = "raise connect_timeout, read_timeout or budget, or use a faster model"
 
 

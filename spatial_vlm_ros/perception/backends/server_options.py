@@ -57,7 +57,7 @@ def number(option: str, text: str, kind: Callable[[str], _T]) -> _T:
         return kind(text)
     except ValueError as error:
         wanted = "a whole number" if kind is int else "a number"
-        raise InputError(option, repr(text), wanted, "correct the option") from error
+        raise InputError(option, repr(text), wanted) from error
 
 
 def _credential(variable: str, address: Address) -> Credential | None:
@@ -69,7 +69,7 @@ def _credential(variable: str, address: Address) -> Credential | None:
     if not key:
         raise InputError(what, "nothing", "the model server's API key", "export it, or leave key_env out")
     if not all(33 <= ord(c) <= 126 for c in key):
-        raise InputError(what, "characters that no key has", "printable ASCII without spaces", "export it anew")
+        raise InputError(what, "characters that a key cannot have", "printable ASCII without spaces", "export it again")
     if address.scheme == "http" and not address.on_this_machine:
         repair = "use https, or forward a port of this machine to the server (ssh -L)"
         raise InputError("url of the model server", f"{address} with an API key", "https", repair)
@@ -85,4 +85,4 @@ def _certificates(path: str, address: Address) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:
-        raise FileError(path, str(error), "give a PEM file of the authority that signed the certificate") from error
+        raise FileError(path, str(error), "pass a PEM file of the authority that signed the certificate") from error

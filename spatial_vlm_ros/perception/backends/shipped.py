@@ -26,4 +26,4 @@ def shipped_model(name: str, file: str = "model.onnx") -> Path:
         folder = place / "models" / name
         if (folder / file).is_file():
             return folder
-    raise ModelError(name, "no model is shipped with this installation", "name one: model=FOLDER")
+    raise ModelError(name, "no model is shipped with this installation", "set model=FOLDER")

@@ -109,9 +109,7 @@ def load(
     kind = str(config.get("model_type"))
     row = asked(loading.model_name(model), family=family, prompt=prompt, convention=convention, model_type=kind)
     if row is None:
-        raise InputError(
-            "option prompt", "nothing", "a text with {}", f"state prompt, or family: {', '.join(FAMILIES)}"
-        )
+        raise InputError("option prompt", "nothing", "a text with {}", f"set prompt, or family: {', '.join(FAMILIES)}")
     _check_loadable(row, folder.name)
     cls = _class_of(kind, folder.name, brings_code="auto_map" in config)
     runner.check_class(cls)
@@ -209,7 +207,7 @@ def _class_of(kind: str, folder: str, *, brings_code: bool) -> Any:
     if kind not in names:
         version = importlib.import_module("transformers").__version__
         reason = f"transformers {version} has no code for the model_type {kind!r} of {folder}"
-        reason += ", and code that comes with a model is never run" if brings_code else ""
+        reason += ", and this package never runs code that comes with a model" if brings_code else ""
         raise ModelError(NAME, reason, f"{_BY_SERVER}, or update transformers")
     return loading.transformers_class(names[kind], model=NAME)
 
@@ -235,15 +233,15 @@ def _preparation(processor: Any, kind: str, row: ModelFamily, device: torch.devi
     if kind in _QWEN:
         prepare: PreparePrompts = QwenPrompts(processor, device)
     elif CONVENTIONS[row.convention].unit == "resized":
-        repair = "state the convention absolute, if its pixels are those of the image that is given"
+        repair = "set convention=absolute if its pixels are those of the input image"
         raise InputError("option convention", row.convention, f"another one for a model of type {kind}", repair)
     elif kind == "paligemma":
         return TaskPrompts(processor, device)
     else:
         square = CONVENTIONS[row.convention].unit == "square"
         if not square and cuts_sides(processor.image_processor):
-            got = f"{row.convention}, with a processor that cuts the sides of an image off"
-            repair = "state the convention square-fraction, if the model was trained on padded images"
+            got = f"{row.convention}, with a processor that crops the sides of an image"
+            repair = "set convention=square-fraction if the model was trained on padded images"
             raise InputError("option convention", got, "the whole image in a square", repair)
         prepare = ChatPrompts(processor, device, square)
     check_chat_template(NAME, processor)

@@ -11,7 +11,7 @@ from spatial_vlm_ros.errors import ModelError
 
 _MEMINFO = Path("/proc/meminfo")
 _FLOATS = ("F64", "F32", "F16", "BF16")
-_REPAIR = "use a smaller model or dtype=float16, end what else uses the memory, or run it on another computer"
+_REPAIR = "use a smaller model or dtype=float16, free memory, or run it on another computer"
 
 
 def weight_bytes(files: Iterable[Path], item_bytes: float) -> int:

@@ -240,11 +240,11 @@ class WordModel:
 
     def _scored(self, found: tuple[NamedObject, ...], reply: Reply, boxes: bool) -> tuple[NamedObject, ...]:
         if boxes and any(one.box_xyxy is None for one in found):
-            repair = "use a larger or newer model; this one does not answer as asked"
+            repair = "use a larger or newer model: this one does not answer in the requested form"
             shown = printable(reply.text, 120)
             if not self.family.json_boxes:
-                raise ModelError(self.name, f"it gives points where boxes are needed: {shown!r}", NO_MASKS)
-            raise ModelError(self.name, f"it gives points where boxes were asked for: {shown!r}", repair)
+                raise ModelError(self.name, f"it returns points where boxes are needed: {shown!r}", NO_MASKS)
+            raise ModelError(self.name, f"it returns points where boxes were requested: {shown!r}", repair)
         return tuple(replace(one, score=reply.score) for one in found)
 
     def _forward(self, rgb: Rgb, **limits: Any) -> Callable[[Sequence[str], int], list[tuple[Reply, tuple[int, int]]]]:

@@ -33,7 +33,7 @@ def family_box_text(
         MarksError: the family writes points, or in a form that no question takes.
     """
     if family is not None and family.places == "point":
-        reason = f"the models of its family {family.name} write points, and no box can be put into a question to them"
+        reason = f"the models of its family {family.name} write points, so a question to them cannot contain a box"
         raise MarksError(name, reason, f"set judge.marks to {BOXES} or {CROP}")
     resized = seen_size(rgb) if convention.unit == "resized" else None
     size = (int(rgb.shape[1]), int(rgb.shape[0]))

@@ -102,14 +102,14 @@ def export_model(
     if number_format not in FORMATS:
         raise UnknownNameError("format", number_format, FORMATS)
     if longest_px and longest_px < LEAST_LONGEST_PX:
-        raise InputError("longest_px", str(longest_px), f"{LEAST_LONGEST_PX} or more", "correct the option")
+        raise InputError("longest_px", str(longest_px), f"{LEAST_LONGEST_PX} or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileError(out, "it is there already", "name a folder that does not exist")
+        raise FileError(out, "it already exists", "choose a folder that does not exist")
     source = model_folder(path_or_id, model=NAME)
     family = str(read_json(source / "config.json", NAME).get("model_type"))
     if family not in FAMILIES:
         reason = f"{path_or_id} holds a model of type {family!r}"
-        raise ModelError(NAME, reason, f"give a model whose model_type is {' or '.join(FAMILIES)}")
+        raise ModelError(NAME, reason, f"use a model whose model_type is {' or '.join(FAMILIES)}")
     if (image or longest_px) and family in OWL:
         raise InputError("image or longest_px", f"one for {family}", "none: its input has one size", "leave it out")
     on_cpu: dict[str, Any] = {"model": NAME, "device": torch.device("cpu"), "dtype": torch.float32}
@@ -126,7 +126,7 @@ def export_model(
     except SpatialVlmError:
         raise
     except OSError as error:
-        raise FileError(out, error.strerror or str(error), "name a folder that can be written, with room") from error
+        raise FileError(out, error.strerror or str(error), "choose a writable folder with enough space") from error
     except Exception as error:  # torch and onnx have no common base of theirs
         repair = "raise longest_px, install newer torch and onnx, or report it with the model's config.json"
         raise ModelError(NAME, f"{path_or_id} cannot be exported: {short(error)}", repair) from error
@@ -161,5 +161,5 @@ def _checked(export: ModelExport, folder: Path, number_format: str) -> tuple[flo
             f"its {number_format} graphs differ from transformers by {errors[0]:.1e} in scores and {errors[1]:.1e} in "
             f"boxes, more than {TOLERANCE[number_format]:.0e}"
         )
-        raise ModelError(NAME, reason, "nothing was kept; try another format, or another version of torch and onnx")
+        raise ModelError(NAME, reason, "nothing was saved; try another format, or another version of torch and onnx")
     return errors

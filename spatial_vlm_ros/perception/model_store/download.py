@@ -61,7 +61,7 @@ def fetch(
         got = f"{part.stat().st_size} bytes with SHA-256 {sha256_of(part)[:16]}…"
         part.unlink()
         reason = f"{url} has {got}; the manifest lists {wanted.size} with {wanted.sha256[:16]}…"
-        raise ModelError(model, reason, "nothing of it was kept; try another mirror, and tell whoever runs this one")
+        raise ModelError(model, reason, "nothing was saved; try another mirror, and report this one")
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(target)
@@ -100,7 +100,7 @@ def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, pro
         except OSError as error:
             raise _not_written(part, wanted, model, error) from error
         except ValueError as error:
-            raise ModelError(model, f"{url!r} is not an address: {error}", "correct the mirror's address") from error
+            raise ModelError(model, f"{url!r} is not an address: {error}", "fix the mirror's address") from error
         if _size(part) > most:
             tries, most = 0, _size(part)
             continue
@@ -122,8 +122,8 @@ def _connection(url: str, part: Path, here: int, wanted: ModelFile, model: str, 
             raise ConnectionError(f"asked for bytes from {here} on, it sends {told or 'others'}")
         whole = told.rpartition("/")[2] if answer.status == 206 else answer.headers.get("Content-Length", "")
         if whole.isdecimal() and int(whole) != wanted.size:
-            reason = f"{url} has {int(whole)} bytes, and {wanted.size} are listed"
-            raise ModelError(model, reason, "try another mirror, and tell whoever runs this one")
+            reason = f"{url} has {int(whole)} bytes, but the manifest lists {wanted.size}"
+            raise ModelError(model, reason, "try another mirror, and report this one")
         left = 0 if answer.status == 206 else here
         while left and (piece := answer.read1(min(_PIECE, left))):  # a server that knows no ranges sends all again
             left -= len(piece)
@@ -142,7 +142,9 @@ def _size(part: Path) -> int:
 def _not_written(part: Path, wanted: ModelFile, model: str, error: OSError) -> ModelError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         repair = f"free {(wanted.size - _size(part)) // 1_000_000 + 1} MB, or set SPATIAL_VLM_MODELS to a folder on "
-        return ModelError(model, f"the disk of {part.parent} is full", repair + "another disk; then call it again")
+        return ModelError(
+            model, f"the disk of {part.parent} is full", repair + "another disk; then run the command again"
+        )
     repair = "check the folder's rights, or set SPATIAL_VLM_MODELS to another folder"
     return ModelError(model, f"{part} cannot be written: {error.strerror or error}", repair)
 
@@ -157,10 +159,10 @@ def _request(url: str, model: str) -> urllib.request.Request:
         raise ModelError(
             model,
             "the mirror's address does not begin with http:// or https:// and a host",
-            "correct it: http://host:port",
+            "use http://host:port",
         )
     if parts.username is not None:
-        raise ModelError(model, "the mirror's address holds a user's name", "use a mirror that asks for none")
+        raise ModelError(model, "the mirror's address holds a user's name", "use a mirror without a login")
     return urllib.request.Request(url, headers={"User-Agent": "spatial_vlm_ros", "Accept-Encoding": "identity"})  # noqa: S310
 
 
@@ -174,7 +176,9 @@ def _failed(url: str, model: str, error: Exception) -> ModelError:
     if isinstance(error, urllib.error.HTTPError) and error.code == 404:
         return ModelError(model, f"there is no {url}", "check the mirror's address: --mirror, HF_ENDPOINT")
     if isinstance(error, urllib.error.HTTPError):
-        return ModelError(model, f"{url} cannot be fetched: status {error.code}", "check the mirror, and call it again")
+        return ModelError(
+            model, f"{url} cannot be fetched: status {error.code}", "check the mirror, and run the command again"
+        )
     words = str(error.reason) if isinstance(error, urllib.error.URLError) else str(error) or type(error).__name__
-    repair = "check the network, proxy or mirror, and call it again: what is here is kept"
+    repair = "check the network, proxy or mirror, and run the command again: finished files are kept"
     return ModelError(model, f"{url} cannot be fetched: {words}", repair)

@@ -81,13 +81,13 @@ def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> 
         return folder_of(entry)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
         raise ModelError(
-            entry.name, f"{len(wanted)} of its files are not here, and HF_HUB_OFFLINE is set", by_hand(entry)
+            entry.name, f"{len(wanted)} of its files are missing, and HF_HUB_OFFLINE is set", by_hand(entry)
         )
     folder, token = folder_of(entry), _token(entry, base)
     with _readable(entry), _alone(entry):
         free = shutil.disk_usage(folder).free
         if free < sum(wanted.values()):
-            need = f"{sum(wanted.values()) / 1e6:.0f} MB are to come, and {free / 1e6:.0f} MB are free in {folder}"
+            need = f"{sum(wanted.values()) / 1e6:.0f} MB are missing, but only {free / 1e6:.0f} MB are free in {folder}"
             raise ModelError(entry.name, need, "free some, or set SPATIAL_VLM_MODELS to a folder on another disk")
         for path, here, file in _files(entry):
             if path in wanted and _fault(here, file):  # once more: another process may have ended meanwhile
@@ -147,7 +147,7 @@ def _alone(entry: ModelEntry) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ModelError(entry.name, "another process is getting it", "wait until that has ended") from error
+            raise ModelError(entry.name, "another process is downloading it", "wait until it has finished") from error
         yield
 
 
@@ -159,5 +159,5 @@ def _token(entry: ModelEntry, base: str) -> str:
     """The token of the hub, for the hub alone."""
     token = os.environ.get("HF_TOKEN", "").strip() if _hub(base) == HUB else ""
     if not token.isprintable() or not token.isascii():
-        raise ModelError(entry.name, "HF_TOKEN holds characters that no token has", "set it anew, or unset it")
+        raise ModelError(entry.name, "HF_TOKEN holds characters that a token cannot have", "set it again, or unset it")
     return token

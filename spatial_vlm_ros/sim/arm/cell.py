@@ -132,7 +132,7 @@ class ArmCell:
         """
         joint = self._joint(id_)
         if not np.isfinite([*position, yaw]).all():
-            raise InputError("place", f"{position}, {yaw}", "finite metres and radians", "correct it")
+            raise InputError("place", f"{position}, {yaw}", "finite metres and radians")
         self._put(joint, position, yaw)
         self.mj.mj_forward(self.model, self.data)
         self.judge.displaced(id_, self.data)
@@ -152,7 +152,7 @@ class ArmCell:
 
     def _joint(self, id_: str) -> int:
         if id_ not in {obj.id for obj in self.layout.objects}:
-            raise UnknownNameError("thing", id_, [obj.id for obj in self.layout.objects])
+            raise UnknownNameError("object", id_, [obj.id for obj in self.layout.objects])
         return int(self.model.body(id_).jntadr[0])
 
     def _put(self, joint: int, position: Vector3, yaw: float = 0.0) -> None:

@@ -91,7 +91,7 @@ def disturbance(words: str) -> Disturbance:
         if isinstance(error, InputError):
             raise
         got = f"{type(error).__name__}: {error}"
-        raise InputError("disturbance", got, "JSON as docs/sim_arm.md has it", "correct it") from error
+        raise InputError("disturbance", got, "JSON as docs/sim_arm.md has it") from error
 
 
 def _vector(values: object) -> Vector3:

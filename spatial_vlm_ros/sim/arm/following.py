@@ -78,12 +78,17 @@ class Follower:
                 are.
         """
         if self.moving:
-            raise InputError("trajectory", "one while the arm moves", "one at a time", "cancel it, or wait for its end")
+            raise InputError(
+                "trajectory",
+                "a second one while the arm moves",
+                "one at a time",
+                "cancel the first, or wait until it ends",
+            )
         beyond = np.maximum(self._lower - trajectory.positions, trajectory.positions - self._upper).max(axis=0)
         worst = int(beyond.argmax())
         if beyond[worst] > 0:
             got = f"{self.names[worst]} {beyond[worst]:.4f} rad beyond its limit"
-            raise InputError("trajectory", got, "positions within limits", "plan it anew")
+            raise InputError("trajectory", got, "positions within limits", "plan it again")
         if trajectory.times[0] <= 0:
             off = np.abs(trajectory.positions[0] - position)
             worst = int(off.argmax())
@@ -157,4 +162,4 @@ class Follower:
 
     def _worst(self, off: Array, tolerance: Array) -> str:
         worst = int(off.argmax())
-        return f"{self.names[worst]} is {off[worst] + tolerance[worst]:.4f} rad off, {tolerance[worst]:g} are allowed"
+        return f"{self.names[worst]} is {off[worst] + tolerance[worst]:.4f} rad off; {tolerance[worst]:g} are allowed"

@@ -60,11 +60,11 @@ class JointTrajectory:
             or positions.ndim != 2
             or any(np.shape(a) != (n, positions.shape[1]) for a in given)
         ):
-            raise _bad(f"{n} times, arrays of {[np.shape(a) for a in given]}", "as many of each, one or more")
+            raise _bad(f"{n} times, arrays of {[np.shape(a) for a in given]}", "one or more of each, in equal number")
         if not np.isfinite(times).all() or not all(np.isfinite(a).all() for a in given):
             raise _bad("numbers that are not finite", "finite ones")
         if self.velocities is None and self.accelerations is not None:
-            raise _bad("accelerations without velocities", "both, or velocities alone")
+            raise _bad("accelerations without velocities", "both, or only velocities")
         if times[0] < 0 or not (np.diff(times) > 0).all():
             raise _bad(f"times {times[0]:g} to {times[-1]:g} s", "0 or more, each later than the one before")
         if self.velocities is not None and np.abs(self.velocities[-1]).max() > STANDS:
@@ -137,4 +137,4 @@ def in_order(wanted: Sequence[str], given: Sequence[str]) -> list[int]:
 
 
 def _bad(got: str, wanted: str) -> InputError:
-    return InputError("trajectory", got, wanted, "plan it anew")
+    return InputError("trajectory", got, wanted, "plan it again")

@@ -69,7 +69,7 @@ class CollisionWitness:
             file = mesh_file(name, urdf, folders)
             if file is None:
                 raise FileError(
-                    urdf, f"mesh {name!r} is not found", "set ROS_PACKAGE_PATH to the folder of its package"
+                    urdf, f"mesh {name!r} was not found", "set ROS_PACKAGE_PATH to the folder of its package"
                 )
             mesh.set("filename", str(file.resolve()))
         options = {"strippath": "false", "fusestatic": "false"}

@@ -110,7 +110,7 @@ def random_layout(seed: int) -> TableLayout:
         ModelError: MuJoCo is not installed.
     """
     if seed < 0:
-        raise InputError("seed", str(seed), "0 or more", "correct it")
+        raise InputError("seed", str(seed), "0 or more")
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
         drawn = _drawn(rng, str(seed))
@@ -119,7 +119,7 @@ def random_layout(seed: int) -> TableLayout:
         with PhysicsWorld(drawn.objects, drawn.scenery, drawn.base_T_camera) as world:
             if world.at_rest() and not broken(world):
                 return drawn
-    raise InputError("seed", str(seed), "one with a world that stands", "take another seed")
+    raise InputError("seed", str(seed), "a seed with a stable world", "choose another seed")
 
 
 def arm_camera(side: float = 0.0, height: float = 0.66) -> Transform:

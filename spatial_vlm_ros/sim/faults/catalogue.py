@@ -37,9 +37,11 @@ def _timing(unit: str) -> dict[str, Effect]:
     """What holds for every stream of messages."""
     return {
         "off": Effect(f"no {unit} is published"),
-        "slow": Effect(f"at most this many {unit}s a second are published, the others are dropped", "Hz", 1, 0.01, 100),
-        "delayed": Effect(f"every {unit} is published this much later, its stamp unchanged", "s", 0.3, 0.001, 30),
-        "intermittent": Effect(f"this fraction of the {unit}s is dropped, at random", "", 0.5, 0, 1),
+        "slow": Effect(
+            f"at most this many {unit}s a second are published, and the others are dropped", "Hz", 1, 0.01, 100
+        ),
+        "delayed": Effect(f"every {unit} is published this much later, with its stamp unchanged", "s", 0.3, 0.001, 30),
+        "intermittent": Effect(f"this fraction of the {unit}s, at random, is dropped", "", 0.5, 0, 1),
     }
 
 
@@ -49,12 +51,12 @@ def _ordered(effects: Mapping[str, Effect]) -> Mapping[str, Effect]:
 
 _CONTROLLER = {
     "off": Effect("every goal is rejected"),
-    "stuck": Effect("goals are accepted, nothing moves, and they end only when they are cancelled"),
+    "stuck": Effect("goals are accepted, but nothing moves, and they end only when they are cancelled"),
     "garbage": Effect("goals are aborted at once, with numbers that no message defines"),
-    "intermittent": Effect("this fraction of the goals is aborted at once, at random", "", 0.5, 0, 1),
+    "intermittent": Effect("this fraction of the goals, at random, is aborted at once", "", 0.5, 0, 1),
     "wrong": Effect("goals succeed at once, but nothing moves"),
 }
-_FROZEN = "the contents of the last {} before the fault, with the header of each new one"
+_FROZEN = "the contents of the last {} before the fault, under the header of each new one"
 
 EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
     {
@@ -114,26 +116,26 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         "clock": _ordered(
             _timing("message")
             | {
-                "stuck": Effect("time stays at the last one before the fault"),
-                "garbage": Effect("random times between 0 and twice the right one"),
-                "wrong": Effect("time is ahead by this; less than 0: behind", "s", 0.5, -1e6, 1e6),
+                "stuck": Effect("time stays at the last value before the fault"),
+                "garbage": Effect("times are random, between 0 and twice the right one"),
+                "wrong": Effect("time is ahead by this; below 0: behind", "s", 0.5, -1e6, 1e6),
             }
         ),
         STAMP: _ordered(
             {
                 "off": Effect("stamps are 0"),
-                "stuck": Effect("stamps stay at the first one after the fault"),
-                "garbage": Effect("random stamps between 0 and twice the right one"),
+                "stuck": Effect("stamps stay at the first value after the fault"),
+                "garbage": Effect("stamps are random, between 0 and twice the right one"),
                 "slow": Effect("from now on stamps advance this many seconds a second", "s/s", 0.9, 0.001, 10),
-                "intermittent": Effect("this fraction of the stamps is 0, at random", "", 0.5, 0, 1),
-                "wrong": Effect("stamps are ahead by this; less than 0: behind", "s", 0.5, -1e6, 1e6),
+                "intermittent": Effect("this fraction of the stamps, at random, is 0", "", 0.5, 0, 1),
+                "wrong": Effect("stamps are ahead by this; below 0: behind", "s", 0.5, -1e6, 1e6),
             }
         ),
         FRAME_ID: _ordered(
             {
                 "off": Effect("frame ids are empty"),
                 "garbage": Effect("frame ids are random letters"),
-                "intermittent": Effect("this fraction of the frame ids is wrong_frame, at random", "", 0.5, 0, 1),
+                "intermittent": Effect("this fraction of the frame ids, at random, is wrong_frame", "", 0.5, 0, 1),
                 "wrong": Effect("frame ids are wrong_frame"),
             }
         ),
@@ -141,7 +143,7 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
             _CONTROLLER
             | {
                 "slow": Effect("trajectories run at this fraction of their speed", "", 0.5, 0.01, 1),
-                "delayed": Effect("trajectories begin this much later than they are accepted", "s", 1, 0.001, 30),
+                "delayed": Effect("trajectories start this much later than they are accepted", "s", 1, 0.001, 30),
             }
         ),
         "gripper": _ordered(
@@ -150,11 +152,11 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
         "model": _ordered(
             {
                 "off": Effect("the model raises an error at every request"),
-                "stuck": Effect("the model repeats its last answer before the fault, whatever it is asked"),
+                "stuck": Effect("the model repeats its last answer before the fault, whatever the request is"),
                 "garbage": Effect("boxes, scores, labels and matches are random; boxes reach to twice the image size"),
                 "slow": Effect("every answer takes this many times as long", "", 5, 1, 1000),
                 "delayed": Effect("every answer comes this much later", "s", 5, 0.001, 3600),
-                "intermittent": Effect("this fraction of the requests raises an error, at random", "", 0.5, 0, 1),
+                "intermittent": Effect("this fraction of the requests, at random, raises an error", "", 0.5, 0, 1),
                 "wrong": Effect("each detection has the label, attributes, id and match of the next one"),
             }
         ),
@@ -164,15 +166,15 @@ EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
 
 IMPOSSIBLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
-        (STAMP, "delayed"): "use wrong with an amount below 0: stamps are then that much before the right ones",
-        ("compressed", "wrong"): "its pixels are not decoded here; play raw images",
-        ("other", "stuck"): "contents of this type are not known; use off, slow, delayed or intermittent",
-        ("other", "garbage"): "contents of this type are not known; use off, slow, delayed or intermittent",
-        ("other", "wrong"): "contents of this type are not known; use off, slow, delayed or intermittent",
+        (STAMP, "delayed"): "use wrong with an amount below 0: stamps are then earlier by that amount",
+        ("compressed", "wrong"): "the pixels of compressed images are not decoded; play raw images",
+        ("other", "stuck"): "the contents of this type are unknown; use off, slow, delayed or intermittent",
+        ("other", "garbage"): "the contents of this type are unknown; use off, slow, delayed or intermittent",
+        ("other", "wrong"): "the contents of this type are unknown; use off, slow, delayed or intermittent",
         ("gripper", "slow"): "a GripperCommand has no speed; use delayed",
-        (FRAME_ID, "stuck"): "frame ids do not change in time; use wrong",
-        (FRAME_ID, "slow"): "frame ids do not change in time; use wrong",
-        (FRAME_ID, "delayed"): "frame ids do not change in time; use wrong",
+        (FRAME_ID, "stuck"): "frame ids do not change over time; use wrong",
+        (FRAME_ID, "slow"): "frame ids do not change over time; use wrong",
+        (FRAME_ID, "delayed"): "frame ids do not change over time; use wrong",
     }
 )
 """(Form or part, kind) → why there is no such fault, and what to use instead."""

@@ -82,9 +82,9 @@ def mirrored(message: Any, _: float, __: Random) -> None:
         InputError: an encoding whose pixels are not whole bytes side by side.
     """
     if message.encoding not in _CHANNELS:
-        repair = f"give images as one of {', '.join(_CHANNELS)}"
+        repair = f"use images encoded as one of {', '.join(_CHANNELS)}"
         raise InputError(
-            "faults", f"rgb=wrong of an image in {message.encoding}", "pixels that can be mirrored", repair
+            "faults", f"rgb=wrong of an image in {message.encoding}", "an encoding that can be mirrored", repair
         )
     channels = _CHANNELS[message.encoding]
     rows = _octets(message).reshape(message.height, message.step)
@@ -108,8 +108,8 @@ def scaled(message: Any, factor: float, _: Random) -> None:
         values = _octets(message).view(f"{order}f4") * np.float32(factor)
         _write(message, values.astype(f"{order}f4").view(np.uint8))
     else:
-        repair = "give depth as 16UC1 or 32FC1"
-        raise InputError("faults", f"depth=wrong of {message.encoding}", "distances", repair)
+        repair = "use depth encoded as 16UC1 or 32FC1"
+        raise InputError("faults", f"depth=wrong of {message.encoding}", "an encoding of distances", repair)
 
 
 def _octets(message: Any) -> np.ndarray:

@@ -48,7 +48,9 @@ class ControllerFaults:
             InputError: they are not.
         """
         if self._kind == "off":
-            raise InputError("goal", _WORDS, "no fault", f"take {self._stream}=off out of the parameter faults")
+            raise InputError(
+                "goal", _WORDS, "no injected fault", f"remove {self._stream}=off from the parameter faults"
+            )
 
     @property
     def is_stuck(self) -> bool:

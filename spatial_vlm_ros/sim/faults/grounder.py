@@ -27,7 +27,7 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 _MODEL = {"model": FORMS["model"]}
 _INJECTED = "an injected fault"
 _LARGEST = 1 << 16  # bytes
-_REPAIR = "empty the file of faults"
+_REPAIR = "empty the fault file"
 
 
 class FaultyGrounder:
@@ -127,6 +127,6 @@ def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str 
     if not of:
         raise InputError("option of", "none", "the name of a backend", "add of=NAME to grounder_options")
     if not fault_seed.isdecimal():
-        raise InputError("option fault_seed", repr(fault_seed), "a whole number from 0", "correct the option")
+        raise InputError("option fault_seed", repr(fault_seed), "a whole number from 0")
     file = Path(faults_file) if faults_file else None
     return FaultyGrounder(load_grounder(of, options), faults, file, int(fault_seed))

@@ -104,7 +104,7 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     if noun in LEVELS:
         boards = levels(layout, row)
         if len(boards) < 2:  # the flat top of anything is one
-            return Found(exists=False, reason=f"has no {noun} that can be seen")
+            return Found(exists=False, reason=f"has no visible {noun}")
         found = _of_all(boards, phrase, rays)
         other = _of_all(boards[:-1], phrase, rays) if boards[-1].lid else found
         return Found(tuple(dict.fromkeys((*found.parts, *other.parts))), reason=found.reason)
@@ -134,7 +134,7 @@ def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
     found = chosen(parts, phrase, rays)
     several = f"{len(parts)} of them" if len(parts) > 1 else "one" if parts else "none on that side"
-    return Found(found, reason="" if found else f"has no such {noun}: {several} can be seen")
+    return Found(found, reason="" if found else f"has no such {noun} (visible: {several})")
 
 
 def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
@@ -149,12 +149,12 @@ def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> F
         return _of_all(parts, phrase, rays)
     hollow = parts or has_by_nature(layout.scene.objects[row].detection.label, noun)
     part = share(parts[0] if parts else whole(layout, row), phrase, rays) if noun in _VAGUE and hollow else None
-    return Found((part,)) if part is not None else Found(exists=False, reason=f"has no {noun} that can be seen")
+    return Found((part,)) if part is not None else Found(exists=False, reason=f"has no visible {noun}")
 
 
 def _drawer(drawer: Drawer | None, phrase: NounPhrase) -> Found:
     """The open drawer, where it is the one that is meant; all others are closed."""
-    closed = Found(reason="is closed there: no such drawer of it is open")
+    closed = Found(reason="is closed there: no such drawer is open")
     if drawer is None or phrase.also is not None:
         return closed
     above, below = drawer.above, drawer.below
@@ -169,13 +169,13 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     """The disc in the stated share of the stove's top; that share where none is seen there."""
     top = stove_top(layout, row)
     if top is None:
-        return Found(exists=False, reason="has no flat top that can be seen")
+        return Found(exists=False, reason="has no visible flat top")
     discs = burners(layout, top)
     if not discs and not has_by_nature(layout.scene.objects[row].detection.label, noun_of(phrase)):
-        return Found(exists=False, reason=f"has no {noun_of(phrase)} that can be seen")
+        return Found(exists=False, reason=f"has no visible {noun_of(phrase)}")
     if phrase.superlative is None and phrase.ordinal is None:
         return Found((*discs, top) if discs and hides_one(layout, top, discs) else discs)
-    untold = Found(reason="has no such burner that can be told")
+    untold = Found(reason="has no burner that can be identified so")
     several = len(discs) > 2 or phrase.ordinal is not None
     corner = not {None, MIDDLE}.intersection((phrase.superlative, phrase.also))
     if several and not corner:

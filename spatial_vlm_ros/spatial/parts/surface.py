@@ -35,7 +35,7 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     """
     room = region.high - region.low
     if not region.walled and height + around.config.clearance > room:
-        words = f"there is no room for it: {100 * room:.0f} cm are left over that part of {name}"
+        words = f"there is no room for it: only {100 * room:.0f} cm are clear above that part of {name}"
         return NoSurface("too tall", words, region.row, height + around.config.clearance, room)
     outline = region.outline if region.carrier is None else region.carrier
     step = min(around.config.step, max(_LEAST_STEP, float(np.ptp(outline, axis=0).min()) / _CELLS_ACROSS))

@@ -45,7 +45,7 @@ def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: ob
     except SpatialVlmError:
         raise
     except Exception as error:
-        reason = f"measuring it failed: {type(error).__name__}: {error}"
+        reason = f"its measure failed: {type(error).__name__}: {error}"
         raise PlugInError(relation.name, source, reason, REPAIR) from error
     measured = ~np.isnan(margin)
     if margin.shape != shape or sigma.shape != shape:
@@ -53,7 +53,7 @@ def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: ob
     elif not np.isfinite(margin[measured]).all():
         reason = "it gave a margin that is infinite"
     elif not (np.isfinite(sigma[measured]).all() and (sigma[measured] >= 0).all()):
-        reason = "it gave a standard deviation that is negative or no number"
+        reason = "it gave a standard deviation that is negative or not a number"
     else:
         return margin, sigma
     raise PlugInError(relation.name, source, reason, REPAIR)

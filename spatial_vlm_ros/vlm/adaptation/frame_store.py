@@ -28,7 +28,7 @@ PARTS = ("training", "calibration", "test")
 HELD_OUT = 0.15
 """Share of the groups of a source that are calibrated on, and as many that are scored on; one of each at least."""
 _LARGEST = 1 << 26  # bytes of the JSON of a group
-_REPAIR = "start anew with --force"
+_REPAIR = "start again with --force"
 
 
 def group_path(folder: Path, source: str, group: str) -> Path:
@@ -46,7 +46,7 @@ def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledV
     for view in views:
         done, data = cv2.imencode(".png", cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR))
         if not done:
-            raise FileError(path, f"no PNG can be made of {view.rgb.shape}", _REPAIR)
+            raise FileError(path, f"PNG cannot store an image of shape {view.rgb.shape}", _REPAIR)
         write_bytes(path.parent / f"{_file_name(view.name)}.png", data.tobytes(), force=True)
         objects, relations = ([asdict(one) for one in some] for some in (view.objects, view.relations))
         told.append({"name": view.name, "objects": objects, "relations": relations})
@@ -106,7 +106,7 @@ def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
     empty = [part for part in PARTS if not any(view.relations for view in parts[part])]
     if empty:
         got = ", ".join(f"{len(parts[part])} views for {part}" for part in PARTS)
-        repair = "give a folder with labelled frames of at least 3 scenes, or --rendered 3 or more"
+        repair = "pass a folder with labelled frames of at least 3 scenes, or --rendered 3 or more"
         raise InputError("--data, --rendered", got, "views with relations in each of the three parts", repair)
     return {part: tuple(views) for part, views in parts.items()}
 

@@ -159,7 +159,7 @@ def answer_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tens
         InputError: a row without an answer.
     """
     if not bool((labels != IGNORED).any(dim=1).all()):
-        raise InputError("lessons", "one without an answer", "an answer with tokens", "name it in words")
+        raise InputError("lessons", "one without an answer", "an answer with at least one token")
     first = int((labels != IGNORED).int().argmax(dim=1).min())
     kept = labels.shape[1] - first + 1  # from the token before the earliest answer on
     logits = model(**inputs, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()

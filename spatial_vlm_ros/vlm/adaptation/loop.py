@@ -30,7 +30,7 @@ from spatial_vlm_ros.vlm.adaptation.settings import AdaptSettings
 STATE = "state.safetensors"
 CLIPPED = 1.0
 """Largest norm of a gradient."""
-_REPAIR = "start anew with --force"
+_REPAIR = "start again with --force"
 
 
 @dataclass
@@ -163,7 +163,7 @@ class AdaptRun:
             with written_by_name(self._place, force=True) as new:
                 save_file(tensors, new, {"identity": self._identity, "progress": json.dumps(asdict(self.progress))})
         except SafetensorError as error:
-            raise FileError(self._place, str(error), "choose a folder with room that can be written") from error
+            raise FileError(self._place, str(error), "choose a writable folder with enough space") from error
 
     def _load(self) -> AdaptProgress:
         if not self._place.exists():
@@ -198,11 +198,11 @@ def check_identity(found: str, wanted: str, place: Path) -> None:
     try:
         before, now = json.loads(found), json.loads(wanted)
         names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-        differs = ", ".join(f"{name} {before.get(name)!r} there, {now.get(name)!r} here" for name in names)
+        differs = ", ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in names)
     except (ValueError, AttributeError):
         differs = "settings that cannot be read"
-    repair = "give the same options to go on, or --force to start anew"
-    raise InputError(str(place), f"a run of other settings: {differs}", "one of the same", repair)
+    repair = "pass the same options to continue, or --force to start again"
+    raise InputError(str(place), f"a run with other settings: {differs}", "a run with the same settings", repair)
 
 
 def memory_used() -> int:

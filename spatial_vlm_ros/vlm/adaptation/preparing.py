@@ -167,8 +167,10 @@ def _refuse_marked(settings: AdaptSettings, name: str, marks: Mapping[str, objec
     if (settings.new_encoder or settings.features) and any(mark_ in marks for mark_ in _OF_ENCODER):
         twice.append("--encoder or --features")
     if twice:
-        reason = f"was already trained with {', '.join(marks)}, and keeps it; {', '.join(twice)} cannot be put on it"
-        raise ModelError(name, reason, "leave the option out, or begin with a base that was not adapted")
+        reason = (
+            f"was already trained with {', '.join(marks)}, and keeps it; {', '.join(twice)} cannot be applied to it"
+        )
+        raise ModelError(name, reason, "leave the option out, or start with a base that was not adapted")
 
 
 def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: NewEncoder | None) -> None:
@@ -223,7 +225,7 @@ def _with_positions(made: PreparedModel, scheme: str) -> LearnedPositions | None
         vision: Any = parts.vision.config
         if parts.kind not in pin.WITH_PATCHES:
             got = f"learned-absolute of {parts.kind}, whose images have grids of any size"
-            raise InputError("--positions", got, "a scheme that turns", "choose mrope-chunked or mrope-interleaved")
+            raise InputError("--positions", got, "a rotary scheme", "choose mrope-chunked or mrope-interleaved")
         side = int(vision.image_size // vision.patch_size)
         table = LearnedPositions(side, side, int(parts.embeddings.weight.shape[1]))
         table.to(parts.embeddings.weight.device)

@@ -117,7 +117,7 @@ class RegionTextModel(nn.Module):
             InputError: a single image, which nothing contrasts with.
         """
         if len(images) < 2:
-            raise InputError("--batch", "1 image", "2 or more, to be contrasted", "raise it")
+            raise InputError("--batch", "1 image", "at least 2, for the contrastive loss")
         tokens, temperature = self.tokens(pixels), 1.0 / self.log_scale.exp().clamp(max=100.0)
         loss = region_text_loss(
             self.of_image(tokens.mean(dim=1)), self.text([one.caption for one in images]), temperature

@@ -37,7 +37,7 @@ def save_adapted(made: PreparedModel, folder: Path, dtype: torch.dtype) -> None:
         made.model.save_pretrained(folder)
         made.processor.save_pretrained(folder)
     except OSError as error:
-        raise FileError(folder, str(error), "choose a place with room that can be written") from error
+        raise FileError(folder, str(error), "choose a writable place with enough space") from error
     _save_remedies(made, folder)
 
 
@@ -57,14 +57,14 @@ def save_beside(made: PreparedModel, base: Path, folder: Path) -> None:
         for file in base.iterdir():
             if file.is_file() and file.name not in _LEFT:
                 shutil.copyfile(file, folder / file.name)
-        config = read_json(base / "config.json", "give the base's whole folder")
+        config = read_json(base / "config.json", "pass the base's whole folder")
         config[FIELD] = dict(trained_with(made.model))
         write_json(folder / "config.json", config, force=True, indent=2)
         made.processor.save_pretrained(folder)
     except FileError:
         raise
     except (OSError, ValueError) as error:
-        raise FileError(folder, str(error), "choose a place with room that can be written") from error
+        raise FileError(folder, str(error), "choose a writable place with enough space") from error
     _save_remedies(made, folder)
 
 

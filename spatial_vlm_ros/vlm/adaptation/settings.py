@@ -97,9 +97,9 @@ class AdaptSettings:
             raise UnknownNameError("norm", self.norm, NORMS)
         if min(self.steps, self.batch, self.rank, self.micro) < 1 or self.seed < 0:
             got = f"{self.steps} steps, batch {self.batch}, rank {self.rank}, micro {self.micro}, seed {self.seed}"
-            raise InputError("training settings", got, "positive numbers", "correct the options")
+            raise InputError("training settings", got, "positive numbers")
         if self.rate is not None and not 0.0 < self.rate < 1.0:
-            raise InputError("--rate", str(self.rate), "a number between 0 and 1", "correct it")
+            raise InputError("--rate", str(self.rate), "a number between 0 and 1")
         given = {
             "--positions": self.positions is not None,
             "--norm published": self.norm == "published",
@@ -109,7 +109,7 @@ class AdaptSettings:
         taken = {"pin": (), "cloc": ("--encoder",)}.get(self.method, tuple(given))
         wrong = [name for name, is_given in given.items() if is_given and name not in taken]
         if wrong:
-            why = {"pin": "which leaves the base as it is", "cloc": "which trains an encoder alone"}[self.method]
+            why = {"pin": "which leaves the base as it is", "cloc": "which trains only an encoder"}[self.method]
             raise InputError(f"--method {self.method}", " ".join(wrong), "none of them", f"leave them out: {why}")
 
     @property
@@ -154,7 +154,7 @@ def check_fits(settings: AdaptSettings, kind: str) -> None:
         wrong += ["--method cloc"] if settings.method == "cloc" and not settings.new_encoder else []
         if wrong:
             repair = f"leave {' and '.join(wrong)} out, or use a base of the class {SWAPPABLE}"
-            raise ModelError(kind, f"does not take {' and '.join(wrong)}: {own}", repair)
+            raise ModelError(kind, f"does not accept {' and '.join(wrong)}: {own}", repair)
     if settings.method == "pin" and kind not in WITH_PATCHES:
         takes = "--method projector or lora, with --norm and --positions"
-        raise ModelError(kind, f"does not take a PIN: {own}", f"use {takes}, or a base of {', '.join(WITH_PATCHES)}")
+        raise ModelError(kind, f"does not accept a PIN: {own}", f"use {takes}, or a base of {', '.join(WITH_PATCHES)}")

@@ -26,7 +26,7 @@ from spatial_vlm_ros.vlm.compact.model import CompactModel
 
 FOLDER = "checkpoint"
 WEIGHTS = "model.safetensors"
-_REPAIR = "remove the checkpoint folder and train anew"
+_REPAIR = "remove the checkpoint folder and train again"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def save(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, pr
     try:
         _write(folder, model, optimizer, progress)
     except OSError as error:
-        raise FileError(folder / FOLDER, str(error), "choose a folder with room that can be written") from error
+        raise FileError(folder / FOLDER, str(error), "choose a writable folder with enough space") from error
 
 
 def _write(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -102,7 +102,7 @@ def load(folder: Path, model: CompactModel, optimizer: torch.optim.Optimizer,
     if progress.settings != settings:
         changed = [name for name in settings if progress.settings.get(name) != settings[name]]
         raise InputError("settings of the run", f"other {', '.join(changed)}", "those of its checkpoint",
-                         "repeat them, or train into another folder")  # fmt: skip
+                         "repeat them, or train in another folder")  # fmt: skip
     try:
         model.load_state_dict(weights)
         _unflatten(optimizer, moments)
@@ -135,7 +135,7 @@ def start_from(folder: Path, model: CompactModel) -> str:
         return _hash(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
-        raise FileError(path, reason, "name a folder with a model of the same words and sizes") from error
+        raise FileError(path, reason, "pass a folder with a model of the same words and sizes") from error
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str)
         values = getattr(output, name)
         if values.shape != shape:
             reason = f"its {name} is {values.shape}, not {shape}"
-            raise ModelError(model, reason, "export it again; spec and weights differ")
+            raise ModelError(model, reason, "export it again: spec and weights differ")
         if not np.isfinite(values).all():
             raise ModelError(model, f"its {name} is not finite", "train it again with a lower rate")
 

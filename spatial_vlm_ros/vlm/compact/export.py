@@ -20,7 +20,7 @@ OUTPUTS = ("heat", "box", "kernel", "prototypes", "features")
 OPSET = 18
 
 _LARGEST = 1 << 31  # bytes: the most that protobuf reads
-_REPAIR = "name an ONNX file that can be written"
+_REPAIR = "pass a writable path for the ONNX file"
 
 
 class _OneImage(nn.Module):

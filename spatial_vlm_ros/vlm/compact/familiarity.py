@@ -122,7 +122,9 @@ def fitted(training: _Array, calibration: _Array) -> Familiarity:
     """
     if len(training) < 2 or not len(calibration):
         got = f"{len(training)} training and {len(calibration)} calibration images"
-        raise InputError("familiarity", got, "two and one at least", "render more worlds")
+        raise InputError(
+            "familiarity", got, "at least two training images and one calibration image", "render more worlds"
+        )
     size = training.shape[1]
     covariance = np.atleast_2d(np.cov(training.T))
     even = max(float(np.trace(covariance)) / size, 1e-12)

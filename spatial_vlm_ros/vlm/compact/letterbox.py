@@ -50,7 +50,7 @@ def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}"
-        raise ShapeError("picture", "(H, W, 3) uint8", got)
+        raise ShapeError("image", "(H, W, 3) uint8", got)
     rows, columns = rgb.shape[:2]
     scale = min(width / columns, height / rows)
     box = Letterbox(columns, rows, max(1, min(width, round(columns * scale))), max(1, min(height, round(rows * scale))))

@@ -98,7 +98,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         withheld = frozenset((str(modifier), str(label)) for modifier, label in values["withheld"])
         return Vocabulary(tuple(str(word) for word in values["modifiers"]), names, withheld)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(path, f"no vocabulary: {error!r}", "render the pictures again") from error
+        raise FileError(path, f"not a vocabulary: {error!r}", "render the images again") from error
 
 
 def shard_path(folder: Path, part: str, number: int) -> Path:
@@ -114,7 +114,7 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Labelled
         FileError: the folder cannot be written.
     """
     if not samples or len({sample.rgb.shape for sample in samples}) > 1:
-        raise InputError("samples of a shard", str(len(samples)), "pictures of one size", "render them with one size")
+        raise InputError("samples of a shard", str(len(samples)), "images of one size", "render them with one size")
     path = shard_path(folder, part, number)
     for suffix, arrays in ((".rgb.npy", [s.rgb for s in samples]), (".numbers.npy", [s.numbers for s in samples])):
         with writing(path.with_suffix(suffix), force=True) as file:
@@ -136,7 +136,7 @@ class Samples:
     def __init__(self, folder: Path, part: str) -> None:
         paths = sorted(folder.glob(f"{part}_?????.json"))
         if not paths:
-            raise FileError(folder, f"no {part} pictures", "render them first: `spatial-vlm train --render-only`")
+            raise FileError(folder, f"no {part} images", "render them first: `spatial-vlm train --render-only`")
         self._shards = [_Shard(path) for path in paths]
         self._ends = np.cumsum([len(shard.objects) for shard in self._shards])
 
@@ -172,7 +172,7 @@ class _Shard:
             or len(self._rgb) != n
             or n < 1
         ):
-            got = f"{self._rgb.shape} and {self._numbers.shape} for {n} pictures"
+            got = f"{self._rgb.shape} and {self._numbers.shape} for {n} images"
             raise FileError(path, got, _REPAIR)
 
     def sample(self, number: int) -> LabelledImage:

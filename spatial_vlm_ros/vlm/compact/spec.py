@@ -55,9 +55,9 @@ class CompactSpec:
     def __post_init__(self) -> None:
         whole = (self.width, self.height, self.buckets, self.length, self.prototypes)
         if not all(isinstance(n, int) and 0 < n <= 4096 for n in whole) or self.width % 16 or self.height % 16:
-            raise InputError("sizes of the compact model", str(whole), "1 to 4096, sides in sixteens", _REPAIR)
+            raise InputError("sizes of the compact model", str(whole), "1 to 4096, sides in multiples of 16", _REPAIR)
         if not self.words or len(set(self.words)) != len(self.words) or not all(map(_is_word, self.words)):
-            raise InputError("word list", f"{len(self.words)} entries", "distinct words, one at least", _REPAIR)
+            raise InputError("word list", f"{len(self.words)} entries", "at least one word, each once", _REPAIR)
         strange = {word for name, labels in self.names.items() for word in (name, *labels)} - set(self.words)
         if strange:
             raise InputError("names", ", ".join(sorted(strange))[:60], "words of the list", _REPAIR)
@@ -136,7 +136,7 @@ def read_spec(folder: Path) -> CompactSpec:
         InputError: its values make no model.
     """
     path = folder / CONFIG_FILE
-    values = read_json(path, "name a folder that `spatial-vlm train` wrote")
+    values = read_json(path, "pass a folder that `spatial-vlm train` wrote")
     if not isinstance(values, dict):
-        raise FileError(path, "no JSON object", _REPAIR)
+        raise FileError(path, "not a JSON object", _REPAIR)
     return spec_from(values)

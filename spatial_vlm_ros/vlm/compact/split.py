@@ -11,7 +11,7 @@ from typing import Any
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_json
 
-_REPAIR = "write it as models/compact/split.json is"
+_REPAIR = "write it like models/compact/split.json"
 PARTS = ("training", "validation", "test")
 
 
@@ -68,7 +68,7 @@ def read_split(path: Path) -> WorldSplit:
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
     ranges = sorted((part.first, part.last) for part in parts.values())
     if any(last >= first for (_, last), (first, _) in itertools.pairwise(ranges)):
-        raise FileError(path, "parts that share seeds", "give each part seeds of its own")
+        raise FileError(path, "parts that share seeds", "give each part its own seeds")
     return WorldSplit(**parts, withheld=withheld)
 
 

@@ -60,7 +60,7 @@ def encode(phrases: Sequence[str], spec: CompactSpec) -> npt.NDArray[np.int64]:
     for row, phrase in enumerate(phrases):
         words = phrase_words(phrase)
         if not words:
-            raise InputError("phrase", repr(phrase[:60]), "a noun, with or without modifiers", "name a kind of thing")
+            raise InputError("phrase", repr(phrase[:60]), "a noun, with or without modifiers", "name a kind of object")
         chosen = words[::-1][: spec.length]
         numbers[row, : len(chosen)] = [word_number(word, spec) for word in chosen]
     return numbers

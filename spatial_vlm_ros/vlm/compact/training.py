@@ -57,10 +57,10 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if not (self.steps > 0 and self.seed >= 0 and self.batch > 0 and self.phrases > 0):
             got = f"{self.steps} steps, seed {self.seed}, batch {self.batch}, {self.phrases} phrases"
-            raise InputError("training settings", got, "positive numbers", "correct the options")
+            raise InputError("training settings", got, "positive numbers")
         if not (0 < self.rate < 1 and 0 <= self.decay < 1 and 0 <= self.warm < 1):
             got = f"rate {self.rate}, decay {self.decay}, warm {self.warm}"
-            raise InputError("training settings", got, "numbers below 1", "correct the options")
+            raise InputError("training settings", got, "numbers below 1")
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class TrainingRun:
         names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
         parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
         if not torch.isfinite(parts["total"]):
-            raise ModelError("compact", f"the loss is no number after {self.step} steps", "train with a lower rate")
+            raise ModelError("compact", f"the loss is not a number after {self.step} steps", "train with a lower rate")
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(parts["total"])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)

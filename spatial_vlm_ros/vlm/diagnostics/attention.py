@@ -52,7 +52,7 @@ def last_rows(parts: Parts) -> Iterator[list[list[Tensor]]]:
             weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
             if weights is None:
                 repair = "use a class with eager attention"
-                raise ModelError(type(module).__name__, "gives no attention weights", repair)
+                raise ModelError(type(module).__name__, "returns no attention weights", repair)
             rows[layer].append(finite(type(module).__name__, weights[:, :, -1].float()).detach().cpu())
 
         return hook
@@ -128,7 +128,7 @@ def modality_balance(
     ids = inputs["input_ids"]
     image = parts.image_columns(ids)[0].cpu().numpy()
     if steps < 1:
-        raise InputError("decoding steps", str(steps), "one or more", "count at least the first answer token")
+        raise InputError("decoding steps", str(steps), "one or more, including the first answer token")
     if system is not None and (system.shape != image.shape or bool((system & image).any())):
         got = f"{system.shape}, {int((system & image).sum()) if system.shape == image.shape else 0} of the image"
         raise InputError("system prompt", got, f"{image.shape} without image tokens", "mark the tokens of the prompt")
@@ -144,7 +144,7 @@ def one_prompt(inputs: Mapping[str, Any]) -> None:
     """Raises InputError unless it is one."""
     rows = len(inputs["input_ids"])
     if rows != 1:
-        raise InputError("prompts", str(rows), "one", "ask one question after another")
+        raise InputError("prompts", str(rows), "one", "ask one question at a time")
 
 
 def _share(weights: Array, image: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_]) -> Array:

@@ -52,9 +52,9 @@ class CandidateScorer:
         batch: int = 1,
     ) -> None:
         if template and "{question}" not in template:
-            raise InputError("template", repr(template), "one with {question}", "say where the question goes")
+            raise InputError("template", repr(template), "a text with {question}, where the question goes")
         if not template and not getattr(processor, "chat_template", None):
-            raise InputError("processor", "no chat template", "one with it", "give a template")
+            raise InputError("processor", "no chat template", "a chat template", "pass a template")
         self.parts: Parts = parts_of(model)
         self.model, self.processor, self.template, self.lead = model, processor, template, lead
         self._answering, self.batch = answering, batch
@@ -97,7 +97,7 @@ class CandidateScorer:
             InputError, ModelError: as `answer`.
         """
         if not all(choices for _, _, choices in asked):
-            raise InputError("candidates", "none", "one or more", "name each answer")
+            raise InputError("candidates", "none", "one or more")
         prepared = [self.inputs(*one) for one in asked]
         found = list[list[float]]([] for _ in asked)
         for rows in self._batches(prepared, [frozenset(choices) for _, _, choices in asked]):
@@ -163,7 +163,9 @@ class CandidateScorer:
         images = self.processor.image_processor
         told = images(images=[Image.fromarray(rgb)], return_tensors="pt").get("image_grid_thw")
         if told is None:
-            raise InputError("processor", "one that tells no grid", "the size of the resized image", "use drawn marks")
+            raise InputError(
+                "processor", "a processor that returns no grid", "the size of the resized image", "use drawn marks"
+            )
         _, down, across = (int(n) * int(images.patch_size) for n in told[0])
         return across, down
 
@@ -244,7 +246,7 @@ class CandidateScorer:
         """(1, M) of a candidate; raises InputError where there are none."""
         given = self.processor.tokenizer(self.lead + choice, add_special_tokens=False, return_tensors="pt")
         if not given["input_ids"].numel():
-            raise InputError("candidate", repr(choice), "one with tokens", "name it in words")
+            raise InputError("candidate", repr(choice), "text with at least one token")
         return given["input_ids"].to(device)
 
 

@@ -47,7 +47,7 @@ class Effort:
 
     def __post_init__(self) -> None:
         if self.each < 1:
-            raise InputError("questions of a kind", str(self.each), "one or more", "look at one at least")
+            raise InputError("questions of a kind", str(self.each), "one or more")
 
 
 EFFORTS: Mapping[str, Effort] = MappingProxyType({"small": Effort((0,), (4, 1), 1), "full": Effort()})
@@ -116,7 +116,7 @@ def look_inside(
         tried("image tokens permuted", lambda: permutation_sensitivity(parts, watched, items, effort.seeds, right)),
         tried("image tokens pooled", lambda: pooling(parts, watched, items, effort.sides, right)) or (),
         tried("norms of image tokens", lambda: loudness(parts, next(prompts()))),
-        tried("attention on the picture", balance),
+        tried("attention on the image", balance),
         tried("image keys turned", lambda: _stacked([rotary_sensitivity(parts, inputs) for inputs in prompts()])),
     )
     drawn = tried("pictures of attention", lambda: _drawn(watched, chosen, prompts()))

@@ -38,7 +38,7 @@ class Amount:
         counts = (self.absolute, self.relative, self.depth)
         if min(*counts, self.seed) < 0 or not any(counts):
             got = f"{counts} groups, seed {self.seed}"
-            raise InputError("amount of questions", got, "none below 0, one group or more", "give at least one group")
+            raise InputError("amount of questions", got, "no number below 0, and at least one group")
 
 
 AMOUNTS: Mapping[str, Amount] = MappingProxyType({"small": Amount(8, 10, 5), "full": Amount()})

@@ -56,9 +56,9 @@ class ItemPrompt:
 
     def __post_init__(self) -> None:
         if len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
-            raise InputError("candidates", repr(self.choices), "two or more, all different", "name each answer once")
+            raise InputError("candidates", repr(self.choices), "two or more, all different")
         if self.truth is not None and self.truth not in self.choices:
-            raise InputError("truth", repr(self.truth), f"one of {self.choices}", "give a truth that can be chosen")
+            raise InputError("truth", repr(self.truth), f"one of {self.choices}", "use one of the candidates")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,5 +120,7 @@ def ask(answerer: Answerer, asking: ItemPrompt) -> str:
     answer = answerer.answer(asking.rgb, asking.question, asking.choices)
     if answer not in asking.choices:
         name = type(answerer).__name__
-        raise ModelError(name, f"answers {answer!r}, not one of {asking.choices}", "let it choose among candidates")
+        raise ModelError(
+            name, f"answers {answer!r}, not one of {asking.choices}", "make it choose among the candidates"
+        )
     return answer

@@ -104,13 +104,13 @@ def pooled(grid: tuple[int, int], side: int) -> Change:
         InputError: fewer than one cell.
     """
     if side < 1:
-        raise InputError("cells", str(side), "one or more", "leave at least one mean")
+        raise InputError("cells", str(side), "one or more")
     rows, columns = (torch.arange(n) * min(side, n) // n for n in grid)
     cells = (rows[:, None] * side + columns[None]).flatten()
 
     def change(tokens: Tensor, _row: int) -> Tensor:
         if len(tokens) != len(cells):
-            repair = "give the grid of this picture"
+            repair = "pass the grid of this image"
             raise InputError("image tokens", str(len(tokens)), f"{grid[0]} x {grid[1]}", repair)
         own = cells.to(tokens.device)
         sums = torch.zeros(int(own.max()) + 1, tokens.shape[1], device=tokens.device).index_add_(0, own, tokens.float())
@@ -141,7 +141,7 @@ def permutation_sensitivity(
         ModelError: see `ask`.
     """
     if not items or not seeds:
-        raise InputError("permutation test", f"{len(items)} items, {len(seeds)} seeds", "some of both", "give more")
+        raise InputError("permutation test", f"{len(items)} items, {len(seeds)} seeds", "at least one of each")
     if original is None:
         original = right(answerer, items)
     changed = np.empty((len(seeds), len(items)), bool)

@@ -154,7 +154,7 @@ def inside_lines(inside: Inside) -> list[str]:
         without = "not told" if b.without_system is None else _percent(float(np.nanmean(b.without_system)))
         steps = f"{b.steps} step{'s' * (b.steps > 1)}"
         lines.append(
-            f"Attention on the picture among picture and text, mean over {len(b.with_system)} layers, "
+            f"Share of attention on the image, of image and text, mean over {len(b.with_system)} layers, "
             f"{steps}: {_percent(float(np.nanmean(b.with_system)))}; without the system prompt: {without}."
         )
     if (r := inside.rotary) is not None:

@@ -52,12 +52,12 @@ def write_folder(
     told = [
         report(diagnosis),
         "## Answers\n",
-        "Wrong ones first; red: what was said, and what is true.\n",
+        "Wrong answers first; red: the answer and the truth.\n",
         f"![answers]({SHEET})\n",
     ]
     if attention:
         told.append("## Attention of the last token of the prompt\n")
-        told.append("The strongest place of each picture is red, none is blue.\n")
+        told.append("The strongest place of each image is red; no attention is blue.\n")
     for key, image in (attention or {}).items():
         one, name = by_key[key], f"attention-{key}.png"
         images[name] = image

@@ -91,7 +91,7 @@ def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
         _found.clear()
     if len(found) < len(parts.layers):
         name = type(parts.model).__name__
-        raise ModelError(name, "computes attention on its own", "use a class of transformers 5")
+        raise ModelError(name, "computes attention in its own way", "use a class of transformers 5")
     return found
 
 
@@ -109,7 +109,7 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
     """
     turned = parts.image_columns(inputs["input_ids"])[0].cpu()
     if step == 0:
-        raise InputError("step", "0", "another number", "turn keys by some part of a position")
+        raise InputError("step", "0", "a number other than 0", "rotate keys by a part of a position")
     rows = rows_of(parts, inputs)
     speeds = speeds_of(parts).double().cpu()
     told = [_sensitivity(row, turned, speeds, step) for row in rows]

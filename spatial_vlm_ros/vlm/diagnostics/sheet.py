@@ -39,7 +39,7 @@ def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 
         raise ShapeError("attention", "(rows, columns)", str(weights.shape))
     if not 0 <= share <= 1 or not np.isfinite(weights).all() or weights.min() < 0:
         got = f"share {share}, weights from {np.min(weights)} to {np.max(weights)}"
-        raise InputError("attention", got, "a share of 0 to 1, weights of 0 or more", "give weights after the softmax")
+        raise InputError("attention", got, "a share of 0 to 1, weights of 0 or more", "pass weights after the softmax")
     levels = np.rint(weights / max(float(weights.max()), 1e-12) * 255).astype(np.uint8)
     coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
     height, width = rgb.shape[:2]
@@ -68,7 +68,7 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
         mean = weights[layers].mean(axis=0)
         first, last = int(layers[0]) + 1, int(layers[-1]) + 1
         name = f"layer {first}" if first == last else f"layers {first} to {last}"
-        tiles.append(_headed(attention_image(rgb, mean), name, f"{mean.sum():.1%} on the picture"))
+        tiles.append(_headed(attention_image(rgb, mean), name, f"{mean.sum():.1%} on the image"))
     return np.hstack(tiles)
 
 

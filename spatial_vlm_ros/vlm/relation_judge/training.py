@@ -70,7 +70,7 @@ class JudgeTraining:
 
     def __post_init__(self) -> None:
         if not (self.steps > 0 and self.batch > 0 and 0 < self.rate < 1 and 0 <= self.decay < 1 and self.seed >= 0):
-            raise InputError("training settings", str(self), "numbers in their ranges", "correct the options")
+            raise InputError("training settings", str(self), "numbers in their ranges")
 
 
 def trained(

@@ -34,7 +34,9 @@ class LearnedPositions(nn.Module):
     def __init__(self, height: int, width: int, size: int) -> None:
         super().__init__()
         if min(height, width, size) < 1:
-            raise InputError("learned positions", f"{height} x {width} of {size}", "at least 1", "give the grid's size")
+            raise InputError(
+                "learned positions", f"{height} x {width} of {size}", "at least 1", "pass the size of the grid"
+            )
         self.table = nn.Parameter(torch.zeros(height, width, size))
 
     def forward(self, height: int, width: int) -> Tensor:
@@ -55,13 +57,13 @@ class LearnedPositions(nn.Module):
 
         path = Path(folder) / FILE
         if not path.parent.is_dir():
-            repair = "save the checkpoint there first, in a place that can be written"
+            repair = "save the checkpoint there first, in a writable place"
             raise FileError(path, "no such folder", repair)
         try:
             with written_by_name(path, force=True) as unfinished:
                 save_file({"table": self.table.detach().contiguous()}, str(unfinished))
         except (OSError, SafetensorError) as error:
-            repair = "save the checkpoint there first, in a place that can be written"
+            repair = "save the checkpoint there first, in a writable place"
             raise FileError(path, str(error), repair) from error
 
     @classmethod

@@ -101,7 +101,7 @@ def generate(
     """
     ids = _prompt(parts, inputs)
     if max_new_tokens < 1:
-        raise InputError("max_new_tokens", str(max_new_tokens), "1 or more", "ask for a token at least")
+        raise InputError("max_new_tokens", str(max_new_tokens), "1 or more")
     told: dict[str, Any] = {"do_sample": False, "num_beams": 1, "use_cache": True, "cache_implementation": "dynamic"}
     if eos_token_id is not None:
         told["eos_token_id"] = eos_token_id
@@ -262,9 +262,9 @@ def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any
             got = "no input_ids and position_ids by name"
             raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
         if ids.shape[0] != 1:
-            raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one by one")
+            raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one question at a time")
         if cache is None:
-            raise InputError("use_cache", "off", "a cache, whose last token is asked anew", "leave use_cache on")
+            raise InputError("use_cache", "off", "a cache, whose last token is evaluated again", "leave use_cache on")
         if not _keeps_all(cache):
             name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
             raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")
@@ -302,11 +302,13 @@ def _prompt(parts: Parts, inputs: Mapping[str, Any]) -> Tensor:
     began = [name for name in ("cache", "past_key_values", "inputs_embeds") if inputs.get(name) is not None]
     if ids is None or began:
         got = ", ".join(began) or "no input_ids"
-        raise InputError("inputs", got, "the whole prompt as input_ids", "give what the processor gave")
+        raise InputError("inputs", got, "the whole prompt as input_ids", "pass the outputs of the processor")
     if ids.ndim != 2 or ids.shape[0] != 1:
-        raise InputError("batch", f"input_ids of {tuple(ids.shape)}", "one prompt, (1, N)", "ask one by one")
+        raise InputError(
+            "batch", f"input_ids of {tuple(ids.shape)}", "one prompt, (1, N)", "ask one question at a time"
+        )
     if bool(parts.image_columns(ids)[0, -1]):
-        raise InputError("prompt", "an image token at its end", "words after the picture", "put the question last")
+        raise InputError("prompt", "an image token at its end", "text after the image", "put the question last")
     return torch.as_tensor(ids)
 
 
@@ -315,11 +317,11 @@ def check_decoder(parts: Parts) -> None:
     name = type(parts.model).__name__
     if not parts.causal:
         reason = "is a prefix language model, in which scaling changes the states of earlier tokens too"
-        raise ModelError(name, reason, "use a causal one")
+        raise ModelError(name, reason, "use a causal model")
     cache = DynamicCache(config=parts.language.config)  # type: ignore[arg-type]
     if not _keeps_all(cache):
-        reason = "has layers with a sliding window or linear attention, whose state cannot be taken back by one token"
-        raise ModelError(name, reason, "use one with full attention in every layer")
+        reason = "has layers with a sliding window or linear attention, whose state cannot be rolled back by one token"
+        raise ModelError(name, reason, "use a model with full attention in every layer")
 
 
 def _keeps_all(cache: Cache) -> bool:

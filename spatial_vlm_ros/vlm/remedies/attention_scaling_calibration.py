@@ -84,7 +84,7 @@ class AdaptVis:
 
 def _check_alpha(name: str, alpha: float) -> None:
     if not (math.isfinite(alpha) and alpha >= 0.0):
-        raise InputError(name, str(alpha), "a finite factor, 0 or more", "take one of the grid")
+        raise InputError(name, str(alpha), "a finite factor, 0 or more", "use one of the grid")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class CaseSplit:
     def __post_init__(self) -> None:
         if self.cases < 0 or self.seed < 0 or not 0.0 <= self.share <= 1.0:
             got = f"{self.cases} cases, seed {self.seed}, share {self.share}"
-            raise InputError("split", got, "counts from 0 and a share of 0 to 1", "correct the split")
+            raise InputError("split", got, "counts from 0 and a share of 0 to 1")
 
     @property
     def validation(self) -> tuple[int, ...]:
@@ -144,8 +144,8 @@ class AdaptVisSettings:
     def settings_for(self, model: str) -> AdaptVis:
         """The settings; raises InputError when they were tuned on another model."""
         if model != self.model:
-            repair = "tune them on this model: they do not carry over"
-            raise InputError("calibration of AdaptVis", f"one of {self.model!r}", f"one of {model!r}", repair)
+            repair = "tune it on this model: values do not transfer between models"
+            raise InputError("calibration of AdaptVis", f"one for {self.model!r}", f"one for {model!r}", repair)
         return self.settings
 
 
@@ -186,7 +186,7 @@ def tune_adaptive(
     sure = np.array([round(float(value), _DECIMALS) for value in confidences])
     if sure.shape != (len(split.validation),) or not ((sure >= 0.0) & (sure <= 1.0)).all():
         expected = f"{len(split.validation)}, each 0 to 1"
-        raise InputError("confidences", str(sure.size), expected, "give one for each validation case, and no other")
+        raise InputError("confidences", str(sure.size), expected, "pass one for each validation case, and no others")
     unsure = sure[None, :] < np.array(THRESHOLDS)[:, None]
     found: list[tuple[tuple[float, float], AdaptVis]] = []
     for low, high in itertools.product(LOW_ALPHAS, HIGH_ALPHAS):
@@ -205,14 +205,14 @@ def _checked(
     count = len(split.validation)
     if not count:
         got = f"none of {split.cases} cases"
-        raise InputError("validation part", got, "one case at least", "tune on more, and report on the others")
+        raise InputError("validation part", got, "at least one case", "tune on more cases, and report on the others")
     missing = [alpha for alpha in alphas if alpha not in correct]
     if missing:
-        raise InputError("answers", f"none with alpha {missing}", f"all of {list(alphas)}", "answer with each of them")
+        raise InputError("answers", f"none with alpha {missing}", f"all of {list(alphas)}", "answer with each alpha")
     found = {alpha: np.asarray(correct[alpha], np.bool_) for alpha in alphas}
     sizes = {values.shape for values in found.values()} - {(count,)}
     if sizes:
-        repair = "give one for each validation case, and no other"
+        repair = "pass one for each validation case, and no others"
         raise InputError("answers", f"lists of {sorted(sizes)}", f"{count} for each alpha", repair)
     return found
 
@@ -258,7 +258,7 @@ def read_calibration(path: str | Path) -> AdaptVisSettings:
         raise FileError(path, f"{error.got}", _REPAIR, error.what) from error
     n = _field(path, values, "n", int)
     if n != len(split.validation) or n == 0:
-        reason = f"{n}, where the split has {len(split.validation)} validation cases"
+        reason = f"{n}, but the split has {len(split.validation)} validation cases"
         raise FileError(path, reason, _REPAIR, "n")
     return AdaptVisSettings(model, data, split, settings)
 
@@ -268,5 +268,5 @@ def _field(path: str | Path, values: Any, name: str, kind: type) -> Any:
     value = values.get(name) if isinstance(values, dict) else None
     allowed = (int, float) if kind is float else (kind,)
     if isinstance(value, bool) or not isinstance(value, allowed):
-        raise FileError(path, f"{value!r} where {kind.__name__} should be", _REPAIR, name)
+        raise FileError(path, f"{value!r} instead of {kind.__name__}", _REPAIR, name)
     return kind(value)

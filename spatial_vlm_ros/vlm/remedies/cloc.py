@@ -47,7 +47,12 @@ class ClocSizes:
     def __post_init__(self) -> None:
         if self.width < 4 or self.width % 4 or self.text < 1:
             got = f"width {self.width}, text {self.text}"
-            raise InputError("sizes of the prompter", got, "a width in fours, a text above zero", "take the encoder's")
+            raise InputError(
+                "sizes of the prompter",
+                got,
+                "a width in multiples of 4 and a text size above 0",
+                "use the encoder's sizes",
+            )
 
 
 def corner_encoding(boxes: Tensor, width: int) -> Tensor:
@@ -180,6 +185,6 @@ def cloc_weight(with_regions: int, images: int) -> float:
         InputError: counts that are no share.
     """
     if not 0 <= with_regions <= images or images < 1:
-        got = f"{with_regions} of {images} pictures"
-        raise InputError("pictures with regions", got, "a share of one picture or more", "count those of the batch")
+        got = f"{with_regions} of {images} images"
+        raise InputError("images with regions", got, "at least one image", "count those of the batch")
     return with_regions / images

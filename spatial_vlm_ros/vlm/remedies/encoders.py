@@ -65,9 +65,9 @@ def vision_config(
         raise UnknownNameError("vision encoder", kind, KINDS)
     sizes = (hidden_size, layers, heads, image_size, patch_size)
     if min(sizes) < 1 or hidden_size % heads or patch_size > image_size:
-        got = f"width {hidden_size}, {layers} layers, {heads} heads, picture {image_size}, patch {patch_size}"
-        expected = "numbers above zero, a width that the heads divide, a patch within the picture"
-        raise InputError("vision encoder", got, expected, "correct the sizes")
+        got = f"width {hidden_size}, {layers} layers, {heads} heads, image {image_size}, patch {patch_size}"
+        expected = "numbers above zero, a width that the heads divide, a patch within the image"
+        raise InputError("vision encoder", got, expected)
     wide = 4 * hidden_size
     if kind == "aimv2":
         wide = -(-8 * hidden_size // (3 * _GATED_MULTIPLE)) * _GATED_MULTIPLE
@@ -94,11 +94,11 @@ def select_strategy(config: Any) -> str:
     """
     kind = str(config.model_type)
     if kind == "siglip2_vision_model":
-        reason = "takes patches, a mask and grid shapes (NaFlex), which LLaVA does not hand on"
+        reason = "takes patches, a mask and grid shapes (NaFlex), which LLaVA does not pass on"
         raise ModelError(kind, reason, "use a SigLIP 2 of a fixed size, kind 'siglip2'")
     strategies = {"clip_vision_model": "default", "siglip_vision_model": "full", "aimv2_vision_model": "full"}
     if kind not in strategies:
-        raise ModelError(kind, f"is not one of {', '.join(strategies)}", "say whether it has a class token here")
+        raise ModelError(kind, f"is not one of {', '.join(strategies)}", "add whether it has a class token here")
     return strategies[kind]
 
 

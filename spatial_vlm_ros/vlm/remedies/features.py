@@ -110,7 +110,7 @@ def put_layers(
     chosen = checked_layers(layers, int(vision.num_hidden_layers))
     width, expected = int(parts.projector.linear_1.in_features), int(vision.hidden_size) * len(chosen)
     if width != expected:
-        reason = f"its projector takes {width} numbers, {len(chosen)} layers of {vision.hidden_size} are {expected}"
+        reason = f"its projector takes {width} numbers, but {len(chosen)} layers of {vision.hidden_size} are {expected}"
         raise ModelError(name, reason, "make the model from multilayer_config and train its projector")
     if post_layernorm and not isinstance(getattr(parts.vision, "post_layernorm", None), nn.Module):
         reason = f"its encoder {type(parts.vision).__name__} has no post_layernorm"
@@ -147,7 +147,7 @@ def _normalised(layers: Sequence[int]) -> Any:
 def _check_kind(kind: str) -> None:
     if kind == "qwen3_vl":
         reason = "has features of several layers built in: DeepStack adds them to its first decoder layers"
-        raise ModelError(kind, reason, "leave it as it is")
+        raise ModelError(kind, reason, "leave it unchanged")
     if kind != "llava":
         reason = f"has no {_FIELD}: its projector takes the encoder's last output"
         raise ModelError(kind, reason, "use a model of the class llava")

@@ -38,12 +38,12 @@ def save_learned(folder: str | Path, learned: Mapping[str, Mapping[str, Tensor]]
     path = Path(folder) / FILE
     tensors = {f"{mark}.{name}": value for mark, parts in learned.items() for name, value in parts.items()}
     if not path.parent.is_dir():
-        raise FileError(path, "no such folder", "save the checkpoint there first, in a place that can be written")
+        raise FileError(path, "no such folder", "save the checkpoint there first, in a writable place")
     try:
         with written_by_name(path, force=True) as unfinished:
             save_file(tensors, str(unfinished))
     except (OSError, SafetensorError) as error:
-        raise FileError(path, str(error), "save the checkpoint there first, in a place that can be written") from error
+        raise FileError(path, str(error), "save the checkpoint there first, in a writable place") from error
 
 
 def load_learned(folder: str | Path, mark: str) -> dict[str, Tensor]:
@@ -62,5 +62,5 @@ def load_learned(folder: str | Path, mark: str) -> dict[str, Tensor]:
         raise FileError(path, str(error), "save the tensors there with save_learned") from error
     found = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
     if not found:
-        raise FileError(path, f"holds no tensors of {mark}", "save them there with save_learned")
+        raise FileError(path, f"has no tensors of {mark}", "save them there with save_learned")
     return found

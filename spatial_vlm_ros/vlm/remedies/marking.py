@@ -29,8 +29,8 @@ def trained_with(model: nn.Module) -> Mapping[str, object]:
     if noted is None:
         return MappingProxyType({})
     if not isinstance(noted, Mapping) or not all(isinstance(name, str) for name in noted):
-        got = f"config.{FIELD} is a {type(noted).__name__}, no mapping of names"
-        raise ModelError(type(model).__name__, got, "load the checkpoint as our training saved it")
+        got = f"config.{FIELD} is a {type(noted).__name__}, not a mapping of names"
+        raise ModelError(type(model).__name__, got, "load the checkpoint as the training saved it")
     return MappingProxyType(dict(noted))
 
 
@@ -75,7 +75,7 @@ def check_trained(
 def _config(model: nn.Module) -> object:
     config = getattr(model, "config", None)
     if config is None:
-        raise ModelError(type(model).__name__, "has no configuration", "give a model of transformers")
+        raise ModelError(type(model).__name__, "has no configuration", "use a model of transformers")
     return config
 
 
@@ -84,4 +84,4 @@ def _as_json(name: str, value: object) -> object:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise InputError(f"settings of {name}", str(error), "what JSON has", "give texts, numbers and lists") from error
+        raise InputError(f"settings of {name}", str(error), "JSON values", "use texts, numbers and lists") from error

@@ -74,7 +74,7 @@ def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] =
     left = [token for token in range(min(rows, size)) if token not in set(without)]
     if rows > size or not left:
         got = f"{rows} rows without {len(without)} of {size}"
-        raise InputError("rows of text embeddings", got, "one row or more of the table", "give the tokenizer's length")
+        raise InputError("rows of text embeddings", got, "at least one row of the table", "pass the tokenizer's length")
     with torch.no_grad():
         tokens = torch.tensor(left, device=parts.embeddings.weight.device)
         lengths = [norm_of(parts.embeddings(part), "text embeddings") for part in tokens.split(_ROWS)]
@@ -104,7 +104,7 @@ def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
     finally:
         handle.remove()
     if not found:
-        raise InputError("batches", "none", "one picture or more", "give what the processor made of pictures")
+        raise InputError("batches", "none", "at least one image", "pass the processor's outputs for images")
     return norms_of(torch.cat(found))
 
 
@@ -211,7 +211,9 @@ def put_norm(parts: Parts, norm: PublishedNorm | MeanNorm, *, allow_untrained: b
     size = int(parts.embeddings.weight.shape[1])
     if isinstance(norm, PublishedNorm):
         if len(norm.gamma) != size:
-            raise InputError("normaliser", f"size {len(norm.gamma)}", f"{size} as the tokens", "make it of that size")
+            raise InputError(
+                "normaliser", f"size {len(norm.gamma)}", f"{size}, as the tokens", "create it with that size"
+            )
         check_trained(parts.model, NAME, PUBLISHED, allow_untrained)
     elif norm.dose > 0:
         check_trained(parts.model, NAME, {"dose": norm.dose}, allow_untrained)
@@ -232,7 +234,9 @@ def norm_from(tensors: Mapping[str, Tensor]) -> PublishedNorm:
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     if set(shapes) != {"gamma", "mean", "largest"} or len(shapes["gamma"]) != 1 or shapes["mean"] or shapes["largest"]:
-        raise InputError("normaliser", f"tensors {shapes}", "gamma (D,), mean (), largest ()", "save norm_tensors")
+        raise InputError(
+            "normaliser", f"tensors {shapes}", "gamma (D,), mean (), largest ()", "save it with norm_tensors"
+        )
     norm = PublishedNorm(shapes["gamma"][0], float(tensors["mean"]), float(tensors["largest"]))
     norm.load_state_dict(dict(tensors))
     return norm

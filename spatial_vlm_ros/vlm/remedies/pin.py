@@ -59,7 +59,7 @@ class Pin(nn.Module):
     def __init__(self, patches: int, size: int) -> None:
         super().__init__()
         if patches < 1 or size < 1:
-            raise InputError("PIN", f"{patches} patches of {size}", "numbers above zero", "take them of the encoder")
+            raise InputError("PIN", f"{patches} patches of {size}", "numbers above 0", "use the encoder's sizes")
         self.register_buffer("table", sinusoids(patches))
         first, second = HIDDEN
         self.psi = nn.Sequential(
@@ -95,13 +95,15 @@ def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
         ModelError: a model of another class, or one that is not marked as trained with a PIN.
     """
     if parts.kind not in WITH_PATCHES:
-        reason = "its projector takes merged patches of pictures of any size, a PIN a fixed number in reading order"
+        reason = (
+            "its projector takes merged patches of images of any size, but a PIN takes a fixed number in reading order"
+        )
         raise ModelError(parts.kind, reason, f"use a model of {', '.join(WITH_PATCHES)}")
     vision = parts.vision.config
     patches, size = int(vision.image_size // vision.patch_size) ** 2, int(vision.hidden_size)
     if (len(pin.table), pin.size) != (patches, size):
         got = f"{len(pin.table)} patches of {pin.size}"
-        raise InputError("PIN", got, f"{patches} of {size} as the encoder", "make or load one of these sizes")
+        raise InputError("PIN", got, f"{patches} of {size} as in the encoder", "create or load a PIN of these sizes")
     check_trained(parts.model, NAME, {"patches": patches}, allow_untrained)
     pin.to(parts.embeddings.weight.device)
 
@@ -110,7 +112,7 @@ def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
         head, tail = features[..., :-patches, :], features[..., -patches:, :]
         if tail.shape[-2] != patches or head.shape[-2] > 1 or features.shape[-1] % size:
             got = f"{tuple(features.shape)} numbers before the projector"
-            raise ModelError(parts.kind, got, f"give pictures of {patches} patches of {size}")
+            raise ModelError(parts.kind, got, f"pass images of {patches} patches of {size}")
         offset = pin().repeat(1, features.shape[-1] // size).to(features)
         return torch.cat([head, tail + offset], dim=-2), *given[1:]
 
@@ -133,5 +135,5 @@ def pin_from(tensors: Mapping[str, Tensor]) -> Pin:
         pin.load_state_dict(dict(tensors))
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError("PIN", reason, "the tensors of pin_tensors", "load a file of a PIN") from error
+        raise InputError("PIN", reason, "the tensors of pin_tensors", "load the file of a PIN") from error
     return pin

@@ -47,9 +47,9 @@ class Images:
     def __post_init__(self) -> None:
         shapes = [tuple(part.shape) for part in (self.starts, self.heights, self.widths)]
         if any(shape != (len(self.starts), 1) for shape in shapes):
-            raise ShapeError("pictures", "starts, heights and widths of (B, 1)", str(shapes))
+            raise ShapeError("images", "starts, heights and widths of (B, 1)", str(shapes))
         if bool((self.heights < 1).any()) or bool((self.widths < 1).any()):
-            raise InputError("pictures", "a side without tokens", "at least 1 row and 1 column", "check the grids")
+            raise InputError("images", "a side without tokens", "at least 1 row and 1 column", "check the grids")
 
     @classmethod
     def at(cls, starts: Tensor, grids: Iterable[tuple[int, int]]) -> Images:
@@ -79,7 +79,7 @@ def grid_ids(running: Tensor, images: Images | None, following: str = "grid") ->
         UnknownNameError: no such `following`.
     """
     if following not in FOLLOWING:
-        raise UnknownNameError("place of the text behind a picture", following, FOLLOWING)
+        raise UnknownNameError("place of the text behind an image", following, FOLLOWING)
     if images is None:
         return running.expand(3, *running.shape)
     starts, heights, widths = images.starts, images.heights, images.widths

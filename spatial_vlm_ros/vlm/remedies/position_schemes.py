@@ -64,9 +64,9 @@ class Positions:
         if self.scheme not in AXES:
             raise UnknownNameError("position scheme", self.scheme, AXES)
         if self.following not in FOLLOWING:
-            raise UnknownNameError("place of the text behind a picture", self.following, FOLLOWING)
+            raise UnknownNameError("place of the text behind an image", self.following, FOLLOWING)
         if self.base is not None and not 1.0 < self.base < math.inf:
-            raise InputError("base of the frequencies", str(self.base), "a number above 1", "give 10000, or None")
+            raise InputError("base of the frequencies", str(self.base), "a number above 1", "use 10000, or None")
         if self.sections is not None and self.scheme not in SECTIONED:
             raise InputError("sections", str(self.sections), f"none for {self.scheme}", "leave them out")
         if AXES[self.scheme] < 2 and (self.base is not None or self.following != "grid"):
@@ -89,17 +89,17 @@ def settled(parts: Parts, settings: Positions) -> Positions:
     base = None if settings.base == rope.get("rope_theta") and not scaled else settings.base
     if settings.scheme == "axial":
         if size % 4:
-            raise InputError("axial positions", f"heads that turn {size} numbers", "a multiple of 4", "take another")
+            raise InputError("axial positions", f"heads that rotate {size} numbers", "a multiple of 4")
         if scaled and base is None:
             got = f"frequencies scaled as {rope['rope_type']!r}"
-            raise InputError("axial positions", got, "a stated base", "give base")
+            raise InputError("axial positions", got, "an explicit base", "pass base")
         return replace(settings, base=base)
     usual: tuple[int, ...] = default_sections(size, settings.scheme == "mrope-interleaved")
     if settings.scheme == OWN.get(parts.kind):
         usual = tuple(parts.rotary.mrope_section)
     sections = usual if settings.sections is None else tuple(settings.sections)
     if len(SECTIONED[settings.scheme](sections)) != size // 2:
-        raise InputError("sections", str(sections), f"a sum of {size // 2}", "share all frequencies out")
+        raise InputError("sections", str(sections), f"a sum of {size // 2}", "distribute all frequencies")
     return replace(settings, base=base, sections=sections)
 
 
@@ -122,7 +122,7 @@ def trained_positions(parts: Parts) -> Positions:
         sections = told.get("sections")
         return Positions(**{**told, "sections": None if sections is None else tuple(sections)})
     except (TypeError, ValueError) as error:  # InputError is a ValueError
-        raise ModelError(type(parts.model).__name__, f"was trained with {noted!r}: {error}", "mark it anew") from error
+        raise ModelError(type(parts.model).__name__, f"was trained with {noted!r}: {error}", "mark it again") from error
 
 
 def mark_trained(parts: Parts, settings: Positions) -> None:
@@ -187,5 +187,5 @@ def _inverse(parts: Parts) -> Tensor:
     found = getattr(parts.rotary, "inv_freq", None)
     if not isinstance(found, Tensor):
         reason = "has no frequencies that all layers share (rotary_emb.inv_freq)"
-        raise ModelError(type(parts.model).__name__, reason, "take a decoder like LLaMA's")
+        raise ModelError(type(parts.model).__name__, reason, "use a decoder like LLaMA's")
     return found

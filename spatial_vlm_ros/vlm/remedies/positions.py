@@ -69,18 +69,18 @@ def install(
     used, model = settled(parts, settings), parts.model
     if (used.scheme == "learned-absolute") != (table is not None):
         got = f"{used.scheme} {'without' if table is None else 'with'} a table"
-        raise InputError("positions", got, "a table for learned-absolute alone", "give or leave out `table`")
+        raise InputError("positions", got, "a table for learned-absolute only", "pass or leave out `table`")
     if table is not None and table.table.shape[2] != parts.embeddings.embedding_dim:
         expected = f"vectors of {parts.embeddings.embedding_dim}"
         raise ShapeError("table of positions", expected, f"vectors of {table.table.shape[2]}")
     if grid is not None and (parts.axes > 1 or min(grid) < 1):
-        raise InputError("grid", str(grid), "rows and columns, where the model tells none", "leave it out")
+        raise InputError("grid", str(grid), "rows and columns, where the model returns no grid", "leave it out")
     if 0 < AXES[used.scheme] < parts.axes and not allow_fewer_axes:
         got = f"{used.scheme}, {AXES[used.scheme]} of {parts.axes} axes that {parts.kind} counts in"
-        raise InputError("position scheme", got, "as many axes", "pass allow_fewer_axes=True to take them away")
+        raise InputError("position scheme", got, "as many axes", "pass allow_fewer_axes=True to remove the others")
     refuse_untrained(parts, used, allow_untrained)
     if model in _HELD:
-        raise ModelError(type(model).__name__, "has a position scheme on it", "remove that one first")
+        raise ModelError(type(model).__name__, "already has a position scheme", "remove that one first")
     return Installed(parts, used, table, grid)
 
 
@@ -166,24 +166,29 @@ class Installed:
     def _going_on(self, ids: Tensor | None, embedded: Any, cache: Any, length: int) -> _Prompt | None:
         """What the cache of a prompt that goes on remembers; None where nothing needs it."""
         if ids is not None and bool((ids == self._parts.image_token_id).any()):
-            got = f"a picture behind {length} cached tokens"
-            raise InputError("prompt", got, "the whole prompt at once", "begin with an empty cache")
+            got = f"an image behind {length} cached tokens"
+            raise InputError("prompt", got, "the whole prompt at once", "start with an empty cache")
         if not self._turns:
             return None
         prompt: _Prompt | None = getattr(cache, _REMEMBERED, None)
         if prompt is None or prompt.settings != self.settings:
-            raise InputError("cache", "one begun without this scheme", "one begun with it", "begin with an empty cache")
+            raise InputError(
+                "cache",
+                "one that was started without this scheme",
+                "one that was started with it",
+                "start with an empty cache",
+            )
         rows = len(embedded if ids is None else ids)
         if prompt.first is not None and (rows != prompt.rows or length < prompt.end):
-            got = f"{rows} rows behind {length} tokens, begun with {prompt.rows} rows and pictures to {prompt.end}"
-            raise InputError("cache", got, "the same rows, pictures whole", "begin with an empty cache")
+            got = f"{rows} rows behind {length} tokens, started with {prompt.rows} rows and images to {prompt.end}"
+            raise InputError("cache", got, "the same rows, and whole images", "start with an empty cache")
         return prompt
 
     def _turn(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Tensor, Tensor]:
         """Cosines and sines (B, N, D) of the scheme in place of the model's."""
         prompt = self._current
         if prompt is None:
-            reason = "an inner part is called by itself, and where the picture is cannot be known"
+            reason = "an inner part was called by itself, so the place of the image is unknown"
             raise ModelError(type(self._parts.model).__name__, reason, "call the whole model")
         ids = named["position_ids"] if "position_ids" in named else given[1]
         counted = ids.expand(*ids.shape[:-2], prompt.rows if len(prompt.grids) else ids.shape[-2], ids.shape[-1])
@@ -219,15 +224,15 @@ def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tu
     """The prompt of a call with an empty cache, its image found; raises InputError where it cannot be."""
     ids = asked.get("input_ids")
     if ids is None:
-        raise InputError("prompt", "embeddings alone", "input_ids, which tell where the picture is", "give input_ids")
+        raise InputError("prompt", "only embeddings", "input_ids, which show where the image is", "pass input_ids")
     if asked.get("video_grid_thw") is not None:
-        raise InputError("prompt", "a video", "a picture", "take the scheme off for videos")
+        raise InputError("prompt", "a video", "an image", "remove the scheme for videos")
     columns = ids == parts.image_token_id
     if not bool(columns.any()):
         return _Prompt(settings, len(ids), [])
     if parts.axes > 1 and asked.get("mm_token_type_ids") is None and asked.get("position_ids") is None:
-        got = "no mm_token_type_ids, without which the model counts on a line"
-        raise InputError("prompt", got, "mm_token_type_ids", "give all that the processor gives")
+        got = "no mm_token_type_ids, without which the model counts along a line"
+        raise InputError("prompt", got, "mm_token_type_ids", "pass all outputs of the processor")
     grids = grids_of(parts, asked) if grid is None else [grid] * len(ids)
     counts, first = parts.image_columns(ids).sum(dim=-1), columns.int().argmax(dim=-1)
     last = ids.shape[1] - 1 - columns.flip(-1).int().argmax(dim=-1)
@@ -235,8 +240,8 @@ def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tu
     together = torch.equal(last - first + 1, counts)
     if counts.tolist() != [h * w for h, w in grids] or not together or images != len(ids):
         apart = "" if together else ", apart from each other"
-        got = f"{counts.tolist()} image tokens of {images} pictures in {len(ids)} rows{apart}, for grids {grids}"
-        raise InputError("prompt", got, "one picture a row, its tokens one behind another", "give one picture a row")
+        got = f"{counts.tolist()} image tokens of {images} images in {len(ids)} rows{apart}, for grids {grids}"
+        raise InputError("prompt", got, "one image per row, with consecutive tokens")
     return _Prompt(settings, len(ids), grids, first, int(last.max()) + 1)
 
 

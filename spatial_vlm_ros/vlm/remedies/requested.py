@@ -46,7 +46,7 @@ class RequestedRemedies:
 
     def __post_init__(self) -> None:
         if self.norm_dose is not None and not 0.0 <= self.norm_dose <= 1.0:
-            raise InputError("norm_dose", str(self.norm_dose), "a dose from 0 to 1", "correct it")
+            raise InputError("norm_dose", str(self.norm_dose), "a dose from 0 to 1")
         if self.positions is not None:
             Positions(self.positions)
 
@@ -127,7 +127,7 @@ def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) 
     model = parts.model
     if norms.NAME in trained_with(model) and not allow_untrained:
         repair = "leave the dose out, or pass allow_untrained=True"
-        raise ModelError(type(model).__name__, "was trained with a normaliser of its own", repair)
+        raise ModelError(type(model).__name__, "was trained with its own normaliser", repair)
     text = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids)
     return norms.put_norm(parts, norms.MeanNorm(text.mean, dose), allow_untrained=allow_untrained)
 
@@ -136,13 +136,13 @@ def _put_marked(parts: Parts, name: str, value: object, folder: Path) -> Any:
     """Put on a remedy that a checkpoint was trained with; raises ModelError that names it."""
     model = type(parts.model).__name__
     if name not in _MARKED:
-        reason = f"was trained with {name!r}, a remedy that is not known here; known are {', '.join(_MARKED)}"
+        reason = f"was trained with {name!r}, an unknown remedy; the known ones are {', '.join(_MARKED)}"
         raise ModelError(model, reason, "load it with the version of this package that trained it")
     try:
         return _MARKED[name](parts, value, folder)
     except (InputError, LookupError, TypeError) as error:
-        reason = f"was trained with {name}, and this cannot be put on: {error}"
-        raise ModelError(model, reason, "give the whole folder as the training saved it") from error
+        reason = f"was trained with {name}, which cannot be applied: {error}"
+        raise ModelError(model, reason, "pass the whole folder as the training saved it") from error
 
 
 def _put_norm(parts: Parts, value: object, folder: Path) -> Any:

@@ -123,7 +123,7 @@ def test_a_file_that_somebody_else_wrote_is_not_overwritten(tmp_path: Path) -> N
         file.add({"frame": "f1", "instruction": "ours"})
         theirs = ONE + b"\n" + TWO + b"\n" + b'{"frame": "f9", "instruction": "theirs"}\n'
         path.write_bytes(theirs)
-        with pytest.raises(FileChangedError, match="another program has written it"):
+        with pytest.raises(FileChangedError, match="another program has changed it"):
             file.save()
         assert path.read_bytes() == theirs
         file.rebase()

@@ -93,14 +93,14 @@ def test_what_is_checked_can_be_read_as_a_case(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "choose one, or the right object"),
-        ({"status": "FINE"}, "choose one, or the right object"),
-        ({"status": "OK", "id": "d9"}, "choose one of the numbered objects"),
+        ({}, "Choose one, or the right object"),
+        ({"status": "FINE"}, "Choose one, or the right object"),
+        ({"status": "OK", "id": "d9"}, "Choose one of the numbered objects"),
         ({"status": "NOT_FOUND", "id": "d1"}, "a refusal without an object"),
         ({"status": "NOT_FOUND", "box": [1, 2, 3, 4]}, "a refusal without an object"),
         ({"status": "OK", "answer": {"value": "yes"}}, "the status ANSWERED"),
-        ({"status": "OK", "id_also": ["d1"]}, "choose the right object first"),
-        ({"status": "OK", "id": "d1", "id_also": ["d1"]}, "choose the right object first"),
+        ({"status": "OK", "id_also": ["d1"]}, "Choose the right object first"),
+        ({"status": "OK", "id": "d1", "id_also": ["d1"]}, "Choose the right object first"),
         ({"status": "OK", "box": [1, 2, 1, 4]}, "left before right"),
         ({"status": "OK", "box": [1, 2, 900, 4]}, "inside the image of 640x480"),
         ({"status": "OK", "box": [1, 2, float("nan"), 4]}, "left, top, right, bottom"),
@@ -108,8 +108,8 @@ def test_what_is_checked_can_be_read_as_a_case(given: dict[str, Any]) -> None:
         ({"status": "OK", "place": {**PLACE, "region_center": [0, 0]}}, "three numbers"),
         ({"status": "OK", "place": {**PLACE, "region_half": [-1, 0, 0]}}, "0 to 1000"),
         ({"status": "OK", "place": {**PLACE, "region_center": [5000, 0, 0]}}, "-1000 to 1000"),
-        ({"status": "OK", "place": {**PLACE, "relation": " "}}, "words, up to"),
-        ({"status": "OK", "place": {**PLACE, "anchor_id": None}}, "choose one of the numbered objects"),
+        ({"status": "OK", "place": {**PLACE, "relation": " "}}, "text of up to"),
+        ({"status": "OK", "place": {**PLACE, "anchor_id": None}}, "Choose one of the numbered objects"),
         ({"status": "ANSWERED", "answer": {"value": "yes", "tolerance": 1}}, "no number"),
         ({"status": "ANSWERED", "answer": {"value": 1, "tolerance": -1}}, "0 to 1000"),
         ({"status": "OK", "mask": "m.png"}, "an object with status"),
@@ -121,7 +121,7 @@ def test_wrong_truth_is_refused_in_words(given: dict[str, Any], words: str) -> N
 
 
 def test_no_place_without_the_cameras_pose() -> None:
-    with pytest.raises(InputError, match=r"add base_T_camera.json or truth.json"):
+    with pytest.raises(InputError, match=r"Add base_T_camera.json or truth.json"):
         checked_truth({"status": "OK", "place": PLACE}, ("d2",), None, with_place=False)
 
 

@@ -265,7 +265,7 @@ def test_what_cannot_be_saved_at_the_end_is_written_beside(opened: Open, frames:
 
 
 def test_too_many_cases_are_refused(opened: Open) -> None:
-    with pytest.raises(InputError, match="label in several runs"):
+    with pytest.raises(InputError, match="Label in several runs"):
         opened(*(f"the cup {n}" for n in range(50_001)))
 
 

@@ -192,8 +192,8 @@ def test_a_fault_of_the_page_is_on_record_and_shows_nothing_of_its_inside(
     monkeypatch.setattr(office.broker, "request_stop", broken)
     reply = ann.post(action, form)
     assert (reply.status, reply.headers["x-frame-options"]) == (500, "DENY")
-    assert "it is on record" in reply.text
-    assert office.records()[-1]["outcome"] == "a fault of the page: RuntimeError; report this"
+    assert "the error is in the log" in reply.text
+    assert office.records()[-1]["outcome"] == "the page failed: RuntimeError. Report this"
     assert TOKEN not in reply.text + "".join(capfd.readouterr()) + str(office.records())
 
 

@@ -122,14 +122,14 @@ def test_writers_on_many_threads_lose_nothing(tmp_path: Path, aside: Callable[..
 
 
 def test_one_process_writes_it(path: Path) -> None:
-    with AuditLog(path), pytest.raises(FileError, match="another process writes it"):
+    with AuditLog(path), pytest.raises(FileError, match="another process is writing to it"):
         AuditLog(path)
     AuditLog(path).close()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FileError, match="choose a path"):
+    with pytest.raises(FileError, match="Choose a writable path"):
         AuditLog(tmp_path / "file" / "audit.jsonl")
 
 
@@ -150,7 +150,7 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
 
 
 def test_a_missing_record_cannot_be_verified(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="name the record"):
+    with pytest.raises(FileError, match="Pass the path of the audit log"):
         verify(tmp_path / "nothing")
 
 
@@ -199,7 +199,7 @@ def test_after_a_failed_sync_nothing_more_is_written(path: Path, monkeypatch: py
         with pytest.raises(AuditError, match="the disk failed"):
             log.add("APPROVED", sync=True)
         monkeypatch.undo()
-        with pytest.raises(AuditError, match="start anew"):
+        with pytest.raises(AuditError, match="restart the node"):
             log.add("APPROVED", sync=True)
     assert verify(path).lines == lines
     AuditLog(path).close()

@@ -119,8 +119,8 @@ def test_a_no_is_a_decision_and_cannot_be_begun(office: Any) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"goal_id": OTHER}, "not what is open"),
-        ({"scene_stamp_ns": 5}, "another picture"),
+        ({"goal_id": OTHER}, "not the open one"),
+        ({"scene_stamp_ns": 5}, "another image"),
         ({"plan_hash": "f" * 64}, "another plan"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_decision_on_something_else_is_refused_and_changes_nothing(
 def test_the_first_who_decides_wins_and_the_second_is_told_who_did(office: Any) -> None:
     proposal = office.proposed()
     office.broker.decide(office.says(proposal, operator="Ann"), "10.0.0.1")
-    with pytest.raises(RejectedError, match="decided before: Approved by Ann"):
+    with pytest.raises(RejectedError, match="already decided: Approved by Ann"):
         office.broker.decide(office.says(proposal, approve=False, operator="Bob"), "10.0.0.2")
     record = office.records()[-1]
     assert (record["event"], record["operator"], record["approve"]) == ("REFUSED", "Bob", False)
@@ -171,29 +171,29 @@ def test_many_who_decide_at_once_make_one_decision(office: Any, aside: Callable[
 def test_an_approval_is_used_once(office: Any) -> None:
     proposal, decision = office.approved()
     office.broker.begin(decision)
-    with pytest.raises(RejectedError, match="begun already"):
+    with pytest.raises(RejectedError, match="already begun"):
         office.broker.begin(decision)
     with pytest.raises(RejectedError):
         office.broker.wait(proposal.goal_id)
     office.broker.end(proposal.goal_id, "done")
     for replay in (office.broker.begin, office.broker.decide):
-        with pytest.raises(RejectedError, match="it is over: done"):
+        with pytest.raises(RejectedError, match="it has ended: done"):
             replay(decision)
-    with pytest.raises(RejectedError, match="used before"):
+    with pytest.raises(RejectedError, match="already used"):
         office.broker.propose(proposal)
     assert office.events().count("EXECUTION_BEGUN") == 1
 
 
 def test_an_approval_of_another_plan_is_not_begun(office: Any) -> None:
     _, decision = office.approved()
-    with pytest.raises(RejectedError, match="not its approval"):
+    with pytest.raises(RejectedError, match="has another approval"):
         office.broker.begin(dataclasses.replace(decision, plan_hash="a" * 64))
     office.broker.begin(decision)
 
 
 def test_nothing_is_begun_before_it_is_approved(office: Any) -> None:
     proposal = office.proposed()
-    with pytest.raises(RejectedError, match="not its approval"):
+    with pytest.raises(RejectedError, match="has another approval"):
         office.broker.begin(office.says(proposal))
 
 
@@ -207,7 +207,7 @@ def test_a_late_decision_has_expired(office: Any) -> None:
     with pytest.raises(ApprovalExpiredError):
         office.broker.wait(proposal.goal_id)
     assert office.events() == ["LOG_OPENED", "PROPOSED", "EXPIRED", "REFUSED"]
-    assert "Nobody decided" in office.broker.view.words
+    assert "There was no decision" in office.broker.view.words
 
 
 def test_in_the_last_moment_is_in_time(office: Any) -> None:
@@ -222,7 +222,7 @@ def test_an_approval_that_is_not_begun_in_time_has_expired(office: Any) -> None:
     office.clock.now += 10.0
     with pytest.raises(ApprovalExpiredError):
         office.broker.begin(decision)
-    assert "approved, but not begun" in office.broker.view.words
+    assert "approved, but did not start" in office.broker.view.words
     assert "EXECUTION_BEGUN" not in office.events()
 
 
@@ -289,11 +289,11 @@ def test_what_runs_cannot_be_withdrawn(office: Any) -> None:
 
 def test_only_what_was_begun_ends_and_once(office: Any) -> None:
     proposal, decision = office.approved()
-    with pytest.raises(RejectedError, match="does not run"):
+    with pytest.raises(RejectedError, match="is not running"):
         office.broker.end(proposal.goal_id, "done")
     office.broker.begin(decision)
     office.broker.end(proposal.goal_id, "done")
-    with pytest.raises(RejectedError, match="does not run"):
+    with pytest.raises(RejectedError, match="is not running"):
         office.broker.end(proposal.goal_id, "done")
 
 
@@ -339,7 +339,7 @@ def test_a_late_answer_has_expired(office: Any) -> None:
 
 def test_an_answer_to_another_question_is_refused(office: Any) -> None:
     office.broker.ask(office.question())
-    with pytest.raises(RejectedError, match="not what is open"):
+    with pytest.raises(RejectedError, match="not the open one"):
         office.broker.answer(PersonAnswer("nothing", "yes", "Ann"))
     assert office.records()[-1]["text"] == "yes"
 

@@ -132,7 +132,7 @@ def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any
     browser.click(APPROVE)
     browser.until_says("Approved by Ann")
     office.broker.begin(office.broker.wait(proposal.goal_id))
-    browser.until_says("is being carried out")
+    browser.until_says("is being executed")
     office.broker.end(proposal.goal_id, "the chick is held")
     browser.until_says("the chick is held")
 
@@ -177,7 +177,7 @@ def test_a_lost_connection_is_said_and_nothing_can_be_decided(browser: Browser, 
     browser.until("the plan can be decided", lambda: (b := browser.button(APPROVE)) and b.is_enabled())
     page.close()
     browser.until_says("The connection is lost", "#lost")
-    browser.until("nothing can be decided", lambda: not browser.button(APPROVE).is_enabled())
+    browser.until("a decision is no longer possible", lambda: not browser.button(APPROVE).is_enabled())
 
 
 def test_requesting_a_stop_while_it_runs(browser: Browser, page: Page, office: Any) -> None:
@@ -185,7 +185,7 @@ def test_requesting_a_stop_while_it_runs(browser: Browser, page: Page, office: A
     heard: list[str] = []
     office.broker.on_stop(heard.append)
     office.broker.begin(office.approved()[1])
-    browser.until_says("is being carried out")
+    browser.until_says("is being executed")
     assert "not an emergency stop" in browser.text("header")
     browser.click("Request stop")
     browser.until_says("A stop was requested")
@@ -213,7 +213,7 @@ def test_everything_works_without_scripts(page: Page, office: Any) -> None:
         browser.click(APPROVE)
         browser.until_says("Approved by Ann")
         office.broker.begin(office.broker.wait(proposal.goal_id))
-        browser.until_says("is being carried out")
+        browser.until_says("is being executed")
         browser.click("Request stop")
         browser.until_says("A stop was requested")
         office.broker.end(proposal.goal_id, "stopped")

@@ -51,7 +51,7 @@ def test_the_sample_is_served_by_a_command_until_interrupted(tmp_path: Path) -> 
         try:
             assert process.stdout is not None
             said, record = process.stdout.readline(), process.stdout.readline()
-            assert said.startswith("A sample, no robot is connected: http://127.0.0.1:")
+            assert said.startswith("A sample without a robot: http://127.0.0.1:")
             assert str(tmp_path) in record
             port, _, token = said.strip().rpartition(":")[2].partition("/?token=")
             assert Visitor("127.0.0.1", int(port)).sign_in(token).get().status == 200

@@ -79,7 +79,7 @@ BARRED: dict[str, tuple[Callable[[Proposal], Proposal], str]] = {
         lambda p: dataclasses.replace(p, preview=dataclasses.replace(p.preview, fault="it is another arm")),
         "it is another arm",
     ),
-    "a model": (lambda p: dataclasses.replace(p, source="model"), "not said that a model chose"),
+    "a model": (lambda p: dataclasses.replace(p, source="model"), "does not say that a model chose"),
 }
 
 
@@ -280,7 +280,7 @@ def test_images_that_are_not_of_the_motion_show(office: Any, shown: Proposal) ->
     preview = dataclasses.replace(shown.preview, above=shown.preview.side)
     office.broker.propose(dataclasses.replace(shown, preview=preview))
     _, checks = check_proposal(office.audit.path, proposals(office.audit.path)[0])
-    assert [check.what for check in checks if not check.holds] == ["the image above is what is drawn of the motion"]
+    assert [check.what for check in checks if not check.holds] == ["the image above matches the drawing of the motion"]
 
 
 def test_the_command_lists_and_writes_a_page(record: Path, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_words_of_a_record_do_not_become_markup(office: Any, shown: Proposal, tm
 
 def test_what_cannot_be_kept_is_not_proposed(office: Any, shown: Proposal) -> None:
     files_of(office.audit.path).write_text("a file where the folder should be")
-    with pytest.raises(AuditError, match="make room"):
+    with pytest.raises(AuditError, match="Make room"):
         office.broker.propose(shown)
     assert office.broker.view.stage is ApprovalStage.IDLE
     files_of(office.audit.path).unlink()

@@ -116,7 +116,7 @@ def test_an_approval_is_good_once_and_until_its_deadline(guard: Watched) -> None
     guard.check(STEPS[0])
     guard.now = 100.0  # what runs does not expire
     guard.check(STEPS[1])
-    with pytest.raises(RejectedError, match="its approval was used before"):
+    with pytest.raises(RejectedError, match="its approval was already used"):
         guard.open(HASH)
 
 

@@ -118,10 +118,10 @@ def test_positions_beyond_a_limit_and_ways_too_fast_are_refused(arm: ArmKinemati
     rows = np.array(reach.positions)
     rows[len(rows) // 2, 3] = 0.4  # the elbow of a Panda does not open so far
     beyond = dataclasses.replace(reach, positions=tuple(map(tuple, rows.tolist())), velocities=(), accelerations=())
-    with pytest.raises(PlanningFailedError, match=r"takes panda_joint4 to 0\.400; it goes from -3\.\d+ to -0\.\d+"):
+    with pytest.raises(PlanningFailedError, match=r"takes panda_joint4 to 0\.400; its range is -3\.\d+ to -0\.\d+"):
         check_plan_clear(with_trajectory(offer, "reach", beyond), CONFIG, arm)
     hasty = dataclasses.replace(reach, times=tuple(at / 100 for at in reach.times), velocities=(), accelerations=())
-    with pytest.raises(PlanningFailedError, match=r"moves panda_joint\d at \d+\.\d+ a second, of 2\.\d+ at most"):
+    with pytest.raises(PlanningFailedError, match=r"moves panda_joint\d at \d+\.\d+ per second; its limit is 2\.\d+"):
         check_plan_clear(with_trajectory(offer, "reach", hasty), CONFIG, arm)
 
 

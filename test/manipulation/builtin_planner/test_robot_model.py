@@ -164,11 +164,11 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, monkeypa
     (tmp_path / "damaged.stl").write_bytes(b"solid")
     damaged = urdf(tmp_path / "damaged.urdf", base=collision(f'<mesh filename="file://{tmp_path}/damaged.stl"/>'))
     for path, error, words in (
-        (tmp_path / "nowhere.urdf", FileError, "there is no such file.*robot_description"),
+        (tmp_path / "nowhere.urdf", FileError, "no such file.*robot_description"),
         (tmp_path, FileError, "a folder"),
-        (text, FileError, "not XML.*xacro FILE"),
-        (xacro, FileError, "it is no URDF.*xacro FILE"),
-        (mesh, FileError, r"link 'base'.*part.stl' is not found.*ROS_PACKAGE_PATH"),
+        (text, FileError, "it is no XML.*xacro FILE"),
+        (xacro, FileError, "it is not a URDF.*xacro FILE"),
+        (mesh, FileError, r"link 'base'.*part.stl' was not found.*ROS_PACKAGE_PATH"),
         (empty, InputError, "no link with collision geometry.*<collision>"),
         (broken, FileError, "Pinocchio cannot read it"),
         (damaged, FileError, "Pinocchio cannot read it"),
@@ -192,7 +192,7 @@ def test_the_parameters_name_the_robot(tmp_path: Path) -> None:
     heard = robot_of(topic, DepthConfig(), path.read_text)
     assert heard is not None
     assert heard.links == robot.links
-    with pytest.raises(InputError, match=r"robot_description: 'topic'.*give the path"):
+    with pytest.raises(InputError, match=r"robot_description: 'topic'.*Pass the path"):
         robot_of(topic, DepthConfig())
     with pytest.raises(InputError, match="topic robot_description: no link with collision geometry"):
         robot_of(topic, DepthConfig(), lambda: "<robot name='a'><link name='b'/></robot>")

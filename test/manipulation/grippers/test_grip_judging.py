@@ -38,7 +38,7 @@ def test_held(report: GripReport) -> None:
 @pytest.mark.parametrize(
     ("report", "why"),
     [
-        (GripReport(before=0.06, width=0.001, stalled=True), "met nothing until 0.001 m"),
+        (GripReport(before=0.06, width=0.001, stalled=True), "met nothing down to 0.001 m"),
         (GripReport(before=0.08, width=0.08, stalled=True), "did not move"),
         (
             GripReport(before=0.048, width=0.048, stalled=True),
@@ -48,11 +48,11 @@ def test_held(report: GripReport) -> None:
         (GripReport(before=0.048, stalled=True, told_width=0.048), "did not move"),
         (GripReport(before=0.08, width=0.06, stalled=True), "something else is there"),
         (GripReport(stalled=True, told_width=0.07), "something else is there"),
-        (GripReport(reached=True), "met nothing until 0.000 m"),
-        (GripReport(done=False, said="communication"), "holds nothing (communication)"),
+        (GripReport(reached=True), "met nothing down to 0.000 m"),
+        (GripReport(done=False, said="communication"), "nothing is held (communication)"),
         (GripReport(told_width=0.05), "stays 0.050 m away"),
-        (GripReport(flag=False, done=True), "the switch of the gripper says that nothing is held"),
-        (GripReport(), "reports nothing"),
+        (GripReport(flag=False, done=True), "the gripper's switch reports that nothing is held"),
+        (GripReport(), "reports neither a width"),
     ],
 )
 def test_not_held(report: GripReport, why: str) -> None:
@@ -72,7 +72,7 @@ def test_of_an_unknown_object_every_width_is_right_that_fingers_have_moved_to() 
 def test_a_gripper_that_reports_nothing_may_be_believed_on_request() -> None:
     assert held(GripReport(), unjudged=True) == ""
     assert why_not_open(GripReport(), 0.06, unjudged=True) == ""
-    assert "reports nothing" in why_not_open(GripReport(), 0.06, unjudged=False, slack=0.005)
+    assert "reports neither a width" in why_not_open(GripReport(), 0.06, unjudged=False, slack=0.005)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,14 @@ def test_a_gripper_that_reports_nothing_may_be_believed_on_request() -> None:
         (GripReport(flag=False), ""),
         (GripReport(width=0.056, reached=True), ""),  # a controller may count millimetres as there
         (GripReport(width=0.02, stalled=True), "stays 0.040 m away"),
-        (GripReport(width=0.0, reached=True), "stays 0.060 m away from 0.060 m by joint states, and the driver says"),
+        (
+            GripReport(width=0.0, reached=True),
+            "stays 0.060 m away from 0.060 m according to joint states, but the driver reports",
+        ),
         (GripReport(width=0.08, done=True), "one of the two is wrong"),
         (GripReport(width=0.02, flag=False), "one of the two is wrong"),
         (GripReport(width=0.056), "stays 0.004 m away"),
-        (GripReport(done=False, said="no power"), "failed (no power)"),
+        (GripReport(done=False, said="no power"), "reports a failure (no power)"),
         (GripReport(flag=True, done=True), "still held"),
     ],
 )

@@ -45,7 +45,7 @@ def test_there_and_back_is_the_same_width(width: float, scale: float, offset: fl
     "table", ["", "0.0 1.0", "a b; c d", "0 1; 0 2", "0 1; 1 1", "0 0; 1 2; 2 1", "0 nan; 1 2", "0 1 2; 3 4 5"]
 )
 def test_what_is_not_a_table_is_refused_with_an_example(table: str) -> None:
-    with pytest.raises(InputError, match=r"parameter motion\.gripper_table.*for example"):
+    with pytest.raises(InputError, match=r"parameter motion\.gripper_table.*For example"):
         read_stroke("motion.gripper_table", table)
 
 

@@ -58,7 +58,7 @@ def test_a_hand_is_noticed_in_the_second_image_where_it_is(seed: int) -> None:
     found = looks[-1]
     assert found is not None
     assert np.abs(np.array(found.place) - (-0.1, -0.05, 0.14)).max() < 0.06
-    assert "entered the way of the arm at (-0.1" in found.words()
+    assert "entered the arm's path at (-0.1" in found.words()
 
 
 def test_one_image_alone_stops_nothing() -> None:
@@ -97,11 +97,11 @@ def test_without_depth_of_the_way_nothing_can_be_said() -> None:
     partly = np.where(np.arange(CAMERA.width) < CAMERA.width * 0.85, np.nan, depth)
     before_the_lens = depth_of([((-0.3, -0.75, 0.7), (0.3, -0.7, 1.1))], POSE)
     for blind in (np.full_like(depth, np.nan), partly, before_the_lens):
-        with pytest.raises(DepthError, match="of the way"):
+        with pytest.raises(DepthError, match="of the arm's path"):
             watched.look(blind, CAMERA, POSE, ())
     assert watched.look(depth, CAMERA, POSE, ()) is not None, "images without depth count as none"
     away = Transform("base", "camera", POSE.matrix @ np.diag((1.0, -1.0, -1.0, 1.0)))
-    with pytest.raises(DepthError, match="does not see the way"):
+    with pytest.raises(DepthError, match="does not see the arm's path"):
         watched.look(depth, CAMERA, away, ())
 
 
@@ -130,7 +130,7 @@ def test_an_image_with_a_few_voxels_of_the_way_shows_nothing_of_it() -> None:
             assert watched.longest_unseen(CAMERA, [(0.0, POSE), (1.0, at)]) == 0.0
         else:
             assert watched.longest_unseen(CAMERA, [(0.0, POSE), (1.0, at)]) == 1.0
-            with pytest.raises(DepthError, match="does not see the way"):
+            with pytest.raises(DepthError, match="does not see the arm's path"):
                 watched.look(depth, CAMERA, at, ())
     assert any(0 < count < LEAST_SHOWN for count in counts)
 

@@ -143,7 +143,7 @@ def test_the_recheck_finds_what_has_come_into_the_way() -> None:
 
 
 def test_the_recheck_refuses_where_depth_was_lost() -> None:
-    with pytest.raises(DepthError, match="says nothing of the way"):
+    with pytest.raises(DepthError, match="no depth of the way"):
         rechecked(CLEAR, None)
     with pytest.raises(DepthError, match="10%"):
         rechecked(CLEAR, dataclasses.replace(CLEAR, seen_share=0.1))

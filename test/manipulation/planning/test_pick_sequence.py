@@ -310,7 +310,7 @@ def test_a_recheck_that_sees_nothing_keeps_the_approval_and_says_so(nothing: Sta
     cell.holds = 30.0
     assert cell.run().status is Status.OK
     assert cell.log == ["look", "plan", "approve", "look", "look", "look", "move", "clear"]
-    assert any("holds for another 30 s" in words for words in cell.said)
+    assert any("valid for another 30 s" in words for words in cell.said)
 
 
 def test_a_recheck_that_never_sees_anything_ends_with_the_approval() -> None:

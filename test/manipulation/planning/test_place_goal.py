@@ -136,9 +136,9 @@ def test_what_carries_it_counts_up_to_the_place() -> None:
 
 def test_a_keep_out_over_the_place_and_a_place_out_of_reach_are_out_of_the_workspace() -> None:
     person = PlanningObject(KEEP_OUT + "person", "person", Solid((0.3, -0.2, 0.5), 0.0, (0.2, 0.2, 0.9)))
-    with pytest.raises(OutOfWorkspaceError, match=r"put down the block.*keep-out 'person'"):
+    with pytest.raises(OutOfWorkspaceError, match=r"put down the block.*keep-out volume 'person'"):
         place_goal(table_with(BLOCK, keep_outs=[person]), placed(BLOCK, (0.3, -0.2, 0.0, 0.0)), FROM_ABOVE, ANY)
-    with pytest.raises(OutOfWorkspaceError, match=r"its place lies 0\.500 m outside"):
+    with pytest.raises(OutOfWorkspaceError, match=r"its place is 0\.500 m outside"):
         place_goal(table_with(BLOCK), placed(BLOCK, (1.5, -0.2, 0.0, 0.0)), FROM_ABOVE, ANY)
 
 

@@ -166,5 +166,5 @@ def test_goals_of_another_object_or_observation_are_refused() -> None:
     other = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
     with pytest.raises(InputError, match=r"goal: 'block' .* at 1000 ns. Expected 'block'.* at 1001 ns"):
         plan_of(GOAL, other, None, steps(), 0)
-    with pytest.raises(InputError, match="make goals and scene from one answer"):
+    with pytest.raises(InputError, match="Make goals and scene from one resolution"):
         plan_of(GOAL, SCENE, dataclasses.replace(DOWN, target_id="cup"), steps(place=True), 0, 0)

@@ -184,7 +184,7 @@ def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: S
     frame, scene, answer = chicks
     with pytest.raises(InputError, match="a refusal \\(NOT_FOUND\\)"):
         planning_scene(surroundings_of(scene, Resolution("take it", Status.NOT_FOUND, "")), FOR_CHICKS)
-    with pytest.raises(InputError, match="resolve and lift one frame"):
+    with pytest.raises(InputError, match="Resolve and lift one frame"):
         planning_scene(surroundings_of(scene, dataclasses.replace(answer, stamp_ns=5)), FOR_CHICKS)
     fewer = tuple(obj for obj in scene.objects if obj.id != "bonnet")
     with pytest.raises(InputError, match="target 'bonnet'"):

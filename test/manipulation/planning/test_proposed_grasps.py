@@ -282,7 +282,7 @@ def test_a_server_that_fails_is_told_and_replaced_where_both_are_sources(
 ) -> None:
     ending, cell = run(server_of(answer), BOTH)
     assert ending.status is Status.OK, ending.message
-    assert any(words.startswith("no grasps of the server") for words in cell.said)
+    assert any(words.startswith("no grasps from the server") for words in cell.said)
 
 
 def test_without_a_measured_surface_the_server_alone_cannot_be_asked() -> None:

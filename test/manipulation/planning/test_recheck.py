@@ -236,9 +236,9 @@ def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
 
     check_plan_holds(then, goal, plan, before, after((0.003, 0.003, 0.002)), CONFIG)
     for changed, words in (
-        (after((0.01, 0.0, 0.0)), "the tray \\(t1\\), on which|on which the target is to be put"),
-        (after((0.0, 0.0, 0.008)), "on which the target is to be put"),
-        (after((0.0, 0.0, 0.0), destination_id=None), "no longer what the words name"),
+        (after((0.01, 0.0, 0.0)), "the tray \\(t1\\), on which|on which the target is to be placed"),
+        (after((0.0, 0.0, 0.008)), "on which the target is to be placed"),
+        (after((0.0, 0.0, 0.0), destination_id=None), "no longer the place that the instruction names"),
     ):
         with pytest.raises(SceneChangedError, match=words):
             check_plan_holds(then, goal, plan, before, changed, CONFIG)

@@ -109,7 +109,7 @@ def test_counts_model_date_frames_and_what_was_left_out_are_told(tmp_path: Path)
     }  # fmt: skip
     measured = file["measured"]
     assert (measured["frames"], measured["cases"], measured["failed"]) == (2, 3, 0)
-    assert measured["left_out"] == {"no single object is expected": 1}
+    assert measured["left_out"] == {"it does not expect exactly one object": 1}
     assert measured["kinds"] == {"behind, usual": {**EMPTY, "right": 1}}
     assert len(measured["date"].split("-")) == 3
 
@@ -122,7 +122,7 @@ def test_the_summary_for_people_names_intervals_and_weight(tmp_path: Path) -> No
     assert "81.6% to 100.0%" in said  # of 17 of 17: Wilson (1927)
     assert "may break a tie" in said
     assert "server tiny: 17 answers on 1 frames, 0 requests failed" in said
-    assert "1 cases not asked: no single object is expected" in said
+    assert "1 cases not asked: it does not expect exactly one object" in said
 
 
 def test_a_model_that_fails_midway_keeps_what_was_counted_and_exits_3(tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_ctrl_c_keeps_what_was_counted(tmp_path: Path) -> None:
     ("cases", "grounder", "options", "said"),
     [
         ([case("f0", "the chick", status="AMBIGUOUS"), case("f0", "the cup")], "server", SERVED,
-         "2 where no single object is expected"),
-        ([case("f0", BEHIND, "bonnet")], "compact", "", "cannot be asked for a whole phrase"),
+         "2 where it does not expect exactly one object"),
+        ([case("f0", BEHIND, "bonnet")], "compact", "", "cannot ground a whole phrase"),
         ([case("f0", BEHIND, "bonnet")], "nobody", "", "nobody"),
     ],
 )  # fmt: skip

@@ -111,7 +111,7 @@ def edit(path: Path, **fields: object) -> None:
     ("spoil", "found", "repair"),
     [
         (truncate, "damaged", "fetch the model again"),
-        (pickle, "unpickling runs whatever code is in it", "safetensors"),
+        (pickle, "unpickling can run any code", "safetensors"),
         pytest.param(another_model, "type 'detr'", "model_type is grounding-dino", marks=pytest.mark.slow),
         pytest.param(no_full_stop, "full stop", "processor that was saved with the model", marks=pytest.mark.slow),
         (weights_of_a_terabyte, "1000.0 GB", "smaller model"),
@@ -155,7 +155,7 @@ def test_code_that_comes_with_a_model_is_told(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "internvl_chat", "auto_map": auto_map}))
     finding = the_error("vlm", model=str(folder), preset="cpu")
     assert "'internvl_chat'" in finding.found
-    assert "code that comes with a model is never run" in finding.found
+    assert "this package never runs code that comes with a model" in finding.found
     assert "use the backend server" in finding.repair
 
 
@@ -163,7 +163,7 @@ def test_a_name_of_another_architecture_is_told(qwen: Path) -> None:
     finding = the_error("vlm", model=str(qwen), preset="cpu")
     assert "qwen2_5_vl" in finding.found
     assert "Qwen3-VL-4B" in finding.found
-    assert "state family" in finding.repair
+    assert "Set family" in finding.repair
 
 
 def test_a_tokenizer_without_the_token_of_images_is_told(qwen: Path, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_what_cannot_be_exported_is_refused(source: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="256 or more"):
         export_model(str(source), tmp_path / "owl", longest_px=100)
     assert run("export", str(source), "--out", str(tmp_path / "owl"), "--image", "640")[0] == 3
-    with pytest.raises(ModelError, match="no folder"):
+    with pytest.raises(ModelError, match="no such folder"):
         export_model(str(tmp_path / "absent"), tmp_path / "owl")
     assert left(tmp_path) == ["detr"]
 

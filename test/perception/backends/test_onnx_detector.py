@@ -350,7 +350,7 @@ def test_another_suffix_is_refused(copy: Path) -> None:
     assert "not an .onnx file" in refusal(copy, graph="model.pt")
     assert "holds no .onnx file" in refusal(copy)
     assert "missing" in refusal(copy, graph="absent.onnx")
-    assert "give its folder" in refusal(copy / "model.onnx")
+    assert "Pass its folder" in refusal(copy / "model.onnx")
 
 
 def test_several_graphs_are_not_guessed_between(copy: Path) -> None:
@@ -358,7 +358,7 @@ def test_several_graphs_are_not_guessed_between(copy: Path) -> None:
     shutil.copy(path, copy / "onnx" / "model_fp16.onnx")
     loaded(copy)  # model.onnx is the published name of the exact one
     path.rename(copy / "onnx" / "model_q4.onnx")
-    assert "choose one by graph=" in refusal(copy)
+    assert "Choose one with graph=" in refusal(copy)
     loaded(copy, graph="onnx/model_q4.onnx")
 
 

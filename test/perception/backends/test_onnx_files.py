@@ -88,7 +88,7 @@ def test_weights_beside_it_that_are_not_whole_are_refused(
 ) -> None:
     if size is not None:
         (tmp_path / "weights.bin").write_bytes(bytes(size))
-    assert "missing or not whole" in refusal(tmp_path, model_of(weight("weights.bin", offset, length)))
+    assert "missing or incomplete" in refusal(tmp_path, model_of(weight("weights.bin", offset, length)))
 
 
 @pytest.mark.parametrize(("key", "value"), [("offset", "x"), ("length", "-8"), ("location", "/etc/passwd")])

@@ -12,9 +12,9 @@ from spatial_vlm_ros.perception import load_grounder
 @pytest.mark.parametrize(
     ("backend", "options", "words"),
     [
-        ("owl", {}, ("none. Expected model (needed), prompt,", "give model=…")),
-        ("compact", {"colour": "red"}, ("colour=red. Expected model, score,", "leave colour out")),
-        ("composed", {"masks": "sam2"}, ("expected grounder (needed), options,", "give grounder=…")),
+        ("owl", {}, ("none. Expected model (needed), prompt,", "Give model=…")),
+        ("compact", {"colour": "red"}, ("colour=red. Expected model, score,", "Leave colour out")),
+        ("composed", {"masks": "sam2"}, ("Expected grounder (needed), options,", "Give grounder=…")),
     ],
 )
 def test_options_are_named_that_are_missing_or_not_known(

@@ -154,7 +154,7 @@ def test_and_not_twice_more(taught: WordModel) -> None:
 
 
 def test_points_are_no_boxes(taught: WordModel) -> None:
-    with pytest.raises(ModelError, match="points where boxes were asked for"):
+    with pytest.raises(ModelError, match="points where boxes were requested"):
         taught.ground(CUP_LEFT, [NounPhrase("chick")])
 
 

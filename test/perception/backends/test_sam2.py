@@ -132,7 +132,7 @@ def test_what_else_a_grounder_can_do_stays(taught: Segmenter) -> None:
     masked = MaskedGrounder(Refers([]), taught)
     rgb = shapes()[0]
     assert referrer_of(masked).refer(rgb, "the cat") == ("the cat", rgb.shape)
-    with pytest.raises(InputError, match="cannot be asked for a whole phrase"):
+    with pytest.raises(InputError, match="cannot ground a whole phrase"):
         referrer_of(MaskedGrounder(GivenDetections([]), taught))
 
 

@@ -102,7 +102,7 @@ def test_numbers_are_copied_never_made() -> None:
     assert query.destination.distance.metres == pytest.approx(0.1)
     spelled = (parts[0], ("zehn cm", "ten cm"), parts[2])
     told = "Stell die Tasse zehn cm vor den Teller"
-    assert "numbers in figures" in refused(told, reply(command.replace("10", "ten"), spelled))
+    assert "figures for numbers" in refused(told, reply(command.replace("10", "ten"), spelled))
     changed = (parts[0], ("10 cm", "100 cm"), parts[2])
     assert "number" in refused("Stell die Tasse 10 cm vor den Teller", reply(command.replace("10", "100"), changed))
 
@@ -116,7 +116,7 @@ def test_what_is_no_plain_command_is_refused_with_what_was_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"translation": 1}', '{"translation": "a", "command": "b"}'])
 def test_an_answer_of_another_form_is_the_models_fault(text: str) -> None:
-    with pytest.raises(ModelError, match="form asked for"):
+    with pytest.raises(ModelError, match="requested form"):
         model_reading(GERMAN, text, "tiny")
 
 
@@ -181,7 +181,7 @@ def test_where_the_model_fails_the_grammars_refusal_stands() -> None:
 def test_wrong_options_are_named() -> None:
     with pytest.raises(InputError, match=r"language\.model"):
         LanguageConfig("grammar+model")
-    with pytest.raises(InputError, match="name the model"):
+    with pytest.raises(InputError, match="Name the model"):
         load_reader("url=http://127.0.0.1:1/v1")
     with pytest.raises(UnknownNameError, match="convention"):
         load_reader("model=tiny convention=thousand")

@@ -172,15 +172,15 @@ def test_an_object_given_under_two_names_is_one_that_fits_both(rgb: Rgb) -> None
 # ------------------------------------------------------------------------------------------------ wrong answers
 
 WRONG = {
-    "garbage": (raw(b"\x00\xff garbage"), "no chat completion"),
-    "nested beyond reason": (raw(b"[" * 200_000), "no chat completion"),
-    "wrong schema": (raw(b'{"choices": [{"message": {"content": 7}}]}'), r"no chat completion.*content"),
+    "garbage": (raw(b"\x00\xff garbage"), "not a chat completion"),
+    "nested beyond reason": (raw(b"[" * 200_000), "not a chat completion"),
+    "wrong schema": (raw(b'{"choices": [{"message": {"content": 7}}]}'), r"not a chat completion.*content"),
     "no choices": (raw(b'{"choices": []}'), "0 choices"),
-    "truncated JSON": (raw(completion("[]")[:-20]), "no chat completion"),
-    "cut short": (contract.cut_short, "hung up .*before its reply ended"),
-    "not HTTP": (contract.speaks_no_http, "broke HTTP"),
-    "hangs up": (contract.hangs_up, "hung up before"),
-    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens; raise max_tokens"),
+    "truncated JSON": (raw(completion("[]")[:-20]), "not a chat completion"),
+    "cut short": (contract.cut_short, "closed the connection .*before its reply ended"),
+    "not HTTP": (contract.speaks_no_http, "not valid HTTP"),
+    "hangs up": (contract.hangs_up, "closed the connection before"),
+    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens. Raise max_tokens"),
     "filtered": (says("[]", "content_filter"), "'content_filter'"),
     "unfinished": (says("[]", None), "'None'"),
     "refusal": (says(None, refusal="I cannot help with that"), "refused: 'I cannot help"),
@@ -255,7 +255,7 @@ def test_a_point_is_an_answer_to_words_and_none_to_phrases(rgb: Rgb) -> None:
         ({"budget": "0"}, "positive"),
         ({"read_timeout": "nan"}, "positive"),
         ({"connect_timeout": "soon"}, "a number"),
-        ({"retries": "-1"}, "0 at least"),
+        ({"retries": "-1"}, "at least 0"),
         ({"ca_file": "/nowhere.pem"}, "https url"),
         ({"ca_file": "/nowhere.pem", "url": "https://h/v1"}, "No such file"),
     ],
@@ -397,7 +397,7 @@ def test_a_dead_server_is_a_model_error_of_the_resolver_and_never_not_found(away
     )
     resolution = resolver.resolve(frame, "the chick behind the cup")
     assert resolution.status is Status.MODEL_ERROR
-    assert "nothing listens there" in resolution.message
+    assert "no server listens there" in resolution.message
 
 
 # ------------------------------------------------------------------------------------------------ the convention
@@ -424,13 +424,13 @@ def test_a_server_whose_model_writes_as_stated_is_loaded() -> None:
 
 @pytest.mark.parametrize("stated", ["absolute", "fraction", "thousand-yx"])
 def test_a_server_whose_model_writes_otherwise_is_refused(stated: str) -> None:
-    with serving(sees) as server, pytest.raises(ConventionError, match="state the convention thousand"):
+    with serving(sees) as server, pytest.raises(ConventionError, match="Set convention=thousand"):
         client(server.url, probe="yes", convention=stated)
 
 
 def test_a_server_that_is_down_is_loaded_and_not_probed(away: str, caplog: pytest.LogCaptureFixture) -> None:
     client(away, probe="yes")
-    assert "not probed, its convention of places is taken as stated" in caplog.text
+    assert "not probed, so its coordinate convention is taken as stated" in caplog.text
 
 
 def test_a_server_that_refuses_is_not_loaded() -> None:

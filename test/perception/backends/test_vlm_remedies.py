@@ -106,14 +106,14 @@ def test_llava_with_each_encoder_finds_boxes_in_pixels_of_the_image(encoder: str
 
 
 def test_a_processor_that_cuts_sides_off_goes_with_no_convention_of_whole_images(llava: Path) -> None:
-    with pytest.raises(InputError, match=r"fraction, with a processor that cuts.*square-fraction"):
+    with pytest.raises(InputError, match=r"fraction, with a processor that crops.*square-fraction"):
         loaded(llava, convention="fraction")
 
 
 def test_another_model_of_the_class_has_to_be_stated(llava: Path, tmp_path: Path) -> None:
     other = tmp_path / "my-model"
     shutil.copytree(llava, other)
-    with pytest.raises(InputError, match=r"state family: .*llava-1\.5"):
+    with pytest.raises(InputError, match=r"Set family: .*llava-1\.5"):
         loaded(other)
     assert written(loaded(other, family="llava-1.5")) == written(loaded(llava))
 
@@ -258,12 +258,12 @@ def test_layers_of_the_encoder_come_from_the_mark(llava: Path, tmp_path: Path) -
     ("marks", "tensors", "words"),
     [
         ({norms.NAME: norms.PUBLISHED}, None, FILE),
-        ({norms.NAME: norms.PUBLISHED}, {"norm.gamma": (7,), "norm.mean": (), "norm.largest": ()}, "64 as the token"),
-        ({"pin": {"patches": 16}}, {"norm.gamma": (64,)}, "holds no tensors of pin"),
+        ({norms.NAME: norms.PUBLISHED}, {"norm.gamma": (7,), "norm.mean": (), "norm.largest": ()}, "64, as the token"),
+        ({"pin": {"patches": 16}}, {"norm.gamma": (64,)}, "has no tensors of pin"),
         ({"vision_feature_layers": {"layers": [1, 2], "post_layernorm": True}}, {}, "its projector takes 32 numbers"),
         ({"positions": LEARNED}, {}, r"trained with positions.*spatial_vlm_positions\.safetensors"),
-        ({"vcd": True}, {}, "'vcd', a remedy that is not known here"),
-        ("norm", {}, "no mapping of names"),
+        ({"vcd": True}, {}, "'vcd', an unknown remedy"),
+        ("norm", {}, "not a mapping of names"),
     ],
 )
 def test_marks_and_weights_that_disagree_are_a_model_error(
@@ -292,7 +292,7 @@ def test_a_model_of_no_family_takes_remedies_and_judges_where_its_class_is_known
         tmp_path / "Qwen2-VL-2B", "qwen2_vl", [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0
     )
     stated = {"prompt": "Find {}.", "convention": "thousand"}
-    with pytest.raises(InputError, match="state family"):
+    with pytest.raises(InputError, match="Set family"):
         loaded(folder, attention="2")
     plain, scaled = (likelihoods(loaded(folder, **stated, **more)) for more in ({}, {"attention": "2"}))
     assert plain == pytest.approx(by_hand(folder, lambda _: None, square=False), abs=1e-4)
@@ -320,7 +320,7 @@ def test_a_remedy_on_a_class_that_is_not_known_is_refused_by_name(internvl: Path
 
 def test_a_marked_checkpoint_of_such_a_class_is_refused(internvl: Path, tmp_path: Path) -> None:
     marked = noted(internvl, tmp_path / "InternVL3-1B-hf", {"norm": norms.PUBLISHED})
-    with pytest.raises(ModelError, match="trained with norm, which cannot be put on its class InternVL"):
+    with pytest.raises(ModelError, match="trained with norm, which cannot be applied to its class InternVL"):
         loaded(marked)
 
 

@@ -147,20 +147,20 @@ def test_what_a_server_refuses_is_told_with_what_to_do(hub: FileServer, status: 
 
 
 def test_nobody_at_an_address_is_told() -> None:
-    with pytest.raises(ModelError, match="check the network"):
+    with pytest.raises(ModelError, match="Check the network"):
         store.get(ENTRY, "http://127.0.0.1:9")
 
 
 def test_a_full_disk_is_told_before_and_while_it_comes(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-        with pytest.raises(ModelError, match="free some"):
+        with pytest.raises(ModelError, match="Free some"):
             store.get(ENTRY, hub.url)
         assert not hub.asked
     part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
     part.parent.mkdir(parents=True, exist_ok=True)
     part.symlink_to("/dev/full")
-    with pytest.raises(ModelError, match=r"disk of .* is full; free 1 MB"):
+    with pytest.raises(ModelError, match=r"disk of .* is full\. Free 1 MB"):
         store.get(ENTRY, hub.url)
     part.unlink()
     assert_whole(store.get(ENTRY, hub.url))
@@ -190,7 +190,7 @@ def test_a_mirror_with_another_size_is_refused_at_once(hub: FileServer, short: i
     part.parent.mkdir(parents=True)
     part.write_bytes(WEIGHTS[:7000])
     hub.files[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = WEIGHTS[:short]
-    with pytest.raises(ModelError, match=f"has {short} bytes, and {len(WEIGHTS)} are listed"):
+    with pytest.raises(ModelError, match=f"has {short} bytes, but the manifest lists {len(WEIGHTS)}"):
         store.get(ENTRY, hub.url)
     assert len(hub.asked) <= 3
 
@@ -206,7 +206,7 @@ def test_a_server_without_ranges_is_taken_up_where_it_was(hub: FileServer) -> No
 
 
 def test_two_processes_do_not_get_one_model_at_once(hub: FileServer) -> None:
-    with store._alone(ENTRY), pytest.raises(ModelError, match="another process is getting it"):
+    with store._alone(ENTRY), pytest.raises(ModelError, match="another process is downloading it"):
         store.get(ENTRY, hub.url)
     assert not hub.asked
     assert_whole(store.get(ENTRY, hub.url))
@@ -214,7 +214,7 @@ def test_two_processes_do_not_get_one_model_at_once(hub: FileServer) -> None:
 
 def test_a_folder_that_cannot_be_used_is_told(hub: FileServer, root: Path) -> None:
     root.write_text("a file")
-    with pytest.raises(ModelError, match="check the folder"):
+    with pytest.raises(ModelError, match="Check the folder"):
         store.get(ENTRY, hub.url)
 
 

@@ -356,7 +356,7 @@ def test_a_frame_that_cannot_be_read_is_named(bases: Path, tmp_path: Path) -> No
         (("--method", "projector", "--rendered", 3, "--positions", "spiral"), 3, "mrope-interleaved"),
         (("--method", "projector", "--rendered", 3, "--norm", "loud"), 3, "published"),
         (("--method", "pin", "--rendered", 3, "--norm", "published"), 3, "leaves the base as it is"),
-        (("--method", "cloc", "--rendered", 3, "--features", "1"), 3, "trains an encoder alone"),
+        (("--method", "cloc", "--rendered", 3, "--features", "1"), 3, "trains only an encoder"),
         (("--method", "projector", "--rendered", 3, "--device", "tpu"), 3, "cuda"),
     ],
 )

@@ -240,7 +240,7 @@ def test_a_model_says_where_objects_are(bases: Path, tmp_path: Path) -> None:
     [
         ("paligemma", {"method": "projector", "new_encoder": True}, "does not take --encoder"),
         ("qwen2_5_vl", {"method": "projector", "features": (1,)}, "does not take --features"),
-        ("qwen3_vl", {"method": "pin"}, "does not take a PIN"),
+        ("qwen3_vl", {"method": "pin"}, "does not accept a PIN"),
         ("paligemma", {"method": "cloc"}, "does not take --method cloc"),
     ],
 )
@@ -258,7 +258,7 @@ def test_what_a_class_does_not_take_is_refused_by_name(kind: str, fields: dict[s
         ({"method": "lora", "norm": "loud"}, UnknownNameError, "published"),
         ({"method": "pin", "norm": "published"}, InputError, "leaves the base as it is"),
         ({"method": "pin", "new_encoder": True}, InputError, "--encoder"),
-        ({"method": "cloc", "positions": "axial"}, InputError, "trains an encoder alone"),
+        ({"method": "cloc", "positions": "axial"}, InputError, "trains only an encoder"),
         ({"method": "lora", "rank": 0}, InputError, "rank 0"),
         ({"method": "lora", "rate": 2.0}, InputError, "--rate"),
     ],

@@ -102,7 +102,7 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path, name: str) -> None:
     current.one_step(batches().batch(0))
     current.save()
     (tmp_path / "checkpoint" / name).write_bytes(b"\x80\x04damaged")
-    with pytest.raises(FileError, match="train anew"):
+    with pytest.raises(FileError, match="train again"):
         run(tmp_path)
 
 

@@ -54,7 +54,7 @@ def test_features_that_never_changed_do_not_divide_by_zero() -> None:
 
 @pytest.mark.parametrize(("training", "calibration"), [(1, 5), (5, 0)])
 def test_too_few_images_are_refused(training: int, calibration: int) -> None:
-    with pytest.raises(InputError, match="render more worlds"):
+    with pytest.raises(InputError, match="Render more worlds"):
         fitted(np.ones((training, 3)), np.ones((calibration, 3)))
 
 

@@ -76,7 +76,7 @@ def test_the_command_names_the_amounts_that_there_are() -> None:
 def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     code, said = blindness("Grounds")
     assert code == 3
-    assert "answers no questions" in said
+    assert "does not answer questions" in said
     code, said = blindness("Breaks")
     assert code == 3
     assert "MODEL_ERROR" in said
@@ -157,11 +157,11 @@ def test_a_model_that_fails_is_refused_or_warned_of(caplog: pytest.LogCaptureFix
     assert not isinstance(caught.value, BlindnessError)
     with caplog.at_level(logging.WARNING):
         load_grounder("stub_backends:GroundsAndBreaks", {"blindness": "warn"})
-    assert "whether it looks at pictures is not known" in caplog.text
+    assert "whether it looks at images is not known" in caplog.text
 
 
 def test_a_backend_that_answers_nothing_and_another_word_are_refused() -> None:
-    with pytest.raises(InputError, match="answers no questions"):
+    with pytest.raises(InputError, match="does not answer questions"):
         load_grounder("stub_backends:Grounds", {"blindness": "warn"})
     with pytest.raises(UnknownNameError, match="off, warn, refuse"):
         load_grounder("stub_backends:Grounds", {"blindness": "yes"})

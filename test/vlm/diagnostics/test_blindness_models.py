@@ -159,7 +159,7 @@ def test_a_folder_of_another_class_is_refused(tmp_path: Path) -> None:
 
 def test_what_cannot_be_looked_into_is_refused() -> None:
     made = small_scorer("llava", draw_items(FEW))
-    with pytest.raises(InputError, match="examine something first"):
+    with pytest.raises(InputError, match="Examine something first"):
         look_inside(made, [])
     with pytest.raises(InputError, match="questions of a kind"):
         Effort(each=0)
@@ -227,14 +227,14 @@ def test_a_trained_folder_goes_through_the_whole_command(tmp_path: Path) -> None
 def test_remedies_that_cannot_be_put_on_are_refused_before_anything_is_asked(tmp_path: Path, asked: list[str]) -> None:
     folder = trained(tmp_path / "model")
     (folder / FILE).unlink()
-    with pytest.raises(ModelError, match=rf"trained with norm, and this cannot be put on: .*{FILE}"):
+    with pytest.raises(ModelError, match=rf"trained with norm, which cannot be applied: .*{FILE}"):
         scoring.load(model=str(folder), device="cpu")
     made = small_scorer("llava", draw_items(FEW))
     mark(made.model, "spectacles", {"strength": 2})
     result = CliRunner().invoke(main, ["probe", str(written(made, tmp_path / "other")), "--blindness"])
     assert result.exit_code == 3
     assert "MODEL_ERROR" in result.stderr
-    assert "trained with 'spectacles', a remedy that is not known here" in result.stderr
+    assert "trained with 'spectacles', an unknown remedy" in result.stderr
     assert asked == []
 
 
@@ -294,7 +294,7 @@ def test_a_measurement_that_fails_takes_no_other_with_it(monkeypatch: pytest.Mon
     made = small_scorer("llava", items)
     monkeypatch.setattr(measuring, "modality_balance", lambda *_: 1 / 0)
     found, images = look_inside(made, examine(made, items), Effort((0,), (2,), 2))
-    assert found.left_out == ("attention on the picture: ZeroDivisionError: division by zero",)
+    assert found.left_out == ("attention on the image: ZeroDivisionError: division by zero",)
     assert found.balance is None
     assert None not in (found.permutation, found.loudness, found.rotary)
     assert len(found.pooling) == 1

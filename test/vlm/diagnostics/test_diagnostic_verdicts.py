@@ -210,7 +210,7 @@ def test_every_question_is_asked_six_times() -> None:
 
 
 def test_no_questions_are_refused() -> None:
-    with pytest.raises(InputError, match="draw some"):
+    with pytest.raises(InputError, match="Draw some"):
         examine(First(), [])
 
 

@@ -225,10 +225,10 @@ def test_logits_that_are_no_numbers_are_an_error_of_the_model(kind: str) -> None
     scorer = small_scorer(kind, ITEMS)
     with torch.no_grad():
         scorer.model.get_output_embeddings().weight.fill_(float("nan"))
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="not numbers"):
         AskedJudge(scorer).judge(IMAGE, [RelationQuestion("behind", LEFT, RIGHT)], 60.0)
     if kind != "paligemma":
-        with pytest.raises(ModelError, match="no numbers"):
+        with pytest.raises(ModelError, match="not numbers"):
             AskedJudge(scaled(scorer, ScalingVis(2.0))).judge(IMAGE, [RelationQuestion("on", LEFT, RIGHT)], 60.0)
 
 

@@ -77,5 +77,5 @@ def test_a_grid_without_cells_is_refused() -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="save the checkpoint there first"):
+    with pytest.raises(FileError, match="Save the checkpoint there first"):
         filled(2, 2, 3).save(tmp_path / "nowhere")

@@ -381,7 +381,7 @@ def test_values_that_are_no_numbers_are_an_error() -> None:
     parts = parts_of(small_vlm("llava"))
     with torch.no_grad():
         parts.model.lm_head.weight.fill_(float("nan"))
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="not numbers"):
         generate(parts, prompt("llava"), ScalingVis(2.0))
 
 
@@ -407,5 +407,5 @@ def test_prompts_that_cannot_be_run_again_are_refused() -> None:
         generate(parts, {**inputs, "past_key_values": ids}, ScalingVis(2.0))
     with pytest.raises(InputError, match="1 or more"):
         generate(parts, inputs, ScalingVis(2.0), 0)
-    with in_one_row(parts, inputs, 2.0), pytest.raises(InputError, match=r"call model\.generate"):
+    with in_one_row(parts, inputs, 2.0), pytest.raises(InputError, match=r"Call model\.generate"):
         parts.model(**inputs)

@@ -112,7 +112,7 @@ def test_answers_of_the_test_part_are_refused() -> None:
     whole = {alpha: [True] * 100 for alpha in ALPHAS}
     with pytest.raises(InputError, match=r"\(100,\).*20 for each alpha"):
         tune_adaptive(SPLIT, confidences, whole, **NAMES)
-    with pytest.raises(InputError, match="100. Expected 20"):
+    with pytest.raises(InputError, match=r"100\. Expected 20"):
         tune_adaptive(SPLIT, [0.5] * 100, correct, **NAMES)
 
 
@@ -173,7 +173,7 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_calibration_of_another_model_is_refused() -> None:
     kept = AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4))
     assert kept.settings_for("a") == AdaptVis(0.5, 1.5, 0.4)
-    with pytest.raises(InputError, match=r"one of 'a'.*one of 'c'"):
+    with pytest.raises(InputError, match=r"one for 'a'.*one for 'c'"):
         kept.settings_for("c")
 
 

@@ -207,7 +207,7 @@ def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
 def test_the_weight_is_the_share_of_images_with_regions() -> None:
     assert [cloc_weight(0, 8), cloc_weight(6, 8), cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
     for wrong in ((9, 8), (-1, 8), (0, 0)):
-        with pytest.raises(InputError, match="pictures with regions"):
+        with pytest.raises(InputError, match="images with regions"):
             cloc_weight(*wrong)
 
 

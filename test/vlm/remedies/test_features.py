@@ -99,7 +99,7 @@ def test_layers_that_are_not_there_are_refused(layers: list[int]) -> None:
 
 def test_a_projector_of_another_width_is_refused_before_any_work() -> None:
     model = small_vlm("llava")
-    with pytest.raises(ModelError, match="takes 32 numbers, 3 layers of 32 are 96"):
+    with pytest.raises(ModelError, match="takes 32 numbers, but 3 layers of 32 are 96"):
         put_layers(parts_of(model), LAYERS, allow_untrained=True)
     assert model.config.vision_feature_layer == -2
     assert not model.model.vision_tower._forward_hooks

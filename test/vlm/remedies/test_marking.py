@@ -69,9 +69,9 @@ def test_a_model_without_a_note_has_its_usual_settings() -> None:
 @pytest.mark.parametrize("value", [object(), float("nan"), {"a": {1, 2}}])
 def test_settings_that_cannot_be_saved_are_refused(value: object) -> None:
     model = small_vlm("llava")
-    with pytest.raises(InputError, match="what JSON has"):
+    with pytest.raises(InputError, match="JSON values"):
         mark(model, "positions", value)
-    with pytest.raises(InputError, match="what JSON has"):
+    with pytest.raises(InputError, match="JSON values"):
         check_trained(model, "positions", value)
 
 
@@ -80,5 +80,5 @@ def test_a_model_without_configuration_and_a_damaged_note_are_refused() -> None:
         trained_with(torch.nn.Linear(2, 2))
     model = small_vlm("llava")
     model.config.spatial_vlm_remedies = ["axial"]
-    with pytest.raises(ModelError, match="is a list, no mapping"):
+    with pytest.raises(ModelError, match="is a list, not a mapping"):
         trained_with(model)

@@ -152,7 +152,7 @@ def test_a_model_that_was_not_trained_with_one_is_refused() -> None:
 
 @pytest.mark.parametrize(("patches", "size"), [(17, 32), (16, 64)])
 def test_one_of_other_sizes_is_refused(patches: int, size: int) -> None:
-    with pytest.raises(InputError, match="16 of 32 as the encoder"):
+    with pytest.raises(InputError, match="16 of 32 as in the encoder"):
         put_pin(parts_of(small_vlm("llava")), Pin(patches, size), allow_untrained=True)
 
 
@@ -166,7 +166,7 @@ def test_features_of_another_number_of_patches_are_an_error() -> None:
     model = small_vlm("llava")
     put_pin(parts_of(model), made(), allow_untrained=True)
     for shape in ((1, 15, 32), (1, 18, 32), (1, 16, 40)):
-        with pytest.raises(ModelError, match="pictures of 16 patches of 32"):
+        with pytest.raises(ModelError, match="images of 16 patches of 32"):
             model.model.multi_modal_projector(torch.zeros(shape))
 
 
@@ -180,5 +180,5 @@ def test_weights_that_are_no_numbers_are_an_error() -> None:
 
 @pytest.mark.parametrize("told", [(0, 8), (8, 0)])
 def test_impossible_sizes_are_refused(told: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="above zero"):
+    with pytest.raises(InputError, match="above 0"):
         Pin(*told)

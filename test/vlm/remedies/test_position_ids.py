@@ -86,7 +86,7 @@ def test_padding_is_not_counted() -> None:
 
 
 def test_a_place_of_text_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="one of grid, running"):
+    with pytest.raises(UnknownNameError, match="one of: grid, running"):
         grid_ids(torch.arange(3)[None], None, "behind")
 
 

@@ -33,8 +33,8 @@ from spatial_vlm_ros.vlm.remedies.positions import install  # noqa: E402
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        ({"scheme": "2d"}, "one of 1d, axial, mrope-chunked"),
-        ({"scheme": "axial", "following": "after"}, "one of grid, running"),
+        ({"scheme": "2d"}, "one of: 1d, axial, mrope-chunked"),
+        ({"scheme": "axial", "following": "after"}, "one of: grid, running"),
         ({"scheme": "axial", "base": 1.0}, "a number above 1"),
         ({"scheme": "axial", "base": float("nan")}, "a number above 1"),
         ({"scheme": "axial", "base": float("inf")}, "a number above 1"),
@@ -73,7 +73,7 @@ def test_the_decoders_own_base_need_not_be_told() -> None:
 
 def test_heads_that_cannot_be_quartered_have_no_axial_form() -> None:
     parts = parts_of(small_vlm("llava", hidden_size=56, head_dim=14))
-    with pytest.raises(InputError, match="turn 14 numbers"):
+    with pytest.raises(InputError, match="rotate 14 numbers"):
         settled(parts, Positions("axial"))
 
 
@@ -107,7 +107,7 @@ def test_tables_are_for_learned_positions_of_the_right_size_alone() -> None:
 
 @pytest.mark.parametrize(("kind", "grid"), [("qwen2_5_vl", (4, 4)), ("llava", (0, 4))])
 def test_a_grid_is_for_models_that_tell_none(kind: str, grid: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match="where the model tells none"):
+    with pytest.raises(InputError, match="where the model returns no grid"):
         install(parts_of(small_vlm(kind)), Positions("mrope-chunked"), grid=grid, allow_untrained=True)
 
 
@@ -162,7 +162,7 @@ def test_a_damaged_note_is_refused(noted: Any) -> None:
     model = small_vlm("llava")
     model.config.spatial_vlm_remedies = {"positions": noted}
     assert trained_with(model)["positions"] == noted
-    with pytest.raises(ModelError, match="mark it anew"):
+    with pytest.raises(ModelError, match="Mark it again"):
         trained_positions(parts_of(model))
 
 
@@ -170,7 +170,7 @@ def test_two_schemes_at_once_are_refused() -> None:
     parts = parts_of(small_vlm("llava"))
     with (
         install(parts, Positions("axial"), allow_untrained=True),
-        pytest.raises(ModelError, match="remove that one first"),
+        pytest.raises(ModelError, match="Remove that one first"),
     ):
         install(parts_of(parts.model), Positions("1d"))
     install(parts, Positions("1d")).remove()
@@ -203,10 +203,10 @@ def a_row_without() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (two_images, "one picture a row"),
-        (four_images_that_make_a_square, "64. image tokens of 4 pictures in 1 rows"),
+        (two_images, "one image per row"),
+        (four_images_that_make_a_square, "64. image tokens of 4 images in 1 rows"),
         (no_square, "15. image tokens"),
-        (embeddings, "embeddings alone"),
+        (embeddings, "only embeddings"),
         (a_row_without, "no image token"),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
 
 def test_several_images_are_refused_in_generate_too() -> None:
     parts = parts_of(small_vlm("llava"))
-    with install(parts, Positions("axial"), allow_untrained=True), pytest.raises(InputError, match="of 4 pictures"):
+    with install(parts, Positions("axial"), allow_untrained=True), pytest.raises(InputError, match="of 4 images"):
         parts.model.generate(**four_images_that_make_a_square(), max_new_tokens=2, do_sample=False)
 
 
@@ -267,12 +267,12 @@ def test_caches_that_do_not_fit_are_refused() -> None:
     with torch.no_grad():
         plain = cache_of(parts.model(**given, use_cache=True))
         with install(parts, Positions("axial"), allow_untrained=True):
-            with pytest.raises(InputError, match="begun without this scheme"):
+            with pytest.raises(InputError, match="started without this scheme"):
                 parts.model(**token, **{argument: plain})
             cache = cache_of(parts.model(**given, use_cache=True))
-            with pytest.raises(InputError, match="a picture behind 27 cached tokens"):
+            with pytest.raises(InputError, match="an image behind 27 cached tokens"):
                 parts.model(**given, **{argument: cache})
-            with pytest.raises(InputError, match="2 rows behind 27 tokens, begun with 1 rows"):
+            with pytest.raises(InputError, match="2 rows behind 27 tokens, started with 1 rows"):
                 parts.model(input_ids=torch.tensor([[3], [4]]), **{argument: cache})
             with pytest.raises(InputError, match="an empty cache"):
                 parts.model(inputs_embeds=torch.zeros(2, 1, 64), **{argument: cache})
@@ -282,7 +282,7 @@ def test_caches_that_do_not_fit_are_refused() -> None:
                 parts.model(**token, **{argument: cache})
         with (
             install(parts, Positions("axial", "running"), allow_untrained=True),
-            pytest.raises(InputError, match="begun without this scheme"),
+            pytest.raises(InputError, match="started without this scheme"),
         ):
             parts.model(**token, **{argument: cache})
 
