@@ -136,7 +136,7 @@ def test_a_file_that_somebody_else_wrote_is_said_and_put_together(
     desk.path.write_text('{"frame": "f1", "instruction": "theirs"}\n')
     browser.press(Keys.ENTER)
     browser.until_says("1 not saved", "#saved")
-    browser.until_says("another program has written it", "#unsaved")
+    browser.until_says("another program has changed it", "#unsaved")
     assert len(desk.lines()) == 1
     assert faults_of(browser, axe_script) == []
     browser.look(1280)

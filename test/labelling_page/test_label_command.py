@@ -162,7 +162,7 @@ def test_lines_that_evaluate_refuses_are_named_at_the_start(frames: Path, starte
         (["--frames", ".", "--base-frame", "base"], "need --bag"),
         (["--frames", "no/such/folder"], "its folder does not exist"),
         (["--bag", "no_such_bag"], "no such file"),
-        (["--frames", ".", "--instructions", "no_such.txt"], "one sentence a line"),
+        (["--frames", ".", "--instructions", "no_such.txt"], "one sentence per line"),
         (["--frames", ".", "--grounder", "nope"], "nope"),
         (["--frames", "."], "without a frame"),
     ],

@@ -142,7 +142,7 @@ def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
     for said in (True, False):
         assert cell.approve(named, said, cell.other_approving) == "REJECTED"
     after = cell.record(cell.other_audit)[len(before) :]
-    assert [(line["event"], "not what is open" in line["outcome"]) for line in after] == [("REFUSED", True)] * 2
+    assert [(line["event"], "not the open proposal" in line["outcome"]) for line in after] == [("REFUSED", True)] * 2
     assert PLANNED in person.get().text
 
 

@@ -432,7 +432,7 @@ class ApprovalBroker:
         """Why something is not open: an error to raise, a new one each time."""
         known = self._over.get(id_)
         if known is None:
-            return RejectedError(about, "it is not the open one", _AGAIN)
+            return RejectedError(about, "it is not the open proposal or question", _AGAIN)
         return copy.copy(known)
 
     def _refused(self, decision: Decision, remote: str, error: SpatialVlmError) -> SpatialVlmError:

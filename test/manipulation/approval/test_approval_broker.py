@@ -67,9 +67,9 @@ def test_a_plan_that_is_only_shown_cannot_be_decided_and_is_not_on_record(office
     assert (view.item, view.id, view.remaining) == (None, None, None)
     assert office.events() == ["LOG_OPENED"]
     for said in (office.says(plan), office.says(plan, approve=False)):
-        with pytest.raises(RejectedError, match="not what is open"):
+        with pytest.raises(RejectedError, match="not the open proposal"):
             broker.decide(said)
-        with pytest.raises(RejectedError, match="not what is open"):
+        with pytest.raises(RejectedError, match="not the open proposal"):
             broker.begin(said)
     with pytest.raises(RejectedError):
         broker.wait(plan.goal_id)

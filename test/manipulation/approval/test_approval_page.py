@@ -406,7 +406,7 @@ def test_a_plan_that_is_only_made_is_shown_with_nothing_to_approve(ann: Visitor,
     assert ann.get(image).body == plan.image
     forged = form | {"goal_id": plan.goal_id, "scene_stamp_ns": str(plan.scene_stamp_ns), "plan_hash": plan.plan_hash}
     reply = ann.post(action, forged)
-    assert (reply.status, "not what is open" in reply.text) == (409, True)
+    assert (reply.status, "not the open proposal" in reply.text) == (409, True)
     assert office.events() == [*before, "REFUSED"]
     office.broker.take_down()
     assert ann.get(image).status == 404

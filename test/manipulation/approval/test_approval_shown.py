@@ -176,7 +176,7 @@ def test_a_plan_that_would_not_be_offered_is_drawn_and_says_why() -> None:
     assert planned_only(offer, accept_unseen=True).warnings == (unseen,)
     blind = planned_only(seen_as(offer, occupancy=None), accept_unseen=True)
     assert blind.warnings[0].startswith("This plan would not be offered for approval: ")
-    assert "depth says nothing of the way" in blind.warnings[0]
+    assert "there is no depth of the way" in blind.warnings[0]
     # A wall where the hand passes.
     cells = np.argwhere(np.ones((40, 40, 40), bool)) + np.array((30, -30, 2))
     blocked = Occupancy(voxels_at(cells.astype(np.int32), 0.01), EMPTY, 1.0)

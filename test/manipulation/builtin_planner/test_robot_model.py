@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, monkeypa
     for path, error, words in (
         (tmp_path / "nowhere.urdf", FileError, "no such file.*robot_description"),
         (tmp_path, FileError, "a folder"),
-        (text, FileError, "it is no XML.*xacro FILE"),
+        (text, FileError, "not XML.*xacro FILE"),
         (xacro, FileError, "it is not a URDF.*xacro FILE"),
         (mesh, FileError, r"link 'base'.*part.stl' was not found.*ROS_PACKAGE_PATH"),
         (empty, InputError, "no link with collision geometry.*<collision>"),
