@@ -170,7 +170,7 @@ def test_a_robot_that_does_not_exist_is_named_with_those_that_do() -> None:
     done = CliRunner().invoke(up, ["pick", "robot:=kuka"])
     assert done.exit_code == 2
     assert "ur5e_robotiq" in done.output
-    with pytest.raises(InputError, match="argument planner: 'ompl'. Expected 'moveit' or 'built-in'"):
+    with pytest.raises(InputError, match=r"argument planner: 'ompl'\. Expected 'moveit' or 'built-in'"):
         planned(robot="panda", planner="ompl")
 
 

@@ -119,7 +119,7 @@ def test_a_no_is_a_decision_and_cannot_be_begun(office: Any) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"goal_id": OTHER}, "not the open one"),
+        ({"goal_id": OTHER}, "not the open proposal"),
         ({"scene_stamp_ns": 5}, "another image"),
         ({"plan_hash": "f" * 64}, "another plan"),
     ],
@@ -339,7 +339,7 @@ def test_a_late_answer_has_expired(office: Any) -> None:
 
 def test_an_answer_to_another_question_is_refused(office: Any) -> None:
     office.broker.ask(office.question())
-    with pytest.raises(RejectedError, match="not the open one"):
+    with pytest.raises(RejectedError, match="not the open proposal"):
         office.broker.answer(PersonAnswer("nothing", "yes", "Ann"))
     assert office.records()[-1]["text"] == "yes"
 
