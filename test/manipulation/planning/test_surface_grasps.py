@@ -343,8 +343,8 @@ def flat(slope: float = 0.0, height: float = 0.018, noise: float = 0.0025) -> Pl
     rng, half, low = np.random.default_rng(0), 0.02, np.array([0.44, -0.022, 0.0])
     x, y = (a.reshape(-1) for a in np.meshgrid(np.arange(-0.06, 0.06, 0.004), np.arange(-0.019, 0.02, 0.004)))
     z = np.minimum(height, (half - np.abs(y)) / max(math.tan(slope), 1e-6))
-    up = np.where((z < height)[:, None], np.column_stack((0 * y, np.sign(y) * math.cos(slope), 0 * y + math.sin(slope))),
-                  (0.0, 0.0, 1.0))  # fmt: skip
+    leaning = np.column_stack((0 * y, np.sign(y) * math.cos(slope), 0 * y + math.sin(slope)))
+    up = np.where((z < height)[:, None], leaning, (0.0, 0.0, 1.0))
     top = np.column_stack((x + 0.5, y, z + rng.normal(0, noise, len(x))))[z > 0.008], up[z > 0.008]
     along, rise = (a.reshape(-1) for a in np.meshgrid(np.arange(-0.06, 0.06, 0.004), (0.01, 0.014)))
     near = np.column_stack((along + 0.5, rise * math.tan(slope) - half + rng.normal(0, 0.001, len(along)), rise))
