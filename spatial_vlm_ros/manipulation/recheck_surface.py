@@ -2,9 +2,9 @@
 """How far the visible surface of the target shifted from one image to the other, also where thin parts stand out of it.
 
 The extents of a `SeenSurface` are quantiles of its points. The foot of a goblet or the shaft of a screwdriver holds
-about as many points as are cut off, so a few points more or less move that extent by centimetres although nothing moved. Such
-a face is loose: it does not tell how far the target shifted, and the face opposite to it does. This holds only where the
-points themselves say that the target has the same surface in the same place.
+about as many points as are cut off, so a few points more or less move that extent by centimetres though nothing moved.
+Such a face is loose: it does not tell how far the target shifted, and the face opposite to it does. This holds only
+where the points themselves say that the target has the same surface in the same place.
 """
 
 from __future__ import annotations
