@@ -20,7 +20,7 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp
 from spatial_vlm_ros.manipulation.planning.gripper import Tip
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
-from spatial_vlm_ros.manipulation.recheck_surface import FaceShifts, extents, surface_shifts
+from spatial_vlm_ros.manipulation.recheck_surface import FaceShifts, SeenTarget, extents, surface_shifts
 from spatial_vlm_ros.parameters import PlanningConfig
 
 _ROUNDING = 1e-6  # metres
@@ -72,7 +72,7 @@ def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceSh
         grasp: the approved one.
     """
     tip = Tip.of(grasp.grasp)
-    shifts = surface_shifts(then.target, now.target, np.array(tip.position), tip.rotation())
+    shifts = surface_shifts(_seen(then), _seen(now), np.array(tip.position), tip.rotation())
     if shifts is not None:
         return shifts
     before = target_in_grasp(then.target, then.yaw_known, grasp)
@@ -150,7 +150,7 @@ def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config
 
 def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
     """The second scene with the target's box of the first, moved as its visible surface did; unchanged without one."""
-    shifts = surface_shifts(then.target, now.target, np.zeros(3), np.eye(3))
+    shifts = surface_shifts(_seen(then), _seen(now), np.zeros(3), np.eye(3))
     if shifts is None:
         return now
     (sx, sy, _), rise = ((shifts.low + shifts.high) / 2).tolist(), float(shifts.high[2])
@@ -171,6 +171,10 @@ def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:
     shift = -float(extents.low[1] + extents.high[1]) / 2
     x, y, z = (at + shift * way for at, way in zip(scene.target.solid.centre, tip.closing, strict=True))
     return dataclasses.replace(scene.target.solid, centre=(x, y, z))
+
+
+def _seen(scene: PlanningScene) -> SeenTarget:
+    return SeenTarget(scene.target.surface, scene.target.seen)
 
 
 def _rise(shifts: FaceShifts, grasp: Grasp) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface
 
@@ -42,13 +42,26 @@ class FaceShifts:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-def surface_shifts(then: PlanningObject, now: PlanningObject, position: Array, rotation: Array) -> FaceShifts | None:
+@dataclass(frozen=True)
+class SeenTarget:
+    """What one image shows of the target.
+
+    Args:
+        surface: its extents; None where nobody says.
+        points: of it; None where too little is seen.
+    """
+
+    surface: SeenSurface | None
+    points: TargetPoints | None
+
+
+def surface_shifts(then: SeenTarget, now: SeenTarget, position: Array, rotation: Array) -> FaceShifts | None:
     """By the visible surfaces; None where one of the images has none.
 
     Args:
-        then: the target of the first image.
-        now: the target of the second image, in the same frame.
-        position: (3,) origin of the frame whose axes count, in the frame of the targets, metres.
+        then: of the first image.
+        now: of the second image, in the same frame.
+        position: (3,) origin of the frame whose axes count, in the frame of both images, metres.
         rotation: (3, 3) its axes, as columns.
     """
     old, new = then.surface, now.surface
@@ -56,10 +69,16 @@ def surface_shifts(then: PlanningObject, now: PlanningObject, position: Array, r
         return None
     (low, high), (later_low, later_high) = (_of_surface(s, position, rotation) for s in (old, new))
     shifts = FaceShifts(later_low - low, later_high - high)
-    if then.seen is None or now.seen is None:
+    if then.points is None or now.points is None:
         return shifts
-    before, after = ((np.asarray(s.points, np.float64) - position) @ rotation for s in (then.seen, now.seen))
+    before, after = ((np.asarray(p.points, np.float64) - position) @ rotation for p in (then.points, now.points))
     return _steadied(shifts, before, after)
+
+
+def moved_by(then: SeenTarget, now: SeenTarget) -> float | None:
+    """Metres by which the visible surface moved, at most; None where one of the images has none."""
+    shifts = surface_shifts(then, now, np.zeros(3), np.eye(3))
+    return None if shifts is None else float(np.linalg.norm(shifts.most))
 
 
 def extents(flat: Array, bottom: float, top: float, position: Array, rotation: Array) -> tuple[Array, Array]:

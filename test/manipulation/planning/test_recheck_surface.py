@@ -7,12 +7,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from planning_scenes import box
 
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface
-from spatial_vlm_ros.manipulation.recheck_surface import surface_shifts
+from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by, surface_shifts
 
 ORIGIN, AXES = np.zeros(3), np.eye(3)
 NOTHING = np.zeros((2, 2, 2), np.bool_)
@@ -27,14 +25,14 @@ def screwdriver(share: float, seed: int, shaft: float = 0.12) -> np.ndarray:
     return np.concatenate((handle, thin)) + rng.normal(0.0, 0.0005, (1000, 3))
 
 
-def seen(points: np.ndarray) -> PlanningObject:
+def seen(points: np.ndarray) -> SeenTarget:
     (x0, y0, low), (x1, y1, high) = np.quantile(points, [0.05, 0.95], axis=0).tolist()
     packed = TargetPoints.packed(points, np.tile((0.0, 0.0, 1.0), (len(points), 1)), NOTHING, (0.4, 0.0, 0.0), 0.01)
     surface = SeenSurface(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), low, high)
-    return dataclasses.replace(box("screwdriver", 0.4, 0.0, (0.2, 0.03, 0.03)), surface=surface, seen=packed)
+    return SeenTarget(surface, packed)
 
 
-def along(now: PlanningObject, then: PlanningObject) -> tuple[float, float]:
+def along(now: SeenTarget, then: SeenTarget) -> tuple[float, float]:
     shifts = surface_shifts(then, now, ORIGIN, AXES)
     assert shifts is not None
     return float(shifts.low[0]), float(shifts.high[0])
@@ -47,6 +45,7 @@ def test_more_points_on_a_thin_part_are_no_shift() -> None:
     assert min(x for x, _ in then.surface.outline) - min(x for x, _ in now.surface.outline) > 0.02  # of the surface
     assert max(map(abs, along(now, then))) < 0.002
     assert max(map(abs, along(then, now))) < 0.002
+    assert (moved_by(then, now) or 0.0) < 0.003
 
 
 @pytest.mark.parametrize("far", [-0.012, -0.008, 0.008, 0.012])
@@ -55,6 +54,7 @@ def test_a_target_with_a_thin_part_that_moved_along_it_shifted(far: float) -> No
     low, high = along(moved, then)
     assert high == pytest.approx(far, abs=0.002)
     assert max(abs(low), abs(high)) > 0.006
+    assert (moved_by(then, moved) or 0.0) > abs(far) - 0.002
 
 
 def test_a_part_that_is_new_is_a_shift() -> None:
@@ -65,6 +65,6 @@ def test_a_part_that_is_new_is_a_shift() -> None:
 
 
 def test_without_points_the_extents_of_the_surface_count() -> None:
-    then, now = (dataclasses.replace(seen(screwdriver(*how)), seen=None) for how in ((0.045, 1), (0.07, 2)))
+    then, now = (dataclasses.replace(seen(screwdriver(*how)), points=None) for how in ((0.045, 1), (0.07, 2)))
     assert max(map(abs, along(now, then))) > 0.02
     assert surface_shifts(dataclasses.replace(then, surface=None), now, ORIGIN, AXES) is None
