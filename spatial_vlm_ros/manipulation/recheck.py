@@ -28,6 +28,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance
 from spatial_vlm_ros.manipulation.recheck_grasp import check_grasp
+from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by
 from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
 from spatial_vlm_ros.types import Resolution, Status, Transform
 
@@ -69,7 +70,7 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
         happened = "now looks only for objects that the instruction names, and did not before"
         raise SceneChangedError("the resolver", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
     check_camera_still(_transform(then), _transform(now), config)
-    moved = math.dist(then.target.solid.centre, now.target.solid.centre)
+    moved = _moved(then, now)
     if now.target.label != then.target.label:
         happened = f"is no longer what the instruction means: it now means a {now.target.label}"
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN, happened)
@@ -125,6 +126,16 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
     if status in _MODEL_FAULTS:
         kind = ModelTimeoutError if status is Status.TIMEOUT else ModelError
         raise kind("of the resolver", f"the recheck failed: {said}", "see the resolver's log, then ask again")
+
+
+def _moved(then: Surroundings, now: Surroundings) -> float:
+    """Metres by which the target moved: by its estimated box or its visible surface, whichever says less.
+
+    An estimate that jumps while the surface stays is noise; `check_grasp` holds the surface to closer limits.
+    """
+    boxes = math.dist(then.target.solid.centre, now.target.solid.centre)
+    seen = moved_by(SeenTarget(then.surface, then.target_points), SeenTarget(now.surface, now.target_points))
+    return boxes if seen is None else min(boxes, seen)
 
 
 def _check_neighbours(

@@ -20,6 +20,7 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp
 from spatial_vlm_ros.manipulation.planning.gripper import Tip
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
+from spatial_vlm_ros.manipulation.recheck_surface import FaceShifts, SeenTarget, extents, surface_shifts
 from spatial_vlm_ros.parameters import PlanningConfig
 
 _ROUNDING = 1e-6  # metres
@@ -51,7 +52,7 @@ def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> Ta
     tip, solid = Tip.of(grasp.grasp), target.solid
     by_outline = not yaw_known and bool(target.outline)
     flat = np.array(target.outline) if by_outline else solid.outline()
-    low, high = _extents(flat, solid.bottom, solid.top, tip)
+    low, high = extents(flat, solid.bottom, solid.top, np.array(tip.position), tip.rotation())
     missing = min(solid.size[:2]) - float(high[1] - low[1]) if by_outline else 0.0
     if missing > 0:  # of several headings the one that measures least is likely to be measured too narrow
         low[1] -= missing / 2
@@ -62,24 +63,6 @@ def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> Ta
     return TargetInGrasp(low, high, doubt)
 
 
-@dataclass(frozen=True)
-class FaceShifts:
-    """How far the faces of the target shifted from one image to the other, metres.
-
-    Args:
-        low: (3,) of those at the least x, y and z of the tip frame, along these axes.
-        high: (3,) of those at the greatest.
-    """
-
-    low: Array
-    high: Array
-
-    @property
-    def most(self) -> Array:
-        """(3,) of either face, whichever way: what is hidden of a target may have shifted with what is seen of it."""
-        return np.maximum(np.abs(self.low), np.abs(self.high))
-
-
 def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceShifts:
     """By the visible surfaces where both scenes have them, else by the estimated boxes.
 
@@ -88,13 +71,13 @@ def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceSh
         now: of the second image.
         grasp: the approved one.
     """
-    tip, old, new = Tip.of(grasp.grasp), then.target.surface, now.target.surface
-    if old is None or new is None:
-        before = target_in_grasp(then.target, then.yaw_known, grasp)
-        after = target_in_grasp(now.target, now.yaw_known, grasp)
-        return FaceShifts(after.low - before.low, after.high - before.high)
-    (low, high), (later_low, later_high) = (_extents(np.array(s.outline), s.low, s.high, tip) for s in (old, new))
-    return FaceShifts(later_low - low, later_high - high)
+    tip = Tip.of(grasp.grasp)
+    shifts = surface_shifts(_seen(then), _seen(now), np.array(tip.position), tip.rotation())
+    if shifts is not None:
+        return shifts
+    before = target_in_grasp(then.target, then.yaw_known, grasp)
+    after = target_in_grasp(now.target, now.yaw_known, grasp)
+    return FaceShifts(after.low - before.low, after.high - before.high)
 
 
 def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
@@ -167,13 +150,12 @@ def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config
 
 def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
     """The second scene with the target's box of the first, moved as its visible surface did; unchanged without one."""
-    old, new = then.target.surface, now.target.surface
-    if old is None or new is None:
+    shifts = surface_shifts(_seen(then), _seen(now), np.zeros(3), np.eye(3))
+    if shifts is None:
         return now
-    before, after = (np.array(s.outline) for s in (old, new))
-    sx, sy = ((after.min(axis=0) + after.max(axis=0) - before.min(axis=0) - before.max(axis=0)) / 2).tolist()
+    (sx, sy, _), rise = ((shifts.low + shifts.high) / 2).tolist(), float(shifts.high[2])
     x, y, z = then.target.solid.centre
-    solid = dataclasses.replace(then.target.solid, centre=(x + sx, y + sy, z + new.high - old.high))
+    solid = dataclasses.replace(then.target.solid, centre=(x + sx, y + sy, z + rise))
     target = dataclasses.replace(now.target, solid=solid, outline=())
     return dataclasses.replace(now, target=target, yaw_known=True)
 
@@ -191,11 +173,8 @@ def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:
     return dataclasses.replace(scene.target.solid, centre=(x, y, z))
 
 
-def _extents(flat: Array, bottom: float, top: float, tip: Tip) -> tuple[Array, Array]:
-    """(3,) least and greatest x, y and z in the tip frame of an upright prism over an outline (K, 2)."""
-    corners = np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (bottom, top)])
-    local = (corners - tip.position) @ tip.rotation()
-    return local.min(axis=0), local.max(axis=0)
+def _seen(scene: PlanningScene) -> SeenTarget:
+    return SeenTarget(scene.target.surface, scene.target.seen)
 
 
 def _rise(shifts: FaceShifts, grasp: Grasp) -> float:

@@ -18,6 +18,10 @@ _BINS = 4  # across a finger, in which the edge of a face is looked for
 _BAND = 0.008  # metres behind the outermost point in which normals are looked at
 _LOOKS = 0.2  # cosine: normals that look farther away from the finger are of the other face
 _WEDGE = 0.018  # metres above the fingertips in which a face must not run away from its finger
+_TOP_SHARE = 0.1  # of the points between the fingers, that noise may put above the upper edge
+_LEVEL_FACE = 0.8  # cosine: normals that look against the approach by this may be of an upper face
+_MOST_LEAN = 0.3  # cosine towards the finger of their median, from which on they are of a slanted side
+_TOP_NOISE = 0.004  # metres by which points of one level upper face lie above or below its median
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def face_of(
     z = points[:, 2]
     first = float(z[face].min())
     looking = (out > at - _BAND) & measured & (z >= first + edge) & (side * normals[:, 1] > -_LOOKS)
+    if edge > 0:
+        looking &= ~_upper_face(z, normals, looking)
     facing = side * normals[looking, 1]
     looks = len(facing) >= _FEW_NORMALS
     turned = math.acos(min(1.0, max(-1.0, float(np.median(facing))))) if looks else 0.0
@@ -69,18 +75,29 @@ def face_of(
     return Face(at, begin, end, angle, looks, int(np.count_nonzero(face & measured)) >= _FEW_ON_FACE)
 
 
-def _slope(bins: npt.NDArray[np.intp], out: Array, length: float) -> float | None:
-    """Radians by which the outermost points run outwards or inwards over `length` metres, cut into _BINS bins.
+def _upper_face(z: Array, normals: Array, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Points of a level upper face that ends at the edge: it looks against the approach and says nothing of the side.
 
-    None where fewer than three quarters of the bins hold a point.
+    Noise of depth spreads its points over several millimetres, more than `edge`, so its height is their median.
     """
-    reach = np.full(_BINS, -np.inf)
+    level = near & (normals[:, 2] < -_LEVEL_FACE)
+    if not level.any() or abs(float(np.median(normals[level, 1]))) > _MOST_LEAN:
+        return np.zeros_like(near)
+    return np.asarray(level & (np.abs(z - np.median(z[level])) <= _TOP_NOISE))
+
+
+def _slope(bins: npt.NDArray[np.intp], out: Array, length: float, count: int = _BINS) -> float | None:
+    """Radians by which the outermost points run outwards or inwards over `length` metres, cut into `count` bins.
+
+    None where fewer than three of the bins hold a point.
+    """
+    reach = np.full(count, -np.inf)
     np.maximum.at(reach, bins, out)
     known = np.flatnonzero(reach > -np.inf)
     if len(known) < _BINS - 1:
         return None
     at, heights = known - known.mean(), reach[known]
-    return math.atan(abs(float(at @ heights) / float(at @ at) * _BINS / length))
+    return math.atan(abs(float(at @ heights) / float(at @ at) * count / length))
 
 
 def _edge_angle(x: Array, out: Array, width: float) -> float:
@@ -96,8 +113,13 @@ def _edge_angle(x: Array, out: Array, width: float) -> float:
 def _wedge_angle(z: Array, out: Array, deep: float) -> float:
     """Radians by which a face runs outwards or inwards along the approach, over the last stretch before the fingertips.
 
-    Nothing is said by a face of which that stretch is not seen.
+    The stretch ends at the object's upper edge, as far as noise does not raise it: above it nothing is a face. Nothing
+    is said by a face of which the stretch is not seen, or too short for three bins.
     """
+    length = min(_WEDGE, deep - float(np.quantile(z, _TOP_SHARE)))
+    count = round(_BINS * length / _WEDGE)
+    if count < _BINS - 1:
+        return 0.0
     above = deep - z
-    inside = (above >= 0) & (above < _WEDGE)
-    return _slope((above[inside] / _WEDGE * _BINS).astype(int), out[inside], _WEDGE) or 0.0
+    inside = (above >= 0) & (above < length)
+    return _slope((above[inside] / length * count).astype(int), out[inside], length, count) or 0.0

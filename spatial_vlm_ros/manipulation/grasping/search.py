@@ -234,7 +234,7 @@ def _places(
         for step, depth in enumerate(_DEPTHS):
             deep = min(top + min(depth, reach), lowest)
             if deep - top < least or deep - last < 0.003:
-                if deep - top < least:
+                if deep - top < least and deep == lowest:  # else a deeper step may hold enough
                     reasons["below_support"] += 1
                 continue
             last = deep

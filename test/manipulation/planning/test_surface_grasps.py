@@ -13,6 +13,7 @@ from planning_scenes import Array, box, config, gripper_points, table_with, tip_
 from spatial_vlm_ros.errors import GoalError, InputError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.grasping.candidates import WEIGHTS
+from spatial_vlm_ros.manipulation.grasping.search import SurfaceGrasp, surface_grasps
 from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells, target_points, upper_circle
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
@@ -332,3 +333,47 @@ def test_the_upper_edge_of_a_vessel_is_a_circle_and_that_of_a_box_is_none(noise:
     assert circle == pytest.approx((0.5, 0.0, 0.04), abs=0.002)
     block = slab((0.4, -0.03, 0.0), (0.5, 0.03, 0.1))[0]
     assert upper_circle(block + rng.normal(0, noise, block.shape), None) is None
+
+
+def flat(slope: float = 0.0, height: float = 0.018, noise: float = 0.0025) -> PlanningScene:
+    """A flat bar, 40 mm wide at its foot, sides that lean inwards by `slope`, as noisy depth shows it from above.
+
+    The lowest 8 mm of its sides, which the lift takes for the table, and its far side are not seen.
+    """
+    rng, half, low = np.random.default_rng(0), 0.02, np.array([0.44, -0.022, 0.0])
+    x, y = (a.reshape(-1) for a in np.meshgrid(np.arange(-0.06, 0.06, 0.004), np.arange(-0.019, 0.02, 0.004)))
+    z = np.minimum(height, (half - np.abs(y)) / max(math.tan(slope), 1e-6))
+    leaning = np.column_stack((0 * y, np.sign(y) * math.cos(slope), 0 * y + math.sin(slope)))
+    up = np.where((z < height)[:, None], leaning, (0.0, 0.0, 1.0))
+    top = np.column_stack((x + 0.5, y, z + rng.normal(0, noise, len(x))))[z > 0.008], up[z > 0.008]
+    along, rise = (a.reshape(-1) for a in np.meshgrid(np.arange(-0.06, 0.06, 0.004), (0.01, 0.014)))
+    near = np.column_stack((along + 0.5, rise * math.tan(slope) - half + rng.normal(0, 0.001, len(along)), rise))
+    looks = np.tile((0.0, -math.cos(slope), math.sin(slope)), (len(near), 1))
+    points, normals = np.concatenate((top[0], near)), np.concatenate((top[1], looks))
+    grid = np.stack(np.meshgrid(np.arange(30), np.arange(11), np.arange(4), indexing="ij"), axis=-1)
+    at = low + (grid + 0.5) * 0.004
+    hidden = (np.abs(at[..., 1]) < half - 0.002 - at[..., 2] * math.tan(slope)) & (at[..., 2] < height)
+    surface = TargetPoints.packed(points, normals, hidden, tuple(low.tolist()), 0.004)
+    return scene_of((0.12, 0.04, height), surface)
+
+
+def from_above(scene: PlanningScene) -> list[SurfaceGrasp]:
+    """Grasps on the surface alone, across the bar."""
+    target = scene.target
+    assert target.seen is not None
+    found, _ = surface_grasps(target.seen, np.array(target.solid.centre), 0.0, 0.005, CONFIG)
+    return [grasp for grasp in found if grasp.way == "top_down" and abs(grasp.rotation[1, 1]) > 0.9]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.0025])
+def test_noise_above_a_flat_object_is_no_part_of_its_sides(noise: float) -> None:
+    grasps = from_above(flat(noise=noise))
+    assert grasps
+    for grasp in grasps:
+        assert grasp.width == pytest.approx(0.04, abs=0.006)
+        assert abs(grasp.position[1]) < 0.005
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.0025])
+def test_sides_of_a_flat_object_that_lean_beyond_friction_are_not_taken(noise: float) -> None:
+    assert not from_above(flat(math.radians(45), noise=noise))
