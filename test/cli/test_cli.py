@@ -326,7 +326,7 @@ def test_a_folder_without_a_case_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cases.jsonl").write_text("\n")
     done = run("resolve", "--frames", tmp_path, "--out", tmp_path / "images")
     assert done.exit_code == 3
-    assert "it has no cases" in done.output
+    assert "it contains no case" in done.output
     assert not (tmp_path / "images").exists()
 
 

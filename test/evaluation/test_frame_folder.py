@@ -161,7 +161,7 @@ def test_a_depth_pose_the_wrong_way_round_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["depth_camera_info.json", "rgb_t_depth.json"])
 def test_depth_intrinsics_and_depth_pose_belong_together(folder: Path, name: str) -> None:
     write_json(folder / name, INFO if "info" in name else POSE)
-    with pytest.raises(FileError, match=f"{name}.*together"):
+    with pytest.raises(FileError, match=f"{name}.*one of depth intrinsics and depth pose is missing"):
         load_frame(folder)
 
 

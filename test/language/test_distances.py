@@ -103,8 +103,8 @@ def test_a_destination_carries_its_distance(instruction: str, expected: str) -> 
 @pytest.mark.parametrize(
     ("instruction", "part", "reason"),
     [
-        ("the mug a few cm left of the box", "a few cm", "how far"),
-        ("the mug several inches from the box", "several inches", "how far"),
+        ("the mug a few cm left of the box", "a few cm", "not a definite distance"),
+        ("the mug several inches from the box", "several inches", "not a definite distance"),
         ("the 10 cm mug", "10 cm", "cannot stand here"),
         ("the mug 10 cm", "10 cm", "cannot stand here"),
         ("the mug 10 cm inside the box", "inside", "cannot be stated"),

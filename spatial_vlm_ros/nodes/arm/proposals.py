@@ -27,7 +27,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _LARGEST_TOKEN = 4096  # bytes
-_UNSEEN = "Only objects that the instruction names were looked for: depth alone tells of all others"
+_UNSEEN = "Only objects named in the instruction were detected; all others are known from depth alone"
 _NEAR = 0.01  # metres: a clearance below this is said before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 

@@ -170,7 +170,7 @@ def test_a_plan_that_nobody_is_asked_about_is_drawn_as_one_that_somebody_is(show
 
 def test_a_plan_that_would_not_be_offered_is_drawn_and_says_why() -> None:
     offer = seen_as(planned_offer.offer(), occupancy=SEEN_WAY)
-    unseen = "Only objects that the instruction names were looked for: depth alone tells of all others"
+    unseen = "Only objects named in the instruction were detected; all others are known from depth alone"
     made = planned_only(offer)
     assert made.warnings == (f"{unseen}. Such a plan is offered for approval only with accept_unseen_obstacles:=true",)
     assert planned_only(offer, accept_unseen=True).warnings == (unseen,)
