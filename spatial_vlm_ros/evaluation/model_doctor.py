@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from spatial_vlm_ros.errors import SpatialVlmError, UnfamiliarImageError
+from spatial_vlm_ros.errors import SpatialVlmError, UnfamiliarImageError, without_repair
 from spatial_vlm_ros.evaluation.frame_doctor import Finding, Severity
 from spatial_vlm_ros.perception.model_store import store
 from spatial_vlm_ros.perception.model_store.manifest import known_models
@@ -80,5 +80,4 @@ def _run(name: str, options: Mapping[str, str], start_timeout_s: float, timeout_
     except UnfamiliarImageError as error:
         yield Finding(stage, Severity.OK, f"it answers, but refuses the drawn image: {error.args[0]}")
     except SpatialVlmError as error:
-        repair = str(getattr(error, "repair", ""))
-        yield Finding(stage, Severity.ERROR, str(error).removesuffix(f"; {repair}"), repair)
+        yield Finding(stage, Severity.ERROR, without_repair(error), str(getattr(error, "repair", "")))
