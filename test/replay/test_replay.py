@@ -239,7 +239,7 @@ def test_a_transform_that_comes_too_late_is_not(bag: BagBuilder) -> None:
 def test_transforms_that_stop_are_named_with_how_far_they_lag(bag: BagBuilder) -> None:
     (answer,) = replayed(moving(bag, 0.31, first=0.0, last=0.2), WORDS, at=0.1)
     assert answer.resolution.status is Status.TF_UNAVAILABLE
-    assert "the newest sample is 110.0 ms before the stamp" in answer.resolution.message
+    assert "the newest sample is 110.0 ms before the requested stamp" in answer.resolution.message
 
 
 def test_frames_before_all_transforms_are_passed_over_after_the_words_too(bag: BagBuilder) -> None:
@@ -251,7 +251,7 @@ def test_frames_before_all_transforms_are_passed_over_after_the_words_too(bag: B
 def test_where_all_frames_lie_before_all_transforms_it_is_said(bag: BagBuilder) -> None:
     (answer,) = replayed(moving(bag, 0.31, first=0.4, last=0.8), WORDS, at=0.1)
     assert answer.resolution.status is Status.TF_UNAVAILABLE
-    assert "the oldest sample is 90.0 ms after the stamp" in answer.resolution.message
+    assert "the oldest sample is 90.0 ms after the requested stamp" in answer.resolution.message
 
 
 def test_frames_before_all_transforms_are_passed_over_where_no_time_was_named(bag: BagBuilder) -> None:

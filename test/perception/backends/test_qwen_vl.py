@@ -228,7 +228,7 @@ def test_weights_that_are_no_numbers_end_in_a_model_error(kind: str, tmp_path: P
 
 def test_an_image_must_be_one(taught: WordModel) -> None:
     for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(ShapeError, match="picture"):
+        with pytest.raises(ShapeError, match="image: "):
             taught.ground(image, [NounPhrase("cup")])  # type: ignore[arg-type]
 
 

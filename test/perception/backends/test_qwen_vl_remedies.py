@@ -314,7 +314,7 @@ def test_a_calibration_chooses_the_factor_by_confidence(folder: Path, tmp_path: 
 
 def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
     path = calibration(tmp_path / "calibration.json", "another", 0.5, 1.5, 0.4)
-    with pytest.raises(InputError, match=r"one of 'another'. Expected one of 'plain'"):
+    with pytest.raises(InputError, match=r"one for 'another'\. Expected one for 'plain'"):
         load(folder, attention=path)
 
 

@@ -238,10 +238,10 @@ def test_a_model_says_where_objects_are(bases: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "said"),
     [
-        ("paligemma", {"method": "projector", "new_encoder": True}, "does not take --encoder"),
-        ("qwen2_5_vl", {"method": "projector", "features": (1,)}, "does not take --features"),
+        ("paligemma", {"method": "projector", "new_encoder": True}, "does not accept --encoder"),
+        ("qwen2_5_vl", {"method": "projector", "features": (1,)}, "does not accept --features"),
         ("qwen3_vl", {"method": "pin"}, "does not accept a PIN"),
-        ("paligemma", {"method": "cloc"}, "does not take --method cloc"),
+        ("paligemma", {"method": "cloc"}, "does not accept --method cloc"),
     ],
 )
 def test_what_a_class_does_not_take_is_refused_by_name(kind: str, fields: dict[str, Any], said: str) -> None:
