@@ -154,7 +154,7 @@ def test_a_grounder_that_cannot_refer_refuses_only_where_it_is_asked_to() -> Non
         ("model", Status.MODEL_ERROR, "no memory left"),
         ("timeout", Status.TIMEOUT, "too slow"),
         ("value", Status.MODEL_ERROR, "ValueError: no idea"),
-        ("strange", Status.MODEL_ERROR, "not with a tuple of Found"),
+        ("strange", Status.MODEL_ERROR, "not a tuple of Found"),
     ],
 )
 def test_a_model_that_fails_costs_the_request(kind: str, status: Status, words: str) -> None:
@@ -287,5 +287,5 @@ def test_too_much_is_nonsense() -> None:
         wire.references_of(wire.Referred(1, many), memoryview(b""))
     with pytest.raises(wire.WireError, match="3 bytes"):
         wire.references_of(wire.Referred(1, ()), memoryview(b"abc"))
-    with pytest.raises(InputError, match="1001 things"):
+    with pytest.raises(InputError, match="1001 objects"):
         wire.referred(1, pointed((0.0, 0.0)) * (MOST_FOUND + 1))

@@ -165,7 +165,7 @@ def test_a_damaged_file_is_asked_anew(folder: Path, text: str) -> None:
 def test_weights_that_are_none_are_named(folder: Path) -> None:
     for data in (b"\xff" * 64, (2).to_bytes(8, "little") + b"[]", (4).to_bytes(8, "little") + b"{not"):
         (folder / "model.safetensors").write_bytes(data)
-        with pytest.raises(FileError, match=r"model\.safetensors.*fetch the model again"):
+        with pytest.raises(FileError, match=r"model\.safetensors.*Fetch the model again"):
             key_of("qwen-vl", folder, OPTIONS)
     with pytest.raises(FileError, match="whole folder"):
         key_of("qwen-vl", folder / "nowhere", OPTIONS)

@@ -334,4 +334,4 @@ def test_a_decision_without_any_frame_says_what_it_was(tmp_path: Path) -> None:
     done = run("replay", path)
     assert done.exit_code == 3
     assert "no frame" in done.stderr
-    assert "STALE_INPUT: no message on" in done.stderr
+    assert "STALE_INPUT: there was no message on" in done.stderr

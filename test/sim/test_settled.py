@@ -95,7 +95,7 @@ def test_kinds_number_and_frame_can_be_chosen() -> None:
         ({"seed": 0, "objects": 0}, InputError, "0 objects"),
         ({"seed": 0, "kinds": ()}, InputError, "0 kinds"),
         ({"seed": 0, "kinds": ("unicorn",)}, UnknownNameError, "unicorn"),
-        ({"seed": 0, "objects": 60, "kinds": ("plate",)}, InputError, "ask for fewer"),
+        ({"seed": 0, "objects": 60, "kinds": ("plate",)}, InputError, "Ask for fewer"),
     ],
 )
 def test_worlds_that_cannot_be_made_are_refused(

@@ -110,7 +110,7 @@ def test_what_is_checked_can_be_read_as_a_case(given: dict[str, Any]) -> None:
         ({"status": "OK", "place": {**PLACE, "region_center": [5000, 0, 0]}}, "-1000 to 1000"),
         ({"status": "OK", "place": {**PLACE, "relation": " "}}, "text of up to"),
         ({"status": "OK", "place": {**PLACE, "anchor_id": None}}, "Choose one of the numbered objects"),
-        ({"status": "ANSWERED", "answer": {"value": "yes", "tolerance": 1}}, "no number"),
+        ({"status": "ANSWERED", "answer": {"value": "yes", "tolerance": 1}}, "not a number"),
         ({"status": "ANSWERED", "answer": {"value": 1, "tolerance": -1}}, "0 to 1000"),
         ({"status": "OK", "mask": "m.png"}, "an object with status"),
     ],

@@ -109,7 +109,7 @@ def test_flange_and_tip_chain() -> None:
 @pytest.mark.parametrize(
     ("values", "error", "words"),
     [
-        ({"gripper": {"opening_min": 0.09}}, InputError, "opening_min: 0.09 against opening_max 0.08"),
+        ({"gripper": {"opening_min": 0.09}}, InputError, "opening_min: 0.09, but opening_max is 0.08"),
         ({"gripper": {"finger_beyond": 0.1}}, InputError, "finger_beyond.*less than finger_length"),
         ({"gripper": {"opening_max": 0.0}}, InputError, "opening_max.*0.001 to 0.5 m"),
         ({"gripper": {"palm_width": float("nan")}}, InputError, "palm_width: nan"),
@@ -117,7 +117,7 @@ def test_flange_and_tip_chain() -> None:
         ({"gripper": 3}, InputError, "a group of parameters"),
         ({"grippers": {}}, UnknownNameError, "one of: gripper, goal, grasp, workspace, observation"),
         ({"goal": {"yaws": 2.5}}, InputError, "yaws.*int"),
-        ({"workspace": {"x_min": 2.0}}, InputError, "x_min: 2.0 against x_max 1.0"),
+        ({"workspace": {"x_min": 2.0}}, InputError, "x_min: 2.0, but x_max is 1.0"),
         ({"observation": {"max_age": 0.0}}, InputError, "max_age"),
     ],
 )

@@ -107,7 +107,7 @@ def test_refer_gives_the_box_around_all_parts_of_the_outline(taught: Florence2) 
 
 @pytest.mark.parametrize(
     ("category", "reason"),
-    [("bowl", "another form"), ("fork", "another form"), ("knife", "corners in another order")],
+    [("bowl", "not text with boxes"), ("fork", "not text with boxes"), ("knife", "corners in another order")],
 )
 def test_what_is_no_answer_is_an_error_and_not_nothing(taught: Florence2, category: str, reason: str) -> None:
     with pytest.raises(ModelError, match=f"{reason}.*{category}"):

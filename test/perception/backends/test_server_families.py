@@ -290,7 +290,7 @@ def test_a_stated_family_is_asked_whatever_the_name() -> None:
         ({"model": "gemma-3-4b-it"}, "prompt and convention"),
         ({"model": "Molmo2-8B"}, "masks=sam2 masks_model=.*masks=depth.*masks=none"),
         ({"model": "Molmo2-8B", "masks": "sam2"}, "masks_model"),
-        ({"model": "Florence-2-base"}, "use the backend florence-2"),
+        ({"model": "Florence-2-base"}, "Use the backend florence-2"),
     ],
 )
 def test_what_is_missing_is_said_when_it_is_loaded(options: dict[str, str], words: str) -> None:
