@@ -170,7 +170,7 @@ def test_a_processor_of_another_task_set_is_a_model_error(folder: Path, tmp_path
 
 
 def test_an_image_must_be_one(taught: Florence2) -> None:
-    with pytest.raises(ShapeError, match="picture"):
+    with pytest.raises(ShapeError, match="image: "):
         taught.ground(np.zeros((4, 4)), [NounPhrase("cup")])  # type: ignore[arg-type]
 
 
