@@ -141,7 +141,7 @@ def test_the_gate_compares_each_model_with_its_own_baseline(recordings: Path, tm
     assert 'failures="6"' in junit.read_text()
     other = run(*several, f"new={SCRIPTED} drop=cup", "--baseline", before, "--json")
     assert other.exit_code == 0
-    assert "new is not compared: the baseline has detections, seeing" in json.loads(other.stdout)["notes"]
+    assert "new is not compared: the baseline has only detections, seeing" in json.loads(other.stdout)["notes"]
 
 
 def test_a_model_that_cannot_be_loaded_is_not_scored(recordings: Path, tmp_path: Path) -> None:

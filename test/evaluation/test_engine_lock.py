@@ -31,7 +31,7 @@ def leave(folder: Path, **changes: object) -> LockOwner:
 def test_a_second_evaluation_is_told_who_writes_since_when(tmp_path: Path) -> None:
     owner = leave(tmp_path, since=time.time() - 100)
     with (
-        pytest.raises(FolderInUseError, match=rf"in use by process {owner.pid} on .*, since 10\d s") as caught,
+        pytest.raises(FolderInUseError, match=rf"in use by process {owner.pid} on .* for 10\d s") as caught,
         FolderLock(LocalStore(tmp_path)),
     ):
         pass

@@ -80,7 +80,7 @@ def test_a_model_needs_no_topic_of_detections_where_the_truth_has_boxes(tmp_path
 @pytest.mark.parametrize(
     ("stamp", "words"),
     [
-        (1_700_000_000, "a stamp in seconds, Expected nanoseconds: a stamp between"),
+        (1_700_000_000, "a stamp in seconds. Expected nanoseconds: a stamp between"),
         (1_700_000_000_400, "a stamp in milliseconds"),
         (1_700_000_000_400_000, "a stamp in microseconds"),
         (STAMPS[0] - 500_000_000, "a stamp 0.500 s before the first colour image"),
@@ -132,7 +132,7 @@ def test_a_bag_without_transforms_says_what_to_give(tmp_path: Path) -> None:
         builder.frame(scene(), STAMPS[0])
     (one,), _ = evaluated(tmp_path / "still", [line(STAMPS[0])], tmp_path)
     assert (one.row()["status"], one.row()["error"]) == ("TF_UNAVAILABLE", "failed")
-    assert "give --base-frame ''" in one.row()["message"]
+    assert "Pass --base-frame ''" in one.row()["message"]
     (one,), _ = evaluated(tmp_path / "still", [line(STAMPS[0])], tmp_path, base_frame="")
     assert one.row()["right"]
 

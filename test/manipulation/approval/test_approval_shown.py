@@ -164,7 +164,7 @@ SEEN_WAY = Occupancy(EMPTY, EMPTY, 1.0)
 
 def test_a_plan_that_nobody_is_asked_about_is_drawn_as_one_that_somebody_is(shown: Proposal) -> None:
     assert planned_only(seen_as(planned_offer.offer(), occupancy=SEEN_WAY, all_objects=True)) == dataclasses.replace(
-        shown, warnings=tuple(warning for warning in shown.warnings if "Only objects that" not in warning)
+        shown, warnings=tuple(warning for warning in shown.warnings if "Only objects named" not in warning)
     )
 
 

@@ -163,7 +163,7 @@ def test_a_name_of_another_architecture_is_told(qwen: Path) -> None:
     finding = the_error("vlm", model=str(qwen), preset="cpu")
     assert "qwen2_5_vl" in finding.found
     assert "Qwen3-VL-4B" in finding.found
-    assert "Set family" in finding.repair
+    assert "set family" in finding.repair
 
 
 def test_a_tokenizer_without_the_token_of_images_is_told(qwen: Path, tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_family_of_points_without_masks_is_refused_when_it_is_loaded(pointing:
     [
         ("RoboRefer-8B", {"model_type": "llava_llama"}, "roborefer.*code.*never run.*backend server"),
         ("Molmo-7B-D", {"model_type": "molmo"}, "molmo.*backend server"),
-        ("Florence-2-base", {"model_type": "florence2"}, "use the backend florence-2"),
+        ("Florence-2-base", {"model_type": "florence2"}, "Use the backend florence-2"),
     ],
 )
 def test_a_family_without_code_here_says_what_to_do(

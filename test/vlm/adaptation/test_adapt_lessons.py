@@ -161,7 +161,7 @@ def test_views_without_what_is_asked_for_are_refused(tmp_path: Path) -> None:
 
 def test_an_answer_without_tokens_is_refused() -> None:
     scorer = small_scorer("llava", question_items())
-    with pytest.raises(InputError, match="tokens"):
+    with pytest.raises(InputError, match="token"):
         lesson_batch(scorer, [AdaptLesson(VIEW.rgb, QUESTION, ("left",), "")])
     inputs, labels = lesson_batch(scorer, [AdaptLesson(VIEW.rgb, QUESTION, ("left",), "left")])
     with pytest.raises(InputError, match="without an answer"):

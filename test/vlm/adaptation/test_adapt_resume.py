@@ -160,7 +160,7 @@ def test_a_gradient_that_is_no_number_changes_no_weight(bases: Path, tmp_path: P
 def test_states_of_other_settings_and_damaged_ones_are_refused(bases: Path, tmp_path: Path) -> None:
     run_of(bases, "norm", tmp_path)
     made, settings = prepared(bases, "norm", steps=6)
-    with pytest.raises(InputError, match=r"name 'norm' there, 'other' here.*--force"):
+    with pytest.raises(InputError, match=r"name was 'norm', now 'other'.*--force"):
         AdaptRun((made.first, made.second), settings, {"name": "other"}, tmp_path)
     made, settings = prepared(bases, "lora", steps=6)
     with pytest.raises(FileError, match="--force"):
