@@ -60,7 +60,7 @@ def test_a_tiny_model_gives_a_row(name: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "UnknownNameError: preset 'nonsense'" in run(["sam2.1-hiera-tiny"], ["nonsense"], {}, 1, 60.0, True)[1].error
+    assert "UnknownNameError: unknown preset 'nonsense'" in run(["sam2.1-hiera-tiny"], ["nonsense"], {}, 1, 60.0, True)[1].error
     (first, *_) = run(["sam2.1-hiera-tiny"], ["cpu"], {}, 1, 0.0, tiny=True)
     assert first.error == "no time was left"
     monkeypatch.setattr(gpu_check, "free_memory", lambda: 10)
@@ -71,7 +71,7 @@ def test_what_cannot_be_measured_is_a_row_with_its_reason(monkeypatch: pytest.Mo
 @pytest.mark.slow  # the last of its rows is compiled
 def test_what_follows_a_refusal_is_measured() -> None:
     refused, late = run(["sam2.1-hiera-tiny"], ["nonsense", "cpu"], {}, 1, 60.0, tiny=True)[1:3]
-    assert "UnknownNameError: preset 'nonsense'" in refused.error
+    assert "UnknownNameError: unknown preset 'nonsense'" in refused.error
     assert (late.preset, late.compile, late.error) == ("cpu", "no", "")
 
 
