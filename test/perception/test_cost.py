@@ -68,7 +68,7 @@ def test_a_backend_that_cannot_be_loaded_is_an_error() -> None:
     def load() -> Slow:
         raise ModelError("mine", "no weights", "fetch them")
 
-    with pytest.raises(ModelError, match="fetch them"):
+    with pytest.raises(ModelError, match="Fetch them"):
         measure(load, RGB, PHRASES, frames=1)
 
 
