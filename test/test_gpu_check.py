@@ -60,7 +60,10 @@ def test_a_tiny_model_gives_a_row(name: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_a_row_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "UnknownNameError: unknown preset 'nonsense'" in run(["sam2.1-hiera-tiny"], ["nonsense"], {}, 1, 60.0, True)[1].error
+    assert (
+        "UnknownNameError: unknown preset 'nonsense'"
+        in run(["sam2.1-hiera-tiny"], ["nonsense"], {}, 1, 60.0, True)[1].error
+    )
     (first, *_) = run(["sam2.1-hiera-tiny"], ["cpu"], {}, 1, 0.0, tiny=True)
     assert first.error == "no time was left"
     monkeypatch.setattr(gpu_check, "free_memory", lambda: 10)

@@ -241,7 +241,7 @@ def test_an_unknown_frame_is_warned_of_and_nothing_is_published(
 
     def warned() -> bool:
         said.append(capfd.readouterr().err)
-        return "there is no frame 'f3'" in "".join(said)
+        return "there is no frame folder 'f3'" in "".join(said)
 
     ears.graph.until(warned, "it warns")
     changed = ears.graph.camera.now()

@@ -264,7 +264,7 @@ def test_a_dialogue_ends_before_it_fills_the_memory(live: Graph) -> None:
     assert turns > 10
     assert said.result is not None
     assert not said.result.target
-    assert "send the whole instruction" in said.result.status.message
+    assert "Send the whole instruction" in said.result.status.message
     assert_answers(live)
 
 

@@ -249,8 +249,11 @@ def test_fingers_that_meet_nothing_end_the_execution(arm: ArmGraph, planner: Sta
 @pytest.mark.parametrize(
     ("away", "words"),
     [
-        (0.04, r"phase 'reach': .*begins 0\.040 rad from where panda_joint1 is"),  # the planner's own check
-        (0.1, r"phase 'reach': .*begins 0\.100 rad or m from where panda_joint1 is.*nothing has moved"),  # the client's
+        (0.04, r"phase 'reach': .*starts 0\.040 rad from the position of panda_joint1"),  # the planner's own check
+        (
+            0.1,
+            r"phase 'reach': .*starts 0\.100 rad or m from the position of panda_joint1.*nothing has moved",
+        ),  # the client's
     ],
 )
 def test_an_arm_that_has_moved_since_does_not_execute(arm: ArmGraph, planner: Start, away: float, words: str) -> None:

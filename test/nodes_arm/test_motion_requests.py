@@ -219,7 +219,7 @@ def with_defaults(matrix: AllowedCollisionMatrix, names: list[str], values: list
         ({"approach": -23}, StaleInputError, "joint states are too old"),
         ({"lower": -29}, PlannerUnavailableError, "crashed"),
         ({"reach": -31}, GoalError, "grasp 0: reach: the arm cannot reach the goal .NO_IK_SOLUTION."),
-        ({"lower": -1}, PlanningFailedError, "grasp 0, placement 0: lower: no way was found .PLANNING_FAILED."),
+        ({"lower": -1}, PlanningFailedError, "grasp 0, placement 0: lower: no path was found .PLANNING_FAILED."),
         ({"approach": -10}, PlanningFailedError, "approach: the arm is in collision"),
     ],
 )
@@ -249,7 +249,7 @@ def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -
         Strategies(settings, Talking(settings).motion, pick, around, OWN, lambda: False).plan(None, {})
     said = str(caught.value)
     assert f"{ways} ways: reach: motion 0: 0.143 m into the cup x" in said
-    assert re.search(rf"not asked for: the can \(can\) is in the way \(\d of {unfree} ways\)", said), said
+    assert re.search(rf"not planned: the can \(can\) is in the way \(\d of {unfree} ways\)", said), said
     assert len(said) < 800
     everywhere = AskedClient(settings, **dict.fromkeys(PHASES, -31))
     nowhere = Strategies(everywhere.config, everywhere.motion, pick, around, OWN, lambda: False)

@@ -251,7 +251,7 @@ def test_without_images_nothing_begins(make: Callable[..., Bench]) -> None:
     with pytest.raises(DepthError, match="no image arrives on /camera/depth/image"):
         bench.watch.begin()
     bench.image = np.full((HEIGHT, WIDTH), np.nan, np.float32)
-    with pytest.raises(DepthError, match="shows only 0% of the way"):
+    with pytest.raises(DepthError, match="covers only 0% of the arm"):
         bench.watch.begin()
     another = make()
     late(another)
@@ -283,7 +283,7 @@ def partly(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lost, "no image arrives"), (blind, "shows only 0%"), (frozen, "too old"), (late, "too old"),
+        (lost, "no image arrives"), (blind, "covers only 0%"), (frozen, "too old"), (late, "too old"),
         (partly, "no joint states"),
     ],
 )  # fmt: skip

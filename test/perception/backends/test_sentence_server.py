@@ -74,7 +74,9 @@ def test_every_word_of_the_sentence_is_accounted_for() -> None:
     command = "give me the chick behind the cup"
     assert "every word" in refused(GERMAN, reply(command, PARTS[1:]))
     assert "every word" in refused(GERMAN, reply(command, (*PARTS, ("nicht", "not"))))
-    assert "does not match the meanings" in refused(GERMAN, reply(command, translation="give me the chick behind the cup not there"))
+    assert "does not match the meanings" in refused(
+        GERMAN, reply(command, translation="give me the chick behind the cup not there")
+    )
     silent = (PARTS[0], ("bitte", ""), *PARTS[2:])
     assert "leaves words out" in refused(GERMAN, reply(command, silent, "give me the chick behind the cup"))
 
