@@ -171,10 +171,10 @@ def test_topics_that_nobody_publishes_are_errors_with_others_of_their_type(
         graph.node.create_publisher(Image, name, qos.images())
     found = diagnosis(doctor("--seconds", "1"))
     assert found.code == 3
-    finding = found.one("/rgb/image", "error", "it has no publisher; there are /cam/color, /cam/depth")
+    finding = found.one("/rgb/image", "error", "it has no publisher; topics of this type: /cam/color, /cam/depth")
     assert "-r rgb/image:=TOPIC" in finding["repair"]
     info = found.one("/rgb/camera_info", "error", "it has no publisher")
-    assert "there are" not in info["found"]
+    assert "topics of this type" not in info["found"]
     assert found.levels("/detections") == ["warning"]
 
 
@@ -192,7 +192,7 @@ def test_wrong_types_qos_that_does_not_match_and_several_publishers_are_named(
     found.one(
         "/rgb/image", "error", "QoS does not match: test offers best_effort, volatile", "reliability: best_effort"
     )
-    words = ("it is a sensor_msgs/msg/CompressedImage, not a sensor_msgs/msg/Image", "depth_transport")
+    words = ("its type is sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image", "depth_transport")
     found.one("/depth/image", "error", *words)
     found.one("/rgb/camera_info", "error", "2 publishers on /rgb/camera_info: /test (2 times)", "stop all but one")
 
