@@ -225,7 +225,7 @@ def test_a_topic_of_an_unknown_type_is_left_out_with_a_warning(
     player = node("bag_player", bag=bag.out, linger=0.0)
     hearing.all_of_it()
     assert player.ends() == 0, player.output
-    assert "/strange is left out: own_msgs/msg/Thing is not installed" in player.output
+    assert "/strange is not played: own_msgs/msg/Thing is not installed" in player.output
     assert "Traceback" not in player.output
 
 

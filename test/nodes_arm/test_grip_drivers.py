@@ -249,7 +249,7 @@ def test_a_gripper_that_reports_nothing_is_not_believed(
 ) -> None:
     vacuum().silent = True
     run = tell(make_cell(), **SET_BOOL)
-    with pytest.raises(ExecutionFailedError, match=r"reports nothing.*motion\.gripper_flag"):
+    with pytest.raises(ExecutionFailedError, match=r"reports neither a width.*motion\.gripper_flag"):
         run("close")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NOTHING_REPORTED = "the gripper reports neither a width, nor a stall, nor a switch"
+"""Why a grasp is not believed where there is nothing to judge it by."""
 REACHED = 0.002  # metres: fingers this near to where they were sent are there
 MOVED = 0.001  # metres: fingers that moved less did not
 
@@ -65,7 +67,7 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
         return (
             f"the gripper stays {abs(report.told_width - sent):.3f} m away from {sent:.3f} m, and does not report why"
         )
-    return "" if unjudged else "the gripper reports neither a width, nor a stall, nor a switch"
+    return "" if unjudged else NOTHING_REPORTED
 
 
 def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float = REACHED) -> str:

@@ -28,7 +28,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
-from spatial_vlm_ros.manipulation.grippers.judging import why_not_held, why_not_open
+from spatial_vlm_ros.manipulation.grippers.judging import NOTHING_REPORTED, why_not_held, why_not_open
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
@@ -340,7 +340,7 @@ class MotionClient:
             met_nothing = (
                 "send the instruction again, because the object may have moved; otherwise see docs/grippers.md"
             )
-            repair = _NAME_STATES if why.startswith("the gripper reports nothing") else met_nothing
+            repair = _NAME_STATES if why == NOTHING_REPORTED else met_nothing
         else:
             why = why_not_open(report, sent, motion.gripper_unjudged, self.config.goal.jaw_clearance)
             repair = _MEASURED if "one of the two is wrong" in why else "check the log of the gripper driver"
