@@ -98,7 +98,7 @@ def test_a_planner_that_does_not_tell_its_joints_is_held_to_its_first_answer() -
 
 def test_failure_without_a_reason_sends_to_the_log_of_move_group() -> None:
     client = AskedClient(config(motion={"attempts": 1}), **dict.fromkeys(PHASES, FAILURE))
-    with pytest.raises(PlanningFailedError, match=r"clear the way, .*see move_group's log: since Jazzy") as caught:
+    with pytest.raises(PlanningFailedError, match=r"Clear the space .*see move_group's log: since Jazzy") as caught:
         plan(client)
     assert caught.value.number == FAILURE
 
