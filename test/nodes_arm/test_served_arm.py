@@ -71,7 +71,7 @@ def test_bad_descriptions_are_refused_with_what_to_do(tmp_path: Path) -> None:
             "Pass the SRDF that belongs",
         ),
         ({"group": "manipulator"}, RobotDescriptionError, "one of the SRDF's groups: gripper, ur_manipulator"),
-        ({"end_effector": "ur_manipulator"}, RobotDescriptionError, "name a group that has the gripper's joints only"),
+        ({"end_effector": "ur_manipulator"}, RobotDescriptionError, "Name a group that has the gripper's joints only"),
         ({"openings": "0.1"}, InputError, '"0:0.79 0.085:0"'),
         ({"tip_link": "base_link"}, RobotDescriptionError, "Set tip_link to the link between the fingertips"),
     ]
