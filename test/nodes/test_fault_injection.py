@@ -159,7 +159,7 @@ def test_the_command_sets_faults_of_the_player_that_runs(
 ) -> None:
     alone = program("fault", "rgb=off", "--wait", "1")
     assert alone.ends() == 1
-    assert "none of frame_player, bag_player, sim_arm runs" in alone.output
+    assert "none of frame_player, bag_player, sim_arm is running" in alone.output
     play()
     listener.next("rgb/image", 1)
     assert program("fault", "rgb.frame_id=wrong").ends() == 0

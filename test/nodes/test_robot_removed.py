@@ -119,7 +119,7 @@ def test_without_its_description_the_arm_is_in_the_depth(hands: Callable[..., Ha
 def test_a_resolver_that_cannot_read_the_robot_is_not_configured(node: Callable[..., Started]) -> None:
     started = node("resolver", base_frame="panda_link0", robot_description="/nowhere/robot.urdf")
     started.says("no such file")
-    started.says("set robot_description to the path of the robot's URDF")
+    started.says("Set robot_description to the path of the robot's URDF")
 
 
 def test_the_robot_can_be_what_the_topic_has(graph: Graph, node: Callable[..., Started]) -> None:
