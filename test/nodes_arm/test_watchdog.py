@@ -108,7 +108,7 @@ def test_a_parent_that_hangs_is_noticed_and_told_so_when_it_wakes(arm: ArmGraph,
 @pytest.mark.parametrize("names", [{"event": "/nowhere"}, {"controller": "/nowhere"}])
 def test_nothing_may_move_before_it_could_be_stopped(commander: Any, names: dict[str, str]) -> None:
     one = commander(**names)
-    with pytest.raises(PlannerUnavailableError, match=r"the watchdog.*does not see /nowhere.*nothing has moved"):
+    with pytest.raises(PlannerUnavailableError, match=r"the watchdog.*does not find /nowhere.*nothing has moved"):
         one.watchdog.begin(8.0)
     with pytest.raises(CancelledError):
         one.watchdog.begin(PATIENCE, lambda: True)
