@@ -134,7 +134,7 @@ def test_faults_of_a_robot_are_named(
     assert code == 3
     errors = {each["check"]: each for each in found if each["level"] == "error"}
     assert {"gripper", "joint limits", "tf", "URDF"} <= set(errors), found
-    assert "panda_joint4 stands at -3.200 rad" in errors["joint limits"]["found"]
+    assert "panda_joint4 is at -3.200 rad" in errors["joint limits"]["found"]
     assert all(each["repair"] for each in errors.values())
     if importlib.util.find_spec("controller_manager_msgs") is not None:
         assert {"controllers"} <= set(errors)
