@@ -17,7 +17,7 @@ from spatial_vlm_ros.sim.arm.machines import PANDA
 
 LEFT = "put the left chick on the tray"  # a view straight down has no "behind"
 LEAST_SEEN = 0.2  # this camera sees a quarter of the way to the tray, less than the default asks for
-SILENCE = 6.0  # s: longer than the hand's camera sees none of the way, at the grasp and where it puts down
+SILENCE = 10.0  # s, the most there is: the camera on the hand sees none of the way for up to 2.5 s
 STILL = 0.02  # rad/s
 
 
