@@ -205,3 +205,9 @@ def test_every_source_file_names_its_licence() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text()
             assert not text or text.startswith("# SPDX-License-Identifier: Apache-2.0"), path
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Without packages, pytest imports two files of one name as one module and collects only the first."""
+    names = [path.name for folder in ("test", "research/test") for path in (ROOT / folder).rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
