@@ -25,6 +25,7 @@ from spatial_vlm_ros.manipulation.planning.goal import PickGoal
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance
 from spatial_vlm_ros.manipulation.recheck_grasp import check_grasp
@@ -108,7 +109,7 @@ def check_plan_holds(
         now = dataclasses.replace(now, occupancy=changed_since(then.occupancy, now.occupancy))
     check_grasp(then, now, goal.grasps[plan.grasp], config)
     if plan.place is not None:
-        _check_destination(before, after, config.goal)
+        _check_destination(before, after, then.target.solid, plan, config.goal)
     check_clearance(then, now, goal, plan, config)
 
 
@@ -157,8 +158,13 @@ def _check_neighbours(
         raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, "has come")
 
 
-def _check_destination(before: Surroundings, after: Surroundings, config: GoalConfig) -> None:
-    """What the target is put on is where it was: as near as the place is clear, and no higher than it is let go."""
+def _check_destination(
+    before: Surroundings, after: Surroundings, target: Solid, plan: MotionPlan, config: GoalConfig
+) -> None:
+    """What the target is put on is where it was: as near as the place is clear, and no higher than it is let go.
+
+    A place that is `goal.ample` from all edges in both images stays one when noise moves an edge by some millimetres.
+    """
     old, new = (next((o for o in s.others if o.id == s.destination_id), None) for s in (before, after))
     if old is None and new is None:  # onto the support
         rise, aside, label = abs(after.support_height - before.support_height), 0.0, "the support"
@@ -169,12 +175,27 @@ def _check_destination(before: Surroundings, after: Surroundings, config: GoalCo
     else:
         (x, y, z), (u, v, w) = old.solid.centre, new.solid.centre
         rise, aside, label = abs(w - z), math.hypot(u - x, v - y), f"the {old.label} ({old.id})"
+        if min(_from_edges(target, plan, on.solid) for on in (old, new)) >= config.ample:
+            aside = 0.0
     if not (aside <= config.clearance and rise <= config.release):
         happened = (
             f"on which the target is to be placed, moved by {aside:.3f} m and rose or sank by {rise:.3f} m; "
             f"{config.clearance:g} m and {config.release:g} m are allowed"
         )
         raise SceneChangedError(label, math.hypot(aside, rise), 0.0, config.clearance, math.inf, _AGAIN, happened)
+
+
+def _from_edges(target: Solid, plan: MotionPlan, destination: Solid) -> float:
+    """Metres, level, from the target at its planned place to the nearest edge of what is below; negative beyond it."""
+    assert plan.place is not None
+    assert plan.placement is not None
+    put = plan.place.placements[plan.placement].obj
+    turn = matrix_from_quaternion_xyzw(put.orientation)
+    yaw = math.atan2(turn[1, 0], turn[0, 0])
+    corners = Solid(put.position, yaw, target.size).outline() - destination.centre[:2]
+    c, s = math.cos(destination.yaw), math.sin(destination.yaw)
+    along = np.abs(corners @ np.array([[c, -s], [s, c]]))
+    return float((np.array(destination.size[:2]) / 2 - along).min())
 
 
 def _transform(seen: Surroundings) -> Transform:

@@ -18,7 +18,7 @@ from spatial_vlm_ros.manipulation.planning.solids import distances
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
-_WORDS: dict[str, tuple[Kind, str]] = {
+WORDS: dict[str, tuple[Kind, str]] = {
     "too_wide": ("too_wide", "its visible part is wider than the gripper opens"),
     "too_narrow": ("too_narrow", "it is thinner than the closed gripper"),
     "not_opposite": ("not_opposite", "no two of its faces oppose the fingers deep enough"),
@@ -42,7 +42,7 @@ def on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> It
     middle = np.array(target.solid.centre)
     found, missed = surface_grasps(target.seen, middle, target.solid.yaw, floor, config)
     for miss in missed:
-        kind, words = _WORDS[miss.kind]
+        kind, words = WORDS[miss.kind]
         yield Rejection(_side(miss.way), kind, words)
     for grasp in found:
         yield _candidate(scene, grasp, config)
@@ -62,7 +62,7 @@ def on_proposals(
         return
     for proposal, found in measured(scene.target.seen, np.array(scene.target.solid.centre), proposed, config):
         if isinstance(found, SurfaceMiss):
-            kind, words = _WORDS[found.kind]
+            kind, words = WORDS[found.kind]
             yield Rejection(_side(found.way), kind, words)
         else:
             yield _candidate(scene, found, config, proposal.score)
@@ -76,7 +76,7 @@ def _candidate(
     tip = Tip(_vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
     palm = links(config.gripper, tip, grasp.opening)[LINKS.index(PALM)]
     if float(distances([palm], [scene.target.solid])[0, 0]) < 0:
-        return Rejection(way, *_WORDS["palm"])
+        return Rejection(way, *WORDS["palm"])
     margin = (config.gripper.opening_max - grasp.width - 2 * config.goal.jaw_clearance) / 2
     return GraspCandidate(
         way, "surface", tip, grasp.width, grasp.opening, margin, grasp.hold, tip.back(config.goal.approach),

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from spatial_vlm_ros.manipulation.grasping.faces import face_of
+from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, beside, in_the_way
 from spatial_vlm_ros.manipulation.grasping.hand_view import GraspBody
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.grasping.search import (
@@ -30,7 +31,6 @@ from spatial_vlm_ros.parameters import PlanningConfig
 _STEEP = math.cos(math.radians(15.0))  # of the approach, from which a grasp is called "top_down" or "side"
 _FLAT = math.sin(math.radians(15.0))
 _FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
-_STRAY = 3  # points where a finger or the palm comes, that may be noise
 
 
 def measured(
@@ -84,17 +84,16 @@ def _measured(
     known = sum(face.looks for face in faces)
     sigma, estimated = sigma_of(faces, width, seen, rotation[:2, 1])
     wanted = min(needed + 2 * goal.sigmas * estimated, gripper.opening_max)
+    between = local - (0.0, aside, 0.0)
     for opening in (max(wanted, gripper.opening_min), max(needed, gripper.opening_min)):
-        out = np.abs(y - aside)
-        beside = strip & (out > opening / 2) & (out < opening / 2 + gripper.finger_thickness)
-        if np.count_nonzero(beside) <= _STRAY:
+        blocked = in_the_way(between, opening, config)
+        if blocked != "no_room":
             break
-    else:
-        both = all(np.count_nonzero(beside & (side * (y - aside) > 0)) > _STRAY for side in (-1.0, 1.0))
-        return "too_wide" if both else "no_room"
-    below = (np.abs(x) < gripper.palm_thickness / 2) & (np.abs(y - aside) < gripper.palm_width / 2)
-    if np.count_nonzero(below & (z < palm + goal.palm_clearance)) > _STRAY:
-        return "palm"
+    if blocked == "no_room":
+        out = between[beside(between, opening, config), 1]
+        return "too_wide" if min(np.count_nonzero(out > 0), np.count_nonzero(out < 0)) > STRAY else "no_room"
+    if blocked is not None:
+        return blocked
     position = proposal.position + aside * rotation[:, 1]
     way = thin.way(name, position, rotation[:, 1], width, gripper.finger_thickness) or name
     return SurfaceGrasp(

@@ -18,8 +18,10 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
-from spatial_vlm_ros.manipulation.grasping.on_surface import on_proposals, on_surface
+from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, in_the_way, palm_depth
+from spatial_vlm_ros.manipulation.grasping.on_surface import WORDS, on_proposals, on_surface
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
@@ -90,7 +92,8 @@ def pick_goal(
         raise refused(what, [held_down])
     tried: list[GraspCandidate | Rejection] = []
     if proposed is None or scene.target.seen is None or config.grasp.source == "both":
-        tried += [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
+        boxed = [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
+        tried += [_free_of_surface(found, scene, config) for found in boxed]
         tried += [_inside(found, config) for found in on_surface(scene, _floor(scene, config), config)]
     tried += [_inside(found, config) for found in on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
@@ -182,12 +185,27 @@ def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tu
     """Tip and held length: at the middle of the object, unless palm or floor keep it higher."""
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     reach = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
-    height = max(solid.centre[2], solid.top - reach, _floor(scene, config) + gripper.finger_beyond)
+    top = max(solid.top, _seen_top(scene, hold, config))
+    height = max(solid.centre[2], top - reach, _floor(scene, config) + gripper.finger_beyond)
     held = solid.top - max(height - gripper.finger_beyond, solid.bottom)
     if held < goal.hold:
         words = f"the fingers would hold the uppermost {max(held, 0.0):.3f} m of it, to avoid what is below"
         return Rejection("top_down", "below_support", f"{words}; {goal.hold:g} m are needed", scene.carrier_ids[0])
     return Tip((*hold.middle, height), _DOWN, hold.closing), held
+
+
+def _seen_top(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> float:
+    """Height of the target's surface below a palm that comes down on it: the box leaves out what is small and high."""
+    if scene.target.seen is None:
+        return -math.inf
+    local = _in_tip(Tip((*hold.middle, 0.0), _DOWN, hold.closing), scene.target.seen)
+    heights = np.sort(-local[np.isfinite(palm_depth(local, config)), 2])
+    return float(heights[-1 - STRAY]) if len(heights) > STRAY else -math.inf
+
+
+def _in_tip(tip: Tip, seen: TargetPoints) -> Array:
+    """(N, 3) measured points of the target in the tip frame, metres."""
+    return np.asarray((seen.points.astype(np.float64) - tip.position) @ tip.rotation())
 
 
 def _from_the_sides(
@@ -226,6 +244,16 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
 
 
 # ------------------------------------------------------------------------------------------------ freedom
+
+
+def _free_of_surface(
+    found: GraspCandidate | Rejection, scene: PlanningScene, config: PlanningConfig
+) -> GraspCandidate | Rejection:
+    """A grasp of the box, or its refusal where the measured surface reaches out of the box into fingers or palm."""
+    if isinstance(found, Rejection) or scene.target.seen is None:
+        return found
+    blocked = in_the_way(_in_tip(found.tip, scene.target.seen), found.opening, config)
+    return found if blocked is None else Rejection(found.way, *WORDS[blocked])
 
 
 def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspCandidate | Rejection:

@@ -229,14 +229,17 @@ def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
     steps = [PlanStep(p, None, goal.grasps[0].opening) if p in GRIPS else PlanStep(p, REST) for p in (*PICK, *PLACE)]
     plan = plan_of(goal, then, place, steps, 0, 0)
 
-    def after(by: tuple[float, float, float], **change: object) -> Surroundings:
+    def after(by: tuple[float, float, float], size: float = 0.2, **change: object) -> Surroundings:
         x, y, z = (a + b for a, b in zip(TRAY.solid.centre, by, strict=True))
-        tray = dataclasses.replace(TRAY, id="t9", solid=dataclasses.replace(TRAY.solid, centre=(x, y, z)))
+        solid = Solid((x, y, z), 0.0, (size, *TRAY.solid.size[1:]))
+        tray = dataclasses.replace(TRAY, id="t9", solid=solid)
         return dataclasses.replace(before, **{"others": (tray,), "destination_id": "t9", **change})
 
-    check_plan_holds(then, goal, plan, before, after((0.003, 0.003, 0.002)), CONFIG)
+    for by in ((0.003, 0.003, 0.002), (0.02, 0.0, 0.0)):  # the chick is 7 cm from the edges
+        check_plan_holds(then, goal, plan, before, after(by), CONFIG)
+    check_plan_holds(then, goal, plan, before, after((0.003, 0.003, 0.002), 0.08), CONFIG)
     for changed, words in (
-        (after((0.01, 0.0, 0.0)), "the tray \\(t1\\), on which|on which the target is to be placed"),
+        (after((0.01, 0.0, 0.0), 0.08), "the tray \\(t1\\), on which|on which the target is to be placed"),
         (after((0.0, 0.0, 0.008)), "on which the target is to be placed"),
         (after((0.0, 0.0, 0.0), destination_id=None), "no longer the place that the instruction names"),
     ):

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether measured points of the target stand where the fingers or the palm come on a straight approach."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from spatial_vlm_ros.manipulation.grasping.target_points import Array
+from spatial_vlm_ros.parameters import PlanningConfig
+
+STRAY = 3
+"""Points where a finger or the palm comes that may be noise."""
+
+
+def in_the_way(local: Array, opening: float, config: PlanningConfig) -> Literal["no_room", "palm"] | None:
+    """What a hand would press on the target with if it came straight along its approach: a finger, its palm, or nothing.
+
+    Args:
+        local: (N, 3) points in the tip frame, metres.
+        opening: between the fingers on the way, metres.
+        config: gripper and clearances.
+    """
+    if np.count_nonzero(beside(local, opening, config)) > STRAY:
+        return "no_room"
+    below = palm_depth(local, config) < config.gripper.finger_beyond - config.gripper.finger_length
+    return "palm" if np.count_nonzero(below) > STRAY else None
+
+
+def beside(local: Array, opening: float, config: PlanningConfig) -> np.ndarray:
+    """(N,) whether each of (N, 3) points in the tip frame is where a finger comes on its way."""
+    gripper, (x, y, z) = config.gripper, local.T
+    out = np.abs(y) - opening / 2
+    strip = (np.abs(x) < gripper.finger_width / 2) & (z < gripper.finger_beyond)
+    return np.asarray(strip & (out > 0) & (out < gripper.finger_thickness))
+
+
+def palm_depth(local: Array, config: PlanningConfig) -> Array:
+    """(N,) z in the tip frame up to which the palm may come, by each of (N, 3) points; infinite beside the palm."""
+    gripper, (x, y, z) = config.gripper, local.T
+    under = (np.abs(x) < gripper.palm_thickness / 2) & (np.abs(y) < gripper.palm_width / 2)
+    return np.where(under, z - config.goal.palm_clearance, np.inf)
