@@ -21,13 +21,13 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.occupancy.spaces import changed_since
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
-from spatial_vlm_ros.manipulation.planning.goal import PickGoal
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Placement
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
-from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance
+from spatial_vlm_ros.manipulation.recheck_clearance import check_clearance, placement_of
 from spatial_vlm_ros.manipulation.recheck_grasp import check_grasp
 from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by
 from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
@@ -108,8 +108,9 @@ def check_plan_holds(
     if now.occupancy is not None:  # what was there already is what the plan was made for
         now = dataclasses.replace(now, occupancy=changed_since(then.occupancy, now.occupancy))
     check_grasp(then, now, goal.grasps[plan.grasp], config)
-    if plan.place is not None:
-        _check_destination(before, after, then.target.solid, plan, config.goal)
+    placement = placement_of(plan)
+    if placement is not None:
+        _check_destination(before, after, then.target.solid, placement, config.goal)
     check_clearance(then, now, goal, plan, config)
 
 
@@ -159,7 +160,7 @@ def _check_neighbours(
 
 
 def _check_destination(
-    before: Surroundings, after: Surroundings, target: Solid, plan: MotionPlan, config: GoalConfig
+    before: Surroundings, after: Surroundings, target: Solid, placement: Placement, config: GoalConfig
 ) -> None:
     """What the target is put on is where it was: as near as the place is clear, and no higher than it is let go.
 
@@ -175,7 +176,7 @@ def _check_destination(
     else:
         (x, y, z), (u, v, w) = old.solid.centre, new.solid.centre
         rise, aside, label = abs(w - z), math.hypot(u - x, v - y), f"the {old.label} ({old.id})"
-        if min(_from_edges(target, plan, on.solid) for on in (old, new)) >= config.ample:
+        if min(_from_edges(target, placement, on.solid) for on in (old, new)) >= config.ample:
             aside = 0.0
     if not (aside <= config.clearance and rise <= config.release):
         happened = (
@@ -185,11 +186,9 @@ def _check_destination(
         raise SceneChangedError(label, math.hypot(aside, rise), 0.0, config.clearance, math.inf, _AGAIN, happened)
 
 
-def _from_edges(target: Solid, plan: MotionPlan, destination: Solid) -> float:
+def _from_edges(target: Solid, placement: Placement, destination: Solid) -> float:
     """Metres, level, from the target at its planned place to the nearest edge of what is below; negative beyond it."""
-    assert plan.place is not None
-    assert plan.placement is not None
-    put = plan.place.placements[plan.placement].obj
+    put = placement.obj
     turn = matrix_from_quaternion_xyzw(put.orientation)
     yaw = math.atan2(turn[1, 0], turn[0, 0])
     corners = Solid(put.position, yaw, target.size).outline() - destination.centre[:2]

@@ -58,7 +58,7 @@ def check_clearance(
         SceneChangedError: names the object and the phase.
     """
     grasp = goal.grasps[plan.grasp]
-    placement = _placement(plan)
+    placement = placement_of(plan)
     now = tracked(then, now)
     held = as_held(now, grasp)
     _check_straight(then, now, grasp, placement, held, config)
@@ -231,7 +231,8 @@ def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Ar
         last = point
 
 
-def _placement(plan: MotionPlan) -> Placement | None:
+def placement_of(plan: MotionPlan) -> Placement | None:
+    """The one that was planned; None where the plan ends with the object in the hand."""
     return None if plan.place is None or plan.placement is None else plan.place.placements[plan.placement]
 
 

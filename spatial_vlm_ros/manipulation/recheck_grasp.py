@@ -105,7 +105,7 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     aside = float(shifts.most[0]) if down else abs(rise)
     nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
 
-    room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
+    room = grasp.needed / 2 - float(max(planned.high[1], -planned.low[1]))
     limit = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
     if not closing <= limit + _ROUNDING:
         words = f"its sides shifted by {_mm(closing)} along the closing direction, {_mm(limit)} keep the fingers off it"
@@ -136,7 +136,7 @@ def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config
     """
     gripper, goal, shifts = config.gripper, config.goal, face_shifts(then, now, grasp)
     aside, closing, along = (float(v) for v in shifts.most)
-    room = (grasp.opening - grasp.width) / 2
+    room = (grasp.needed - grasp.width) / 2
     beside = max((gripper.finger_width - goal.hold) / 2, 0.0)
     for shift, limit, what in (
         (closing, room - _kept(room, goal.jaw_clearance, grasp.width_sigma), "along the closing direction"),

@@ -15,7 +15,7 @@ STRAY = 3
 
 
 def in_the_way(local: Array, opening: float, config: PlanningConfig) -> Literal["no_room", "palm"] | None:
-    """What a hand would press on the target with if it came straight along its approach: a finger, its palm, or nothing.
+    """What a hand that comes straight along its approach would press on the target: a finger, its palm, or nothing.
 
     Args:
         local: (N, 3) points in the tip frame, metres.

@@ -12,6 +12,7 @@ force-closure grasps", IJRR 1988).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -140,7 +141,7 @@ def surface_grasps(
             found += [grasp for alike in grasps.values() for grasp in sorted(alike, key=_rough)[:_KEPT]]
         elif reasons:
             missed.append(SurfaceMiss(name, reasons.most_common(1)[0][0]))
-    found += _along_walls(found, body, seen, thin, floor, config)
+    found = _along_walls(found, body, seen, thin, floor, config)
     counts: Counter[str] = Counter()
     kept = []
     for grasp in sorted(found, key=_rough):
@@ -154,16 +155,18 @@ def _along_walls(
     found: Sequence[SurfaceGrasp], body: GraspBody, seen: TargetPoints, thin: ThinParts, floor: float,
     config: PlanningConfig,
 ) -> list[SurfaceGrasp]:  # fmt: skip
-    """The best grasps of slanted walls once more, with the fingers along the wall.
+    """The grasps, and the best of slanted walls once more with the fingers along the wall.
 
     A wall turns between flat fingers until it lies against them, and the whole object with it: a tumbler that is held
-    at its rim would hang by the slant of its wall, its foot lower than where it was taken.
+    at its rim would hang by the slant of its wall, its foot lower than where it was taken. By that slant a grasp counts
+    as turned away from its finger.
     """
-    kept: list[SurfaceGrasp] = []
-    rims = sorted((grasp for grasp in found if grasp.way == "rim"), key=_rough)
-    for grasp in rims[:_WALLS]:
-        slant = _slant(grasp, body, config)
-        if not _UPRIGHT < abs(slant) < _MOST_SLANT:
+    slants = {id(grasp): _slant(grasp, body, config) for grasp in found if grasp.way == "rim"}
+    askew = sorted((grasp for grasp in found if abs(slants.get(id(grasp), 0.0)) > _UPRIGHT), key=_rough)
+    along: list[SurfaceGrasp] = []
+    for grasp in askew[:_WALLS]:
+        slant = slants[id(grasp)]
+        if abs(slant) >= _MOST_SLANT:
             continue
         c, s = math.cos(slant), math.sin(slant)
         rotation = grasp.rotation @ np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
@@ -175,8 +178,9 @@ def _along_walls(
                 other = _grasp("slanted", place, strip, view, body, seen, thin, config, Counter())
                 if other is not None and other.way == "rim" and math.dist(other.position, grasp.position) < _SAME_WALL:
                     tried.append(other)
-        kept += sorted(tried, key=_rough)[:1]
-    return kept
+        along += sorted(tried, key=_rough)[:1]
+    turned = [dataclasses.replace(g, angle=g.angle + abs(slants.get(id(g), 0.0))) for g in found]
+    return [*turned, *along]
 
 
 def _slant(grasp: SurfaceGrasp, body: GraspBody, config: PlanningConfig) -> float:

@@ -40,6 +40,7 @@ _SIDE = 0.2  # cosine: directions that look farther away from the camera are not
 _AS_WIDE = 0.2  # by this part the diameter may differ from the width across the view
 _ROUNDS = 6  # of the fit, each without the directions that fit worst
 _BEYOND = 0.25  # of the points that may lie outside the circle: a handle, a spout
+_BULGING = 0.75  # quantile over directions of how far out anything is seen; a handle is in fewer than a quarter
 _TURNS = 8  # angles at which what is hidden of a round object is looked up
 _ROUND_SIGMA = 0.003  # metres: of the diameter of a circle
 
@@ -134,6 +135,8 @@ def _within(points: Array, outline: Array) -> Flags:
 def upper_circle(points: Array, along: Array | None) -> tuple[float, float, float] | None:
     """Centre x, y and radius of the circle that the upper edge of an object is seen on, metres; None where it is none.
 
+    Where the object bulges below, as an apple does, the radius is that of the bulge: a handle is in fewer directions.
+
     Args:
         points: (N, 3) of the visible surface, z up.
         along: (2,) level direction of the view, where the far edge may be smeared; None where it is well measured.
@@ -160,8 +163,12 @@ def upper_circle(points: Array, along: Array | None) -> tuple[float, float, floa
     if whole is None:
         return None
     x, y, radius = whole
-    beyond = np.hypot(*(points[:, :2] - (x, y)).T) > radius + 2 * (_OFF_CIRCLE[0] + _OFF_CIRCLE[1] * radius)
-    return None if float(beyond.mean()) > _BEYOND else whole
+    slack = _OFF_CIRCLE[0] + _OFF_CIRCLE[1] * radius
+    beyond = np.hypot(*(points[:, :2] - (x, y)).T) > radius + 2 * slack
+    if float(beyond.mean()) > _BEYOND:
+        return None
+    bulge = float(np.quantile(np.hypot(*(_outermost(points[:, :2], x, y) - (x, y)).T), _BULGING))
+    return (x, y, bulge) if bulge > radius + slack else whole
 
 
 def _circle(points: Array, begin: Array, away: Array) -> tuple[float, float, float] | None:

@@ -9,6 +9,7 @@ checked against the surroundings alike.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
-from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, in_the_way, palm_depth
+from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, beside, in_the_way, palm_depth
 from spatial_vlm_ros.manipulation.grasping.on_surface import WORDS, on_proposals, on_surface
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
@@ -34,6 +35,7 @@ from spatial_vlm_ros.types import Vector3
 _STEP = 0.005  # metres: clearances are compared in steps of this
 _ROUNDING = 1e-9  # metres: what fits exactly fits
 _STRAY = 0.02  # of the points of a surface, that may be of what lies behind its edge
+_WIDER = (0.5, 1.0)  # parts of the way to the widest opening that are tried
 _DOWN: Vector3 = (0.0, 0.0, -1.0)
 _UNSURE = math.radians(10.0)  # that a face of an outline without a heading may be turned away from its finger
 
@@ -111,7 +113,7 @@ def pick_goal(
         free.sort(key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))
     grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in free)
     if scene.target.seen is not None:
-        grasps = varied(grasps, config.grasp.apart, config.goal.most)
+        grasps = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
 
 
@@ -305,10 +307,34 @@ def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: fl
 
 
 def _way(candidate: GraspCandidate, config: PlanningConfig) -> Way:
+    return _swept(candidate.way, candidate.tip, candidate.opening, config)
+
+
+def _swept(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
     """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
-    coming = links(config.gripper, candidate.tip, candidate.opening, candidate.before)
-    leaving = links(config.gripper, candidate.tip, candidate.opening, (0.0, 0.0, config.goal.retreat))
-    return Way(candidate.way, (*coming, *leaving))
+    coming = links(config.gripper, tip, opening, tip.back(config.goal.approach))
+    leaving = links(config.gripper, tip, opening, (0.0, 0.0, config.goal.retreat))
+    return Way(side, (*coming, *leaving))
+
+
+def _opened(
+    grasps: Sequence[Grasp], scene: PlanningScene, seen: TargetPoints, config: PlanningConfig
+) -> tuple[Grasp, ...]:
+    """The same grasps with fingers as wide open as the target itself and what is around it leave space."""
+    found, local = list(grasps), np.concatenate((seen.points, seen.hidden)).astype(np.float64)
+    for share in _WIDER:
+        tried: list[tuple[int, float]] = []
+        ways: list[Way] = []
+        for number, grasp in enumerate(grasps):
+            tip, opening = Tip.of(grasp.grasp), grasp.needed + share * (config.gripper.opening_max - grasp.needed)
+            points = (local - tip.position) @ tip.rotation()
+            if opening > grasp.needed and np.count_nonzero(beside(points, opening, config)) <= STRAY:
+                tried.append((number, opening))
+                ways.append(_swept(grasp.way, tip, opening, config))
+        for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
+            if not isinstance(result, Rejection):
+                found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)
+    return tuple(found)
 
 
 def _grasp(candidate: GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:
@@ -324,6 +350,7 @@ def _grasp(candidate: GraspCandidate, clearance: float, scene: PlanningScene, co
         closing=tip.closing,
         width=candidate.width,
         opening=candidate.opening,
+        needed=candidate.opening,
         width_margin=candidate.margin,
         hold=candidate.hold,
         clearance=clearance,

@@ -161,7 +161,7 @@ def _way(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Wa
     """What is swept: gripper and object coming down, the open gripper going back."""
     up = (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, candidate.tip, grasp.width, up)
-    leaving = links(config.gripper, candidate.tip, grasp.opening, candidate.tip.back(config.goal.approach))
+    leaving = links(config.gripper, candidate.tip, grasp.needed, candidate.tip.back(config.goal.approach))
     lift = config.goal.clearance  # the last of its way is that on which it comes to rest
     x, y, z = candidate.obj.centre
     above = Solid((x, y, z + lift), candidate.obj.yaw, candidate.obj.size)
@@ -184,7 +184,7 @@ def _placement(
         carrier_id=candidate.place.carrier_id,
         spot=candidate.spot,
         turn=math.remainder(candidate.turn, math.tau),
-        opening=grasp.opening,
+        opening=grasp.needed,
         clearance=clearance,
     )
 

@@ -13,6 +13,7 @@ from spatial_vlm_ros.sim.physics import STILL_SPEED, STILL_TURN
 
 TABLE = "table"
 RESTS = 0.5  # s: so long an object has been still before it is said to be at rest
+_MOST_SPAN, _LEAST_COSINE = STILL_SPEED * RESTS, float(np.cos(STILL_TURN * RESTS / 2))  # metres; of half the turn
 MOVED, TURNED = 0.005, 10.0  # metres, degrees: by more an object has been moved
 _LIGHT = 0.01  # N: less is no touch
 
@@ -27,7 +28,8 @@ class State:
         turned_deg: how far it is turned from how it stood at the start.
         touched: whether the robot, or what it held, ever touched it.
         held: whether the robot touches it now.
-        at_rest: whether it has been still for RESTS seconds.
+        at_rest: whether it moved no faster than STILL_SPEED and STILL_TURN on average of the last RESTS seconds; at a
+            moment it may, for contacts between many convex pieces chatter and move nothing.
         on_tray: whether it lies on the tray, or on what lies on it, and on nothing else.
         on_table: whether it touches the table.
         there: whether it has not been taken away.
@@ -95,6 +97,8 @@ class Judge:
         self._names = {0: TABLE, **{int(b): id_ for b, id_ in zip(self._bodies, ids, strict=True)}}
         self._body_of = model.geom_bodyid.copy()
         self._still = np.zeros(len(ids))
+        self._resting = np.zeros(len(ids))  # seconds within _MOST_SPAN and _LEAST_COSINE of a pose
+        self._places, self._turns = np.full((len(ids), 3), np.inf), np.zeros((len(ids), 4))  # of those poses
         self._step = float(model.opt.timestep)
         self._gone: set[str] = set()
         self._touched: set[int] = set()
@@ -112,7 +116,7 @@ class Judge:
     def displaced(self, id_: str, data: Any) -> None:
         """An object was put elsewhere by hand: it is judged from there."""
         self._start[id_] = self._pose(id_, data)
-        self._still[self._ids.index(id_)] = 0.0
+        self._still[self._ids.index(id_)] = self._resting[self._ids.index(id_)] = 0.0
 
     def removed(self, id_: str) -> None:
         """An object was taken away by hand."""
@@ -129,6 +133,7 @@ class Judge:
             np.square(velocity[:, 3:]).sum(axis=1) > STILL_TURN**2
         )
         self._still = np.where(fast, 0.0, self._still + self._step)
+        self._note_rest(data.xpos[self._bodies], data.xquat[self._bodies])
         self._held = set()
         if not data.ncon:
             return
@@ -170,7 +175,7 @@ class Judge:
                 turned_deg=turned,
                 touched=body in self._touched,
                 held=any(self._robot[other] for other in under[body]),
-                at_rest=bool(self._still[number] >= RESTS),
+                at_rest=bool(self._resting[number] >= RESTS),
                 on_tray=id_ != self._tray and self._on_tray(body, under, {body}),
                 on_table=0 in under[body],
                 there=id_ not in self._gone,
@@ -210,6 +215,13 @@ class Judge:
         if tray in others:
             return True
         return any(self._on_tray(other, under, {*seen, other}) for other in others if other in under)
+
+    def _note_rest(self, places: Any, turns: Any) -> None:
+        """How long each object has been near one pose; (N, 3) metres and (N, 4) quaternions."""
+        left = np.square(places - self._places).sum(axis=1) > _MOST_SPAN**2
+        left |= np.abs((turns * self._turns).sum(axis=1)) < _LEAST_COSINE
+        self._places[left], self._turns[left] = places[left], turns[left]
+        self._resting = np.where(left, 0.0, self._resting + self._step)
 
     def _pose(self, id_: str, data: Any) -> tuple[Any, Any]:
         body = data.body(id_)

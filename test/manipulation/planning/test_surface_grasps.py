@@ -91,6 +91,21 @@ def inside_mug(points: Array) -> Array:
     return np.asarray(low & (far < 0.05) & ((far > 0.046) | (points[:, 2] < 0.005)))
 
 
+def test_what_is_hidden_of_a_bulging_object_reaches_as_far_as_its_bulge() -> None:
+    angle, up = np.meshgrid(np.arange(0, math.tau, 0.05), np.linspace(-1.2, 0.5, 60))  # cut off above
+    ball = np.column_stack(
+        [(0.04 * np.cos(up) * f(angle)).reshape(-1) for f in (np.cos, np.sin)] + [0.04 * np.sin(up).reshape(-1)]
+    )
+    x, y, radius = upper_circle(ball[(ball[:, 0] < 0.0) | (ball[:, 2] > 0.015)], None) or (0.0, 0.0, 0.0)
+    assert (x, y) == pytest.approx((0.0, 0.0), abs=0.003)
+    assert radius == pytest.approx(0.038, abs=0.002)  # of points 4 mm apart
+    handle = np.column_stack((np.linspace(0.03, 0.06, 20), np.zeros(20), np.zeros(20)))
+    rim, _ = ring(0.03, 0.0, 0.08)
+    found = upper_circle(np.concatenate((rim - (0.5, 0.0, 0.0), handle)), None)
+    assert found is not None
+    assert found[2] == pytest.approx(0.03, abs=0.002)
+
+
 def test_a_mug_wider_than_the_hand_is_taken_by_its_rim() -> None:
     goal = pick_goal(mug(), CONFIG)
     assert {grasp.way for grasp in goal.grasps} == {"rim"}
@@ -101,6 +116,35 @@ def test_a_mug_wider_than_the_hand_is_taken_by_its_rim() -> None:
         assert np.linalg.norm(away) == pytest.approx(0.048, abs=0.006)
         assert abs(away @ grasp.closing[:2]) / np.linalg.norm(away) > math.cos(math.radians(30))
         assert grasp.width == pytest.approx(0.004, abs=0.006)
+
+
+def inside_slab(low: tuple[float, float, float], high: tuple[float, float, float], points: Array) -> Array:
+    return np.asarray(((points > np.array(low) + 1e-6) & (points < np.array(high) - 1e-6)).all(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("part", "size"),
+    [
+        (((0.485, -0.02, 0.0), (0.515, 0.02, 0.12)), (0.03, 0.04, 0.09)),  # higher than its box
+        (((0.48, -0.05, 0.0), (0.52, 0.05, 0.08)), (0.04, 0.04, 0.08)),  # longer
+    ],
+)
+def test_the_open_hand_keeps_off_surface_that_reaches_out_of_the_box(part: tuple, size: tuple) -> None:
+    goal = pick_goal(scene_of(size, seen(slab(*part))), CONFIG)
+    assert {grasp.closes_on for grasp in goal.grasps} - {"surface"}, "grasps of the box are among them"
+    free_of(goal, lambda points: inside_slab(*part, points))
+
+
+def test_the_hand_opens_wide_where_there_is_space_and_as_far_as_it_must_where_there_is_none() -> None:
+    part = ((0.49, -0.03, 0.0), (0.51, 0.03, 0.08))
+    alone = pick_goal(scene_of((0.02, 0.06, 0.08), seen(slab(*part))), CONFIG)
+    assert all(grasp.opening == pytest.approx(CONFIG.gripper.opening_max) for grasp in alone.grasps)
+    walls = [box(name, x, 0.0, (0.02, 0.3, 0.07)) for name, x in (("left", 0.44), ("right", 0.56))]
+    between = pick_goal(scene_of((0.02, 0.06, 0.08), seen(slab(*part)), *walls), CONFIG)
+    across = [grasp for grasp in between.grasps if abs(grasp.closing[0]) > 0.99]
+    assert across
+    for grasp in across:
+        assert grasp.opening == grasp.needed < CONFIG.gripper.opening_max
 
 
 def slanted(radius: float, height: float, slope: float, inwards: bool = False) -> tuple[Array, Array]:
