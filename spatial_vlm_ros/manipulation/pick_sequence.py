@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import (
     SceneChangedError,
     SpatialVlmError,
     TransformUnavailableError,
+    without_repair,
 )
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
 from spatial_vlm_ros.manipulation.planning.agreement import check_tilt, check_way_seen
@@ -326,10 +327,9 @@ class PickSequence:
                 if held <= 0:
                     raise
                 if left <= 0:
-                    raise ApprovalExpiredError(
-                        f"the approval, because no recheck saw the scene ({error}),", held
-                    ) from error
-                words = f"rechecking: {error}. The approval is valid for another {left:.0f} s"
+                    reason = f"no recheck saw the scene ({without_repair(error)})"
+                    raise ApprovalExpiredError("the approval", held, reason) from error
+                words = f"rechecking: {without_repair(error)}. The approval is valid for another {left:.0f} s"
                 self._begin(PickStage.LOOKING_AGAIN, words)
                 self._ways.pause(min(PAUSE, left))
                 continue
@@ -341,14 +341,14 @@ class PickSequence:
                 raise changed
             else:
                 doubted, needed = changed, CONFIRMING
-                words = f"rechecking, because one image shows too little room: {changed}"
+                words = f"rechecking, because one image shows too little room: {without_repair(changed)}"
 
     @staticmethod
     def _check_source(offer: Offer, now: Resolution) -> None:
         """Whether what chose the object is what the person was told of."""
         if now.source != offer.seen.resolution.source:
-            chosen = "a model" if now.source == "model" else "the measurement"
-            happened = f"was approved under other conditions: {chosen} chose it in the recheck"
+            chosen, other = ("a model", "the measurement")[:: 1 if now.source == "model" else -1]
+            happened = f"was chosen by {chosen} in the recheck, but by {other} when it was approved"
             again = "send the instruction again"
             raise SceneChangedError(f"the {offer.scene.target.label}", 0.0, 0.0, 0.0, 0.0, again, happened)
 
