@@ -29,7 +29,7 @@ class Line:
 
 
 class Story:
-    """The demo's course.
+    """The demo's timeline.
 
     Args:
         audit: file of the gate's record.
