@@ -85,7 +85,7 @@ def every_face(frame: RgbdFrame, links: Sequence[LinkHull]) -> Mask:
 
 
 def received(frame: RgbdFrame, links: Sequence[LinkHull], robot: RobotModel | None) -> PendingFrame:
-    """The frame as messages that an intake has accepted, with the robot to be removed, or without."""
+    """The frame as messages that an assembler has accepted, with the robot to be removed, or without."""
     compose = rosbags_composer(default_store())
     header = compose.header(frame.stamp_ns, frame.frame_id)
     messages = {RGB: compose.image_rgb(frame.rgb, header), DEPTH: compose.image_depth(frame.depth, header)}

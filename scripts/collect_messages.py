@@ -103,6 +103,8 @@ def _error(call: ast.Call) -> str | None:
     given: list[object] = [_text(arg) for arg in call.args]
     if kind is errors.UnknownNameError:
         given[2:] = [[str(each)] for each in given[2:]]
+    if issubclass(kind, errors.NoPathError):
+        given[2:3] = [[str(each)] if str(each) != "{()}" else [] for each in given[2:3]]
     if kind is errors.NotUnderstoodError:
         given[:2] = ["{words}", (0, len("{words}"))]
     try:

@@ -58,14 +58,14 @@ def main() -> int:
                 wait(node, lambda: node.count_publishers("/rgb/image") == 1, "the camera")
                 images.clear()
                 answer = ask(client)
-                wait(node, lambda: images, "the picture of the answer")
+                wait(node, lambda: images, "the image of the answer")
             found = show(world, answer)
             save(images[-1], OUT / f"demo_{world}.png")
             good.append((answer["status"], found) == (status, target))
             wait(node, lambda: node.count_publishers("/rgb/image") == 0, "the camera to leave")
     node.destroy_node()
     rclpy.try_shutdown()
-    print(f"\n{sum(good)} of {len(good)} as expected in {time.monotonic() - begun:.0f} s; pictures in {OUT}")
+    print(f"\n{sum(good)} of {len(good)} as expected in {time.monotonic() - begun:.0f} s; images in {OUT}")
     return 0 if all(good) else 1
 
 

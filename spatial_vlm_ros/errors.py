@@ -49,6 +49,7 @@ at the edge. Deep code raises; `Resolver.resolve`, the command line and the node
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
@@ -187,12 +188,9 @@ class JointLimitError(InputError):
 
     def __init__(self, joint: str, position: float, lower: float, upper: float) -> None:
         self.joint, self.position, self.lower, self.upper = joint, position, lower, upper
-        super().__init__(
-            "start",
-            f"{joint} at {position:.3f}, {max(lower - position, position - upper):.3f} rad beyond a limit",
-            f"{lower:.3f} to {upper:.3f} rad",
-            "check the units, or move the arm back within its limits by hand",
-        )
+        got = f"{joint} is at {position:.3f}, {max(lower - position, position - upper):.3f} beyond its limits"
+        expected = f"{lower:.3f} to {upper:.3f} (radians, or metres for a joint that slides)"
+        super().__init__("start", got, expected, "check the units, or move the arm back within its limits by hand")
 
 
 class UnknownNameError(InputError):
@@ -305,6 +303,7 @@ class GraspReplyError(ModelError):
     def __init__(self, server: str, kind: str, reason: str, repair: str) -> None:
         self.kind = kind
         super().__init__(server, reason, repair)
+        self.args = (_sentences(f"grasp server {server!r}: {reason}", repair),)
 
 
 class DomainMismatchError(ModelError):
@@ -405,16 +404,19 @@ class NotSynchronisedError(StreamError):
 
 
 class BusyError(SpatialVlmError):
-    """Another request is being answered."""
+    """Another request is being answered.
+
+    Args:
+        instruction: of the other request; "" where it is not known, or there is none.
+        reason: what is going on instead, in words; None = the instruction is being answered.
+    """
 
     status_name = "BUSY"
 
-    def __init__(self, instruction: str) -> None:
-        self.instruction = instruction
+    def __init__(self, instruction: str, reason: str | None = None) -> None:
+        self.instruction, self.repair = instruction, "wait for its result, or cancel it"
         shown = instruction if len(instruction) <= 60 else instruction[:57] + "..."
-        super().__init__(
-            _sentences(f"another instruction is being answered: {shown!r}", "wait for its result, or cancel it")
-        )
+        super().__init__(_sentences(reason or f"another instruction is being answered: {shown!r}", self.repair))
 
 
 class CancelledError(SpatialVlmError):
@@ -465,6 +467,23 @@ class OutOfWorkspaceError(GoalError):
     status_name = "OUT_OF_WORKSPACE"
 
 
+def _moved(moved: float, turned_deg: float, limit: float, limit_deg: float) -> str:
+    """How far something moved, and how far it may; what is not known, or has no limit, is left out."""
+    if moved == math.inf:
+        return "is gone since the observation"
+    told, allowed = [], []
+    if math.isfinite(moved) and math.isfinite(limit):
+        told.append(f"moved by {moved:.3f} m")
+        allowed.append(f"{limit:g} m")
+    if math.isfinite(turned_deg) and math.isfinite(limit_deg):
+        told.append(f"turned by {turned_deg:.1f}°")
+        allowed.append(f"{limit_deg:g}°")
+    if not told:
+        return "may have moved since the observation: how far is not known"
+    verb = "is" if len(allowed) == 1 else "are"
+    return f"{' and '.join(told)} since the observation, but only {' and '.join(allowed)} {verb} allowed"
+
+
 class SceneChangedError(SpatialVlmError):
     """What was seen is no longer how objects are.
 
@@ -475,7 +494,7 @@ class SceneChangedError(SpatialVlmError):
         limit: metres that are allowed.
         limit_deg: degrees that are allowed.
         repair: what to do about it.
-        happened: what happened to it in words; None = it moved, or is gone.
+        happened: what happened to it, in words that go on after `what`; None = it moved, or is gone.
     """
 
     status_name = "SCENE_CHANGED"
@@ -492,11 +511,7 @@ class SceneChangedError(SpatialVlmError):
     ) -> None:
         self.what, self.moved, self.turned_deg, self.repair = what, moved, turned_deg, repair
         self.limit, self.limit_deg = limit, limit_deg
-        if happened is None and moved < float("inf"):
-            happened = (
-                f"moved by {moved:.3f} m and {turned_deg:.1f}°, but only {limit:g} m and {limit_deg:g}° are allowed"
-            )
-        super().__init__(_sentences(f"{what} {happened or 'is gone'} since the observation", repair))
+        super().__init__(_sentences(f"{what} {happened or _moved(moved, turned_deg, limit, limit_deg)}", repair))
 
 
 class UnreachableError(SpatialVlmError):
@@ -550,24 +565,37 @@ class ApprovalExpiredError(SpatialVlmError):
 
     Args:
         about: the goal or the question that was named.
-        expires_after: seconds that it was valid for.
+        expires_after: seconds that it was valid for; 0 where that is not known.
+        reason: why it was not used in time, in words; "" = nobody says.
     """
 
     status_name = "APPROVAL_EXPIRED"
 
-    def __init__(self, about: str, expires_after: float) -> None:
-        self.about, self.expires_after = about, expires_after
-        super().__init__(_sentences(f"{about} expired after {expires_after:g} s", "send the instruction again"))
+    def __init__(self, about: str, expires_after: float, reason: str = "") -> None:
+        self.about, self.expires_after, self.reason = about, expires_after, reason
+        after = f"after {round(expires_after, 1):g} s" if expires_after else "before it was used"
+        why = f": {reason}" if reason else ""
+        super().__init__(_sentences(f"{about} expired {after}{why}", "send the instruction again"))
 
 
 class PlanningFailedError(SpatialVlmError):
-    """A planner answered, but with no usable plan; `number` is its own error number, where it has one."""
+    """A planner answered, but with no usable plan.
+
+    Args:
+        planner: its name.
+        reason: why, in words.
+        repair: what to do about it.
+        number: the planner's own error number, where it has one.
+        shown: how the message names it; None = "planner" and its name.
+    """
 
     status_name = "PLANNING_FAILED"
 
-    def __init__(self, planner: str, reason: str, repair: str, number: int | None = None) -> None:
+    def __init__(
+        self, planner: str, reason: str, repair: str, number: int | None = None, shown: str | None = None
+    ) -> None:
         self.planner, self.reason, self.repair, self.number = planner, reason, repair, number
-        super().__init__(_sentences(f"planner {planner!r}: {reason}", repair))
+        super().__init__(_sentences(f"{shown or f'planner {planner!r}'}: {reason}", repair))
 
 
 _NAMED = 5  # objects in a message; the error has all
@@ -718,7 +746,9 @@ class FolderInUseError(EvaluationError):
 
     def __init__(self, folder: str, owner: str, age: float, seen: float, repair: str) -> None:
         self.folder, self.owner, self.age, self.seen = folder, owner, age, seen
-        reason = f"{folder} has been in use by {owner} for {age:.0f} s; its last sign of life was {seen:.0f} s ago"
+        reason = f"{folder} is in use by {owner}"
+        if age or seen:
+            reason += f", for {age:.0f} s; its last sign of life was {seen:.0f} s ago"
         super().__init__(reason, repair)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -46,6 +47,43 @@ def test_a_copy_says_and_carries_the_same(error: SpatialVlmError) -> None:
     again = copy.deepcopy(error)
     assert type(again) is type(error)
     assert (str(again), again.__dict__) == (str(error), error.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("moved", "turned", "limits", "words"),
+    [
+        (
+            0.007,
+            2.0,
+            (0.005, 0.5),
+            "moved by 0.007 m and turned by 2.0° since the observation, but only 0.005 m and 0.5° are",
+        ),
+        (0.069, 0.0, (0.015, math.inf), "moved by 0.069 m since the observation, but only 0.015 m is allowed"),
+        (math.nan, 2.0, (0.005, 0.5), "turned by 2.0° since the observation, but only 0.5° is allowed"),
+        (math.nan, 0.0, (0.005, math.inf), "may have moved since the observation: how far is not known"),
+        (math.inf, 0.0, (0.005, math.inf), "is gone since the observation"),
+    ],
+)
+def test_what_is_not_known_or_has_no_limit_is_not_printed(
+    moved: float, turned: float, limits: tuple[float, float], words: str
+) -> None:
+    error = errors.SceneChangedError("the cup", moved, turned, *limits, "look again")
+    assert str(error).startswith(f"the cup {words}")
+    assert "inf" not in str(error)
+    assert "nan" not in str(error)
+
+
+def test_what_happened_is_told_as_it_is() -> None:
+    error = errors.SceneChangedError("the clock", math.inf, 0.0, 0.0, 0.0, "look again", "was set back")
+    assert str(error) == "the clock was set back. Look again."
+
+
+def test_who_is_busy_and_what_expired_is_named() -> None:
+    assert str(errors.BusyError("the cup")).startswith("another instruction is being answered: 'the cup'.")
+    assert str(errors.BusyError("", "another motion is being planned")).startswith("another motion is being planned.")
+    assert str(errors.ApprovalExpiredError("plan a1", 0.0)).startswith("plan a1 expired before it was used.")
+    late = errors.ApprovalExpiredError("the approval", 29.987, "no recheck saw the scene")
+    assert str(late).startswith("the approval expired after 30 s: no recheck saw the scene.")
 
 
 def refuse() -> None:

@@ -75,10 +75,10 @@ def main() -> int:
         story.ended(goal.result)
         with contextlib.suppress(SystemExit):  # what does not lie still in time was not done
             settling = SETTLING if goal.result.moved else 0.0
-            person.wait(lambda: person.judged()["done"], "the thing to lie still", settling)
+            person.wait(lambda: person.judged()["done"], "the object to lie still", settling)
         story.judged(person.judged())
         ended = person.now
-        person.wait(lambda: person.seen > ended, "a picture of the end")
+        person.wait(lambda: person.seen > ended, "an image of the end")
         story.final(person.image)
     film_path = film.path if film.frames else None
     write_page(out / "decision.html", story, film_path, film.encoding)
@@ -101,7 +101,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ambiguous", action="store_true", help=f'"{OPEN_SENTENCE}", and the answer to the question')
     parser.add_argument("--world", help="behind, swapped, or the seed of a random one")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second, at most")
-    parser.add_argument("--rate", type=float, default=5.0, help="pictures a simulated second; drawing takes most time")
+    parser.add_argument("--rate", type=float, default=5.0, help="images a simulated second; drawing takes most time")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of what is written")
     said = parser.parse_args()
     # In "swapped" the chick with the ribbon is the one that the simulation's judge waits for.

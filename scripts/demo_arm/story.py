@@ -29,7 +29,7 @@ class Line:
 
 
 class Story:
-    """The demo's course.
+    """The demo's timeline.
 
     Args:
         audit: file of the gate's record.
@@ -88,8 +88,8 @@ class Story:
         """A plan waits for approval: show what a person has to know."""
         self.proposal = proposal
         stamp = proposal.scene_stamp.sec * 1_000_000_000 + proposal.scene_stamp.nanosec
-        with contextlib.suppress(SystemExit):  # the page does without a picture that was lost on its way
-            self.person.wait(lambda: stamp in self.person.annotated, "the picture of the proposal", 10.0)
+        with contextlib.suppress(SystemExit):  # the page does without an image that was lost on its way
+            self.person.wait(lambda: stamp in self.person.annotated, "the image of the proposal", 10.0)
             self.images["decided"] = self.person.annotated[stamp]
         proposals = [line for line in self.record() if line["event"] == "PROPOSED"]
         self.shown = proposals[-1]["content"]

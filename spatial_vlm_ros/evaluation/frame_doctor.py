@@ -127,15 +127,15 @@ def _support(scene: Scene, config: ResolverConfig) -> Iterator[Finding]:
             yield Finding(check, Severity.WARNING, text, "check the camera's mounting transform and its view")
             return
     if scene.support is None:
+        place = "around the detections" if scene.objects else "in the image"
         yield Finding(
-            "support plane", Severity.WARNING, "none visible around the detections",
+            "support plane", Severity.WARNING, f"none visible {place}",
             "set base_T_camera or use an IMU: without a plane, heights are measured from the camera",
         )  # fmt: skip
         return
     down = float(np.degrees(np.arcsin(np.clip(-scene.up[2], -1, 1))))
-    text = (
-        f"roughness {scene.support.rms * 1000:.1f} mm rms, camera looks {down:.0f}° down, up from {scene.up_from.value}"
-    )
+    looks = f"camera looks {abs(down):.0f}° {'down' if down >= 0 else 'up'}"
+    text = f"roughness {scene.support.rms * 1000:.1f} mm rms, {looks}, up from {scene.up_from.value}"
     if scene.up_from is UpSource.SUPPORT_PLANE and down > _FACING:
         repair = "a table from above and a wall look alike: set base_T_camera or use an IMU"
         yield Finding("support plane", Severity.WARNING, text, repair)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ _STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
 _LOST = 0.02  # part of a stream's messages
 _REPEATED = 0.5  # part of a stream's messages whose stamp had come before: the driver hangs
 _SLOW = 5.0  # Hz
+_FASTEST = 1000.0  # Hz: no camera is faster, so times that are closer together tell no rate
+_ENOUGH = 1.0  # s in which a second message would have come
 NO_MESSAGE = "no message"
 
 
@@ -52,7 +55,8 @@ class StreamDoctor:
         self._settings, self._topics = settings, dict(topics)
         self._assembler = FrameAssembler(settings.streams, with_detections=False, robot=robot)
         self._lags: dict[str, list[float]] = {role: [] for role in topics}
-        self._arrivals: dict[str, tuple[int, int]] = {}  # time of the first and of the last message
+        self._arrivals: dict[str, list[int]] = {role: [] for role in topics}
+        self._stamps: dict[str, list[int]] = {role: [] for role in topics}
         self._skews: list[float] = []
         self._waiting: list[tuple[int, str, int]] = []
         self._waits: list[float] = []
@@ -66,7 +70,8 @@ class StreamDoctor:
         """Take in a message of a role of streams.frame_assembler."""
         if role in self._lags:
             self._lags[role].append((now_ns - stamp_of(message)) / SECOND)
-            self._arrivals[role] = (self._arrivals.get(role, (now_ns,))[0], now_ns)
+            self._arrivals[role].append(now_ns)
+            self._stamps[role].append(stamp_of(message))
             self._frame_ids[role] = message.header.frame_id
         if role == DETECTIONS:
             self._detections.add(stamp_of(message), message)
@@ -133,15 +138,13 @@ class StreamDoctor:
         ]
 
     def _stream(self, role: str, seconds: float) -> Iterator[Finding]:
-        topic, lags = self._topics[role], self._lags[role]
-        if not lags:
+        topic = self._topics[role]
+        if not self.heard(role):
             level = Severity.WARNING if role == DETECTIONS else Severity.ERROR
             yield Finding(topic, level, NO_MESSAGE, "start the driver, or remap the topic to it")
             return
-        heard = (self._arrivals[role][1] - self._arrivals[role][0]) / SECOND
-        rate = (len(lags) - 1) / heard if heard > 0 else len(lags) / max(seconds, 1e-9)
+        text, rate = self._rate(role, seconds)
         stream = self._detections if role == DETECTIONS else self._assembler.streams.get(role)
-        text = f"{rate:.1f} Hz"
         if stream is not None and stream.newest_ns == 0:
             yield Finding(topic, Severity.ERROR, f"{text}, not stamped", "the driver must set header.stamp")
             return
@@ -161,6 +164,25 @@ class StreamDoctor:
             )
         else:
             yield Finding(topic, Severity.OK, text)
+
+    def _rate(self, role: str, seconds: float) -> tuple[str, float]:
+        """Messages a second by the median interval: in words, and as a number, which is NaN if it is not known."""
+        arrivals, stamps = self._arrivals[role], self._stamps[role]
+        count = len(arrivals)
+        if count == 1:
+            known = seconds >= _ENOUGH
+            return f"1 message in {seconds:.1f} s" if known else "1 message", 1 / seconds if known else math.nan
+        for times in (arrivals, stamps):  # a bag may have been written in one go
+            interval = float(np.median(np.diff(np.sort(times)))) / SECOND
+            if interval * _FASTEST >= 1:
+                return f"{1 / interval:.1f} Hz", 1 / interval
+        within = (max(stamps) - min(stamps)) / SECOND
+        told = (
+            f"{count} messages with the same stamp"
+            if not within
+            else f"{count} messages with stamps within {within:.3g} s"
+        )
+        return f"{told}, so the rate is not known", math.nan
 
     def _clocks(self) -> Iterator[Finding]:
         for finding in clock_findings(self._assembler, self._topics):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections to a scene of objects in metres: surface, extent, carriers, and what hides what.
+"""Detections to a scene of objects in metres: surface, extent, what supports what, and what hides what.
 
 Works in the optical frame of the camera. Nothing here knows a relation or a word of the instruction.
 """

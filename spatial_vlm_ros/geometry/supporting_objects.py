@@ -37,7 +37,7 @@ _STEEP = 0.966  # sine of 75 degrees: from so high above, sides are not seen
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _SupportingObjects:
-    """All measured objects as possible carriers, as arrays for a quick look.
+    """All measured objects as possible supports, as arrays for a quick look.
 
     Args:
         surfaces, extents: M of each.

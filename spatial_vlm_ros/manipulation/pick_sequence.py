@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import (
     SceneChangedError,
     SpatialVlmError,
     TransformUnavailableError,
+    without_repair,
 )
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
 from spatial_vlm_ros.manipulation.planning.agreement import check_tilt, check_way_seen
@@ -185,7 +186,7 @@ class PickSequence:
         words: what is asked for.
         plan_only: end when a plan is there; nobody is asked and nothing moves.
         config: gripper, clearances, workspace, limits of change.
-        ways: who does what.
+        actors: who does what.
         cancelled: whether the request was withdrawn, or a person asked to stop.
         accept_unseen: whether a plan is executed although the resolver looked only for objects that the words name.
     """
@@ -195,12 +196,12 @@ class PickSequence:
         words: Words,
         plan_only: bool,
         config: PlanningConfig,
-        ways: PickActors,
+        actors: PickActors,
         cancelled: Callable[[], bool],
         accept_unseen: bool = False,
     ) -> None:
         self.words, self.plan_only, self.accept_unseen = words, plan_only, accept_unseen
-        self._config, self._ways, self._cancelled = config, ways, cancelled
+        self._config, self._actors, self._cancelled = config, actors, cancelled
         self._stage = PickStage.RESOLVING
         self._seen: ObservedAnswer | None = None
         self._offer: Offer | None = None
@@ -229,31 +230,31 @@ class PickSequence:
             return resolution.message
         surroundings = self._surroundings(seen)
         self._begin(PickStage.BUILDING_GOAL, "building the goal")
-        check_fresh(surroundings.stamp_ns, self._ways.now_ns(), self._config.observation)
+        check_fresh(surroundings.stamp_ns, self._actors.now_ns(), self._config.observation)
         check_tilt(surroundings, self._config.observation)
-        self._ways.still(surroundings.stamp_ns)
+        self._actors.still(surroundings.stamp_ns)
         scene = planning_scene(surroundings, self._config)
         goal = pick_goal(scene, self._config, self._proposed(scene))
         self._begin(PickStage.PLANNING, f"planning how to take the {scene.target.label}")
         try:
             place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
-            plan = self._ways.mover.plan(goal, scene, place, cancelled=self._cancelled)
+            plan = self._actors.mover.plan(goal, scene, place, cancelled=self._cancelled)
             self._offer = offer = Offer(self.words, seen, scene, goal, plan)
             if self.plan_only:
-                self._ways.show(offer)
+                self._actors.show(offer)
                 return f"Planned: {told(offer)}. Nothing moves: plan_only is set."
             if not (surroundings.all_objects or self.accept_unseen):
-                self._ways.show(offer)
+                self._actors.show(offer)
                 return f"Planned: {told(offer)}. Nothing moves: {UNSEEN}."
             check_way_seen(surroundings, self._config.observation)
             self._begin(PickStage.WAITING_FOR_APPROVAL, f"waiting for approval: {told(offer)}")
-            self._ways.approve(offer, self._cancelled)
+            self._actors.approve(offer, self._cancelled)
             seen_ns = self._look_again(offer)
             self._begin(PickStage.MOVING, told(offer))
-            self._ways.mover.execute(offer.plan, self._cancelled, partial(self._begins, seen_ns))
+            self._actors.mover.execute(offer.plan, self._cancelled, partial(self._begins, seen_ns))
             return f"Done: {done(offer)}."
         finally:
-            self._ways.mover.clear()
+            self._actors.mover.clear()
 
     def _proposed(self, scene: PlanningScene) -> tuple[ProposedGrasp, ...] | None:
         """Grasps of a server; None where none is asked, and where `grasp.source` is "both" and it fails.
@@ -262,7 +263,7 @@ class PickSequence:
             DepthError: too little of the target's surface was measured to ask.
             ModelError: the server is not there, is late, or replies what cannot be used.
         """
-        server, grasp = self._ways.propose, self._config.grasp
+        server, grasp = self._actors.propose, self._config.grasp
         if server is None or grasp.source == "own":
             return None
         question = question_of(scene, self._config)
@@ -281,18 +282,18 @@ class PickSequence:
 
     def _begins(self, seen_ns: int) -> None:
         """The last look at base and camera, directly before anything moves."""
-        self._ways.still(seen_ns)
+        self._actors.still(seen_ns)
         self._moved = True
 
     def _begin(self, stage: PickStage, words: str) -> None:
         if self._cancelled():
             raise CancelledError("the goal was cancelled")
         self._stage = stage
-        self._ways.say(stage, words)
+        self._actors.say(stage, words)
 
     def _look(self, stage: PickStage, words: str) -> ObservedAnswer:
         self._begin(stage, words)
-        return self._ways.look(self.words, self._cancelled)
+        return self._actors.look(self.words, self._cancelled)
 
     @staticmethod
     def _surroundings(seen: ObservedAnswer) -> Surroundings:
@@ -315,23 +316,22 @@ class PickSequence:
             ApprovalExpiredError: nothing was seen until the approval expired.
             BusyError, StaleInputError, TransformUnavailableError: the same without an approval that holds for a time.
         """
-        words, held = "rechecking the scene before anything moves", self._ways.approval_left()
+        words, held = "rechecking the scene before anything moves", self._actors.approval_left()
         doubted: SceneChangedError | None = None
         needed = 1
         while True:
             try:
                 stamp_ns, changed = self._recheck(offer, words)
             except TRANSIENT as error:
-                left = self._ways.approval_left()
+                left = self._actors.approval_left()
                 if held <= 0:
                     raise
                 if left <= 0:
-                    raise ApprovalExpiredError(
-                        f"the approval, because no recheck saw the scene ({error}),", held
-                    ) from error
-                words = f"rechecking: {error}. The approval is valid for another {left:.0f} s"
+                    reason = f"no recheck saw the scene ({without_repair(error)})"
+                    raise ApprovalExpiredError("the approval", held, reason) from error
+                words = f"rechecking: {without_repair(error)}. The approval is valid for another {left:.0f} s"
                 self._begin(PickStage.LOOKING_AGAIN, words)
-                self._ways.pause(min(PAUSE, left))
+                self._actors.pause(min(PAUSE, left))
                 continue
             if changed is None:
                 needed -= 1
@@ -341,28 +341,28 @@ class PickSequence:
                 raise changed
             else:
                 doubted, needed = changed, CONFIRMING
-                words = f"rechecking, because one image shows too little room: {changed}"
+                words = f"rechecking, because one image shows too little room: {without_repair(changed)}"
 
     @staticmethod
     def _check_source(offer: Offer, now: Resolution) -> None:
         """Whether what chose the object is what the person was told of."""
         if now.source != offer.seen.resolution.source:
-            chosen = "a model" if now.source == "model" else "the measurement"
-            happened = f"was approved under other conditions: {chosen} chose it in the recheck"
+            chosen, other = ("a model", "the measurement")[:: 1 if now.source == "model" else -1]
+            happened = f"was chosen by {chosen} in the recheck, but by {other} when it was approved"
             again = "send the instruction again"
             raise SceneChangedError(f"the {offer.scene.target.label}", 0.0, 0.0, 0.0, 0.0, again, happened)
 
     def _recheck(self, offer: Offer, words: str) -> tuple[int, SceneChangedError | None]:
         """One further image: its stamp, and what is wrong with the plan by what it measures, if anything."""
         then = self._surroundings(offer.seen)
-        self._ways.still(then.stamp_ns)
+        self._actors.still(then.stamp_ns)
         seen = self._look(PickStage.LOOKING_AGAIN, words)
         check_same(then, seen.resolution, seen.surroundings, self._config.observation)
         self._check_source(offer, seen.resolution)
         now = self._surroundings(seen)
-        check_fresh(now.stamp_ns, self._ways.now_ns(), self._config.observation)
+        check_fresh(now.stamp_ns, self._actors.now_ns(), self._config.observation)
         check_tilt(now, self._config.observation)
-        self._ways.still(now.stamp_ns)
+        self._actors.still(now.stamp_ns)
         try:
             check_plan_holds(offer.scene, offer.goal, offer.plan, then, now, self._config)
         except SceneChangedError as error:

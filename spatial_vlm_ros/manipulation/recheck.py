@@ -73,7 +73,7 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     check_camera_still(_transform(then), _transform(now), config)
     moved = _moved(then, now)
     if now.target.label != then.target.label:
-        happened = f"is no longer what the instruction means: it now means a {now.target.label}"
+        happened = f"is no longer what the instruction means; it now means the {now.target.label} ({now.target.id})"
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN, happened)
     if not moved <= config.target_moved:
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN)
@@ -118,7 +118,7 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
     """Raise why there is no second image, where there is none."""
     status, said = resolution.status, resolution.message
     if status is Status.BUSY:
-        raise BusyError(resolution.instruction)
+        raise BusyError("", "the resolver is answering another instruction")
     if status in (Status.STALE_INPUT, Status.NOT_SYNCHRONISED):
         raise StaleInputError(f"the recheck got no image: {said}", "check the camera, then ask again")
     if status is Status.TF_UNAVAILABLE:
@@ -127,7 +127,7 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
         raise CancelledError(said)
     if status in _MODEL_FAULTS:
         kind = ModelTimeoutError if status is Status.TIMEOUT else ModelError
-        raise kind("of the resolver", f"the recheck failed: {said}", "see the resolver's log, then ask again")
+        raise kind("resolver", f"the recheck failed: {said}", "see the resolver's log, then ask again")
 
 
 def _moved(then: Surroundings, now: Surroundings) -> float:
@@ -156,7 +156,8 @@ def _check_neighbours(
         left.remove(nearest)
     for body in left:
         what = f"the {body.label} ({body.id})"
-        raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, "has come")
+        happened = "has appeared since the observation"
+        raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, happened)
 
 
 def _check_destination(
@@ -168,22 +169,25 @@ def _check_destination(
     """
     old, new = (next((o for o in s.others if o.id == s.destination_id), None) for s in (before, after))
     if old is None and new is None:  # onto the support
-        rise, aside, label = abs(after.support_height - before.support_height), 0.0, "the support"
+        climb, aside, label = after.support_height - before.support_height, 0.0, "the support"
     elif old is None or new is None or old.label != new.label:
         what = f"the {old.label} ({old.id})" if old is not None else "the support"
         happened = "is no longer the place that the instruction names"
         raise SceneChangedError(what, math.inf, 0.0, config.clearance, math.inf, _AGAIN, happened)
     else:
         (x, y, z), (u, v, w) = old.solid.centre, new.solid.centre
-        rise, aside, label = abs(w - z), math.hypot(u - x, v - y), f"the {old.label} ({old.id})"
+        climb, aside, label = w - z, math.hypot(u - x, v - y), f"the {old.label} ({old.id})"
         if min(_from_edges(target, placement, on.solid) for on in (old, new)) >= config.ample:
             aside = 0.0
-    if not (aside <= config.clearance and rise <= config.release):
-        happened = (
-            f"on which the target is to be placed, moved by {aside:.3f} m and rose or sank by {rise:.3f} m; "
-            f"{config.clearance:g} m and {config.release:g} m are allowed"
-        )
-        raise SceneChangedError(label, math.hypot(aside, rise), 0.0, config.clearance, math.inf, _AGAIN, happened)
+    too_far = []
+    if not aside <= config.clearance:
+        too_far.append(f"moved sideways by {aside:.3f} m ({config.clearance:g} m is allowed)")
+    if not abs(climb) <= config.release:
+        way = "rose" if climb > 0 else "sank"
+        too_far.append(f"{way} by {abs(climb):.3f} m ({config.release:g} m is allowed)")
+    if too_far:
+        happened = f"{' and '.join(too_far)} since the observation, and the target is to be placed on it"
+        raise SceneChangedError(label, math.hypot(aside, climb), 0.0, config.clearance, math.inf, _AGAIN, happened)
 
 
 def _from_edges(target: Solid, placement: Placement, destination: Solid) -> float:

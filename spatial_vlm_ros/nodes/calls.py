@@ -220,11 +220,11 @@ class Server:
         if cancelled():
             raise CancelledError("the request was withdrawn")
         if not self.ready():
-            raise PlannerUnavailableError(self.name, f"it was not available within {seconds:g} s", self.remedy)
+            raise self.lost(f"it was not available within {seconds:g} s")
 
     def lost(self, why: str) -> PlannerUnavailableError:
         """It does not answer."""
-        return PlannerUnavailableError(self.name, why, self.remedy)
+        return PlannerUnavailableError(self.name, why, self.remedy, shown=self.name)
 
     def begin(self) -> None:
         """From now on it has to be there."""

@@ -90,7 +90,7 @@ def diagnosis(found: Diagnosis) -> None:
         "n",
         "guess",
         "accuracy",
-        "with a blank picture",
+        "with a blank image",
         "gain",
         ("changes with the mirrored image"),
     ):
@@ -105,7 +105,7 @@ def diagnosis(found: Diagnosis) -> None:
     for fault in found.findings:
         if fault.outcome != "not found":
             colour = "red" if fault.outcome == "found" else "yellow"
-            told = f"{fault.outcome}: {fault.fault} ({fault.where}): {numbers_text(fault)}"
+            told = f"{fault.outcome}: {fault.words} ({fault.where}): {numbers_text(fault)}"
             console.print(told, style=colour, soft_wrap=True)
     colour = "green" if found.outcome == "not found" else "red"
     console.print(printable(f"{found.model}: {found.verdict}"), style=colour, soft_wrap=True)

@@ -135,7 +135,7 @@ def other_frames(scorer: PhraseScorer) -> Iterator[FrameOfReference]:
 
 
 def _weigh(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
-    """The verdict under the believer's default frame.
+    """The verdict under the scorer's default frame.
 
     A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry
     settles attachments; then each object's probability is summed over the readings.

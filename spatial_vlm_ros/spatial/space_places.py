@@ -121,8 +121,8 @@ def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
         words = f"No: there is no room for {named_row(layout, row)} {place}{why}."
         return SpaceFinding(NO, placed.sure, (about,), words, placed)
     spots = tuple(place_of(spot, layout) for spot in placed.placing.spots)
-    carriers = [i for i, obj in enumerate(layout.scene.objects) if any(obj.id == spot.carrier_id for spot in spots)]
-    others = tuple(NamedRow(i, "compared", 1.0) for i in carriers if i != row)
+    supporting = [i for i, obj in enumerate(layout.scene.objects) if any(obj.id == spot.carrier_id for spot in spots)]
+    others = tuple(NamedRow(i, "compared", 1.0) for i in supporting if i != row)
     count = f"{len(spots)} place{'s' if len(spots) > 1 else ''}"
     free = f"the best with {100 * spots[0].clearance_m:.1f} cm around it"
     words = f"Yes: {count} for {named_row(layout, row)} {place}; {free}."

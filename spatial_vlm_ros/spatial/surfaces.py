@@ -114,7 +114,7 @@ class Room:
 
 @dataclass(frozen=True, eq=False)
 class SupportContext:
-    """What all carriers of a request have in common.
+    """What all supporting objects of a request have in common.
 
     Args:
         layout: the scene.

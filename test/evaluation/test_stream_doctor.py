@@ -135,6 +135,28 @@ def test_a_missing_transform_is_an_error_and_none_is_needed_without_a_base_frame
     assert "tf" not in listen(StreamConfig(base_frame=""), pose=None)
 
 
+@pytest.mark.parametrize(
+    ("stamps", "arrivals", "seconds", "words"),
+    [
+        ([0, 50e6, 100e6, 2000e6, 2050e6], [0, 50e6, 100e6, 2000e6, 2050e6], 2.05, "20.0 Hz"),  # with a pause
+        ([0, 50e6, 100e6], [0, 3e3, 6e3], 6e-6, "20.0 Hz"),  # recorded in one go
+        ([0, 3e3, 6e3], [0, 3e3, 6e3], 6e-6, "3 messages with stamps within 6e-06 s, so the rate is not known"),
+        ([0, 0, 0], [0, 0, 0], 0.0, "3 messages with the same stamp, so the rate is not known"),
+        ([0], [0], 3e-6, "1 message"),
+        ([0], [0], 3.0, "1 message in 3.0 s"),
+    ],
+)
+def test_a_rate_is_the_median_and_is_not_told_where_it_is_not_known(
+    stamps: list[float], arrivals: list[float], seconds: float, words: str
+) -> None:
+    doctor = StreamDoctor(Settings(), TOPICS)
+    for stamp_ns, arrival_ns in zip(stamps, arrivals, strict=True):
+        header = COMPOSE.header(START + int(stamp_ns), FRAME.frame_id)
+        doctor.add(RGB_INFO, COMPOSE.camera_info(FRAME.camera, header), START + int(arrival_ns))
+    finding = next(f for f in doctor.findings(seconds) if f.check == "/info")
+    assert finding.found.partition("; ")[0] == words
+
+
 def test_an_uncalibrated_camera_info_is_an_error() -> None:
     broken = dataclasses.replace(FRAME.camera)
     info = COMPOSE.camera_info(broken, COMPOSE.header(START, FRAME.frame_id))

@@ -57,7 +57,7 @@ def test_an_arm_outside_its_limits_is_told_which_joint_and_nothing_moves(cell: U
     beyond = motion_goal(motion, place, False, {**joints, "elbow_joint": 3.3}, scene_diff())
     refused = cell.plan(beyond).error_code
     assert refused.val == MoveItErrorCodes.START_STATE_INVALID
-    assert "elbow_joint at 3.300, 0.158 rad beyond a limit" in refused.message
+    assert "elbow_joint is at 3.300, 0.158 beyond its limits" in refused.message
     assert cell.accepted() == 0
 
 

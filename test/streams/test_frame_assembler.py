@@ -405,7 +405,7 @@ def test_a_camera_begun_anew_drops_the_frame_that_was_held() -> None:
     assert observation.stamp_ns == START + SECOND
 
 
-def test_another_intake_goes_on_with_what_is_sent_only_once() -> None:
+def test_another_assembler_goes_on_with_what_is_sent_only_once() -> None:
     feed, other = Feed(), Feed(base_frame="base_link", sync_slop=0.01)
     feed.add(roles.RGB_INFO, info(START - SECOND, 6.0))
     feed.add(roles.STATIC_TRANSFORMS, transform(0))

@@ -46,7 +46,7 @@ def corner() -> Corner:
 
 @pytest.fixture
 def feed(corner: Corner) -> Feed:
-    """An intake with the robot, which knows the camera's pose, and a complete frame in it."""
+    """An assembler with the robot, which knows the camera's pose, and a complete frame in it."""
     made = Feed()
     made.assembler = FrameAssembler(CONFIG, with_detections=False, robot=corner)
     made.add(roles.STATIC_TRANSFORMS, transform(0))
@@ -108,7 +108,7 @@ def test_a_link_that_stopped_moving_in_tf_is_refused(feed: Feed) -> None:
         feed.take()
 
 
-def test_a_robot_that_is_named_and_not_given_is_no_intake() -> None:
+def test_a_robot_that_is_named_and_not_given_is_refused() -> None:
     for make in (
         lambda: FrameAssembler(CONFIG, with_detections=False),
         lambda: RecentFrames(CONFIG, Feed().assembler.transforms),

@@ -80,7 +80,7 @@ def test_a_front_is_turned_with_its_object() -> None:
     assert turned.front == pytest.approx((-0.6, 0.0, -0.8))
 
 
-# ------------------------------------------------------------------------------------------------ through the intake
+# ------------------------------------------------------------------------------------------------ through the assembler
 
 
 BASE_T_CAMERA = look_at((0.1, -0.9, 0.6), (0.0, 0.0, 0.03), parent="base_link")
@@ -109,7 +109,7 @@ def mirrored(seen: Rendering) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     return dataclasses.replace(seen.frame, rgb=rgb, depth=depth, camera=published), tuple(found)
 
 
-def through_the_intake(frame: RgbdFrame, detections: tuple[Detection, ...], **config: Any) -> PendingFrame:
+def through_the_assembler(frame: RgbdFrame, detections: tuple[Detection, ...], **config: Any) -> PendingFrame:
     pytest.importorskip("rosbags")
     make = rosbags_composer(default_store())
     header = make.header(STAMP, frame.frame_id)
@@ -142,7 +142,7 @@ def seen() -> Rendering:
 
 
 def test_a_mirrored_stream_becomes_the_very_frame_that_was_seen(seen: Rendering) -> None:
-    frame, found = through_the_intake(*mirrored(seen), mirrored=True).decode()
+    frame, found = through_the_assembler(*mirrored(seen), mirrored=True).decode()
     np.testing.assert_array_equal(frame.rgb, seen.frame.rgb)
     np.testing.assert_array_equal(frame.depth, seen.frame.depth)
     np.testing.assert_allclose(frame.camera.K, seen.frame.camera.K, atol=1e-9)
@@ -155,18 +155,18 @@ def test_a_mirrored_stream_becomes_the_very_frame_that_was_seen(seen: Rendering)
 
 @pytest.mark.parametrize("words", ["the block left of the cup", "the leftmost block"])
 def test_left_of_a_mirrored_image_is_left_of_the_world(seen: Rendering, words: str) -> None:
-    frame, found = through_the_intake(*mirrored(seen), mirrored=True).decode()
+    frame, found = through_the_assembler(*mirrored(seen), mirrored=True).decode()
     answer = Resolver().resolve(frame, words, found)
     assert answer.target is not None, answer.message
     assert answer.target.id == "l"
     assert answer.target.pose.position == pytest.approx((-0.2, 0.03, 0.025), abs=0.01)
-    taken_as_seen, found = through_the_intake(*mirrored(seen)).decode()
+    taken_as_seen, found = through_the_assembler(*mirrored(seen)).decode()
     deceived = Resolver().resolve(taken_as_seen, words, found)
     assert deceived.target is None or deceived.target.id == "r"  # what the parameter is for
 
 
 def test_depth_of_its_own_camera_is_turned_with_its_info(seen: Rendering) -> None:
-    frame, _ = through_the_intake(*mirrored(seen), mirrored=True, depth_registered=False).decode()
+    frame, _ = through_the_assembler(*mirrored(seen), mirrored=True, depth_registered=False).decode()
     both = np.isfinite(frame.depth) & np.isfinite(seen.frame.depth)
     assert both.mean() > 0.8 * np.isfinite(seen.frame.depth).mean()
     assert np.median(np.abs(frame.depth - seen.frame.depth)[both]) < 1e-3

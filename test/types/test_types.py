@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,12 @@ def test_status_numbers_are_those_that_other_programs_rely_on() -> None:
     }
     expected = {name: first + n for first, names in groups.items() for n, name in enumerate(names.split())}
     assert {status.name: status.code for status in Status} == expected
+
+
+def test_the_ros_message_has_every_status_with_its_number() -> None:
+    text = (Path(__file__).parents[2] / "interfaces/msg/Status.msg").read_text(encoding="utf-8")
+    constants = re.findall(r"^uint8 ([A-Z_]+) = (\d+)$", text, re.MULTILINE)
+    assert [(name, int(number)) for name, number in constants] == [(status.name, status.code) for status in Status]
 
 
 def test_a_status_is_its_name_in_json() -> None:

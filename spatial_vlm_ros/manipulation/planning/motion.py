@@ -109,16 +109,21 @@ def check_no_jump(samples: Sequence[tuple[int, Transform]], config: ObservationC
     for (before_ns, before), (after_ns, after) in itertools.pairwise(samples):
         moved, turned = moved_by(before, after)
         took = max(0.0, (after_ns - before_ns) / 1e9)
+        when = f"within {took:.3f} s" if took else "at once, without a newer stamp"
         _check(
             f"the transform {after.parent} <- {after.child}",
             moved,
             turned,
             took * config.jump_speed + 1e-6,
             took * config.jump_turning_deg + 1e-4,
-            f"that took {took:.3f} s: look for a second publisher, or wait until localisation settles",
+            "look for a second publisher, or wait until localisation settles",
+            f"moved by {moved:.3f} m and turned by {turned:.1f}° {when}, but only {config.jump_speed:g} m/s and "
+            f"{config.jump_turning_deg:g}°/s are allowed",
         )
 
 
-def _check(what: str, moved: float, turned: float, limit: float, limit_deg: float, repair: str) -> None:
+def _check(
+    what: str, moved: float, turned: float, limit: float, limit_deg: float, repair: str, happened: str | None = None
+) -> None:
     if not (moved <= limit and turned <= limit_deg):  # NaN fails closed
-        raise SceneChangedError(what, moved, turned, limit, limit_deg, repair)
+        raise SceneChangedError(what, moved, turned, limit, limit_deg, repair, happened)

@@ -382,7 +382,7 @@ class MotionClient:
     def _running(self, cancelled: Asked) -> Iterator[Asked]:
         """One call at a time; yields whether it is to end."""
         if not self._lock.acquire(blocking=False):
-            raise BusyError("a motion")
+            raise BusyError("", "another motion is being planned or executed")
         try:
             self._stopped.clear()
             yield lambda: self._stopped.is_set() or cancelled()

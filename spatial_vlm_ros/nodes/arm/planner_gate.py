@@ -307,7 +307,7 @@ class PlannerGate(Node):
         asked = goal.handle.request
         words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
         goal.words = words
-        ways = PickActors(
+        actors = PickActors(
             look=partial(self._look, goal),
             mover=self._mover,
             approve=partial(self._approve, goal),
@@ -333,7 +333,7 @@ class PlannerGate(Node):
             pass
         try:
             ending = PickSequence(
-                words, plan_only, self._planning, ways, goal.cancelled.is_set, self._config.accept_unseen_obstacles
+                words, plan_only, self._planning, actors, goal.cancelled.is_set, self._config.accept_unseen_obstacles
             ).run()
         except Exception as error:  # a fault of ours ends one goal, not the node
             fault = InternalError.of(error)

@@ -102,7 +102,7 @@ class Watchdog:
         if cancelled():
             raise CancelledError("the request was withdrawn")
         reason = tripped or (f"it does not find {missing}" if missing else f"it was not ready within {seconds:g} s")
-        raise PlannerUnavailableError("the watchdog", f"{reason}; nothing has moved", _REPAIR)
+        raise PlannerUnavailableError("the watchdog", f"{reason}; nothing has moved", _REPAIR, shown="the watchdog")
 
     def end(self) -> None:
         """The motion is over."""

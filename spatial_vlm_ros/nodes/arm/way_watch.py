@@ -124,7 +124,8 @@ class WayWatch:
                 self._check_mount(watched, self._info)
         if found is not None:
             again = "clear the path, then send the instruction again"
-            raise SceneChangedError("the path of the arm", 0.0, 0.0, 0.0, 0.0, again, f"is not free: {found.words()}")
+            happened = f"is not free: {found.words()}"
+            raise SceneChangedError("the path of the arm", 0.0, 0.0, 0.0, 0.0, again, happened)
         self._thread = threading.Thread(target=self._run, args=(watched,), name="watch", daemon=True)
         self._thread.start()
 

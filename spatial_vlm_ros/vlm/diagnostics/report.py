@@ -14,7 +14,7 @@ import numpy as np
 from spatial_vlm_ros.types.proportions import Interval, Share
 from spatial_vlm_ros.vlm.diagnostics.examination import Examined
 from spatial_vlm_ros.vlm.diagnostics.scores import Cue, Section, cues_of, sections_of
-from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, Outcome, findings_of, outcome_of, words_of
+from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, Outcome, findings_of, outcome_of, shown, words_of
 
 if TYPE_CHECKING:  # they need torch
     from spatial_vlm_ros.vlm.diagnostics.attention import Balance
@@ -97,7 +97,7 @@ def report(diagnosis: Diagnosis) -> str:
 def numbers_text(finding: BlindnessFinding) -> str:
     """The numbers that a rule looked at, by their names."""
     told = ((name, share_text(x) if isinstance(x, Share) else interval_text(x)) for name, x in finding.numbers.items())
-    return ", ".join(f"{name} {number}" for name, number in told)
+    return ", ".join(f"{shown(name)} {number}" for name, number in told)
 
 
 def _sections(sections: Sequence[Section]) -> str:
@@ -113,7 +113,7 @@ def _sections(sections: Sequence[Section]) -> str:
         )
         for s in sections
     ]
-    return _table(("questions", "n", "guess", "accuracy", "above a guess", "with a blank picture", "gain"), rows)
+    return _table(("questions", "n", "guess", "accuracy", "above a guess", "with a blank image", "gain"), rows)
 
 
 def _turns(sections: Sequence[Section]) -> str:
@@ -127,7 +127,7 @@ def _turns(sections: Sequence[Section]) -> str:
     ]
     header = (
         "questions",
-        "turns with the picture",
+        "changes with the mirrored image",
         "same when blank",
         "same when shuffled",
         "same place when shuffled",
@@ -136,7 +136,7 @@ def _turns(sections: Sequence[Section]) -> str:
 
 
 def _findings(findings: Sequence[BlindnessFinding]) -> str:
-    rows = [(f.fault, f.where, f.outcome, numbers_text(f)) for f in findings]
+    rows = [(f.words, f.where, f.outcome, numbers_text(f)) for f in findings]
     return _table(("fault", "questions", "outcome", "numbers"), rows)
 
 

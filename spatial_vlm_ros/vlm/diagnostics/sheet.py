@@ -63,7 +63,7 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
     """
     if weights.ndim != 3 or not weights.size:
         raise ShapeError("attention", "(layers, rows, columns)", str(weights.shape))
-    tiles = [_headed(rgb, "the picture", "")]
+    tiles = [_headed(rgb, "the image", "")]
     for layers in np.array_split(np.arange(len(weights)), min(3, len(weights))):
         mean = weights[layers].mean(axis=0)
         first, last = int(layers[0]) + 1, int(layers[-1]) + 1

@@ -29,8 +29,24 @@ GUESSES = "answers no better than a guess"
 MIRRORS, UPSIDE_DOWN = "mirrors left and right", "turns above and below round"
 INVERTS = "takes near for far"
 BY_PLACE = "answers by the place in the list of candidates"
-NO_FAULT, TOO_FEW = "no fault found", "undecided (too few)"
+NO_FAULT, TOO_FEW = "no fault found", "undecided (too few questions)"
 _CUES = {HIGHER: "higher for farther", LARGER: "larger for nearer"}
+_SHOWN = {
+    BLIND: "ignores the image",
+    USELESS: "does not profit from the image",
+    GUESSES: "is no better than chance",
+    MIRRORS: "swaps left and right",
+    UPSIDE_DOWN: "swaps above and below",
+    INVERTS: "swaps near and far",
+    BY_PLACE: "prefers a position in the list of candidates",
+    f"takes {_CUES[HIGHER]}": "judges depth by height in the image",
+    f"takes {_CUES[LARGER]}": "judges depth by size in the image",
+    f"leans on {_CUES[HIGHER]}": "is biased by height in the image",
+    f"leans on {_CUES[LARGER]}": "is biased by size in the image",
+    "with the picture": "with the image",
+    "without": "with a blank image",
+}
+"""What people read instead of a fault, or of the name of a number, that JSON keeps."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class BlindnessFinding:
     """One rule on one section.
 
     Args:
-        fault: in words.
+        fault: its name, which JSON keeps; `words` is for people.
         where: the section.
         outcome: of the rule.
         numbers: name → number with its interval that the rule looked at.
@@ -48,6 +64,16 @@ class BlindnessFinding:
     where: str
     outcome: Outcome
     numbers: dict[str, Share | Interval]
+
+    @property
+    def words(self) -> str:
+        """The fault as people read it."""
+        return shown(self.fault)
+
+
+def shown(name: str) -> str:
+    """A fault, or the name of a number, as people read it."""
+    return _SHOWN.get(name, name)
 
 
 def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[BlindnessFinding, ...]:
@@ -144,5 +170,5 @@ def _told(findings: Sequence[BlindnessFinding], outcome: Outcome) -> str:
     places: dict[str, list[str]] = {}
     for finding in findings:
         if finding.outcome == outcome:
-            places.setdefault(finding.fault, []).append(finding.where)
+            places.setdefault(finding.words, []).append(finding.where)
     return "; ".join(f"{fault} ({', '.join(where)})" for fault, where in places.items())

@@ -236,7 +236,7 @@ def test_a_tip_that_the_arm_does_not_end_in_is_refused() -> None:
 def test_an_arm_outside_its_limits_is_told_which_joint_and_does_not_move() -> None:
     start = ur5e().home.copy()
     start[2] = 3.3
-    words = r"elbow_joint at 3\.300, 0\.158 rad beyond .*-3\.142 to 3\.142 rad\. .*hand"
+    words = r"elbow_joint is at 3\.300, 0\.158 beyond .*-3\.142 to 3\.142 \(radians.*hand"
     with pytest.raises(JointLimitError, match=words) as refused:
         BuiltinPlanner(ur5e()).plan(MotionRequest(start, [Segment(np.eye(4))]))
     assert (refused.value.joint, refused.value.position) == ("elbow_joint", 3.3)

@@ -124,7 +124,7 @@ def shifted(pose: Any, x: float) -> Any:
 
 
 def test_a_start_beyond_the_joint_limits_is_refused(bench: Any, planner: Any) -> None:
-    with pytest.raises(InputError, match="beyond a limit"):
+    with pytest.raises(InputError, match="beyond its limits"):
         planner.plan(MotionRequest(np.degrees(HOME), [Segment(bench.down(0.5, 0, 0.3))]))
 
 

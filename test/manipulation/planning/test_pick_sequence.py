@@ -247,7 +247,7 @@ def moved(body: SurroundingObject, by: float) -> SurroundingObject:
         (again(dataclasses.replace(SEEN, target=dataclasses.replace(CHICK, label="mug"))), Status.SCENE_CHANGED, "mug"),
         (again(dataclasses.replace(SEEN, others=(moved(CUP, 0.05),))), Status.SCENE_CHANGED, "the cup"),
         (again(dataclasses.replace(SEEN, others=())), Status.SCENE_CHANGED, "is gone"),
-        (again(dataclasses.replace(SEEN, others=(CUP, moved(CUP, 0.3)))), Status.SCENE_CHANGED, "has come"),
+        (again(dataclasses.replace(SEEN, others=(CUP, moved(CUP, 0.3)))), Status.SCENE_CHANGED, "has appeared"),
         (again(dataclasses.replace(SEEN, camera=Pose("base", (0.01, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0)))),
          Status.SCENE_CHANGED, "the camera"),
         (refused(Status.NOT_FOUND), Status.SCENE_CHANGED, "NOT_FOUND"),
@@ -318,7 +318,7 @@ def test_a_recheck_that_never_sees_anything_ends_with_the_approval() -> None:
     cell.holds = 0.9
     ending = cell.run()
     assert (ending.status, ending.moved) == (Status.APPROVAL_EXPIRED, False)
-    assert "another instruction is being answered" in ending.message
+    assert "the resolver is answering another instruction" in ending.message
     assert len(cell.looks) == 0
     assert "move" not in cell.log
 
@@ -443,5 +443,5 @@ def test_a_recheck_in_which_something_else_chose_moves_nothing(first: Resolution
     cell = Cell(seen(resolution=first), again(resolution=second))
     ending = cell.run()
     assert (ending.status, ending.moved) == (Status.SCENE_CHANGED, False)
-    assert "chose it in the recheck" in ending.message
+    assert "in the recheck, but by" in ending.message
     assert "move" not in cell.log

@@ -239,8 +239,8 @@ def test_what_the_target_is_put_on_has_to_be_where_it_was() -> None:
         check_plan_holds(then, goal, plan, before, after(by), CONFIG)
     check_plan_holds(then, goal, plan, before, after((0.003, 0.003, 0.002), 0.08), CONFIG)
     for changed, words in (
-        (after((0.01, 0.0, 0.0), 0.08), "the tray \\(t1\\), on which|on which the target is to be placed"),
-        (after((0.0, 0.0, 0.008)), "on which the target is to be placed"),
+        (after((0.01, 0.0, 0.0), 0.08), r"the tray \(t1\) moved sideways by 0\.010 m .* placed on it"),
+        (after((0.0, 0.0, 0.008)), r"the tray \(t1\) rose by 0\.008 m .* placed on it"),
         (after((0.0, 0.0, 0.0), destination_id=None), "no longer the place that the instruction names"),
     ):
         with pytest.raises(SceneChangedError, match=words):

@@ -47,11 +47,11 @@ def test_one_that_answers_from_the_words_alone_is_found_and_leaves_its_files(tmp
     out = tmp_path / "new" / "report"
     code, said = blindness("words_alone", "--out", str(out))
     assert code == 3
-    assert "words_alone: does not look at the picture (left-right, above-below, depth)" in said
-    assert "found: does not look at the picture (depth): with the picture 50.0" in said
+    assert "words_alone: ignores the image (left-right, above-below, depth)" in said
+    assert "found: ignores the image (depth): with the image 50.0" in said
     assert said.splitlines()[-1] == f"{out / 'report.md'} and 2 other files"
     text = (out / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("# stub_backends:words_alone: does not look at the picture")
+    assert text.startswith("# stub_backends:words_alone: ignores the image")
     assert "![answers](answers.png)" in text
     assert json.loads((out / "diagnosis.json").read_text())["outcome"] == "found"
     sheet = cv2.imread(str(out / "answers.png"))
@@ -63,7 +63,7 @@ def test_one_that_takes_higher_for_farther_is_found_as_json() -> None:
     code, said = blindness("higher_is_farther", "--json")
     assert code == 3
     told = json.loads(said)
-    assert told["verdict"].startswith("takes higher for farther (depth)")
+    assert told["verdict"].startswith("judges depth by height in the image (depth)")
     found = [one for one in told["findings"] if one["outcome"] == "found"]
     assert {(one["fault"], one["where"]) for one in found} == {("takes higher for farther", "depth")}
     assert found[0]["numbers"]["counter"]["k"] == 0
@@ -120,7 +120,7 @@ def test_answers_are_told_although_their_files_can_no_longer_be_written(
     monkeypatch.setattr(os, "fsync", full)
     code, said = blindness("words_alone", "--out", str(tmp_path), *more)
     assert code == 3
-    assert "does not look at the picture (left-right, above-below, depth)" in said
+    assert "ignores the image (left-right, above-below, depth)" in said
     assert "No space left on device" in said
     assert "other files" not in said
 
@@ -132,9 +132,9 @@ STUB = "stub_backends:GroundsAndAnswers"
 
 
 def test_a_model_that_does_not_look_is_refused_or_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(BlindnessError, match="does not look at the picture") as caught:
+    with pytest.raises(BlindnessError, match="ignores the image") as caught:
         load_grounder(STUB, {"blindness": "refuse"})
-    assert caught.value.verdict.startswith("does not look at the picture (left-right, above-below, depth)")
+    assert caught.value.verdict.startswith("ignores the image (left-right, above-below, depth)")
     assert caplog.records == []
     with caplog.at_level(logging.WARNING):
         load_grounder(STUB, {"blindness": "warn"})

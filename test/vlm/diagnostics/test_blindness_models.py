@@ -141,11 +141,11 @@ def test_the_command_spares_the_next_start_its_questions(tmp_path: Path, asked: 
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 3, result.output
     assert (
-        "answers by the place in the list of candidates (absolute, relative, depth)"
+        "prefers a position in the list of candidates (absolute, relative, depth)"
         in json.loads(result.stdout)["verdict"]
     )
     before = len(asked)
-    with pytest.raises(BlindnessError, match="by the place in the list"):
+    with pytest.raises(BlindnessError, match="a position in the list"):
         load_grounder("qwen-vl", {"model": str(folder), "preset": "cpu", "blindness": "refuse"})
     assert len(asked) == before
 

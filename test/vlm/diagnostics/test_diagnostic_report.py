@@ -23,9 +23,9 @@ def test_a_report_tells_the_verdict_and_every_number_behind_it() -> None:
     found = diagnose("a stub", examine(Deaf(), ITEMS))
     text = report(found)
     assert text.startswith(f"# a stub: {found.verdict}\n")
-    assert "does not look at the picture" in found.verdict
+    assert "ignores the image" in found.verdict
     for finding in found.findings:
-        assert f"| {finding.fault} | {finding.where} | {finding.outcome} |" in text
+        assert f"| {finding.words} | {finding.where} | {finding.outcome} |" in text
     row = next(line for line in text.splitlines() if line.startswith("| relative | 24 |"))
     assert row.split(" | ")[2:4] == ["25.0", "25.0 (12.0 to 44.9)"]
     tables = [line.count(" | ") for line in text.splitlines() if line.startswith("|")]

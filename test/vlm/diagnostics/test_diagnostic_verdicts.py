@@ -64,7 +64,17 @@ def test_one_that_answers_from_the_words_alone_does_not_look_at_the_image() -> N
     told = findings(Deaf)
     assert {("does not look at the picture", axis) for axis in ("left-right", "above-below", "depth")} <= found(told)
     assert not {fault for fault, _ in found(told)} - {verdicts.BLIND, verdicts.GUESSES}
-    assert words_of(told).startswith("does not look at the picture (left-right, above-below, depth)")
+    assert words_of(told).startswith("ignores the image (left-right, above-below, depth)")
+
+
+def test_people_read_other_words_than_json_has() -> None:
+    constants = (verdicts.BLIND, verdicts.USELESS, verdicts.GUESSES, verdicts.MIRRORS, verdicts.UPSIDE_DOWN)
+    faults = {*constants, verdicts.INVERTS, verdicts.BY_PLACE, "takes higher for farther", "leans on larger for nearer"}
+    told = {verdicts.shown(fault) for fault in faults}
+    assert len(told) == len(faults)
+    assert not told & faults
+    assert not any("picture" in words for words in told)
+    assert verdicts.shown("usual - counter") == "usual - counter"
 
 
 def test_one_that_takes_higher_for_farther_is_told_so() -> None:
@@ -122,7 +132,7 @@ def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
 def test_too_few_items_decide_nothing() -> None:
     done = examine(Seer(), draw_items(Amount(0, 1, 0, seed=1)))
     told = findings_of(sections_of(done), cues_of(done))
-    assert words_of(told).startswith("undecided (too few): ")
+    assert words_of(told).startswith("undecided (too few questions): ")
     assert "found" not in {finding.outcome for finding in told}
 
 
