@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of the arrays that everything exchanges."""
+"""Type aliases for the arrays that the package exchanges."""
 
 from __future__ import annotations
 
