@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words about a command that change nothing, and words that are swallowed before others; openings that wish or state.
+"""Courtesy words that do not change a command, words dropped before others, and openings that wish or state.
 
 Phrases are written as slots, as in lexicon.py.
 """

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape that words outside the grammar need before a model may be asked which object they mean.
+"""Check the shape that words outside the grammar need before a model may be asked which object they mean.
 
-This is a list of what is allowed: after politeness a verb of picking up, giving or finding, or none, and then one
-object ("the thing …", "what I …"). Warnings, other actions and statements have other shapes, in any number of words.
+It is a list of what is allowed: after polite words, a verb of picking up, giving or finding, or none, and then one
+object ("the thing …", "what I …"). Warnings, other actions and statements have other shapes, however many words they
+have.
 """
 
 from __future__ import annotations
@@ -74,14 +75,14 @@ _NO_SHAPE = "they neither ask for one object to be picked up, given or found, no
 
 
 def start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, int]:
-    """What opens some words, and the place of the word behind it.
+    """The opening of some words, and the index of the word after it.
 
     Args:
         words: all words.
-        roles: what each was taken for.
+        roles: the role of each word.
 
     Returns:
-        The phrase of `OPENINGS` behind politeness, "" where there is none, and the number of words before the object.
+        The phrase of `OPENINGS` after polite words, "" if there is none, and the number of words before the object.
     """
     polite = [(role.start, role.end) for role in roles if role.role in _SWALLOWED]
     first = 0
@@ -97,11 +98,11 @@ def start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, int
 
 
 def misshapen(words: Sequence[Word], roles: Sequence[WordRole], tokens: Sequence[Token]) -> str | None:
-    """Why words are not of the shape that a model may be asked about; None where they are.
+    """Reason why words do not have the shape that a model may be asked about; None if they have.
 
     Args:
         words: all words.
-        roles: what each was taken for.
+        roles: the role of each word.
         tokens: in the order of the grammar.
     """
     opening, place = start_of(words, roles)
@@ -121,12 +122,12 @@ def misshapen(words: Sequence[Word], roles: Sequence[WordRole], tokens: Sequence
 
 
 def describes_with_what(texts: Sequence[str]) -> bool:
-    """Whether words that begin with "what" describe an object: "what I drink from", but not "what is that"."""
+    """True if words that begin with "what" describe an object: "what I drink from", but not "what is that"."""
     return len(texts) > 1 and texts[0] == "what" and texts[1] in _SUBJECTS
 
 
 def _not_one_object(rest: Sequence[Word], tokens: Sequence[Token], opening: str) -> str | None:
-    """Why words do not begin with one object."""
+    """Reason why words do not begin with one object, or None."""
     texts, start = [word.text for word in rest], rest[0].start
     first, second = texts[0], texts[1] if len(texts) > 1 else ""
     if first in _FREE:
@@ -192,7 +193,7 @@ def _known_refusal(tokens: Sequence[Token]) -> str | None:
 
 
 def _goes_away(opening: str, texts: Sequence[str], tokens: Sequence[Token]) -> str | None:
-    """Why words say where something goes: "to open bottles", "next to the cup" and a "to" at the end do not."""
+    """Reason why words say where something goes, or None: "to open bottles", "next to the cup", a final "to"."""
     where = "they say where something goes, and a model that points at an object does not say where"
     verb = opening.split(" ")[0]
     for n, token in enumerate(tokens):
@@ -211,13 +212,13 @@ def _goes_away(opening: str, texts: Sequence[str], tokens: Sequence[Token]) -> s
 
 
 def _says_what_for(before: Token, after: Token, verb: str) -> bool:
-    """Whether "to" begins what an object is for, or says whose it is, and no place."""
+    """True if "to" begins a purpose or an owner, not a place."""
     word = before.text.split(" ")[-1]
     return word in _OWNING or (after.kind != "DET" and (word in _PURPOSE or (word in _LIKING and verb not in _MOVING)))
 
 
 def _goes_on(tokens: Sequence[Token]) -> str | None:
-    """Why words say more than one object: what follows a sign, "and" or a verb."""
+    """Reason why words say more than one object, or None: what follows a punctuation mark, "and" or a verb."""
     several = "they have several steps or name several objects, and a model can point at one object"
     for n, token in enumerate(tokens):
         behind = tokens[n + 1 : n + 5]
@@ -237,7 +238,7 @@ def _goes_on(tokens: Sequence[Token]) -> str | None:
 
 
 def _becomes(opening: str, tokens: Sequence[Token]) -> str | None:
-    """Whether "get the mug that I love washed" may be said, or "I want it moved"."""
+    """Reason for refusing a wished change such as "get the mug that I love washed" or "I want it moved", or None."""
     causing = opening == "get" or opening in _WISHES
     if causing and tokens and is_participle(tokens[-1].text):
         return "they may say what to do with an object, and a model can only point at it"
@@ -245,6 +246,6 @@ def _becomes(opening: str, tokens: Sequence[Token]) -> str | None:
 
 
 def _joins_anchors(before: Sequence[Token]) -> bool:
-    """Whether "and" joins two anchors: "between the box and the cup"."""
+    """True if "and" joins two anchors: "between the box and the cup"."""
     last = next((token for token in reversed(before) if token.kind in _ENDS_CLAUSE), None)
     return last is not None and last.kind == "REL" and getattr(last.value, "name", "") == "between"

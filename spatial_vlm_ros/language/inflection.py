@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Singular and plural of nouns: a few rules and the exceptions that lie on tables."""
+"""Singular and plural of nouns: a few rules, and exceptions for common household objects."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ WORN_GLASSES = word_set("""
 
 
 def is_plural(word: str) -> bool:
-    """Whether a lower-case word is the plural of a countable noun.
+    """True if a lower-case word is the plural of a countable noun.
 
     Args:
         word: one word, lower case.
 
     Returns:
-        True when `singular` would change it.
+        True if `singular` would change it.
     """
     return singular(word) != word
 
 
 def singular(word: str) -> str:
-    """The singular of a noun; the word itself when it is no plural.
+    """The singular of a noun; the word itself if it is not a plural.
 
     Args:
         word: one word, lower case.
@@ -91,7 +91,7 @@ def singular(word: str) -> str:
 
 
 def plural(word: str) -> str:
-    """The plural of a noun, such that `singular` gives the noun back.
+    """The plural of a noun; `singular` turns it back into the noun.
 
     Args:
         word: one word, lower case, singular.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of distances, as tables: numbers, units, and how they bind."""
+"""Word tables for distances: numbers, units, and bounds."""
 
 from __future__ import annotations
 

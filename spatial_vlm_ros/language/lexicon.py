@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The closed word classes, as tables. To teach the parser a word, add it to its table.
+"""Tables of the closed word classes. To teach the parser a word, add it to its table.
 
-Phrases are written as slots: alternatives in a slot are separated by "|", a slot ending in "?" may be left out.
-Nouns are an open class: every word that stands in no table is taken for one.
+Phrases are written as slots: alternatives in a slot are separated by "|", and a slot that ends in "?" is optional.
+Nouns are an open class: a word that is in no table is read as a noun.
 """
 
 from __future__ import annotations

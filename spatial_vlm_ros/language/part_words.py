@@ -43,10 +43,10 @@ WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | STEPPED | SURFACES | CONTAINERS
 
 
 def is_tray(label: str) -> bool:
-    """Whether a label names what objects stand on and in alike, for its rim is low and it has no lid."""
+    """True if objects stand both on and in what a label names, because its rim is low and it has no lid."""
     return label.lower().split(" ")[-1] in TRAYS
 
 
 def counted_down(category: str) -> bool:
-    """Whether such parts are counted from the top where no side is said ("the second drawer")."""
+    """True if such parts are counted from the top when no side is said ("the second drawer")."""
     return category.split()[-1] in DRAWERS

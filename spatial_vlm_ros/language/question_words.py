@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The word tables of questions about space. Phrases are written as slots, as in lexicon.py."""
+"""Word tables of questions about space. Phrases are written as slots, as in lexicon.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to say about words that the grammar has no place for: reason and repair."""
+"""Reason and repair for words that the grammar does not accept."""
 
 from __future__ import annotations
 
@@ -112,15 +112,15 @@ _ENDS_AFTER: dict[str, tuple[str, str]] = {
 
 
 def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotUnderstoodError:
-    """The error for the token at `position`, where the grammar could not go on.
+    """The error for the token at `position`, which the grammar could not accept.
 
     Args:
         tokens: all tokens.
-        position: index of the first that does not fit; their number when the sentence stops too early.
+        position: index of the first token that does not fit; the number of tokens if the sentence stops too early.
         instruction: the instruction.
 
     Returns:
-        The error, with the span of what was not understood.
+        The error, with the span of the part that was not understood.
     """
     for token in tokens[: position + 1]:
         if token.kind in _NAMED_FIRST:

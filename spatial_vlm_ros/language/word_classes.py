@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words that no table holds: which of them may be the noun of an object, by lists and by their endings.
+"""Words in no table: which of them may be the noun of an object, by lists and by their endings.
 
-Nouns are an open class, so an unknown word is taken for one, but only in a noun's place and only if it is not plainly
-an adverb, a participle, a verb or a comparison.
+Nouns are an open class, so an unknown word is read as a noun, but only in a noun's position and only if it is not
+clearly an adverb, a participle, a verb or a comparison.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ OTHER_UNITS = word_set("""
 
 @lru_cache(maxsize=4096)
 def is_outside(text: str, modifier: bool) -> bool:
-    """Whether an unknown word is plainly no part of an object's name.
+    """True if an unknown word clearly is not a part of an object's name.
 
     Args:
         text: the word, lower case.
-        modifier: whether a noun follows it: then participles and some adverbs describe that noun.
+        modifier: True if a noun follows it: then participles and some adverbs describe that noun.
     """
     if text in TIMES | OTHER_UNITS and not modifier:
         return True
@@ -148,7 +148,7 @@ def is_outside(text: str, modifier: bool) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_plain(text: str) -> bool:
-    """Whether an unknown word may be a noun wherever a noun may stand.
+    """True if an unknown word may be a noun in every noun position.
 
     Args:
         text: the word, lower case.
@@ -164,7 +164,7 @@ def is_plain(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_participle(text: str) -> bool:
-    """Whether a word after a noun is a participle or the like and no noun ("the chick hiding", "the cup owned by")."""
+    """True if a word after a noun is a participle or the like, not a noun ("the chick hiding", "the cup owned by")."""
     if text in NEVER_HEADS:
         return True
     if text.endswith("ing") and len(text) > 4:

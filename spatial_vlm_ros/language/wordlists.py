@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of describing words, of nouns with peculiarities, and of words that have no place here."""
+"""Lists of describing words, of nouns with special rules, and of words that are refused."""
 
 from __future__ import annotations
 
