@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 LARGEST_ARRAY = 128 * MIB
-"""Bytes of an array: 32-bit depth of 33.5 million pixels, as of an image."""
+"""Bytes of an array: 32-bit depth of 33.5 million pixels, as for an image."""
 _LONGEST_HEADER = 4096  # bytes; an array of numbers takes about 120
 _MOST_MEMBERS = 1000
 _REPAIR = "save it again with numpy.save, with numbers only"

@@ -22,13 +22,13 @@ LARGEST_YAML = MIB // 4
 """Bytes; config/resolver.yaml, with every parameter, has 13,000."""
 DEEPEST_YAML = 32
 MOST_NODES = 200_000
-"""Values of a YAML file with its aliases written out."""
+"""Values of a YAML file with its aliases expanded."""
 LARGEST_XML = 16 * MIB
 """Bytes of a URDF or SDF; meshes are in files of their own."""
 MOST_ELEMENTS = 200_000
 DEEPEST_XML = 100
 MOST_ATTRIBUTES = 100
-"""Of an element of XML; one of a URDF has at most 8."""
+"""Most attributes of an XML element; one of a URDF has at most 8."""
 LONGEST_ATTRIBUTE = 64 * 1024
 """Characters of an attribute's value; parsers of numbers keep all of it."""
 LONGEST_NUMBER = 400

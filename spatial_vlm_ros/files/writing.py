@@ -22,7 +22,7 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import unreadable
 
 PART = ".part"
-"""End of the names of temporary files and folders."""
+"""Ending of the names of temporary files and folders."""
 PLACE = "choose a writable location with enough free space"
 REPLACE = "choose another name, or pass --force to replace it"
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES, errno.EPERM}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 DEPTH_RELATIONS = ("behind", "in front of")
-"""Relations of which the rule says something."""
+"""Relations that the rule applies to."""
 
 
 def in_image(relation: str, target: Sequence[float], anchor: Sequence[float]) -> str:

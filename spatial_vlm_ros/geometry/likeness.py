@@ -18,7 +18,7 @@ PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; the last two e
 Counts = npt.NDArray[np.int_]
 
 VALUES = np.arange(256, dtype=np.float32)
-"""What a channel of a pixel's colour can be."""
+"""Possible values of a colour channel."""
 
 _LEAST_SPREAD = (0.01, 12.0, 6.0, 6.0)  # metres; lightness and two colour axes, 8-bit Lab
 _NORMAL = 1.4826  # standard deviation over median absolute deviation, of normal errors

@@ -8,7 +8,7 @@ import numpy as np
 from spatial_vlm_ros.types import Rgb
 
 CLIP_MEAN = (122, 116, 104)
-"""Colour of the padding: mean of the images that CLIP learnt from (haotian-liu/LLaVA llava/conversation.py:114)."""
+"""Colour of the padding: mean of CLIP's training images (haotian-liu/LLaVA llava/conversation.py:114)."""
 
 
 def padding(size: tuple[int, int]) -> tuple[int, int]:

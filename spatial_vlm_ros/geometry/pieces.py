@@ -10,7 +10,7 @@ from spatial_vlm_ros.parameters import LiftConfig
 from spatial_vlm_ros.types import Mask, Plane, Points, RgbdFrame, SceneObject
 
 GAP_PX = 4
-"""Columns without depth that two parts of one object may lie apart: a step leaves a rim of 2 on either side."""
+"""Most columns without depth between two parts of one object: a step leaves a rim of 2 on either side."""
 
 
 def measured_pixels(points: Points, frame: RgbdFrame) -> Mask:

@@ -13,7 +13,7 @@ from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.types import Depth, Mask
 
 NEAREST = 3
-"""Pixels around a point in which the nearest measured pixel stands for it, where it is not measured itself."""
+"""Pixels around an unmeasured point in which the nearest measured pixel is used instead."""
 
 
 def surface_at(

@@ -15,9 +15,9 @@ from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 BEYOND = 1.25
-"""Times its reach within which a surface must not go on: one that does is larger than was looked at."""
+"""Times its reach within which a surface must end: a larger surface is not one object."""
 SURROUNDINGS = 0.1
-"""Metres around a point in which the support is looked for, before anything is known of the object's size."""
+"""Metres around a point in which the support is searched for, before the object's size is known."""
 
 
 def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[Detection, ...]:

@@ -31,9 +31,9 @@ _MIN_SHARE = 0.15  # fraction of the points around the objects that their suppor
 _PEAK = 1.6  # points within twice the thickness over those in the plane, above which there is no plane
 _UNEVEN = 0.001  # metres by which tables and depth images deviate from a plane
 LEVEL = float(np.radians(0.1))
-"""Radians by which they are not: a standard deviation no smaller than this for any direction "up"."""
+"""Least standard deviation of any direction "up", radians: tables are not perfectly level."""
 UNKNOWN_TILT = float(np.radians(20.0))
-"""Standard deviation of "up", radians, where nothing tells it and the camera is taken to look level."""
+"""Standard deviation of "up", radians, if nothing measures it and the camera is assumed to look level."""
 _CELLS = 8  # cells of a plane along either side: larger than patches of correlated depth errors, and many of them
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
 _MAX_TILT_FROM_UP_DEG = 15.0  # objects slide on a support surface steeper than this

@@ -14,9 +14,9 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.words import Word
 
 SLIP = "SLIP"
-"""Role of a hesitation, or of a word that was said twice."""
+"""Role of a hesitation, or of a word that was repeated by mistake."""
 REWRITTEN = "REWRITTEN"
-"""Role of a word of a construction that was put in other words."""
+"""Role of a word in a construction that was rewritten."""
 
 
 class WordRole(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Literal
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 
 AnswerKind = Literal["yes", "no", "none", "other", "others", "any", "all", "nth", "unsaid", "end", "words"]
-"""yes · no: what was shown is not meant · none: none of what was offered · other: another than what was shown · any:
-whichever · all: every one of them · nth: by its number in the question · unsaid: no answer ("I don't know") · end: a
-word to stop · words: a description, a denied description, or a new instruction."""
+"""yes · no: the object shown is not meant · none: none of the offered ones · other: not the one shown · any: any of
+them · all: every one of them · nth: by its number in the question · unsaid: no answer ("I don't know") · end: a word
+to stop · words: a description, a denied description, or a new instruction."""
 
 
 @dataclass(frozen=True)

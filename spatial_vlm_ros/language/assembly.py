@@ -18,10 +18,10 @@ from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 SLIDE = "slide"
-"""To push, where what follows says where to; no query has this action."""
+"""To push an object to the place in the next words; no query has this action."""
 _IT = frozenset({"it", "them"})
 _LOOKING = frozenset({"find", "verify", "look", "point"})
-"""Actions on "a few mugs" that do not depend on how many."""
+"""Actions on "a few mugs" for which the number does not matter."""
 _HOLDING = frozenset({"on", "inside", "to"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 

@@ -21,7 +21,7 @@ from spatial_vlm_ros.language.unclear import check_clear
 from spatial_vlm_ros.language.wordlists import SURFACES
 
 MAX_READINGS = 64
-"""Most readings kept while attaching, and returned."""
+"""Most readings kept during attachment, and returned."""
 MAX_ITEMS = 20
 """Most relations and other additions in one sentence."""
 
@@ -46,17 +46,17 @@ _PUSHED_TO = frozenset(
 _EXCLUDED = 0.85  # "on the tray, but not near the plate": it rather describes the place than the tray
 _EXCLUDED_WITHOUT_LINK = 0.4  # "on the tray not near the plate"
 _FURTHER = {"comma": 0.9, "and": 0.9, "": 0.6}
-"""Shares of "on the tray, left of the plate" being two relations of the place, by what stands between them."""
+"""Shares of reading "on the tray, left of the plate" as two relations of the place, by the word between them."""
 _ON_OR_IN = frozenset({"on", "inside"})
 _FURTHER_RELATIONS = frozenset({
     "left of", "right of", "in front of", "behind", "next to", "near", "between", "opposite", "on the other side of",
     "against", "at a distance from", "among",
 })  # fmt: skip
-"""Relations that say more of a place that was named before."""
+"""Relations that add to a place that was named before."""
 _AWAY = frozenset({"far from", "away from"})
 _APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
-"""Verbs whose "away from" says where an object is taken from."""
+"""Verbs whose "away from" names the place that an object is taken from."""
 _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
 _UPRIGHT = frozenset({"highest", "lowest"})
 _BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # for two single objects: between them
@@ -78,7 +78,7 @@ class _State(NamedTuple):
 
 
 _Build = Callable[[], _State]
-"""Makes a state; most options are pruned before theirs is made."""
+"""Makes a state; most options are pruned before their state is made."""
 _Options = Iterator[tuple[float, _Build]]
 
 

@@ -59,12 +59,12 @@ _OWN_FRAMES: dict[str, FrameOfReference] = {
                     "its own right"), FrameOfReference.OBJECT),
     **dict.fromkeys(("the world's", "the map's", "world", "the world frame"), FrameOfReference.WORLD),
 }  # fmt: skip
-"""Answers that name a frame of reference and nothing else."""
+"""Answers that only name a frame of reference."""
 _REFUSED_ANSWERS = frozenset({"neither", "neither of them", "neither one", "none", "none of them", "none of these",
                              "nothing",
                              "no", "nope", "nah", "none of those", "neither of those", "no one", "not any", "not one",
                              "neither of these"})  # fmt: skip
-"""Answers that leave nothing to choose."""
+"""Answers that reject every choice."""
 
 
 def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQuery, ...]:

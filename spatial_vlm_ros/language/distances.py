@@ -24,7 +24,7 @@ _FRACTIONS = {"half": 0.5, "quarter": 0.25, "quarters": 0.25, "hundredth": 0.01,
 _RANGE = re.compile(r"\d+(?:[.,]\d+)?-\d+(?:[.,]\d+)?")
 _RANGE_GLUED = re.compile(rf"({_RANGE.pattern})([a-z]+)")
 _BEFORE_INCHES = frozenset({"left", "right", "behind", "in", "above", "below", "under", "from", "away", "to"})
-"""What "in" is an inch before: "5 in left of the box"."""
+"""Words before which "in" means inch: "5 in left of the box"."""
 _MOST_UNITS = 3
 _LONGEST_BOUND = 10  # words
 _MICROMETRES = 6  # decimals of a metre

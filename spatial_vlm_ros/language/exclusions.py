@@ -18,7 +18,7 @@ _SIDES = frozenset({"end", "side", "half", "edge", "part"})
 
 
 def of_place(clause: RelationClause, place: NounPhrase) -> RelationClause:
-    """A clause about a place whose "it" is the place itself ("next to the tray, not on it").
+    """Replace "it" in a clause by the place that the clause is about ("next to the tray, not on it").
 
     Args:
         clause: a relation that the place must have, or must not have.

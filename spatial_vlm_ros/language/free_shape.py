@@ -30,7 +30,7 @@ OPENINGS = frozenset(
     )
     for phrase in expand(pattern)
 )  # fmt: skip
-"""Ways of the grammar to ask that one object is picked up, given or found; they may stand before free words."""
+"""Phrases of the grammar that ask to pick up, give or find one object; they may come before free words."""
 _WISHES = frozenset(phrase for pattern in WISHES for phrase in expand(pattern))
 _LONGEST = max(len(phrase.split(" ")) for phrase in OPENINGS)
 _SWALLOWED = frozenset({"POLITE", "SLIP"})
@@ -40,7 +40,7 @@ _ASKING_NEXT = word_set("do does did is are was were should would could can will
 _RELATIVE = word_set("that which who whose whom i we you he she they people someone somebody")
 _BEHIND = frozenset({"DET", "PRON", "PERSON", "QTY", "NUM", "UNITLESS", "DIST", "REL", "SIDE", "FROM", "THATIS", "IS",
                      "FRAME", "COMMA", "STOP", "OF", "AND"})  # fmt: skip
-"""What may follow the noun: a relative clause, a relation, or what is judged by itself."""
+"""Tokens that may follow the noun: a relative clause, a relation, or a word that is judged by itself."""
 _SEVERAL = word_set("both all every everything each any these those some")
 _NAMING = frozenset({"NOUN", "ADJ", "SUP", "ORD"})
 _COUNTING = frozenset({"NUM", "QTY", "ALONE", "PORTION", "UNCOUNTED"})
@@ -52,15 +52,15 @@ _GOING = frozenset({"to", "toward", "towards", "into", "onto", "over to", "up to
                     "back onto", "over toward", "over towards"})  # fmt: skip
 _AWAY = word_set("home upstairs downstairs outside indoors outdoors there here away back elsewhere")
 _PURPOSE = word_set("use uses used using needed tries tried enough supposed ready")
-"""Words before a "to" that says what for: "what I use to open bottles"."""
+"""Words before a "to" that begins a purpose: "what I use to open bottles"."""
 _LIKING = word_set("like likes liked love loves loved want wants wanted need needs have has had try")
-"""The same, but behind a verb that moves objects ("get the mug that she loves to Bob")."""
+"""The same, but after a verb that moves objects ("get the mug that she loves to Bob")."""
 _OWNING = word_set("belong belongs belonging")
 _MOVING = word_set("take bring give deliver get fetch pass hand i")
 _WITH = frozenset({"together with", "along with", "as well as", "plus"})
 _ENDS_CLAUSE = frozenset({"REL", "COMMA", "SIDE", "STOP", "AND", "FROM"})
 _GOES_ON = frozenset({"REL", "SIDE", "FROM", "THATIS", "FRAME"})
-"""What may follow a comma or "and": more about the same object."""
+"""Tokens that may follow a comma or "and": more about the same object."""
 _REFUSED = {
     **dict.fromkeys(("OR", "EACH", "PORTION"), "they offer a choice or parts, and a model can point at one object"),
     **dict.fromkeys(("TURNED", "GRIP", "CLOSER", "VAGUE"), "they ask for a motion that is not supported"),
@@ -70,12 +70,12 @@ _REFUSED = {
     **dict.fromkeys(("DOUBTFUL", "UNCOUNTED", "SIGNED", "RANGE"), "a number in them is not reliable"),
     "THEN": "they have several steps, and a model can point at one object",
 }
-"""Tokens that the grammar knows and refuses wherever they stand, and why no model is asked."""
+"""Tokens that the grammar always refuses, and the reason why no model is asked."""
 _NO_SHAPE = "they neither ask for one object to be picked up, given or found, nor only describe one"
 
 
 def start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, int]:
-    """The opening of some words, and the index of the word after it.
+    """The opening phrase of an instruction, and the index of the word after it.
 
     Args:
         words: all words.

@@ -36,12 +36,13 @@ _DENYING = word_set("""
     nicht nichts kein keine keinen keinem keiner keins nie niemals ohne außer statt sondern pas sans jamais sauf sin
     nunca jamás excepto não nem sem senza tranne niet geen zonder behalve
 """)
-"""Words that deny, except or warn: what they are said of is not what is meant. The shape of the words comes first."""
+"""Words that deny, except or warn: the object they refer to is not the one meant. The shape of the words is checked
+first."""
 _CONDITIONS = word_set("""
     if unless until when whenever once before after while provided otherwise else wenn falls sobald bevor nachdem bis
     si quand lorsque cuando hasta antes después se quando als wanneer
 """)
-"""Words that make an order depend on something, or put it in time."""
+"""Words that make a command conditional, or place it in time."""
 _CORRECTING = word_set("sorry oops correction wait undo actually rather nay")
 _CORRECTING_PAIRS = frozenset({("i", "mean"), ("i", "meant"), ("scratch", "that"), ("make", "it"), ("make", "that")})
 _LATER = word_set("""

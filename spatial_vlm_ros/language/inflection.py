@@ -27,14 +27,14 @@ PAIRED = word_set("""
     binoculars goggles headphones earphones earbuds tweezers clippers shears forceps snips pyjamas pajamas
     overalls calipers callipers nippers pincers nunchucks
 """)
-"""Things that are one although their name is plural."""
+"""Single objects with a plural name."""
 
 MASS_PLURALS = word_set("""
     wipes chips crisps noodles oats fries beans peas nachos pretzels cornflakes goods leftovers groceries
     clothes pringles cheerios doritos oreos skittles smarties lays fritos cheetos cheez-its ritz m&ms haribos
     frosties weetos greens sweets cards dominoes checkers draughts matches tissues breadcrumbs sprinkles suds
 """)
-"""Plurals that often name one package; without a number they are kept as said."""
+"""Plurals that often name one package; without a number they stay as said."""
 
 _NEVER_PLURAL = word_set("""
     glass bus gas lens canvas atlas christmas hummus asparagus cactus compass iris chess lotus octopus dress
@@ -50,7 +50,7 @@ _NEVER_PLURAL = word_set("""
 WORN_GLASSES = word_set("""
     reading safety sun eye swimming 3d protective
 """)
-"""What makes "glasses" one object; "wine glasses" are several."""
+"""Words that make "glasses" one object; "wine glasses" are several."""
 
 
 def is_plural(word: str) -> bool:

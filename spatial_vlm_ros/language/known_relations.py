@@ -19,7 +19,7 @@ def _others() -> Mapping[str, RelationWord]:
 RELATIONS: Mapping[str, RelationWord] = Extended(
     {name: relation for name, relation in OWN.items() if relation.supported}, lru_cache(maxsize=1)(_others)
 )
-"""Every relation by its canonical name, those of installed packages too."""
+"""All relations by canonical name, including those of installed packages."""
 
 _FRAMED_MEANINGS = frozenset(
     {

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 TABLE = "grammar.json"
 END = "$END"
-"""Kind of what comes after the last token."""
+"""Kind of the end marker after the last token."""
 
 
 class Leaf(NamedTuple):

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 
 DOUBTFUL = "doubtful"
-"""Kind of a word that is no number that can be relied on."""
+"""Kind of a word with an ambiguous number."""
 
 VULGAR = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4, "⅕": 1 / 5, "⅖": 2 / 5, "⅗": 3 / 5, "⅘": 4 / 5,
           "⅙": 1 / 6, "⅚": 5 / 6, "⅛": 1 / 8, "⅜": 3 / 8, "⅝": 5 / 8, "⅞": 7 / 8}  # fmt: skip
 FRACTION = rf"(?:\d+\s+)?\d+\s?[/\u2044]\s?\d+(?![\d/\u2044]|[.,]\d)|(?:\d+\s?)?[{''.join(VULGAR)}](?!\d)"
-"""Fractions in signs: "1/2", "1 1/2", "1½"."""
+"""Fractions in symbols: "1/2", "1 1/2", "1½"."""
 
 _NUMBER = r"\d+(?:[.,'\u2019]\d+)*"
 _LEADING = re.compile(rf"(?P<number>{_NUMBER})(?P<rest>.*)", re.DOTALL)

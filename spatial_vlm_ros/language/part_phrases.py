@@ -41,9 +41,9 @@ _SUPERLATIVE_OF_SIDE = {
     "at the back of": "farthest",
 }  # fmt: skip
 AT_SIDES = {superlative: side for side, superlative in _SUPERLATIVE_OF_SIDE.items()}
-"""Relation to a whole of what is at its leftmost, … end."""
+"""Relation to a whole for objects at its leftmost, … end."""
 _WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
-"""Actions whose "with the cloth" may name a tool: what it means is not guessed."""
+"""Actions whose "with the cloth" may name a tool, so that its meaning is not guessed."""
 _ONE_OF_SEVERAL = frozenset({"at the corner of", "at the edge of", "at the end of"})
 _COMPARING = frozenset({"closest to", "farthest from"})
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}

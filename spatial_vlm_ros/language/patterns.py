@@ -17,7 +17,7 @@ def word_set(words: str) -> frozenset[str]:
 
 
 Slots = list[tuple[str, ...]]
-"""Alternatives of each slot of a pattern; "" among them where the slot is optional."""
+"""Alternatives of each slot of a pattern; they include "" if the slot is optional."""
 
 
 def slots_of(pattern: str) -> Slots:

@@ -73,7 +73,7 @@ def feature_of(phrase: Phrase) -> str | None:
         phrase: the phrase after "with".
 
     Returns:
-        For example "with blue lid"; None if it is not a part, or if it names one part among several.
+        For example "with blue lid"; None if the phrase is not a part, or picks one of several ("with the left lid").
     """
     *modifiers, head = phrase.category.split(" ")
     told = phrase.order, phrase.superlative, phrase.frame, phrase.other, phrase.choice

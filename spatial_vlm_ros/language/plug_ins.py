@@ -20,7 +20,7 @@ GROUP = "spatial_vlm_ros.relations"
 """Entry-point group: the relation's name, its words joined by "-" → a `Relation`."""
 
 REPAIR = "fix the package, or uninstall it"
-"""What to do about most of what a package does wrong."""
+"""Repair for most errors of a package."""
 
 _METADATA = (".dist-info", "egg-info")  # ends of folder names: installed, in development, and inside an egg
 _Value = TypeVar("_Value")

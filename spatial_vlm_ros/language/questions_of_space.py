@@ -31,7 +31,7 @@ _SIGNS = (
     | {"distance", "gap", "number", "any", "anything"}
     | tables.LENGTH_NOUNS
 )
-"""Words of which every question about space has one."""
+"""Words of which every question about space contains one."""
 _STATEMENTS = ("where'", "what'", "there")  # "there's a cup on the tray. Grab it"
 _THERE_THAT = [[be, "there", which] for be in ("are", "is") for which in ("that", "which")]
 _LONGEST = 60  # most words of a question whose subject is searched for

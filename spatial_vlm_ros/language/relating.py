@@ -14,7 +14,7 @@ from spatial_vlm_ros.language.relations import INVERSE, MEASURED
 from spatial_vlm_ros.language.sentence import RelationWords
 
 Verdict = tuple[str, object] | bool | None
-"""What a rule says of a phrase: a kind and value to emit, True = swallow the words, False or None = it does not fit."""
+"""Result of a rule for a phrase: a kind and value to emit, True = drop the words, False or None = it does not fit."""
 
 _PHRASE = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "NOUN", "OTHER"})
 _BEFORE_DISTANCE = ENDED | PREDICATING | {"", "AND", "BUT", "COMMA", "DIST"}
@@ -403,4 +403,4 @@ class RelationTagger(Lookahead):
 
 
 _JOINING = ("with a distance of", "with a spacing of", "with a space of", "with a gap of", "by", "with")
-"""What joins a distance to the relation before it ("left of the box by 10 cm"), longest first."""
+"""Words that join a distance to the relation before it ("left of the box by 10 cm"), longest first."""

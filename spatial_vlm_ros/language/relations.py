@@ -83,7 +83,7 @@ _COMPARED = {
 }  # fmt: skip
 _MEASURES = {"size": ("larger", "smaller"), "height": ("taller", "shorter"), "length": ("longer", ""),
              "width|breadth": ("wider", "narrower"), "thickness": ("thicker", "thinner")}  # fmt: skip
-"""What is compared → the words for more and for less of it."""
+"""Compared quantity → the words for more and for less of it."""
 _MORE, _LESS = "greater|larger|bigger|more", "smaller|lesser|less|lower"
 EQUALS: Mapping[str, tuple[str, bool]] = MappingProxyType(
     {
@@ -96,10 +96,10 @@ EQUALS: Mapping[str, tuple[str, bool]] = MappingProxyType(
         "high up?": ("lower than", False), "low down?": ("higher than", False),
     }
 )  # fmt: skip
-"""What "not as tall as" and "less tall than" mean, by the word compared, and whether a "not" is left."""
+"""Meaning of "not as tall as" and "less tall than", by the compared word, and True if a "not" is left."""
 _UNSEEN = ("deeper", "heavier", "lighter", "darker", "brighter", "newer", "older", "fuller", "warmer",
            "colder", "hotter", "dirtier", "emptier", "rounder", "shinier", "straighter")  # fmt: skip
-"""Comparatives that nobody measures."""
+"""Comparatives that are not measured."""
 
 
 def _comparison(name: str, words: str, framed: bool = False) -> RelationWord:
@@ -298,11 +298,11 @@ _TABLE = (
 )  # fmt: skip
 
 OWN: Mapping[str, RelationWord] = MappingProxyType({relation.name: relation for relation in _TABLE})
-"""The package's own relations by canonical name, those that are refused too."""
+"""The package's own relations by canonical name, including the refused ones."""
 
 _GRAMMATICAL = frozenset({"with", "without", "for", "at", "off", "from", "to", "like", "made of", "labelled"})
 FREE = frozenset(name for name, relation in OWN.items() if not relation.supported) - _GRAMMATICAL
-"""Refused relations that an installed package can bring; the words of the others hold sentences together."""
+"""Refused relations that an installed package can supply; the words of the others hold sentences together."""
 
 
 MEANINGS: Mapping[str, Meanings] = MappingProxyType(
@@ -345,7 +345,7 @@ MEASURED: Mapping[str, str] = MappingProxyType(
         "in the front of": "in front of",
     }
 )  # fmt: skip
-"""What a relation is called with a stated distance ("20 cm away from"); the others take none."""
+"""Name of a relation with a stated distance ("20 cm away from"); the others take none."""
 
 INVERSE: Mapping[str, str] = MappingProxyType(
     {
@@ -354,4 +354,4 @@ INVERSE: Mapping[str, str] = MappingProxyType(
         "above": "below", "below": "above", "under": "above", "against": "touching",
     }
 )  # fmt: skip
-"""What an object is to another that stands so to it: "the box with the cup in it" contains the cup."""
+"""Inverse of a relation: "the box with the cup in it" contains the cup."""

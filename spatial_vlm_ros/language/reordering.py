@@ -28,13 +28,13 @@ _LONGEST_BETWEEN = 30  # words of the object in "the tray that the mug … is on
 _SPOTS = phrases_of(
     "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
 )
-"""What stands for nothing but the relation after it ("to the spot in front of")."""
+"""Words that only introduce the next relation ("to the spot in front of")."""
 _GOES = phrases_of("goes|belongs|lives", "go|belong|live", "should|must|shall go|be|stand|sit|lie|end|live",
                     "should|must|shall be put|placed|set",
                     "needs|has|ought|is|are|need|have to go|be|stand|sit",
                     "needs|has|need|have to be put|placed|set|moved",
                     "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
-"""What says of an object where it is to go."""
+"""Words that say where an object is to go."""
 _WISHED = phrases_of("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
 """The same after a wish ("I want the mug to go …")."""
 _PUTTING = frozenset({"put", "place", "set", "lay", "drop"})
@@ -48,7 +48,7 @@ _INSIDE = {"inside": "containing", "inside it": "containing", "within": "contain
            "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
            "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
            "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
-"""Where an object is that another has."""
+"""Position of an object that another one contains."""
 _HELD = phrases_of(*_INSIDE)
 _NOUN_ACTIONS = {
     "push",
@@ -393,7 +393,7 @@ _BY_WORD: dict[str, Callable[[_Order, int], None]] = {
     **dict.fromkeys(OTHER_VERBS, _Order._other_verb),
     **dict.fromkeys(("give", "hand", "pass", "bring"), _Order._it_me),
 }
-"""What is looked at where a word stands."""
+"""Rules to try at a word."""
 
 
 def reorder(words: list[Word]) -> Lookahead:

@@ -144,7 +144,7 @@ class VerbPhrase:
 
 
 TOPIC = "topic"
-"""What stands for the verb of an object that is named before the command about it."""
+"""Stands for the verb of an object that is named before the command about it."""
 
 
 @dataclass

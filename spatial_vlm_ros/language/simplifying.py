@@ -33,13 +33,13 @@ def phrases_of(*patterns: str) -> Phrases:
 
 
 AFTERWARDS = phrases_of("then", "after that|this", "afterwards", "next", "and then", "finally", "once done")
-"""What begins a further command."""
+"""Words that begin a further command."""
 _LANDS = phrases_of("goes|belongs", "should|must|shall|will|can|has|needs|is|ought to? go|end|land up?",
                   "should|must|shall|will|can|has|needs|is|ought to? be put|placed|set|moved|left down?")  # fmt: skip
-"""What says where to put an object that was named before ("…, and then it should go …")."""
+"""Words that say where to put an object that was named before ("…, and then it should go …")."""
 _TAKING = frozenset({"pick", "grab", "take", "lift"})
 _IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they should|must|ought to? be")
-"""What says in a sentence of its own where an object is."""
+"""Words that say in a separate sentence where an object is."""
 GOAL_VERBS = frozenset({"move", "put", "place", "push", "shift", "slide", "pull", "set"})
 _PRONOUNS = frozenset({"it", "it's", "its", "they", "they're", "theyre", "one", "ones"})
 _HAS = frozenset({"has", "have", "had", "having", "with"})
@@ -50,7 +50,7 @@ _OPENED = {"open": "open", "shut": "close", "closed": "close"}
 _BEFORE_VERBS = frozenset({"POLITE", "AND", "THEN", "COMMA"})
 _STANDS = frozenset({"is", "are", "stands", "sits", "lies"})
 _UNDERLAYS = frozenset({"coaster", "saucer", "placemat", "trivet", "doily"})
-"""Objects that another has only by standing on them ("the mug without a coaster")."""
+"""Objects that another object can only have by standing on them ("the mug without a coaster")."""
 
 
 class Simplifier(Lookahead):

@@ -39,18 +39,18 @@ _OF_SEVERAL = phrases_of("of the two|three|four|pair|lot|bunch", "of them", "of 
 _SAID_AGAIN = phrases_of("put it|them back|away|over? there", "put it|them there")
 _LANDING = frozenset({"belongs", "belong", "lives", "live", "goes", "be"})
 _CONTRASTS = frozenset({"and", "but", "or", "although", "though", "because", "since", "while", "not"})
-"""Words by which two statements are joined."""
+"""Words that join two statements."""
 _FITTING = frozenset({"open", "close", "shut", "turn", "switch", "wipe", "unlock"})
-"""Verbs that may be about what an object is in or on."""
+"""Verbs that may be about the object's support or container."""
 _PLACES_OF = frozenset({"hook", "base", "drawer", "shelf", "slot", "compartment", "stand", "rack"})
-"""Parts that are somewhere else than the object whose they are said to be ("the hammer back on its hook")."""
+"""Parts that are apart from the object that owns them ("the hammer back on its hook")."""
 _STAYING = frozenset({"on", "in", "inside", "at", "under", "by", "beside", "near", "behind", "where", "here", "there"})
 _WISHING = frozenset({"i", "i'd", "we", "we'd", "i'll", "id", "i'm", "let's"})
 _SEEING = phrases_of("do|can|could you see|find|spot")
 _INTO = frozenset({"in", "inside", "between", "under", "behind"})
 _BESIDE = frozenset({"on", "against", "beside", "by", "next"})
 OTHER_VERBS = {"shove": (_INTO, "put"), "stand": (_INTO | _BESIDE, "put"), "clear": (frozenset({"off"}), "take")}
-"""Verbs that mean another where one of some words follows."""
+"""Verbs that mean another verb if one of some words follows."""
 _WITHIN = frozenset({"in", "on", "into", "onto", "inside"})
 _SIDES = frozenset({"left", "right"})
 _SUBORDINATE = frozenset({"that", "which", "who", "was", "were", "is", "are", "been", "you", "i", "we", "not"})

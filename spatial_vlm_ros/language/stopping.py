@@ -17,7 +17,7 @@ from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import MAX_LENGTH, Word, split
 
 PLAIN = word_set("stop halt freeze abort cease quit cancel estop")
-"""Words that stop wherever they begin or end what is said."""
+"""Words that stop whenever they begin or end an instruction."""
 _MOTION = "it|that|this|now|here|there|everything|all|moving|motion|movement|work|working"
 _OF_MOTION = "arm|robot|motion|movement|action|task|pick|grasp|job|order|command|instruction|request|operation|mission"
 STOPPING = (
@@ -56,7 +56,7 @@ AROUND = word_set("""
     actually simply to for sake goodness heaven's god's want told tell telling i'm can could would will should must
     need have i'd like sorry oops nope stop
 """)
-"""Words that may stand around them and change nothing."""
+"""Words around them without effect."""
 _NOT_TO = frozenset({"don't", "dont", "not", "never", "without", "doesn't", "didn't", "won't", "can't"})
 _LONG = re.compile(r"s+t+o+p+|n+o+|h+a+l+t+|f+r+e+e+z+e+|w+h?o+a+h?|w+a+i+t+")
 _SHORT = tuple(

@@ -14,13 +14,13 @@ from spatial_vlm_ros.language.relations import MEASURED
 from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outside, is_participle, is_plain
 
 PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
-"""Tokens that stand before a noun."""
+"""Tokens that may come before a noun."""
 _NOUNS_ELSEWHERE = frozenset({"PORTION", "VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
 _MOST_COUNTED = 999
 _SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
-"""Words that pick a side before a noun, and are no noun after one."""
+"""Words that pick a side before a noun, and are not a noun after one."""
 
 
 def _counts(digits: str) -> bool:

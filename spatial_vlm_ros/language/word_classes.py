@@ -23,7 +23,7 @@ ADVERBS = word_set("""
     face-up upside-down head-on crossways longways hither thither yonder whence wherever however whenever therein
     thereof thereby whereas whereby nearby overhead underfoot
 """) - word_set("upright upside-down face-up face-down sort nearby overhead")
-"""Adverbs; those of the tables have taken before."""
+"""Adverbs; those in other tables have priority."""
 
 FUNCTION_WORDS = word_set("""
     whose whichsoever whoever whomever whatsoever himself herself ourselves yourselves oneself unto amidst
@@ -35,7 +35,7 @@ FUNCTION_WORDS = word_set("""
     such zero nought nil none zilch non dozens hundreds thousands millions billions scores loads lots plenty tons heaps
     oodles umpteen infinity infinite dozen has have having had let lets could where enough much percent pct unlimited
 """)
-"""Words that hold sentences together, refer to what was said, or count without a number."""
+"""Words that hold sentences together, refer to earlier words, or count without a number."""
 
 VERBS = word_set("""
     pour fill refill mix stir wash rinse scrub unfold chop bake boil fry heat melt freeze squeeze twist unscrew
@@ -63,7 +63,7 @@ VERBS = word_set("""
 NEVER_HEADS = word_set("""
     high low hope wish wonder need want avoid hold drop keep deep wide
 """)
-"""Words that describe or act, and that are no noun after another one ("the cup high")."""
+"""Words that describe or act, and are not a noun after another one ("the cup high")."""
 
 _ENDINGS_OF_ADVERBS = ("wards", "wise")
 _LY_NOUNS = word_set("""
@@ -109,18 +109,18 @@ COMPARATIVES = word_set("""
     sharper stronger weaker quieter louder redder greener bluer whiter blacker paler plainer cuter better worse
     sturdier fancier curvier squarer pointier dustier rustier juicier riper younger
 """)
-"""Comparatives that nobody measures; before a noun they pick one of two ("the heavier box")."""
+"""Comparatives that are not measured; before a noun they pick one of two ("the heavier box")."""
 
 
 TIMES = word_set("""
     seconds minute minutes hour hours day days week weeks month months year years noon midnight while moment moments
     oclock o'clock weekend
 """)
-"""Nouns of time: no object."""
+"""Nouns of time, which are not objects."""
 OTHER_UNITS = word_set("""
     pixel pixels px degree degrees deg radian radians mile miles parsec parsecs lightyear lightyears kelvin
 """)
-"""Units of what is no length here."""
+"""Units other than of length."""
 
 
 @lru_cache(maxsize=4096)

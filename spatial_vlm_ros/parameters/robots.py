@@ -15,7 +15,7 @@ from spatial_vlm_ros.parameters.bounds import check_names
 from spatial_vlm_ros.parameters.manipulation import PlanningConfig, planning_from
 
 PLANNERS = ("moveit", "built-in")
-"""Who plans: MoveIt's move_group, or this package's node `arm_planner`."""
+"""The planner: MoveIt's move_group, or this package's node `arm_planner`."""
 
 _KEYS = ("title", "controller_manager", "controllers", "joint_limits", "parameters", "planners")
 _LIMITS = ("min_position", "max_position", "max_velocity", "max_acceleration")

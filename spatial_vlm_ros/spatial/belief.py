@@ -12,7 +12,7 @@ from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
 SUPPORT_ID = "support"
-"""Stands for the support plane where a clause names it ("the cup on the table") and no detection does."""
+"""Stands for the support plane if a clause names it ("the cup on the table") and no detection does."""
 
 Rows = npt.NDArray[np.intp]
 

@@ -37,7 +37,7 @@ from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
 
 MOST_CANDIDATES = 4
-"""Candidates whose relations are asked about, the likeliest ones."""
+"""Number of likeliest candidates whose relations are asked about."""
 _OPEN = (Status.LOW_CONFIDENCE, Status.AMBIGUOUS)
 _EDGE = 1e-6  # a model's probabilities are kept at least this far from 0 and 1
 _FAR = 30.0  # log-odds beyond which a probability is 0 or 1 in floating point

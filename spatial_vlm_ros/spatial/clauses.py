@@ -28,17 +28,17 @@ from spatial_vlm_ros.spatial.which_surface import as_said
 from spatial_vlm_ros.types import FrameOfReference, RelationClause
 
 COMPARED = {"closest to": True, "farthest from": False}
-"""Relations that compare the set that the other words leave → whether the nearest one is meant."""
+"""Relations that compare the set that fits the other words → True if the nearest one is meant."""
 ON, OTHER_THAN = "on", "other than"
 CONTRASTED = {"next to": True, "near": True, "around": True, "far from": False}
-"""Vague relations of distance → whether the nearest one is meant where it is true of several and one is meant."""
+"""Vague relations of distance → True if the nearest one is meant, when several fit and one is meant."""
 JUST_NOTICEABLE = 0.25
-"""Standard deviation of the logarithm of a gap by which one object has to be nearer to be said to be the near one: gaps
-of 1 to 1.7 are told apart by seven of eight people. By Weber's law what counts is the ratio."""
+"""Standard deviation of the logarithm of a gap by which one object must be nearer to be called the near one: gaps of 1
+to 1.7 are told apart by seven of eight people. By Weber's law the ratio counts."""
 NEGLIGIBLE = 0.02
 """Weight below which an object is not tried as target or anchor."""
 MOST_ANCHORS = 12
-"""Anchors of each kind, likeliest first, tried where a relation takes two."""
+"""Anchors of each kind, likeliest first, that are tried for a relation with two anchors."""
 
 _PAIRS = 20_000  # pairs of target and anchor measured at once: their data stays in the processor's cache
 _LISTED = 8  # members of a plural kept as anchors of a clause

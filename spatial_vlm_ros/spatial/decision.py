@@ -42,7 +42,7 @@ _READS = 0.05  # share of the readings from which one counts
 _ALREADY = 0.25  # factor for a reading that commands what is already true
 _STAYS = frozenset({"on", "inside"})  # no place there is better; "next to" may have a nearer one
 CONFIRMED = 0.95
-"""Probability that the object is meant that a person chose: words are misheard and misjudged, too."""
+"""Probability that the object is meant that a person chose: words can be misheard and misjudged, too."""
 _EXISTS = 0.5  # summed likelihood of an order below which no object can have that position
 
 Flags = npt.NDArray[np.bool_]

@@ -30,7 +30,7 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, SceneObject
 
 CLEAR = 0.9
-"""Fit from which a description holds clearly of an object; below one minus it, it clearly does not."""
+"""Fit from which a description clearly holds for an object; below one minus this it clearly does not."""
 
 GENERIC = "object"
 _MOSTLY = 0.5  # fraction of its pixels that makes an object "the red one" if the detector gives no colour
@@ -51,7 +51,7 @@ PAIRS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 """Kind → its two orders: canonical superlative, the word for one of two, the word for one of more."""
 
 COUNTED = (("left", "from the left"), ("near", "from the front"), ("top", "from the top"))
-"""Sides that objects are counted from, and the words."""
+"""Sides that objects are counted from, and their words."""
 
 LANDMARKS = (
     ("inside", "in"),
@@ -66,10 +66,10 @@ LANDMARKS = (
 """Relation to a landmark → the word for it, best first."""
 
 KINDS = ("attribute", "label", "across", "away", "height", "tallness", "bulk", "landmark")
-"""In the order in which they are preferred where nothing else tells."""
+"""In the order of preference if nothing else decides."""
 
 POSITIONS = ("across", "away", "height")
-"""Kinds that say where an object is; among these the wider gap counts."""
+"""Kinds that say where an object is; among these the wider gap is preferred."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -266,7 +266,7 @@ class Describer:
     # -------------------------------------------------------------------------------------------- landmarks
 
     def landmarks(self) -> Iterator[Description]:
-        """Relations to an object that is the only one of its name, as said and as denied."""
+        """Descriptions by a relation, or its negation, to an object with a unique name ("left of the box")."""
         marks = list(self._unique())
         anchors = np.array([row for row, _ in marks], np.intp)
         if self._view is None or not len(anchors):

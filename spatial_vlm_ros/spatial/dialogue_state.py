@@ -21,7 +21,7 @@ QuestionKind = Literal["which", "whether", "name", "whose"]
 whose: "From whose side?"."""
 
 NEAR = 0.02, 0.06
-"""Least and most metres by which an object may have moved and still be the same one; half of its width between them."""
+"""Least and most metres by which an object may have moved and still be the same one; in between, half of its width."""
 _SAME_BOX = 0.6  # overlap of boxes in the image from which an object without a position is the same one
 
 

@@ -34,7 +34,7 @@ from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
 
 MOST_SAID = 40
-"""Turns of one dialogue, and so what is kept of it: one for each of as many candidates as an image shows, and more."""
+"""Most turns of one dialogue, which limits its size: one for each of as many candidates as an image shows, and more."""
 _MOST_CLAUSES = 20  # of one target, as in a sentence
 _MOST_READINGS = 64
 _MOST_WORDS = 16  # words of an answer that states one object and denies another without a comma
@@ -46,7 +46,7 @@ _FUNCTION_WORDS = frozenset({
     "and", "which", "stands", "please", "i", "mean", "meant", "want", "further", "far", "more", "farther", "over",
     "there", "side", "hand",
 })  # fmt: skip
-"""Words of an answer that tell nothing apart."""
+"""Words of an answer that distinguish nothing."""
 _NO_ANSWER = "this does not answer the question"
 _UNCLEAR = "the words do not tell the objects apart clearly"
 _AFTER_NO = "another object was denied before"

@@ -47,7 +47,7 @@ _FILLED = 0.5  # fraction of a box that its object must cover: a box that is off
 _HOLES = 0.3  # fraction of a region without depth from which its object may end anywhere in it
 _HOLES_BESIDE = 0.2  # fraction of the pixels around a surface: about one of its four sides
 POINTED_LABEL = "object pointed at by a model"
-"""Label of an object that no detector has named; words of the instruction are never used for it."""
+"""Label of an object that no detector has named; words of the instruction are never used as a label."""
 
 
 def checkable(reading: PartialReading, instruction: str) -> PartialReading:

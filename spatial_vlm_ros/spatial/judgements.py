@@ -15,7 +15,7 @@ from spatial_vlm_ros.spatial.relations import Pairs
 from spatial_vlm_ros.types import Distance, FrameOfReference, RelationClause
 
 _MOST = 500_000
-"""Pairs of target and anchor that are kept at most, some 80 bytes each; further ones are measured anew."""
+"""Most pairs of target and anchor that are cached, some 80 bytes each; further ones are measured again."""
 
 _Between = tuple[FrameOfReference, bytes, bytes]
 _Said = tuple[str, str | None, bool, Distance | None]

@@ -24,9 +24,9 @@ _MATERIAL_OF = {word: name for name, words in _MATERIALS.items() for word in wor
 _GENERAL = frozenset(
     ("metal", "metallic", "wood", "wooden", "plastic", "glass", "ceramic", "paper", "cloth", "fabric", "foam", "stone")
 )
-"""Words of a material in general, of which others name kinds."""
+"""General words for a material, of which other words name kinds."""
 _PASSING_FOR = frozenset({"rubber", "silicone", "sponge"})
-"""What may be called by the general word and is no kind of it."""
+"""Materials that people may call by the general word though they are not a kind of it."""
 
 
 def other_material(said: str, seen: Collection[str]) -> bool:

@@ -27,7 +27,7 @@ _OPEN = frozenset(
     ("bowl", "cup", "mug", "basket", "bucket", "bin", "pot", "saucepan", "vase", "glass", "tumbler", "crate", "basin",
      "tub", "beaker", "pan", "container", "drawer", "bag")
 )  # fmt: skip
-"""Nouns of objects that are open at the top; others are where the middle of a top is missing."""
+"""Nouns of objects that are open at the top; other objects are open if the middle of their top is missing."""
 _CORE, _SUNK = 0.6, 0.35  # fraction of an outline around its middle; fraction of the height that counts as the top
 _SAMPLED, _FEW, _MISSING = 400, 12, 0.3  # points used; least number expected; fraction of these that would show a top
 _BASE, _RIM = 0.004, 0.01  # metres: thickness of a bottom; thickness of a wall plus error of an outline

@@ -41,9 +41,9 @@ from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 from spatial_vlm_ros.types.query import Preposition
 
 _SEPARATES_NOTHING = 0.9
-"""What a word of a single object counts for where nothing tells whether it holds ("the wooden crate" of a crate). It is
-as likely of an object that was not seen, so that it cancels from the odds between the two; what is left is the chance
-that such a word was said to tell the object from another one."""
+"""Weight of a word for a single object if nothing can tell whether it holds ("the wooden crate" for a crate). It is as
+likely for an object that was not seen, so it cancels from the odds between the two. What remains is the chance that
+the word was said to distinguish the object from another one."""
 
 
 @dataclass(eq=False)

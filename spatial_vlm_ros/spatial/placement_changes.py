@@ -14,7 +14,7 @@ from spatial_vlm_ros.types.place_reasons import NoPlace
 
 _TRIED = 6  # objects that are removed, one after the other
 _NEVER = frozenset({"too tall", "no part", "unclear", "too small"})
-"""Causes that no object's removal changes."""
+"""Causes that removing an object cannot change."""
 _ELSEWHERE = "name another place"
 _WITHOUT_OBJECTS = {
     "closed": "open it first",

@@ -51,7 +51,7 @@ _WHOSE = {
     FrameOfReference.WORLD: ("the world's", "in the world frame"),
     FrameOfReference.OBJECT: ("its own", "from its own side"),
 }
-"""Frame of reference → whose side it is, asked by the robot; the words of the answer."""
+"""Frame of reference → whose side it is, as the robot asks; the words of the answer."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SecondOpinion, Status
 
 NAME = "name"
-"""Key of phrases that say no relation and no order."""
+"""Key of phrases without a relation and an order."""
 _ROUNDING = 1e-9  # probabilities of equal counts, which are sums, differ by less
 _REPAIR = "measure it with `spatial-vlm calibrate`, or write it as docs/second_opinion.md says"
 

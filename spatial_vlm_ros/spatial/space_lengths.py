@@ -18,7 +18,7 @@ from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.query import Length
 
 IN_INTERVAL = 1.96
-"""Standard deviations on either side of a value that hold 95 % of a normal distribution."""
+"""Standard deviations on either side of a value that contain 95 % of a normal distribution."""
 _OUTLINE = 0.003  # metres by which edges of masks shift an outline, for any size
 _REACH = 0.04  # relative error of an outline's extent away from the camera; half of it towards the camera
 _SIDE, _HEIGHT = 0.06, 0.05  # relative errors of horizontal sides, and of heights: stems and handles may be hidden

@@ -32,7 +32,7 @@ from spatial_vlm_ros.spatial.space_predicates import NO, UNCLEAR, YES, nearer
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 
 _ANSWERS = frozenset({Status.OK, Status.OCCLUDED, Status.DEPTH_INVALID})
-"""What a choice among objects may end in where nothing is to be done with the object."""
+"""Decisions among objects that count as an answer if nothing is done with the object."""
 
 
 def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:

@@ -44,9 +44,9 @@ ON = PARTS | {"on"}
 UNDER = frozenset({"under", "below"})
 CLOSE = frozenset({"touching", "against"})
 PLACEABLE = frozenset(AHEAD_RIGHT) | BESIDE | ON | UNDER | {"inside", "between", "among", "far from", "opposite"}
-"""Own relations that an object can be put in."""
+"""Own relations that can be a destination."""
 RIMS = frozenset(("at the edge of", "at the corner of", "at the end of"))
-"""Parts that are there only where the object ends."""
+"""Parts that exist only where the object ends."""
 
 _TRIED = 6000  # spots judged at once; if there are more, every second cell, or every third
 _LEAST_SCALE = 0.1  # metres over which a spot loses its nearness

@@ -17,9 +17,9 @@ OPEN, CLOSED, EMPTY = "open", "closed", "empty"
 STATES = frozenset({OPEN, CLOSED, EMPTY})
 
 _CARRIERS = word_set("board chair coaster mat pad placemat plate platter riser saucer stand stool tray")
-"""What objects stand on: with one on it, it is neither empty nor free."""
+"""Supports for objects: with an object on it, one is neither empty nor free."""
 _OUT, _OUT_WIDTH = 0.05, 0.012
-"""Metres of depth that are seen of an open drawer, and how soft that is: handles stick out by 2 to 4 cm."""
+"""Metres of visible depth of an open drawer, and the width of that limit: handles stick out by 2 to 4 cm."""
 _TOLD = 0.08  # least visible width of a front, in metres, before it counts as closed
 _STRAY = 3.0  # percent of the points at either end that may be strays, or a handle
 _FEW = 20  # points

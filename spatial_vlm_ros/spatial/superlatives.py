@@ -149,7 +149,7 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "thickest": (_thickness, True),
     "thinnest": (_thickness, False),
 }
-"""Canonical superlative → (key, largest first). "middle" is the place from the left with as many on either side."""
+"""Canonical superlative → (key, largest first). "middle" is the position from the left with as many on either side."""
 
 MIDDLE = "middle"
 
@@ -158,7 +158,8 @@ PLACE_WORDS = {
     "lowest": frozenset({"bottom", "lower"}),
     "middle": frozenset({"middle"}),
 }
-"""Superlative → words of a label that say the same of a part: "top drawer". A left shoe may stand on the right."""
+"""Superlative → words in a label that say the same about a part: "top drawer". But a left shoe may stand on the right.
+"""
 
 ORDINAL_SIDES = {
     "left": "leftmost",
@@ -168,7 +169,7 @@ ORDINAL_SIDES = {
     "top": "highest",
     "bottom": "lowest",
 }
-"""Where an ordinal counts from → the superlative that comes first."""
+"""Side that an ordinal counts from → the superlative that comes first."""
 
 SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     **dict.fromkeys(("big", "large", "huge", "giant", "bigger", "larger", "great"), (_bulk, True)),

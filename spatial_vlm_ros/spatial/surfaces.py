@@ -32,7 +32,7 @@ from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 
 SUPPORT = -1
-"""Stands for the support plane where a row is asked for."""
+"""Stands for the support plane in place of a row."""
 
 RISE = 0.015  # metres over a surface from which points are obstacles
 FLUSH = 0.005  # metres over a surface up to which a detected object counts as a part of it

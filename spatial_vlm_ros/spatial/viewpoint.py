@@ -35,7 +35,8 @@ OWN_SIDED = frozenset(
         *("shoe", "boot", "trainer", "sneaker", "sandal", "slipper", "shirt", "jacket", "coat"),
     )
 )
-"""Last words of labels of objects whose left is their own left hand; every other front is faced (stove, cabinet, …)."""
+"""Last words of labels of objects whose left is their own left hand; all other fronts are seen by a person who faces
+them (stove, cabinet, …)."""
 
 
 @dataclass(frozen=True, eq=False)

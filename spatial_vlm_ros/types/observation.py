@@ -53,7 +53,7 @@ DISTORTION_LENGTHS: Mapping[str, tuple[int, ...]] = {
     "rational_polynomial": (0, 8),
     "equidistant": (0, 4),
 }
-"""How many distortion coefficients a camera of each model may have."""
+"""Numbers of distortion coefficients that a camera of each model may have."""
 
 
 @dataclass(frozen=True, eq=False)

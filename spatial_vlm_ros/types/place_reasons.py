@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 PlaceLimit = Literal["clearance", "stability", "margin", "headroom"]
-"""What a spot has to keep: a distance to objects, its middle inside what carries it, the relation, room above it."""
+"""Limit for a spot: distance to objects, its middle inside the support, the relation, or free height above it."""
 
 NoPlaceCause = Literal[
     "closed", "occupied", "too small", "too tall", "no surface", "unseen", "edge", "relation", "no part", "unclear"
 ]
-"""closed: it has to be opened; occupied: objects are in the way; too small, too tall: of `needed_m` only `available_m`;
-no surface: nothing stands there; unseen: it may be free, and is out of sight; edge: the surface or its rim ends there;
-relation: nowhere does the relation hold; no part: the object has no such part; unclear: the words name no place."""
+"""closed: it must be opened; occupied: objects are in the way; too small, too tall: only `available_m` of `needed_m`;
+no surface: nothing can stand there; unseen: it may be free, but is out of sight; edge: the surface or its rim ends
+there; relation: the relation holds nowhere; no part: the object has no such part; unclear: the words name no place."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Literal
 from spatial_vlm_ros.types.status import FrameOfReference
 
 STOP = "stop"
-"""The action of a query that asks to stop: a request of its own, about nothing, that is never an order."""
+"""The action of a query that asks to stop: a request of its own, without an object, and never a command."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Ordinal:
 
 
 Preposition = Literal["in", "on", "on top of"]
-"""How a relation was said, where that tells more than its name: "in" and "on" of a part of an object ("in the left half
-of the cabinet"), "on top of" where it was no mere "on"."""
+"""The word that was said, if it tells more than the relation's name: "in" and "on" of a part of an object ("in the left
+half of the cabinet"), "on top of" if it was more than "on"."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class Step:
 
 
 QuestionKind = Literal["whether", "exists", "where", "which", "count", "distance", "size", "room"]
-"""What is asked: whether an object is as described; whether there is one; where it is; which ones are; how many; how
-far it is from another one; how long its sides are; whether it has room somewhere."""
+"""What is asked: whether an object is as described; whether there is one; where it is; which ones there are; how many;
+how far it is from another one; how long its sides are; whether there is room for it."""
 
 Length = Literal["all", "height", "width", "length", "depth", "thickness", "diameter"]
 """A length of an object: longest side, longer and shorter horizontal side, shortest side, mean horizontal side."""

@@ -10,7 +10,7 @@ from spatial_vlm_ros.types.resolution import JudgeEffect
 from spatial_vlm_ros.types.status import Status
 
 ComparedBy = Literal["measurement", "model", "remedy", "fused"]
-"""Who says it: depth alone; a model alone; that model with a remedy; depth and that model."""
+"""Source of the opinion: depth alone; a model alone; that model with a remedy; depth and that model."""
 
 
 @dataclass(frozen=True)

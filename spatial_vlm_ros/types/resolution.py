@@ -265,8 +265,8 @@ class JudgedRelation:
 
 
 JudgeEffect = Literal["reported", "confirmed", "disagreed", "doubted", "settled"]
-"""What became of an answer: nothing; the same object; another one (DISAGREEMENT); a person has to confirm it; or what
-measurement left open has an answer."""
+"""Effect on the answer: none; the same object; another one (DISAGREEMENT); a person must confirm it; or a case that
+measurement left open is answered."""
 
 
 @dataclass(frozen=True)
@@ -285,13 +285,13 @@ class JudgeReport:
 
 
 AnswerSource = Literal["measurement", "model"]
-"""What chose the object: the words as they were understood, by measurement; or a model, for words that were not."""
+"""Source of the chosen object: measurement, for words that were understood; or a model, for words that were not."""
 CHOSEN_BY_MODEL = "A model chose this; the words were not understood"
-"""What a person is told wherever an answer of the source "model" is shown."""
+"""Message for people wherever an answer with the source "model" is shown."""
 
 AnswerRole = Literal["subject", "compared", "fits", "unclear"]
-"""What an object is in an answer: what was asked about, what that was compared with, what fits the words, and what may
-fit them."""
+"""Role of an object in an answer: the subject of the question, what it was compared with, what fits the words, and what
+may fit them."""
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class ClauseState(str, enum.Enum):
 
 
 ANSWERS = frozenset({Status.OK, Status.ANSWERED})
-"""Statuses that are no refusal."""
+"""Statuses that are not a refusal."""
 
 
 class UpSource(str, enum.Enum):

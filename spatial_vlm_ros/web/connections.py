@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 128
-"""A browser opens up to six."""
+"""Most open connections; a browser opens up to six."""
 ACCEPTED_AT_ONCE = 8
-"""How many are accepted before what they say is read: far fewer than stay open, so that a request that comes with its
+"""Connections accepted before their requests are read: far fewer than stay open, so that a request that comes with its
 connection is read before others can crowd it out."""
 ASKS_WITHIN = 10.0
 """Seconds for a whole request, from the connection or the last answer."""
@@ -27,8 +27,8 @@ TAKES_WITHIN = 10.0
 """Seconds for taking the whole answer."""
 
 KEPT = "spatial_vlm_ros.kept"
-"""Key of a request's scope: its connection stays open for another request. Set for sessions; without one each request
-needs a connection of its own, so that a flood of requests takes its turns with everybody else's."""
+"""Key of a request's scope: its connection stays open for another request. Set for sessions; without a session each
+request needs a new connection, so that a flood of requests takes turns with all other clients."""
 
 _Remote = tuple[str, int]
 

@@ -18,7 +18,7 @@ class TriedToken:
 
     Args:
         secret: of a new session; None if the token is wrong.
-        wait: seconds until a wrong token from this address is recorded again; 0 = this one was.
+        wait: seconds for which wrong tokens from this address are only told to wait; 0 = this one was recorded.
     """
 
     secret: str | None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Access control for a page: a token that opens sessions, accepted host names, and a rate limit for guesses.
 
-The limit applies only to the record of wrong tokens. The right token is always accepted, however many wrong ones came
+The limit applies only to wrong tokens. The right token is always accepted, however many wrong ones came
 before it: a token is too long to be guessed, and nobody must be able to keep the operator from the stop button.
 
 Does not know web frameworks: texts in, verdicts out. Secrets are compared in constant time.
@@ -47,7 +47,7 @@ class Session:
     operator: str
     remote: str
     until: float = math.inf
-    """Monotonic seconds at which it ends."""
+    """Monotonic time at which it ends, seconds."""
 
 
 class RecordBrake:

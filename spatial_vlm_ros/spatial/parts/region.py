@@ -16,8 +16,8 @@ from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
 HEIGHT_MAP, LEVELS, FRONT, PICTURE, SHARE = "height map", "levels", "front", "picture", "stated share"
-"""What a part was found by: walls in the height map; horizontal surfaces; what sticks out of the front; discs of
-another colour; or nothing but the words."""
+"""Evidence for a part: walls in the height map; horizontal surfaces; a part sticking out of the front; discs of another
+colour; or nothing but the words."""
 
 _MOST_POINTS = 40_000  # most points of an object that are used
 _SMEARED = 0.01  # metres over the top of an object to which its depth may be smeared

@@ -14,7 +14,7 @@ from spatial_vlm_ros.spatial.parts.region import SHARE, Region, clipped
 from spatial_vlm_ros.types import NounPhrase
 
 _HALVES = BURNERS | {"half", "quarter", "quadrant"}
-"""Parts that are half of the whole along each direction said; the others are a third of it."""
+"""Parts that are half of the whole along each stated direction; the others are a third of it."""
 _BEYOND = 0.06  # metres by which the end of a whole may be hidden by objects on it
 _BELOW = 0.03  # metres below the supporting surface at which the underside of an object on it may be measured
 

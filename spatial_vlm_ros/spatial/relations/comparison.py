@@ -21,7 +21,7 @@ COMPARATIVES = {
     "closer than": "nearest",
     "farther than": "farthest",
 }
-"""Comparative → the superlative whose first one has more of it."""
+"""Comparative → the superlative with the same direction."""
 
 
 def compared(superlative: str) -> Measure:

@@ -22,10 +22,11 @@ Rows = npt.NDArray[np.intp]
 _BESIDE = 0.03  # metres outside an outline, which is a guess, up to which an object may still stand there
 _RIM = 0.62  # fraction of the directions: in front of a wall, or a step, half of them and two are walled
 FAR = 1e3
-"""Metres: farther than anything that is measured."""
+"""Metres: farther than any measurement."""
 _KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
 _SEEN: WeakKeyDictionary[Layout, dict[tuple[int, int], tuple[float, ...]]] = WeakKeyDictionary()
-"""What is seen of an anchor at a target, by their rows, in the order of `Resting`: several relations ask."""
+"""Cached surfaces of an anchor at a target, by their rows, in the order of `Resting`, because several relations need
+them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -188,8 +188,8 @@ def _of_packages() -> Mapping[str, RelationMeasure]:
 
 
 RELATIONS: Mapping[str, RelationMeasure] = Extended({relation.name: relation for relation in _TABLE}, _of_packages)
-"""Every relation that is measured, by canonical name, those of installed packages too. Closest to, farthest from and
-other than compare or exclude."""
+"""All measured relations by canonical name, including those of installed packages. "Closest to", "farthest from" and
+"other than" are not included: they compare or exclude."""
 
 
 def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measured:

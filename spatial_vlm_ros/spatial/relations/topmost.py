@@ -14,7 +14,7 @@ from spatial_vlm_ros.spatial.relations.pairs import Pairs
 from spatial_vlm_ros.spatial.relations.resting import FAR, levels_of
 
 APART = 0.05
-"""Metres between surfaces that somebody calls an upper and a lower one; the rim of a plate is lower than that."""
+"""Metres between surfaces that people call an upper and a lower one; the rim of a plate is lower than that."""
 _CLEAR = 0.01  # metres over a height from which depth, which smears over edges, is surely higher
 _BEARINGS = 12  # directions across an outline
 _ACROSS = 0.6  # fraction of them that a board covers, and the posts of an open shelf do not
