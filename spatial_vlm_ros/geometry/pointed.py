@@ -41,8 +41,8 @@ def with_surfaces(
 
     A pointed detection stays unchanged, too small to be measured, if nothing shows how far its object reaches: no
     support is known, its point lies on the support or where nothing is measured, the surface reaches beyond
-    `lift.point_reach`, or it contains another detection's point. Objects that touch and differ in depth by less than a
-    step are one surface; one point cannot separate them.
+    `lift.point_reach`, or it overlaps the surface of another pointed detection. Objects that touch and differ in depth
+    by less than a step are one surface; one point cannot separate them.
 
     Args:
         frame: rectified frame; depth in metres.

@@ -32,7 +32,7 @@ _JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pic
            ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
            ("go", "pick"): "pick"}  # fmt: skip
 AVOID = "avoid"
-"""Action of a step that names the objects that the motion must not touch."""
+"""Action of a step that names the objects that the motion must keep away from."""
 _VERB_LEFT_OUT = 0.6
 _OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})

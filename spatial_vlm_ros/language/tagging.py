@@ -172,7 +172,7 @@ class Tagger(UnknownWordTagger):
         return ("VERB", value) if fits else None
 
     def _avoids(self, after: int, text: str) -> Verdict:
-        """Settle what a motion must not touch ("grab the plate without touching the cup"): a step of its own."""
+        """Settle what a motion must keep away from ("grab the plate without touching the cup"): a step of its own."""
         if not self.opens(after) or self.previous() not in ENDED | JOINTS | {"THEN"}:
             return None
         if text == "mind" and self.previous() in ENDED:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that a motion must not touch because the words say so: "grab the plate without touching the cup"."""
+"""Objects that a motion must keep away from because the words say so: "grab the plate without touching the cup"."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class ResolvedChoice:
         placing: the place to put it, or why there is none; None if no place was asked for.
         sure: probability of the answer: of the chosen object among all; for several, or for any one, of the objects by
             themselves.
-        avoided: rows of objects that the motion must not touch.
+        avoided: rows of objects that the motion must keep away from.
         opinion: a model's answer to the whole phrase; None if none was asked.
         doubt: why a person must confirm the answer, in words (LOW_CONFIDENCE); else None.
         judge: a model's answers about single relations; None if none was asked.

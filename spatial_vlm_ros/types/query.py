@@ -177,7 +177,7 @@ class SpatialQuery:
         preference: weight of this reading from the words alone, 0 to 1; the weights of all readings sum to 1.
         steps: all commands in the order said, if there are several; `action`, `target` and `destination` belong to the
             one that is resolved. Empty for one command.
-        avoid: objects that the motion must not touch ("without touching the cup").
+        avoid: objects that the motion must keep away from ("without touching the cup").
         question: set if the words are a question about space; then nothing is moved. Not part of equality.
         read_by: the reader: the grammar, or a language model if the grammar did not understand the words; not part of
             equality.

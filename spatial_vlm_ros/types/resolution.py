@@ -150,7 +150,7 @@ class TakenFor:
 
 @dataclass(frozen=True)
 class AvoidedObject:
-    """An object that the motion must not touch, because the words say so ("without touching the cup").
+    """An object that the motion must keep away from, because the words say so ("without touching the cup").
 
     Args:
         id: detection id.
@@ -181,7 +181,7 @@ class HiddenRegion:
     Args:
         occluder_id: detection that hides it.
         position: centre, metres, in `frame_id`.
-        size: (3) metres: along the viewing direction on the ground, across it, and up.
+        size: metres: along the viewing direction on the ground, across it, and up.
         frame_id: frame of `position`.
     """
 
@@ -304,6 +304,7 @@ class AnswerObject:
         role: its role in the answer.
         pose: as in `Target`; None if it could not be measured.
         size: box size along the pose's axes, metres; None if it could not be measured.
+        probability: that it is the object in the words.
     """
 
     id: str
@@ -397,7 +398,7 @@ class Resolution:
         second_opinion: of a model that was given the whole phrase; None if none was asked.
         parts: named parts without a detection, if some were found.
         no_place: why there is no place, and what would have to change; only when NO_PLACE.
-        avoid: objects that the motion must not touch; only when OK.
+        avoid: objects that the motion must keep away from; only when OK.
         answer: to a question about space; only when ANSWERED.
         model_domain: images the detector was trained on: "simulated" = only simulated ones, "photographs", "any", or
             "unknown" if its backend does not say; None if the detections were given. Not part of equality.
