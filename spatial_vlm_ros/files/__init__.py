@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way in and the one way out for files: checked before they are decoded, written whole or not at all.
+"""Read and write files: input is checked before it is decoded, output is written whole or not at all.
 
     reading.py    bytes and lines of regular files with a limit, names inside a folder
-    images.py     images whose size is read from the header before they are decoded
+    images.py     images; their size is read from the header before they are decoded
     arrays.py     .npy and .npz without pickles, their size checked before they are loaded
     documents.py  JSON, YAML and XML with limits of size and nesting
     writing.py    a file, replaced in one step

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays of NumPy's files: never pickles, and their size is checked before anything is loaded."""
+"""Read NumPy's array files: never pickles, and with a size check before anything is loaded."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 LARGEST_ARRAY = 128 * MIB
-"""Bytes of an array: 32-bit depth of 33.5 million pixels, as of an image."""
-_LONGEST_HEADER = 4096  # bytes; one of numbers takes about 120
+"""Bytes of an array: 32-bit depth of 33.5 million pixels, as for an image."""
+_LONGEST_HEADER = 4096  # bytes; an array of numbers takes about 120
 _MOST_MEMBERS = 1000
 _REPAIR = "save it again with numpy.save, with numbers only"
 
 
 def read_npy(path: str | Path, repair: str = "give a NumPy .npy file") -> npt.NDArray[np.generic]:
-    """The array of a .npy file.
+    """Read the array of a .npy file.
 
     Raises:
-        FileError: missing, not a regular file, too large, with objects in it, or not of the size that it claims.
+        FileError: missing, not a regular file, too large, contains objects, or its size does not match its header.
     """
     return _array(read_bytes(path, repair, LARGEST_ARRAY + _LONGEST_HEADER), path)
 
 
 def read_npz(path: str | Path, repair: str = "give a NumPy .npz file") -> dict[str, npt.NDArray[np.generic]]:
-    """The arrays of a .npz file by name.
+    """Read the arrays of a .npz file, by name.
 
     Raises:
-        FileError: as `read_npy`, for each array; or more than LARGEST_ARRAY bytes when unpacked.
+        FileError: as `read_npy`, for each array; or it unpacks to more than LARGEST_ARRAY bytes.
     """
     with open_regular(path, repair, LARGEST_ARRAY) as file:
         try:
@@ -50,7 +50,7 @@ def read_npz(path: str | Path, repair: str = "give a NumPy .npz file") -> dict[s
                 }
         except FileError:
             raise
-        except Exception as error:  # whatever zipfile and zlib say of damaged bytes
+        except Exception as error:  # any error that zipfile and zlib raise for damaged bytes
             raise FileError(path, f"not a NumPy archive: {error}", _REPAIR) from error
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON, YAML and XML from files, with limits of size and nesting that hold before a parser builds anything."""
+"""Read JSON, YAML and XML files, with limits on size and nesting that apply before a parser builds anything."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LARGEST_YAML = MIB // 4
 """Bytes; config/resolver.yaml, with every parameter, has 13,000."""
 DEEPEST_YAML = 32
 MOST_NODES = 200_000
-"""Values of a YAML file with its aliases written out."""
+"""Values of a YAML file with its aliases expanded."""
 LARGEST_XML = 16 * MIB
 """Bytes of a URDF or SDF; meshes are in files of their own."""
 MOST_ELEMENTS = 200_000
 DEEPEST_XML = 100
 MOST_ATTRIBUTES = 100
-"""Of an element of XML; one of a URDF has at most 8."""
+"""Most attributes of an XML element; one of a URDF has at most 8."""
 LONGEST_ATTRIBUTE = 64 * 1024
 """Characters of an attribute's value; parsers of numbers keep all of it."""
 LONGEST_NUMBER = 400
@@ -38,12 +38,12 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_json(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> Any:
-    """The value of a JSON file.
+    """Read the value of a JSON file.
 
     Args:
         path: the file; UTF-8.
-        repair: what to do where it is not good.
-        largest: bytes allowed.
+        repair: what the user can do about a bad file, for the message.
+        largest: most bytes allowed.
 
     Raises:
         FileError: missing, not a regular file, too large, too deep, or not JSON.
@@ -52,7 +52,7 @@ def read_json(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> Any
 
 
 def read_json_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> bytes:
-    """The text of a JSON file, for a parser of a known form; it is not too deep.
+    """Read the text of a JSON file, checked for depth, for a parser of a known form.
 
     Raises:
         FileError: missing, not a regular file, too large or too deep.
@@ -63,7 +63,7 @@ def read_json_bytes(path: str | Path, repair: str, largest: int = LARGEST_JSON) 
 
 
 def parse_json(text: bytes, path: str | Path, repair: str, field: str | None = None) -> Any:
-    """The value of a JSON text that came from `path`.
+    """Parse a JSON text that came from `path`.
 
     Raises:
         FileError: too deep, or not JSON; names `field`.
@@ -76,18 +76,18 @@ def parse_json(text: bytes, path: str | Path, repair: str, field: str | None = N
 
 
 def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = None) -> None:
-    """See that a JSON text is not nested deeper than DEEPEST_JSON.
+    """Check that a JSON text is not nested deeper than DEEPEST_JSON.
 
     Raises:
         FileError: it is; names `field`.
     """
     if text.count(b"[") + text.count(b"{") <= DEEPEST_JSON:
         return
-    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # a backslash is in strings alone
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # a backslash occurs only in strings
     left = _STRING.sub(b"", bare).translate(None, _NO_BRACKETS)
-    for _ in range(DEEPEST_JSON):  # take innermost pairs away, which is fast, level by level
+    for _ in range(DEEPEST_JSON):  # removing the innermost pairs level by level is fast
         before, left = len(left), left.replace(b"[]", b"").replace(b"{}", b"")
-        if len(left) == before:  # brackets without another are left, if any
+        if len(left) == before:  # only unpaired brackets are left, if any
             too_deep = _opens(left) > DEEPEST_JSON
             break
     else:
@@ -97,7 +97,7 @@ def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = 
 
 
 def _opens(brackets: bytes) -> int:
-    """How many are open at most at a time, counted no further than is refused."""
+    """Largest number of open brackets at a time; counting stops at the number that is refused."""
     depth = most = 0
     for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
@@ -111,13 +111,13 @@ def _opens(brackets: bytes) -> int:
 
 
 def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, aliases: bool = False) -> Any:
-    """The value of a YAML file of plain values.
+    """Read a YAML file of plain values.
 
     Args:
         path: the file; UTF-8.
-        repair: what to do where it is not good.
-        largest: bytes allowed.
-        aliases: allow them as long as all values written out are at most MOST_NODES. ROS refuses them in parameter
+        repair: what the user can do about a bad file, for the message.
+        largest: most bytes allowed.
+        aliases: allow them as long as the expanded file has at most MOST_NODES values. ROS refuses them in parameter
             files (ros2/rcl, rcl_yaml_param_parser/src/parse.c, YAML_ALIAS_EVENT), but metadata of bags may have them.
 
     Raises:
@@ -137,11 +137,11 @@ def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, ali
 
 
 def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None:
-    """Refuse aliases and deep nesting from the events, of which a parser builds nothing."""
+    """Refuse aliases and deep nesting, using parser events, which build nothing."""
     import yaml
 
-    open_: list[tuple[str | None, int]] = []  # anchor of each collection around, and values in it so far
-    sizes: dict[str, int] = {}  # values of an anchor, written out
+    open_: list[tuple[str | None, int]] = []  # anchor of each open collection, and the number of values in it so far
+    sizes: dict[str, int] = {}  # number of values of an anchor when expanded
     for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         size = 1
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_NUMBER and _is_number(event):
@@ -176,7 +176,7 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
 
 
 def _is_number(event: Any) -> bool:
-    """Whether a scalar would be read as a number, as far as its first characters or its tag tell."""
+    """True if a scalar would be read as a number, judged by its first characters or its tag."""
     if event.tag is not None and event.tag.endswith((":int", ":float")):
         return True
     return bool(event.implicit[0]) and event.value.lstrip("+-.")[:1].isdigit()
@@ -186,7 +186,9 @@ def _is_number(event: Any) -> bool:
 
 
 def read_xml(path: str | Path, repair: str) -> Element:
-    """The root element of an XML file (URDF, SDF, a mesh) without a document type, which is where entities are defined.
+    """Read the root element of an XML file (URDF, SDF, a mesh).
+
+    A file with a document type is refused, because that is where entities are defined.
 
     Raises:
         FileError: missing, not a regular file, too large, too deep, with a document type, or not XML.
@@ -195,7 +197,7 @@ def read_xml(path: str | Path, repair: str) -> Element:
 
 
 def parse_xml(data: bytes, path: str | Path, repair: str) -> Element:
-    """As `read_xml`, of bytes that came from `path`.
+    """As `read_xml`, for bytes that came from `path`.
 
     Raises:
         FileError: too deep, with a document type, or not XML.

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that appear whole or not at all: written beside under a hidden name, synced, and renamed."""
+"""Write folders that appear whole or not at all.
+
+They are written next to their place under a hidden name, synced, and renamed.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,19 @@ _AT_FDCWD, _EXCHANGE, _NO_REPLACE = -100, 2, 1  # linux/fcntl.h, linux/fs.h: fla
 
 
 class UnfinishedFolder:
-    """A folder that is being written; use it in a `with` statement: an error within leaves the place as it was.
+    """A folder that is being written; use it in a `with` statement. An error in the block leaves the place unchanged.
 
     Args:
-        place: the folder to make. An empty folder may be there.
-        force: replace a folder that has files in it.
-        ours: with force, whether a file or folder in it is one that this kind of result has; a folder with any other
-            is not replaced, so that a mistyped name costs nobody their files. None = every name is.
+        place: the folder to make. An empty folder may exist there.
+        force: replace a folder that contains files.
+        ours: with force: returns True for files and folders that this kind of result has. A folder with any other file
+            is not replaced, so that a mistyped name does not delete the user's files. None = every name is allowed.
 
     Attributes:
-        path: where to write: a folder of the same name in a hidden folder beside.
+        path: where to write: a folder of the same name in a hidden folder next to the place.
 
     Raises:
-        FileError: the place has files (without force), or other files; or it cannot be written.
+        FileError: the place contains files (without force), or files of another kind; or it cannot be written.
     """
 
     def __init__(self, place: str | Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
@@ -51,7 +54,7 @@ class UnfinishedFolder:
         """Sync everything and give the folder its name.
 
         Raises:
-            FileError: it cannot be written, or the place was taken meanwhile.
+            FileError: it cannot be written, or the place was taken in the meantime.
         """
         try:
             put_folder(self.path, self._place, force=self._force)
@@ -61,7 +64,7 @@ class UnfinishedFolder:
             self.drop()
 
     def drop(self) -> None:
-        """Remove what was written, or what was replaced."""
+        """Remove the written folder, or the replaced one."""
         shutil.rmtree(self._holder, ignore_errors=True)
 
     def __enter__(self) -> Path:
@@ -73,10 +76,12 @@ class UnfinishedFolder:
 
 @contextmanager
 def new_folder(place: str | Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
-    """Where to write a folder that takes its name when the block ends without an error; see UnfinishedFolder.
+    """Give a path to write a folder to; it takes its final name if the block ends without an error.
+
+    See UnfinishedFolder.
 
     Raises:
-        FileError: as of UnfinishedFolder; also for what the operating system says within the block.
+        FileError: as for UnfinishedFolder; also for errors of the operating system within the block.
     """
     with UnfinishedFolder(place, force=force, ours=ours) as path:
         try:
@@ -87,9 +92,9 @@ def new_folder(place: str | Path, *, force: bool = False, ours: Callable[[Path],
 
 @contextmanager
 def changed_folder(place: str | Path) -> Iterator[Path]:
-    """As `new_folder`, for a folder of which some files are replaced and all others stay.
+    """As `new_folder`, for a folder in which some files are replaced and all others stay.
 
-    The block finds the files that the folder has, as hard links: replace them (`write_bytes` does), never change them.
+    The block sees the existing files as hard links: replace them (`write_bytes` does), never change them in place.
 
     Raises:
         FileError: the place is not a folder, or cannot be written.
@@ -101,7 +106,9 @@ def changed_folder(place: str | Path) -> Iterator[Path]:
 
 
 def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
-    """Sync a folder that is whole and give it its name in one step; what was there is afterwards where it was.
+    """Sync a complete folder and give it its final name in one step.
+
+    With `force`, an existing folder at the place ends up where the new one was.
 
     Raises:
         FileError: the place is taken, and `force` is not given.
@@ -117,20 +124,20 @@ def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
 
 
 def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
-    """Refuse a folder with files in it before hours are spent on what is to be written there.
+    """Refuse a folder with files in it, before hours are spent on results that would go there.
 
     Args:
         place: the folder.
         force: it may be replaced.
-        ours: as of UnfinishedFolder.
+        ours: as in UnfinishedFolder.
 
     Raises:
-        FileError: it may not be written.
+        FileError: it must not be written.
     """
     try:
         found = sorted(Path(place).iterdir())
     except NotADirectoryError as error:
-        if not Path(place).exists():  # a folder above is a file, which is said when it is written
+        if not Path(place).exists():  # a parent that is a file is reported when the folder is written
             return
         raise FileError(place, "it already exists and is not a folder", PLACE) from error
     except (FileNotFoundError, ValueError):
@@ -149,11 +156,11 @@ def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[P
 
 
 def _move(new: Path, place: Path, force: bool) -> None:
-    """Give a folder its name; what was there is afterwards where the new one was."""
+    """Rename a folder to its final name; an existing folder there ends up where the new one was."""
     if _rename(new, place, _NO_REPLACE) or (force and _rename(new, place, _EXCHANGE)):
         return
     try:
-        new.rename(place)  # nothing there, or an empty folder
+        new.rename(place)  # nothing exists there, or an empty folder
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
@@ -169,7 +176,7 @@ def _move(new: Path, place: Path, force: bool) -> None:
 
 
 def _rename(new: Path, place: Path, flag: int) -> bool:
-    """renameat2(2): in one step, where the C library and the file system can; False where they cannot."""
+    """Rename in one step with renameat2(2); False if the C library or the file system does not support it."""
     with suppress(OSError, AttributeError):
         call = ctypes.CDLL(None).renameat2
         return bool(call(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(place), flag) == 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images from files: their size is read from the header, and damage is looked for, before a decoder sees them."""
+"""Read image files: the size is read from the header, and damage is searched for, before a decoder runs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LARGEST_DECODED = 128 * MIB
 """Bytes of decoded pixels, as the file stores them: 32-bit float depth of LARGEST_PIXELS."""
 LARGEST_IMAGE_FILE = LARGEST_DECODED + MIB
 """Bytes of a file: an image without compression, and its header."""
-_MOST_SCANS = 100  # of a JPEG: an encoder makes about ten; each costs the time of the whole image
-_MOST_CHUNKS = 50_000  # of a PNG: libpng writes 8 KiB of pixels into each, 16,384 of LARGEST_DECODED
+_MOST_SCANS = 100  # JPEG scans: an encoder makes about ten; each costs the time of the whole image
+_MOST_CHUNKS = 50_000  # PNG chunks: libpng writes 8 KiB of pixels into each, which makes 16,384 for LARGEST_DECODED
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type (ISO 15948); a palette is decoded to colour
 _TIFF_TYPES = {3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}  # SHORT, LONG (TIFF 6.0), LONG8 (BigTIFF)
@@ -35,7 +35,7 @@ _MOST_TAGS = 1000
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the header of an image says: its format, width and height in pixels, and bytes of a decoded pixel."""
+    """Content of an image header: format, width and height in pixels, and bytes of a decoded pixel."""
 
     format: str
     width: int
@@ -50,14 +50,14 @@ def decode_file(
     largest: int = LARGEST_PIXELS,
     fits: Callable[[ImageHeader], None] | None = None,
 ) -> npt.NDArray[np.generic]:
-    """Pixels of an image file that is whole.
+    """Read the pixels of an undamaged image file.
 
     Args:
         path: PNG, JPEG, TIFF, BMP or WebP.
         flags: of cv2.imdecode.
-        repair: what to do where it cannot be read.
-        largest: pixels allowed.
-        fits: called with the header before anything is decoded; raises FileError where the size is not the wanted one.
+        repair: what the user can do about a bad file, for the message.
+        largest: most pixels allowed.
+        fits: called with the header before anything is decoded; raises FileError if the size is wrong.
 
     Returns:
         (H, W) or (H, W, channels), as OpenCV gives them: blue first.
@@ -75,7 +75,7 @@ def decode(
     largest: int = LARGEST_PIXELS,
     fits: Callable[[ImageHeader], None] | None = None,
 ) -> npt.NDArray[np.generic]:
-    """As `decode_file`, of bytes that came from `path`.
+    """As `decode_file`, for bytes that came from `path`.
 
     Raises:
         FileError: too many pixels, damaged or not an image.
@@ -96,7 +96,7 @@ def decode(
 
 
 def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) -> ImageHeader:
-    """The header of an image that is whole, as far as that can be told without decoding it.
+    """Read the header of an image, and check that the image is whole as far as possible without decoding it.
 
     Raises:
         FileError: too many pixels or bytes, damaged or not an image.
@@ -149,7 +149,7 @@ def _header(data: bytes) -> ImageHeader | None:
 
 
 def _jpeg_header(data: bytes) -> ImageHeader:
-    """Walk the markers of a JPEG (ITU-T T.81, annex B) to the frame header."""
+    """Find the frame header of a JPEG by its markers (ITU-T T.81, annex B)."""
     at = 2
     while data[at] == 0xFF:
         while data[at] == 0xFF:  # fill bytes
@@ -165,7 +165,7 @@ def _jpeg_header(data: bytes) -> ImageHeader:
 
 
 def _webp_header(data: bytes) -> ImageHeader:
-    """The first chunk of a WebP (RFC 9649): extended, lossless or lossy."""
+    """Read the first chunk of a WebP (RFC 9649): extended, lossless or lossy."""
     kind = data[12:16]
     if kind == b"VP8X":
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
@@ -182,7 +182,7 @@ def _webp_header(data: bytes) -> ImageHeader:
 
 
 def _tiff_header(data: bytes) -> ImageHeader:
-    """The first directory of a TIFF 6.0 or BigTIFF file."""
+    """Read the first directory of a TIFF 6.0 or BigTIFF file."""
     order, big = "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+")
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
@@ -195,12 +195,12 @@ def _tiff_header(data: bytes) -> ImageHeader:
         if tag in _TIFF_TAGS:
             form, size = _TIFF_TYPES[kind]
             place = at + (12 if big else 8)
-            if number * size > (8 if big else 4):  # bits of several channels: the values are elsewhere
+            if number * size > (8 if big else 4):  # bits of several channels: the values are stored elsewhere
                 (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
             (found[_TIFF_TAGS[tag]],) = struct.unpack_from(order + form, data, place)
     width, height = found["width"], found["height"]
     if found.get("tile width", 0) * found.get("tile height", 0) > LARGEST_PIXELS:
-        width, height = found["tile width"], found["tile height"]  # a decoder makes room for a whole tile
+        width, height = found["tile width"], found["tile height"]  # a decoder allocates a whole tile
     return ImageHeader("TIFF", width, height, max(1, found.get("channels", 1) * found.get("bits", 8) // 8))
 
 
@@ -208,7 +208,7 @@ def _tiff_header(data: bytes) -> ImageHeader:
 
 
 def _damage(data: bytes, header: ImageHeader) -> str | None:
-    """Why an image file is not whole, or None: decoders may fill the missing part with grey and say nothing."""
+    """Reason why an image file is damaged, or None; decoders may fill missing parts with grey without an error."""
     if header.format == "PNG":
         return _png_damage(data, header)
     if header.format == "JPEG":
@@ -220,7 +220,7 @@ def _damage(data: bytes, header: ImageHeader) -> str | None:
 
 
 def _png_damage(data: bytes, header: ImageHeader) -> str | None:
-    """Walk the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND; count the bytes of its pixels."""
+    """Check the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND; count the bytes of its pixels."""
     at, view, chunks = len(_PNG), memoryview(data), 0
     pixels = _PngPixels(header)
     while at + 12 <= len(data):
@@ -242,7 +242,7 @@ def _png_damage(data: bytes, header: ImageHeader) -> str | None:
 
 
 class _PngPixels:
-    """Counts what the pixels of a PNG unpack to: libpng unpacks all of it, whatever the header says.
+    """Count the unpacked bytes of a PNG's pixels: libpng unpacks all of them, even more than the header says.
 
     Args:
         header: of the image.
@@ -254,7 +254,7 @@ class _PngPixels:
         self._left = header.height * (header.width * header.pixel_bytes + 1) + 8 * (header.width + header.height)
 
     def fit(self, data: memoryview) -> bool:
-        """Whether there is room for what these bytes add; damage is left to the decoder."""
+        """True if the unpacked data still fits the image; damage is left to the decoder."""
         try:
             rest: memoryview | bytes = data
             while len(rest) and not self._packer.eof:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes of regular files, never more than a limit; names that stay inside a folder.
+"""Read bytes of regular files, up to a limit, and check names that must stay inside a folder.
 
-A name that the user gives may be a symbolic link: shared disks and model caches are full of them. What a file or folder
-brings along (a mask named in detections.json, rgb.png in a folder of frames) has to lie in that folder.
+A name given by the user may be a symbolic link: shared disks and model caches are full of them. Names that a file or
+folder contains (a mask named in detections.json, rgb.png in a folder of frames) must lead into that folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import BinaryIO
 from spatial_vlm_ros.errors import FileError
 
 MIB = 1 << 20
-_LONGEST_NAME = 2048  # characters: half of PATH_MAX, the other half is left to the folder
+_LONGEST_NAME = 2048  # characters: half of PATH_MAX; the other half is for the folder
 _LONGEST_PART = 255  # bytes of a name within a folder (NAME_MAX of Linux's file systems)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -29,22 +29,22 @@ _KINDS = (
 
 
 def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
-    """All bytes of a regular file.
+    """Read all bytes of a regular file.
 
     Args:
         path: the file; symbolic links are followed.
-        repair: what to do where it cannot be read.
-        largest: bytes allowed; checked before anything is read, and again while reading.
+        repair: what the user can do about a bad file, for the message.
+        largest: most bytes allowed; checked before anything is read, and again while reading.
 
     Raises:
-        FileError: missing, unreadable, not a regular file, or larger.
+        FileError: missing, unreadable, not a regular file, or too large.
     """
     with open_regular(path, repair, largest) as file:
         try:
             data = file.read(largest + 1)
         except OSError as error:
             raise unreadable(path, error, repair) from error
-    if data is None:  # a file of /proc that has nothing to say yet
+    if data is None:  # a file in /proc without data yet
         raise FileError(path, "it cannot be read now", repair)
     if len(data) > largest:
         raise _too_large(path, len(data), largest, repair)
@@ -52,15 +52,17 @@ def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
 
 
 def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and bytes of each line that is not blank, without its line end; the file is never held whole.
+    """Yield the number (from 1) and bytes of each line that is not blank, without its line end.
+
+    The whole file is never in memory.
 
     Args:
         path: the file; symbolic links are followed.
-        repair: what to do where it cannot be read.
-        longest: bytes allowed in one line.
+        repair: what the user can do about a bad file, for the message.
+        longest: most bytes allowed in one line.
 
     Raises:
-        FileError: missing, unreadable, not a regular file, or a longer line.
+        FileError: missing, unreadable, not a regular file, or a line is too long.
     """
     with open_regular(path, repair) as file:
         number = 0
@@ -80,7 +82,7 @@ def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tu
 
 
 def open_regular(path: str | Path, repair: str, largest: int | None = None) -> BinaryIO:
-    """A regular file opened for reading in binary; pipes and devices are refused without opening or blocking.
+    """Open a regular file for reading in binary; pipes and devices are refused without opening or blocking.
 
     Raises:
         FileError: missing, unreadable, not a regular file, or more than `largest` bytes.
@@ -89,7 +91,7 @@ def open_regular(path: str | Path, repair: str, largest: int | None = None) -> B
         _check_kind(path, Path(path).stat(), repair)
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
-            found = os.fstat(number)  # again: the name may have come to mean another file
+            found = os.fstat(number)  # check again: the name may now refer to another file
             _check_kind(path, found, repair)
             if largest is not None and found.st_size > largest:
                 raise _too_large(path, found.st_size, largest, repair)
@@ -104,7 +106,7 @@ def open_regular(path: str | Path, repair: str, largest: int | None = None) -> B
 
 
 def check_regular(path: str | Path, repair: str, largest: int | None = None) -> None:
-    """See that a file that another library opens by its name is a regular file, of at most `largest` bytes.
+    """Check that a file that another library opens by name is a regular file, of at most `largest` bytes.
 
     Raises:
         FileError: it is not.
@@ -113,7 +115,7 @@ def check_regular(path: str | Path, repair: str, largest: int | None = None) -> 
 
 
 def sha256_of(path: str | Path, repair: str) -> str:
-    """SHA-256 of a regular file in hexadecimal digits; the file is never held whole.
+    """SHA-256 of a regular file in hexadecimal digits; the whole file is never in memory.
 
     Raises:
         FileError: missing, unreadable or not a regular file.
@@ -129,16 +131,16 @@ def sha256_of(path: str | Path, repair: str) -> str:
 
 
 def inside(folder: str | Path, name: str, source: str | Path, field: str | None = None) -> Path:
-    """The path of a name that a file brings along, in the folder that it has to stay in.
+    """Path of a name found in a file; it must stay inside a folder.
 
     Args:
-        folder: where it has to lie, symbolic links resolved.
+        folder: where the path must lie, symbolic links resolved.
         name: relative, with `/` between its parts and without `..`.
-        source: the file that brings the name, for the message.
-        field: place of the name in it.
+        source: the file that contains the name, for the message.
+        field: location of the name in that file.
 
     Returns:
-        folder / name; whether a file is there is not checked.
+        folder / name; it is not checked that a file exists there.
 
     Raises:
         FileError: the name is absolute, too long, has `..` or a null character, or leads outside through a symbolic
@@ -164,10 +166,10 @@ def inside(folder: str | Path, name: str, source: str | Path, field: str | None 
 
 
 def linked_in_cache(folder: str | Path, path: str | Path) -> bool:
-    """Whether a file is a link of a snapshot in the cache of Hugging Face to the contents of the same repository.
+    """True if a file in a Hugging Face snapshot is a link to the contents of the same repository in the cache.
 
     The cache has datasets--OWNER--NAME/snapshots/REVISION/… with links to datasets--OWNER--NAME/blobs/HASH. Only files
-    directly in that one folder `blobs` count, and only where it is no link itself.
+    directly in that one folder `blobs` count, and only if the folder is not a link itself.
 
     Args:
         folder: in a snapshot, or elsewhere.
@@ -193,10 +195,10 @@ def member(folder: str | Path, name: str) -> Path:
 
 
 def real(path: str | Path, repair: str) -> Path:
-    """The path of a file that may be missing, without symbolic links.
+    """Resolve the symbolic links of a path; the file may be missing.
 
     Raises:
-        FileError: the links lead in a circle.
+        FileError: the links form a loop.
     """
     try:
         return Path(path).resolve()
@@ -205,7 +207,7 @@ def real(path: str | Path, repair: str) -> Path:
 
 
 def unreadable(path: str | Path, error: Exception, repair: str) -> FileError:
-    """The error for a file that the operating system does not let us read or write."""
+    """The error for a file that the operating system does not allow to be read or written."""
     return FileError(str(path).replace("\0", "\\0"), _words(error), repair)
 
 

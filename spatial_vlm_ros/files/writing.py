@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are written whole or not at all: a temporary file beside, fsync, rename, fsync of the folder.
+"""Write files whole or not at all: to a temporary file in the same folder, then fsync, rename, fsync of the folder.
 
-A full disk, a killed process or a power cut leaves the earlier file as it was. What a killed process leaves is a hidden
-file that ends in `.part`; nothing reads it.
+A full disk, a killed process or a power cut leaves the earlier file unchanged. A killed process may leave a hidden file
+that ends in `.part`; nothing reads it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import unreadable
 
 PART = ".part"
-"""End of the names of temporary files and folders."""
+"""Ending of the names of temporary files and folders."""
 PLACE = "choose a writable location with enough free space"
 REPLACE = "choose another name, or pass --force to replace it"
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -31,47 +31,47 @@ _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into 
 
 
 def write_bytes(path: str | Path, data: bytes, *, force: bool = False, sync: bool = True) -> None:
-    """Write a file whole or not at all; folders above it are made.
+    """Write a file whole or not at all; parent folders are made.
 
     Args:
-        path: the file; a symbolic link keeps pointing to it. Devices and pipes are written to as they are.
-        data: all of it.
+        path: the file; a symbolic link keeps pointing to it. Devices and pipes are written directly.
+        data: the whole content.
         force: replace an existing file.
         sync: wait until it is on the disk; False within a folder that is synced as a whole (files.folders).
 
     Raises:
-        FileError: it exists, or cannot be written; an existing file is as it was.
+        FileError: it exists (without force), or cannot be written; an existing file is unchanged.
     """
     with writing(path, force=force, sync=sync) as file:
         file.write(data)
 
 
 def write_text(path: str | Path, text: str, *, force: bool = False, sync: bool = True) -> None:
-    """As `write_bytes`, in UTF-8; what UTF-8 cannot say (half of a surrogate pair) becomes a question mark."""
+    """As `write_bytes`, in UTF-8; characters that UTF-8 cannot encode (lone surrogates) become a question mark."""
     write_bytes(path, text.encode("utf-8", errors="replace"), force=force, sync=sync)
 
 
 def write_json(path: str | Path, value: Any, *, force: bool = False, indent: int | None = None) -> None:
-    """As `write_bytes`: a value as JSON with a line end.
+    """As `write_bytes`, for a value as JSON with a line end.
 
     Raises:
-        ValueError: NaN or infinity in it, which JSON cannot say.
-        FileError: as of `write_bytes`.
+        ValueError: the value contains NaN or infinity, which JSON does not have.
+        FileError: as for `write_bytes`.
     """
     write_text(path, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n", force=force)
 
 
 @contextmanager
 def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iterator[BinaryIO]:
-    """A file to write to that takes its name when the block ends without an error; an error leaves nothing behind.
+    """Give a file to write to; it takes its final name if the block ends without an error, else nothing remains.
 
     Args:
-        path: the file; folders above it are made.
+        path: the file; parent folders are made.
         force: replace an existing file.
-        sync: as of `write_bytes`.
+        sync: as for `write_bytes`.
 
     Raises:
-        FileError: it exists, or cannot be written.
+        FileError: it exists (without force), or cannot be written.
     """
     path = Path(path)
     require_new(path, force)
@@ -86,7 +86,7 @@ def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iter
         number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
         try:
             with os.fdopen(number, "wb") as file:
-                with suppress(OSError):  # the rights of the file that is replaced
+                with suppress(OSError):  # keep the permissions of the replaced file
                     os.fchmod(number, stat.S_IMODE(place.stat().st_mode))
                 yield file
                 file.flush()
@@ -103,10 +103,12 @@ def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iter
 
 @contextmanager
 def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
-    """As `writing`, for libraries that write to a name: a name with the same ending in a hidden folder beside.
+    """As `writing`, for libraries that write to a file name.
+
+    The block gets a name with the same ending in a hidden folder next to the file.
 
     Raises:
-        FileError: it exists, or cannot be written.
+        FileError: it exists (without force), or cannot be written.
     """
     require_new(path, force)
     place = Path(os.path.realpath(path))
@@ -128,7 +130,7 @@ def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def require_new(path: str | Path, force: bool = False) -> None:
-    """Refuse the name of an existing file before hours are spent on what is to be written there.
+    """Refuse the name of an existing file, before hours are spent on results that would go there.
 
     Raises:
         FileError: it exists, and is not a device or pipe; or it is a folder.
@@ -146,15 +148,15 @@ def require_new(path: str | Path, force: bool = False) -> None:
 
 
 def part_of(place: Path) -> Path:
-    """A hidden name beside a file or folder, for what is not finished."""
+    """Hidden name next to a file or folder, for unfinished output."""
     return place.with_name(f".{place.name[:50]}.{secrets.token_hex(4)}{PART}")
 
 
 def sync_folder(folder: Path) -> None:
-    """Let a rename within a folder outlast a power cut, where its file system can say so."""
+    """Sync a folder, so that a rename in it survives a power cut, if its file system supports that."""
     try:
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:  # a folder that may be written to, and not be listed
+    except OSError:  # a folder that can be written but not listed
         return
     try:
         os.fsync(number)
@@ -166,12 +168,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def _take_name(part: Path, place: Path, force: bool) -> None:
-    """Give a finished file its name; without force never that of a file that has come meanwhile."""
+    """Rename a finished file to its final name; without force, never over a file created in the meantime."""
     if force:
         part.replace(place)
         return
     try:
-        os.link(part, place)  # fails where the name is taken, which rename does not
+        os.link(part, place)  # fails if the name is taken; rename does not
     except FileExistsError as error:
         raise FileError(place, "another program has created it in the meantime", REPLACE) from error
     except OSError as error:
@@ -182,7 +184,7 @@ def _take_name(part: Path, place: Path, force: bool) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a name stands for an output that cannot be replaced: a device, a pipe, standard output."""
+    """True if a name stands for an output that cannot be replaced: a device, a pipe or standard output."""
     if str(path).startswith(_STREAMS):
         return True
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what was cut out of a box or by a mask is a whole object, alone and measured: see `CutOut`.
+"""Check that the surface cut out by a box or mask is one whole object, measured on its own: see `CutOut`.
 
-A detector draws its box around an object. A model that points may draw it around a part of one, around two, or around
-a piece of a wall, and whatever it holds is measured as if it ended at the box.
+A detector draws its box around an object. A pointing model may draw its box around a part of an object, around two
+objects, or around a piece of wall; whatever the box holds is measured as if it ended at the box.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from spatial_vlm_ros.geometry.segmentation import connected_pieces, depth_gap, r
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Mask, Points, RgbdFrame, Scene, SceneObject
 
-_OWN_PIECE = 0.2  # share of an object's measured pixels that makes a piece of the surface one of its own
-_LEAST_PX, _SIDE, _FARTHEST = 3, 0.1, 0.02  # pixels, part of a side, metres: how far a box may fall short of its object
-_GOES_ON = 0.05  # of an object's measured pixels: more of its surface farther outside is more than a handle
-_RIVAL = 0.15  # of an object's pixels in its box: another piece of that size is an object as well
-_MOSTLY_INSIDE = 0.5  # of a piece in the box: what lies outside by more is not what the box is about
-_RIM_PX = 7  # pixels across in which two surfaces are beside one another: each loses a rim of up to 3 pixels
-_SAMPLE = 1500  # points of a piece that distances are taken from
-_RING_PX = (5, 9)  # pixels around a surface in which there is depth again where it ends: a step leaves a rim of 4
+_OWN_PIECE = 0.2  # fraction of an object's measured pixels from which a piece of the surface counts as its own
+_LEAST_PX, _SIDE, _FARTHEST = 3, 0.1, 0.02  # pixels, side fraction, metres: how far a box may fall short
+_GOES_ON = 0.05  # fraction of an object's measured pixels: more of its surface farther outside is more than a handle
+_RIVAL = 0.15  # fraction of an object's pixels in its box: another piece of that size is an object as well
+_MOSTLY_INSIDE = 0.5  # fraction of a piece in the box: with more of it outside, it is not the box's object
+_RIM_PX = 7  # pixels across in which two surfaces are neighbours: each loses a rim of up to 3 pixels
+_SAMPLE = 1500  # points of a piece that distances are measured from
+_RING_PX = (5, 9)  # pixels around a surface in which depth starts again after its edge: a step leaves a rim of 4
 
 
 @dataclass(frozen=True, eq=False)
 class CutOut:
-    """How an object was cut out, by what the measured surface around it says.
+    """How well a box or mask fits its object, judged by the measured surface around it.
 
     Args:
-        goes_on: pixels of its surface that lie well outside its box or mask, as share of those measured of it.
-        rival: share, of the object's pixels in its box, that the largest other raised piece in the box has, which lies
-            apart from it in space; 0 where there is none.
-        apart: metres between the two; NaN where there is no such piece.
-        filled: share of its box that the box around its surface, and around what hides it, has; 1 with a mask.
-        holes: share without depth, of what its box or mask holds and is not known to be something else.
-        beside: share without depth of the pixels around the surface in a mask; 0 with a box, which shows where the
-            object ends.
+        goes_on: pixels of the object's surface that lie well outside its box or mask, as a fraction of its measured
+            pixels.
+        rival: pixels of the largest other raised piece in the box that is separate in space, as a fraction of the
+            object's pixels in the box; 0 if there is none.
+        apart: distance between the two, metres; NaN if there is no such piece.
+        filled: fraction of the box that is covered by the box around the object's surface and what hides it; 1 with a
+            mask.
+        holes: fraction of the box or mask without depth, not counting pixels known to be something else.
+        beside: fraction of the pixels around a mask's surface without depth; 0 with a box, which shows where the object
+            ends.
     """
 
     goes_on: float
@@ -54,19 +56,20 @@ class CutOut:
 
     @property
     def is_part(self) -> bool:
-        """Whether the object is cut by its box or mask."""
+        """True if the box or mask cuts off a part of the object."""
         return self.goes_on >= _GOES_ON
 
 
 def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, lift_config: LiftConfig) -> CutOut:
     """Compare a measured object with the connected raised surface around it.
 
-    A surface is connected where no depth edge lies across it. Its box may fall short of it by 10 % of the side, at most
-    by 2 cm and at least by 3 pixels: boxes of models are off by some pixels. Objects that touch are one surface.
+    A surface is connected where no depth edge crosses it. The box may fall short of it by 10 % of the side, at most by
+    2 cm and at least by 3 pixels, because boxes of models are off by some pixels. Objects that touch count as one
+    surface.
 
     Args:
-        obj: of the scene; with points.
-        scene: with a support, above which "raised" is.
+        obj: an object of the scene, with points.
+        scene: must have a support plane; "raised" means above it.
         depth_config: noise of depth.
         lift_config: what stands out from the support.
     """
@@ -101,7 +104,7 @@ def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, 
 
 
 def _box(obj: SceneObject, frame: RgbdFrame) -> tuple[int, int, int, int]:
-    """Whole pixels of its box inside the image; the last ones exclusive."""
+    """Pixel bounds of the object's box inside the image: left, top, right, bottom (the last two exclusive)."""
     x0, y0, x1, y1 = obj.detection.box_xyxy
     height, width = frame.depth.shape
     left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
@@ -138,10 +141,10 @@ def _rival(
     labels: npt.NDArray[np.int32], own: npt.NDArray[np.bool_], inside: Mask, others: Mask, scene: Scene, gap: float,
     frame: RgbdFrame,
 ) -> tuple[float, float]:  # fmt: skip
-    """Share and distance of the largest piece of what was cut out that lies apart from the main one.
+    """Size and distance of the largest piece of the cut-out surface that is separate from the main piece.
 
-    The far wall of a cup is a piece as well, and meets the near one at its rim. What lies on both sides of another
-    object may go on behind that.
+    The far wall of a cup is a piece as well, and meets the near one at its rim. Two pieces on either side of another
+    object may be connected behind it.
     """
     counts = np.bincount(labels[inside], minlength=len(own))
     areas = np.bincount(labels.reshape(-1), minlength=len(own))
@@ -182,19 +185,19 @@ def _distance(a: Points, b: Points) -> float:
 
 
 def _missing(frame: RgbdFrame) -> Mask:
-    """(H, W) bool: pixels without depth, but for those that the robot hides."""
+    """(H, W) bool: pixels without depth, except those that the robot hides."""
     missing = ~np.isfinite(frame.depth)
     return missing if frame.robot is None else missing & ~frame.robot.own
 
 
 def _holes(surface: Mask, inside: Mask, frame: RgbdFrame) -> float:
-    """Share of pixels without depth that may be the object's."""
+    """Fraction of the object's pixels that have no depth."""
     empty = int(np.count_nonzero(_missing(frame) & inside))
     return empty / max(1, empty + int(np.count_nonzero(surface)))
 
 
 def _holes_beside(surface: Mask, others: Mask, frame: RgbdFrame) -> float:
-    """Share of the pixels around a surface that have no depth."""
+    """Fraction of the pixels around a surface that have no depth."""
     near, far = (
         cv2.dilate(surface.view(np.uint8), np.ones((2 * px + 1,) * 2, np.uint8)).view(np.bool_) for px in _RING_PX
     )

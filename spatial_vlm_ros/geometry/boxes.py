@@ -10,7 +10,7 @@ from spatial_vlm_ros.types import Mask
 
 
 def box_around(mask: Mask) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom, pixels, of a mask with set pixels."""
+    """Box around the set pixels of a mask: left, top, right, bottom, pixels. At least one pixel must be set."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels to rays and back, with and without lens distortion.
+"""Project points to pixels and pixels to rays, with and without lens distortion.
 
-Knows camera models; knows nothing of what is seen. Normalised coordinates are x/z and y/z in the optical frame.
+Knows camera models only, not what is seen. Normalised coordinates are x/z and y/z in the optical frame.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BOX_SAMPLES = 33  # points along each side of a box: between two of them a lens 
 
 
 def project(camera: PinholeCamera, points: Points) -> Array:
-    """Image points of the camera's optical frame.
+    """Project points in the camera's optical frame to pixels.
 
     Args:
         camera: intrinsics and distortion.
@@ -78,7 +78,8 @@ def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
         camera: intrinsics without distortion.
 
     Returns:
-        x/z of each column (W,) and y/z of each row (H,), float64, read-only, optical frame. Kept for the last cameras.
+        x/z of each column (W,) and y/z of each row (H,), float64, read-only, optical frame. Cached for the last
+        cameras.
 
     Raises:
         InputError: the camera has distortion, so columns and rows do not separate.
@@ -102,7 +103,7 @@ def normalised_grid(camera: PinholeCamera) -> Array:
 
     Returns:
         (H, W, 2) float64, read-only, x/z and y/z in the optical frame; NaN outside the range of the distortion model.
-        Kept for the last few cameras with equal numbers.
+        Cached for the last few cameras, by their parameters.
     """
     return _grid(_Lens.of(camera))
 
@@ -111,18 +112,18 @@ def normalised_grid(camera: PinholeCamera) -> Array:
 
 
 def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-    """A frame and its detections as a pinhole camera with the same K and size would have given them.
+    """Convert a frame and its detections to what a pinhole camera with the same K and size would give.
 
     Args:
         frame: the observation, with or without distortion.
         detections: found in the pixels of that frame.
 
     Returns:
-        Both in rectified pixels; the very same objects when the frame has no distortion.
+        Both in rectified pixels; the unchanged objects if the frame has no distortion.
 
     Raises:
-        InputError: rectification moves a detection wholly out of the image.
-        ShapeError: a mask has another size than the image.
+        InputError: rectification moves a detection completely out of the image.
+        ShapeError: the size of a mask differs from the image.
     """
     if frame.camera.is_rectified:
         return frame, detections
@@ -132,7 +133,7 @@ def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple
 def rectify(frame: RgbdFrame) -> RgbdFrame:
     """Resample a frame of a distorted camera to a pinhole camera with the same K and size.
 
-    Colour is interpolated; depth is taken from the nearest pixel, so that no depth between two surfaces is made up.
+    Colour is interpolated; depth is taken from the nearest pixel, so that no depth between two surfaces is invented.
 
     Args:
         frame: the observation; colour and depth share its camera.
@@ -157,14 +158,14 @@ def rectify(frame: RgbdFrame) -> RgbdFrame:
 
 
 def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
-    """A mask in distorted pixels, resampled to rectified ones: (H, W) bool, False where the source has no pixel.
+    """Resample a mask from distorted to rectified pixels: (H, W) bool, False where the source has no pixel.
 
     Args:
         camera: intrinsics and distortion of the image the mask belongs to.
         mask: (H, W) bool.
 
     Raises:
-        ShapeError: the mask has another size than the image.
+        ShapeError: the size of the mask differs from the image.
     """
     if mask.shape != (camera.height, camera.width):
         raise ShapeError("mask", expected=str((camera.height, camera.width)), received=str(mask.shape))
@@ -174,14 +175,14 @@ def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
 def rectify_box(
     camera: PinholeCamera, box_xyxy: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float] | None:
-    """Tight box, in rectified pixels, of a box in distorted ones.
+    """Tight box, in rectified pixels, around a box given in distorted pixels.
 
     Args:
         camera: intrinsics and distortion of the image the box belongs to.
         box_xyxy: pixels, left, top, right, bottom.
 
     Returns:
-        The box around the bent sides, clipped to the image; None when nothing of it is left in the image.
+        The box around the bent sides, clipped to the image; None if no part of it is left in the image.
     """
     if camera.is_rectified:
         return box_xyxy
@@ -232,7 +233,7 @@ def _nearest(image: npt.NDArray[_T], lookup: npt.NDArray[np.float32], outside: _
 
 @dataclass(frozen=True)
 class _Lens:
-    """The numbers of a camera, hashable, so that tables can be kept for equal cameras."""
+    """Parameters of a camera, hashable, so that tables can be cached for equal cameras."""
 
     fx: float
     fy: float
@@ -256,7 +257,7 @@ class _Lens:
         return (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
 
     def pixels(self, plane: Array) -> Array:
-        """The inverse of `plane`."""
+        """Inverse of `plane`."""
         return plane * (self.fx, self.fy) + (self.cx, self.cy)
 
     def all_pixels(self) -> Array:
@@ -274,7 +275,7 @@ def _grid(lens: _Lens) -> Array:
 
 @lru_cache(maxsize=4)
 def _rectifying_map(lens: _Lens) -> npt.NDArray[np.float32]:
-    """(2, H, W) distorted pixel (u, v) of each rectified one; far outside the image where there is none."""
+    """(2, H, W) distorted pixel (u, v) for each rectified pixel; far outside the image where there is none."""
     pixels = lens.pixels(_distort(lens, lens.plane(lens.all_pixels())))
     pixels = np.where(np.abs(pixels) < 4 * max(lens.width, lens.height), pixels, -10.0)
     return pixels.T.astype(np.float32).reshape(2, lens.height, lens.width)
@@ -322,7 +323,7 @@ def _brown(D: tuple[float, ...], xy: Array) -> tuple[Array, tuple[Array, Array, 
 
 
 def _undistort_brown(D: tuple[float, ...], target: Array) -> Array:
-    """Newton iterations in the plane, from the distorted point drawn into the model's range."""
+    """Undistort by Newton iterations in the plane, from the distorted point clipped to the model's range."""
     limit = _brown_limit(D)
     xy = target * np.minimum(1.0, 0.95 * math.sqrt(limit) / np.sqrt(_squared(target)).clip(1e-300))
     for _ in range(MAX_ITERATIONS):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw depth images to metres with NaN, whether they can be trusted, and how much.
+"""Convert raw depth images to metres with NaN, check that they can be trusted, and model their noise.
 
-Knows units, invalid values and noise; knows nothing of objects.
+Knows units, invalid values and noise, but not objects.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from spatial_vlm_ros.types import Depth, Floats, PinholeCamera, Transform
 # encoding -> (dtype kind, bytes, metres per unit), REP-118
 ENCODINGS = MappingProxyType({"16UC1": ("u", 2, 0.001), "mono16": ("u", 2, 0.001), "32FC1": ("f", 4, 1.0)})
 
-MIN_VALID_FRACTION = 0.01  # less is a covered lens, a wrong topic or a sensor that looks at glass
-MIN_IN_RANGE_FRACTION = 0.1  # a table to work on fills at least a tenth of what was measured
-LARGEST_PLAUSIBLE_MEDIAN = 100.0  # metres: nearer by far is what any depth camera can measure
-SMALLEST_PLAUSIBLE_MEDIAN = 0.02  # metres: a depth camera's blind zone is larger
-_SAMPLE_STEP, _MIN_SAMPLE = 19, 1000  # pixels: no divisor of an image's width; enough for a median
-OVERLAP = 1.2  # footprints of neighbours overlap by a fifth, so that surfaces turned towards the other view stay closed
-LARGEST_FOOTPRINT = 32.0  # pixels: only points a hand's breadth before the lens would cover more
+MIN_VALID_FRACTION = 0.01  # less means a covered lens, a wrong topic or a sensor that looks at glass
+MIN_IN_RANGE_FRACTION = 0.1  # a table to work on fills at least a tenth of the measured pixels
+LARGEST_PLAUSIBLE_MEDIAN = 100.0  # metres: far beyond what any depth camera can measure
+SMALLEST_PLAUSIBLE_MEDIAN = 0.02  # metres: the blind zone of any depth camera is larger
+_SAMPLE_STEP, _MIN_SAMPLE = 19, 1000  # pixels: not a divisor of an image's width; enough for a median
+OVERLAP = 1.2  # neighbouring footprints overlap by a fifth, so that surfaces turned towards the other view stay closed
+LARGEST_FOOTPRINT = 32.0  # pixels: only points within about 10 cm of the lens would cover more
 
 
 def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float | None = None) -> Depth:
-    """Metres from a depth image as sensors publish it.
+    """Convert a depth image as published by sensors to metres.
 
     Args:
         image: (H, W) uint16 ("16UC1", "mono16": 0 = not measured) or float32 ("32FC1"), of either byte order.
@@ -40,11 +40,11 @@ def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float
         scale: metres per unit; None = 0.001 for integers, 1 for floats (REP-118).
 
     Returns:
-        (H, W) float32, metres, a new array. What is zero, negative, infinite or NaN is NaN.
+        (H, W) float32, metres, a new array. Zero, negative and infinite values become NaN.
 
     Raises:
-        UnknownNameError: another encoding.
-        ShapeError: the array is not what the encoding says.
+        UnknownNameError: the encoding is not supported.
+        ShapeError: the array does not match the encoding.
         InputError: the scale is not a positive number.
 
     Source: REP-118, REP-117.
@@ -64,8 +64,8 @@ def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float
 
 
 def _metres(image: npt.NDArray[np.generic], factor: float) -> Depth:
-    """Multiples of `factor` in metres, NaN for what is no distance."""
-    with np.errstate(over="ignore", invalid="ignore"):  # infinities and signalling NaNs are sorted out below
+    """Multiply by `factor`, in metres; NaN for values that are not a distance."""
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities and signalling NaNs are handled below
         metres = (image.astype(np.float64) * factor).astype(np.float32)
     metres[~((metres > 0) & (metres < np.inf))] = np.nan
     return metres
@@ -73,14 +73,14 @@ def _metres(image: npt.NDArray[np.generic], factor: float) -> Depth:
 
 @lru_cache(maxsize=4)
 def _metres_of_units(factor: float) -> Depth:
-    """(65536,) metres of every 16-bit depth: to look them up needs no image of doubles in between."""
+    """(65536,) metres of every 16-bit depth: a lookup needs no intermediate image of doubles."""
     table = _metres(np.arange(65536, dtype=np.uint16), factor)
     table.setflags(write=False)
     return table
 
 
 def _looked_up(table: Depth, image: npt.NDArray[np.uint16]) -> Depth:
-    """The entry of a table (65536,) for each pixel: by OpenCV where its version knows 16 bits, in half of the time."""
+    """Look up each pixel in a table (65536,); with OpenCV in half the time if its version supports 16 bits."""
     if _lut_knows_16_bits() and image.size:
         return np.asarray(cv2.LUT(np.ascontiguousarray(image), table), np.float32)
     return table.take(image)
@@ -88,7 +88,7 @@ def _looked_up(table: Depth, image: npt.NDArray[np.uint16]) -> Depth:
 
 @lru_cache(maxsize=1)
 def _lut_knows_16_bits() -> bool:
-    """Whether cv2.LUT takes tables of 65,536 entries, as OpenCV 5 does."""
+    """True if cv2.LUT takes tables of 65,536 entries, as in OpenCV 5."""
     image, table = np.array([[0, 7, 65535]], np.uint16), np.arange(65536, dtype=np.float32)
     try:
         found = cv2.LUT(image, table)
@@ -98,20 +98,20 @@ def _lut_knows_16_bits() -> bool:
 
 
 def check_depth(depth: Depth, config: DepthConfig) -> None:
-    """Refuse a depth image that no pose may be built on.
+    """Raise if a depth image is not good enough to compute poses from.
 
     Args:
         depth: (H, W) float32, metres, NaN where not measured.
-        config: the range that is trusted.
+        config: the trusted range.
 
     Raises:
-        DepthError: nothing or next to nothing is measured, the unit looks wrong, or the scene is out of range.
+        DepthError: too few pixels are measured, the unit looks wrong, or the scene is out of range.
     """
     near, far = max(config.near, SMALLEST_PLAUSIBLE_MEDIAN), min(config.far, LARGEST_PLAUSIBLE_MEDIAN)
     some = depth.reshape(-1)[::_SAMPLE_STEP]
     inside = np.count_nonzero((near <= some) & (some <= far))
     if inside >= _MIN_SAMPLE and 2 * inside > len(some):
-        return  # so is the median of those measured, which takes longer to find
+        return  # the median of the measured pixels is fine too, and takes longer to find
     _check_measured(depth)
     sample = _sample(depth)
     median = float(np.median(sample))
@@ -133,7 +133,7 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
 
 
 def _check_measured(depth: Depth) -> None:
-    """Refuse a depth image with next to no measurement."""
+    """Raise if a depth image has almost no measurement."""
     measured = int(np.count_nonzero(_measured(depth)))
     if measured == 0:
         raise DepthError(
@@ -145,12 +145,12 @@ def _check_measured(depth: Depth) -> None:
 
 
 def _measured(depth: Depth) -> npt.NDArray[np.bool_]:
-    """Whether a depth is a measurement: some drivers write 0 where REP-118 asks for NaN."""
+    """True where a depth is a measurement: some drivers write 0 where REP-118 asks for NaN."""
     return np.isfinite(depth) & (depth > 0)
 
 
 def _sample(depth: Depth) -> Depth:
-    """(N,) measured depths of every 19th pixel; of all pixels where these are few."""
+    """(N,) measured depths of every 19th pixel, or of all pixels if those are too few."""
     for step in (_SAMPLE_STEP, 1):
         sample = depth.reshape(-1)[::step]
         sample = sample[_measured(sample)]
@@ -160,14 +160,14 @@ def _sample(depth: Depth) -> Depth:
 
 
 def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
-    """Depth with everything outside the trusted range set to NaN.
+    """Set depth outside the trusted range to NaN.
 
     Args:
         depth: (H, W) float32, metres, NaN where not measured.
         config: `near` and `far`, metres.
 
     Returns:
-        (H, W) float32; the very same array when nothing measured lies outside.
+        (H, W) float32; the unchanged array if every measurement is in range.
 
     Source: the form of the test follows REP-117, so that NaN fails it.
     """
@@ -196,10 +196,11 @@ def depth_noise(depth: Floats | float, config: DepthConfig) -> Floats:
 def register_depth(
     depth: Depth, depth_camera: PinholeCamera, rgb_camera: PinholeCamera, rgb_T_depth: Transform
 ) -> Depth:
-    """Depth as the colour camera would have measured it.
+    """Register depth to the colour camera: compute the depth that it would have measured.
 
     Every measured pixel becomes a patch of the size it has in the colour image; where patches overlap, the nearest
-    wins, so surfaces stay closed at higher resolution and hide what is behind them. Nothing is filled between patches.
+    wins. Surfaces therefore stay closed at a higher resolution and hide what is behind them. Nothing is filled between
+    patches.
 
     Args:
         depth: (H_depth, W_depth) float32, metres, NaN where not measured.
@@ -211,7 +212,7 @@ def register_depth(
         (H_rgb, W_rgb) float32, metres along the colour camera's z, NaN where nothing was measured.
 
     Raises:
-        ShapeError: the depth image has another size than its camera.
+        ShapeError: the size of the depth image differs from its camera.
     """
     size = (depth_camera.height, depth_camera.width)
     if depth.shape != size:
@@ -243,7 +244,7 @@ def _splat(
     """Draw patches `footprint` (N, 2) wide around `pixels` (N, 2) into an image, the nearest on top."""
     usable = np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < 1e6).all(axis=1)
     first = np.ceil(pixels[usable] - footprint[usable] / 2).astype(np.int64)
-    last = np.ceil(pixels[usable] + footprint[usable] / 2).astype(np.int64)  # not drawn: half-open
+    last = np.ceil(pixels[usable] + footprint[usable] / 2).astype(np.int64)  # exclusive
     z32 = z[usable].astype(np.float32)
     nearest = np.full(shape, np.inf, np.float32)
     widest = (last - first).max(axis=0, initial=0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a visible surface to the extents of the whole object: outline, bottom and top, box, covariance.
+"""Estimate the extents of a whole object from its visible surface: outline, bottom and top, box, covariance.
 
-Works along "ground axes" through the object: e1 away from the camera along the ground, e2 to the right of it, and up
-against gravity. The far side of an object is never seen. It is completed by symmetry where what is seen
-supports that (symmetry.py); else what is assumed about it is stated here. Both count in the covariance.
+Works along "ground axes" through the object: e1 points away from the camera along the ground, e2 to its right, and up
+points against gravity. The far side of an object is never seen. It is completed by symmetry where the visible surface
+supports that (symmetry.py), and else by the assumptions stated here. Both count in the covariance.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ _DIRECTIONS = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)))  # (2, 16)
 
 _IDENTITY = np.eye(3)
 _TILT = math.radians(1.0)  # standard deviation of the direction "up"
-_MANY = 1000  # points from which thinning out before a hull pays
+_MANY = 1000  # points from which thinning out before computing a hull is faster
 _TURN = np.array([1, -1], np.float32)
 _THINNING = tuple(_DIRECTIONS[:, : FOOTPRINT_CORNERS // 2 : step].T.astype(np.float32) for step in (2, 1))
 _ROUNDING = np.float32(1e-5)  # metres; of float32 coordinates some metres from the camera
 
-_RECEDING = 0.12  # by how much flanks lie farther than the middle, in widths, when an outline recedes: a disc 0.28
+_RECEDING = 0.12  # how much farther the flanks lie than the middle, in widths, if an outline recedes: a disc has 0.28
 _TAILED = 0.001  # metres of noise from which a surface has outliers
-_TRIMMED = np.array((1.0, 0.2, 1.0))  # part of the trim along e1, e2, up: noise along the ray moves little sideways
+_TRIMMED = np.array((1.0, 0.2, 1.0))  # fraction of the trim along e1, e2, up: noise is mostly along the ray
 _EACH = np.arange(3)
 _NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
-_ABOUT_ROUND = 1.3  # depth seen over width up to which a receding outline is taken to be round or a corner
-_OUTMOST = 0.03  # part of the points that are taken for the upper, and for the lower, line of what is seen
-_NOT_ROUND = 0.15  # by how much, in widths, a lying round object is longer or shorter than wide to be taken for long
-_FLAT = 0.12  # height seen over width up to which an object is flat
-_WHOLE_LINES = 0.1  # part of its upper or lower side up to which an object that something covers there shows that line
-_TOP_BAND = 0.15  # part of the height, from the top, that is looked at for a top face
+_ABOUT_ROUND = 1.3  # visible depth over width up to which a receding outline is assumed to be round or a corner
+_OUTMOST = 0.03  # fraction of the points used for the upper, and for the lower, line of the visible surface
+_NOT_ROUND = 0.15  # length difference, in widths, from which a lying round object counts as longer or shorter than wide
+_FLAT = 0.12  # visible height over width up to which an object is flat
+_WHOLE_LINES = 0.1  # covered fraction of the upper or lower side up to which an object still shows that line
+_TOP_BAND = 0.15  # fraction of the height, from the top, that is searched for a top face
 _FLAT_TOP = 0.04  # the same, for a flat one
-_TOP_SPAN = 0.6  # part of the depth range, and of the width, that a seen top face spans
-_FRONT_ONLY_DEPTH = 0.6  # depth assumed, in widths, where only a flat front is seen
-_MIRRORED = 0.05  # part of its depth out of sight from which it is taken to be alike from both sides
-_HARDLY_CUT = 0.1  # part of a side that may be covered where an object is completed by symmetry
-_TOLD = 0.1  # standard deviation of an axis, in lengths, up to which it is told to be one
-_CUT_SHARE = 0.75  # part of its seen size by which an object may go on where it is cut
-_UNMEASURED_SIDE = 0.25  # part of the width without depth from which a heading means nothing
-_SHAPE_DOUBT = 0.03  # standard deviation of the centre's place along the view, in lengths
-_RECTANGLE_FILL = 0.93  # of its bounding rectangle, from which an outline is taken to be all there
+_TOP_SPAN = 0.6  # fraction of the depth range, and of the width, that a visible top face spans
+_FRONT_ONLY_DEPTH = 0.6  # assumed depth, in widths, if only a flat front is visible
+_MIRRORED = 0.05  # fraction of its depth out of sight from which an object is assumed to be symmetric
+_HARDLY_CUT = 0.1  # fraction of a side that may be covered if an object is completed by symmetry
+_TOLD = 0.1  # standard deviation of an axis, in lengths, up to which it counts as known
+_CUT_SHARE = 0.75  # fraction of its visible size by which an object may continue where it is cut
+_UNMEASURED_SIDE = 0.25  # fraction of the width without depth from which a heading means nothing
+_SHAPE_DOUBT = 0.03  # standard deviation of the centre's position along the view, in lengths
+_RECTANGLE_FILL = 0.93  # fraction of its bounding rectangle from which an outline counts as complete
 _ROUND_FILL = 0.86  # a disc fills 0.785 of its bounding rectangle, a box all of it
 _ELONGATED = 1.25  # length over width from which a heading can be told
 _LONG = 1.5  # the same for outlines without corners: a completed disc may come out as an oval
@@ -66,17 +66,18 @@ class Extent:
 
     Args:
         basis: (3, 3) columns e1, e2, up, camera frame.
-        median: (3,) of the visible surface, along the basis.
-        outline: (M, 2) float32: estimated convex outline seen from above, along e1 and e2.
-        bottom: metres along up.
-        top: metres along up.
-        unseen: metres of the depth along e1 that were assumed, not measured.
-        unseen_width: metres across that the mask shows and depth does not.
-        cut: (3,) metres by which it may go on along e1, e2 and up, where something nearer or the border cuts it.
-        near_z: optical depth of the nearest point.
-        middle_z: mean optical depth.
-        completed: metres of `unseen` beyond what the rim of its far edge took.
-        axis: of the symmetry by which it was completed, or None.
+        median: (3,) median of the visible surface along the basis, metres.
+        outline: (M, 2) float32: estimated convex outline seen from above, along e1 and e2, metres.
+        bottom: height of the bottom along up, metres.
+        top: height of the top along up, metres.
+        unseen: depth along e1 that was assumed, not measured, metres.
+        unseen_width: width that the mask shows but depth does not, metres.
+        cut: (3,) length by which the object may continue along e1, e2 and up, where something nearer or the image
+            border cuts it, metres.
+        near_z: optical depth of the nearest point, metres.
+        middle_z: mean optical depth, metres.
+        completed: length of `unseen` beyond what was lost with the rim of the far edge, metres.
+        axis: symmetry axis used to complete the object, or None.
     """
 
     basis: Array
@@ -93,17 +94,17 @@ class Extent:
     axis: SymmetryAxis | None = None
 
     def span(self) -> npt.NDArray[np.float32]:
-        """(2,) lengths of the outline along e1 and e2."""
+        """(2,) float32: lengths of the outline along e1 and e2, metres."""
         return self.outline.max(axis=0) - self.outline.min(axis=0)
 
     def footprint(self) -> Array:
-        """(16, 2) corners of the outline along e1 and e2: its farthest points in 16 directions."""
+        """(16, 2) corners of the outline along e1 and e2, metres: its farthest points in 16 directions."""
         outline = self.outline.astype(np.float64)
         return outline[np.argmax(outline @ _DIRECTIONS, axis=0)]
 
 
 def ground_axes(direction: Array, up: Array) -> Array:
-    """(3, 3) columns e1, e2, up: e1 is `direction` laid on the ground; the image's up where it points straight down."""
+    """(3, 3) columns e1, e2, up. e1 is `direction` projected to the ground; the image's up if that is vertical."""
     for candidate in (direction, np.array([0.0, -1.0, 0.0]), np.array([1.0, 0.0, 0.0])):
         flat = candidate - (candidate @ up) * up
         length = math.sqrt(flat @ flat)
@@ -114,12 +115,12 @@ def ground_axes(direction: Array, up: Array) -> Array:
 
 
 def _columns(a: Array, b: Array, c: Array) -> Array:
-    """(3, 3) of three vectors; np.stack takes three times as long on so few numbers."""
+    """(3, 3) from three column vectors; np.stack takes three times as long for so few numbers."""
     return np.array((a, b, c)).T.copy()
 
 
 def _cross(a: Array, b: Array) -> Array:
-    """Cross product of two vectors (3,); np.cross takes ten times as long on so few numbers."""
+    """Cross product of two vectors (3,); np.cross takes ten times as long for so few numbers."""
     (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
     return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
@@ -128,16 +129,16 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
     """Measure a surface along its ground axes and complete its far side.
 
     Args:
-        surface: without a problem.
+        surface: a visible surface whose `problem` is None.
         up: (3,) unit, camera frame.
         frame: rectified frame.
-        config: how much is trimmed.
+        config: how much noise is trimmed.
     """
     points, camera = surface.points, frame.camera
     middle = points.sum(axis=0, dtype=np.float64) / len(points)
     basis = ground_axes(middle, up)
     local = basis.T.astype(np.float32) @ points.T  # (3, N) along e1, e2, up
-    # What is trimmed is the tail of the noise: of a surface without noise it would be corners and round sides.
+    # Only the tail of the noise is trimmed: on a surface without noise that would be corners and round sides.
     cut = (config.trim * min(1.0, surface.noise / _TAILED) * len(points) * _TRIMMED).astype(np.intp)
     ranks = np.stack((cut, np.full(3, len(points) // 2), len(points) - 1 - cut), axis=1)
     low, median, high = np.array([np.partition(row, rank)[rank] for row, rank in zip(local, ranks, strict=True)]).T
@@ -150,9 +151,9 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
     low, high = low + push, high - push
 
     pixel = float(middle[2]) / camera.K[0, 0]
-    rim = (surface.rim + 0.5) * pixel  # what erosion took from every side, metres, and half of the outermost pixel
+    rim = (surface.rim + 0.5) * pixel  # what erosion removed from every side, metres, plus half of the outermost pixel
     seen, width = float(high[0] - low[0]), float(high[1] - low[1]) + 2 * rim
-    # A top seen from above loses none of its height with its rim, but its far edge: there a pixel is 1 / sin φ long.
+    # A top seen from above loses no height with its rim, except at its far edge: a pixel there is 1 / sin φ long.
     far_edge = (surface.rim + 0.5) * pixel / max(steepness, 0.3)
     hull = _hull(kept[:2])
     length, told = _whole_length(kept, hull, seen, width, steepness, far_edge, surface.noise, surface.cut, rim)
@@ -171,12 +172,12 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
             length = max(seen, 2 * (axis.ahead - float(low[0])))
     centre = np.array([low[0] + length / 2, aside], np.float32)
     if axis is not None and axis.radius:
-        hull = _hull(np.concatenate((hull, circle(axis))).T)  # what is off the circle is its handle
+        hull = _hull(np.concatenate((hull, circle(axis))).T)  # points off the circle belong to the handle
         length = float(np.ptp(hull[:, 0]))
     elif length - seen <= _MIRRORED * length:
         hull[:, 0] = low[0] + (hull[:, 0] - low[0]) * np.float32(length / max(seen, 1e-6))  # its far edge is a rim
     else:
-        hull = _hull(np.concatenate((hull, 2 * centre - hull)).T)  # taken to be alike from both sides
+        hull = _hull(np.concatenate((hull, 2 * centre - hull)).T)  # assumed to be the same from both sides
     return Extent(
         basis=basis,
         median=median.astype(np.float64),
@@ -194,7 +195,7 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
 
 
 def _pixels_wide(surface: Surface) -> float:
-    """Width of the object in the image: of its mask, or of its box where the mask was cut out of depth."""
+    """Width of the object in the image, pixels: of its mask, or of its box if the mask was cut out of depth."""
     x0, _, x1, _ = surface.detection.box_xyxy
     return float(surface.mask.shape[1]) if surface.detection.mask is not None else x1 - x0
 
@@ -208,9 +209,9 @@ def _hull(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _thinned(points: npt.NDArray[np.float32], directions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Points (2, N) without those inside the polygon of the farthest ones along `directions` (M, 2), both ways.
+    """Remove points (2, N) inside the polygon of the farthest ones along `directions` (M, 2), both ways.
 
-    They are no corners of the hull, and sorting them for it would cost more than finding that out.
+    They cannot be corners of the hull, and finding that out is cheaper than sorting them for it.
     """
     along = directions @ points
     corners = points[:, np.concatenate((along.argmax(axis=1), along.argmin(axis=1)))].T  # counter-clockwise
@@ -232,19 +233,18 @@ def _whole_length(
     cut: Cut,
     lost: float,
 ) -> tuple[float, bool]:
-    """Depth of the whole object along e1, metres: what is seen, or more where its far side is out of sight.
+    """Depth of the whole object along e1, metres, and True if that depth is measured, not guessed.
 
-    And whether the object itself tells: false for a guess.
+    The depth is at least the visible one, and more if the far side is out of sight. A view at elevation φ (`steepness`
+    = sin φ) hides at most height / tan φ behind the visible part, and (1 - sin φ) / 2 of a ball's width; `far_edge` was
+    lost with the rim.
 
-    A view at elevation φ (`steepness` = sin φ) hides at most height / tan φ behind what is seen, and (1 - sin φ) / 2
-    of a ball's width; `far_edge` was lost with the rim.
-
-    What lies, is round and lets both of its lines in the image be seen is measured by them, where depth is calm
-    enough (`_round_length`): fruit may be longer or shorter than it is wide.
-    Outlines that recede to both sides (round ones, corners) are as deep as wide, if what is seen is about that and as
-    much can be out of sight: half of what is narrow above, as bottles and fruit are, and nothing where the top is flat
-    and its outline (`hull`, (M, 2)) a rectangle. A box shows all of its depth when its top is seen. Of a bare front the
-    depth is a guess.
+    A lying round object whose upper and lower line are both visible is measured by them if depth is calm enough
+    (`_round_length`): fruit may be longer or shorter than it is wide.
+    Outlines that recede to both sides (round ones, corners) are assumed as deep as wide, if the visible depth is about
+    that and as much can be out of sight: half of an object that is narrow above, such as bottles and fruit, and nothing
+    if the top is flat and its outline (`hull`, (M, 2)) a rectangle. A box shows all of its depth if its top is visible.
+    For a bare front the depth is a guess.
     """
     height = float(local[2].max() - local[2].min())
     behind = height * math.sqrt(1.0 - steepness**2) / steepness
@@ -269,11 +269,11 @@ def _whole_length(
 
 
 def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float) -> float:
-    """Length along e1 of a lying round object of which both the upper and the lower line in the image are seen.
+    """Length along e1 of a lying round object whose upper and lower line are both visible.
 
-    Opposite points of the line that bounds what is seen of an ellipsoid are each other's reflections, so its middle
-    lies midway between the highest and the lowest. Of both `lost` metres are gone with the rim; there the surface runs
-    nearly along the ray, and a circle of radius r goes on by sqrt(lost (2 r - lost)).
+    Opposite points of an ellipsoid's visible contour are each other's reflections, so its middle lies midway between
+    the highest and the lowest point. Both lose `lost` metres with the rim; there the surface runs nearly along the ray,
+    and a circle of radius r continues by sqrt(lost (2 r - lost)).
 
     Args:
         local: (3, N) float32 points along e1, e2 and up, metres.
@@ -281,7 +281,7 @@ def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float)
         lost: metres across the ray between the mask's edge and the outermost point, above 0.
 
     Returns:
-        Metres. Exact for ellipsoids seen from afar; bent objects and objects with corners come out too long.
+        Metres. Exact for ellipsoids seen from afar; too long for bent objects and objects with corners.
     """
     ahead, _, heights = local
     raised = steepness * ahead + math.sqrt(1.0 - steepness**2) * heights
@@ -291,20 +291,20 @@ def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float)
         (float(ahead[line].mean()), float(raised[line].mean())) for line in (order[:count], order[-count:])
     )
     radius = float(raised[order[-1]] - raised[order[0]]) / 2 + lost
-    lost = radius - (high - low) / 2  # what the average over some points takes, too
-    radius = min(radius, max(float(np.ptp(heights)), lost))  # what is long and bent is rounder than its image
+    lost = radius - (high - low) / 2  # this includes what averaging over some points takes off
+    radius = min(radius, max(float(np.ptp(heights)), lost))  # a long and bent object is rounder than its image
     hidden = math.sqrt(lost * (2 * radius - lost) * (1.0 - steepness**2))
     return 2 * ((below + above) / 2 + hidden - float(ahead.min()))
 
 
 def _is_rectangle(hull: npt.NDArray[np.float32]) -> bool:
-    """Whether an outline (M, 2) fills the rectangle around it: what has lost a side does not."""
+    """True if an outline (M, 2) fills its bounding rectangle; an outline that has lost a side does not."""
     _, (length, width), _ = cv2.minAreaRect(hull)
     return bool(cv2.contourArea(hull) > _RECTANGLE_FILL * length * width)
 
 
 def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
-    """Whether the flanks lie farther than the middle."""
+    """True if the flanks lie farther than the middle."""
     ahead, across, _ = local
     aside = across - (across.min() + across.max()) / 2
     np.abs(aside, out=aside)
@@ -313,10 +313,10 @@ def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
 
 
 def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float, band: float) -> bool:
-    """Whether the uppermost points, `band` metres of them, reach over most of the seen depth and width.
+    """True if the uppermost points, `band` metres of them, reach over most of the visible depth and width.
 
-    The cap of a bottle may reach over the depth that is seen; it is narrower than the bottle and does not show how
-    deep the bottle is.
+    The cap of a bottle may reach over the visible depth, but it is narrower than the bottle and does not show how deep
+    the bottle is.
     """
     ahead, across, heights = local
     high = heights > float(heights.max()) - band
@@ -327,15 +327,15 @@ def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float, ba
 
 
 def _near(values: npt.NDArray[np.float32]) -> float:
-    """A robust nearest value: the fifth."""
+    """Robust nearest value: the fifth smallest."""
     rank = len(values) // 5
     return float(np.partition(values, rank)[rank])
 
 
 def box_of(extent: Extent) -> tuple[OrientedBox, bool]:
-    """Gravity-up box around the outline, and whether its heading can be told.
+    """Gravity-aligned box around the outline, and True if its heading is known.
 
-    The smallest rectangle where the outline has corners or is long; along the view where it is round.
+    The smallest rectangle if the outline has corners or is long; aligned with the view if it is round.
     """
     (cx, cy), (length, width), angle = cv2.minAreaRect(extent.outline)
     fill = cv2.contourArea(extent.outline) / max(length * width, 1e-9)
@@ -361,12 +361,12 @@ def box_of(extent: Extent) -> tuple[OrientedBox, bool]:
 
 
 def _assumed_sigma(extent: Extent) -> float:
-    """Standard deviation of the middle along e1 from what is not seen there, metres."""
+    """Standard deviation of the middle along e1 due to the unseen depth, metres."""
     return extent.unseen / 2 / math.sqrt(3) if extent.axis is None else extent.axis.sigma
 
 
 def shape_of(extent: Extent, box: OrientedBox) -> ObjectShape:
-    """How the extent of an object was found."""
+    """Describe how the extent of an object was found."""
     length, axis, sigma = float(extent.span()[0]), extent.axis, _assumed_sigma(extent)
     kind: ShapeKind = "assumed"
     if axis is not None and sigma <= _TOLD * length:
@@ -383,11 +383,11 @@ def covariance_of(
 ) -> Array:
     """(6, 6) covariance of volume centre (m²) and rotation (rad²), camera frame.
 
-    Along the ray: the part of the depth noise that a whole object shares, and what averaging leaves of the rest.
-    Along e1: how well the axis of symmetry is known, or, without one, half of the depth that was assumed, as a uniform
-    error; and a part of the length, for outlines are guesses. Across: at each edge of the mask one pixel, two where the
-    mask was cut out of a box; half of what the mask shows and depth does not. Where something nearer or the border cuts
-    it: half of what may be missing, as uniform.
+    Along the ray: the part of the depth noise that a whole object shares, and what remains of the rest after averaging.
+    Along e1: the uncertainty of the symmetry axis, or, without one, half of the assumed depth, as a uniform error; plus
+    a fraction of the length, because outlines are guesses. Across: at each edge of the mask one pixel, two if the mask
+    was cut out of a box; plus half of the width that the mask shows but depth does not. Where something nearer or the
+    border cuts the object: half of what may be missing, as uniform.
     Rotation: about a degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
     """
     ray = box.centre / math.sqrt(box.centre @ box.centre)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks of tables and drawers that were cut out of boxes: a table is level, and an open drawer has an inside.
 
-Depth cuts a box into what rises over the support, so of a table that carries all the rest only strays are left, and
-what is seen in an open drawer goes to the chest around it.
+Depth cuts a box into the pieces that rise over the support. Of a table that supports everything else only stray pixels
+would be left, and the inside of an open drawer would go to the chest around it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 _TABLE_TOP = 0.01  # metres about the support within which a table's points are its top
 _DRAWERS = frozenset({"drawer"})
-_LAID = frozenset({"rug", "carpet", "workspace"})  # they lie on the support: height does not tell them from it
+_LAID = frozenset({"rug", "carpet", "workspace"})  # they lie on the support: height cannot separate them from it
 _STRAY = 2.0  # percent of a front's points at either end that may be strays
-_WALL = 0.01  # metres: thickness of a front and of walls, and what a rim may be lower than the front
-_SUNK = 0.02  # metres by which a floor may be lower than what is seen of the front: its lower edge, and noise
-_GAP = 0.04  # metres between what is seen of one inside, one behind the other: beyond that it is something else
-_LEAST_OUT = 0.03  # metres that are seen behind a front where it is the front of an open drawer
-_FEW = 30  # pixels that show nothing
+_WALL = 0.01  # metres: thickness of a front and of walls, and how much lower a rim may be than the front
+_SUNK = 0.02  # metres by which a floor may be lower than the visible front: its lower edge, and noise
+_GAP = 0.04  # metres between visible parts of one inside along the view: a larger gap belongs to something else
+_LEAST_OUT = 0.03  # metres that must be visible behind a front before the drawer counts as open
+_FEW = 30  # pixels that are too few to show anything
 
 Array = npt.NDArray[np.float64]
 
@@ -41,12 +41,12 @@ def with_tops(
     support: Plane,
     config: LiftConfig,
 ) -> list[Patch]:
-    """The masks, of tables without a mask of their own what is level with the support in their boxes.
+    """The masks, with a table that has no mask of its own replaced by the pixels level with the support in its box.
 
     Args:
         patches: a mask for each detection.
         detections: the detections.
-        table: (N,) whether they are tables.
+        table: (N,) bool: True for tables.
         frame: rectified frame.
         support: the plane that objects stand on.
         config: how high over it a point may be the support itself.
@@ -74,7 +74,7 @@ def with_tops(
 
 
 def top_of(surface: Surface, support: Plane) -> Surface:
-    """Of a table that carries all the rest its top alone, where most of what is seen of it is that."""
+    """Reduce a table's surface to its top if the top is most of what is visible; else return it unchanged."""
     top = np.abs(support.height(surface.points)) < _TABLE_TOP + 3.0 * support.rms
     if np.count_nonzero(top) <= len(top) / 2:
         return surface
@@ -82,10 +82,11 @@ def top_of(surface: Surface, support: Plane) -> Surface:
 
 
 def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], frame: RgbdFrame, up: Array) -> list[Patch]:
-    """The masks, of open drawers without a mask of their own with what is seen in their boxes behind their fronts.
+    """The masks, with those of open drawers cut out of boxes extended by what is visible behind the fronts.
 
-    What lies behind a front, between its sides and no higher or lower than it, is in the drawer: the floor and the
-    walls, for no chest shows anything there unless the drawer is out. What was detected in it stays what it is.
+    Pixels behind a front, between its sides and neither higher nor lower than it, are inside the drawer: its floor and
+    walls, since a chest shows nothing there unless the drawer is open. Objects detected in the drawer keep their
+    pixels.
 
     Args:
         patches: a mask for each detection.
@@ -101,7 +102,7 @@ def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], fram
             continue
         window = _window(detection, frame)
         free = np.isfinite(frame.depth[window])
-        around = np.flatnonzero(area > area[index]).tolist()  # of what is smaller something may lie in it
+        around = np.flatnonzero(area > area[index]).tolist()  # a smaller box may lie in this one
         for other in (other for other in range(len(found)) if other not in (index, *around)):
             free &= ~found[other].full(frame.depth.shape)[window]
         inside = _inside(_points(frame, window), found[index].full(frame.depth.shape)[window], free, up)
@@ -117,7 +118,7 @@ def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], fram
 
 
 def _inside(points: Array, front: Mask, free: Mask, up: Array) -> Mask | None:
-    """(h, w) bool of what is seen in a drawer, whose front is marked; None where it is not seen to be open."""
+    """(h, w) bool: visible inside of a drawer whose front is marked; None if the drawer is not seen to be open."""
     own = points[front & free]
     if len(own) < _FEW:
         return None
@@ -157,7 +158,7 @@ def _window(detection: Detection, frame: RgbdFrame) -> tuple[slice, slice]:
 
 
 def _points(frame: RgbdFrame, window: tuple[slice, slice]) -> Array:
-    """(h, w, 3) of a window, camera frame; NaN where nothing is measured."""
+    """(h, w, 3) points of a window, metres, camera frame; NaN where nothing is measured."""
     xs, ys = normalised_axes(frame.camera)
     z = frame.depth[window].astype(np.float64)
     return np.stack((xs[None, window[1]] * z, ys[window[0], None] * z, z), axis=-1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rule of thumb that what is higher in the image is farther away, and the pairs of objects that contradict it.
 
-Nothing decides by this rule. It tells apart what a model may say because it follows it from what it sees beyond it.
+Nothing is decided by this rule. It separates what a model says because it follows the rule from what it sees beyond it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 DEPTH_RELATIONS = ("behind", "in front of")
-"""Relations of which the rule says something."""
+"""Relations that the rule applies to."""
 
 
 def in_image(relation: str, target: Sequence[float], anchor: Sequence[float]) -> str:
-    """What a model's probability is calibrated by: the relation, and of depth which of the two is higher in the image.
+    """Name the class of a relation that a model's probability is calibrated by.
 
-    Who takes higher for farther says of all pairs of one kind the same, and so nothing: such a model is not calibrated
-    as one that knows something, however many pairs follow the rule.
+    For relations of depth the class says which of the two is higher in the image. A model that takes higher for farther
+    gives the same answer for all pairs of one class, so it is not calibrated as one that knows something, however many
+    pairs follow the rule.
 
     Args:
         relation: canonical name.
@@ -32,7 +33,9 @@ def in_image(relation: str, target: Sequence[float], anchor: Sequence[float]) ->
 
 
 def in_line(relation: str, target: Sequence[float], anchor: Sequence[float]) -> bool:
-    """Whether an image shows two objects on one line of sight: their boxes share columns; True for other relations.
+    """True if the boxes of two objects share image columns; True for relations other than depth.
+
+    Objects on one line of sight share columns.
 
     Args:
         relation: canonical name.
@@ -43,13 +46,13 @@ def in_line(relation: str, target: Sequence[float], anchor: Sequence[float]) -> 
 
 
 def is_contrary(relation: str, target: Sequence[float], anchor: Sequence[float], holds: bool) -> bool:
-    """Whether the truth about a relation is otherwise than the rule has it; False for other relations.
+    """True if the true state of a relation contradicts the rule; False for relations without depth.
 
     Args:
         relation: canonical name.
         target: left, top, right, bottom of its box, pixels; the middle of the box counts.
         anchor: likewise.
-        holds: the truth.
+        holds: whether the relation is true.
     """
     return relation in DEPTH_RELATIONS and (_is_higher(target, anchor) == (relation == "behind")) != holds
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The level surfaces of one object: a box has one, a shelf one for each board, a tray its floor.
+"""Level surfaces of one object: a box has one, a shelf has one for each board, a tray has its floor.
 
-Contact is judged by the surface beneath a foot, not by an object's highest point: a pan stands on the burner, not on
-the panel behind it. An object's visible points are counted on a grid seen from above; a level is a height at which they
-cover much more ground than a wall does, which covers as little at every height.
+Contact is judged by the surface beneath an object's foot, not by the support's highest point: a pan stands on the
+burner, not on the panel behind it. An object's visible points are counted on a grid seen from above. A level is a
+height at which they cover much more ground than a wall does, which covers equally little at every height.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-_CELL, _BIN = 0.01, 0.006  # metres: side of a cell and height of a bin, at least
-_CELL_PIXELS, _BIN_SIGMAS = 2.5, 1.5  # the same in pixels on the surface, and in deviations of its depth
-_MOST_POINTS = 8000  # points looked at
+_CELL, _BIN = 0.01, 0.006  # metres: least side of a cell and height of a bin
+_CELL_PIXELS, _BIN_SIGMAS = 2.5, 1.5  # the same in pixels on the surface, and in standard deviations of its depth
+_MOST_POINTS = 8000  # most points that are used
 _LEAST_CELLS = 5  # cells of a level
-_LEAST_SHARE = 0.03  # part of all cells that a level has
-_PEAK = 1.6  # times the cells of the usual height, from which a height is a level and no wall
-_BEYOND = 0.015  # metres around a foot within which the surface beneath it is looked for
-_LOCAL = 0.2  # part of what is seen around a foot that is of the level it stands on
+_LEAST_SHARE = 0.03  # fraction of all cells that a level has
+_PEAK = 1.6  # times the cells of the usual height, from which a height is a level and not a wall
+_BEYOND = 0.015  # metres around a foot within which the surface beneath it is searched for
+_LOCAL = 0.2  # fraction of the visible points around a foot that belong to the level it stands on
 _SECTORS = 24
 _FLUSH = 0.003  # metres over a level within which cells are the level
-_BROKEN = 0.03  # metres between heights that are seen of one wall
+_BROKEN = 0.03  # largest gap in metres between heights of one wall
 _FAR = 1e3  # metres
 
 
@@ -36,9 +36,10 @@ class Levels:
 
     Args:
         height: (K,) metres along up.
-        place: (M, 2) middles of all cells in which points are seen, on the ground; a cell is here once for each height.
-        cell_height: (M,) mean height of the points there.
-        level: (M,) index of the level that it belongs to, -1 for none.
+        place: (M, 2) ground coordinates of the centres of all cells that hold points, metres; a cell appears once for
+            each height.
+        cell_height: (M,) mean height of the points in the cell, metres.
+        level: (M,) index of the level that the cell belongs to, -1 for none.
         cell: side of a cell, metres.
     """
 
@@ -76,11 +77,11 @@ class Levels:
         return cls(heights, mean[:, :2], mean[:, 2], level, cell)
 
     def beneath(self, outline: Array, below: float) -> Array:
-        """(K,) part of what is seen of the object within and just around an outline that is of each level.
+        """(K,) fraction of the visible object within and just around an outline that belongs to each level.
 
         Args:
-            outline: (C, 2) convex, corners in order.
-            below: height up to which it counts: a board overhead says nothing of what is beneath.
+            outline: (C, 2) convex, corners in order, metres on the ground.
+            below: height up to which points count, metres: a board overhead says nothing about what is beneath.
         """
         reach = _BEYOND + self.cell / 2
         low, high = outline.min(axis=0) - reach, outline.max(axis=0) + reach
@@ -92,16 +93,16 @@ class Levels:
         return np.asarray(np.bincount(near[near >= 0], minlength=len(self.height)) / len(near))
 
     def heights_beneath(self, outline: Array, below: float) -> Array:
-        """(J,) heights of the levels that are seen at an outline (C, 2) and below a height, lowest first."""
+        """(J,) heights of the levels visible at an outline (C, 2) and below a height, metres, lowest first."""
         return np.asarray(self.height[self.beneath(outline, below) >= _LOCAL])
 
     def hull(self, level: int) -> Array:
-        """(C, 2) convex outline of what is seen of a level."""
+        """(C, 2) convex outline of the visible part of a level, metres on the ground."""
         own = self.place[self.level == level].astype(np.float32)
         return np.asarray(cv2.convexHull(own)[:, 0], np.float64)
 
     def seen_through(self, eye: float) -> npt.NDArray[np.bool_]:
-        """(K,) whether something of the object is seen through its outline of a level: a rim, and no board.
+        """(K,) bool: True if the object is visible through the outline of a level: a rim, not a board.
 
         Args:
             eye: height of the viewer over the origin, metres.
@@ -116,12 +117,13 @@ class Levels:
         return through
 
     def rim(self, place: Array, height: float, share: float) -> tuple[float, float]:
-        """Metres over `height` that the object reaches around a place (2,) as an unbroken wall.
+        """Height of the unbroken wall that the object has around a place (2,), metres above `height`.
 
-        0 where it is not seen to, or begins higher, as a board over it does.
+        0 if no wall is visible, or if it begins higher, such as a board overhead.
 
         Returns:
-            What is reached in a part `share` of the directions; and in most of those towards the origin, the viewer.
+            The height reached in a fraction `share` of the directions, and the height reached in most of those towards
+            the origin, where the viewer is.
         """
         higher = np.flatnonzero(self.cell_height > height + _FLUSH)
         away = self.place[higher] - place
@@ -130,7 +132,7 @@ class Levels:
         heights, starts = self.cell_height[higher][order], np.searchsorted(sector[order], np.arange(_SECTORS))
         below = np.concatenate(([height], heights[:-1]))
         below[starts[starts < len(heights)]] = height
-        # Of each direction the wall goes on to the first gap, or to the direction's last cell.
+        # In each direction the wall continues to the first gap, or to the direction's last cell.
         gaps = np.append(np.flatnonzero(heights - below > _BROKEN), len(heights))
         last = np.minimum(gaps[np.searchsorted(gaps, starts)], np.append(starts[1:], len(heights))) - 1
         highest = np.where(last >= starts, np.append(heights, height)[last], height)
@@ -153,11 +155,11 @@ def _levels(
     """
     count = np.bincount(bin_, minlength=bins)
     near = np.convolve(count, (1, 1, 1), "same")
-    usual = float(np.median(near))  # where nothing is seen between boards, none of what is seen is a wall
+    usual = float(np.median(near))  # if nothing is visible between boards, no visible point is a wall
     least = max(_LEAST_CELLS, _LEAST_SHARE * len(np.unique(column)))
     level, free = np.full(len(column), -1, np.intp), near.astype(np.float64)
     heights: list[float] = []
-    wanted = _PEAK * usual if np.count_nonzero(near) > 5 else 0.0  # of a flat object all heights are its level
+    wanted = _PEAK * usual if np.count_nonzero(near) > 5 else 0.0  # for a flat object all heights are one level
     while True:
         peak = int(np.argmax(free))
         if free[peak] < max(least, wanted):
@@ -173,7 +175,7 @@ def _levels(
 
 
 def outside(outline: Array, places: Array) -> Array:
-    """(N,) metres by which places (N, 2) lie outside the nearest-exceeded edge of a convex outline; negative inside."""
+    """(N,) metres by which places (N, 2) lie outside a convex outline; negative inside."""
     edge = np.roll(outline, -1, axis=0) - outline
     length = np.hypot(edge[:, 0], edge[:, 1])
     keep = length > 1e-9

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections to a scene of objects in metres: surface, extent, what supports what, and what hides what.
+"""Lift detections to a scene of objects in metres: surface, extent, support, and occlusion.
 
-Works in the optical frame of the camera. Nothing here knows a relation or a word of the instruction.
+Works in the optical frame of the camera. Does not use relations or words of the instruction.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def build_scene(
         frame: colour and registered depth; distorted images are rectified first.
         detections: checked detections (see perception.validation), masks or boxes.
         depth_config: noise and range of depth.
-        lift_config: how pixels become objects.
+        lift_config: heights and gaps that separate objects.
 
     Returns:
-        The scene, in the camera frame. An object whose depth cannot be trusted is there with `depth_problem` set; a
-        detection that shows the robot itself is no object.
+        The scene, in the camera frame. An object whose depth cannot be trusted has `depth_problem` set. Detections that
+        show the robot itself are discarded.
 
     Raises:
-        DepthError: the depth image as a whole cannot be a measurement.
-        InputError: the support is seen from below, so that "up" must be wrong; or a detection lies outside what is left
+        DepthError: the depth image as a whole is not usable.
+        InputError: the support is seen from below, so "up" must be wrong; or a detection lies outside what is left
             of a distorted image once it is rectified.
     """
     check_depth(frame.depth, depth_config)
@@ -60,7 +60,7 @@ def build_scene(
     known = known_up(frame)
     around = with_surroundings(frame, checked)
     support = find_support(frame, around, depth_config, known[0] if known else None)
-    if support is None and any(one.score == 0.0 for one in checked):  # a place of a model: it may show no support
+    if support is None and any(one.score == 0.0 for one in checked):  # a model's point: it may show no support
         support = find_support(frame, (), depth_config, known[0] if known else None)
     if known is not None and support is None:
         check_up(frame, around, depth_config, *known)
@@ -107,7 +107,7 @@ def _measured(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> SceneObject:
-    """The finished object in the camera frame."""
+    """Build the finished object in the camera frame."""
     box, yaw_known = box_of(extent)
     corners = extent.footprint()
     visible, occluder = visibility(index, surface, extent, width, owners, frame, depth_config, config)
@@ -130,7 +130,7 @@ def _measured(
 
 
 def _unmeasured(surface: Surface, frame: RgbdFrame) -> SceneObject:
-    """An object without a place: everything about it is NaN, and why is said."""
+    """Build an object without a position: every measure is NaN, and `depth_problem` says why."""
     nothing = np.full(3, np.nan)
     return SceneObject(
         detection=surface.detection,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much pixels look like those of a model, in depth and colour.
+"""Measure how similar pixels are to a model of depth and colour.
 
-Colours are 8-bit, so that what is wanted of many pixels' colours (medians, deviations) is worked out on 256 counts.
+Colours are 8-bit, so that statistics of many pixels' colours (medians, deviations) are computed on 256 counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; the last two e
 Counts = npt.NDArray[np.int_]
 
 VALUES = np.arange(256, dtype=np.float32)
-"""What a channel of a pixel's colour can be."""
+"""Possible values of a colour channel."""
 
 _LEAST_SPREAD = (0.01, 12.0, 6.0, 6.0)  # metres; lightness and two colour axes, 8-bit Lab
 _NORMAL = 1.4826  # standard deviation over median absolute deviation, of normal errors
@@ -26,7 +26,7 @@ _NORMAL = 1.4826  # standard deviation over median absolute deviation, of normal
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """Depth and colour of a frame, the colour as it is compared."""
+    """Depth and colour of a frame; the colour is converted for comparison."""
 
     frame: RgbdFrame
     _known: dict[PixelBox, npt.NDArray[np.uint8]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Look:
         return np.array(found).reshape(3, 256).astype(np.int_)
 
     def model(self, box: PixelBox, mask: Mask) -> Likeness:
-        """What the pixels of a box that are set in its (h, w) mask look like; one at least, all with depth."""
+        """Depth and colour model of the pixels set in the (h, w) mask of a box; needs at least one, all with depth."""
         x0, y0, x1, y1 = box
         depth = self.frame.depth[y0:y1, x0:x1][mask]
         middle = np.float32(median(depth))
@@ -62,7 +62,7 @@ class Likeness:
     Args:
         depth: median, metres.
         colour: (3,) median, 8-bit Lab.
-        spread: (4,) standard deviation of depth (metres) and colour, never too little.
+        spread: (4,) standard deviation of depth (metres) and colour, never below a least value.
     """
 
     depth: np.float32
@@ -70,7 +70,7 @@ class Likeness:
     spread: npt.NDArray[np.float64]
 
     def unlike(self, look: Look, box: PixelBox) -> npt.NDArray[np.float64]:
-        """(h, w) mean squared deviation of the pixels of a box, one at least, from the model, in its own spread."""
+        """(h, w) mean squared deviation of a box's pixels (one at least) from the model, in units of its spread."""
         x0, y0, x1, y1 = box
         table = ((VALUES[:, None] - self.colour) / self.spread[1:]) ** 2
         colour = cv2.LUT(look.lab(box), table[:, None])
@@ -83,7 +83,7 @@ class Likeness:
 
 
 def median(values: npt.NDArray[np.floating]) -> float:
-    """np.median of numbers (N,), one at least, without its search for NaN; in the precision of the values."""
+    """Median of numbers (N,), one at least: np.median without the search for NaN, in the precision of the values."""
     middle = len(values) // 2
     if len(values) % 2:
         return float(np.partition(values, middle)[middle])
@@ -92,7 +92,7 @@ def median(values: npt.NDArray[np.floating]) -> float:
 
 
 def usual_values(counts: Counts) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(C,) medians and standard deviations, robustly, of what occurs so often: counts (C, 256) of 0 to 255."""
+    """(C,) robust medians and standard deviations of values 0 to 255, given how often each occurs: counts (C, 256)."""
     medians = _median_of(VALUES, counts)
     spreads = []
     for one, middle in zip(counts, medians, strict=True):
@@ -103,7 +103,7 @@ def usual_values(counts: Counts) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
 
 
 def _median_of(values: npt.NDArray[np.float32], counts: Counts) -> npt.NDArray[np.float32]:
-    """(C,) medians of ascending values (V,) that occur as often as counts (C, V) say, in all once at least."""
+    """(C,) medians of ascending values (V,) that occur as often as counts (C, V) say, in total at least once."""
     found = []
     for upto in counts.cumsum(axis=1):
         low, high = np.searchsorted(upto, ((upto[-1] - 1) // 2, upto[-1] // 2), side="right").tolist()

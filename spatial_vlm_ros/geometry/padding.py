@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images padded to a square, the image in its middle, as LLaVA-1.5 pads them (its llava/mm_utils.py:152)."""
+"""Pad images to a square with the image in the middle, as LLaVA-1.5 does (its llava/mm_utils.py:152)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from spatial_vlm_ros.types import Rgb
 
 CLIP_MEAN = (122, 116, 104)
-"""Colour of the padding: mean of the images that CLIP learnt from (haotian-liu/LLaVA llava/conversation.py:114)."""
+"""Colour of the padding: mean of CLIP's training images (haotian-liu/LLaVA llava/conversation.py:114)."""
 
 
 def padding(size: tuple[int, int]) -> tuple[int, int]:
-    """Pixels left of an image and above it when it is padded to a square: half of what lacks, rounded down.
+    """Pixels added left of and above an image to pad it to a square: half of the missing pixels, rounded down.
 
     Args:
         size: (width, height), pixels.
@@ -22,7 +22,7 @@ def padding(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def padded(rgb: Rgb, colour: tuple[int, int, int] = CLIP_MEAN) -> Rgb:
-    """The image in the middle of a square of one colour; a square image as it is.
+    """Pad an image to a square of one colour, with the image in the middle; a square image stays unchanged.
 
     Args:
         rgb: (H, W, 3) uint8.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what was measured of an object is one object: in one piece, and raised above what it stands on."""
+"""Check that the measured surface of an object is one object: in one piece, and raised above its support."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spatial_vlm_ros.parameters import LiftConfig
 from spatial_vlm_ros.types import Mask, Plane, Points, RgbdFrame, SceneObject
 
 GAP_PX = 4
-"""Columns without depth that two parts of one object may lie apart: a step leaves a rim of 2 on either side."""
+"""Most columns without depth between two parts of one object: a step leaves a rim of 2 on either side."""
 
 
 def measured_pixels(points: Points, frame: RgbdFrame) -> Mask:
@@ -29,22 +29,23 @@ def measured_pixels(points: Points, frame: RgbdFrame) -> Mask:
 
 
 def object_pixels(obj: SceneObject, frame: RgbdFrame) -> Mask:
-    """(H, W) bool: the pixels of an object: of its mask, or where it has none those that were measured of it."""
+    """(H, W) bool: the pixels of an object's mask, or, without a mask, its measured pixels."""
     if obj.detection.mask is not None:
         return obj.detection.mask
     return measured_pixels(obj.points, frame)
 
 
 def largest_piece(pixels: Mask, others: Mask | None = None) -> float:
-    """Share of some pixels that the largest of their pieces side by side has, 0 to 1.
+    """Fraction of some pixels that belongs to the largest of their side-by-side pieces, 0 to 1.
 
-    Pieces lie side by side where more than GAP_PX columns of the image between them have no pixel. What lies above one
-    another in the image is one piece: the near wall of a bowl and its far one, between which the ground of the bowl is
+    Pieces lie side by side if more than GAP_PX image columns between them have no pixel. Parts that lie above one
+    another in the image are one piece: the near and the far wall of a bowl, for example, whose inside between them is
     as low as the table.
 
     Args:
         pixels: (H, W) bool; at least one is set.
-        others: (H, W) bool, pixels of other objects, which may lie before this one: they join what is on their sides.
+        others: (H, W) bool, pixels of other objects, which may be in front of this one: they join the parts on both
+            sides.
     """
     counts = np.count_nonzero(pixels, axis=0)
     held = counts > 0
@@ -57,7 +58,7 @@ def largest_piece(pixels: Mask, others: Mask | None = None) -> float:
 
 
 def raised_share(pixels: Mask, frame: RgbdFrame, support: Plane, lift_config: LiftConfig) -> float:
-    """Share of some pixels that lie above the support by more than its roughness, 0 to 1.
+    """Fraction of some pixels that lie above the support by more than its roughness, 0 to 1.
 
     Args:
         pixels: (H, W) bool; at least one is set.

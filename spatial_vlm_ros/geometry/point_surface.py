@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The measured surface at a point of the image: a mask for a model that points and draws no box."""
+"""The measured surface at a point of the image: a mask for a model that outputs points, not boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.types import Depth, Mask
 
 NEAREST = 3
-"""Pixels around a point in which the nearest measured pixel stands for it, where it is not measured itself."""
+"""Pixels around an unmeasured point in which the nearest measured pixel is used instead."""
 
 
 def surface_at(
@@ -25,24 +25,24 @@ def surface_at(
     reach: float,
     of: Mask | None = None,
 ) -> Mask:
-    """The connected surface at a point: pixels that are reached over depth steps of at most `step`.
+    """The connected surface at a point: the pixels reachable from it over depth steps of at most `step`.
 
-    Neighbours are the four beside a pixel. A support is connected with what stands on it: pass what is above it as
-    `of` (`segmentation.raised_pixels`), else the surface flows over it as far as `reach`.
+    Neighbours are the four beside a pixel. A support is connected with the objects on it. Pass the pixels above it as
+    `of` (`segmentation.raised_pixels`), or the surface spreads over the support as far as `reach`.
 
     Args:
         depth: (H, W) float32, metres; not finite or 0 where it is not measured.
         k: (3, 3) float64, pixels, of the rectified image; pixel (0, 0) has its middle at (0, 0).
         point_xy: x, y in pixels as models write them: (0, 0) is the top-left corner of the image.
         step: largest step in depth between neighbours, metres (`segmentation.depth_gap` for a sensor).
-        reach: farthest that the surface may lie from the point, metres, in space.
+        reach: largest distance of the surface from the point in space, metres.
         of: (H, W) bool: pixels that may belong to it; None = all measured ones.
 
     Returns:
         (H, W) bool; nothing is set where no pixel within NEAREST pixels of the point is measured and part of `of`.
 
     Raises:
-        ShapeError: depth, `k` or `of` of another shape.
+        ShapeError: `depth`, `k` or `of` has the wrong shape.
         InputError: the point lies outside the image, or a length is not positive.
     """
     _check(depth, k, of)
@@ -60,7 +60,7 @@ def surface_at(
     if seed is None:
         return surface
     usable &= _within(depth, k, seed, reach)
-    walls = np.ones((height + 2, width + 2), np.uint8)  # cv2.floodFill wants a border of one pixel
+    walls = np.ones((height + 2, width + 2), np.uint8)  # cv2.floodFill needs a border of one pixel
     walls[1:-1, 1:-1] = ~usable
     z = np.where(usable, depth, 0.0).astype(np.float32)
     flags = 4 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections that are points of a model, as objects with masks and boxes cut out of depth."""
+"""Turn detections that are points of a model into objects with masks and boxes cut out of depth."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame
 
 BEYOND = 1.25
-"""Times its reach within which a surface must not go on: one that does is larger than was looked at."""
+"""Times its reach within which a surface must end: a larger surface is not one object."""
 SURROUNDINGS = 0.1
-"""Metres around a point in which the support is looked for, before anything is known of the object's size."""
+"""Metres around a point in which the support is searched for, before the object's size is known."""
 
 
 def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-    """Detections to find the support by: pointed ones with boxes of SURROUNDINGS about their points.
+    """Detections for finding the support: pointed ones get boxes of size SURROUNDINGS around their points.
 
     Args:
         frame: rectified frame; depth in metres.
@@ -37,12 +37,12 @@ def with_surfaces(
     depth_config: DepthConfig,
     lift_config: LiftConfig,
 ) -> tuple[Detection, ...]:
-    """Detections whose pointed ones have the connected surface at their point for a mask, and the box around it.
+    """Give each pointed detection the connected surface at its point as a mask, and the box around it.
 
-    A pointed detection stays as it is, too small to be measured, where nothing says how far its object reaches: where
-    no support is known, its point lies on the support or on nothing measured, the surface goes on beyond
-    `lift.point_reach`, or it meets that at another point. Objects that touch and differ in depth by less than a step
-    are one surface, which one point cannot tell.
+    A pointed detection stays unchanged, too small to be measured, if nothing shows how far its object reaches: no
+    support is known, its point lies on the support or where nothing is measured, the surface reaches beyond
+    `lift.point_reach`, or it overlaps the surface of another pointed detection. Objects that touch and differ in depth
+    by less than a step are one surface; one point cannot separate them.
 
     Args:
         frame: rectified frame; depth in metres.

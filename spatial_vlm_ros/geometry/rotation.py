@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rotation matrices and quaternions.
 
-Knows the order x, y, z, w and one sign for each rotation; knows nothing of frames.
+Uses the order x, y, z, w and one sign for each rotation; does not know frames.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spatial_vlm_ros.types import Floats, Quaternion
 
 NORM_TOLERANCE = 1e-2  # the deviation tf2 accepts in a quaternion
 ORTHOGONALITY_TOLERANCE = 1e-3  # as in types.Transform
-ZERO = 1e-12  # components below are rounding, and have no sign
+ZERO = 1e-12  # components below this are rounding errors and have no sign
 
 
 def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
@@ -28,7 +28,7 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
 
     Raises:
         ShapeError: not (3, 3).
-        InputError: no rotation: not orthogonal, mirrored, or not finite.
+        InputError: the matrix is not a rotation: not orthogonal, mirrored, or not finite.
 
     Source: Bar-Itzhack 2000: the quaternion is the eigenvector, of the largest eigenvalue, of a symmetric matrix; also
     the nearest one when the matrix carries rounding.
@@ -61,11 +61,11 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
     """Rotation matrix of a unit quaternion: (3, 3) float64.
 
     Args:
-        quaternion: (4,) x, y, z, w, of norm 1 to within 1 %; the rest is normalised away.
+        quaternion: (4,) x, y, z, w, of norm 1 to within 1 %; it is normalised.
 
     Raises:
         ShapeError: not (4,).
-        InputError: not of norm 1, as the all-zero quaternion of an unset message.
+        InputError: the norm is not 1, for example in the all-zero quaternion of an unset message.
 
     Source: q v q* written out (Hamilton convention, as in ROS and scipy).
     """
@@ -87,7 +87,7 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
 
 
 def _canonical(q: npt.NDArray[np.float64]) -> Quaternion:
-    """Of q and -q, which are the same rotation, the one with w >= 0."""
+    """The one of q and -q, which are the same rotation, that has w >= 0."""
     q = np.where(np.abs(q) < ZERO, 0.0, q)
     leading = next(component for component in (q[3], *q[:3]) if component != 0)
     x, y, z, w = (q if leading > 0 else -q).tolist()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pixels of a box are the object: masks from depth for detections that come without one.
+"""Decide which pixels of a box are the object: masks from depth for detections that come without one.
 
-The picture's measured surface is cut at depth jumps and at the support plane; the pieces are then given to the boxes
-that they fill. A piece that reaches far out of a box (an occluder, the background) is not that box's object.
+The measured surface in the image is cut at depth jumps and at the support plane. Each piece is then given to the box
+that it fills. A piece that reaches far out of a box (an occluder, the background) is not that box's object.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from spatial_vlm_ros.geometry.likeness import VALUES, Look, PixelBox, median, us
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Depth, Detection, Floats, Mask, Plane, RgbdFrame
 
-_OWNED = 0.7  # part of a piece inside a box that makes it a piece of that box
-_SHARED, _FILLED = 0.15, 0.15  # part of a piece inside a box, or of the box filled by it, that makes a claim on it
+_OWNED = 0.7  # fraction of a piece inside a box that makes it a piece of that box
+_SHARED, _FILLED = 0.15, 0.15  # fraction of a piece inside a box, or of the box filled by it, that makes a claim on it
 STEEPEST = 6.0  # slope of a surface against the image (80 degrees) from which it is a depth edge
 _MIN_PIECE = 8  # pixels; smaller pieces are noise
-_MIN_MODEL = 30  # pixels of a box alone from which its depth and colour are learnt
-_CORE = 0.5  # part of a box, about its centre, that shows its object when nothing lies in it alone
+_MIN_MODEL = 30  # pixels in one box only from which its depth and colour are learnt
+_CORE = 0.5  # fraction of a box, around its centre, that shows its object if no pixel lies in that box only
 _UNLIKE = 6.0  # squared deviation from which the middle of a box shows another object than the piece's owner
-_MIN_FILL = 0.04  # part of a box that its pieces must fill; less is a flat or unmeasured object
+_MIN_FILL = 0.04  # fraction of a box that its pieces must fill; less is a flat or unmeasured object
 _NEIGHBOURS = tuple(
     (step, np.array([[(abs(i), abs(j)) in ((step, 0), (0, step)) for j in range(-step, step + 1)]
                      for i in range(-step, step + 1)], np.uint8))
     for step in (1, 2)
 )  # fmt: skip
 """(pixels, kernel of the four neighbours that far away)"""
-_BAND = 96  # rows looked at together: what is worked out in between stays in the cache, and needs no fresh memory
-_FLAT_CORE = 0.6  # part of a box, about its centre, taken for a flat object of its surroundings' colour
+_BAND = 96  # rows processed together: intermediate results stay in the cache and need no new memory
+_FLAT_CORE = 0.6  # fraction of a box, around its centre, used for a flat object with its surroundings' colour
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A mask of a part of the image: rows and columns, and (h, w) bool within them."""
+    """Mask of a part of the image: rows and columns, and (h, w) bool within them."""
 
     window: tuple[slice, slice]
     mask: Mask
 
     @classmethod
     def around(cls, mask: Mask) -> Patch:
-        """The smallest patch that holds all set pixels of a mask that has some.
+        """The smallest patch that holds all set pixels of a mask; at least one must be set.
 
         cv2.boundingRect takes three times as long on a whole image.
         """
@@ -85,7 +85,7 @@ def masks_from_boxes(
 
     Args:
         frame: rectified frame.
-        detections: boxes inside the image; those with masks keep them, and their pixels are nobody else's.
+        detections: boxes inside the image; those with masks keep them, and their pixels go to no other box.
         support: plane under the objects, or None.
         depth_config: noise of depth.
         lift_config: heights and gaps that separate surfaces.
@@ -113,7 +113,7 @@ def masks_from_boxes(
 
 
 def raised_pixels(frame: RgbdFrame, support: Plane | None, lift_config: LiftConfig) -> Mask:
-    """(H, W) bool: measured pixels above the support; all measured ones when there is no support plane."""
+    """(H, W) bool: measured pixels above the support; all measured pixels if there is no support plane."""
     depth = frame.depth
     if support is None:
         return np.isfinite(depth)
@@ -126,7 +126,7 @@ def raised_pixels(frame: RgbdFrame, support: Plane | None, lift_config: LiftConf
 
 
 def connected_pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.NDArray[np.int32]:
-    """(H, W) int32: the number of each pixel's piece of a surface that is cut at depth edges; 0 = none, or an edge.
+    """(H, W) int32: label of each pixel's surface piece, cut at depth edges; 0 = no piece, or an edge.
 
     Args:
         frame: rectified frame.
@@ -137,17 +137,17 @@ def connected_pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) 
 
 
 def support_tolerance(support: Plane, config: LiftConfig) -> float:
-    """Height in metres up to which a point may be the support itself."""
+    """Height in metres up to which a point may belong to the support itself."""
     return config.support_height + 2.0 * support.rms
 
 
 def depth_gap(depth: Floats | float, depth_config: DepthConfig, lift_config: LiftConfig) -> Floats:
-    """Jump in metres, at each depth, that separates two surfaces."""
+    """Depth jump in metres, for each depth, that separates two surfaces."""
     return lift_config.gap + 6.0 * depth_noise(depth, depth_config)
 
 
 def _pixel_box(detection: Detection, shape: tuple[int, ...]) -> PixelBox:
-    """Whole pixels of a box, inside the image: left, top, right, bottom (last ones exclusive)."""
+    """Pixel bounds of a box inside the image: left, top, right, bottom (the last two exclusive)."""
     x0, y0, x1, y1 = detection.box_xyxy
     left, top = min(max(0, round(x0)), shape[1] - 1), min(max(0, round(y0)), shape[0] - 1)
     return left, top, max(left + 1, min(shape[1], round(x1) + 1)), max(top + 1, min(shape[0], round(y1) + 1))
@@ -167,7 +167,7 @@ class _Pieces:
 
     @classmethod
     def of(cls, frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> _Pieces:
-        """Label connected raised pixels, cut where the surface is too steep to be one."""
+        """Label connected raised pixels, cut where the surface is too steep to be connected."""
         whole = (raised & ~_edges(frame, raised, depth_config)).view(np.uint8)
         labels = np.asarray(cv2.connectedComponents(whole, connectivity=4)[1], np.int32)
         areas = np.bincount(labels.reshape(-1))  # connectedComponentsWithStats takes twice as long
@@ -176,7 +176,7 @@ class _Pieces:
         return cls(labels, areas)
 
     def inside(self, box: PixelBox, piece: int) -> tuple[PixelBox, Mask]:
-        """The smallest window that holds the piece's pixels in a box, of which there are some, and (h, w) bool."""
+        """The smallest window around a piece's pixels in a box (one at least), and those pixels as (h, w) bool."""
         patch = Patch(_window(box), self.labels[_window(box)] == piece).tight()
         rows, columns = patch.window
         return (columns.start, rows.start, columns.stop, rows.stop), patch.mask
@@ -187,10 +187,10 @@ class _Pieces:
 
 
 def _edges(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> Mask:
-    """(H, W) bool: raised pixels beside one from which the surface goes away from the camera too steeply to be one.
+    """(H, W) bool: raised pixels beside a pixel from which the surface recedes too steeply to be connected.
 
-    Sensors smear a depth edge over some pixels, so it is the slope that is tested, over one and two pixels; the
-    farther pixel of a pair is cut. The nearest of the four pixels so far away stands for them all.
+    Sensors smear a depth edge over some pixels, so the slope is tested, over one and over two pixels; the farther pixel
+    of a pair is cut. At each distance the nearest of the four neighbours stands for all of them.
     """
     edge = np.zeros(frame.depth.shape, np.bool_)
     reach = _NEIGHBOURS[-1][0]
@@ -205,7 +205,7 @@ def _edges(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> Mask:
 
 
 def _edges_of(depth: Depth, raised: Mask, slope: float, depth_config: DepthConfig) -> Mask:
-    """As `_edges`, of a part of the image; `slope` in metres for each metre of depth from one pixel to the next."""
+    """As `_edges`, for a part of the image; `slope` in metres per metre of depth from one pixel to the next."""
     nobody = np.finfo(np.float32).max
     z = np.full(depth.shape, nobody, np.float32)
     np.copyto(z, depth, where=raised)
@@ -258,19 +258,19 @@ def _give_pieces(look: Look, pieces: _Pieces, boxes: Sequence[PixelBox]) -> list
 
 
 def _window(box: PixelBox) -> tuple[slice, slice]:
-    """Rows and columns of a box."""
+    """Row and column slices of a box."""
     x0, y0, x1, y1 = box
     return slice(y0, y1), slice(x0, x1)
 
 
 def _within(box: PixelBox, outer: PixelBox) -> tuple[slice, slice]:
-    """Rows and columns of a box, counted from another one around it."""
+    """Row and column slices of a box, relative to a box around it."""
     x0, y0, x1, y1 = box
     return slice(y0 - outer[1], y1 - outer[1]), slice(x0 - outer[0], x1 - outer[0])
 
 
 def _common(a: PixelBox, b: PixelBox) -> PixelBox:
-    """The part that two boxes share; it may be empty, and is never inside out."""
+    """Intersection of two boxes; it may be empty, but its sides are never reversed."""
     x0, y0 = max(a[0], b[0]), max(a[1], b[1])
     return x0, y0, max(x0, min(a[2], b[2])), max(y0, min(a[3], b[3]))
 
@@ -285,9 +285,9 @@ def _core_of(box: PixelBox) -> PixelBox:
 def _apart(
     look: Look, pieces: _Pieces, piece: int, boxes: Sequence[PixelBox], owner: int, others: Sequence[int]
 ) -> list[int]:
-    """Boxes whose middle looks unlike the owner's part of a piece: objects that stand on it or before it.
+    """Boxes whose middle looks unlike the owner's part of a piece: objects on it or in front of it.
 
-    The middle of a box behind the owner shows the owner, and makes no claim.
+    The middle of a box behind the owner shows the owner, so such a box gets no share.
     """
     held, whole = pieces.inside(boxes[owner], piece)
     rivals = []
@@ -308,11 +308,11 @@ def _divide(
 ) -> list[tuple[int, PixelBox, Mask]]:
     """Divide one piece among boxes that overlap on it.
 
-    What lies in one box alone (else in its middle) shows how deep and of what colour that box's object is; a pixel in
-    several boxes goes to the one it resembles most, and in whose middle it lies.
+    Pixels in one box only (or else in its middle) show the depth and colour of that box's object. A pixel in several
+    boxes goes to the object that it resembles most, with a preference for the box in whose middle it lies.
 
     Returns:
-        Rival, window and (h, w) bool of the window, of each.
+        Rival, window and (h, w) bool of the window, for each.
     """
     left, top, right, bottom = zip(*(boxes[b] for b in rivals), strict=True)
     around, whole = pieces.inside((min(left), min(top), max(right), max(bottom)), piece)
@@ -345,7 +345,7 @@ def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
     Args:
         look: the frame.
         box: the box.
-        claimed: (h, w) bool of the box: pixels of objects with masks of their own.
+        claimed: (h, w) bool of the box: pixels of objects that have a mask.
         raised: (h, w) bool of the box: its few pixels above the support.
     """
     x0, y0, x1, y1 = box

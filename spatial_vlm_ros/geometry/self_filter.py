@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a detection is the robot itself: a gripper that a detector calls a cup is no cup, and stands nowhere."""
+"""Measure how much of a detection is the robot itself: a gripper detected as a cup is not a cup."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from spatial_vlm_ros.geometry.surface import Surface
 from spatial_vlm_ros.parameters import LiftConfig
 from spatial_vlm_ros.types import Detection, Plane, RgbdFrame
 
-_MOST = 0.5  # part of what stands in a box from which more of it is the robot than is anything else
+_MOST = 0.5  # fraction of the raised pixels in a box from which more of it is the robot than anything else
 
 
 def robot_shares(
     frame: RgbdFrame, detections: Sequence[Detection], support: Plane | None, lift_config: LiftConfig
 ) -> list[float]:
-    """What part of each detection's measured pixels is the robot's own, 0 to 1.
+    """Fraction of each detection's measured pixels that belongs to the robot, 0 to 1.
 
-    Counted are the pixels of its mask; of a box those above the support, so that the table around a gripper counts for
-    nothing. Pixels that the robot's padding took out of an object count as the thing's: being near makes no robot of
-    it.
+    All pixels of a mask are counted. In a box only those above the support are, so that the table around a gripper does
+    not count. Pixels that the robot's padding removed from an object count as the object's: being near the robot does
+    not make it a part of the robot.
 
     Args:
         frame: rectified frame.
@@ -47,9 +47,9 @@ def robot_shares(
 
 
 def unplaced_by_robot(surface: Surface, share: float) -> Surface:
-    """The surface; without points where a box alone says what it is, and shows more of the robot than of anything else.
+    """Remove the surface's points if only a box defines it and the box shows more robot than anything else.
 
-    What would be left in the box may be the object, or another one behind the gripper that was detected.
+    The remaining points could be the object, or another one behind the gripper that was detected.
     """
     if surface.detection.mask is not None or share < _MOST:
         return surface

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plane that objects stand on, and the direction "up".
+"""Find the plane that objects stand on, and the direction "up".
 
-Knows nothing of what the objects are: it looks at the surface around their boxes.
+Does not know what the objects are: it uses the surface around their boxes.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from spatial_vlm_ros.geometry.support_points import SupportPoints, around_object
 from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.types import Detection, Floats, Plane, RgbdFrame, UpSource
 
-_TRIALS = 256  # triples drawn; with a third of the points on the plane, one in 27 triples is good
-_LEVEL_TRIALS = 32  # level planes through one point each, where up is known
-_FEW, _LIKELY = 800, 16  # points that all planes are tried on; planes that are tried on all points
-_COARSE = 4  # every so many points of the image tell how much of a plane is seen
+_TRIALS = 256  # sampled triples; with a third of the points on the plane, one in 27 triples is good
+_LEVEL_TRIALS = 32  # level planes through one point each, if up is known
+_FEW, _LIKELY = 800, 16  # points that all planes are tested on; planes that are tested on all points
+_COARSE = 4  # step between the image points that measure the visible area of a plane
 _TRIED = 8  # planes that are fitted, best first, until one is good
-_VOTE = 0.35  # part of what is seen around an object from which it stands on a plane
-_SEEN_WEIGHT = 0.75  # votes of all objects that count as much as a table that is seen
-_TABLE = 0.5  # square metres: tables have more, boards, boxes and cabinets less
-_TILT_WEIGHT = 0.5  # the same of a plane that is tilted as far as it may be against a known up
-_ROLL_WEIGHT = 0.5  # the same of a plane for which the camera would lie on its side: walls are such planes
-_BLOCK = 32_000  # residuals at once: more would not stay in the cache, and would wake BLAS threads for little
+_VOTE = 0.35  # fraction of the points around an object that must lie on a plane for the object to stand on it
+_SEEN_WEIGHT = 0.75  # share of all votes that weighs as much as a visible table
+_TABLE = 0.5  # square metres: tables are larger; boards, boxes and cabinets are smaller
+_TILT_WEIGHT = 0.5  # share of all votes that a plane loses at the largest tilt allowed against a known up
+_ROLL_WEIGHT = 0.5  # share of all votes that a plane loses if the camera would lie on its side: walls do
+_BLOCK = 32_000  # residuals at once: more would not fit the cache, and would start BLAS threads for little work
 _MIN_POINTS = 100
-_MIN_SHARE = 0.15  # part of the points around the objects that the plane they stand on must hold
-_PEAK = 1.6  # points in twice the thickness over those in the plane, above which there is no plane
-_UNEVEN = 0.001  # metres by which tables and depth cameras are not flat
+_MIN_SHARE = 0.15  # fraction of the points around the objects that their support plane must hold
+_PEAK = 1.6  # points within twice the thickness over those in the plane, above which there is no plane
+_UNEVEN = 0.001  # metres by which tables and depth images deviate from a plane
 LEVEL = float(np.radians(0.1))
-"""Radians by which they are not: a standard deviation no smaller than this for any direction "up"."""
+"""Least standard deviation of any direction "up", radians: tables are not perfectly level."""
 UNKNOWN_TILT = float(np.radians(20.0))
-"""Standard deviation of "up", radians, where nothing tells it and the camera is taken to look level."""
-_CELLS = 8  # of a plane along either side: larger than patches of like errors of depth, and many of them
+"""Standard deviation of "up", radians, if nothing measures it and the camera is assumed to look level."""
+_CELLS = 8  # cells of a plane along either side: larger than patches of correlated depth errors, and many of them
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
-_MAX_TILT_FROM_UP_DEG = 15.0  # a support surface steeper than this lets objects slide
-_FACING_DOWN = -0.26  # cosine of 105 degrees: beyond, a surface that the camera sees faces down
-_CEILING = 0.1  # y of a normal, camera frame, from which what a camera sees level would face down
+_MAX_TILT_FROM_UP_DEG = 15.0  # objects slide on a support surface steeper than this
+_FACING_DOWN = -0.26  # cosine of 105 degrees: a visible surface beyond it faces down
+_CEILING = 0.1  # y of a normal, camera frame, from which a surface seen by a level camera would face down
 
 
 def find_support(
@@ -46,19 +46,20 @@ def find_support(
 ) -> Plane | None:
     """Fit the plane that most detections stand on.
 
-    Each detection has one vote, for the planes that hold enough of what is seen around it in the image: a table
-    that holds many small objects is no less a table for the large floor around it. Of planes with about as many votes
-    the one that is seen the most of is taken: a table rather than the top of the box that stands on it. The plane is
-    then fitted to all that is seen of it, for a tilt from a small piece is a height at the other end.
+    Each detection has one vote, for the planes that hold enough of the points around it in the image, so a table with
+    many small objects is not outvoted by the large floor around it. Of planes with a similar number of votes, the one
+    with the largest visible area wins: a table rather than the top of the box that stands on it. The plane is then
+    fitted to all of its visible points, because the tilt error of a small piece becomes a height error at the other
+    end.
 
     Args:
         frame: rectified frame; depth in metres.
-        detections: what stands on the plane.
+        detections: objects that stand on the plane.
         config: depth noise.
-        up: (3,) unit, camera frame, if known from TF or an IMU: only planes across it count.
+        up: (3,) unit, camera frame, if known from TF or an IMU: only planes perpendicular to it count.
 
     Returns:
-        The plane, its normal towards the camera, or None when no plane holds enough points.
+        The plane, its normal towards the camera, or None if no plane holds enough points.
     """
     image, area = everywhere(frame)
     around = around_objects(frame, detections)
@@ -75,7 +76,7 @@ def find_support(
 
 
 def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.float64], UpSource]:
-    """The direction against gravity in the camera frame, (3,) unit, and where it came from.
+    """Direction against gravity in the camera frame, (3,) unit, and its source.
 
     In this order: the z axis of base_T_camera's parent, the frame's own `up` (IMU), the support plane's normal,
     minus the optical y axis.
@@ -89,7 +90,7 @@ def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.flo
 
 
 def known_up(frame: RgbdFrame) -> tuple[npt.NDArray[np.float64], UpSource] | None:
-    """`up` as TF or an IMU tells it, or None."""
+    """`up` from TF or an IMU, with its source, or None if neither gives it."""
     if frame.base_T_camera is not None:
         return frame.base_T_camera.rotation[2].copy(), UpSource.TF
     if frame.up is not None:
@@ -104,10 +105,10 @@ def check_up(
     up: npt.NDArray[np.float64],
     source: UpSource,
 ) -> None:
-    """Refuse an "up" against which objects would hang from below a surface that faces the camera.
+    """Raise if "up" would make objects hang below a surface that faces the camera.
 
     Raises:
-        InputError: the surface around the detections faces downwards by that "up".
+        InputError: with that "up", the surface around the detections faces downwards.
     """
     plane = find_support(frame, detections, config, None)
     if plane is None or float(plane.normal @ up) > _FACING_DOWN:
@@ -122,7 +123,7 @@ def check_up(
 
 
 def _is_possible(normals: npt.NDArray[np.float64], up: npt.NDArray[np.float64] | None) -> npt.NDArray[np.bool_]:
-    """Whether planes with normals (..., 3) may carry objects: level, or where up is not known no ceiling."""
+    """True for planes with normals (..., 3) that may support objects: level ones, or, if up is unknown, no ceilings."""
     if up is None:
         return np.asarray(normals[..., 1] < _CEILING)
     return np.asarray(normals @ up > np.cos(np.radians(_MAX_TILT_FROM_UP_DEG)))
@@ -144,7 +145,7 @@ def _consensus(
     lengths = np.linalg.norm(normals, axis=1)
     keep = lengths > 1e-9
     normals = normals[keep] / lengths[keep, None]
-    if up is not None:  # level planes through single points: a table of which little is seen is among them
+    if up is not None:  # add level planes through single points: they include a table of which little is visible
         level = points[rng.integers(0, len(points), _LEVEL_TRIALS)]
         triples = np.concatenate((triples[keep], np.repeat(level[:, None], 3, axis=1)))
         normals = np.concatenate((normals, np.broadcast_to(up, (_LEVEL_TRIALS, 3))))
@@ -157,7 +158,7 @@ def _consensus(
     normals, offsets = normals[usable], offsets[usable]
     if not len(normals):
         return []
-    # Some points of each group tell the good planes, all points the best of them.
+    # Some points of each group select the good planes, all points select the best of them.
     planes = np.column_stack((normals, offsets)).astype(np.float32)
     scaled = _scaled(points, tolerance)
     some = around.thinned(_FEW)
@@ -176,7 +177,7 @@ def _consensus(
 
 
 def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """(M,) part of the groups of which each plane holds enough of the points (M, N), in part where it holds less."""
+    """(M,) fraction of the groups in which each plane holds enough points (M, N); groups with fewer count partly."""
     counts = np.diff(np.append(starts, held.shape[1]))
     shares = np.add.reduceat(held, starts, axis=1, dtype=np.intp) / counts
     return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0).mean(axis=1))
@@ -185,14 +186,14 @@ def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDAr
 def _areas(
     planes: npt.NDArray[np.float32], image: npt.NDArray[np.float64], pixel: float, config: DepthConfig
 ) -> Floats:
-    """(M,) square metres that are seen of planes (M, 4), by points (N, 3) that stand for `pixel` steradians each."""
+    """(M,) visible area of planes (M, 4), square metres, from points (N, 3) that cover `pixel` steradians each."""
     held = _held(planes, _scaled(image, 0.004 + 2.0 * depth_noise(image[:, 2], config)))
     slant = np.maximum(np.abs(planes[:, :3] @ image.T.astype(np.float32)) / image[:, 2].astype(np.float32), 0.1)
     return np.asarray((held * (image[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * pixel)
 
 
 def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[np.float32]:
-    """(4, N): homogeneous points (N, 3) over their tolerance; a plane times these is residual over tolerance."""
+    """(4, N) homogeneous points (N, 3) divided by their tolerance; a plane times these is residual over tolerance."""
     scaled = np.ones((4, len(points)))
     scaled[:3] = points.T
     scaled /= tolerance
@@ -200,9 +201,10 @@ def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[n
 
 
 def _held(planes: npt.NDArray[np.float32], scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
-    """(M, N) 1 for scaled points (4, N) within their tolerance of each of the planes (M, 4), else -1 within twice that.
+    """(M, N) int8: 1 for scaled points (4, N) within tolerance of a plane (M, 4), -1 within twice that, else 0.
 
-    A plane is a peak. What merely cuts through a flight of levels has as many points beside it as on it, and sums to 0.
+    Points on a real plane are a peak. A plane that only cuts through a series of levels has as many points beside it as
+    on it, and sums to 0.
     """
     held = np.empty((len(planes), scaled.shape[1]), np.int8)
     block = max(1, _BLOCK // scaled.shape[1])
@@ -222,14 +224,14 @@ def _refined(
     normal: npt.NDArray[np.float64],
     offset: float,
 ) -> Plane | None:
-    """A plane fitted to the points near a first guess, ever nearer; None where too few are, or they are no plane.
+    """Refine a plane by repeated fits to the points near it; None if too few points are near or they are not a plane.
 
     Args:
         points: (N, 3) around the objects, of which the plane must hold enough.
-        image: (M, 3) of the whole image, to which it is fitted in the end.
+        image: (M, 3) of the whole image, to which the plane is fitted at the end.
         tolerance: (N,) of the points.
-        normal: (3,) of the guess.
-        offset: of the guess.
+        normal: (3,) of the first guess.
+        offset: of the first guess.
     """
     residual = _distances(points, normal, offset)
     inliers = np.empty(0, np.intp)
@@ -238,7 +240,7 @@ def _refined(
         if len(inliers) < max(_MIN_POINTS, _MIN_SHARE * len(points)):
             return None
         if np.array_equal(inliers, previous):
-            break  # nothing would change any more
+            break  # converged
         normal, offset = _least_squares(points.T.take(inliers, axis=1))
         residual = _distances(points, normal, offset)
         kept = residual.take(inliers)
@@ -257,11 +259,11 @@ def _refined(
 
 
 def _deviations(points: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], offset: float) -> tuple[float, float]:
-    """Standard deviations of a fitted plane: of its height amid its points, metres, and its tilt, radians.
+    """Standard deviations of a fitted plane: of its height at the middle of its points, metres, and its tilt, radians.
 
-    Errors of depth are alike over a patch of the image, so neighbouring points are not independent: what counts is how
-    far whole cells of the plane lie off it, each as one measurement. Source: Liang and Zeger (1986), Longitudinal data
-    analysis using generalized linear models (the variance by clusters, here with one size for all cells).
+    Errors of depth are correlated over a patch of the image, so neighbouring points are not independent. Each cell of
+    the plane counts as one measurement of how far it lies off the plane. Source: Liang and Zeger (1986), Longitudinal
+    data analysis using generalized linear models (the variance by clusters, here with one size for all cells).
     """
     along = np.cross(normal, (0.0, 0.0, 1.0) if abs(normal[2]) < 0.9 else (1.0, 0.0, 0.0))
     along /= np.linalg.norm(along)
@@ -293,7 +295,7 @@ def _distances(
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:
-    """np.median of two or more numbers (N,), which itself takes three times as long: it looks for NaN and for axes."""
+    """Median of two or more numbers (N,); np.median takes three times as long because it checks NaN and axes."""
     middle = len(values) // 2
     pair = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1].tolist()
     return float(pair[1] if len(values) % 2 else (pair[0] + pair[1]) / 2)

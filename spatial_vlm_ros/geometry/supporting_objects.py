@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on what: objects reach down to the support plane or to the object that carries them.
+"""Find what stands on what: objects reach down to the support plane or to the object that supports them.
 
-The lowest visible point of a partly hidden object is not its bottom; objects do not float.
+The lowest visible point of a partly hidden object is not its bottom, and objects do not float.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from spatial_vlm_ros.types import Plane, RgbdFrame
 
 Array = npt.NDArray[np.float64]
 
-_AROUND_FOOT = 0.02  # metres around an object within which the surface that carries it is looked at
-_FEW = 10  # points from which the height of a carrier is taken as seen
-_TOP_SHARE = 0.9  # of those points the part that may be the carrier's sides
-_LOWER = 0.002  # metres by which a carrier's middle is lower, at least, than that of what it carries
-_HIDDEN_BOTTOM = 0.5  # part of its height, beyond 2 cm, that may be missing below what is seen of an object
-_NEARER = 0.01  # metres, beyond noise, by which another object's pixels are nearer that hide a foot
-_FOOT_COVERED = 0.3  # part of a lower edge behind something nearer, from which the foot is out of sight
-_STEEP = 0.966  # sine of 75 degrees: from so high above, sides are not seen
+_AROUND_FOOT = 0.02  # metres around an object within which the supporting surface is measured
+_FEW = 10  # points from which the height of a supporting object counts as seen
+_TOP_SHARE = 0.9  # fraction of those points that may be the supporting object's sides
+_LOWER = 0.002  # metres by which the middle of a supporting object is lower, at least, than that of the supported one
+_HIDDEN_BOTTOM = 0.5  # fraction of its height, beyond 2 cm, that may be missing below the visible part of an object
+_NEARER = 0.01  # metres, beyond noise, by which pixels of another object must be nearer to hide a foot
+_FOOT_COVERED = 0.3  # fraction of a lower edge behind something nearer from which the foot is out of sight
+_STEEP = 0.966  # sine of 75 degrees: from steeper above, sides are not visible
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _SupportingObjects:
-    """All measured objects as possible supports, as arrays for a quick look.
+    """All measured objects as possible supports, as arrays for fast search.
 
     Args:
         surfaces, extents: M of each.
-        place: (M, 3) middle of the outline, camera frame.
-        radius: (M,) of a circle around the outline.
-        middle: (M,) heights.
-        bottom: (M,) heights of what is seen.
+        place: (M, 3) middle of the outline, camera frame, metres.
+        radius: (M,) radius of a circle around the outline, metres.
+        middle: (M,) heights of the middle, metres.
+        bottom: (M,) heights of the lowest visible point, metres.
         axes: (3, 3) columns: two directions on the ground, and up.
         pixel: metres between neighbouring points at a depth of 1 m.
         depth_config: noise of depth.
-        known: the level surfaces that were looked for so far, by row.
+        known: the level surfaces computed so far, by row.
     """
 
     surfaces: Sequence[Surface]
@@ -63,7 +63,7 @@ class _SupportingObjects:
     known: dict[int, Levels]
 
     def levels(self, row: int) -> Levels:
-        """The level surfaces of one of them."""
+        """Level surfaces of one object."""
         if row not in self.known:
             z = self.extents[row].middle_z
             noise = float(depth_noise(z, self.depth_config))
@@ -71,7 +71,7 @@ class _SupportingObjects:
         return self.known[row]
 
     def outline(self, row: int) -> Array:
-        """(C, 2) outline of one of them on the common ground."""
+        """(C, 2) outline of one object in common ground coordinates."""
         extent = self.extents[row]
         return np.asarray(extent.footprint() @ (extent.basis[:, :2].T @ self.axes[:, :2]))
 
@@ -86,14 +86,15 @@ def standing(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> list[Extent | None]:
-    """The extents with their bottoms at what carries them.
+    """Move the bottoms of the extents down to what supports them.
 
-    Where the foot is in sight, only a little may be missing below it: what stands on an unseen shelf is left there.
+    If the foot is visible, only a little may be missing below it, so an object on a shelf that is out of sight stays
+    there.
 
     Args:
         surfaces: of all objects.
-        extents: of the measured ones, None for the others.
-        support: the plane under all, or None.
+        extents: of the measured objects, None for the others.
+        support: the plane under all of them, or None.
         up: (3,) unit, camera frame.
         frame: rectified frame.
         owners: (H, W) index of the object that each pixel belongs to, -1 for none.
@@ -130,7 +131,7 @@ class _Seen:
     Args:
         frame: rectified frame.
         owners: (H, W) index of the object that each pixel belongs to, -1 for none.
-        index: of the object, as in `owners`.
+        index: index of the object, as in `owners`.
         depth_config: noise of depth.
         config: gaps that separate surfaces.
     """
@@ -143,10 +144,10 @@ class _Seen:
 
 
 def _hidden_below(surface: Surface, extent: Extent, up: Array, seen: _Seen) -> float:
-    """Metres of height that may be out of sight below the seen part of an object: covered, off the image, under it.
+    """Height that may be hidden below the visible part of an object, metres: covered, off the image, or underneath.
 
-    0 where its foot is in sight. What covers it ends somewhere, and below that its foot would be seen again. Another
-    object's pixels need not be much nearer: cans in a row hide each other's feet.
+    0 if its foot is visible. An occluder ends somewhere, and below that the foot would be seen again. Another object's
+    pixels need not be much nearer: cans in a row hide each other's feet.
     """
     frame = seen.frame
     middle = extent.basis @ extent.median
@@ -184,7 +185,7 @@ def _reaching_down(
     up: Array,
     seen: _Seen,
 ) -> Extent:
-    """The extent of one of the objects (by its row), its bottom at the highest level that can carry it."""
+    """Extent of one object (by its row), with its bottom at the highest level that can support it."""
     slack = seen.config.gap / 2
     extent, place = supporting_objects.extents[row], supporting_objects.place[row]
     levels = [] if support is None else [-(support.offset + float(support.normal @ place)) / float(support.normal @ up)]
@@ -212,9 +213,9 @@ def _reaching_down(
 
 
 def _height_around(surface: Surface, supporting: Extent, x: float, y: float, carried: Extent) -> float:
-    """Height of a carrier where something may stand: of what is seen of it around there, else its top.
+    """Height of a supporting object where something may stand: of its visible points around there, else its top.
 
-    A bowl carries what is in it on its floor, not on its rim.
+    A bowl supports its contents on its floor, not on its rim.
     """
     radius = float(carried.span().mean()) / 2 + _AROUND_FOOT
     local = surface.points @ supporting.basis.astype(np.float32)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the pixels of one mask to the clean visible surface of one object.
+"""Extract the clean visible surface of one object from the pixels of its mask.
 
-Removes the mask's rim, smeared depth, other surfaces, and the support; says what is wrong where nothing good is left.
+Removes the mask's rim, smeared depth, other surfaces, and the support; gives the reason if no good points are left.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ Points32 = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 _KERNEL = np.ones((3, 3), np.uint8)
-_CORE_KEEP = 0.3  # part of a mask that must be left when its rim is removed; thin objects are all rim
-_CALM_KEEP = 0.5  # part of the pixels that must be left when smeared ones are removed; thin objects are all edge
-_POINT_PIXELS = 16  # window of a pointed detection that got no surface: the few pixels about its point
-_SIDE_CLUSTER = 0.15  # part of the points from which a second depth cluster belongs to the object
-_FLAT_KEEP = 0.25  # part of an object's points above the support below which it is a flat object
-_SCATTER = 20.0  # times the stated noise: no sensor, however badly described, is as far off
-_ROWS = 40  # rows of a mask looked at for noise
-_LINES = 64  # lines of a side that are followed, about
+_CORE_KEEP = 0.3  # fraction of a mask that must be left after its rim is removed; thin objects are all rim
+_CALM_KEEP = 0.5  # fraction of the pixels that must be left after smeared ones are removed; thin objects are all edge
+_POINT_PIXELS = 16  # window of a pointed detection without a surface: the few pixels around its point
+_SIDE_CLUSTER = 0.15  # fraction of the points from which a second depth cluster belongs to the object
+_FLAT_KEEP = 0.25  # fraction of an object's points above the support below which it is a flat object
+_SCATTER = 20.0  # times the stated noise: no sensor, however badly described, is that inaccurate
+_ROWS = 40  # rows of a mask used to measure noise
+_LINES = 64  # about how many lines of a side are followed
 _AROUND = 6  # pixels around a mask that are compared with it
-_FEW_AROUND = 20  # measured pixels around a mask from which they tell what surrounds it
-_SAME_LEVEL = 0.004  # metres off the support, beyond noise, that are the support itself
-_SURROUNDED = 0.1  # part of what is seen around an object that is the support where it stands on that
+_FEW_AROUND = 20  # measured pixels around a mask that are enough to know its surroundings
+_SAME_LEVEL = 0.004  # metres off the support, beyond noise, that still count as the support
+_SURROUNDED = 0.1  # fraction of the surroundings of an object that are the support if it stands there
 _SEE_THROUGH_WORDS = frozenset({"glass", "clear", "transparent", "see-through", "translucent", "crystal"})
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where something nearer, or the picture's border, cuts a mask off.
+    """Where something nearer, or the image border, cuts a mask off.
 
     Args:
-        left, right, above: part of that side behind something nearer or off the image, 0 to 1.
-        across: pixels to the left or right, whichever is more, by which it may go on beyond what is seen of it: what is
-            nearer ends there, or elsewhere on that side it is seen to end itself.
+        left, right, above: fraction of that side behind something nearer or off the image, 0 to 1.
+        across: pixels by which the object may continue beyond its visible part to the left or right, whichever is more:
+            up to where the occluder ends, or where the object's own end is visible elsewhere on that side.
         upwards: the same above.
-        below: part of the lower side, 0 to 1.
+        below: fraction of the lower side, 0 to 1.
     """
 
     left: float = 0.0
@@ -72,9 +72,9 @@ class Surface:
         mask: (h, w) bool, of the window.
         points: (N, 3) float32, metres, camera frame; empty where `problem` is set.
         rim: pixels eroded from the mask before measuring.
-        valid_fraction: part of the mask with measured depth.
-        noise: standard deviation of single depths, metres, as the surface itself shows it.
-        cut: where it is cut off; of little meaning where `problem` is set.
+        valid_fraction: fraction of the mask with measured depth.
+        noise: standard deviation of single depths, metres, measured on the surface itself.
+        cut: where it is cut off; unreliable if `problem` is set.
         problem: why the depth cannot be trusted, in words, or None.
     """
 
@@ -97,15 +97,16 @@ def visible_surface(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> Surface:
-    """Clean the surface seen in one mask.
+    """Clean the visible surface in one mask.
 
     Args:
         frame: rectified frame, depth within range.
-        detection: the detection; without a mask of its own, its mask was cut out of depth, and a wider rim goes.
+        detection: the detection; if it has no mask of its own, its mask was cut out of depth, and a wider rim is
+            removed.
         patch: its mask, in the smallest window.
         support: the plane under it, or None.
         depth_config: noise of depth.
-        config: how pixels become objects.
+        config: heights and gaps that separate surfaces.
     """
     window, part = patch.window, patch.mask
     depth = frame.depth[window]
@@ -173,7 +174,7 @@ def _chosen(points: Points32, rows: Mask) -> Points32:
 
 
 def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
-    """The mask without its rim of some pixels, and that number; untouched (0) where the rim is most of it."""
+    """Remove the rim of a mask; return the mask and the rim's width in pixels, 0 if the mask is mostly rim and kept."""
     if rim:
         core = cv2.erode(
             mask.view(np.uint8), _KERNEL, iterations=rim, borderType=cv2.BORDER_CONSTANT, borderValue=0
@@ -186,13 +187,13 @@ def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
 def _cut_sides(
     depth: npt.NDArray[np.float32], patch: Patch, rim: int, depth_config: DepthConfig, config: LiftConfig
 ) -> Cut:
-    """Where something nearer, or the picture's border, cuts a mask off on the left, on the right, above and below."""
+    """Where something nearer, or the image border, cuts a mask off on the left, on the right, above and below."""
     mask, top, left = patch.mask, patch.window[0].start, patch.window[1].start
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     first, last = mask.argmax(axis=1)[rows], mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[rows]
     upper, lower = mask.argmax(axis=0)[columns], mask.shape[0] - 1 - mask[::-1].argmax(axis=0)[columns]
     step = 2 + rim
-    # All sides at once: on so few pixels calls take longer than the work.
+    # All sides at once: for so few pixels calls take longer than the work.
     v, u = np.concatenate((rows, rows, upper, lower)) + top, np.concatenate((first, last, columns, columns)) + left
     next_v = np.concatenate((rows, rows, upper - step, lower + step)) + top
     next_u = np.concatenate((first - step, last + step, columns, columns)) + left
@@ -203,7 +204,7 @@ def _cut_sides(
     if not covered.any():
         return Cut()
     n, (height, width) = len(rows), mask.shape
-    # Of each side: its lines, how far each begins inside the outermost one, where it goes and how far at most.
+    # For each side: its lines, how far each begins inside the outermost one, its direction and largest length.
     sides = (
         (slice(n), first - first.min(), (0, -1), width),
         (slice(n, 2 * n), last.max() - last, (0, 1), width),
@@ -228,7 +229,7 @@ def nearer_run(
     limit: npt.NDArray[np.float32],
     reach: int,
 ) -> Indices:
-    """(N,) pixels from (v, u) on that are not as far as `limit`, unmeasured or off the image; at most `reach`."""
+    """(N,) pixels in a row from (v, u) on that are nearer than `limit`, unmeasured or off-image; at most `reach`."""
     ahead = np.arange(reach)
     v, u = v[:, None] + direction[0] * ahead, u[:, None] + direction[1] * ahead
     rows, columns = depth.shape
@@ -238,7 +239,7 @@ def nearer_run(
 
 
 def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:
-    """Standard deviation of single depths from second differences along rows, which a smooth surface lacks.
+    """Standard deviation of single depths, from second differences along rows; a smooth surface has none.
 
     The difference z[u-1] - 2 z[u] + z[u+1] of independent noise has six times its variance.
     """
@@ -256,7 +257,7 @@ def _roughness(depth: npt.NDArray[np.float32], usable: Mask) -> float:
 
 
 def _smeared(depth: npt.NDArray[np.float32], focal: float) -> Mask:
-    """Pixels where depth changes as no seen surface does: the smear that sensors leave between two surfaces."""
+    """Pixels where depth changes too fast for a visible surface: the smear of sensors between two surfaces."""
     smeared = np.zeros(depth.shape, np.bool_)
     limit = depth * np.float32(2 * STEEPEST / focal)  # over two pixels
     across, down = depth[:, 2:] - depth[:, :-2], depth[2:] - depth[:-2]
@@ -291,9 +292,9 @@ def _one_surface(points: Points32, depth_config: DepthConfig, config: LiftConfig
 
 
 def _is_gapless(z: npt.NDArray[np.float32], gap: float) -> bool:
-    """Whether no step between depths (N,) in their order exceeds `gap`, metres; false, too, where it is not certain.
+    """True if no step between depths (N,) in their order exceeds `gap`, metres; False if that is not certain.
 
-    A longer step would leave empty one of the bins that are half as wide; sorting takes several times as long.
+    A longer step would leave one of the half-as-wide bins empty; sorting takes several times as long.
     """
     nearest, farthest = float(z.min()), float(z.max())
     width = 0.49 * gap  # not quite half: float32 rounds
@@ -313,20 +314,20 @@ def _seen_through(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> str | None:
-    """Why the depth is not the object's own but that of what lies behind it, or None.
+    """Reason why the depth is not the object's own but that of what lies behind it, or None.
 
     Args:
         frame: the image around it.
-        detection: its words.
+        detection: the detection.
         patch: its mask.
-        z: (N,) depth of its points.
-        heights: (N,) of its points above the support.
+        z: (N,) depth of its points, metres.
+        heights: (N,) heights of its points above the support, metres.
         support: what it stands on.
         depth_config: noise of depth.
         config: gaps that separate surfaces.
     """
     see_through = bool({*detection.attributes, *detection.label.lower().split()} & _SEE_THROUGH_WORDS)
-    if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only what is below can be behind
+    if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only lower points can be behind
         part_behind = np.count_nonzero(_behind(z, heights, support) > 3.0 * depth_noise(z, depth_config)) / len(z)
         if (
             part_behind >= config.see_through_fraction
@@ -345,7 +346,7 @@ def _seen_through(
 
 
 def _behind(z: npt.NDArray[np.float32], heights: npt.NDArray[np.float32], support: Plane) -> npt.NDArray[np.float32]:
-    """(N,) by how much points at depth z lie behind the support, metres.
+    """(N,) distance by which points at depth z lie behind the support, metres.
 
     Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
     """
@@ -354,7 +355,7 @@ def _behind(z: npt.NDArray[np.float32], heights: npt.NDArray[np.float32], suppor
 
 
 def _is_surrounded_by(frame: RgbdFrame, patch: Patch, support: Plane, depth_config: DepthConfig) -> bool:
-    """Whether the support is seen around an object: what lies in a drawer or a bin below it does not stand on it."""
+    """True if the support is visible around an object. An object in a drawer or a bin below does not stand on it."""
     rows, columns = patch.window
     top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
     window = np.s_[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
@@ -369,7 +370,7 @@ def _is_surrounded_by(frame: RgbdFrame, patch: Patch, support: Plane, depth_conf
 
 
 def _stands_out(frame: RgbdFrame, patch: Patch, depth_config: DepthConfig, config: LiftConfig) -> bool:
-    """Whether the object is nearer than what surrounds its mask: a real object on a lower level, not a view through."""
+    """True if the object is nearer than its surroundings: a real object on a lower level, not a view through it."""
     rows, columns = patch.window
     top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
     depth = frame.depth[top : rows.stop + _AROUND, left : columns.stop + _AROUND]

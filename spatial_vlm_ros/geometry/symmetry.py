@@ -2,13 +2,13 @@
 """The hidden side of an object from its symmetry, checked against what the camera saw.
 
 An object seen from one side shows about half of its surface. Most household objects look the same when they are turned
-about their vertical axis: vessels by any angle, boxes and bottles by half a turn. That axis is found in two ways:
+about their vertical axis: vessels by any angle, boxes and bottles by half a turn. The axis is found in two ways:
 
-- rotation: the level slices of a vessel lie on circles about one axis. It counts where the slices are seen on both
+- rotation: the level slices of a vessel lie on circles about one axis. It is accepted if the slices are seen on both
   sides of the axis, from outside in front and from inside behind.
-- half a turn: every seen point has a counterpart at the same height across the axis. If the axis is taken too near,
+- half a turn: every seen point has a counterpart at the same height across the axis. If the assumed axis is too near,
   counterparts lie in space that the camera saw to be free; if too far, they would be seen behind the object. Both bound
-  its place. An object for which every place contradicts what was seen has no such axis.
+  its position. An object has no such axis if every position contradicts what was seen.
 
 Sources: Thrun and Wegbreit, "Shape from symmetry" (ICCV 2005), for the test of counterparts against measured depth;
 Bohg et al., "Mind the gap: robotic grasping under incomplete observation" (ICRA 2011), for mirrored points and their
@@ -30,26 +30,26 @@ from spatial_vlm_ros.types import RgbdFrame
 Array = npt.NDArray[np.float64]
 Array32 = npt.NDArray[np.float32]
 
-_POINTS = 160  # of a surface that are looked at; more move the axis by less than the noise
-_SPREAD = np.sort(np.arange(_POINTS) * 0.6180339887 % 1)  # even, but in step with no row of pixels
-_PLACES = 14  # of the axis that are tried
+_POINTS = 160  # points of a surface that are used; more move the axis by less than the noise
+_SPREAD = np.sort(np.arange(_POINTS) * 0.6180339887 % 1)  # even, but not in step with the rows of pixels
+_PLACES = 14  # positions of the axis that are tried
 _SLICES = 8  # level slices that circles are fitted to
-_ROUNDS = 5  # of the fit, each with less weight on what lies off its circle: handles, floors and lids
-_NEAR_CIRCLE = 0.25  # of the radius, by which walls may lie off the first circle
-_ON_CIRCLE = 0.02  # of the radius, beyond noise, by which a point on its circle may be off it
-_ROUND_SHARE = 0.8  # of the points that lie on the circles of a round object; its handle and its floor do not
-_LOPSIDED = 0.2  # of the radius, by which its seen ends to the left and right may lie off the circle
+_ROUNDS = 5  # rounds of the fit, each with less weight on points off the circle: handles, floors and lids
+_NEAR_CIRCLE = 0.25  # fraction of the radius by which walls may lie off the first circle
+_ON_CIRCLE = 0.02  # fraction of the radius, beyond noise, by which a point on its circle may be off it
+_ROUND_SHARE = 0.8  # fraction of the points on the circles of a round object; its handle and its floor are not on them
+_LOPSIDED = 0.2  # fraction of the radius by which its visible ends to the left and right may lie off the circle
 _BEHIND = 0.5  # radii behind the axis, from which a slice is seen from inside
-_WALL = 0.15  # of the height, that is seen from inside at least: a lid is seen in one slice, an eighth
-_NEAR = 0.004  # metres, beyond noise, by which a counterpart may lie before what is seen there
-_NOISES = 3.0  # standard deviations that are noise
-_CONTRADICTED = 0.08  # of the counterparts in free space, from which an object is not alike from both sides
-_SAME = 0.02  # more of them than at the best place, which are still as good: two of a hundred points are strays
+_WALL = 0.15  # least fraction of the height that is seen from inside: a lid is seen in one slice, an eighth
+_NEAR = 0.004  # metres, beyond noise, by which a counterpart may be in front of what is seen there
+_NOISES = 3.0  # standard deviations that count as noise
+_CONTRADICTED = 0.08  # fraction of counterparts in free space from which an object is not the same from both sides
+_SAME = 0.02  # how many more than at the best position are still as good: two of a hundred points are strays
 _ROUNDED = np.array(
     [[[0.5]], [[1.5]]], np.float32
 )  # to whole pixels; one lower, for edges of masks are off by half of one
 _BEFORE_CAMERA = np.float32(1e-3)  # metres
-_STRAIGHT = 1e-6  # of the scatter, below which slices are straight lines
+_STRAIGHT = 1e-6  # fraction of the scatter below which slices are straight lines
 _EACH_SLICE = np.arange(_SLICES)[:, None]
 _TURNED = np.array([[-1], [-1], [1]], np.float32)  # half a turn about up
 
@@ -59,10 +59,10 @@ class SymmetryAxis:
     """A vertical axis of symmetry.
 
     Args:
-        kind: "rotation": alike when turned by any angle; "mirror": by half a turn.
+        kind: "rotation": looks the same at any angle; "mirror": looks the same after half a turn.
         ahead: metres along e1.
         aside: metres along e2.
-        radius: metres, of the widest circle; 0 where the object is not round.
+        radius: radius of the widest circle, metres; 0 if the object is not round.
         sigma: standard deviation of `ahead`, metres.
     """
 
@@ -75,17 +75,17 @@ class SymmetryAxis:
 
 @dataclass(frozen=True)
 class DepthSpan:
-    """What is seen of an object along e1 and what may be hidden, metres.
+    """The visible depth of an object along e1 and what may be hidden, metres.
 
     Args:
         near: nearest point.
-        seen: depth that is seen.
-        hidden: most that can be out of sight behind it.
-        guess: whole depth as taken without symmetry.
-        doubt: standard deviation of the middle that follows from it; infinite where it rests on nothing.
+        seen: visible depth.
+        hidden: largest depth that can be out of sight behind it.
+        guess: whole depth as assumed without symmetry.
+        doubt: standard deviation of the middle that follows from the guess; infinite if nothing supports it.
         aside: middle along e2.
-        lost: of its far edge that went with the mask's rim.
-        rim: that went from its sides.
+        lost: length of its far edge lost with the mask's rim.
+        rim: length lost from its sides.
     """
 
     near: float
@@ -99,13 +99,13 @@ class DepthSpan:
 
 
 def axis_of(local: Array32, span: DepthSpan, basis: Array, surface: Surface, frame: RgbdFrame) -> SymmetryAxis | None:
-    """The vertical axis of symmetry of an object, or None where what is seen supports none.
+    """Find the vertical axis of symmetry of an object; None if the visible surface supports none.
 
     Args:
         local: (3, N) float32 along e1, e2, up, metres.
-        span: along e1.
+        span: visible and hidden depth along e1.
         basis: (3, 3) columns e1, e2, up, camera frame.
-        surface: what is seen.
+        surface: the visible surface.
         frame: rectified frame.
     """
     points = local.take((_SPREAD * local.shape[1]).astype(np.intp), axis=1)
@@ -113,10 +113,10 @@ def axis_of(local: Array32, span: DepthSpan, basis: Array, surface: Surface, fra
 
 
 def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | None:
-    """The axis of the circles that level slices lie on, or None where they lie on none or are seen from one side only.
+    """The axis of the circles that level slices lie on; None if they lie on none or are seen from one side only.
 
-    Circles about one axis: x² + y² = 2 a x + 2 b y + d, with a d for every slice. With the mean of each slice taken
-    off, this is linear in (a, b) alone. Of a vessel the outside is seen in front and the inside behind; the wall
+    Circles about one axis: x² + y² = 2 a x + 2 b y + d, with a d for every slice. After subtracting the mean of each
+    slice, this is linear in (a, b) alone. Of a vessel the outside is seen in front and the inside behind; the wall
     between them makes the fitted circle smaller than the outer one by half a wall, and so nearer by as much.
 
     Args:
@@ -148,7 +148,7 @@ def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | N
         error = np.abs(np.hypot(x - a, y - b) - radii.take(of))
         inside = heights[(error < _NEAR_CIRCLE * radius) & (x > a + _BEHIND * radius)]
         if not len(inside) or float(inside.max() - inside.min()) < _WALL * (high - low):
-            return None  # the far half of a lid tells less than what is in front
+            return None  # the far half of a lid tells less than the front
         usual = float(np.partition(error, len(error) // 2)[len(error) // 2])
         scale = max(usual, noise, _NEAR / 4)
         if float(error.max()) < 3 * scale:
@@ -170,10 +170,10 @@ def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | N
 def _half_turn(
     local: Array32, span: DepthSpan, basis: Array, surface: Surface, frame: RgbdFrame
 ) -> SymmetryAxis | None:
-    """The axis about which half a turn contradicts nothing that was seen, or None where there is no such axis.
+    """The axis for which half a turn contradicts nothing that was seen, or None if there is no such axis.
 
-    It may be anywhere in a range. A guess inside the range is kept; one that misses it by less than the doubt in both
-    is averaged with the middle of the range; else that middle is taken.
+    It may be anywhere in a range. A guess inside the range is kept. A guess that misses the range by less than the
+    doubt in both is averaged with its middle; otherwise the middle is used.
 
     Args:
         local: (3, N) float32 along e1, e2, up, metres.
@@ -214,8 +214,8 @@ def _half_turn(
         low -= step * (limit - float(share[first])) / float(share[first - 1] - share[first])
     if last < _PLACES - 1:
         high += step * (limit - float(share[last])) / float(share[last + 1] - share[last])
-    # Counterparts of the far edge lie in front: by what is forgiven, and by what the edge lost, that bound is too near.
-    # Noise is forgiven, too, but as much of it as is forgiven carries some points beyond.
+    # Counterparts of the far edge lie in front, so that bound is too near by the tolerance and by what the edge lost.
+    # Noise is tolerated, too, but that tolerance moves some points beyond.
     blind = (_NEAR + span.lost) / 2
     low = min(low + blind, (low + blind + high) / 2)
     high = max(low, high)
@@ -231,7 +231,7 @@ def _half_turn(
 
 
 def circle(axis: SymmetryAxis, corners: int = 24) -> Array32:
-    """(corners, 2) float32: outline of a round object along e1 and e2, as wide as its circle on average."""
+    """(corners, 2) float32: outline of a round object along e1 and e2, metres; its mean width is that of the circle."""
     angles = 2 * np.pi * np.arange(corners) / corners
     radius = axis.radius * (1 + (1 / math.cos(math.pi / corners) - 1) / 2)
     return np.stack((axis.ahead + radius * np.cos(angles), axis.aside + radius * np.sin(angles)), axis=1).astype(

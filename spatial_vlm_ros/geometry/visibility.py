@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What hides what: the part of each object that nothing nearer covers, by what, and whether the image cuts it.
+"""Compute occlusion: the fraction of each object that nothing covers, what covers it, and cuts by the image border.
 
-What is hidden beside an object's visible part is reckoned with, too: of a cup whose left half stands behind a can only
-the right half is measured, and its visible part is a half, not all of it.
+What is hidden beside an object's visible part counts, too: for a cup whose left half stands behind a can only the right
+half is measured, and its visible fraction is a half, not 1.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from spatial_vlm_ros.types import RgbdFrame
 Array = npt.NDArray[np.float64]
 Instances = npt.NDArray[np.signedinteger]
 
-_OUTSIDE, _INSIDE = 6, 4  # pixels beside a mask's edge that are compared: edges are where depth is missing
-_ROWS = 40  # rows of a mask that are looked at
-_CUT = 0.5  # part of a side behind something nearer from which the object goes on there
+_OUTSIDE, _INSIDE = 6, 4  # pixels beside a mask's edge that are compared: depth is often missing at edges
+_ROWS = 40  # rows of a mask that are used
+_CUT = 0.5  # fraction of a side behind something nearer from which the object continues there
 _WHOLE = 0.1  # the same up to which an object is seen in its whole width
 _WIDTH_OF_HEIGHT = 0.8  # width over height of an object of unknown kind: cups, tins, cartons, toys
 
 
 def owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: Sequence[Extent | None]) -> Instances:
-    """(H, W): index of the object that a pixel belongs to (the nearest one), -1 for none."""
-    owners = np.full(shape, -1, np.min_scalar_type(-1 - len(surfaces)))  # small: to claim and fill memory takes time
+    """(H, W) int: index of the nearest object that each pixel belongs to, -1 for none."""
+    owners = np.full(shape, -1, np.min_scalar_type(-1 - len(surfaces)))  # small: filling memory takes time
     depths = [(-extent.near_z, index) for index, extent in enumerate(extents) if extent is not None]
     for _, index in sorted(depths):
         owners[surfaces[index].window][surfaces[index].mask] = index
@@ -40,10 +40,10 @@ def owner_image(shape: tuple[int, ...], surfaces: Sequence[Surface], extents: Se
 
 
 def expected_widths(surfaces: Sequence[Surface], extents: Sequence[Extent | None]) -> list[float]:
-    """Width of each whole object, metres, as far as can be told: that of its like, else guessed from what is seen.
+    """Estimated width of each whole object, metres: that of similar objects, else guessed from its visible part.
 
-    Its like are objects of the same label that nothing cuts. Else an object is about as wide as what is seen of its
-    depth, or as `_WIDTH_OF_HEIGHT` of its height, whichever is more.
+    Similar objects have the same label and nothing cuts them. Without any, an object is assumed to be as wide as its
+    visible depth, or as `_WIDTH_OF_HEIGHT` of its height, whichever is more.
     """
     whole: dict[str, list[float]] = {}
     for surface, extent in zip(surfaces, extents, strict=True):
@@ -70,18 +70,18 @@ def visibility(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> tuple[float, int]:
-    """Part of the whole silhouette that nothing covers, and the index of what covers most of the rest (-1: none).
+    """Fraction of the whole silhouette that nothing covers, and the index of the main occluder (-1: none).
 
-    A pixel of the silhouette is covered when it is clearly nearer than the object's nearest part, or belongs to
-    another object and is nearer than the object's middle. On a side that is cut the silhouette goes on to `width`, as
-    far as it is covered: where it is not, the object would be seen.
+    A pixel of the silhouette is covered if it is clearly nearer than the object's nearest part, or belongs to another
+    object and is nearer than the object's middle. On a side that is cut the silhouette continues to `width`, as far as
+    it is covered; where it is not covered, the object would be visible.
 
     Args:
-        index: of the object, as in `owners`.
-        surface: what is seen of it.
-        extent: what is estimated of it.
-        width: of the whole object across the view, metres.
-        owners: (H, W) what each pixel belongs to.
+        index: index of the object, as in `owners`.
+        surface: its visible surface.
+        extent: its estimated extents.
+        width: width of the whole object across the view, metres.
+        owners: (H, W) index of the object that each pixel belongs to.
         frame: rectified frame.
         depth_config: noise of depth.
         config: gaps that separate surfaces.
@@ -135,14 +135,14 @@ def _covered_sides(
 
 
 def touches_border(surface: Surface, frame: RgbdFrame) -> bool:
-    """Whether the picture's border cuts the object."""
+    """True if the image border cuts the object."""
     rows, columns = surface.window
     height, width = frame.depth.shape
     return bool(rows.start <= 1 or columns.start <= 1 or rows.stop >= height - 1 or columns.stop >= width - 1)
 
 
 def raised(corners: Array, level: float) -> Array:
-    """Corners (N, 2) along e1 and e2 as (N, 3) with their height along up."""
+    """(N, 3) corners (N, 2) along e1 and e2, with their height along up added."""
     at_level = np.empty((len(corners), 3))
     at_level[:, :2] = corners
     at_level[:, 2] = level
@@ -150,21 +150,21 @@ def raised(corners: Array, level: float) -> Array:
 
 
 def _pixels(corners: Array, extent: Extent, frame: RgbdFrame) -> Array | None:
-    """(2N, 2) pixels of an upright prism over corners (N, 2); None where it reaches behind the camera."""
+    """(2N, 2) pixels of an upright prism over corners (N, 2); None if it reaches behind the camera."""
     prism = np.concatenate((raised(corners, extent.bottom), raised(corners, extent.top)))
     rays = prism @ (frame.camera.K @ extent.basis).T  # the camera is rectified: K alone makes pixels
     return rays[:, :2] / rays[:, 2:] if rays[:, 2].min() > 0 else None
 
 
 def _filled(pixels: Array, shape: tuple[int, int], origin: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The convex hull of pixels as a mask of a window."""
+    """Convex hull of pixels as a mask of a window."""
     mask = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull((pixels - origin).round().astype(np.int32)), 1)
     return mask.view(np.bool_)
 
 
 def _window_of(pixels: Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Whole pixels around pixels (N, 2), within the image: left, top, right, bottom."""
+    """Pixel bounds around pixels (N, 2), within the image: left, top, right, bottom."""
     (u0, v0), (u1, v1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
     last_v, last_u = shape[0] - 1, shape[1] - 1
     left, top = min(max(0, math.floor(u0)), last_u), min(max(0, math.floor(v0)), last_v)

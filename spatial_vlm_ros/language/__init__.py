@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions in English to spatial queries, and back to words. See docs/language.md."""
+"""Parse English instructions into spatial queries, and write queries as words. See docs/language.md."""
 
 from spatial_vlm_ros.language.dialogue import parse_dialogue
 from spatial_vlm_ros.language.known_relations import RELATIONS

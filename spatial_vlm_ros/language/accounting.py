@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of every word of an instruction: no word is left out of a reading without a reason.
+"""Account for every word of an instruction: no word is left out of a reading without a reason.
 
-A word is a token of the grammar, or it was swallowed by a rule of a reviewed list (courtesy, filler, posture), or it
-is part of a construction that was written in other words, or a slip of the tongue.
+A word is a token of the grammar; or a rule of a reviewed list dropped it (courtesy, filler, posture); or it is part of
+a construction that was rewritten, or a slip of the tongue.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.words import Word
 
 SLIP = "SLIP"
-"""Role of a hesitation, or of a word that was said twice."""
+"""Role of a hesitation, or of a word that was repeated by mistake."""
 REWRITTEN = "REWRITTEN"
-"""Role of a word of a construction that was put in other words."""
+"""Role of a word in a construction that was rewritten."""
 
 
 class WordRole(NamedTuple):
-    """What a word, or a phrase, was taken for.
+    """The role that a word, or a phrase, was given.
 
     Args:
         start: first character in the instruction.
         end: one past the last character.
-        role: kind of its token, name of the list that swallowed it, `SLIP` or `REWRITTEN`.
+        role: kind of its token, name of the list that dropped it, `SLIP` or `REWRITTEN`.
     """
 
     start: int
@@ -34,12 +34,12 @@ class WordRole(NamedTuple):
 
 
 def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordRole]:
-    """Words that a step of the reading left out or put in other words.
+    """List the words that a step of the reading dropped or rewrote.
 
     Args:
         before: words that went into the step.
-        after: words that came out of it; those that stand for others have the place of these.
-        role: what is said of them.
+        after: words that came out of it; new words have the position of those that they replace.
+        role: the role given to the listed words.
     """
     if len(before) == len(after) and all(first is second for first, second in zip(before, after, strict=True)):
         return []
@@ -48,15 +48,15 @@ def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordR
 
 
 def check_accounted(words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str) -> None:
-    """Refuse an instruction with a word that nothing was made of.
+    """Refuse an instruction with a word that has no role.
 
     Args:
         words: all words, as they were split.
-        roles: what they were taken for.
+        roles: start, end and role of the words.
         instruction: the instruction.
 
     Raises:
-        NotUnderstoodError: a word has no role; carries its place.
+        NotUnderstoodError: a word has no role; the error has its position.
     """
     roles = list(roles)
     starts = {start for start, _, _ in roles}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kind of answer some words are: yes, no, "the other one", "the second one", "neither", or words of their own.
+"""Classify answers: yes, no, "the other one", "the second one", "neither", or other words.
 
-Knows the words that mean something only beside a question or an answer; knows nothing of what was asked. Every list
-here was reviewed; words in none of them are left to the parser.
+Knows the words that have a meaning only after a question or an answer, but not the question itself. Every list here was
+reviewed; words in none of them are left to the parser.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Literal
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 
 AnswerKind = Literal["yes", "no", "none", "other", "others", "any", "all", "nth", "unsaid", "end", "words"]
-"""yes · no: what was shown is not meant · none: none of what was offered · other: another than what was shown · any:
-whichever · all: every one of them · nth: by its number in the question · unsaid: no answer ("I don't know") · end: a
-word to stop · words: a description, a denied description, or a new instruction."""
+"""yes · no: the object shown is not meant · none: none of the offered ones · other: not the one shown · any: any of
+them · all: every one of them · nth: by its number in the question · unsaid: no answer ("I don't know") · end: a word
+to stop · words: a description, a denied description, or a new instruction."""
 
 
 @dataclass(frozen=True)
 class AnswerWords:
-    """What some words say to a question or an answer.
+    """The meaning of words that answer a question or an answer.
 
     Args:
         kind: see AnswerKind.
-        words: what has to be parsed besides ("the red one" of "no, the red one"), as it was said; "" where nothing.
-        n: for nth, from 1; -1 the last one.
-        yes: it began with yes: `words` describe what was asked about.
-        no: it began with no: what was shown is not meant, and `words` or `kind` say what is.
+        words: what is left to parse ("the red one" of "no, the red one"), as said; "" if nothing.
+        n: number of "nth", from 1; -1 = the last one.
+        yes: it began with yes; `words` describe the object in question.
+        no: it began with no; the object shown is not meant, and `words` or `kind` say which one is.
     """
 
     kind: AnswerKind
@@ -134,7 +134,10 @@ _PLURAL_OF_DENIAL = re.compile(r"not (?:that|those|these)(?: ones)?|those are wr
 
 
 def normalised(words: str) -> str:
-    """Words as they are compared: lower case, contractions written out, no signs at the ends, single blanks."""
+    """Normalise words for comparison.
+
+    Lower case, contractions written out, no punctuation at the ends, single spaces.
+    """
     text = words.lower().replace("’", "'").replace("‘", "'")
     for pattern, written in _APOSTROPHES:
         text = re.sub(pattern, written, text)
@@ -142,14 +145,15 @@ def normalised(words: str) -> str:
 
 
 def classify(words: str, nouns: tuple[str, ...] = ()) -> AnswerWords:
-    """What kind of answer some words are.
+    """Classify an answer.
 
     Args:
         words: the answer.
-        nouns: names of what was asked about: "the other cup" is "the other one" of cups.
+        nouns: names of the objects in question: "the other cup" means "the other one" if they are cups.
 
     Returns:
-        What they say; `words` of the kind "words" are what is left for the parser, without a leading yes or no.
+        The classified answer. For the kind "words", `words` is the part left for the parser, without a leading yes or
+        no.
     """
     text = normalised(words)
     for noun in sorted(filter(None, nouns), key=len, reverse=True):
@@ -179,7 +183,7 @@ def _classified(text: str, depth: int = 0) -> AnswerWords:
 
 
 def _joined(rest: AnswerWords, yes: bool) -> AnswerWords:
-    """A leading yes or no, and what comes after it."""
+    """Combine a leading yes or no with what follows it."""
     if rest.kind in ("unsaid", "end"):
         return rest if rest.kind == "end" else AnswerWords("yes" if yes else "no")
     if yes:
@@ -191,7 +195,7 @@ def _joined(rest: AnswerWords, yes: bool) -> AnswerWords:
 
 
 def _whole(text: str) -> AnswerWords | None:
-    """The kind of words that say nothing else; None where they have to be parsed."""
+    """The kind of a complete answer; None if the words must be parsed."""
     kinds: tuple[tuple[AnswerKind, re.Pattern[str]], ...] = (
         ("end", _END), ("unsaid", _UNSAID), ("none", _NONE), ("no", _NO), ("no", _PLURAL_OF_DENIAL),
         ("other", _OTHER), ("others", _OTHERS), ("any", _ANY), ("all", _ALL), ("yes", _YES),
@@ -204,7 +208,7 @@ def _whole(text: str) -> AnswerWords | None:
 
 
 def _place(text: str) -> int | None:
-    """Which place "the second one", "number two" or "the last one" is; -1 for the last."""
+    """The number meant by "the second one", "number two" or "the last one"; -1 for the last."""
     said = _NTH.fullmatch(text)
     if said is None:
         return None
@@ -231,7 +235,7 @@ def _without_fillers(text: str) -> str:
 
 
 def _tail(words: str, rest: str) -> str:
-    """The end of the words as said that has as many words as `rest`, for contractions change their number."""
+    """The end of the original words that has as many words as `rest`; contractions change their number."""
     said = words.split()
     for start in range(len(said)):
         if _without_fillers(normalised(" ".join(said[start:]))) == rest:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One chosen attachment of a flat sentence to a `SpatialQuery`, frames of reference included."""
+"""Build a `SpatialQuery` from one chosen attachment of a flat sentence, including frames of reference."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 SLIDE = "slide"
-"""To push, where what follows says where to; no query has this action."""
+"""To push an object to the place in the next words; no query has this action."""
 _IT = frozenset({"it", "them"})
 _LOOKING = frozenset({"find", "verify", "look", "point"})
-"""Actions on "a few mugs" that do not depend on how many."""
+"""Actions on "a few mugs" for which the number does not matter."""
 _HOLDING = frozenset({"on", "inside", "to"})
 _SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
 
@@ -35,14 +35,15 @@ class Assembled(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """What becomes of one item.
+    """How one item is attached.
 
     Args:
         item: index of the item.
         kind: "clause", "destination", "excluded" or "further" (of the destination), "pair" (second anchor of item
             `holder`), "repeat" (the relation of item `holder` to another anchor), "side", "from" or "adjective".
-        holder: node attached to (0 = target, i + 1 = phrase of item i); for "pair" and "repeat" the item continued.
-        name: relation, where the words leave it open.
+        holder: node that it is attached to (0 = target, i + 1 = phrase of item i); for "pair" and "repeat" the item
+            that it continues.
+        name: relation, if the words leave it open.
     """
 
     item: int
@@ -77,20 +78,20 @@ class _Node:
 
 
 class _Assembly:
-    """Builds the query of one plan."""
+    """Build the query of one plan."""
 
     def __init__(
         self, phrases: Sequence[Phrase | None], items: Sequence[Attachable], instruction: str, later: bool
     ) -> None:
         self.items, self.instruction, self.later = items, instruction, later
-        self.above: dict[int, int] = {}  # node → the one it is said of
-        self.named_by: dict[int, int] = {}  # node → the one whose noun "one" takes
+        self.above: dict[int, int] = {}  # node → the node it describes
+        self.named_by: dict[int, int] = {}  # node → the node whose noun "one" takes
         self.nodes = {i: self._node(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
         self.excluded: list[_Clause] = []
-        self.also: list[_Clause] = []  # that the place must have, too
-        self.owned: list[FrameWords] = []  # views of objects ("from the chair's side")
+        self.also: list[_Clause] = []  # further relations that the place must have
+        self.owned: list[FrameWords] = []  # viewpoints of objects ("from the chair's side")
         self.frame = self._stated_frame()
 
     @staticmethod
@@ -98,7 +99,7 @@ class _Assembly:
         return _Node(phrase, [], phrase.attributes, phrase.superlative, phrase.order_from, phrase.frame)
 
     def _stated_frame(self) -> FrameWords | None:
-        """The frame of reference said for the whole sentence."""
+        """The frame of reference stated for the whole sentence."""
         said = [item.frame_words for item in self.items if item.frame_words is not None and not item.frame_words.local]
         said += [words for node in self.nodes.values() for words in node.phrase.spread]
         self.owned = [words for words in said if words.owner is not None]
@@ -110,7 +111,7 @@ class _Assembly:
         return said[0] if said else None
 
     def _span_of(self, words: FrameWords) -> tuple[int, int]:
-        """Where frame words stand; the whole instruction when they stand inside a phrase."""
+        """Span of frame words; the whole instruction if they stand inside a phrase."""
         spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
         return spans[-1] if spans else (0, len(self.instruction))
 
@@ -140,7 +141,7 @@ class _Assembly:
             self._describe(self.nodes[plan.holder], item)
 
     def _further(self, plan: Attachment, node: int) -> None:
-        """A further anchor: of the same clause, or of one more like it."""
+        """Add an anchor: to the same clause, or in a further clause of the same kind."""
         first = self.clauses[plan.holder]
         before = first.anchors[-1]
         self.above[node], self.named_by[node] = self.above[before], before
@@ -225,7 +226,7 @@ class _Assembly:
         )
 
     def _category(self, index: int) -> str:
-        """The noun; "one" takes that of what it is related to, and of a later command "it" waits to be found."""
+        """The noun. "One" takes the noun of a related object; "it" in a later command stays until it is resolved."""
         phrase = self.nodes[index].phrase
         if self.later and phrase.refers in _IT:
             return str(phrase.refers)
@@ -234,10 +235,10 @@ class _Assembly:
         return phrase.category
 
     def _contrasted(self, index: int) -> int:
-        """Which object "one" takes its noun of: of what it is said of, or of an object that it stands in parallel to.
+        """Node whose noun "one" takes: the node it describes, or an object in a parallel position.
 
-        "The green one" is told apart by its words from one that is told by such words: in "the bowl on the red mat … on
-        the green one" a mat, in "the red bowl on the mat … on the green one" a bowl.
+        "The green one" contrasts with an object that has such words: in "the bowl on the red mat … on the green one" it
+        is a mat, in "the red bowl on the mat … on the green one" a bowl.
         """
         holder, to = self.named_by[index], self.destination
         if to is not None and any(clause.anchors == [index] for clause in (*self.excluded, *self.also)):
@@ -252,10 +253,10 @@ class _Assembly:
         return told[0] if len(told) == 1 and self.nodes[told[0]].attributes else holder
 
     def _apart(self, index: int) -> NounPhrase | None:
-        """What "other" sets an object apart from; None where the sentence itself does so.
+        """The phrase that "other" excludes; None if the sentence itself shows the contrast.
 
         Raises:
-            NotUnderstoodError: nothing of the kind was said before.
+            NotUnderstoodError: nothing of that kind was said before.
         """
         node, category = self.nodes[index], self._category(index)
         if any(clause.name == OTHER_THAN for clause in node.clauses):
@@ -287,7 +288,7 @@ class _Assembly:
         )  # fmt: skip
 
     def _nouns_above(self, index: int) -> set[str]:
-        """Nouns of the objects that an object is said of."""
+        """Nouns of the objects that an object describes."""
         nouns = set()
         while index in self.above:
             index = self.above[index]
@@ -310,12 +311,12 @@ class _Assembly:
         return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance, said)
 
     def _any_such(self, index: int, anchor: NounPhrase) -> NounPhrase:
-        """What is "not a block" is none of the blocks."""
+        """Make "not a block" exclude all blocks."""
         said = self.instruction[self.nodes[index].phrase.start :].lower()
         return replace(anchor, count=-1) if said.startswith(("a ", "an ")) and anchor.count is None else anchor
 
     def _own_view_of_clauses(self) -> bool:
-        """Whether the view of an object was said for relations to it; an order has no object to look from."""
+        """True if an object's stated viewpoint belongs to relations to it; an ordinal has no object to look from."""
         own = self.frame is not None and self.frame.frame is FrameOfReference.OBJECT
         return own and any(is_framed(c.name) for c in self.clauses.values())
 
@@ -325,7 +326,7 @@ class _Assembly:
         return self.frame.frame
 
     def check_owner(self) -> None:
-        """Refuse the view of an object that nothing is related to."""
+        """Refuse an object's viewpoint if nothing is related to that object."""
         anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
         for words in self.owned:
             if not any(phrase.category.split()[-1] == words.owner for phrase in anchors):
@@ -348,12 +349,13 @@ def assemble(
         action: canonical verb.
         phrases: the head phrase, then the phrase of each item or None.
         items: what follows the head.
-        plans: what becomes of the items.
+        plans: how the items are attached.
         instruction: the instruction as given.
-        later: whether something was said before: "it" and "them" are then kept as categories.
+        later: True if something was said before; "it" and "them" are then kept as categories.
 
     Raises:
-        NotUnderstoodError: two points of view, one of an object that nothing is related to, or "other" than nothing.
+        NotUnderstoodError: there are two viewpoints, the viewpoint of an unrelated object, or "other" without an object
+            to contrast with.
     """
     head = phrases[0]
     if head is not None and head.vague and action not in _LOOKING:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What belongs to what: enumerates the readings of a flat sentence and ranks them by the words alone.
+"""Enumerate the readings of a flat sentence (which item belongs to which noun), and rank them by the words alone.
 
-Every item attaches to a noun on the right frontier: the head, or an anchor that nothing later has closed off. A noun is
-closed once something attaches above it, so no two attachments cross. A beam keeps the number of readings bounded.
+Every item attaches to a noun on the right frontier: the head, or an anchor that no later attachment has closed. A noun
+is closed once something attaches above it, so attachments never cross. A beam bounds the number of readings.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from spatial_vlm_ros.language.unclear import check_clear
 from spatial_vlm_ros.language.wordlists import SURFACES
 
 MAX_READINGS = 64
-"""Most readings kept while attaching, and returned."""
+"""Most readings kept during attachment, and returned."""
 MAX_ITEMS = 20
 """Most relations and other additions in one sentence."""
 
-# Share of the preferred place to attach, and of each next one in what is left; the last one gets the rest.
+# Share of the preferred attachment, and of each next one in the remainder; the last one gets the rest.
 _PREFERRED_SHARE = 0.6
 _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase is the likelier destination
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
-_CLEARLY_LIKELIER = 0.85  # "on the left side of the tray" is on it; what is "not on the left of the cup" is beside it
+_CLEARLY_LIKELIER = 0.85  # "on the left side of the tray" is on it; but "not on the left of the cup" means beside it
 _PARALLEL_BONUS = 3.0  # "that is … and that is …"
-_EXCEPTED_BONUS = 6.0  # what is excepted is excepted from several
+_EXCEPTED_BONUS = 6.0  # an exception belongs to a plural
 _WAITED_FOR = 10.0  # the second object of "between the mug …"
 
 _NEVER_DESTINATION = frozenset(
     {"with", "without", "part of", "containing", "supporting", "made of", "labelled", "like", "for", "from", "off",
      "facing", "facing away from", "other than"}
 )  # fmt: skip
-_PUSHED_THERE = 0.15  # "push the mug behind the box": rather the one that is there, if any is
+_PUSHED_THERE = 0.15  # "push the mug behind the box": rather the mug that is there, if there is one
 _PUSHING = frozenset({"push", "pull"})
 _PUSHED_TO = frozenset(
     {"left of", "right of", "in front of", "behind", "next to", "near", "under", "against", "between"}
-)  # what is pushed on or in an object is there: to there is "onto" and "into"
-_EXCLUDED = 0.85  # "on the tray, but not near the plate": rather the place that is not near it than the tray
+)  # an object pushed on or in something is already there: "onto" and "into" name a goal
+_EXCLUDED = 0.85  # "on the tray, but not near the plate": it rather describes the place than the tray
 _EXCLUDED_WITHOUT_LINK = 0.4  # "on the tray not near the plate"
 _FURTHER = {"comma": 0.9, "and": 0.9, "": 0.6}
-"""Shares of "on the tray, left of the plate" being two relations of the place, by what stands between them."""
+"""Shares of reading "on the tray, left of the plate" as two relations of the place, by the word between them."""
 _ON_OR_IN = frozenset({"on", "inside"})
 _FURTHER_RELATIONS = frozenset({
     "left of", "right of", "in front of", "behind", "next to", "near", "between", "opposite", "on the other side of",
     "against", "at a distance from", "among",
 })  # fmt: skip
-"""Relations that say more of a place that was named before."""
+"""Relations that add to a place that was named before."""
 _AWAY = frozenset({"far from", "away from"})
 _APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
-"""Verbs whose "away from" says where an object is taken from."""
+"""Verbs whose "away from" names the place that an object is taken from."""
 _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
 _UPRIGHT = frozenset({"highest", "lowest"})
-_BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # of two single objects: between them
+_BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # for two single objects: between them
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
 
 
@@ -78,7 +78,7 @@ class _State(NamedTuple):
 
 
 _Build = Callable[[], _State]
-"""Makes a state; most options are pruned before theirs is made."""
+"""Makes a state; most options are pruned before their state is made."""
 _Options = Iterator[tuple[float, _Build]]
 
 
@@ -87,13 +87,13 @@ def _bit(node: int) -> int:
 
 
 def _place_share(rank: int, places: int) -> float:
-    """Share of the place at `rank` in the order of preference."""
+    """Share of the attachment at `rank` in the order of preference."""
     rest = (1.0 - _PREFERRED_SHARE) ** rank
     return rest if rank == places - 1 else rest * _PREFERRED_SHARE
 
 
 def _meanings(item: Attachable, taken: bool) -> list[tuple[float, str]]:
-    """What the words of a clause can mean, with the share of each; `taken` = the object is taken from there."""
+    """Possible meanings of a clause's words, with the share of each; `taken` = the object is taken from there."""
     meanings = MEANINGS.get(item.name)
     if meanings is None or (meanings.taken and not taken):
         return [(1.0, (meanings.otherwise if meanings else "") or item.name)]
@@ -108,7 +108,7 @@ def _meanings(item: Attachable, taken: bool) -> list[tuple[float, str]]:
 
 
 class _Enumeration:
-    """The beam search over one command."""
+    """Beam search over the readings of one command."""
 
     def __init__(self, task: Task, instruction: str) -> None:
         self.instruction, self.action, self.items = instruction, task.action, task.items
@@ -128,7 +128,7 @@ class _Enumeration:
     # -------------------------------------------------------------------------------------------- destinations
 
     def _sides_of_surface(self) -> None:
-        """Make a phrase of the last side where it says where to: "put the cup on the left" is on that side."""
+        """Make a phrase of the last side if it is a destination: "put the cup on the left" is on that side."""
         self.sided = -1
         if self.action not in ("place", SLIDE) or any(self.eligible):
             return
@@ -147,12 +147,12 @@ class _Enumeration:
         self.phrases[self.sided + 1] = phrase
 
     def _is_side(self, item: Attachable) -> bool:
-        """Whether an item is a side that something may be put on; "to the left" says no place."""
+        """True if an item is a side to put something on; "to the left" is not a place."""
         said = self.instruction[item.start : item.end].lower()
         return item.kind == "side" and not (item.relative or item.predicate or said.startswith(("to ", "towards ")))
 
     def _can_be_destination(self, i: int) -> bool:
-        """Whether item `i` may say where the target is to go."""
+        """True if item `i` may be the destination of the target."""
         item = self.items[i]
         if item.kind != "clause" or item.negated or item.relative or item.link not in ("", "comma"):
             return False
@@ -167,7 +167,7 @@ class _Enumeration:
         return item.motion and self.action not in ("find", "verify")
 
     def _as_destination(self, i: int, state: _State) -> float:
-        """Share of item `i` being the destination: 0 = never, 1 = nothing else."""
+        """Share of item `i` as the destination: 0 = never, 1 = always."""
         if state.destination is not None or not self.eligible[i]:
             return 0.0
         if self.items[i].motion or i == self.second or (self.items[i].parted and self.action == "place"):
@@ -190,7 +190,7 @@ class _Enumeration:
         states = [self._with_node(_State(), 0)]
         for i in range(len(self.items)):
             grown: list[tuple[float, _Build]] = []
-            for state in states:  # likeliest first: what grows of a state is never likelier than the state
+            for state in states:  # likeliest first: a state that grows from another is never likelier than that one
                 if len(grown) >= MAX_READINGS and state.weight < grown[MAX_READINGS - 1][0]:
                     break
                 grown += self._grow(i, state)
@@ -206,7 +206,7 @@ class _Enumeration:
         return complete
 
     def _with_node(self, state: _State, node: int) -> _State:
-        """The state after a new phrase: notes its superlative or ordinal."""
+        """The state after a new phrase; marks its superlative or ordinal."""
         phrase = self.phrases[node]
         if phrase is None or (phrase.superlative is None and phrase.order is None):
             return state
@@ -215,7 +215,7 @@ class _Enumeration:
         return state._replace(picked=state.picked | _bit(node))
 
     def _grow(self, i: int, state: _State) -> _Options:
-        """The states that item `i` leads to, their weights shared out."""
+        """The states that item `i` leads to, with their weights."""
         item = self.items[i]
         if item.kind == "frame":
             yield state.weight, lambda: state
@@ -269,17 +269,17 @@ class _Enumeration:
                 yield share * (1.0 - destination), build
 
     def _of_many(self, node: int) -> bool:
-        """Whether a phrase is about all or any of several, of which some can be excepted."""
+        """True if a phrase is about all or any of several objects, so that some can be excepted."""
         phrase = self.phrases[node]
         return phrase is not None and (phrase.count == -1 or phrase.choice is not None)
 
     def _apart_from_all(self, i: int, state: _State) -> _State:
-        """The state in which item `i` excepts something from what is put somewhere."""
+        """The state in which item `i` is an exception from the objects that are put somewhere."""
         new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "clause", 0, "other than")))
         return self._with_node(new, i + 1)
 
     def _as_excluded(self, item: Attachable, state: _State) -> float:
-        """Share of a clause being what the place of the destination must not have."""
+        """Share of a clause as a relation that the destination must not have."""
         if item.kind != "clause" or item.relative or item.predicate:
             return 0.0
         if item.distance is not None:
@@ -296,7 +296,7 @@ class _Enumeration:
         return _EXCLUDED if item.link or apart else _EXCLUDED_WITHOUT_LINK
 
     def _as_further(self, item: Attachable, state: _State) -> float:
-        """Share of a clause being a further relation of the destination ("on the tray, left of the plate")."""
+        """Share of a clause as a further relation of the destination ("on the tray, left of the plate")."""
         if item.kind != "clause" or item.relative or item.predicate or item.negated or item.also:
             return 0.0
         if state.destination is None or state.single or state.counting or item.name not in _FURTHER_RELATIONS:
@@ -317,7 +317,7 @@ class _Enumeration:
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _exclude(self, i: int, state: _State) -> _State:
-        """The state in which item `i` is excluded of the destination."""
+        """The state in which item `i` is excluded from the destination."""
         item = self.items[i]
         near = item.name in _AWAY and item.distance is None
         name = "near" if near else self.meanings[i][False][0][1]
@@ -332,7 +332,7 @@ class _Enumeration:
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _shared(self, i: int, item: Attachable, state: _State) -> _Options:
-        """Attach to each open noun; shares by how far up it is."""
+        """Attach to each open noun; the shares depend on its distance."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
         excepting = item.name == "other than" and not (item.link or item.relative)
         high = item.link == "comma"
@@ -355,7 +355,7 @@ class _Enumeration:
                 yield share, partial(self._describe, i, p, state)
 
     def _open(self, item: Attachable, state: _State, p: int) -> bool:
-        """Whether `item` may attach to the noun at place `p` of the frontier."""
+        """True if `item` may attach to the noun at position `p` of the frontier."""
         node = state.frontier[p]
         phrase = self.phrases[node]
         if phrase is None or phrase.person or self._closing(state, p):
@@ -375,7 +375,7 @@ class _Enumeration:
         return True
 
     def _closing(self, state: _State, p: int) -> bool:
-        """Whether attaching at place `p` would close a noun that still lacks something."""
+        """True if attaching at position `p` would close a noun that still lacks something."""
         waiting = state.counting | state.single
         return bool(waiting) and any(waiting & _bit(node) for node in state.frontier[p + 1 :])
 
@@ -389,7 +389,7 @@ class _Enumeration:
         return state
 
     def _relate(self, i: int, p: int, state: _State, name: str) -> _State:
-        """The state in which item `i` is a clause of the noun at place `p`."""
+        """The state in which item `i` is a clause of the noun at position `p`."""
         node = state.frontier[p]
         new = state._replace(
             frontier=(*state.frontier[: p + 1], i + 1),
@@ -400,7 +400,7 @@ class _Enumeration:
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _describe(self, i: int, p: int, state: _State) -> _State:
-        """The state in which item `i`, a side or a describing word, is said of the noun at place `p`."""
+        """The state in which item `i`, a side or a describing word, describes the noun at position `p`."""
         node, item = state.frontier[p], self.items[i]
         new = state._replace(
             frontier=state.frontier[: p + 1],
@@ -413,7 +413,7 @@ class _Enumeration:
         return new._replace(picked=state.picked | _bit(node), counting=state.counting & ~_bit(node))
 
     def _continuable(self, state: _State) -> Iterator[tuple[int, int, Attachment, str]]:
-        """Anchors on the frontier that a further one may follow: rank from the right, place, plan and relation."""
+        """Anchors on the frontier that another anchor may follow: rank from the right, position, plan and relation."""
         holders = {
             plan.item + 1: plan for plan in state.plan if plan.kind in ("clause", "destination", "excluded", "further")
         }
@@ -426,7 +426,7 @@ class _Enumeration:
                 yield rank, p, plan, plan.name or self.items[plan.item].name
 
     def _seen_from(self, i: int, state: _State) -> _Options:
-        """What "from the cup" adds to "on the other side of the box"."""
+        """The states in which "from the cup" completes "on the other side of the box"."""
         paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
         for _, p, plan, name in self._continuable(state):
             if name in _FROM_A_SECOND and plan.item not in paired:
@@ -449,7 +449,7 @@ class _Enumeration:
         return self._with_node(new, i + 1)
 
     def _further_phrase(self, i: int, state: _State) -> _Options:
-        """What "and the bowl" adds: the second anchor of "between", or the same relation to another anchor."""
+        """The states for "and the bowl": the second anchor of "between", or the same relation to another anchor."""
         if self.items[i].link != "and":
             return
         paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
@@ -464,14 +464,14 @@ class _Enumeration:
                 yield share, partial(self._repeat, i, p, plan, name, state)
 
     def _both_single(self, first: int, second: int) -> bool:
-        """Whether two phrases are one object each."""
+        """True if each of two phrases is one object."""
         return all(phrase is not None and phrase.count in (None, 1) for phrase in
                    (self.phrases[first], self.phrases[second]))  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- refusing
 
     def _refusal(self, i: int, states: Sequence[_State]) -> NotUnderstoodError:
-        """Why nothing is left at item `i`."""
+        """The error if no reading is left at item `i`."""
         counting = [node for node in range(len(self.phrases)) if all(state.counting & _bit(node) for state in states)]
         single = [node for node in range(len(self.phrases)) if all(state.single & _bit(node) for state in states)]
         item = self.items[i] if i < len(self.items) else None
@@ -502,7 +502,7 @@ def attachments(task: Task, instruction: str, later: bool) -> list[tuple[float, 
     Args:
         task: the command.
         instruction: the instruction as given.
-        later: whether it follows another command, so that "it" is something said before.
+        later: True if it follows another command, so that "it" refers to something said before.
 
     Returns:
         At most `MAX_READINGS` readings with their shares, the preferred one first; the shares sum to 1.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words to tokens: "is", "that is" and what goes on with them, postures, points of view."""
+"""Turn words into tokens: "is", "that is" and what continues them, postures, viewpoints."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class ClauseTagger(RelationTagger):
         seen: as in `Lookahead`.
 
     Attributes:
-        at_start: whether nothing but polite words was taken so far.
-        verb_seen: whether a verb was taken.
-        asked: whether polite words were taken.
-        gerund_seen: whether a verb in "-ing" was taken ("would you mind opening").
-        own_view_next: whether the next relation is seen from its anchor ("that from its own side is left of").
-        deictic: span of a "here" or "there" that was swallowed, or None.
-        way: span of a direction that was swallowed ("back", "away"), or None.
+        at_start: True if only polite words were read so far.
+        verb_seen: True if a verb was read.
+        asked: True if polite words were read.
+        gerund_seen: True if a verb in "-ing" was read ("would you mind opening").
+        own_view_next: True if the next relation is seen from its anchor ("that from its own side is left of").
+        deictic: span of a "here" or "there" that was dropped, or None.
+        way: span of a direction that was dropped ("back", "away"), or None.
     """
 
     def __init__(self, words: list[Word], seen: Lookahead | None = None) -> None:
@@ -56,7 +56,7 @@ class ClauseTagger(RelationTagger):
         return ("PRON THATIS NOT", value) if fits else None
 
     def _predicates(self, i: int) -> bool:
-        """Whether what is said of an object starts at word `i`, perhaps after "not"."""
+        """True if a predicate starts at word `i`, perhaps after "not"."""
         if "NOT" in self.peek(i):
             i += 1
         return self.relating(i)
@@ -87,11 +87,11 @@ class ClauseTagger(RelationTagger):
         return ("THATIS", value) if fits else None
 
     def _in_relative_list(self) -> bool:
-        """Whether "that is" was said, so that a further "is" goes on with it."""
+        """True if "that is" was said, so that a further "is" continues it."""
         return any(token.kind == "THATIS" for token in self.tokens)
 
     def _closes_comparison(self, after: int) -> bool:
-        """Whether "is" only ends a comparison ("taller than the bowl is")."""
+        """True if "is" only ends a comparison ("taller than the bowl is")."""
         said = next((token for token in reversed(self.tokens) if token.kind in ("REL", "THATIS", "SIDE")), None)
         compares = said is not None and said.kind == "REL" and said.text.endswith((" than", " as"))
         return compares and self.previous() == "NOUN" and not self.peek(after) & {"ADJ", "ADJNOUN", "SUP"}
@@ -117,7 +117,7 @@ class ClauseTagger(RelationTagger):
         return None if self.nominal(after) else ("FRAME", (*value, False))
 
     def _own_view(self) -> bool:
-        """Give "from its own side" to the relation to the object that "it" is, the last that has a viewpoint."""
+        """Apply "from its own side" to the relation to the object that "it" is: the last one with a viewpoint."""
         for token in reversed(self.tokens):
             if token.kind == "VERB":
                 break

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words about a command that change nothing, and words that are swallowed before others; openings that wish or state.
+"""Courtesy words that do not change a command, words dropped before others, and openings that wish or state.
 
 Phrases are written as slots, as in lexicon.py.
 """
@@ -18,10 +18,10 @@ WISHES = ("i|we want|need", "i would like", "i'd like", "id like", "i|we need yo
           "i|we require|fancy", "let me|us have|get", "let's|lets have|get", "can|could|may i|we please have|get",
           "i|we need|want to get", "i'd like|love to get", "i'd fancy",
           "would|will it be possible to have|get", "is it possible to have|get")  # fmt: skip
-"""Wishes that take an object; they mean "give"."""
+"""Wishes with an object; they mean "give"."""
 
 VERIFY = ("there is|are", "there's", "theres", "is|are there", "i see", "you see")
-"""Openings that state or ask whether something is there."""
+"""Openings that state or ask that something is there."""
 
 POLITE = (
     "please", "kindly", "pls", "can|could|would|will you", "can|could|would|will you please", "would|do you mind",
@@ -68,7 +68,7 @@ POLITE = (
     "you are|have|ought|need to kindly|please?", "after that", "afterwards", "what i|we need|want is",
     "you will|shall",
 )  # fmt: skip
-"""Words before the command that change nothing."""
+"""Words before the command without effect."""
 
 PLEASANTRIES = (
     "please", "pls", "now", "right now", "right away", "thanks", "thank you", "thank you very? much", "thanks a lot",
@@ -88,14 +88,14 @@ PLEASANTRIES = (
     "no hurry|rush|worries", "there's|theres no hurry|rush", "there is no hurry|rush", "take your time",
     "when|whenever you're|youre ready|free", "when|whenever you are ready|free",
 )  # fmt: skip
-"""Words after the command that change nothing."""
+"""Words after the command without effect."""
 
 ADVERBS = ("carefully", "gently", "slowly", "quickly", "safely", "softly", "please", "currently", "actually", "only",
            "firmly", "um", "uh", "er", "hmm")  # fmt: skip
-"""Words that may stand anywhere and change nothing."""
+"""Words without effect that may be anywhere."""
 
 PARTICLES = ("up", "down", "away", "back", "over", "out", "off", "over|right? here|there")
-"""Left over from split verbs ("pick the cup up")."""
+"""Remainders of split verbs ("pick the cup up")."""
 
 INTENSIFIERS = (
     "just", "right", "directly", "immediately", "slightly", "a bit", "a little bit?", "somewhat", "exactly", "quite",
@@ -103,7 +103,7 @@ INTENSIFIERS = (
     "too", "somewhere", "located", "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back",
     "precisely", "rather", "fairly", "shortly", "kind of", "sort of", "more or less", "roughly", "about",
 )  # fmt: skip
-"""Swallowed before a relation or a describing word."""
+"""Dropped before a relation or a describing word."""
 
 _WHO = "i|you|we|he|she|they|someone|somebody"
 POSTURES = (
@@ -122,24 +122,24 @@ POSTURES = (
     "hiding|waiting|sleeping|crouching|squatting|peeking|peeping|lurking|perching|nestling|posing|huddled|reclining",
     "propped|propped up|crammed|pushed|shoved|standing|sitting|lying upright|around|about", "that|which you can see",
 )  # fmt: skip
-"""Swallowed before a relation ("standing behind the box")."""
+"""Dropped before a relation ("standing behind the box")."""
 
 VOCATIVES = frozenset({"robot", "buddy", "mate", "pal", "dude", "bro", "friend", "love", "dear", "yaar", "boss", "sir",
 "man",
                        "champ", "darling"})  # fmt: skip
-"""Pleasantries after a comma only."""
+"""Polite words only after a comma."""
 BEFORE_COMMA = frozenset({"right", "quick", "mate", "buddy", "pal", "dude", "bro"})
-"""Polite words that are taken so only before a comma ("right, …")."""
+"""Polite words only before a comma ("right, …")."""
 TIMES = ("when ", "whenever ", "once ", "if you have ", "if you get ", "if you're ", "if you are ")
-"""Beginnings of polite words that are taken so only before a comma, or a verb after one of `TIME_ENDS`."""
+"""First words of polite phrases before a comma, or before a verb that follows one of `TIME_ENDS`."""
 TIME_ENDS = ("moment", "minute", "second", "sec", "chance", "time", "free", "ready")
 POLITE_BEFORE_VERB = word_set("""
     robot next well now then first do go just so simply and try yes like maybe perhaps possibly first finally
 """)
-"""Polite words that are taken so only before a verb or a comma."""
+"""Polite words only before a verb or a comma."""
 FILLERS = frozenset({"so", "well", "now"})
-"""Polite words that may also stand before a bare object ("so the mug …")."""
+"""Polite words that may also come before an object alone ("so the mug …")."""
 DEGREES = frozenset({"very", "quite", "really", "pretty", "fairly", "rather", "so", "too", "slightly", "a bit",
 "just",
                      "somewhat"})  # fmt: skip
-"""Intensifiers that may stand before a describing word."""
+"""Intensifiers that may come before a describing word."""

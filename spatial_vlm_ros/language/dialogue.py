@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers to a question: "the red one" after "grab the cup" means the red cup.
 
-Knows how words add to an instruction; knows nothing of the scene that the question was about.
+Knows how answers add to an instruction, but not the scene that the question was about.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spatial_vlm_ros.types import (
     Step,
 )
 
-_OTHER_OF_THE_KIND = 0.6  # share of "the other one" being other than what was meant, wherever it is
+_OTHER_OF_THE_KIND = 0.6  # share of the reading that "the other one" is any other object of the kind, wherever it is
 _OWN_NAME = 0.85  # share of the reading that another noun names another object
 _GENERIC = "object"  # the category of "one", "it" and "thing"
 _IT = frozenset({"it", "them"})
@@ -42,7 +42,7 @@ _NOT = re.compile(r"^\s*(?:(?:no|nope|well|please|but)\b[\s,.!-]*)*\bnot\s+(?P<w
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
 _POINTED = re.compile(r"^(?:it|that|this|that one|this one|the same|the same one|him|her)$", re.IGNORECASE)
 _NAMED = re.compile(r"^(?:the|a|an|any|that|this|those|these)\b", re.IGNORECASE)
-_ACTIONS_OF_A_PHRASE = ("find",)  # what a noun phrase without a verb parses to
+_ACTIONS_OF_A_PHRASE = ("find",)  # the action of a noun phrase without a verb
 _COUNTS_UNSAID = "from which side is this counted?"
 
 _OWN_FRAMES: dict[str, FrameOfReference] = {
@@ -59,12 +59,12 @@ _OWN_FRAMES: dict[str, FrameOfReference] = {
                     "its own right"), FrameOfReference.OBJECT),
     **dict.fromkeys(("the world's", "the map's", "world", "the world frame"), FrameOfReference.WORLD),
 }  # fmt: skip
-"""Answers that name a frame of reference and nothing else."""
+"""Answers that only name a frame of reference."""
 _REFUSED_ANSWERS = frozenset({"neither", "neither of them", "neither one", "none", "none of them", "none of these",
                              "nothing",
                              "no", "nope", "nah", "none of those", "neither of those", "no one", "not any", "not one",
                              "neither of these"})  # fmt: skip
-"""Answers that leave nothing to choose."""
+"""Answers that reject every choice."""
 
 
 def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQuery, ...]:
@@ -76,8 +76,8 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
             about it; empty = `instruction` stands alone.
 
     Returns:
-        The readings of the first instruction with everything said later added to its target. Words with a verb of their
-        own ("grab the box") are a new instruction: what came before is dropped, but for what "it" and "the other one"
+        The readings of the first instruction, with all later words added to its target. Words with their own verb
+        ("grab the box") are a new instruction: earlier words are dropped, except for what "it" and "the other one"
         stand for.
 
     Raises:
@@ -92,7 +92,7 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 
 
 def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
-    """Readings with what an answer says added to their target; words with a verb of their own are read anew.
+    """Add an answer to the target of earlier readings; an answer with its own verb is parsed as a new instruction.
 
     Args:
         queries: readings of what was said before.
@@ -135,7 +135,7 @@ def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatial
 
 
 def commanded(answer: str) -> tuple[SpatialQuery, ...]:
-    """Readings of an answer that is a command with a verb of its own; none where it describes an object.
+    """Readings of an answer that is a command with its own verb; empty if it describes an object.
 
     Raises:
         InputError, NotUnderstoodError: as `parse`.
@@ -145,12 +145,12 @@ def commanded(answer: str) -> tuple[SpatialQuery, ...]:
 
 
 def _acts(said: SpatialQuery) -> bool:
-    """Whether words do more than name an object: a command, or a question about space."""
+    """True if words do more than name an object: they are a command, or a question about space."""
     return said.action not in _ACTIONS_OF_A_PHRASE or bool(said.steps) or said.question is not None
 
 
 def description_of(answer: str) -> NounPhrase | None:
-    """What an answer says of one object, its number aside; None where it does more, or can be read in two ways."""
+    """The description of one object in an answer, without its count; None if it does more, or is ambiguous."""
     readings = parse_answer(answer)
     one = readings[0]
     if len(readings) > 1 or _acts(one) or one.destination is not None:
@@ -159,33 +159,33 @@ def description_of(answer: str) -> NounPhrase | None:
 
 
 def names_frame(answer: str) -> FrameOfReference | None:
-    """The frame of reference that a whole answer names: "from my side", "yours", "the camera's"."""
+    """The frame of reference if the whole answer names one: "from my side", "yours", "the camera's"."""
     bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
     return _frame_said(_PREAMBLE.sub("", bare) or bare)
 
 
 def denial(answer: str) -> str | None:
-    """What "not the red one" says that it is not; None of words that deny nothing."""
+    """The denied words: "the red one" of "not the red one"; None if nothing is denied."""
     said = _NOT.match(answer)
     return None if said is None else said["what"].strip(" \t\n.,!?")
 
 
 def only_relates(answer: str) -> bool:
-    """Whether an answer is a relation without a noun: "left of the cup", which may say where to put something, too."""
+    """True if an answer is a relation without a noun: "left of the cup", which may also be a destination."""
     said = description_of(answer)
     one = re.search(r"\bones?\b", answer, re.IGNORECASE)
     return said is not None and one is None and _bare_relation(said) is not None
 
 
 def points_back(phrase: NounPhrase) -> bool:
-    """Whether a phrase is "it" or "them"."""
+    """True if a phrase is "it" or "them"."""
     return phrase.category in _IT and not phrase.relations
 
 
 def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
-    """Readings of "give me the black one": what it says of one of those meant before, its place where it names one.
+    """Readings of "give me the black one": it picks one of the objects meant before, and may name a new place.
 
-    Without a place of its own it says no more than which: what was to be done stays.
+    Without a place it only says which object; the earlier action stays.
 
     Args:
         queries: readings of what was said before.
@@ -204,12 +204,12 @@ def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) 
 def of_the_kind(
     queries: Sequence[SpatialQuery], *, anywhere: bool = False, any_look: bool = False
 ) -> tuple[SpatialQuery, ...]:
-    """Readings of "the other one": any other of the kind, or (a smaller share) one that the earlier words fit too.
+    """Readings of "the other one": any other of the kind, or (less likely) one that the earlier words describe.
 
     Args:
         queries: readings of what was said before.
-        anywhere: without the second ones.
-        any_look: without what was said of its colour, size and so on.
+        anywhere: leave out the second kind.
+        any_look: drop the colour, size and other looks that were said.
     """
     found: dict[tuple[NounPhrase, Destination | None], SpatialQuery] = {}
     for query in queries:
@@ -227,7 +227,7 @@ def of_the_kind(
 
 
 def with_name(queries: Sequence[SpatialQuery], missing: NounPhrase, name: str) -> tuple[SpatialQuery, ...]:
-    """Readings with another name for a phrase, wherever it is: "the nut can" for "the nut tcan"."""
+    """Rename a phrase wherever it is: "the nut can" for "the nut tcan"."""
 
     def renamed(phrase: NounPhrase) -> NounPhrase:
         relations = tuple(
@@ -243,8 +243,8 @@ def with_name(queries: Sequence[SpatialQuery], missing: NounPhrase, name: str) -
 def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> list[SpatialQuery]:
     """Readings of an answer that tells which object a question about space compares with ("the left box").
 
-    Without a noun of its own it may be said of any of them, and of the target; the scene settles which one was asked
-    about, for the others are clear.
+    Without a noun it may describe any of them, or the target; the scene decides which one was asked about, because the
+    others are clear.
     """
     found = []
     for phrase in dict.fromkeys(asked_phrases(query)):
@@ -258,7 +258,7 @@ def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> lis
 
 
 def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhrase:
-    """A phrase with another one in place of one of those inside it, or of itself."""
+    """Replace a phrase, or one of the phrases inside it, by another one."""
     if said == old:
         return new
     relations = tuple(
@@ -269,15 +269,15 @@ def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhra
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
-    """Readings, the preferred one first, with their number on each."""
+    """Sort readings, the preferred one first, and set their number on each."""
     ranked = sorted(readings, key=lambda reading: -reading.preference)
     return tuple(dataclasses.replace(reading, readings=len(readings)) for reading in ranked)
 
 
 def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
-    """Readings of an answer: a few bare words ("red", "left") are taken as "the red one".
+    """Readings of an answer: a few words without a noun ("red", "left") mean "the red one".
 
-    "It" and what "the other one" is other than are left as phrases of the category "it".
+    "It", and the object that "the other one" excludes, stay phrases of the category "it".
 
     Raises:
         InputError, NotUnderstoodError: as `parse`.
@@ -293,7 +293,7 @@ def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
 
 
 def _counted(words: str) -> tuple[SpatialQuery, ...]:
-    """Readings of an answer; an ordinal without a side counts from the left, as questions do."""
+    """Readings of an answer; an ordinal without a side counts from the left, as in the questions asked back."""
     try:
         return parse_after(words, later=True)
     except NotUnderstoodError as error:
@@ -306,7 +306,7 @@ def _counted(words: str) -> tuple[SpatialQuery, ...]:
 
 
 def _without(queries: tuple[SpatialQuery, ...], what: str, answer: str) -> tuple[SpatialQuery, ...]:
-    """Such as "Not the red one", "not that one": what was said before, but not that."""
+    """Exclude "not the red one" or "not that one" from what was said before."""
     if _POINTED.match(what):
         readings = [each for query in queries for each in
                     _others(_with_target(query, answer, _apart(query.target, query.target)), query.target)]  # fmt: skip
@@ -330,20 +330,20 @@ def _without(queries: tuple[SpatialQuery, ...], what: str, answer: str) -> tuple
 
 
 def _says_other(phrase: NounPhrase) -> bool:
-    """Whether a phrase is "the other one": other than what was said before."""
+    """True if a phrase is "the other one": an object other than the one said before."""
     return any(clause.relation == _OTHER_THAN and clause.anchors[0].category in _IT for clause in phrase.relations)
 
 
 def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None = None) -> tuple[SpatialQuery, ...]:
-    """Readings of "the other one": another that the earlier words fit, or any other of the kind.
+    """Readings of "the other one": another object that the earlier words describe, or any other of the kind.
 
     Args:
         reading: the first of them.
         earlier: what was said before.
-        added: what the answer says of the other one.
+        added: what the answer says about the other one.
 
     Returns:
-        Both, or `reading` alone where the earlier words were nothing but the kind.
+        Both, or only `reading` if the earlier words named only the kind.
     """
     bare = NounPhrase(earlier.category, earlier.attributes, count=earlier.count, choice=earlier.choice)
     if bare == earlier:
@@ -359,7 +359,7 @@ def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None
 
 
 def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
-    """The clause of "not behind the box", where no object is named."""
+    """The clause of "not behind the box", which names no object."""
     if phrase != NounPhrase(_GENERIC, relations=phrase.relations) or len(phrase.relations) != 1:
         return None
     (clause,) = phrase.relations
@@ -367,7 +367,7 @@ def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
 
 
 def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
-    """A phrase, but not that very object."""
+    """A phrase with one object excluded."""
     return dataclasses.replace(phrase, relations=(*phrase.relations, RelationClause(_OTHER_THAN, (anchor,))))
 
 
@@ -375,7 +375,7 @@ def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
 
 
 def _frame_said(words: str) -> FrameOfReference | None:
-    """The frame of reference that the whole answer names: "from my side", "yours", "the camera's"."""
+    """The frame of reference if the whole answer names one: "from my side", "yours", "the camera's"."""
     if words in _OWN_FRAMES:
         return _OWN_FRAMES[words]
     for prefix in ("", "from ", "as seen from "):
@@ -387,13 +387,13 @@ def _frame_said(words: str) -> FrameOfReference | None:
 
 
 def _in_frame(query: SpatialQuery, frame: FrameOfReference, answer: str) -> SpatialQuery:
-    """The query seen in a frame."""
+    """The query with a frame of reference."""
     query = dataclasses.replace(query, instruction=answer)
     return _mapped(query, lambda phrase: _seen_from(phrase, frame, whatever_said=True), frame)
 
 
 def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool) -> NounPhrase:
-    """Orders and relations, those of anchors too, seen in a frame: where none was said, or `whatever_said`."""
+    """Set the frame of orders and relations, those of anchors too: if none was said, or with `whatever_said`."""
 
     def replaced(stated: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
         return frame if framed and (whatever_said or stated is None) else stated
@@ -433,7 +433,7 @@ def _mapped(
 def _mapped_question(
     question: SpaceQuestion | None, phrase: Callable[[NounPhrase], NounPhrase]
 ) -> SpaceQuestion | None:
-    """The question with every phrase changed; what is asked of the target stays about no object of its own."""
+    """The question with every phrase changed; the asked predicate keeps describing no object of its own."""
     if question is None:
         return None
     return dataclasses.replace(
@@ -446,7 +446,7 @@ def _mapped_question(
 
 
 def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> SpatialQuery:
-    """The query about another target, in its steps too."""
+    """The query with another target, in its steps too."""
     steps = tuple(
         dataclasses.replace(step, target=target) if step.target == query.target else step for step in query.steps
     )
@@ -454,7 +454,7 @@ def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> Spatia
 
 
 def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
-    """A phrase with `earlier` for every "it" in it; "the other one" takes its noun."""
+    """Replace every "it" in a phrase by `earlier`; "the other one" takes its noun."""
     if phrase.category in _IT:
         return earlier if not phrase.relations else dataclasses.replace(
             earlier, relations=(*earlier.relations, *phrase.relations))  # fmt: skip
@@ -468,7 +468,7 @@ def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:
-    """What both say of one object; where they clash, the later words count. Both are seen from one side."""
+    """Merge two descriptions of one object; if they clash, the later words count. Both get one viewpoint."""
     if first.stated_frame is not None:
         added = _seen_from(added, first.stated_frame, whatever_said=False)
     order = added.superlative is not None or added.ordinal is not None
@@ -485,10 +485,11 @@ def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase
 
 
 def _categories(first: str, added: str, one: bool) -> dict[str, float]:
-    """What the object may be called now, with the share of each reading.
+    """Possible names of the object after an answer, with the share of each reading.
 
-    "One" and the noun again keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the chicks is a
-    bonnet chick. Without "one" it is rather an object of its own name ("the mug"), if the scene has one.
+    "One", and the same noun again, keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the
+    chicks is a bonnet chick. Without "one" it is more likely an object with its own name ("the mug"), if the scene has
+    one.
     """
     if added in (_GENERIC, first, *_IT):
         return {first: 1.0}

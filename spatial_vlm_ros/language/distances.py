@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distances said in words: "10 cm", "about half a metre", "no more than two hand widths", "20 cm or less"."""
+"""Parse distances in words: "10 cm", "about half a metre", "no more than two hand widths", "20 cm or less"."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _FRACTIONS = {"half": 0.5, "quarter": 0.25, "quarters": 0.25, "hundredth": 0.01,
 _RANGE = re.compile(r"\d+(?:[.,]\d+)?-\d+(?:[.,]\d+)?")
 _RANGE_GLUED = re.compile(rf"({_RANGE.pattern})([a-z]+)")
 _BEFORE_INCHES = frozenset({"left", "right", "behind", "in", "above", "below", "under", "from", "away", "to"})
-"""What "in" is an inch before: "5 in left of the box"."""
+"""Words before which "in" means inch: "5 in left of the box"."""
 _MOST_UNITS = 3
 _LONGEST_BOUND = 10  # words
 _MICROMETRES = 6  # decimals of a metre
-_FAR = 10.0  # metres; from there on said in metres
+_FAR = 10.0  # metres; from here on written in metres
 
 
 class SaidDistance(NamedTuple):
-    """A distance at a place in the words.
+    """A distance found in the words.
 
-    `distance` is None where no number was said ("a few cm"); `length` counts words; `bounded` = words such as "at most"
-    or "within" stand before it.
+    `distance` is None if no number was said ("a few cm"); `length` counts words; `bounded` is True if words such as "at
+    most" or "within" come before it.
     """
 
     distance: Distance | None
@@ -79,7 +79,7 @@ def _cardinal(texts: Sequence[str], i: int) -> tuple[float, int] | None:
 
 
 def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
-    """A number before a unit, as metres of that unit count: "two and a half", "half a", "a couple of"; NaN is vague."""
+    """A number before a unit, as a factor of that unit: "two and a half", "half a", "a couple of"; NaN if vague."""
     vague = _found(texts, i, VAGUE_NUMBERS)
     if vague is not None:
         return VAGUE_NUMBERS[vague[0]], vague[1]
@@ -103,7 +103,7 @@ def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
 
 
 def _fraction(texts: Sequence[str], i: int, article: bool) -> tuple[float, int] | None:
-    """Such as "half a", "a half", "three quarters of a" at word `i`."""
+    """A fraction such as "half a", "a half", "three quarters of a" at word `i`."""
     first = _cardinal(texts, i)
     times, j = (first[0], i + first[1]) if first else (1.0, i)
     if j >= len(texts) or texts[j] not in _FRACTIONS or (first is None and texts[j] != "half"):
@@ -143,14 +143,14 @@ def _amount(texts: Sequence[str], i: int) -> tuple[float, int] | None:
 
 
 def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
-    """The distance said at word `i`.
+    """Find the distance that starts at word `i`.
 
     Args:
-        texts: lower-case words; an empty string for a sign.
+        texts: lower-case words; an empty string for a punctuation mark.
         i: index of the first word.
 
     Returns:
-        The distance in metres with the number of words it takes, or None where there is none.
+        The distance in metres with the number of words it takes, or None if there is none.
     """
     _, before, after = _tables()
     bound: _Bound = "about"
@@ -177,12 +177,12 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
 
 
 def _unit_before(texts: Sequence[str], j: int) -> float:
-    """Metres of the unit that ends before word `j` ("cm", "10cm"); 0 where it is of several words."""
+    """Metres of the unit that ends before word `j` ("cm", "10cm"); 0 if the unit has several words."""
     return _tables()[0].get(texts[j - 1].lstrip("0123456789.,/'"), 0.0)
 
 
 def _narrower(bound: _Bound, other: _Bound) -> _Bound:
-    """Of two bounds said together the one that is not "about"."""
+    """Of two bounds said together, the one that is not "about"."""
     return bound if other == "about" else other
 
 
@@ -190,7 +190,7 @@ def range_at(texts: Sequence[str], i: int) -> int:
     """Number of words of a range of distances at word `i` ("10 to 20 cm", "between 10 and 20 cm"); 0 = none.
 
     Args:
-        texts: lower-case words; an empty string for a sign.
+        texts: lower-case words; an empty string for a punctuation mark.
         i: index of the first word.
     """
     if i < len(texts) and _RANGE.fullmatch(texts[i]):
@@ -211,7 +211,7 @@ def range_at(texts: Sequence[str], i: int) -> int:
 
 
 def mentions_unit(texts: Sequence[str]) -> bool:
-    """Whether any word is one of a unit, so that it is worth looking for a distance.
+    """True if any word is a unit, so that searching for a distance is worthwhile.
 
     Args:
         texts: lower-case words.
@@ -224,7 +224,7 @@ def mentions_unit(texts: Sequence[str]) -> bool:
 
 
 def is_unit(word: str) -> bool:
-    """Whether a lower-case word is a unit of length."""
+    """True if a lower-case word is a unit of length."""
     return word in _tables()[0]
 
 
@@ -235,7 +235,7 @@ def _unit_words() -> frozenset[str]:
 
 
 def say_distance(distance: Distance) -> str:
-    """A distance in words that `distance_at` reads as the same: for example "at most 20 cm".
+    """Write a distance in words that `distance_at` reads as the same distance: for example "at most 20 cm".
 
     Args:
         distance: the distance.

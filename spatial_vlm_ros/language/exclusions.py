@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a place must not be: "anywhere except the tray", "on the shelf apart from the left end"."""
+"""Exclusions from a place: "anywhere except the tray", "on the shelf apart from the left end"."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SIDES = frozenset({"end", "side", "half", "edge", "part"})
 
 
 def of_place(clause: RelationClause, place: NounPhrase) -> RelationClause:
-    """A clause about a place whose "it" is the place itself ("next to the tray, not on it").
+    """Replace "it" in a clause by the place that the clause is about ("next to the tray, not on it").
 
     Args:
-        clause: what the place must have, or must not.
+        clause: a relation that the place must have, or must not have.
         place: its anchor.
     """
     anchors = tuple(place if anchor in _UNNAMED else anchor for anchor in clause.anchors)
@@ -29,7 +29,7 @@ def of_place(clause: RelationClause, place: NounPhrase) -> RelationClause:
 
 
 def with_exceptions(destination: Destination, instruction: str) -> Destination:
-    """A destination in which "anywhere except the tray" excludes what is on the tray, or in it.
+    """Turn exceptions into exclusions: "anywhere except the tray" excludes places on and in the tray.
 
     "On the tray except the left end" excludes that side of it.
 
@@ -38,7 +38,7 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
         instruction: the whole instruction.
 
     Raises:
-        NotUnderstoodError: another part is excepted, or room is asked for as if it were an object.
+        NotUnderstoodError: another part is excepted, or free space is named like an object.
     """
     if any(anchor.category.split(" ")[-1] in _ROOM for each in destination.excluded for anchor in each.anchors):
         raise NotUnderstoodError(
@@ -65,11 +65,11 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
 
 
 def _side_of(part: NounPhrase) -> str | None:
-    """The relation to the whole of what is at "the left end"; None for what is no side."""
+    """The relation to the whole for a part such as "the left end"; None if it is not a side."""
     whole = part.category.split(" ")[-1] in _SIDES and not part.relations
     return AT_SIDES.get(part.superlative or "") if whole else None
 
 
 def _held_by(phrase: NounPhrase) -> str:
-    """How something stands to what it is put into or on."""
+    """The relation of an object to what it is put into or on."""
     return "inside" if phrase.category.split(" ")[-1] in CONTAINERS else "on"

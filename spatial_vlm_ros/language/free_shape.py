@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape that words outside the grammar need before a model may be asked which object they mean.
+"""Check the shape that words outside the grammar need before a model may be asked which object they mean.
 
-This is a list of what is allowed: after politeness a verb of picking up, giving or finding, or none, and then one
-object ("the thing …", "what I …"). Warnings, other actions and statements have other shapes, in any number of words.
+It is a list of what is allowed: after polite words, a verb of picking up, giving or finding, or none, and then one
+object ("the thing …", "what I …"). Warnings, other actions and statements have other shapes, however many words they
+have.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ OPENINGS = frozenset(
     )
     for phrase in expand(pattern)
 )  # fmt: skip
-"""Ways of the grammar to ask that one object is picked up, given or found; they may stand before free words."""
+"""Phrases of the grammar that ask to pick up, give or find one object; they may come before free words."""
 _WISHES = frozenset(phrase for pattern in WISHES for phrase in expand(pattern))
 _LONGEST = max(len(phrase.split(" ")) for phrase in OPENINGS)
 _SWALLOWED = frozenset({"POLITE", "SLIP"})
@@ -39,7 +40,7 @@ _ASKING_NEXT = word_set("do does did is are was were should would could can will
 _RELATIVE = word_set("that which who whose whom i we you he she they people someone somebody")
 _BEHIND = frozenset({"DET", "PRON", "PERSON", "QTY", "NUM", "UNITLESS", "DIST", "REL", "SIDE", "FROM", "THATIS", "IS",
                      "FRAME", "COMMA", "STOP", "OF", "AND"})  # fmt: skip
-"""What may follow the noun: a relative clause, a relation, or what is judged by itself."""
+"""Tokens that may follow the noun: a relative clause, a relation, or a word that is judged by itself."""
 _SEVERAL = word_set("both all every everything each any these those some")
 _NAMING = frozenset({"NOUN", "ADJ", "SUP", "ORD"})
 _COUNTING = frozenset({"NUM", "QTY", "ALONE", "PORTION", "UNCOUNTED"})
@@ -51,15 +52,15 @@ _GOING = frozenset({"to", "toward", "towards", "into", "onto", "over to", "up to
                     "back onto", "over toward", "over towards"})  # fmt: skip
 _AWAY = word_set("home upstairs downstairs outside indoors outdoors there here away back elsewhere")
 _PURPOSE = word_set("use uses used using needed tries tried enough supposed ready")
-"""Words before a "to" that says what for: "what I use to open bottles"."""
+"""Words before a "to" that begins a purpose: "what I use to open bottles"."""
 _LIKING = word_set("like likes liked love loves loved want wants wanted need needs have has had try")
-"""The same, but behind a verb that moves objects ("get the mug that she loves to Bob")."""
+"""The same, but after a verb that moves objects ("get the mug that she loves to Bob")."""
 _OWNING = word_set("belong belongs belonging")
 _MOVING = word_set("take bring give deliver get fetch pass hand i")
 _WITH = frozenset({"together with", "along with", "as well as", "plus"})
 _ENDS_CLAUSE = frozenset({"REL", "COMMA", "SIDE", "STOP", "AND", "FROM"})
 _GOES_ON = frozenset({"REL", "SIDE", "FROM", "THATIS", "FRAME"})
-"""What may follow a comma or "and": more about the same object."""
+"""Tokens that may follow a comma or "and": more about the same object."""
 _REFUSED = {
     **dict.fromkeys(("OR", "EACH", "PORTION"), "they offer a choice or parts, and a model can point at one object"),
     **dict.fromkeys(("TURNED", "GRIP", "CLOSER", "VAGUE"), "they ask for a motion that is not supported"),
@@ -69,19 +70,19 @@ _REFUSED = {
     **dict.fromkeys(("DOUBTFUL", "UNCOUNTED", "SIGNED", "RANGE"), "a number in them is not reliable"),
     "THEN": "they have several steps, and a model can point at one object",
 }
-"""Tokens that the grammar knows and refuses wherever they stand, and why no model is asked."""
+"""Tokens that the grammar always refuses, and the reason why no model is asked."""
 _NO_SHAPE = "they neither ask for one object to be picked up, given or found, nor only describe one"
 
 
 def start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, int]:
-    """What opens some words, and the place of the word behind it.
+    """The opening phrase of an instruction, and the index of the word after it.
 
     Args:
         words: all words.
-        roles: what each was taken for.
+        roles: the role of each word.
 
     Returns:
-        The phrase of `OPENINGS` behind politeness, "" where there is none, and the number of words before the object.
+        The phrase of `OPENINGS` after polite words, "" if there is none, and the number of words before the object.
     """
     polite = [(role.start, role.end) for role in roles if role.role in _SWALLOWED]
     first = 0
@@ -97,11 +98,11 @@ def start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, int
 
 
 def misshapen(words: Sequence[Word], roles: Sequence[WordRole], tokens: Sequence[Token]) -> str | None:
-    """Why words are not of the shape that a model may be asked about; None where they are.
+    """Reason why words do not have the shape that a model may be asked about; None if they have.
 
     Args:
         words: all words.
-        roles: what each was taken for.
+        roles: the role of each word.
         tokens: in the order of the grammar.
     """
     opening, place = start_of(words, roles)
@@ -121,12 +122,12 @@ def misshapen(words: Sequence[Word], roles: Sequence[WordRole], tokens: Sequence
 
 
 def describes_with_what(texts: Sequence[str]) -> bool:
-    """Whether words that begin with "what" describe an object: "what I drink from", but not "what is that"."""
+    """True if words that begin with "what" describe an object: "what I drink from", but not "what is that"."""
     return len(texts) > 1 and texts[0] == "what" and texts[1] in _SUBJECTS
 
 
 def _not_one_object(rest: Sequence[Word], tokens: Sequence[Token], opening: str) -> str | None:
-    """Why words do not begin with one object."""
+    """Reason why words do not begin with one object, or None."""
     texts, start = [word.text for word in rest], rest[0].start
     first, second = texts[0], texts[1] if len(texts) > 1 else ""
     if first in _FREE:
@@ -192,7 +193,7 @@ def _known_refusal(tokens: Sequence[Token]) -> str | None:
 
 
 def _goes_away(opening: str, texts: Sequence[str], tokens: Sequence[Token]) -> str | None:
-    """Why words say where something goes: "to open bottles", "next to the cup" and a "to" at the end do not."""
+    """Reason why words say where something goes, or None: "to open bottles", "next to the cup", a final "to"."""
     where = "they say where something goes, and a model that points at an object does not say where"
     verb = opening.split(" ")[0]
     for n, token in enumerate(tokens):
@@ -211,13 +212,13 @@ def _goes_away(opening: str, texts: Sequence[str], tokens: Sequence[Token]) -> s
 
 
 def _says_what_for(before: Token, after: Token, verb: str) -> bool:
-    """Whether "to" begins what an object is for, or says whose it is, and no place."""
+    """True if "to" begins a purpose or an owner, not a place."""
     word = before.text.split(" ")[-1]
     return word in _OWNING or (after.kind != "DET" and (word in _PURPOSE or (word in _LIKING and verb not in _MOVING)))
 
 
 def _goes_on(tokens: Sequence[Token]) -> str | None:
-    """Why words say more than one object: what follows a sign, "and" or a verb."""
+    """Reason why words say more than one object, or None: what follows a punctuation mark, "and" or a verb."""
     several = "they have several steps or name several objects, and a model can point at one object"
     for n, token in enumerate(tokens):
         behind = tokens[n + 1 : n + 5]
@@ -237,7 +238,7 @@ def _goes_on(tokens: Sequence[Token]) -> str | None:
 
 
 def _becomes(opening: str, tokens: Sequence[Token]) -> str | None:
-    """Whether "get the mug that I love washed" may be said, or "I want it moved"."""
+    """Reason for refusing a wished change such as "get the mug that I love washed" or "I want it moved", or None."""
     causing = opening == "get" or opening in _WISHES
     if causing and tokens and is_participle(tokens[-1].text):
         return "they may say what to do with an object, and a model can only point at it"
@@ -245,6 +246,6 @@ def _becomes(opening: str, tokens: Sequence[Token]) -> str | None:
 
 
 def _joins_anchors(before: Sequence[Token]) -> bool:
-    """Whether "and" joins two anchors: "between the box and the cup"."""
+    """True if "and" joins two anchors: "between the box and the cup"."""
     last = next((token for token in reversed(before) if token.kind in _ENDS_CLAUSE), None)
     return last is not None and last.kind == "REL" and getattr(last.value, "name", "") == "between"

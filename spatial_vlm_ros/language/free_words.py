@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words outside the grammar: whether they may be put to a model as a whole, and what of them is understood.
+"""Words outside the grammar: may a model get them as a whole, and which of them are understood?
 
-A model that is given words points at an object, whatever they say. So they need the shape of a request for one object
+A model points at an object whatever the words say. So the words must have the shape of a request for one object
 (`free_shape`), and words are held back that ask for a place, a second step or an answer, that deny or take back
-something, or whose refusal the grammar knows.
-What the grammar reads before and behind the part that it refused is kept, so that it can be measured.
+something, or that the grammar knows and refuses.
+What the grammar reads before and after the refused part is kept, so that it can be measured.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ _DENYING = word_set("""
     nicht nichts kein keine keinen keinem keiner keins nie niemals ohne außer statt sondern pas sans jamais sauf sin
     nunca jamás excepto não nem sem senza tranne niet geen zonder behalve
 """)
-"""Words that deny, except or warn: what they are said of is not what is meant. The shape of the words comes first."""
+"""Words that deny, except or warn: the object they refer to is not the one meant. The shape of the words is checked
+first."""
 _CONDITIONS = word_set("""
     if unless until when whenever once before after while provided otherwise else wenn falls sobald bevor nachdem bis
     si quand lorsque cuando hasta antes después se quando als wanneer
 """)
-"""Words that make an order depend on something, or put it in time."""
+"""Words that make a command conditional, or place it in time."""
 _CORRECTING = word_set("sorry oops correction wait undo actually rather nay")
 _CORRECTING_PAIRS = frozenset({("i", "mean"), ("i", "meant"), ("scratch", "that"), ("make", "it"), ("make", "that")})
 _LATER = word_set("""
@@ -59,22 +60,22 @@ _PLACE_VERBS = frozenset(verb for words in _PLACING for verb in words.split("|")
 _PER = word_set("a an per every each in")  # "once a day"
 _COURTEOUS = frozenset({"POLITE", "PLEASANTRY", "INTENSIFIER"})
 _INTO = word_set("into onto")
-_UNITS = ("UNITLESS", "NOUN")  # what the word of a unit is taken for where nothing measures it
+_UNITS = ("UNITLESS", "NOUN")  # kinds of a unit's word if nothing measures it
 _ORDERING = frozenset({"SUP", "ORD", "PLACED", "SIDE", "FROM", "FROM_BEFORE"})
-_MOST_PARTS = 24  # words behind the refused part at which a relation may begin
+_MOST_PARTS = 24  # words after the refused part at which a relation may begin
 _TRAILING = re.compile(r"[\s,;:]*(?:\b(?:that|which|who|whom)\b)?[\s,;:]*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class PartialReading:
-    """What is understood of words that are refused as a whole.
+    """The understood part of words that are refused as a whole.
 
     Args:
-        head: what the words before the refused part say of the object, for example "red mug" or "leftmost object";
-            None where they say nothing.
-        clauses: relations that are said of the object, before the refused part or at the end of the words.
-        unread: superlatives, ordinals and sides that are said in a part that is not read, as said.
-        unjudged: relations that are read and cannot be judged here; see `spatial.free_words.checkable`.
+        head: description of the object before the refused part, for example "red mug" or "leftmost object"; None if
+            there is none.
+        clauses: relations of the object, said before the refused part or at the end of the words.
+        unread: superlatives, ordinals and sides in a part that is not read, as said.
+        unjudged: relations that are read but cannot be judged here; see `spatial.free_words.checkable`.
     """
 
     head: NounPhrase | None = None
@@ -84,11 +85,11 @@ class PartialReading:
 
 
 def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | None:
-    """Why words outside the grammar may not be put to a model that points at an object; None where they may.
+    """Reason why words outside the grammar must not be given to a pointing model; None if they may.
 
     Args:
-        instruction: that was refused by `parse`.
-        kind: of the refusal, as in NotUnderstoodError; where a known word was refused, no model is asked.
+        instruction: an instruction that `parse` refused.
+        kind: of the refusal, as in NotUnderstoodError; if a known word was refused, no model is asked.
 
     Raises:
         InputError: as `parse`.
@@ -108,7 +109,7 @@ def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | N
 
 
 def _by_words(words: Sequence[str]) -> str | None:
-    """What single words say against asking a model."""
+    """Reason against asking a model found in single words, or None."""
     pairs = list(pairwise((*words, "")))
     denying = next((a for a, b in pairs if a in _DENYING or a.endswith("n't") or (a, b) == ("rather", "than")), None)
     if denying is not None:
@@ -128,7 +129,7 @@ def _by_words(words: Sequence[str]) -> str | None:
 
 
 def _by_verbs(instruction: str, words: Sequence[str], roles: Sequence[WordRole]) -> str | None:
-    """What the verbs say against asking a model."""
+    """Reason against asking a model found in the verbs, or None."""
     verbs = [_said(instruction, role) for role in roles if role.role in _LEADING]
     placing = next((verb for verb in verbs if verb in _PLACE_VERBS), None) or next(
         (w for w in words if w in _INTO), None
@@ -144,26 +145,26 @@ def _by_verbs(instruction: str, words: Sequence[str], roles: Sequence[WordRole])
 
 
 def _courteous(start: int, roles: Sequence[WordRole]) -> bool:
-    """Whether a word changes nothing: "if you don't mind", "rather large"."""
+    """True if a word has no effect on the meaning: "if you don't mind", "rather large"."""
     return any(role.start <= start < role.end and role.role in _COURTEOUS for role in roles)
 
 
 def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
-    """What the grammar reads of words that it refused.
+    """Read the understood parts of words that were refused.
 
     Args:
         instruction: the words.
         span: of the first part that was not understood, as in NotUnderstoodError.
     """
     whole = _parsed(instruction)
-    if whole is not None:  # all is read, and a relation cannot be judged
+    if whole is not None:  # everything was read, but a relation cannot be judged
         return _reading(whole, whole.relations, ())
     before = _TRAILING.sub("", instruction[: span[0]])
     leading = [
         role.role in _LEADING or role.role == "POLITE" for role in account(instruction) if role.start < len(before)
     ]
     alone = all(leading)
-    head = None if alone else _described(before)  # "look for" alone would be read as a noun
+    head = None if alone else _described(before)  # a lone "look for" would be read as a noun
     clauses = () if head is None else head.relations
     known_to, known_from = (len(before) if head is not None else 0), len(instruction)
     for start in _relations_from(instruction, span[1]):
@@ -193,7 +194,7 @@ def _ordered(phrase: NounPhrase) -> bool:
 
 
 def _orders_in(phrase: NounPhrase) -> int:
-    """Number of superlatives and ordinals of a phrase and of what it is related to."""
+    """Number of superlatives and ordinals in a phrase and in what it is related to."""
     anchors = (anchor for clause in phrase.relations for anchor in clause.anchors)
     own = (phrase.superlative is not None) + (phrase.ordinal is not None) + (phrase.also is not None)
     return own + sum(_orders_in(anchor) for anchor in anchors)
@@ -211,7 +212,7 @@ def _reading(head: NounPhrase | None, clauses: tuple[RelationClause, ...], unrea
 
 
 def _asks(words: Sequence[str], behind: Sequence[str]) -> bool:
-    """Whether words are a question; `behind` are those behind what opens them."""
+    """True if words are a question; `behind` are the words after the opening."""
     said = [word for word in words if word[0].isalnum()]
     polite = bool(said) and said[0] in _POLITE
     questioned = "?" in words[-1] and not polite
@@ -223,7 +224,7 @@ def _said(instruction: str, role: WordRole) -> str:
 
 
 def _has_steps(roles: Sequence[WordRole]) -> bool:
-    """Whether a verb follows "and" or a sign, after another one."""
+    """True if a second verb follows "and" or a punctuation mark."""
     led = False
     for before, role in pairwise((WordRole(0, 0, "STOP"), *roles)):
         if role.role in _LEADING and before.role not in _LEADING:
@@ -234,7 +235,7 @@ def _has_steps(roles: Sequence[WordRole]) -> bool:
 
 
 def _relations_from(instruction: str, start: int) -> Iterator[int]:
-    """Where a relation begins behind a character, its distance included, the first ones first."""
+    """Starts of relations after a character, including their distances, first ones first."""
     roles = account(instruction)
     found: list[int] = []
     for n, role in enumerate(roles):
@@ -245,7 +246,7 @@ def _relations_from(instruction: str, start: int) -> Iterator[int]:
 
 
 def _described(words: str) -> NounPhrase | None:
-    """The object that some words describe, be they a command or not; None where they are not understood."""
+    """The object that some words describe, as a command or not; None if they are not understood."""
     try:
         return description_of(words) or parse(words)[0].target
     except (InputError, NotUnderstoodError):

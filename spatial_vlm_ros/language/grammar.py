@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens to the flat form of a sentence, by the LALR(1) grammar in grammar.lark, whose table lalr.py runs."""
+"""Turn tokens into the flat form of a sentence, with the LALR(1) grammar in grammar.lark, whose table lalr.py runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "C
 
 
 def settle(tokens: list[Token]) -> list[Token]:
-    """Drop commas that say nothing and put a leading frame of reference at the end.
+    """Drop commas without meaning, and move a leading frame of reference to the end.
 
     Args:
         tokens: tokens of one instruction.
@@ -71,13 +71,16 @@ def _flat(children: list[Any]) -> list[Any]:
 
 
 class _Flattener:
-    """Turns the parse tree into a `Sentence`: one method for each line of the grammar, given what its parts became."""
+    """Turn the parse tree into a `Sentence`.
+
+    Each line of the grammar has one method, which is called with the results of its parts.
+    """
 
     def __init__(self, tokens: Sequence[Token], instruction: str) -> None:
         self.tokens, self.instruction = tokens, instruction
 
     def transform(self, tree: Leaf | Branch) -> Any:
-        """What the methods make of a tree, from its leaves on."""
+        """Apply the methods to a tree, from its leaves up."""
         if isinstance(tree, Leaf):
             return tree
         line: Callable[[list[Any]], Any] = getattr(self, tree.name)
@@ -109,7 +112,7 @@ class _Flattener:
         return self._clauses(leaf, frames, children[-1], negated)
 
     def _clauses(self, leaf: Leaf, frames: list[Leaf], phrase: Phrase, negated: bool) -> list[Attachable]:
-        """The clause of a relation token; more than one where the words say several ("in the left corner of")."""
+        """The clause of a relation token, or several clauses if the words say several ("in the left corner of")."""
         token = self._of(leaf)
         words: RelationWords = token.value
         if words.name in WITH_AND_WITHOUT and (feature := feature_of(phrase)) is not None:
@@ -230,7 +233,7 @@ class _Flattener:
         return Sentence([VerbPhrase("find", Phrase("object", start=items[0].start, end=items[0].start), items)])
 
     def _said_of_head(self, children: list[Any]) -> list[Attachable]:
-        """Items in order; the one after "is" is said of the head."""
+        """Items in order; the one after "is" describes the head."""
         items, predicate = [], False
         for child in _flat(children):
             if isinstance(child, Attachable):
@@ -271,7 +274,7 @@ def flatten(tokens: list[Token], instruction: str) -> Sentence:
         instruction: the instruction, for messages.
 
     Raises:
-        NotUnderstoodError: the tokens are no sentence of the grammar.
+        NotUnderstoodError: the tokens do not form a sentence of the grammar.
     """
     tokens = settle(tokens)
     try:

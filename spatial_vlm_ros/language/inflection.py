@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Singular and plural of nouns: a few rules and the exceptions that lie on tables."""
+"""Singular and plural of nouns: a few rules, and exceptions for common household objects."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PAIRED = word_set("""
     binoculars goggles headphones earphones earbuds tweezers clippers shears forceps snips pyjamas pajamas
     overalls calipers callipers nippers pincers nunchucks
 """)
-"""Things that are one although their name is plural."""
+"""Single objects with a plural name."""
 
 MASS_PLURALS = word_set("""
     wipes chips crisps noodles oats fries beans peas nachos pretzels cornflakes goods leftovers groceries
     clothes pringles cheerios doritos oreos skittles smarties lays fritos cheetos cheez-its ritz m&ms haribos
     frosties weetos greens sweets cards dominoes checkers draughts matches tissues breadcrumbs sprinkles suds
 """)
-"""Plurals that often name one package; without a number they are kept as said."""
+"""Plurals that often name one package; without a number they stay as said."""
 
 _NEVER_PLURAL = word_set("""
     glass bus gas lens canvas atlas christmas hummus asparagus cactus compass iris chess lotus octopus dress
@@ -50,23 +50,23 @@ _NEVER_PLURAL = word_set("""
 WORN_GLASSES = word_set("""
     reading safety sun eye swimming 3d protective
 """)
-"""What makes "glasses" one object; "wine glasses" are several."""
+"""Words that make "glasses" one object; "wine glasses" are several."""
 
 
 def is_plural(word: str) -> bool:
-    """Whether a lower-case word is the plural of a countable noun.
+    """True if a lower-case word is the plural of a countable noun.
 
     Args:
         word: one word, lower case.
 
     Returns:
-        True when `singular` would change it.
+        True if `singular` would change it.
     """
     return singular(word) != word
 
 
 def singular(word: str) -> str:
-    """The singular of a noun; the word itself when it is no plural.
+    """The singular of a noun; the word itself if it is not a plural.
 
     Args:
         word: one word, lower case.
@@ -91,7 +91,7 @@ def singular(word: str) -> str:
 
 
 def plural(word: str) -> str:
-    """The plural of a noun, such that `singular` gives the noun back.
+    """The plural of a noun; `singular` turns it back into the noun.
 
     Args:
         word: one word, lower case, singular.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every relation that may be said: the package's own and those of installed packages."""
+"""All relations that may be said: the package's own and those of installed packages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from spatial_vlm_ros.language.vocabulary import plugged
 
 
 def _others() -> Mapping[str, RelationWord]:
-    """Relations of installed packages, and own ones that are refused and that no package brings."""
+    """Relations of installed packages, and the package's own refused relations that no installed package supplies."""
     return {**{name: relation for name, relation in OWN.items() if not relation.supported}, **plugged().words}
 
 
 RELATIONS: Mapping[str, RelationWord] = Extended(
     {name: relation for name, relation in OWN.items() if relation.supported}, lru_cache(maxsize=1)(_others)
 )
-"""Every relation by its canonical name, those of installed packages too."""
+"""All relations by canonical name, including those of installed packages."""
 
 _FRAMED_MEANINGS = frozenset(
     {
@@ -31,11 +31,11 @@ _FRAMED_MEANINGS = frozenset(
 
 @cache
 def is_framed(name: str) -> bool:
-    """Whether what stands under a name depends on a frame of reference."""
+    """True if the relation or word of this name depends on a frame of reference."""
     return name in _FRAMED_MEANINGS or (name in RELATIONS and RELATIONS[name].framed)
 
 
 @cache
 def takes_two(name: str) -> bool:
-    """Whether a relation relates to two objects at once ("between")."""
+    """True if a relation needs two anchors ("between")."""
     return name in RELATIONS and RELATIONS[name].anchors == 2

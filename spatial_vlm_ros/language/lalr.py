@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the LALR(1) table of grammar.lark, which scripts/grammar_table.py makes with lark and the package carries.
+"""Run the LALR(1) table of grammar.lark, which scripts/grammar_table.py makes with lark; the package includes it.
 
-Building the table takes lark longer than parsing a hundred sentences, and it is the same every time.
+Building the table with lark takes longer than parsing a hundred sentences, and gives the same table every time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 TABLE = "grammar.json"
 END = "$END"
-"""Kind of what comes after the last token."""
+"""Kind of the end marker after the last token."""
 
 
 class Leaf(NamedTuple):
-    """A token in a tree: its kind, and which token of the sentence it is."""
+    """A token in a tree: its kind and its index in the sentence."""
 
     type: str
     position: int
@@ -27,14 +27,14 @@ class Leaf(NamedTuple):
 
 @dataclass(frozen=True)
 class Branch:
-    """What a line of the grammar made of its parts: the line's name, and leaves and branches in order."""
+    """A line of the grammar applied to its parts: the line's name, and leaves and branches in order."""
 
     name: str
     parts: Sequence[Leaf | Branch]
 
 
 class UnexpectedKindError(Exception):
-    """A token that the grammar has no place for; `position` is its number, that of the tokens at the end."""
+    """A token that the grammar cannot accept; `position` is its index, or the number of tokens at the end."""
 
     def __init__(self, position: int) -> None:
         self.position = position
@@ -42,7 +42,7 @@ class UnexpectedKindError(Exception):
 
 
 class _Line(NamedTuple):
-    """A line of the grammar: what it makes, by which name ("" where the parts go into the line above), of how many."""
+    """A line of the grammar: its result, its name ("" if its parts go into the line above), and its number of parts."""
 
     makes: str
     name: str
@@ -50,7 +50,7 @@ class _Line(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """States with their steps by kind: a further state, or minus one minus a line; and the first and last state."""
+    """States with their steps by kind: the next state, or minus one minus a line; and the first and last state."""
 
     states: Sequence[Mapping[str, int]]
     lines: Sequence[_Line]
@@ -66,13 +66,13 @@ def _table() -> _Table:
 
 
 def tree_of(kinds: Sequence[str]) -> Branch:
-    """The tree of a sentence.
+    """Parse the kinds of a sentence's tokens into a tree.
 
     Args:
         kinds: of its tokens, terminals of grammar.lark.
 
     Raises:
-        UnexpectedKindError: the kinds are no sentence of the grammar.
+        UnexpectedKindError: the kinds do not form a sentence of the grammar.
     """
     table = _table()
     states, values = [table.first], list[Any]()
@@ -93,5 +93,5 @@ def tree_of(kinds: Sequence[str]) -> Branch:
 
 
 def _laid_out(values: Sequence[Any]) -> list[Leaf | Branch]:
-    """Values with repetitions among them laid out."""
+    """Flatten repetitions in a list of values."""
     return [each for value in values for each in (value if isinstance(value, list) else (value,))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of distances, as tables: numbers, units, and how they bind."""
+"""Word tables for distances: numbers, units, and bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VAGUE_NUMBERS: dict[str, float] = {
     "half a dozen": 6,
     **dict.fromkeys(("a few", "several", "some", "many", "a number of", "few"), float("nan")),
 }
-"""Amounts before a unit; NaN where nobody can say how many."""
+"""Amounts before a unit; NaN if the amount is unknown."""
 LENGTHS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.001, ("mm|mms|millimeter|millimeters|millimetre|millimetres",)),
     (0.01, ("cm|cms|centimeter|centimeters|centimetre|centimetres",)),
@@ -29,7 +29,7 @@ LENGTHS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.02, ("finger|fingers|finger's|fingers' width|widths|breadth|breadths", "fingerwidth|fingerwidths",
             "finger-width|finger-widths|fingerbreadth|fingerbreadths", "width|breadth of a finger")),
 )  # fmt: skip
-"""Units of length in metres, and what they are called."""
+"""Units of length in metres, and their names."""
 BOUNDS: dict[Literal["about", "at most", "at least"], tuple[str, ...]] = {
     "at most": ("at the? most", "no|not more|further|farther|greater than", "no|not further|farther away than",
         "less|fewer|closer|nearer|smaller than", "within", "within|in a distance|radius of", "up to", "under",
@@ -42,13 +42,13 @@ BOUNDS: dict[Literal["about", "at most", "at least"], tuple[str, ...]] = {
         "circa", "ca", "some", "only", "just", "something like", "a distance of", "at a distance of", "round about",
         "maybe", "perhaps", "more or less", "a good", "just about", "at about|around"),
 }  # fmt: skip
-"""What is said before a distance, and how it binds."""
+"""Words before a distance, and the bound that they set."""
 BOUNDS_AFTER: dict[Literal["about", "at most", "at least"], tuple[str, ...]] = {
     "at most": ("or less|fewer|closer|nearer|under", "at the? most", "max|maximum|tops"),
     "at least": ("or more|further|farther|over", "at the? least", "minimum"),
     "about": ("or so", "or thereabouts", "exactly", "roughly", "more or less", "give or take"),
 }
-"""What is said after a distance, and how it binds."""
+"""Words after a distance, and the bound that they set."""
 DISTANCE_ENDS = (
     "away",
     "apart",
@@ -64,4 +64,4 @@ DISTANCE_ENDS = (
     "away from them",
     "off it",
 )
-"""What may follow a distance that stands after its relation."""
+"""Words that may follow a distance that comes after its relation."""

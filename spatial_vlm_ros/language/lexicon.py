@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The closed word classes, as tables. To teach the parser a word, add it to its table.
+"""Tables of the closed word classes. To teach the parser a word, add it to its table.
 
-Phrases are written as slots: alternatives in a slot are separated by "|", a slot ending in "?" may be left out.
-Nouns are an open class: every word that stands in no table is taken for one.
+Phrases are written as slots: alternatives in a slot are separated by "|", and a slot that ends in "?" is optional.
+Nouns are an open class: a word that is in no table is read as a noun.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ VERBS_BEFORE_ARTICLES = frozenset({"chuck", "bung", "whack", "sling", "lob", "pl
                                    "cram", "stuff"})  # fmt: skip
 """Verbs only before an article or pronoun; elsewhere they are other words ("sling bag", "the lower mug")."""
 VERBS_WITH_PLACES = VERBS_BEFORE_ARTICLES - {"nab"}
-"""Verbs that mean "put" only where a place is said ("whack it on the tray", but "whack the mug")."""
+"""Verbs that mean "put" only if a place is said ("whack it on the tray", but "whack the mug")."""
 
 # ------------------------------------------------------------------------------------------------ determiners, numbers
 
@@ -90,13 +90,13 @@ CHOICES = ("any", "any old", "whichever", "whatever", "any single", "no matter w
            "just any")  # fmt: skip
 """Determiners that leave the choice open."""
 RELATIVE_CHOICES = frozenset({"whichever", "whatever", "no matter which"})
-"""Of those, the ones that take a verb ("whichever mug is nearest")."""
+"""Those of `CHOICES` that take a verb ("whichever mug is nearest")."""
 ONE_OF = 0
 """Quantity of "the tallest of the mugs": one of several."""
 ANY_OF = -2
-"""Quantity of "one of the mugs": one of several, whichever."""
+"""Quantity of "one of the mugs": any one of several."""
 VAGUE = -3
-"""Quantity of "a few mugs": several, and nobody says how many."""
+"""Quantity of "a few mugs": several, without a number."""
 QUANTITIES: dict[str, int] = {
     "all of? the|these|those|my?": -1, "every": -1, "each": -1, "every single": -1, "both of? the|these|those|my?": 2,
     "several": VAGUE, "a few": VAGUE, "a couple of?": 2, "a pair of": 2, "pair of": 2, "the pair of": 2,
@@ -113,7 +113,7 @@ ALONE: dict[str, int] = {
     "either|any of them|these|those": ANY_OF, "either|any one of? them|these|those?": ANY_OF,
     "one of them|these|those": ANY_OF, "whichever": ANY_OF, "all three": 3, "all four": 4, "all five": 5, "all six": 6,
 }  # fmt: skip
-"""Quantities that stand without a noun; the object is then "one"."""
+"""Quantities without a noun; the object is then "one"."""
 OTHERS: dict[str, str] = {
     "other": "other",
     "another": "another",
@@ -124,7 +124,7 @@ OTHERS: dict[str, str] = {
     "any other": "another",
     "some other": "another",
 }
-"""Words for what is not the object meant so far."""
+"""Words for an object other than the one meant so far."""
 _NUMBERS = (
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
@@ -144,51 +144,51 @@ FROM_THE_LAST[-3] += ("last but two", "antepenultimate", "3rd to|from the? last"
 """Ordinals that count from the end."""
 PORTIONS = ("half|most|much of? the|these|those|my|a|an|it|them", "half", "most",
             "a|one|two|three half|quarter|third|quarters|thirds of")  # fmt: skip
-"""Parts of an object, or of a number of objects, that nobody can pick up as such."""
+"""Parts of an object, or of a number of objects, that cannot be picked up as such."""
 SIGNS = frozenset({"minus", "negative", "plus"})
 """Signs of a number."""
 MEASURE_PHRASES = ("piece|pieces|bit|slice|item of", "kind|type of")
-"""Swallowed before a noun ("a piece of paper")."""
+"""Dropped before a noun ("a piece of paper")."""
 PRONOUNS: dict[str, int | None] = {"it": None, "this": None, "something": None, "anything": None, "everything": -1,
                                    "them": -1, "whatever": None}  # fmt: skip
 REFLEXIVES = ("itself", "themselves", "themself", "each other", "one another")
-"""What relates an object to itself."""
+"""Words that relate an object to itself."""
 ANYWHERE = (
     "anywhere|somewhere|wherever|someplace",
     "any|some place|spot",
     "anywhere|wherever you like|want|can",
 )
-"""A place of which nothing is said."""
+"""A place without a description."""
 ITSELF = "itself"
-"""Noun of the anchor of "10 cm to the left": where the object is now."""
+"""Noun of the anchor of "10 cm to the left": the object's current position."""
 SHIFTS = {"left": "left of", "right": "right of"}
-"""Directions that an object can be moved in from where it is."""
+"""Directions in which an object can be moved from its current position."""
 DIRECTIONS = frozenset({"forward", "forwards", "backward", "backwards", "up", "upward", "upwards", "down", "downward",
                         "downwards", "back", "ahead", "away", "over", "sideways"})  # fmt: skip
-"""Directions of a motion that are not told well enough to go there."""
+"""Directions of a motion that are too vague to determine a goal."""
 SURFACE = "surface"
-"""Noun of what carries the objects, where it is not named."""
+"""Noun of the surface that supports the objects, if it is not named."""
 THERE = "there"
-"""Stands for the relation of "put it there" until it is known whether that is in or on an object."""
+"""Stands for the relation of "put it there" until it is known if that is in or on an object."""
 STEP_PLACES = {"there": THERE, "over there": THERE, "right there": THERE, "in there": "inside", "inside": "inside",
                "in": "inside", "on there": "on", "on top": "on", "on": "on", "underneath": "under", "beneath": "under",
                "beside": "next to", "alongside": "next to", "nearby": "near", "behind": "behind",
                    "in front": "in front of",
                "above": "above", "below": "below", "to the left": "left of", "to the right": "right of",
                "back": THERE, "back there": THERE, "back in": "inside", "back inside": "inside"}  # fmt: skip
-"""Places without an anchor in a later command: in, on or by what the earlier one was about."""
+"""Places without an anchor in a later command: in, on or beside the object of the earlier one."""
 OPENABLE = frozenset({"open", "close"})
-"""Actions on an object that others are put into."""
+"""Actions on an object that others can be put into."""
 MOVING = frozenset({"pick", "give", "place"})
 """Actions that move an object to or from somewhere."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
-"""Nouns that say nothing of the kind; their category is "object"."""
+"""Nouns without a kind; their category is "object"."""
 NOT = "not "
-"""Begins an attribute that an object is said not to have ("not red")."""
+"""Begins an attribute that is denied ("not red")."""
 WITH = "with "
 """Begins an attribute that names a part or a mark ("with blue lid")."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
-"""Anchors that are persons ("next to me"); no detector's label is one of these words."""
+"""Anchors that are persons ("next to me"); these words are never labels."""
 
 PEOPLE = word_set("""
     mum mummy mom mommy dad daddy mother father grandma grandpa granny grandmother grandfather nan grandad granddad
@@ -196,7 +196,7 @@ PEOPLE = word_set("""
     person user operator worker colleague technician nurse doctor surgeon patient teacher student pupil customer guest
     visitor waiter waitress chef cook driver engineer boss manager friend neighbour neighbor
 """)
-"""Who is given something ("hand the nurse the scissors")."""
+"""Recipients of an object ("hand the nurse the scissors")."""
 
 # ------------------------------------------------------------------------------------------------ superlatives, sides
 
@@ -224,12 +224,12 @@ SUPERLATIVES: dict[str, tuple[str, ...]] = {
     "thickest": ("thickest", "thicker", "fattest"),
     "middle": ("middle", "central", "middlemost", "centermost", "centremost", "most central", "center", "centre"),
 }  # fmt: skip
-"""Superlative → ways of saying it; a comparative before a noun ("the taller mug") picks the extreme too."""
+"""Superlative → ways of saying it; a comparative before a noun ("the taller mug") means the extreme, too."""
 
 POSITION_WORDS = {"left": "leftmost", "right": "rightmost", "top": "highest", "bottom": "lowest", "back": "farthest",
                   "rear": "farthest", "front": "nearest", "far": "farthest", "near": "nearest", "middle": "middle",
                   "center": "middle", "centre": "middle", "upper": "highest", "lower": "lowest"}  # fmt: skip
-"""Words that pick a side when they stand before a noun ("the top can")."""
+"""Words before a noun that pick a side ("the top can")."""
 
 SIDES: dict[str, tuple[str, ...]] = {
     "leftmost": ("on|at|to the very|far|extreme? left hand? side|end|edge?", "on|to|at the lefthand side",
@@ -255,26 +255,26 @@ SIDES: dict[str, tuple[str, ...]] = {
 
 TWO_SIDES = ("at|in|on|to the top|bottom|upper|lower|front|back|near|far left|right hand? corner|side|part?",
              "at|in|on|to the left|right front|back|top|bottom corner|side|part?")  # fmt: skip
-"""Two sides at once, of which an order has but one ("at the top left")."""
+"""Two sides at once; an order uses only one ("at the top left")."""
 PARTS_OF_NOTHING = ("in|at|on|near|by the|a corner|edge|rim|border|end|side|brink", "at|on|to one side|end",
                     "off? to the side",
                     "at|in|on the corners|edges|sides|ends")  # fmt: skip
-"""Parts of an object that is not named ("in the corner")."""
+"""Parts of an unnamed object ("in the corner")."""
 GRIPS = frozenset({"handle", "rim", "lid", "neck", "edge", "side", "stem", "spout", "handles", "knob"})
-"""Parts that an object is held by."""
+"""Parts by which an object is held."""
 STATED_VERBS = frozenset({"touches|touch", "contains|contain|contained", "holds|hold", "supports|support", "faces|face",
                           "carries|carry"})  # fmt: skip
-"""Verbs of relations that also stand without "that" ("the mug touches the box")."""
+"""Verbs of relations that may also come without "that" ("the mug touches the box")."""
 HALF_RELATIONS: dict[str, tuple[str, ...]] = {
     "left of": ("left", "to the left"),
     "right of": ("right", "to the right"),
     "in front of": ("in front", "front"),
 }
-"""Relations whose last word is left to the second one ("left and right of the box")."""
+"""Relations whose last word comes only after the second one ("left and right of the box")."""
 
 OWN_SIDE_RELATIONS = {"left of": "own left of", "right of": "own right of", "in front of": "own front of",
                       "behind": "own back of"}  # fmt: skip
-"""What `possessives` writes for "on the chair's own left"."""
+"""Result of `possessives` for "on the chair's own left"."""
 OWN_SIDES = {"leftmost": "left", "rightmost": "right"}
 ORDER_SIDES: dict[str, tuple[str, ...]] = {
     "left": ("left",), "right": ("right",), "near": ("front",), "far": ("back", "rear"), "top": ("top",),
@@ -293,10 +293,10 @@ VIEWPOINTS: dict[FrameOfReference, str] = {
     FrameOfReference.SPEAKER: "me|myself|us",
     FrameOfReference.ROBOT: "you|yourself|robot",
 }
-"""Who may be near or far ("closest to me")."""
+"""Viewers that an object can be near to or far from ("closest to me")."""
 
 IMAGES = "image|picture|photo|photograph|screen|frame|view|scene"
-"""What has sides that are the camera's ("on the left side of the image")."""
+"""Nouns whose sides are those of the camera's image ("on the left side of the image")."""
 
 POSSESSORS: dict[FrameOfReference, tuple[str, ...]] = {
     FrameOfReference.SPEAKER: ("my own?", "our"),
@@ -327,7 +327,7 @@ FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
     FrameOfReference.OBJECT: ("from its own? perspective|view|viewpoint|side", "from its own? point of view"),
 }  # fmt: skip
 VIEW_NOUNS = "point of view|perspective|view|viewpoint|side|angle|standpoint|position|vantage point|seat|eyes|place"
-"""What may be looked from: "from my perspective"."""
+"""Nouns of viewpoints: "from my perspective"."""
 
 # ------------------------------------------------------------------------------------------------ when words count
 
@@ -339,4 +339,4 @@ PURE_VERBS = word_set("""
     relocate deposit move lift lay remove choose select identify approach rotate nudge shove carry transfer toss
     pluck push pull pick open close drag turn touch throw reach
 """)  # fmt: skip
-"""Verbs that are no objects: at a verb's place they are always verbs."""
+"""Verbs that are never objects: in a verb's position they are always verbs."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens, and what the tagger sees around a word: phrases of the tables, what may follow, where pleasantries start."""
+"""Tokens, and what the tagger sees around a word: phrases of the tables, what may follow, where polite words start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Token:
     """One token.
 
     Args:
-        kind: a terminal of grammar.lark, or a kind that the grammar has no place for.
+        kind: a terminal of grammar.lark, or a kind that the grammar does not accept.
         value: depends on the kind.
         start: first character in the instruction.
         end: one past the last character.
@@ -44,7 +44,7 @@ class Token:
 
 @dataclass
 class PhraseMatch:
-    """A phrase of the tables found at a place."""
+    """A phrase of the tables found in the words."""
 
     kinds: Kinds
     length: int
@@ -52,11 +52,11 @@ class PhraseMatch:
 
 
 class Lookahead:
-    """The words of one instruction with what the tables say of them.
+    """The words of one instruction, with the table entries found for them.
 
     Args:
         words: the words.
-        seen: what has looked at these very words already, so that nothing is looked up again; None = nothing has.
+        seen: an earlier lookahead over exactly these words, whose lookups are reused; None = none.
     """
 
     def __init__(self, words: list[Word], seen: Lookahead | None = None) -> None:
@@ -76,19 +76,19 @@ class Lookahead:
             self._found, self._kinds = seen._found, seen._kinds
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
-        """Append the token (or tokens) of the words from `first` on."""
-        words = self.words[first : first + length]  # in another order than said, where they were rewritten
+        """Append the token (or tokens) for the words from `first` on."""
+        words = self.words[first : first + length]  # in another order than said, if they were rewritten
         start, end = min(word.start for word in words), max(word.end for word in words)
         self.roles += [(word.start, word.end, kind) for word in words]
         for single in kind.split():
             self.tokens.append(Token(single, value, start, end, text))
 
     def swallow(self, first: int, after: int, role: str) -> None:
-        """Note that the words from `first` to before `after` say nothing by themselves."""
+        """Record that the words from `first` to before `after` have no meaning by themselves."""
         self.roles += [(word.start, word.end, role) for word in self.words[first:after]]
 
     def reset(self) -> None:
-        """Forget what was looked up, after the words changed."""
+        """Clear the lookups after the words changed."""
         self.texts = [word.text if word.kind == "word" else "" for word in self.words]
         self.measurable = mentions_unit(self.texts)
         self._found, self._kinds = {}, {}
@@ -112,7 +112,7 @@ class Lookahead:
         return self._found[i]
 
     def peek(self, i: int) -> frozenset[str]:
-        """What the words at `i` can be, by the longest phrase there."""
+        """Possible kinds of the words at `i`, by the longest phrase there."""
         if i not in self._kinds:
             if i >= len(self.words):
                 kinds = frozenset({"END"})
@@ -125,7 +125,7 @@ class Lookahead:
         return self._kinds[i]
 
     def relating(self, i: int, measured: bool = True) -> bool:
-        """Whether a relation or side starts at `i`, perhaps after swallowed words or, if `measured`, a distance."""
+        """True if a relation or side starts at `i`, perhaps after dropped words or, if `measured`, a distance."""
         while i < len(self.words):
             if self.peek(i) & RELATING or self._relates_shorter(i) or self.close_to(i):
                 return True
@@ -137,7 +137,7 @@ class Lookahead:
         return False
 
     def close_to(self, i: int) -> bool:
-        """Whether a superlative at `i` is a relation ("nearest the box")."""
+        """True if a superlative at `i` is a relation ("nearest the box")."""
         if "SUP" not in self.peek(i):
             return False
         match = self.matches(i)[0]
@@ -147,12 +147,12 @@ class Lookahead:
         return match.text in ("nearest", "closest") and (posed or bool(self.peek(i + 1) & {"DET"}))
 
     def _relates_shorter(self, i: int) -> bool:
-        """Whether a relation is hidden by a longer phrase ("in the top drawer" by "in the top")."""
+        """True if a relation is hidden by a longer phrase ("in the top drawer" by "in the top")."""
         hidden = self.matches(i)[1:] if "FROM" in self.peek(i) else ()
         return any("REL" in match.kinds and self.opens(i + match.length) for match in hidden)
 
     def nominal(self, i: int) -> bool:
-        """Whether a word of a noun phrase, other than an article, stands at `i`."""
+        """True if a word of a noun phrase, other than an article, is at `i`."""
         if self.peek(i) == {"OPEN"}:
             closing = (j + 1 for j in range(i, len(self.words)) if self.words[j].kind == "close")
             return self.nominal(next(closing, len(self.words)))
@@ -176,7 +176,7 @@ class Lookahead:
         return bool(kinds & NOMINAL) or (bool(kinds & {"VERB", "POSTURE", "STANDS"}) and self.matches(i)[0].length == 1)
 
     def measures(self, i: int) -> bool:
-        """Whether a distance and its relation start at `i` ("10 cm left of")."""
+        """True if a distance and its relation start at `i` ("10 cm left of")."""
         said = distance_at(self.texts, i)
         if said is None:
             return False
@@ -184,11 +184,11 @@ class Lookahead:
         return self.relating(after, measured=False) or (said.bounded and self.texts[after : after + 1] == ["of"])
 
     def opens(self, i: int) -> bool:
-        """Whether a noun phrase can start at `i`."""
+        """True if a noun phrase can start at `i`."""
         return bool(self.peek(i) & OPENERS) or self.nominal(i)
 
     def polite_there(self, text: str, after: int) -> bool:
-        """Whether words before word `after` are polite ones there, unlike in "if you have a second mug"."""
+        """True if the words before word `after` are polite there; they are not in "if you have a second mug"."""
         if text in courtesy.BEFORE_COMMA:
             return bool(self.peek(after) & {"COMMA", "STOP"})
         if text.startswith(courtesy.TIMES):
@@ -201,12 +201,12 @@ class Lookahead:
         return self.tokens[-1].kind if self.tokens else ""
 
     def _tail(self) -> list[bool]:
-        """For each word, whether only pleasantries follow from there to the end."""
+        """For each word, True if only polite words follow from there to the end."""
         n = len(self.words)
         tail = [False] * n + [True]
         last = n
         for i in reversed(range(n)):
-            if last - i > _LONGEST_PLEASANTRY:  # no phrase reaches from here to where only pleasantries follow
+            if last - i > _LONGEST_PLEASANTRY:  # no phrase reaches from here to where only polite words follow
                 break
             word = self.words[i]
             if word.kind in ("stop", "comma"):

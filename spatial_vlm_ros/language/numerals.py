@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers in one form: "1,5", "twenty five" and "½" as digits; what can be read in two ways is marked.
+"""Numbers in one form: "1,5", "twenty five" and "½" become digits; ambiguous numbers are marked.
 
-A comma or a point before exactly three digits may divide thousands or decimals, so such a number is refused by name.
+A comma or a point before exactly three digits may separate thousands or decimals, so such a number is refused.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 
 DOUBTFUL = "doubtful"
-"""Kind of a word that is no number that can be relied on."""
+"""Kind of a word with an ambiguous number."""
 
 VULGAR = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4, "⅕": 1 / 5, "⅖": 2 / 5, "⅗": 3 / 5, "⅘": 4 / 5,
           "⅙": 1 / 6, "⅚": 5 / 6, "⅛": 1 / 8, "⅜": 3 / 8, "⅝": 5 / 8, "⅞": 7 / 8}  # fmt: skip
 FRACTION = rf"(?:\d+\s+)?\d+\s?[/\u2044]\s?\d+(?![\d/\u2044]|[.,]\d)|(?:\d+\s?)?[{''.join(VULGAR)}](?!\d)"
-"""Fractions in signs: "1/2", "1 1/2", "1½"."""
+"""Fractions in symbols: "1/2", "1 1/2", "1½"."""
 
 _NUMBER = r"\d+(?:[.,'\u2019]\d+)*"
 _LEADING = re.compile(rf"(?P<number>{_NUMBER})(?P<rest>.*)", re.DOTALL)
@@ -36,11 +36,11 @@ ANY_NUMBER = frozenset({*_SMALL, *TENS, *_GREAT, "hundred", "point"}) - {"one"}
 
 @dataclass(frozen=True)
 class Numeral:
-    """A word with a number in it, in one form.
+    """A word that contains a number, in one form.
 
     Args:
-        text: digits with a decimal point, then what was written after them; the word itself where it is doubtful.
-        doubtful: whether nobody can rely on it.
+        text: digits with a decimal point, then what was written after them; the word itself if it is ambiguous.
+        doubtful: True if the number is ambiguous.
         unit: what was joined by a hyphen ("10-cm"), or "".
     """
 
@@ -50,7 +50,7 @@ class Numeral:
 
 
 def numeral(word: str) -> Numeral:
-    """A written word that begins with a digit: "1,5", "10cm", "2nd", "3d", "10-cm".
+    """Parse a written word that begins with a digit: "1,5", "10cm", "2nd", "3d", "10-cm".
 
     Args:
         word: lower case, without spaces.
@@ -73,7 +73,7 @@ def numeral(word: str) -> Numeral:
 
 
 def _plain(number: str) -> str | None:
-    """Digits with a decimal point; None where they may say two numbers, or none."""
+    """Digits with a decimal point; None if the digits are ambiguous or not a number."""
     number = number.replace("\u2019", "'")
     signs = [sign for sign in number if not sign.isdecimal()]
     if not signs:
@@ -93,7 +93,7 @@ def _plain(number: str) -> str | None:
 
 
 def fraction(text: str) -> str | None:
-    """A fraction in signs ("1 1/2", "½") as a decimal; None where it divides by zero."""
+    """A fraction in symbols ("1 1/2", "½") as a decimal; None if it divides by zero."""
     sign = text[-1]
     if sign in VULGAR:
         return _decimal(int(text[:-1].strip() or 0) + VULGAR[sign])
@@ -112,11 +112,14 @@ def _decimal(value: float) -> str:
 
 
 def spelled(texts: Sequence[str], i: int) -> tuple[str, int] | None:
-    """A number of several words at word `i`, or of one that no table holds: as digits, with its number of words.
+    """Parse a spelled-out number at word `i` that the tables do not contain.
 
     Args:
-        texts: lower-case words; an empty string for a sign.
+        texts: lower-case words; an empty string for a punctuation mark.
         i: index of the first word.
+
+    Returns:
+        The number in digits, and its number of words; None if there is none.
     """
     first = texts[i]
     if first not in ANY_NUMBER and first != "one" and not (first in _ARTICLES and _great(texts, i + 1)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instruction to readings: characters → words → tokens → flat sentence → readings."""
+"""Parse an instruction: characters → words → tokens → flat sentence → readings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spatial_vlm_ros.types.query import STOP
 
 
 def parse(instruction: str) -> tuple[SpatialQuery, ...]:
-    """All readings of an instruction.
+    """Parse an instruction into all its readings.
 
     Args:
         instruction: one command, question or description in English, or several commands in one sentence.
@@ -32,19 +32,19 @@ def parse(instruction: str) -> tuple[SpatialQuery, ...]:
         that ask to stop are one reading with the action `types.query.STOP`.
 
     Raises:
-        InputError: no string, longer than `MAX_LENGTH` characters, or with control characters.
+        InputError: not a string, longer than `MAX_LENGTH` characters, or with control characters.
         NotUnderstoodError: the words are outside the grammar; it carries the span of the first part not understood.
     """
     return parse_after(instruction, later=False)
 
 
 def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
-    """All readings of an instruction that may follow others.
+    """Parse an instruction that may follow others.
 
     Args:
         instruction: as for `parse`.
-        later: whether something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
-            and "the other mug" is other than that.
+        later: True if something was said before. Then "it" is a phrase of the category "it" for the caller to replace,
+            and "the other mug" excludes that object.
 
     Raises:
         InputError, NotUnderstoodError: as `parse`.
@@ -58,7 +58,7 @@ def parse_after(instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
 
 
 def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
-    """All readings of words by the grammar of instructions."""
+    """Parse words with the grammar of instructions."""
     tagger, roles = _tagged(words)
     tokens = tagger.run()
     readings = readings_of(flatten(tokens, instruction), instruction, later)
@@ -74,7 +74,7 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
 
 
 def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole]]:
-    """A tagger of words in the order of the grammar, and what became of those that it does not see."""
+    """A tagger of words in the order of the grammar, and the roles of the words that it does not see."""
     fluent = without_stumbles(words)
     ordered = reorder(rewrite_possessives(fluent))
     roles = [*lost(words, fluent, SLIP), *lost(fluent, ordered.words, REWRITTEN)]
@@ -82,7 +82,7 @@ def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole]]:
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:
-    """What each word of an instruction was taken for, in the order said.
+    """The role of each word of an instruction, in the order said.
 
     Args:
         instruction: as for `parse`; it need not be understood.
@@ -100,7 +100,7 @@ def account(instruction: str) -> tuple[WordRole, ...]:
 
 
 def tokens_of(instruction: str) -> tuple[Token, ...]:
-    """The tokens of an instruction, in the order of the grammar, which need not have a place for them.
+    """The tokens of an instruction, in the order of the grammar, which may not accept them.
 
     Args:
         instruction: as for `parse`; it need not be understood.
@@ -116,7 +116,7 @@ _SOURCES = frozenset({"from", "off", "taken out of"})
 
 
 def _check_place(tokens: list[Token], instruction: str) -> None:
-    """Refuse "move the cup to the left", which says no place; it does not mean the leftmost cup."""
+    """Refuse "move the cup to the left", which names no place and does not mean the leftmost cup."""
     relative = any(token.kind == "THATIS" for token in tokens)
     for i, token in enumerate(tokens):
         after_object = i > 0 and tokens[i - 1].kind in ("NOUN", "PRON")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phrases of parts in one form, whichever way they were said: "the table centre" is "the centre of the table".
+"""Bring phrases about parts into one form: "the table centre" becomes "the centre of the table".
 
-What is put "to" or stands "at" a part is on it. "The bin with the banana" has it in it or on it, where it is something
-that holds objects.
+An object put "to" or standing "at" a part is on it. "The bin with the banana" has the banana in it or on it, if it is
+something that holds objects.
 """
 
 from __future__ import annotations
@@ -41,19 +41,20 @@ _SUPERLATIVE_OF_SIDE = {
     "at the back of": "farthest",
 }  # fmt: skip
 AT_SIDES = {superlative: side for side, superlative in _SUPERLATIVE_OF_SIDE.items()}
-"""Relation to a whole of what is at its leftmost, … end."""
+"""Relation to a whole for objects at its leftmost, … end."""
 _WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
-"""Actions whose "with the cloth" may name a tool: what it means is not guessed."""
+"""Actions whose "with the cloth" may name a tool, so that its meaning is not guessed."""
 _ONE_OF_SEVERAL = frozenset({"at the corner of", "at the edge of", "at the end of"})
 _COMPARING = frozenset({"closest to", "farthest from"})
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
 def in_parts(query: SpatialQuery) -> SpatialQuery:
-    """A query with its phrases of parts in one form.
+    """Bring a query's phrases about parts into one form.
 
     Raises:
-        NotUnderstoodError: "the corner of the tray nearest the box" as a place: which corner, or which tray?
+        NotUnderstoodError: a place such as "the corner of the tray nearest the box" is ambiguous (which corner, or
+            which tray?).
     """
     to = query.destination
     if to is not None and to.relation in _ONE_OF_SEVERAL:
@@ -74,10 +75,10 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
 
 
 def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause) -> RelationClause:
-    """The corner that lies at some sides of a whole, as a place to put something on; of a container, in it.
+    """The corner at some sides of a whole, as a place to put something: on it, or in it for a container.
 
     Args:
-        whole: what has the corner.
+        whole: the object with the corner.
         sides: relations ("at the back of", "at the left side of").
         clause: what was said, with its frame.
     """
@@ -91,7 +92,7 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
 
 
 def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
-    """A phrase and those inside it in one form; `tools`: what it is "with" may be what something is done to it with."""
+    """Bring a phrase and those inside it into one form; `tools`: its "with" may name a tool."""
     relations = tuple(
         clause if tools and clause.relation == "with" else _clause(clause, phrase) for clause in phrase.relations
     )
@@ -118,14 +119,14 @@ def _clause(clause: RelationClause, holder: NounPhrase) -> RelationClause:
 
 
 def _held(holder: str) -> str | None:
-    """What "with" means, said of what holds objects ("the bin with the banana"); None for others."""
+    """The meaning of "with" for an object that holds others ("the bin with the banana"); None for other objects."""
     if holder in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
         return "supporting"
     return "containing" if holder in OPEN_CONTAINERS | COMPARTMENTS else None
 
 
 def _belongs(anchors: tuple[NounPhrase, ...]) -> bool:
-    """Whether what an object is said to be "with" is a part of it ("the box with the lid")."""
+    """True if the object after "with" is a part ("the box with the lid")."""
     return any(anchor.category.split(" ")[-1] in PARTS for anchor in anchors)
 
 
@@ -142,7 +143,7 @@ def _destination(destination: Destination | None) -> Destination | None:
 
 
 def _is_bare_corner(anchors: tuple[NounPhrase, ...]) -> bool:
-    """Whether two sides tell a corner of the table, or of nothing that is named ("in the front left corner")."""
+    """True if two sides name a corner of the table, or of nothing in particular ("in the front left corner")."""
     corner = anchors[0]
     wholes = [whole.category.split(" ")[-1] for clause in corner.relations for whole in clause.anchors]
     of_a_surface = all(clause.relation == "part of" for clause in corner.relations) and _BOARDS.issuperset(wholes)
@@ -150,12 +151,12 @@ def _is_bare_corner(anchors: tuple[NounPhrase, ...]) -> bool:
 
 
 def _on_the_ground(corners: tuple[NounPhrase, ...]) -> tuple[NounPhrase, ...]:
-    """The corner by sides on the ground: the top left corner of a table is the one at its back, as in the image."""
+    """The corner by its sides on the ground: the top left corner of a table is at its back, as in the image."""
     (corner,) = corners
     first, second = (_FLAT_SIDE.get(side or "", side) for side in (corner.superlative, corner.also))
     return (replace(corner, superlative=first, also=second),)
 
 
 def _on(relation: str, anchors: tuple[NounPhrase, ...]) -> str:
-    """The relation; of "at" and "to" a part it is "on"."""
+    """The relation; "at" and "to" a part become "on"."""
     return "on" if relation in _AT and all(a.category.split(" ")[-1] in _PARTS for a in anchors) else relation

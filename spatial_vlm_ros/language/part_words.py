@@ -17,7 +17,7 @@ DRAWERS = word_set("drawer")
 DOORS = word_set("door")
 
 ALONG_BOTH = CORNERS | SHARES | COMPARTMENTS | BURNERS | LEVELS | DRAWERS | DOORS
-"""Parts that two directions pick out together ("the front left compartment")."""
+"""Parts that two directions may pick out together ("the front left compartment")."""
 NEVER_LABELLED = CENTRES | CORNERS | EDGES | COMPARTMENTS | BURNERS | word_set("half")
 """Parts whose describing nouns name the whole: "the table centre" is the centre of the table."""
 
@@ -27,26 +27,26 @@ CHESTS = word_set("cabinet chest dresser cupboard nightstand desk bureau sideboa
 CLOSING = CHESTS - word_set("desk unit drawer") | word_set("""
     wardrobe closet locker microwave oven fridge refrigerator freezer dishwasher safe
 """)
-"""Furniture with doors or drawers: its right side is none of its top, unless it is said to be on it."""
+"""Furniture with doors or drawers: its right side is not on its top, unless the words say "on"."""
 LIDDED = word_set("box case carton bin crate container toolbox")
-"""What may have a lid; what is put into a part of it does not lie on that."""
+"""Objects that may have a lid; an object put into a part of them does not lie on the lid."""
 SHELVED = word_set("""
     shelf shelves rack bookcase bookshelf cabinet cupboard stand shelving unit trolley cart etagere wardrobe locker
     hutch closet larder pantry fridge refrigerator freezer sideboard credenza bookstand
 """)
 STEPPED = word_set("stairs staircase stairway steps stepladder ladder podium riser bleacher stool")
-"""What has steps, which are levels with nothing over them."""
+"""Objects with steps: levels with nothing over them."""
 OPEN_CONTAINERS = DIVIDED | word_set("bowl bucket basket drawer cabinet cupboard bag sink pan pot")
-"""What is told apart by what is in it or on it ("the bin with the banana"); a mug with a spoon may be one to stir."""
+"""Objects that are described by their contents ("the bin with the banana"); a mug with a spoon may be one to stir."""
 TRAYS = word_set("tray platter")
 WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | STEPPED | SURFACES | CONTAINERS
 
 
 def is_tray(label: str) -> bool:
-    """Whether a label names what objects stand on and in alike, for its rim is low and it has no lid."""
+    """True if objects stand both on and in what a label names, because its rim is low and it has no lid."""
     return label.lower().split(" ")[-1] in TRAYS
 
 
 def counted_down(category: str) -> bool:
-    """Whether such parts are counted from the top where no side is said ("the second drawer")."""
+    """True if such parts are counted from the top when no side is said ("the second drawer")."""
     return category.split()[-1] in DRAWERS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the word tables are written: sets of words, and phrases as slots."""
+"""The notation of the word tables: sets of words, and phrases as slots."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def word_set(words: str) -> frozenset[str]:
 
 
 Slots = list[tuple[str, ...]]
-"""Alternatives of each slot of a pattern; "" among them where the slot is optional."""
+"""Alternatives of each slot of a pattern; they include "" if the slot is optional."""
 
 
 def slots_of(pattern: str) -> Slots:
-    """The slots of a pattern.
+    """Split a pattern into its slots.
 
     Args:
         pattern: slots separated by spaces; "a|b" are alternatives, a trailing "?" makes a slot optional.
@@ -30,7 +30,7 @@ def slots_of(pattern: str) -> Slots:
 
 
 def first_words(slots: Slots) -> frozenset[str]:
-    """The words that phrases of a pattern start with."""
+    """First words of a pattern's phrases."""
     found: set[str] = set()
     for slot in slots:
         found.update(slot)
@@ -40,7 +40,7 @@ def first_words(slots: Slots) -> frozenset[str]:
 
 
 def phrases_from(slots: Slots, first: str) -> Iterator[tuple[str, ...]]:
-    """The words of every phrase of a pattern that starts with a word."""
+    """Words of every phrase of a pattern that starts with a given word."""
     for i, slot in enumerate(slots):
         if first in slot:
             for words in itertools.product(*slots[i + 1 :]):
@@ -50,7 +50,7 @@ def phrases_from(slots: Slots, first: str) -> Iterator[tuple[str, ...]]:
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """Every phrase of a slot pattern.
+    """Expand a slot pattern to all its phrases.
 
     Args:
         pattern: as in `slots_of`.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phrase → what it can be; patterns are expanded for the first words that a sentence has, and for no others.
+"""Index from a phrase to its possible kinds; patterns are expanded only for the first words in a sentence.
 
-The tables hold more than 20,000 phrases, and a sentence looks at the few hundred that start with its own words.
+The tables contain more than 20,000 phrases; a sentence needs the few hundred that start with its own words.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Kinds = dict[str, Any]
 class PhraseIndex(MutableMapping[str, Kinds]):
     """Phrases of patterns with their kinds; the first value given for a phrase and kind stays.
 
-    To go through all phrases, or to count them, expands all patterns.
+    Iterating over all phrases, or counting them, expands all patterns.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[str, object, Slots]]] = {}  # by first word: kind, value and pattern
         self._known: dict[str, Kinds] = {}
-        self._lengths: dict[str, int] = {}  # first word → words of the longest phrase, of those that are expanded
+        self._lengths: dict[str, int] = {}  # first word → number of words of the longest phrase, if expanded
         self.longest = 0
         """Number of words of the longest phrase."""
 
     def add(self, kind: str, value: object, pattern: str) -> None:
-        """Add every phrase of a slot pattern (see `patterns.slots_of`) as a kind, with its value."""
+        """Add every phrase of a slot pattern (see `patterns.slots_of`) with its kind and value."""
         slots = slots_of(pattern)
         self.longest = max(self.longest, len(slots))
         for first in first_words(slots):
@@ -39,19 +39,19 @@ class PhraseIndex(MutableMapping[str, Kinds]):
                 self._waiting.setdefault(first, []).append((kind, value, slots))
 
     def longest_from(self, first: str) -> int:
-        """Number of words of the longest phrase with this first word; 0 where there is none."""
+        """Number of words of the longest phrase with this first word; 0 if there is none."""
         if first in self._waiting:
             self._look_up(first)
         return self._lengths.get(first, 0)
 
     def get(self, phrase: str, default: Any = None) -> Any:
-        """What a phrase can be, or `default`."""
+        """Possible kinds of a phrase, or `default`."""
         if phrase.partition(" ")[0] in self._waiting:
             self._look_up(phrase.partition(" ")[0])
         return self._known.get(phrase, default)
 
     def _look_up(self, first: str) -> None:
-        """Expand what starts with a word; where two threads do it at once, both come to the same."""
+        """Expand the phrases that start with a word; if two threads do it at once, both get the same result."""
         found: dict[str, Kinds] = {}
         self._lengths[first] = _expand(self._waiting.get(first, ()), first, found)
         self._known.update(found)
@@ -86,7 +86,7 @@ class PhraseIndex(MutableMapping[str, Kinds]):
 
 
 def _expand(written: Iterable[tuple[str, object, Slots]], first: str, found: dict[str, Kinds]) -> int:
-    """Add the phrases that start with a word to `found`; returns the number of words of the longest."""
+    """Add the phrases that start with a word to `found`; return the number of words of the longest."""
     longest = 0
     for kind, value, slots in written:
         for words in phrases_from(slots, first):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens of one noun phrase to a `Phrase`: category, number, order."""
+"""Turn the tokens of one noun phrase into a `Phrase`: category, number, order."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LONGEST_BARE_NAME = 3
 
 
 def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
-    """The phrase that the tokens say.
+    """Build the phrase from its tokens.
 
     Args:
         tokens: tokens of one noun phrase, as grammar.lark allows them.
         instruction: the whole instruction, for messages.
 
     Raises:
-        NotUnderstoodError: two superlatives, an order that nothing counts, no noun, or a string of unknown words.
+        NotUnderstoodError: two superlatives, an ordinal with nothing to count, no noun, or a string of unknown words.
     """
     first, last = tokens[0], next(token for token in reversed(tokens) if token.kind != "FRAME")
     if first.kind in ("PRON", "PERSON"):
@@ -67,13 +67,13 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
 
 
 def feature_of(phrase: Phrase) -> str | None:
-    """The describing words that say an object has a part or a mark.
+    """The attribute for a part or mark that an object has.
 
     Args:
-        phrase: what the object is "with".
+        phrase: the phrase after "with".
 
     Returns:
-        For example "with blue lid"; None for what is no part, and for one that is told apart from others.
+        For example "with blue lid"; None if the phrase is not a part, or picks one of several ("with the left lid").
     """
     *modifiers, head = phrase.category.split(" ")
     told = phrase.order, phrase.superlative, phrase.frame, phrase.other, phrase.choice
@@ -139,23 +139,23 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
 
 
 def _is_part(tokens: Sequence[Token]) -> bool:
-    """Whether the head noun is a part that two directions may pick out."""
+    """True if the head noun is a part that two directions may select."""
     nouns = [token.text for token in tokens if token.kind == "NOUN"]
     return bool(nouns) and (nouns[-1] in ALONG_BOTH or singular(nouns[-1]) in ALONG_BOTH)
 
 
 def _two_directions(tokens: Sequence[Token], first: str, second: str) -> bool:
-    """Whether two superlatives are the two directions of a part ("front left"), one of them sideways."""
+    """True if two superlatives are the two directions of a part ("front left"), one of them sideways."""
     return _is_part(tokens) and (first in _SIDEWAYS) != (second in _SIDEWAYS) and {first, second} <= _DIRECTIONS
 
 
 def _in_order(first: str, second: str) -> tuple[str, str]:
-    """Two directions, the one sideways last."""
+    """Two directions, the sideways one last."""
     return (second, first) if first in _SIDEWAYS else (first, second)
 
 
 def _quantify(phrase: Phrase, token: Token) -> None:
-    """Note a number: "two of the three mugs" are any two."""
+    """Set the count: "two of the three mugs" are any two."""
     if isinstance(token.value, tuple):
         phrase.choice, phrase.count, phrase.partitive = "any", token.value[1], True
     elif token.value == ANY_OF:
@@ -172,7 +172,7 @@ def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
 
 
 def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> None:
-    """Refuse strings of unknown words that are no name."""
+    """Refuse strings of unknown words that are not a name."""
     if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
         reason = "this is too long for the name of an object"
         repair = 'give a command about one object, for example "pick up the red cup behind the box"'

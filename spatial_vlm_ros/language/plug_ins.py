@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Relations of installed packages: found by entry point, loaded at the first sentence, and refused where they clash."""
+"""Relations of installed packages: found by entry point, loaded at the first sentence, and refused if they clash."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ GROUP = "spatial_vlm_ros.relations"
 """Entry-point group: the relation's name, its words joined by "-" → a `Relation`."""
 
 REPAIR = "fix the package, or uninstall it"
-"""What to do about most of what a package does wrong."""
+"""Repair for most errors of a package."""
 
-_METADATA = (".dist-info", "egg-info")  # ends of names of folders: installed, being developed, and inside an egg
+_METADATA = (".dist-info", "egg-info")  # ends of folder names: installed, in development, and inside an egg
 _Value = TypeVar("_Value")
 
 
 class PlugIn(NamedTuple):
-    """What an entry point brings.
+    """Content of an entry point.
 
     Args:
         name: of the relation.
@@ -42,16 +42,16 @@ class PlugIn(NamedTuple):
     error: PlugInError | None = None
 
     def refused(self, reason: str, repair: str = REPAIR) -> PlugIn:
-        """The same, not to be used."""
+        """A copy that is refused for a reason."""
         return self._replace(error=PlugInError(self.name, self.source, reason, repair))
 
 
 class Extended(Mapping[str, _Value]):
-    """A table of the package, and what installed packages add to it.
+    """A table of the package, extended by installed packages.
 
     Args:
-        own: the package's own lines; nothing replaces them, and a look-up of one loads nothing.
-        others: gives the further lines.
+        own: the package's own entries; nothing replaces them, and looking one up loads nothing.
+        others: returns the further entries.
     """
 
     def __init__(self, own: Mapping[str, _Value], others: Callable[[], Mapping[str, _Value]]) -> None:
@@ -72,7 +72,7 @@ class Extended(Mapping[str, _Value]):
 
 
 def installed() -> list[PlugIn]:
-    """The relations of all installed packages, loaded, in the order of their names and packages."""
+    """The relations of all installed packages, loaded, sorted by name and package."""
     if not _any_installed():
         return []
     from importlib.metadata import entry_points
@@ -89,15 +89,15 @@ def judged(
     phrases_of: Callable[[Relation], Iterable[str]],
     taken: Callable[[str], str | None],
 ) -> list[PlugIn]:
-    """The plug-ins, those refused whose words are not free.
+    """Refuse the plug-ins whose words are already taken.
 
-    Of two that want the same words neither is taken: nobody can tell which one is meant, and the order of two packages
-    must not decide where an arm goes.
+    If two plug-ins want the same words, both are refused: the meaning would be unclear, and the order of packages must
+    not decide where an arm moves.
 
     Args:
         plug_ins: what was found.
-        phrases_of: every phrase that a relation is said by.
-        taken: what a phrase means already, in words; None for one that is free.
+        phrases_of: returns every phrase of a relation.
+        taken: returns the current meaning of a phrase, in words; None if it is free.
     """
     found: list[tuple[PlugIn, list[str]]] = []
     wanted: dict[str, list[PlugIn]] = {}
@@ -114,7 +114,7 @@ def judged(
 
 
 def _uncontested(plug_in: PlugIn, phrases: Iterable[str], wanted: Mapping[str, list[PlugIn]]) -> PlugIn:
-    """A plug-in, refused where another one wants one of its phrases."""
+    """A plug-in, refused if another one wants one of its phrases."""
     for phrase in phrases:
         rival = next((other for other in wanted[phrase] if other is not plug_in), None)
         if rival is not None:
@@ -124,7 +124,7 @@ def _uncontested(plug_in: PlugIn, phrases: Iterable[str], wanted: Mapping[str, l
 
 
 def _load(entry: EntryPoint) -> PlugIn:
-    """One plug-in; whatever loading it does costs this relation only."""
+    """Load one plug-in; a failure affects only this relation."""
     name = " ".join(entry.name.replace("_", " ").replace("-", " ").lower().split())
     plug_in = PlugIn(name, _source(entry), None)
     try:
@@ -142,16 +142,16 @@ def _source(entry: EntryPoint) -> str:
     """Package, version and entry point in words."""
     try:
         package = "an installed package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-    except Exception:  # of a package without metadata of its own
+    except Exception:  # a package without its own metadata
         package = "an installed package"
     return f"{package} ({entry.value})"
 
 
 def _any_installed() -> bool:
-    """Whether an installed package may bring relations.
+    """True if an installed package may have relations.
 
-    `importlib.metadata` takes ten times as long to say no, in every process that parses. Only what lies in folders is
-    looked at; where there is another place that packages come from, it is asked in any case.
+    `importlib.metadata` takes ten times as long to find none, in every process that parses. Only folders are searched
+    here; if packages come from any other place, it is asked in any case.
     """
     if any(hasattr(finder, "find_distributions") and finder is not PathFinder for finder in sys.meta_path):
         return True

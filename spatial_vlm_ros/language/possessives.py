@@ -34,20 +34,20 @@ def _owner_end(words: list[Word], first: int) -> int | None:
 
 
 def _known_to_tables(words: list[Word], i: int, end: int) -> bool:
-    """Whether the tables already hold the phrase from `i` to beyond `end` ("to the robot's left")."""
+    """True if the tables already contain the phrase from `i` to beyond `end` ("to the robot's left")."""
     phrases, longest = phrase_table()
     texts = (" ".join(word.text for word in words[i:after]) for after in range(end + 2, i + longest + 1))
     return any({"SIDE", "FRAME", "REL"} & phrases.get(text, {}).keys() for text in texts)
 
 
 def rewrite_possessives(words: list[Word]) -> list[Word]:
-    """Put possessive sides into the word order of the other relations.
+    """Rewrite possessive sides into the word order of the other relations.
 
     Args:
         words: words of an instruction.
 
     Returns:
-        The words, with "to the cup's left side" turned into "left of" + "the cup"; places in the text are kept.
+        The words, with "to the cup's left side" turned into "left of" + "the cup"; positions in the text are kept.
     """
     result: list[Word] = []
     i = 0
@@ -73,13 +73,13 @@ def rewrite_possessives(words: list[Word]) -> list[Word]:
 
 
 def _names_view(words: list[Word], end: int) -> bool:
-    """Whether a possessive and what follows is a point of view ("the robot's perspective")."""
+    """True if a possessive and what follows is a viewpoint ("the robot's perspective")."""
     following = " ".join(word.text for word in words[end + 1 : end + 4])
     return any(following.startswith(view) for view in VIEW_NOUNS.split("|") if view not in PARTS)
 
 
 def _clipped_part(words: list[Word], i: int, before: list[Word]) -> tuple[list[Word], int] | None:
-    """As `_part` for "red jar's lid" without an article; takes its describing words off the end of `before`."""
+    """As `_part` for "red jar's lid" without an article; removes its describing words from the end of `before`."""
     table = phrase_table()[0]
     first = len(before)
     while first and (kinds := table.get(before[first - 1].text, {}).keys()) and kinds <= _DESCRIBING:
@@ -94,7 +94,7 @@ def _clipped_part(words: list[Word], i: int, before: list[Word]) -> tuple[list[W
 
 
 def _part(words: list[Word], i: int) -> tuple[list[Word], int] | None:
-    """Write "the top drawer of the cabinet" for "the cabinet's top drawer", and the index after it, or None."""
+    """Rewrite "the cabinet's top drawer" to "the top drawer of the cabinet"; return it and the next index, or None."""
     end = _owner_end(words, i + 1)
     if end is None or words[end + 1 : end + 2] == [] or words[end + 1].text == "own" or _names_view(words, end):
         return None
@@ -119,7 +119,7 @@ def _part(words: list[Word], i: int) -> tuple[list[Word], int] | None:
 
 
 def _rewrite(words: list[Word], i: int, end: int) -> tuple[list[Word], int] | None:
-    """The rewritten words of one possessive phrase and the index after it, or None when it is none."""
+    """Rewrite one possessive phrase; return the words and the index after it, or None if it is not one."""
     after = end + 1
     own = after < len(words) and words[after].text == "own"
     after += own

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a preposition says besides its relation: "on top of" a shelf is not on a lower board of it."""
+"""Meaning of a preposition beyond its relation: "on top of" a shelf is not on a lower board of it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TOP = frozenset({"top", "atop", "ontop", "upper"})
 
 
 def preposition_of(relation: str, words: str) -> Preposition | None:
-    """How a relation was said; None where that tells nothing besides its name.
+    """The preposition that a relation was said with; None if it adds nothing to the relation's name.
 
     Args:
         relation: canonical name.
-        words: those that were taken for it ("in the left half of").
+        words: the words of the relation ("in the left half of").
     """
     if relation == "on":
         return ON_TOP_OF if _TOP.intersection(words.split()) else None
@@ -32,7 +32,7 @@ def preposition_of(relation: str, words: str) -> Preposition | None:
 
 
 def prepositions(phrase: NounPhrase) -> tuple[Preposition | None, ...]:
-    """Those of all clauses of a phrase and of its anchors: they are not part of its equality."""
+    """Prepositions of all clauses of a phrase and of its anchors; equality of phrases ignores them."""
     found: list[Preposition | None] = []
     for clause in phrase.relations:
         found.append(clause.preposition)

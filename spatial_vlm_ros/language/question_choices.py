@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions that name alternatives, and those whose relation stands at their end ("what is the mug on?")."""
+"""Questions with alternatives, and those that end with their relation ("what is the mug on?")."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _OPPOSITE = {"left of": "right of", "right of": "left of", "in front of": "behin
 
 
 class ChoiceReader(SlotReader):
-    """Reads alternatives."""
+    """Read alternatives."""
 
     def alternatives(self, words: list[Word]) -> Readings:
-        """Such as "which is taller, the mug or the bowl?", "is the mug left or right of the box?".
+        """Read "which is taller, the mug or the bowl?", "is the mug left or right of the box?" and the like.
 
         Raises:
-            NotUnderstoodError: what stands beside "or" are no alternatives.
+            NotUnderstoodError: the words beside "or" are not alternatives.
         """
         words = self._named_at_once([word for word in words if word.text != "either"])
         texts = [word.text for word in words]
@@ -57,7 +57,7 @@ class ChoiceReader(SlotReader):
 
     @staticmethod
     def _named_at_once(words: list[Word]) -> list[Word]:
-        """Such as "which is bigger, the brown box or the white box", for "which box is bigger, the brown one or …"."""
+        """Rewrite "which is bigger, the brown box or the white box" to "which box is bigger, the brown one or …"."""
         be = next((i for i, word in enumerate(words[:5]) if i > 1 and word.text in ("is", "are")), 0)
         noun = words[1:be]
         ones = [i for i, word in enumerate(words) if i > be and word.text in ("one", "ones")]
@@ -69,7 +69,7 @@ class ChoiceReader(SlotReader):
     def _comparison(
         self, words: list[Word], texts: list[str], at: int, comma: int | None
     ) -> tuple[tuple[list[Word], list[Word], list[Word]] | None, str | None]:
-        """Both alternatives and what they are compared with; and by what: of "which is taller, A or B"."""
+        """Both alternatives and what they are compared with, and the comparison, for "which is taller, A or B"."""
         i = 1 + self.phrase_at(
             words, 1, tables.phrase_set("one of? them?", "object|thing|item", "of them|these|the two")
         )
@@ -94,7 +94,7 @@ class ChoiceReader(SlotReader):
         return (None, None) if compared else ((words[start:at], words[at + 1 :], []), said)
 
     def _either_predicate(self, words: list[Word], at: int, refusal: NotUnderstoodError) -> Readings:
-        """Such as "the mug left or right of the box": the same subject and two predicates."""
+        """Read "the mug left or right of the box": the same subject and two predicates."""
         for i in range(1, at):
             try:
                 subject = self.noun(words[:i])
@@ -113,7 +113,7 @@ class ChoiceReader(SlotReader):
         raise refusal
 
     def _first_predicate(self, words: list[Word], second: list[Word]) -> NounPhrase | None:
-        """The first of two predicates, which may leave its end to the second ("left or right of the box")."""
+        """The first of two predicates, which may share the end of the second ("left or right of the box")."""
         try:
             said = self.predicate(words)[0].asked
             if said is not None and (said.relations or said.attributes):
@@ -130,7 +130,7 @@ class ChoiceReader(SlotReader):
         return None
 
     def side_asked(self, words: list[Word]) -> Readings | None:
-        """Such as "side of the box is the mug on" (after "which")."""
+        """Read "side of the box is the mug on" (after "which")."""
         if [word.text for word in words[:2]] != ["side", "of"]:
             return None
         words = self.without_tail(words, ("on", "at"))
@@ -143,7 +143,7 @@ class ChoiceReader(SlotReader):
         return None
 
     def stranded(self, words: list[Word]) -> Readings | None:
-        """Such as "is the mug on" (after "what"): what is supporting the mug."""
+        """Read "is the mug on" (after "what"): what is supporting the mug."""
         be = next((i for i, word in enumerate(words) if word.text in tables.BE), None)
         if be is None or be + 2 >= len(words):
             return None

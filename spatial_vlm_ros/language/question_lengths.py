@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions how far and how big, and whether there is room."""
+"""Read questions about distance, size and free room."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _METRIC = frozenset({"left of", "right of", "in front of", "behind", "above", "b
 
 
 class LengthReader(ChoiceReader):
-    """Reads distances, lengths and places."""
+    """Read distances, lengths and places."""
 
     # -------------------------------------------------------------------------------------------- distances
 
@@ -32,7 +32,7 @@ class LengthReader(ChoiceReader):
                 )  # fmt: skip
 
     def distance(self, words: list[Word]) -> Readings:
-        """What follows "how far": "is the mug from the box", "left of the box is the mug", "the mug is from me"."""
+        """Read the words after "how far": "is the mug from the box", "left of the box is the mug" and the like."""
         self._check_pair()
         words = self.without(words, ("away", "apart", "off", "together"), first=True) if words else words
         texts = [word.text for word in words]
@@ -72,7 +72,7 @@ class LengthReader(ChoiceReader):
         return self._from(words) or self._between(words) or self._seen_along(words) or self._alone(words, together)
 
     def _from(self, words: list[Word]) -> Readings | None:
-        """Such as "the mug from the box", "the mug away from me"."""
+        """Read "the mug from the box", "the mug away from me" and the like."""
         for i in range(1, len(words)):
             seen_from = tables.VIEWERS.get(tuple(word.text for word in words[:i]))
             if seen_from is not None and words[i].text == "to":  # "from here to the cup"
@@ -101,9 +101,9 @@ class LengthReader(ChoiceReader):
         return None
 
     def _between(self, words: list[Word]) -> Readings | None:
-        """Such as "the mug and the box"."""
+        """Read "the mug and the box" and the like."""
         if any(word.text == "from" for word in words):
-            return None  # "the mug from the box and the bowl" is no distance between two objects
+            return None  # "the mug from the box and the bowl" is not a distance between two objects
         for i in range(1, len(words) - 1):
             if words[i].text == "and":
                 try:
@@ -137,7 +137,7 @@ class LengthReader(ChoiceReader):
         ]  # fmt: skip
 
     def _seen_along(self, words: list[Word]) -> Readings | None:
-        """Such as "the mug left of the box" after "how far is"."""
+        """Read "the mug left of the box" after "how far is"."""
         for i in range(1, len(words) - 1):
             along = self._along(words[i:])
             if along is not None:
@@ -148,7 +148,7 @@ class LengthReader(ChoiceReader):
         return None
 
     def _alone(self, words: list[Word], together: bool) -> Readings:
-        """A distance between several of a kind, or from the viewer."""
+        """Read a distance between several objects of a kind, or from the viewer."""
         readings = self.noun(words)
         several = readings[0].target.count not in (None, 1)
         counted = readings[0].target.ordinal is not None
@@ -160,7 +160,7 @@ class LengthReader(ChoiceReader):
     # -------------------------------------------------------------------------------------------- lengths
 
     def length(self, words: list[Word], which: Length, said: str) -> Readings:
-        """What follows "how tall": "is the mug", "the mug is", "above the table is the mug"."""
+        """Read what follows "how tall": "is the mug", "the mug is", "above the table is the mug"."""
         texts = [word.text for word in words]
         be = next((i for i, text in enumerate(texts) if text in tables.BE), None)
         if be is None:
@@ -186,7 +186,7 @@ class LengthReader(ChoiceReader):
         return [self.made(r, "measure", SpaceQuestion("size", length=which)) for r in self.noun(slot)]
 
     def compared_length(self, words: list[Word], which: Length) -> Readings:
-        """What follows "how much taller": "is the mug than the box", "than the box is the mug"."""
+        """Read what follows "how much taller": "is the mug than the box", "than the box is the mug"."""
         words = [word for word in words if word.text not in tables.BE]
         texts = [word.text for word in words]
         if "than" not in texts or texts.index("than") in (0, len(texts) - 1):
@@ -200,7 +200,7 @@ class LengthReader(ChoiceReader):
     # -------------------------------------------------------------------------------------------- room
 
     def room(self, words: list[Word]) -> Readings | None:
-        """What follows "is there": "room for the box on the tray"; None where no room is asked for."""
+        """Read what follows "is there": "room for the box on the tray"; None if it does not ask for room."""
         i = 0
         while i < len(words) and words[i].text in tables.FREE:
             i += 1
@@ -220,7 +220,7 @@ class LengthReader(ChoiceReader):
         )  # fmt: skip
 
     def placed(self, words: list[Word]) -> Readings:
-        """Room for "the box on the tray"; on the table where no place is said."""
+        """Read the room for "the box on the tray"; it is on the table if no place is said."""
         if not words:
             raise self.unfinished(self.words)
         words = self.without_tail(words, ("there", "to", "fit", "left"))
@@ -242,11 +242,11 @@ class LengthReader(ChoiceReader):
         return [self.made(r, "verify", SpaceQuestion("room")) for r in self.any_of(readings, words)]
 
     def fits(self, subject: list[Word], place: list[Word]) -> Readings:
-        """Such as "the box" and "on the tray" of "does the box fit on the tray?"."""
+        """Read "the box" and "on the tray" of "does the box fit on the tray?"."""
         return self.placed([*subject, *place])
 
     def big_enough(self, words: list[Word]) -> Readings | None:
-        """Such as "the tray big enough for the box" (after "is")."""
+        """Read "the tray big enough for the box" (after "is")."""
         texts = [word.text for word in words]
         for i in range(1, len(words) - 3):
             if texts[i + 1 : i + 3] == ["enough", "for"] and texts[i] in (*tables.LENGTHS, "spacious"):

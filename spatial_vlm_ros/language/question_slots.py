@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in a question about space: words, noun phrases and predicates, read by the grammar of instructions."""
+"""Read the parts of a question about space (words, noun phrases and predicates) with the grammar of instructions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
 
 Readings = list[SpatialQuery]
-_MOST_READ = 600  # words read by the grammar for one question, over all ways to part it: a long one ends soon
-_CROSSED = 6  # readings of each of two phrases that are crossed
+_MOST_READ = 600  # words read by the grammar for one question, over all splits: stops early for a long one
+_CROSSED = 6  # most readings of each of two phrases that are combined
 _OF_PREDICATES = frozenset(
     ("REL", "SIDE", "ADJ", "ADJNOUN", "ADJP", "NOT", "SUP", "ORD", "POSTURE", "INTENSIFIER", "EQUAL", "IS REL", "NUM",
      "HALF")
@@ -29,13 +29,13 @@ _FIRST_OF_PREDICATES = NUMBERS.keys() | word_set("""
 
 
 class SlotReader:
-    """Reads the parts of one question.
+    """Read the parts of one question.
 
     Args:
         words: words of the instruction.
         instruction: as given.
         read: the grammar of instructions.
-        later: whether something was said before, so that "it" stands for that.
+        later: True if something was said before, so that "it" refers to it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SlotReader:
     # -------------------------------------------------------------------------------------------- words
 
     def stripped(self) -> list[Word]:
-        """The words without signs and pleasantries at the end, and without leading signs."""
+        """The words without punctuation and polite words at the end, and without leading punctuation."""
         words = list(self.words)
         while words:
             if words[-1].kind in ("comma", "stop"):
@@ -78,17 +78,17 @@ class SlotReader:
 
     @staticmethod
     def phrase_at(words: Sequence[Word], i: int, phrases: Collection[tuple[str, ...]]) -> int:
-        """Number of words of the longest of some phrases at word `i`; 0 where there is none."""
+        """Number of words of the longest of some phrases at word `i`; 0 if there is none."""
         texts = tuple(word.text for word in words[i : i + 8])
         return max((n for n in range(1, len(texts) + 1) if texts[:n] in phrases), default=0)
 
     @staticmethod
     def written(at: Word, *texts: str) -> list[Word]:
-        """Other words in a word's place."""
+        """Other words at a word's position."""
         return [Word(text, at.start, at.end) for text in texts]
 
     def without(self, words: list[Word], patterns: tuple[str, ...], first: bool = False) -> list[Word]:
-        """The words without the phrases of some patterns, wherever they are, or where they are `first`."""
+        """The words without the phrases of some patterns, anywhere, or only at the start with `first`."""
         phrases = {tuple(phrase.split()) for pattern in patterns for phrase in expand(pattern)}
         kept: list[Word] = []
         i = 0
@@ -115,7 +115,7 @@ class SlotReader:
         return words[length:] if length and after in ("between", "from", "of") else words
 
     def view_last(self, words: list[Word]) -> list[Word]:
-        """A point of view that the question starts with, put at its end."""
+        """Move a leading viewpoint to the end of the question."""
         table = phrase_table()[0]
         for length in range(min(8, len(words) - 1), 1, -1):
             if "FRAME" in table.get(" ".join(word.text for word in words[:length]), {}):
@@ -136,17 +136,17 @@ class SlotReader:
     # -------------------------------------------------------------------------------------------- slots
 
     def read(self, words: list[Word]) -> Readings:
-        """Readings of words by the grammar of instructions."""
+        """Parse words with the grammar of instructions."""
         self._left -= len(words)
         if not words or self._left < 0:
             raise self.unfinished(self.words)
         return list(self._read(words))
 
     def only(self, readings: Readings, action: Literal["find", "verify"], words: Sequence[Word]) -> Readings:
-        """Readings that are no order.
+        """Check that readings are not a command.
 
         Raises:
-            NotUnderstoodError: an order is in the same sentence.
+            NotUnderstoodError: the sentence also contains a command.
         """
         first = readings[0]
         if first.action != action or first.steps or first.destination is not None:
@@ -157,14 +157,14 @@ class SlotReader:
         return [r for r in readings if r.action == action and not r.steps and r.destination is None]
 
     def only_nouns(self, readings: Readings, words: Sequence[Word]) -> Readings:
-        """As `only`, of noun phrases."""
+        """As `only`, for noun phrases."""
         return self.only(readings, "find", words or self.words)
 
     def noun(self, words: list[Word]) -> Readings:
-        """Readings of a noun phrase; "a cup" is any cup.
+        """Parse a noun phrase; "a cup" means any cup.
 
         Raises:
-            NotUnderstoodError: it is none.
+            NotUnderstoodError: the words are not a noun phrase.
         """
         if not words:
             raise self.unfinished(self.words)
@@ -175,7 +175,7 @@ class SlotReader:
         return readings
 
     def any_of(self, readings: Readings, words: Sequence[Word]) -> Readings:
-        """The same, whichever of them is meant where an indefinite article was said."""
+        """The same readings; an indefinite article makes them mean any such object."""
         if not words or words[0].text not in ("a", "an", "another", "some"):
             return readings
         return [
@@ -184,21 +184,21 @@ class SlotReader:
         ]  # fmt: skip
 
     def made(self, reading: SpatialQuery, action: str, question: SpaceQuestion) -> SpatialQuery:
-        """A reading as one of the question."""
+        """Turn a reading into a reading of the question."""
         return dataclasses.replace(reading, instruction=self.instruction, action=action, question=question)
 
     def crossed(self, first: Readings, second: Readings) -> list[tuple[SpatialQuery, NounPhrase]]:
-        """Readings of two phrases, each of one with each of the other."""
+        """Combine the readings of two phrases, each with each."""
         pairs = itertools.product(first[:_CROSSED], second[:_CROSSED])
         return [(dataclasses.replace(a, preference=a.preference * b.preference), b.target) for a, b in pairs]
 
     # -------------------------------------------------------------------------------------------- predicates
 
     def predicate(self, words: list[Word]) -> list[SpaceQuestion]:
-        """What is asked of an object: "behind the box", "red", "the tallest one", "visible".
+        """Parse a predicate: "behind the box", "red", "the tallest one", "visible".
 
         Raises:
-            NotUnderstoodError: it is no predicate.
+            NotUnderstoodError: the words are not a predicate.
         """
         texts = tuple(word.text for word in words)
         if not texts:
@@ -228,7 +228,7 @@ class SlotReader:
         return found
 
     def _nearer(self, words: list[Word], texts: tuple[str, ...]) -> list[SpaceQuestion] | None:
-        """Such as "closer to the box than the bowl"."""
+        """Read "closer to the box than the bowl" and the like."""
         order = tables.NEARNESS.get(tables.SUPERLATIVE_OF.get(texts[0], ""))
         if order is None or "than" not in texts or texts[1:2] not in (("to",), ("from",)):
             return None
@@ -240,7 +240,7 @@ class SlotReader:
         return [SpaceQuestion("whether", other=other, choices=(than_what,), superlative=order)]
 
     def relation_at(self, words: Sequence[Word]) -> int:
-        """Number of words of the longest relation that words begin with; 0 where they begin with none."""
+        """Number of words of the longest relation at the start of words; 0 if there is none."""
         table = phrase_table()[0]
         texts = [word.text for word in words[:6]]
         return max((n for n in range(1, len(texts) + 1) if "REL" in table.get(" ".join(texts[:n]), {})), default=0)
@@ -249,7 +249,7 @@ class SlotReader:
         """Refuse two questions in one: "the cup on the tray and the bowl in the box".
 
         Raises:
-            NotUnderstoodError: after "and" comes another object with a relation of its own.
+            NotUnderstoodError: another object with its own relation follows "and".
         """
         table = phrase_table()[0]
         for i in range(1, len(words) - 2):
@@ -266,7 +266,7 @@ class SlotReader:
                 )  # fmt: skip
 
     def begins_predicate(self, words: Sequence[Word], i: int) -> bool:
-        """Whether what is asked of an object may begin at word `i`; most words cannot, and are not tried."""
+        """True if a predicate may begin at word `i`; most words cannot begin one and are not tried."""
         if words[i].kind != "word" or words[i - 1].text in ("the", "a", "an", "my", "your"):
             return False
         if words[i].text in tables.NO_PREDICATES:

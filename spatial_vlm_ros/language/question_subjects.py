@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a question about space is about, and what is asked of it."""
+"""Subject of a question about space, and what is asked about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 
 
 def merged(subject: NounPhrase, asked: NounPhrase) -> NounPhrase:
-    """A phrase with what is asked of it."""
+    """A phrase merged with what is asked about it."""
     attributes = tuple(dict.fromkeys((*subject.attributes, *asked.attributes)))
     ordered = subject.superlative is None and subject.ordinal is None
     return dataclasses.replace(
@@ -21,7 +21,7 @@ def merged(subject: NounPhrase, asked: NounPhrase) -> NounPhrase:
 
 
 def subject_of(query: SpatialQuery) -> NounPhrase:
-    """What a yes/no question is about: its target without what is asked of it."""
+    """Subject of a yes/no question: its target without what is asked about it."""
     asked = query.question.asked if query.question is not None else None
     target = query.target
     if asked is None:
@@ -38,9 +38,9 @@ def subject_of(query: SpatialQuery) -> NounPhrase:
 
 
 def asked_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """The phrases of a query that have to be found in the image, without those inside them.
+    """Yield the phrases of a query that must be found in the image, without those inside them.
 
-    Of a yes/no question its subject, without what is asked of it: "is the mug red?" looks for a mug.
+    For a yes/no question this is its subject, without what is asked about it: "is the mug red?" looks for a mug.
     """
     question = query.question
     yield subject_of(query)

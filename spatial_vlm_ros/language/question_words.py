@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The word tables of questions about space. Phrases are written as slots, as in lexicon.py."""
+"""Word tables of questions about space. Phrases are written as slots, as in lexicon.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPENINGS = phrase_set(
     "thanks", "thank you", "yes", "no", "right", "alright", "all right", "great", "cool", "but", "robot please",
     "first", "next", "actually", "roughly", "approximately", "about",
 )  # fmt: skip
-"""Words before a question that change nothing."""
+"""Words before a question without effect."""
 INDIRECT = phrase_set(
     "can|could|would|will you please? tell|inform me|us?", "please? tell|inform me|us please?", "please? tell me",
     "can|could you please? say|work|figure|find|check|see|estimate|measure|calculate|compute|determine|verify|confirm "
@@ -40,37 +40,37 @@ INDIRECT = phrase_set(
     "i need to know", "remind me",
     "can|could|would you remind me", "please? give|show me|us", "can|could you please? give|show me|us",
 )  # fmt: skip
-"""Words that make a question an indirect one ("could you tell me how far the mug is from the box?")."""
+"""Words that make a question indirect ("could you tell me how far the mug is from the box?")."""
 CLOSINGS = phrase_set(
     "please", "robot", "thanks", "thank you", "right now", "now", "currently", "at the moment", "do you think|know",
     "can|could you tell me?", "or not", "exactly", "roughly", "approximately", "about", "at present", "right",
     "at all", "then", "would you say", "for me", "by the way", "though", "mate", "buddy", "again", "anyway",
     "yes or no", "thanks a lot", "thank you very much", "in total", "altogether", "in all", "to be exact",
 )  # fmt: skip
-"""Words after a question that change nothing."""
+"""Words after a question without effect."""
 
 BE = word_set("is are")
 ARE_NOT = word_set("aren't arent isn't isnt")
 POSSIBLY = phrase_set("would|will it be possible to", "is it possible to")
-"""Words that begin a polite order; "is it possible to put" asks about room."""
+"""Words that begin a polite command; "is it possible to put" asks about room."""
 PUTTING = word_set("put place fit set stand")
 PAST = word_set("was were")
 ARTICLES = word_set("the a an this that these those my your our his her its")
 INDEFINITE = word_set("a an any some anything something another")
 ADVERBS = ("still|already|really|actually|currently|also|even|now|exactly|precisely",)
-"""Words within a question that change nothing."""
+"""Words within a question without effect."""
 NO_PREDICATES = word_set("to from off with without for at like of")
-"""Relations that begin no predicate: what stands before them belongs to them ("close to", "far from")."""
+"""Relations that begin no predicate: they belong to the words before them ("close to", "far from")."""
 FARTHEST = word_set("closest nearest farthest furthest")
 GONE = phrase_set("got|gone|disappeared|vanished|ended|wandered to|up?", "been put|left|placed")
-"""What is asked of where something is ("where have my keys got to?")."""
+"""Words that ask where something is ("where have my keys got to?")."""
 EXCLAIMED = phrase_set("on earth", "in the world", "the heck|hell|devil", "oh where", "exactly")
-"""Words after "where" that change nothing."""
+"""Words after "where" without effect."""
 SEEING = word_set("see find spot tell detect recognise recognize")
-"""Verbs with "you" that ask, and command nothing."""
+"""Verbs with "you" that ask and do not command."""
 SEEN = phrase_set("visible", "here", "in view|sight", "in the|this scene|image|picture|view|photo", "there",
                   "on the scene", "around", "present")  # fmt: skip
-"""What says of an object that it is seen, and no more."""
+"""Words that only say that an object is visible."""
 
 LENGTHS: dict[str, Length] = {
     **dict.fromkeys(("big", "large", "small", "size", "dimensions", "measurements", "sizes", "bulky", "tiny"), "all"),
@@ -120,13 +120,13 @@ VIEWERS: dict[tuple[str, ...], FrameOfReference] = {
                                "the robot base", "where you are|stand"), _ROBOT),
     **dict.fromkeys(phrase_set("the|your? camera", "the? viewer", "the? lens", "the? sensor", "here"), _CAMERA),
 }  # fmt: skip
-"""From whom a distance is measured."""
+"""Viewers that a distance can be measured from."""
 
 UNMEASURED = word_set("""
     weight colour color name price mass temperature material type kind volume speed age purpose brand shape texture
     smell taste label text writing meaning use cost value owner contents content
 """)
-"""Nouns of what nobody measures here ("the weight of the mug")."""
+"""Nouns of quantities that are not measured here ("the weight of the mug")."""
 
 ROOM = word_set("room space spot place area")
 FREE = word_set("any enough some still much a an free empty sufficient more open the only")
@@ -135,17 +135,17 @@ LEFT_OVER = word_set("left available free remaining still anywhere")
 """Words after "room"."""
 FITTING = word_set("fit fits")
 STANDING = word_set("go stand sit lie rest be")
-"""Verbs of having room ("does the box fit on the tray?"); and those that are so after "can" alone."""
+"""Verbs of having room ("does the box fit on the tray?"), and verbs that mean that only after "can"."""
 STANDS = word_set("stands sits lies rests stand sit lie rest hangs hang")
 """Verbs of posture ("does the cup stand on the tray?")."""
 MODALS = word_set("does do will would can could might")
 HOLDING = {"touch": "touches", "touches": "touches", "contain": "contains", "contains": "contains", "hold": "holds",
            "holds": "holds", "support": "supports", "supports": "supports", "face": "faces", "faces": "faces",
            "carry": "carries", "carries": "carries", "have": "has", "has": "has"}  # fmt: skip
-"""Verbs of relations, as they are asked with "does"."""
+"""Verbs of relations in questions with "does"."""
 EACH_OTHER = phrase_set("from each other", "from one another", "to each other", "from another")
 RELATED = phrase_set("relative to", "with respect|regard to", "compared to|with", "in relation to")
-"""What says from which object another one's place is told."""
+"""Words that name the reference object of a position."""
 COMPARED_ONES = phrase_set("one of? them?", "object|thing|item", "of them|these|the two")
 """Words after "which" in "which one is taller?"."""
 SIDES_OF = (("left", "of"), ("right", "of"), ("in", "front", "of"), ("behind",))

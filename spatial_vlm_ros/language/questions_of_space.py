@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about space: which one is asked, and the phrases that it is asked of.
+"""Recognise questions about space, and the phrases that they are about.
 
-A question is a frame of words ("how far is … from …?") about noun phrases and predicates. The frames are here; what
-stands in them is read by the grammar of instructions, so that every word of a question is accounted for.
+A question is a frame of words ("how far is … from …?") around noun phrases and predicates. The frames are here; the
+grammar of instructions reads what stands in them, so that every word of a question is accounted for.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _SIGNS = (
     | {"distance", "gap", "number", "any", "anything"}
     | tables.LENGTH_NOUNS
 )
-"""Words of which every question about space has one."""
+"""Words of which every question about space contains one."""
 _STATEMENTS = ("where'", "what'", "there")  # "there's a cup on the tray. Grab it"
 _THERE_THAT = [[be, "there", which] for be in ("are", "is") for which in ("that", "which")]
-_LONGEST = 60  # words of a question whose subject is looked for
+_LONGEST = 60  # most words of a question whose subject is searched for
 
 
 def read_question(
@@ -43,19 +43,19 @@ def read_question(
     read: Callable[[list[Word]], Sequence[SpatialQuery]],
     later: bool = False,
 ) -> tuple[SpatialQuery, ...] | None:
-    """The readings of a question about space.
+    """Read a question about space.
 
     Args:
         words: words of an instruction.
         instruction: as given.
-        read: the grammar of instructions, for what stands in a question.
-        later: whether something was said before.
+        read: parses the parts of a question with the grammar of instructions.
+        later: True if something was said before.
 
     Returns:
-        The readings, each with its `question`; None where it is no question about space.
+        The readings, each with its `question`; None if it is not a question about space.
 
     Raises:
-        NotUnderstoodError: it is one, and a part of it is not understood; or an order is in the same sentence.
+        NotUnderstoodError: it is one, but a part of it is not understood, or the sentence also contains a command.
     """
     if not any(word.text in _SIGNS or word.text.endswith("'s") for word in words):
         return None
@@ -65,17 +65,17 @@ def read_question(
 
 
 def ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
-    """Readings, the preferred one first, their preferences made to sum to 1."""
+    """Sort readings, the preferred one first, and scale their preferences to sum to 1."""
     total = sum(reading.preference for reading in readings)
     first = sorted(readings, key=lambda reading: -reading.preference)[:64]
     return tuple(dataclasses.replace(r, readings=len(first), preference=r.preference / total) for r in first)
 
 
 class _QuestionReader(LengthReader):
-    """Finds the frame of one sentence."""
+    """Find the frame of one sentence."""
 
     def run(self) -> Readings | None:
-        """The readings, or None where it is no question."""
+        """The readings, or None if it is not a question."""
         words = self.stripped()
         if not words:
             return None
@@ -108,7 +108,7 @@ class _QuestionReader(LengthReader):
         return self._by_first_word(words, texts, indirect)
 
     def _opened(self, words: list[Word]) -> tuple[bool, list[Word]]:
-        """Whether the question is an indirect one, and its words without those before it."""
+        """True if the question is indirect, and its words without those before it."""
         indirect, i = False, 0
         while i < len(words):
             if words[i].kind == "comma":
@@ -126,14 +126,14 @@ class _QuestionReader(LengthReader):
         return indirect, self.view_last(self._place_last(words[i:]))
 
     def _place_last(self, words: list[Word]) -> list[Word]:
-        """The words of "what is there on the tray" for "on the tray, what is there"."""
+        """Rewrite "on the tray, what is there" to "what is there on the tray"."""
         comma = next((i for i, word in enumerate(words) if word.kind == "comma"), 0)
         asks = comma and words[comma + 1 :] and words[comma + 1].text in _ASKING | tables.BE
         return [*words[comma + 1 :], *words[:comma]] if asks and self.relation_at(words) else words
 
     @staticmethod
     def _asks(words: Sequence[Word]) -> bool:
-        """Whether a question follows words such as "tell me"."""
+        """True if a question follows words such as "tell me"."""
         texts = [word.text for word in words[:3]]
         if not texts:
             return False
@@ -207,7 +207,7 @@ class _QuestionReader(LengthReader):
         return None
 
     def _count(self, words: list[Word]) -> Readings:
-        """Such as "how many mugs are there on the tray?"."""
+        """Read "how many mugs are there on the tray?" and the like."""
         texts = [word.text for word in words]
         there = next((i for i in range(1, len(words)) if texts[i : i + 3] in _THERE_THAT), None)
         words = words if there is None else [*words[:there], *words[there + 3 :]]
@@ -241,7 +241,7 @@ class _QuestionReader(LengthReader):
     # -------------------------------------------------------------------------------------------- where, which
 
     def _where(self, words: list[Word], texts: list[str]) -> Readings | None:
-        """Such as "where is the mug?", "where the mug is"; None leaves it to the grammar of instructions."""
+        """Read "where is the mug?", "where the mug is"; None leaves it to the grammar of instructions."""
         if len(texts) < 2:
             return None
         words = [words[0], *words[1 + self.phrase_at(words, 1, tables.EXCLAIMED) :]]
@@ -278,7 +278,7 @@ class _QuestionReader(LengthReader):
         return [self.made(r, "find", question) for r in self.noun(slot)]
 
     def _which(self, words: list[Word], texts: list[str]) -> Readings | None:
-        """Such as "which mug is behind the box?", "what is on the tray?"."""
+        """Read "which mug is behind the box?", "what is on the tray?" and the like."""
         asked = words[1:]
         named = self._named_length(asked[1:] if texts[1:2] and texts[1] in tables.BE else asked)
         if named is not None:
@@ -309,7 +309,7 @@ class _QuestionReader(LengthReader):
         return [self.made(r, "find", SpaceQuestion("which")) for r in readings]
 
     def _named_length(self, words: list[Word]) -> Readings | None:
-        """Such as "the distance between …", "the height of …", "the mug's height", "size is the mug"."""
+        """Read "the distance between …", "the height of …", "the mug's height", "size is the mug"."""
         words = words[1:] if words and words[0].text in tables.ARTICLES else words
         words = self.without(words, ("exact", "approximate", "rough", "total", "overall", "shortest"), first=True)
         if not words:
@@ -345,7 +345,7 @@ class _QuestionReader(LengthReader):
     # -------------------------------------------------------------------------------------------- yes or no
 
     def _whether(self, words: list[Word]) -> Readings:
-        """Such as "is the mug behind the box?", "is anything behind the box?"."""
+        """Read "is the mug behind the box?", "is anything behind the box?" and the like."""
         there = words[1:2] and words[1].text == "there"
         rest = words[1:] if there else self.without(words[1:], tables.ADVERBS)
         if not rest:
@@ -371,14 +371,14 @@ class _QuestionReader(LengthReader):
         exactly = bool(rest) and rest[0].text in ("only", "exactly", "just")
         rest = rest[1:] if exactly else self.without(rest, tables.ADVERBS)
         readings = self.only(self.read([*self.written(be, "is", "there"), *rest]), "verify", [be, *rest])
-        if rest and rest[0].text == "another" and not self.later:  # besides the one that both know of
+        if rest and rest[0].text == "another" and not self.later:  # besides the one already mentioned
             readings = [
                 dataclasses.replace(r, target=dataclasses.replace(r.target, count=2, choice=None)) for r in readings
             ]
         return [self.made(r, "verify", SpaceQuestion("exists", exactly=exactly)) for r in readings]
 
     def _declared(self, words: list[Word]) -> Readings:
-        """What is stated after "whether": "the mug is behind the box", "the box fits on the tray"."""
+        """Read the statement after "whether": "the mug is behind the box", "the box fits on the tray"."""
         if words and words[0].text == "there's":
             words = [*self.written(words[0], "there", "is"), *words[1:]]
         texts = [word.text for word in words]
@@ -397,7 +397,7 @@ class _QuestionReader(LengthReader):
         raise self.unfinished(words)
 
     def _modal(self, words: list[Word], texts: list[str]) -> Readings | None:
-        """Such as "does the box fit on the tray?", "does the bowl contain an apple?", "can I put the cup on it?"."""
+        """Read "does the box fit on the tray?", "does the bowl contain an apple?", "can I put the cup on it?"."""
         rest = words[1:]
         if texts[1] in ("i", "we", "one"):
             length = self.phrase_at(rest, 1, tables.phrase_set("put|place|fit|set|stand|lay|rest down?"))
@@ -413,7 +413,7 @@ class _QuestionReader(LengthReader):
         return None
 
     def _held(self, words: list[Word], i: int) -> Readings:
-        """Such as "the bowl contain an apple", `i` being the verb."""
+        """Read "the bowl contain an apple"; `i` is the index of the verb."""
         verb = self.written(words[i], tables.HOLDING[words[i].text])
         found: Readings = []
         for subject in self.noun(words[:i]):
@@ -427,7 +427,7 @@ class _QuestionReader(LengthReader):
         return found
 
     def _split(self, words: list[Word], be: Word) -> Readings:
-        """Every way to part the words into what is asked about and what is asked of it."""
+        """Try every split of the words into a subject and what is asked about it."""
         self.check_one_question(words)
         found: Readings = []
         share = 1.0
@@ -456,7 +456,7 @@ class _QuestionReader(LengthReader):
         return found
 
     def _check_number(self, subject: list[Word], pairs: Sequence[tuple[SpatialQuery, SpaceQuestion]]) -> None:
-        """Refuse "is the cup 5 left of the box", where the 5 may be a length; "cup 5" is a name."""
+        """Refuse "is the cup 5 left of the box", where 5 may be a length; but "cup 5" is a name."""
         last = subject[-1]
         if subject[0].text not in lexicon.DETERMINERS or not (last.text.isdecimal() or last.text in lexicon.NUMBERS):
             return
@@ -469,7 +469,7 @@ class _QuestionReader(LengthReader):
         return any(word.text in ("and", "but", "nor") for word in words)
 
     def _parted(self, subject: list[Word], said: list[Word]) -> Iterator[tuple[SpatialQuery, SpaceQuestion]]:
-        """Readings of one way to part the words; none where either part is no phrase of its kind."""
+        """Readings of one split of the words; none if a part is not a phrase of its kind."""
         try:
             asked = self.predicate(said)
             subjects = self.noun(subject)
@@ -479,5 +479,5 @@ class _QuestionReader(LengthReader):
 
 
 def _all_of(target: NounPhrase) -> NounPhrase:
-    """All that is said of a phrase, as what is asked of it."""
+    """Everything said about a phrase, as what is asked about it."""
     return dataclasses.replace(target, category="object", count=None, choice=None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to say about words that the grammar has no place for: reason and repair."""
+"""Reason and repair for words that the grammar does not accept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNKNOWN_VERB = (
 )
 DISTANCE_HERE = ("a distance cannot stand here", 'say "10 cm left of the box"')
 UNITLESS = ("this number has no object to count and no unit", 'say "5 cm left of the box" or "five cups"')
-"""Reason and repair for a number of nothing."""
+"""Reason and repair for a number that counts nothing."""
 
 _BY_KIND: dict[str, tuple[str, str]] = {
     "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
@@ -95,11 +95,11 @@ _BY_WORD: dict[str, tuple[str, str]] = {
         ("a prohibition has no place in an instruction", "say what to do"),
     ),
 }  # fmt: skip
-"""What to say about some words that have no place here."""
+"""Reason and repair for some words that are refused."""
 _UNKNOWN = frozenset({"OUTSIDE", "ADVERB", "PARTICIPLE", "OF", "IS", "THATIS", "VERB_HERE"})
-"""Kinds of tokens that stand for words of which the grammar knows nothing where they stand.
+"""Kinds of tokens whose words the grammar does not know at their position.
 
-So do those without a reason of their own in `_BY_KIND`, such as an article in the place of a verb.
+This includes tokens without a reason of their own in `_BY_KIND`, such as an article in the place of a verb.
 """
 _ENDS_AFTER: dict[str, tuple[str, str]] = {
     "VERB": ("the instruction ends before it names an object", 'add what to act on: "pick up the red cup"'),
@@ -112,15 +112,15 @@ _ENDS_AFTER: dict[str, tuple[str, str]] = {
 
 
 def unexpected(tokens: Sequence[Token], position: int, instruction: str) -> NotUnderstoodError:
-    """The error for the token at `position`, where the grammar could not go on.
+    """The error for the token at `position`, which the grammar could not accept.
 
     Args:
         tokens: all tokens.
-        position: index of the first that does not fit; their number when the sentence stops too early.
+        position: index of the first token that does not fit; the number of tokens if the sentence stops too early.
         instruction: the instruction.
 
     Returns:
-        The error, with the span of what was not understood.
+        The error, with the span of the part that was not understood.
     """
     for token in tokens[: position + 1]:
         if token.kind in _NAMED_FIRST:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words to relation tokens: distances, comparatives, "other than", sides without an anchor, places of earlier steps."""
+"""Turn words into relation tokens: distances, comparatives, "other than", sides without an anchor, earlier places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spatial_vlm_ros.language.relations import INVERSE, MEASURED
 from spatial_vlm_ros.language.sentence import RelationWords
 
 Verdict = tuple[str, object] | bool | None
-"""What a rule says of a phrase: a kind and value to emit, True = swallow the words, False or None = it does not fit."""
+"""Result of a rule for a phrase: a kind and value to emit, True = drop the words, False or None = it does not fit."""
 
 _PHRASE = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "NOUN", "OTHER"})
 _BEFORE_DISTANCE = ENDED | PREDICATING | {"", "AND", "BUT", "COMMA", "DIST"}
@@ -34,7 +34,7 @@ class RelationTagger(Lookahead):
     # -------------------------------------------------------------------------------------------- distances
 
     def distance(self, i: int) -> int | None:
-        """Take a distance said at word `i`; returns the index after it, or None where there is none."""
+        """Read a distance at word `i`; return the index after it, or None if there is none."""
         if not self.measurable:
             return None
         span = range_at(self.texts, i)
@@ -82,7 +82,7 @@ class RelationTagger(Lookahead):
         return after
 
     def shifted(self, i: int) -> int | None:
-        """Take a shift from where an object is ("10 cm to the left", "left by 10 cm"); the index after it, or None."""
+        """Read a shift of an object's position ("10 cm to the left"); return the index after it, or None."""
         verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "REL")), None)
         if verb is None or verb.value not in _SHIFTED or self.previous() not in ("NOUN", "PRON", "ONE"):
             return None
@@ -112,7 +112,7 @@ class RelationTagger(Lookahead):
         return None
 
     def _next_relation(self, i: int) -> str:
-        """Name of the relation that the words from `i` on begin with; of a measured one where there is none."""
+        """Name of the relation at word `i`; a relation that takes a distance if there is none."""
         while i < len(self.words) and self.peek(i) & {"INTENSIFIER", "POSTURE"} and not self.peek(i) & {"REL"}:
             i += self.matches(i)[0].length
         if i >= len(self.words):
@@ -146,7 +146,7 @@ class RelationTagger(Lookahead):
         return 0
 
     def _append_distance(self, said: SaidDistance, fits: bool) -> bool:
-        """Give the last relation a distance said after it."""
+        """Add a distance to the relation before it."""
         relation = next((token for token in reversed(self.tokens) if token.kind in ("REL", "VERB")), None)
         if not fits or relation is None or relation.kind == "VERB":
             return False
@@ -196,7 +196,7 @@ class RelationTagger(Lookahead):
         return ("REL", value) if fits or not others else None
 
     def _grips(self, after: int) -> bool:
-        """Whether "by" says where to hold an object ("grab the mug by the handle")."""
+        """True if "by" says where to hold an object ("grab the mug by the handle")."""
         verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
         if verb is None or verb.value not in _HELD_BY_PARTS:
             return False
@@ -208,7 +208,7 @@ class RelationTagger(Lookahead):
         return found and self.texts[after + 1 : after + 2] != ["of"] and not self.nominal(after + 1)
 
     def _moves_closer(self, text: str) -> bool:
-        """Whether a comparative is said of where an object is to go ("bring the cup closer to me")."""
+        """True if a comparative describes a destination ("bring the cup closer to me")."""
         verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
         if verb is None or verb.kind != "VERB" or text.split(" ")[0] not in _COMPARATIVES or text.endswith(" than"):
             return False
@@ -225,7 +225,7 @@ class RelationTagger(Lookahead):
         return ("REL", RelationWords(name))
 
     def _distance_superlative(self, text: str) -> Token | None:
-        """The "closest" of "the closest mug to …", the "farthest" of "the farthest mug from …"."""
+        """The "closest" of "the closest mug to …", or the "farthest" of "the farthest mug from …"."""
         superlative = {"to": "nearest", "from": "farthest"}.get(text)
         for token in reversed(self.tokens if superlative else ()):
             if token.kind == "SUP" and token.value[0] == superlative and token.text not in lexicon.POSITION_WORDS:
@@ -306,7 +306,7 @@ class RelationTagger(Lookahead):
         return ("REL", _OTHER_THAN)
 
     def _exception_follows(self, after: int) -> bool:
-        """Whether an object is named at word `after`, and one that it is set apart from before it."""
+        """True if an object is named at word `after`, and the object it is contrasted with before it."""
         if self.relating(after) or not self.peek(after) & (OPENERS | {"ALONE"}):
             return False
         before = next((token.kind for token in reversed(self.tokens) if token.kind not in JOINTS), "")
@@ -345,7 +345,7 @@ class RelationTagger(Lookahead):
         return True
 
     def earlier_place(self, i: int) -> int | None:
-        """Take "inside" or "there" of a later command ("open the box and put the mug inside"); the index after it."""
+        """Read "inside" or "there" of a later command ("… and put the mug inside"); return the index after it."""
         verbs = [token for token in self.tokens if token.kind == "VERB"]
         if len(verbs) < 2 or verbs[-1].value not in _MOVED or self.previous() not in ("NOUN", "PRON"):
             return None
@@ -383,7 +383,7 @@ class RelationTagger(Lookahead):
         return ("OF", value)
 
     def _of_several(self, after: int) -> bool:
-        """Settle "the taller mug of the two", whose number says only among how many."""
+        """Settle "the taller mug of the two", whose number only tells the size of the group."""
         there = self.texts[after : after + 1] == ["the"] and self.peek(after + 1) == {"NUM"}
         if not there or self.nominal(after + 2):
             return False
@@ -398,9 +398,9 @@ class RelationTagger(Lookahead):
         return False
 
     def _kind_before(self, n: int) -> str:
-        """Kind of the n-th last token."""
+        """Kind of the n-th token from the end."""
         return self.tokens[-n].kind if len(self.tokens) >= n else ""
 
 
 _JOINING = ("with a distance of", "with a spacing of", "with a space of", "with a gap of", "by", "with")
-"""What joins a distance to the relation before it ("left of the box by 10 cm"), longest first."""
+"""Words that join a distance to the relation before it ("left of the box by 10 cm"), longest first."""

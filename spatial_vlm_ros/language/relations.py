@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The relation words: one line for each relation.
 
-A surface form is written as slots: alternatives in a slot are separated by "|", a slot ending in "?" may be left out.
-To add a relation, add one line; to add a way of saying it,
-    add one string. What a relation means is in docs/relations.md.
+A way of saying it is written as slots: alternatives in a slot are separated by "|", and a slot that ends in "?" is
+optional. To add a relation, add one line; to add a way of saying it, add one string. docs/relations.md explains what
+each relation means.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class RelationWord:
     Args:
         name: canonical plain English name.
         surfaces: ways of saying it.
-        motion: ways of saying it that only name where something is to go ("onto").
+        motion: ways of saying it that are only used for a destination ("onto").
         verbs: ways of saying it as a verb ("that touches").
         anchors: number of objects it relates to, 1 or 2.
-        framed: whether it depends on a frame of reference.
-        supported: whether the resolver knows it; an unsupported one parses, and is refused by name later.
+        framed: True if it depends on a frame of reference.
+        supported: True if the resolver knows it; an unsupported one is parsed, and refused by name later.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Meanings:
     """Words with several meanings.
 
     Args:
-        names: relations they can mean, preferred first.
+        names: possible relations, preferred first.
         surfaces: ways of saying them.
         reversed_by: nouns whose anchor clearly prefers the last meaning.
-        likelier: share of the first meaning with other nouns.
-        taken: whether they mean this only of an object that is taken from somewhere ("off the table").
-        otherwise: what they mean of others; empty = the name itself.
+        likelier: share of the first meaning for other nouns, 0 to 1.
+        taken: True if this meaning applies only to an object that is taken from somewhere ("off the table").
+        otherwise: meaning for other objects; empty = the name itself.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ def _known(
     anchors: int = 1,
     framed: bool = False,
 ) -> RelationWord:
-    """A relation the resolver knows."""
+    """A relation that the resolver knows."""
     return RelationWord(name, surfaces or (name,), motion, verbs, anchors, framed, supported=True)
 
 
@@ -83,7 +83,7 @@ _COMPARED = {
 }  # fmt: skip
 _MEASURES = {"size": ("larger", "smaller"), "height": ("taller", "shorter"), "length": ("longer", ""),
              "width|breadth": ("wider", "narrower"), "thickness": ("thicker", "thinner")}  # fmt: skip
-"""What is compared → the words for more and for less of it."""
+"""Compared quantity → the words for more and for less of it."""
 _MORE, _LESS = "greater|larger|bigger|more", "smaller|lesser|less|lower"
 EQUALS: Mapping[str, tuple[str, bool]] = MappingProxyType(
     {
@@ -96,14 +96,14 @@ EQUALS: Mapping[str, tuple[str, bool]] = MappingProxyType(
         "high up?": ("lower than", False), "low down?": ("higher than", False),
     }
 )  # fmt: skip
-"""What "not as tall as" and "less tall than" mean, by the word compared, and whether a "not" is left."""
+"""Meaning of "not as tall as" and "less tall than", by the compared word, and True if a "not" is left."""
 _UNSEEN = ("deeper", "heavier", "lighter", "darker", "brighter", "newer", "older", "fuller", "warmer",
            "colder", "hotter", "dirtier", "emptier", "rounder", "shinier", "straighter")  # fmt: skip
-"""Comparatives that nobody measures."""
+"""Comparatives that are not measured."""
 
 
 def _comparison(name: str, words: str, framed: bool = False) -> RelationWord:
-    """The taller-than kind: all words of `words`, each before "than"; "of greater height than" too."""
+    """A comparison such as "taller than": each word of `words` before "than", and also "of greater height than"."""
     patterns = [f"{word} than" for word in words.split("|")]
     for measure, (more, less) in _MEASURES.items():
         for relation, comparatives in ((more, _MORE), (less, _LESS)):
@@ -298,11 +298,11 @@ _TABLE = (
 )  # fmt: skip
 
 OWN: Mapping[str, RelationWord] = MappingProxyType({relation.name: relation for relation in _TABLE})
-"""The package's own relations by canonical name, those that are refused too."""
+"""The package's own relations by canonical name, including the refused ones."""
 
 _GRAMMATICAL = frozenset({"with", "without", "for", "at", "off", "from", "to", "like", "made of", "labelled"})
 FREE = frozenset(name for name, relation in OWN.items() if not relation.supported) - _GRAMMATICAL
-"""Refused relations that an installed package can bring; the words of the others hold sentences together."""
+"""Refused relations that an installed package can supply; the words of the others hold sentences together."""
 
 
 MEANINGS: Mapping[str, Meanings] = MappingProxyType(
@@ -345,7 +345,7 @@ MEASURED: Mapping[str, str] = MappingProxyType(
         "in the front of": "in front of",
     }
 )  # fmt: skip
-"""What a relation is called with a stated distance ("20 cm away from"); the others take none."""
+"""Name of a relation with a stated distance ("20 cm away from"); the others take none."""
 
 INVERSE: Mapping[str, str] = MappingProxyType(
     {
@@ -354,4 +354,4 @@ INVERSE: Mapping[str, str] = MappingProxyType(
         "above": "below", "below": "above", "under": "above", "against": "touching",
     }
 )  # fmt: skip
-"""What an object is to another that stands so to it: "the box with the cup in it" contains the cup."""
+"""Inverse of a relation: "the box with the cup in it" contains the cup."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries back to words: for a person to read, and such that the parser reads the same again."""
+"""Write queries as words, for people to read, and so that the parser reads the same query again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WITH_A_DISTANCE = {"at a distance from": "from"}
 
 
 def describe(phrase: NounPhrase) -> str:
-    """A noun phrase in words.
+    """Write a noun phrase as words.
 
     Args:
         phrase: the phrase.
@@ -73,7 +73,7 @@ def describe(phrase: NounPhrase) -> str:
 
 
 def named(phrase: NounPhrase) -> str:
-    """Name and attributes of a phrase alone.
+    """Write only the name and attributes of a phrase.
 
     Args:
         phrase: the phrase.
@@ -99,10 +99,10 @@ def _after_noun(phrase: NounPhrase) -> list[str]:
 
 
 def render(query: SpatialQuery) -> str:
-    """A query as an instruction, such that `parse` of it has the query among its readings.
+    """Write a query as an instruction; `parse` of it has the query among its readings.
 
     Args:
-        query: the query; its `instruction`, `readings` and `preference` are not looked at.
+        query: the query; its `instruction`, `readings` and `preference` are ignored.
 
     Returns:
         For example "put the mug behind the box on the tray", or "open the drawer, then pick up the mug".
@@ -113,7 +113,7 @@ def render(query: SpatialQuery) -> str:
 
 
 def _command(step: Step) -> str:
-    """One command in words."""
+    """Write one command as words."""
     action = _ACTION_WORDS.get(step.action)
     if action is None:
         ways = [words for pattern in ACTIONS.get(step.action, ()) for words in expand(pattern)]
@@ -126,7 +126,7 @@ def _command(step: Step) -> str:
 
 
 def _ordinal(n: int) -> str:
-    """Such as "second", "21st"."""
+    """An ordinal such as "second", "21st"."""
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return _ORDINAL_WORDS.get(n, f"{n}{ending}")
 
@@ -136,12 +136,12 @@ def _frame(frame: FrameOfReference | None) -> list[str]:
 
 
 def _measured(distance: Distance | None, name: str) -> list[str]:
-    """A relation with the distance said with it."""
+    """A relation with its distance."""
     return [name] if distance is None else [say_distance(distance), _WITH_A_DISTANCE.get(name, name)]
 
 
 def _clause(clause: RelationClause, first: bool) -> str:
-    """One clause with its connector."""
+    """Write one clause with its connector."""
     bare_means_elsewhere = clause.relation in _BARE_MEANS_ELSEWHERE and clause.distance is None
     link = "that is" if clause.negated or bare_means_elsewhere else ""
     words = [] if first else ["and"]
@@ -158,7 +158,7 @@ def _clause(clause: RelationClause, first: bool) -> str:
 
 
 def _destination(destination: Destination, action: str) -> str:
-    """Where something is to go; with a word of motion where the verb needs one."""
+    """Write the destination, with a word of motion if the verb needs one."""
     name = "away from" if action in ("push", "pull") and destination.relation == "far from" else destination.relation
     if action != "place" and name in RELATIONS and RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].motion[0]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constructions of a sentence in the order of words that the grammar knows.
+"""Rewrite constructions into the word order that the grammar knows.
 
 "The tray that the mug is on" is "the tray supporting the mug", "the mug, which from my side is left of the box" is "the
 mug from my side which is left of the box", and "the mug should go on the tray" is "the mug, put it on the tray".
@@ -23,18 +23,18 @@ _RELATIVES = frozenset({"that", "which"})
 _ENDS = frozenset(
     {"END", "STOP", "COMMA", "AND", "NOR", "BUT", "THATIS", "THATIS NOT", "THEN", "CLOSE", "WHICH", "THAT", "FRAME"}
 )
-_MOST_REWRITTEN = 24  # changes of words in one sentence; nobody says as many
+_MOST_REWRITTEN = 24  # most changes of words in one sentence; more than anybody says
 _LONGEST_BETWEEN = 30  # words of the object in "the tray that the mug … is on"
 _SPOTS = phrases_of(
     "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
 )
-"""What stands for nothing but the relation after it ("to the spot in front of")."""
+"""Words that only introduce the next relation ("to the spot in front of")."""
 _GOES = phrases_of("goes|belongs|lives", "go|belong|live", "should|must|shall go|be|stand|sit|lie|end|live",
                     "should|must|shall be put|placed|set",
                     "needs|has|ought|is|are|need|have to go|be|stand|sit",
                     "needs|has|need|have to be put|placed|set|moved",
                     "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
-"""What says of an object where it is to go."""
+"""Words that say where an object is to go."""
 _WISHED = phrases_of("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
 """The same after a wish ("I want the mug to go …")."""
 _PUTTING = frozenset({"put", "place", "set", "lay", "drop"})
@@ -48,7 +48,7 @@ _INSIDE = {"inside": "containing", "inside it": "containing", "within": "contain
            "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
            "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
            "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
-"""Where an object is that another has."""
+"""Position of an object that another one contains."""
 _HELD = phrases_of(*_INSIDE)
 _NOUN_ACTIONS = {
     "push",
@@ -68,10 +68,10 @@ _NOUN_ACTIONS = {
 
 
 class _Order(Stating):
-    """Puts the words of one instruction into order; spans in the instruction stay with the words."""
+    """Bring the words of one instruction into order; each word keeps its span in the instruction."""
 
     def run(self) -> None:
-        """Put the words into the order of the grammar."""
+        """Bring the words into the order of the grammar."""
         if not self.words:
             return
         for rewrite in (
@@ -121,7 +121,7 @@ class _Order(Stating):
     # -------------------------------------------------------------------------------------------- helpers
 
     def _finished(self, i: int) -> bool:
-        """Whether a relation that ends before word `i` has no anchor there."""
+        """True if a relation that ends before word `i` has no anchor after it."""
         return bool(
             self.tail[i]
             or self.peek(i) & _ENDS
@@ -151,7 +151,7 @@ class _Order(Stating):
         self.reset()
 
     def _leading_view(self) -> None:
-        """Put a view that the sentence starts with at its end."""
+        """Move a viewpoint from the start of the sentence to its end."""
         first = self.polite()
         found = next((m for m in self.matches(first) if "FRAME" in m.kinds), None) if first < len(self.words) else None
         if found is None or found.kinds["FRAME"][0] is FrameOfReference.OBJECT or found.length == 0:
@@ -296,7 +296,7 @@ class _Order(Stating):
     # -------------------------------------------------------------------------------------------- having
 
     def _having(self, i: int) -> tuple[int, tuple[str, ...]]:
-        """Number of words of "with" or "that has" at word `i`, and the words to begin its relation with."""
+        """Number of words of "with" or "that has" at word `i`, and the words that begin its relation."""
         length = self._longest(i, _HAVING)
         if self.texts[i] in ("has", "have") and not (i and self.peek(i - 1) & JOINTS):
             return 0, ()
@@ -393,17 +393,17 @@ _BY_WORD: dict[str, Callable[[_Order, int], None]] = {
     **dict.fromkeys(OTHER_VERBS, _Order._other_verb),
     **dict.fromkeys(("give", "hand", "pass", "bring"), _Order._it_me),
 }
-"""What is looked at where a word stands."""
+"""Rules to try at a word."""
 
 
 def reorder(words: list[Word]) -> Lookahead:
-    """Put constructions into the order of words that the grammar knows.
+    """Rewrite constructions into the word order that the grammar knows.
 
     Args:
         words: words of an instruction, possessives rewritten.
 
     Returns:
-        The words, with what was seen of them; those that stand for others keep their place in the instruction.
+        The words, with their lookups; replacement words keep the position of the original ones.
     """
     order = _Order(list(words))
     order.run()

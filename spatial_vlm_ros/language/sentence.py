@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flat form of a sentence: a head phrase and the list of what follows it, before anything is attached."""
+"""The flat form of a sentence: a head phrase and the list of items after it, before anything is attached."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from spatial_vlm_ros.types import Distance, FrameOfReference
 
 
 class RelationWords(NamedTuple):
-    """What a relation token says.
+    """Value of a relation token.
 
-    `motion` = the words only name where something is to go ("onto"); `also` = further relations to the same anchor.
+    `motion`: the words only name a destination ("onto"); `also`: further relations to the same anchor.
     """
 
     name: str
@@ -25,7 +25,7 @@ class RelationWords(NamedTuple):
 class FrameWords(NamedTuple):
     """A frame of reference said in words.
 
-    `owner` is the object whose own view it is ("from the chair's side"); `local` = it holds only where it stands.
+    `owner`: the object whose own viewpoint it is ("from the chair's side"); `local`: it applies only at its position.
     """
 
     frame: FrameOfReference
@@ -35,7 +35,7 @@ class FrameWords(NamedTuple):
 
 @dataclass
 class Phrase:
-    """One noun phrase without what follows it.
+    """One noun phrase without the items after it.
 
     Args:
         category: the noun, or "object".
@@ -45,19 +45,19 @@ class Phrase:
         order: n of an ordinal, -1 for "last", -2 for "last but one", or None.
         order_from: side the ordinal counts from, as far as the phrase itself says it.
         frame: frame said for the superlative or ordinal.
-        person: whether it is the speaker or the robot.
-        elliptic: whether no noun was said ("the red").
+        person: True if it is the speaker or the robot.
+        elliptic: True if no noun was said ("the red").
         start: first character in the instruction.
         end: one past the last character.
-        spread: frame words that hold for the rest of the sentence too.
-        choice: "any" where any one will do.
-        one: whether it is "one" or says no noun at all: it takes the noun of what it is related to.
-        other: "other" or "another" where that was said.
-        refers: "it", "them", "this", … where nothing else was said.
-        pointed: whether it is pointed at ("that one"), which words alone do not show.
-        partitive: whether the count is of a number among more ("two of the three mugs").
+        spread: frame words that also apply to the rest of the sentence.
+        choice: "any" if any one will do.
+        one: True if it is "one" or has no noun: it takes the noun of a related object.
+        other: "other" or "another" if that was said.
+        refers: "it", "them", "this", … if nothing else was said.
+        pointed: True for a pointing word ("that one"); words alone do not show what it means.
+        partitive: True if the count is a part of a larger number ("two of the three mugs").
         also: a second direction ("the front left compartment"), or None.
-        vague: whether several are meant and nobody says how many ("a few mugs").
+        vague: True if several are meant without a number ("a few mugs").
     """
 
     category: str
@@ -84,7 +84,7 @@ class Phrase:
 
 @dataclass
 class Attachable:
-    """One object that follows a phrase.
+    """One item that follows a phrase.
 
     Args:
         kind: "clause" (relation and anchor), "also" (a further phrase after "and"), "side" (superlative phrase),
@@ -92,22 +92,22 @@ class Attachable:
         start: first character in the instruction.
         end: one past the last character.
         link: "", "and", "but" or "comma".
-        relative: whether "that is" stands before it.
-        negated: whether "not" stands before it.
+        relative: True if "that is" comes before it.
+        negated: True if "not" comes before it.
         name: relation, superlative or side.
         frame: frame said with it.
-        motion: whether the words only name where something is to go ("onto").
+        motion: True if the words only name a destination ("onto").
         phrase: anchor of a clause, or the further phrase.
         words: describing words of an adjective item.
         frame_words: of a frame item.
-        joined: whether it belongs where the item before it does ("left of and behind the box").
+        joined: True if it attaches where the item before it does ("left of and behind the box").
         order: n of a "placed" item.
-        predicate: whether it is said of the head of the sentence ("the mug is …").
-        distance: of a clause, where one was said.
-        tight: whether it belongs to the noun right before it ("the lid of the jar").
+        predicate: True if it describes the head of the sentence ("the mug is …").
+        distance: of a clause, if one was said.
+        tight: True if it belongs to the noun right before it ("the lid of the jar").
         also: further relations to the same anchor ("in the back left corner of").
         said: the words of the relation of a clause.
-        parted: whether the end of a split verb stands before it ("set the cup down next to …").
+        parted: True if the end of a split verb comes before it ("set the cup down next to …").
     """
 
     kind: str
@@ -134,7 +134,7 @@ class Attachable:
 
 @dataclass
 class VerbPhrase:
-    """One verb with what follows it."""
+    """One verb with the items after it."""
 
     action: str
     head: Phrase
@@ -144,7 +144,7 @@ class VerbPhrase:
 
 
 TOPIC = "topic"
-"""What stands for the verb of an object that is named before the command about it."""
+"""Stands for the verb of an object that is named before the command about it."""
 
 
 @dataclass
@@ -156,13 +156,13 @@ class Sentence:
 
 @dataclass
 class Task:
-    """One command after commands about the same object are joined ("pick up the mug and put it on the tray").
+    """One command, after commands about the same object were joined ("pick up the mug and put it on the tray").
 
     Args:
         action: canonical verb.
-        head: what it is about.
-        items: what follows.
-        second: first item of the joined command, whose clause is the destination; None where nothing was joined.
+        head: the object it is about.
+        items: the items after the head.
+        second: first item of the joined command, whose clause is the destination; None if nothing was joined.
         start: first character in the instruction.
         end: one past the last character.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short rewrites of words in the order of the grammar, and what all rewrites share.
+"""Short rewrites into the word order of the grammar, and the base class of all rewrites.
 
-"Then it should go on the tray" is "then put it on the tray", and "bottle number three from the right" is "bottle that
-is third from the right".
+"Then it should go on the tray" becomes "then put it on the tray", and "bottle number three from the right" becomes
+"bottle that is third from the right".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Phrases = Mapping[str, Sequence[tuple[str, ...]]]
 
 
 def phrases_of(*patterns: str) -> Phrases:
-    """The phrases of slot patterns.
+    """Expand slot patterns to phrases.
 
     Args:
         patterns: slots, as in `lexicon`.
@@ -33,13 +33,13 @@ def phrases_of(*patterns: str) -> Phrases:
 
 
 AFTERWARDS = phrases_of("then", "after that|this", "afterwards", "next", "and then", "finally", "once done")
-"""What begins a further command."""
+"""Words that begin a further command."""
 _LANDS = phrases_of("goes|belongs", "should|must|shall|will|can|has|needs|is|ought to? go|end|land up?",
                   "should|must|shall|will|can|has|needs|is|ought to? be put|placed|set|moved|left down?")  # fmt: skip
-"""What says where to put an object that was named before ("…, and then it should go …")."""
+"""Words that say where to put an object that was named before ("…, and then it should go …")."""
 _TAKING = frozenset({"pick", "grab", "take", "lift"})
 _IS_THERE = phrases_of("it's|its|they're|theyre", "it is", "they are", "it|they should|must|ought to? be")
-"""What says in a sentence of its own where an object is."""
+"""Words that say in a separate sentence where an object is."""
 GOAL_VERBS = frozenset({"move", "put", "place", "push", "shift", "slide", "pull", "set"})
 _PRONOUNS = frozenset({"it", "it's", "its", "they", "they're", "theyre", "one", "ones"})
 _HAS = frozenset({"has", "have", "had", "having", "with"})
@@ -50,27 +50,27 @@ _OPENED = {"open": "open", "shut": "close", "closed": "close"}
 _BEFORE_VERBS = frozenset({"POLITE", "AND", "THEN", "COMMA"})
 _STANDS = frozenset({"is", "are", "stands", "sits", "lies"})
 _UNDERLAYS = frozenset({"coaster", "saucer", "placemat", "trivet", "doily"})
-"""Objects that another has only by standing on them ("the mug without a coaster")."""
+"""Objects that another object can only have by standing on them ("the mug without a coaster")."""
 
 
 class Simplifier(Lookahead):
-    """Writes other words for some; spans in the instruction stay with the words."""
+    """Replace words by others; each word keeps its span in the instruction."""
 
     rewritten = 0
 
     def _at(self, i: int, phrase: str) -> int:
-        """Number of words of a phrase if it stands at word `i`, else 0."""
+        """Number of words of a phrase if it is at word `i`, else 0."""
         words = phrase.split(" ")
         return len(words) if self.texts[i : i + len(words)] == words else 0
 
     def _longest(self, i: int, phrases: Phrases) -> int:
-        """Number of words of the longest of several phrases at word `i`."""
+        """Number of words of the longest of several phrases at word `i`, or 0."""
         texts = self.texts
         found = phrases.get(texts[i]) if i < len(texts) else None
         return 0 if found is None else next((len(p) for p in found if tuple(texts[i : i + len(p)]) == p), 0)
 
     def _put(self, i: int, length: int, *texts: str) -> None:
-        """Write other words for `length` words from `i` on (at least one of either)."""
+        """Replace `length` words from `i` on by other words (at least one of each)."""
         self.rewritten += 1
         near = self.words[min(i, len(self.words) - 1)]
         last = self.words[i + length - 1] if length else near
@@ -119,7 +119,7 @@ class Simplifier(Lookahead):
                 return
 
     def _tells(self, i: int) -> bool:
-        """Whether a relation stands at word `i`, or a describing word at the end."""
+        """True if a relation is at word `i`, or a describing word at the end."""
         return self.relating(i) or bool(self.peek(i) & {"ADJ", "ADJNOUN"} and self.tail[i + 1])
 
     def _pulled_open(self) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders with something said first, or said like a statement, in the order of words that the grammar knows.
+"""Rewrite commands that start with a statement, or are phrased as one, into the word order that the grammar knows.
 
-"There's a sponge by the sink. Toss it into the bin." is "a sponge by the sink, toss it into the bin", and "I'd like the
-cup moved to the tray" is "move the cup to the tray".
+"There's a sponge by the sink. Toss it into the bin." becomes "a sponge by the sink, toss it into the bin", and "I'd
+like the cup moved to the tray" becomes "move the cup to the tray".
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _OF_SEVERAL = phrases_of("of the two|three|four|pair|lot|bunch", "of them", "of 
 _SAID_AGAIN = phrases_of("put it|them back|away|over? there", "put it|them there")
 _LANDING = frozenset({"belongs", "belong", "lives", "live", "goes", "be"})
 _CONTRASTS = frozenset({"and", "but", "or", "although", "though", "because", "since", "while", "not"})
-"""Words by which two statements are joined."""
+"""Words that join two statements."""
 _FITTING = frozenset({"open", "close", "shut", "turn", "switch", "wipe", "unlock"})
-"""Verbs that may be about what an object is in or on."""
+"""Verbs that may be about the object's support or container."""
 _PLACES_OF = frozenset({"hook", "base", "drawer", "shelf", "slot", "compartment", "stand", "rack"})
-"""Parts that are somewhere else than the object whose they are said to be ("the hammer back on its hook")."""
+"""Parts that are apart from the object that owns them ("the hammer back on its hook")."""
 _STAYING = frozenset({"on", "in", "inside", "at", "under", "by", "beside", "near", "behind", "where", "here", "there"})
 _WISHING = frozenset({"i", "i'd", "we", "we'd", "i'll", "id", "i'm", "let's"})
 _SEEING = phrases_of("do|can|could you see|find|spot")
 _INTO = frozenset({"in", "inside", "between", "under", "behind"})
 _BESIDE = frozenset({"on", "against", "beside", "by", "next"})
 OTHER_VERBS = {"shove": (_INTO, "put"), "stand": (_INTO | _BESIDE, "put"), "clear": (frozenset({"off"}), "take")}
-"""Verbs that mean another where one of some words follows."""
+"""Verbs that mean another verb if one of some words follows."""
 _WITHIN = frozenset({"in", "on", "into", "onto", "inside"})
 _SIDES = frozenset({"left", "right"})
 _SUBORDINATE = frozenset({"that", "which", "who", "was", "were", "is", "are", "been", "you", "i", "we", "not"})
@@ -59,7 +59,7 @@ _LONGEST_OPENING = 30  # words
 
 
 class Stating(Simplifier):
-    """Writes what was stated as a part of the order."""
+    """Rewrite a statement as a part of the command."""
 
     def polite(self, i: int = 0) -> int:
         """Index of the first word after polite ones from word `i` on."""
@@ -74,12 +74,12 @@ class Stating(Simplifier):
         return i
 
     def _wish(self, i: int) -> int:
-        """Number of words of a wish for an object at word `i`, else 0."""
+        """Number of words of a wish for an object at word `i`, or 0."""
         length = self._wishing(i)
         return length if length and self.opens(i + length) and not self.peek(i + length) & {"PERSON"} else 0
 
     def _wishing(self, i: int) -> int:
-        """Number of words of a wish at word `i`, whatever for, else 0."""
+        """Number of words of a wish of any kind at word `i`, or 0."""
         found = self.matches(i) if i < len(self.words) else ()
         return next((match.length for match in found if match.text in _WISHES), 0)
 
@@ -129,7 +129,7 @@ class Stating(Simplifier):
         self.reset()
 
     def _describes(self, i: int, cut: int) -> bool:
-        """Whether one describing word stands from word `i` to `cut`."""
+        """True if one describing word fills the words from `i` to `cut`."""
         return i == cut - 1 and bool(self.peek(i) & {"ADJ", "ADJNOUN"}) and not self.relating(i)
 
     def _stated_place(self) -> None:
@@ -158,7 +158,7 @@ class Stating(Simplifier):
         self.reset()
 
     def _introduced(self, first: int, cut: int) -> tuple[int, int]:
-        """Where "there is" and the like begins after word `first`, and where the object begins that it introduces."""
+        """Start of "there is" or the like after word `first`, and start of the object that it introduces."""
         begun = first + self._longest(first, _STATED)
         there = next((j for j in range(begun + 2, cut) if self._longest(j, _THERES)), None)
         if there is None or not self.relating(begun):
@@ -166,7 +166,7 @@ class Stating(Simplifier):
         return there, there + self._longest(there, _THERES)
 
     def _about(self, first: int, cut: int, begin: int, pronoun: int, length: int) -> bool:
-        """Whether the "it" of an order can only be the object that was spoken of, and nothing that it stands by."""
+        """True if "it" in a command can only be the object that was stated, not an object beside it."""
         begun = self._introduced(first, cut)[1]
         ends = (
             j for j in range(begun + 1, cut) if (self.relating(j) and not self.nominal(j)) or self._longest(j, _STANDS)
@@ -189,7 +189,7 @@ class Stating(Simplifier):
         )
 
     def _order_about_it(self, i: int) -> tuple[int, int, int] | None:
-        """Where an order about "it" begins after word `i`, where its "it" is, and of how many words."""
+        """Start of a command about "it" after word `i`, the index of its "it", and its number of words."""
         for begin in range(i, len(self.words) - 1):
             verb = self.polite(begin)
             if verb == begin and self.words[begin - 1].kind == "word":
@@ -215,7 +215,7 @@ class Stating(Simplifier):
                 self._put(i, 1, "then")
 
     def _orders(self, i: int) -> bool:
-        """Whether an order begins at word `i`."""
+        """True if a command begins at word `i`."""
         verb = self.polite(i)
         return any("VERB" in match.kinds and self.opens(verb + match.length) for match in self.matches(verb))
 
@@ -232,7 +232,7 @@ class Stating(Simplifier):
         self._put(0, first + opening)
 
     def _about_it(self, i: int) -> bool:
-        """Whether a command about "it" starts at word `i`."""
+        """True if a command about "it" starts at word `i`."""
         rest = self.texts[i : i + 12]
         return "it" in rest or "them" in rest
 
@@ -284,7 +284,7 @@ class Stating(Simplifier):
             self._put(0, 1, "would", "you", "mind")
 
     def _purpose(self) -> None:
-        """Drop "so nobody trips over it" and "so that I can see it" at the end: a person's reason names no object."""
+        """Drop "so nobody trips over it" and "so that I can see it" at the end: a reason names no object."""
         for i in range(3, len(self.words) - 2):
             length = self._longest(i, _SO)
             rest = self.texts[i:]
@@ -295,7 +295,7 @@ class Stating(Simplifier):
                 return
 
     def _her(self, i: int) -> None:
-        """Write "him" for the "her" of "give her the cup": a person who is not named."""
+        """Write "him" for the "her" of "give her the cup": a person without a name."""
         if self.peek(i + 1) & {"DET"} or self.texts[i + 1 : i + 2] in (["it"], ["them"]):
             self._put(i, 1, "him")
 
@@ -307,7 +307,7 @@ class Stating(Simplifier):
             self._put(last, 1)
 
     def _wished_there(self) -> None:
-        """Write "put it on the tray" for "I want it on the tray"; "I want it to stay" and "kept" are no orders here."""
+        """Write "put it on the tray" for "I want it on the tray"; "I want it to stay" and "kept" are no commands."""
         if _WISHING.isdisjoint(self.texts):
             return
         for i in range(len(self.words) - 2):
@@ -391,7 +391,7 @@ class Stating(Simplifier):
             self._put(place, 1, self.texts[place], "the", side[0], "side", "of")
 
     def _its(self, i: int) -> None:
-        """Write "on the hook" for "on its hook"; the object's own parts ("its lid") are no place of their own."""
+        """Write "on the hook" for "on its hook"; the object's own parts ("its lid") are not separate places."""
         alone = {"and", "then", "with"}.isdisjoint(self.texts[:i])  # else it may be of another
         if i > 2 and alone and self.peek(i - 1) & {"REL", "OF"} and self.nominal(i + 1):
             noun = next((j for j in range(i + 1, len(self.words) + 1) if not self.nominal(j)), i + 1) - 1

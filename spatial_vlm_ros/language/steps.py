@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several commands in one sentence: joins those about the same object, and finds what "it" and "there" are.
+"""Several commands in one sentence: join those about the same object, and resolve "it" and "there".
 
 "Pick up the mug and put it on the tray" is one command; "open the drawer and put the bowl in it" are two, and "it" is
 the drawer.
@@ -32,14 +32,14 @@ _JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pic
            ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
            ("go", "pick"): "pick"}  # fmt: skip
 AVOID = "avoid"
-"""Action of a step that names what the motion keeps away from."""
+"""Action of a step that names the objects that the motion must keep away from."""
 _VERB_LEFT_OUT = 0.6
 _OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
 
 
 def _variants(sentence: Sentence) -> list[tuple[float, list[VerbPhrase]]]:
-    """The commands as said and, preferred, with the verb once more where it was left out, each with its share.
+    """The commands as said and, preferred, with a left-out verb repeated, each with its share.
 
     "Put the cup on the tray and the bowl in the box" moves two objects.
     """
@@ -50,7 +50,7 @@ def _variants(sentence: Sentence) -> list[tuple[float, list[VerbPhrase]]]:
 
 
 def _split(step: VerbPhrase) -> list[VerbPhrase]:
-    """A command to place objects, one for each object that has a place of its own."""
+    """Split a command to place objects into one for each object that has its own place."""
     places = [i for i, item in enumerate(step.items) if item.kind == "clause" and item.link in ("", "comma")]
     if step.action != "place" or step.head.refers is not None:
         return [step]
@@ -70,12 +70,12 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
 
 
 def _of_two(name: str) -> bool:
-    """Whether two objects joined by "and" may stand in a relation together."""
+    """True if two objects joined by "and" may be anchors of one relation together."""
     return name in _OF_TWO or takes_two(name)
 
 
 def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
-    """The commands, those about the same object joined; what is only left is avoided."""
+    """The commands, with those about the same object joined; objects that are only left alone are avoided."""
     tasks: list[Task] = []
     for step in steps:
         bare = all(item.name == "other than" for item in step.items)
@@ -99,7 +99,7 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
 
 
 def _share_frames(tasks: Sequence[Task]) -> None:
-    """A frame of reference said in one command holds in all of them."""
+    """Apply a frame of reference said in one command to all of them."""
     frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
     for task, own in zip(tasks, frames, strict=True):
         task.items += [
@@ -117,7 +117,7 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
     Args:
         sentence: the flat form.
         instruction: the instruction as given.
-        later: whether something was said before it.
+        later: True if something was said before it.
 
     Returns:
         At most `MAX_READINGS` readings, the preferred one first; their preferences sum to 1.
@@ -156,7 +156,7 @@ def _readings(tasks: Sequence[Task], instruction: str, later: bool) -> list[tupl
 
 
 def _check_number(tasks: Sequence[Task], instruction: str) -> None:
-    """Refuse more commands and additions than anybody says."""
+    """Refuse more commands and additions than people say in one sentence."""
     items = [item for task in tasks for item in task.items]
     if len(items) > MAX_ITEMS:
         reason = f"more than {MAX_ITEMS} relations in one sentence"
@@ -182,7 +182,7 @@ def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[
 
 
 def _query(instruction: str, commands: tuple[Assembled, ...]) -> SpatialQuery:
-    """The query of one reading: about the command that moves an object, else the first."""
+    """The query of one reading: about the command that moves an object, else about the first."""
     avoided = tuple(command.target for command in commands if command.action == AVOID)
     if len(avoided) < len(commands):
         commands = tuple(command for command in commands if command.action != AVOID)
@@ -198,7 +198,7 @@ def _query(instruction: str, commands: tuple[Assembled, ...]) -> SpatialQuery:
 
 
 def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[Task]) -> tuple[Assembled, ...]:
-    """The commands with what was said before in the place of "it", "them" and "there"."""
+    """Replace "it", "them" and "there" in the commands by what was said before."""
     done: list[Assembled] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
@@ -228,7 +228,7 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
 
 
 def _is_other(destination: Destination) -> bool:
-    """Whether a place is at "the other one", whose noun was left out."""
+    """True if a place is at "the other one", which has no noun."""
     return any(
         anchor.category in _PRONOUNS and any(clause.relation == "other than" for clause in anchor.relations)
         for anchor in destination.anchors
@@ -236,7 +236,7 @@ def _is_other(destination: Destination) -> bool:
 
 
 def _object_before(done: Sequence[Assembled], action: str) -> NounPhrase:
-    """What "it" is as the object of a command: what was last moved; of a lid or door, what it was put into."""
+    """The meaning of "it" as a command's object: what was last moved; for a lid or door, what it was put into."""
     opened = [command.target for command in done if command.action == "open"]
     if action == "close" and opened:
         return opened[-1]
@@ -251,7 +251,7 @@ def _object_before(done: Sequence[Assembled], action: str) -> NounPhrase:
 def _place_before(
     done: Sequence[Assembled], target: NounPhrase, destination: Destination | None = None
 ) -> NounPhrase | None:
-    """What "it" is as an anchor: what was last mentioned and is not the object itself.
+    """The meaning of "it" as an anchor: what was last mentioned and is not the object itself.
 
     "The fork left of the plate and the knife right of it" are on two sides of one object, the plate.
     """
@@ -269,7 +269,7 @@ def _place_before(
 
 
 def _replaced(phrase: NounPhrase, place: NounPhrase | None) -> NounPhrase:
-    """A phrase with `place` for every "it" in it."""
+    """Replace every "it" in a phrase by `place`."""
     if phrase.category in _PRONOUNS:
         return _with_more(place or NounPhrase("object"), phrase)
     if not phrase.relations:
@@ -282,7 +282,7 @@ def _clause(clause: RelationClause, place: NounPhrase | None) -> RelationClause:
 
 
 def _destination(destination: Destination, place: NounPhrase | None) -> Destination | None:
-    """A destination with `place` for "it"; "there" is in a container and on anything else."""
+    """Replace "it" in a destination by `place`; "there" means in a container and on anything else."""
     relation = destination.relation
     if relation == THERE:
         if place is None:
@@ -295,5 +295,5 @@ def _destination(destination: Destination, place: NounPhrase | None) -> Destinat
 
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
-    """What a pronoun stands for, with the relations said of the pronoun."""
+    """The phrase that a pronoun stands for, with the relations said about the pronoun."""
     return replace(phrase, relations=(*phrase.relations, *pronoun.relations)) if pronoun.relations else phrase

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words that ask the robot to stop: a request of its own, never an order and never a noun.
+"""Words that ask the robot to stop: a request of their own, never a command and never a noun.
 
-The list is reviewed by people: what stands in it stops a running motion at once. A sentence that begins with one of the
-plain words ("stop, grab the box"), or ends with one ("grab the box, stop!"), is such a request as well: what stops a
-motion is never lost in an order. The milder ones ("wait", "never mind") count only where nothing else is said.
+People review the list, because its words stop a running motion at once. A sentence that begins with one of the plain
+words ("stop, grab the box"), or ends with one ("grab the box, stop!"), is such a request, too, so a stop is never lost
+in a command. The milder words ("wait", "never mind") count only if nothing else is said.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import MAX_LENGTH, Word, split
 
 PLAIN = word_set("stop halt freeze abort cease quit cancel estop")
-"""Words that stop wherever they begin or end what is said."""
+"""Words that stop whenever they begin or end an instruction."""
 _MOTION = "it|that|this|now|here|there|everything|all|moving|motion|movement|work|working"
 _OF_MOTION = "arm|robot|motion|movement|action|task|pick|grasp|job|order|command|instruction|request|operation|mission"
 STOPPING = (
@@ -56,7 +56,7 @@ AROUND = word_set("""
     actually simply to for sake goodness heaven's god's want told tell telling i'm can could would will should must
     need have i'd like sorry oops nope stop
 """)
-"""Words that may stand around them and change nothing."""
+"""Words around them without effect."""
 _NOT_TO = frozenset({"don't", "dont", "not", "never", "without", "doesn't", "didn't", "won't", "can't"})
 _LONG = re.compile(r"s+t+o+p+|n+o+|h+a+l+t+|f+r+e+e+z+e+|w+h?o+a+h?|w+a+i+t+")
 _SHORT = tuple(
@@ -68,7 +68,7 @@ _SHORT = tuple(
 )  # fmt: skip
 _OBJECTS_AFTER = word_set("sign signs button buttons watch watches light lights valve switch block cock lever key gap")
 _NAMED_BY = word_set("the a an my your this that red door bus any pit tram glottal")
-_DRAWN = "shfwn"  # first letters of words that are drawn out
+_DRAWN = "shfwn"  # first letters of words that people draw out
 
 
 @lru_cache(maxsize=1)
@@ -78,12 +78,12 @@ def _phrases() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> frozenset[str]:
-    """Every word of a request that is nothing else; signs count as empty words."""
+    """Every word that a pure request to stop can contain; punctuation marks count as empty words."""
     return AROUND | {word for phrase in _phrases() for word in phrase.split(" ")} | {""}
 
 
 def stops(instruction: str) -> bool:
-    """Whether words ask to stop.
+    """True if words ask to stop.
 
     Args:
         instruction: any text; it need not be an instruction that can be understood.
@@ -92,10 +92,10 @@ def stops(instruction: str) -> bool:
 
 
 def asks_to_stop(words: Sequence[Word]) -> bool:
-    """As `stops`, of words that were split.
+    """As `stops`, for words that are already split.
 
     Args:
-        words: words and signs of an instruction.
+        words: words and punctuation marks of an instruction.
     """
     texts = [word.text if word.kind == "word" else "" for word in words]
     other = PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts)
@@ -129,7 +129,7 @@ def _short(text: str) -> str:
 
 
 def _parts(texts: Sequence[str]) -> list[list[str]]:
-    """Words between signs."""
+    """Words between punctuation marks."""
     parts: list[list[str]] = [[]]
     for text in texts:
         if text:
@@ -140,7 +140,7 @@ def _parts(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _bare(part: Sequence[str]) -> list[str]:
-    """Words without those around a request that change nothing; a request itself is kept whole."""
+    """Words without harmless words around a request; a request itself is kept whole."""
     first, last = 0, len(part)
     while first < last and part[first] in AROUND and not _starts(part, first):
         first += 1
@@ -150,14 +150,14 @@ def _bare(part: Sequence[str]) -> list[str]:
 
 
 def _starts(part: Sequence[str], i: int) -> bool:
-    """Whether a request starts at word `i`."""
+    """True if a request starts at word `i`."""
     return part[i] in PLAIN or any(
         " ".join(part[i:end]) in _phrases() for end in range(i + 1, min(i + 7, len(part)) + 1)
     )
 
 
 def _is_request(part: Sequence[str]) -> bool:
-    """Whether words are one request or several in a row, with nothing but words around them between."""
+    """True if words are one request or several in a row, with only harmless words between them."""
     i = 0
     found = False
     while i < len(part):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words to typed tokens: the longest phrase first, each ambiguity settled by its neighbours."""
+"""Turn words into typed tokens: the longest phrase first; neighbours settle each ambiguity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 
 
 class Tagger(UnknownWordTagger):
-    """Chooses tokens from left to right.
+    """Choose tokens from left to right.
 
     Args:
         words: words of one instruction.
@@ -24,11 +24,11 @@ class Tagger(UnknownWordTagger):
     """
 
     def _pleasant(self, i: int) -> bool:
-        """Whether what starts at `i` is no relation ("next to me")."""
+        """True if the words at `i` are polite words, not a relation ("next to me")."""
         return "PLEASANTRY" in self.peek(i) or not self.peek(i) & RELATING
 
     def _note_deictic(self, first: int) -> None:
-        """Remember the first "here" or "there" from a word on."""
+        """Remember the first "here" or "there" after a word."""
         for word in self.words[first:]:
             if word.text in ("here", "there") and self.deictic is None:
                 self.deictic = (word.start, word.end)
@@ -39,7 +39,7 @@ class Tagger(UnknownWordTagger):
         """All tokens, in order.
 
         Returns:
-            Tokens; some may be of kinds that the grammar has no place for.
+            Tokens; some may be of kinds that the grammar does not accept.
         """
         i = 0
         while i < len(self.words):
@@ -67,7 +67,7 @@ class Tagger(UnknownWordTagger):
         return self.tokens
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
-        """Append the token (or tokens) of the words from `first` on."""
+        """Append the token (or tokens) for the words from `first` on."""
         if self.own_view_next and isinstance(value, RelationWords) and is_framed(value.name) and value.frame is None:
             value, self.own_view_next = value._replace(frame=FrameOfReference.OBJECT), False
         super().emit(kind, value, first, length, text)
@@ -101,7 +101,7 @@ class Tagger(UnknownWordTagger):
         return i + 1
 
     def _take(self, kind: str, match: PhraseMatch, i: int) -> bool:
-        """Take a phrase as `kind` if it fits here; the words are then consumed."""
+        """Accept a phrase as `kind` if it fits here; its words are then consumed."""
         after = i + match.length
         value, text = match.kinds[kind], match.text
         rule = getattr(self, _RULES[kind], None)
@@ -135,7 +135,7 @@ class Tagger(UnknownWordTagger):
         return True
 
     def _verb_is_noun(self, i: int) -> bool:
-        """Whether a word that can be a verb stands for an object ("watch behind the box")."""
+        """True if a word that can be a verb stands for an object ("watch behind the box")."""
         match = self.matches(i)[0]
         return match.length == 1 and match.text not in lexicon.PURE_VERBS and not self.opens(i + 1)
 
@@ -166,13 +166,13 @@ class Tagger(UnknownWordTagger):
             posture = "POSTURE" in self.peek(i) and self.relating(after)
             fits = bool(follows & OPENERS) and self.previous() != "REL" and not posture
             if fits and self.verb_seen and self.previous() in ENDED and (text in lexicon.PURE_VERBS or " " in text):
-                return ("THEN VERB", value)  # a further command, where nobody says "and"
+                return ("THEN VERB", value)  # a further command without "and"
         if value == "turn" and fits:
             return ("TURNED", None)
         return ("VERB", value) if fits else None
 
     def _avoids(self, after: int, text: str) -> Verdict:
-        """Settle what a motion keeps away from ("grab the plate without touching the cup"): a step of its own."""
+        """Settle what a motion must keep away from ("grab the plate without touching the cup"): a step of its own."""
         if not self.opens(after) or self.previous() not in ENDED | JOINTS | {"THEN"}:
             return None
         if text == "mind" and self.previous() in ENDED:
@@ -182,7 +182,7 @@ class Tagger(UnknownWordTagger):
         return ("VERB", "avoid") if self.previous() == "THEN" else ("THEN VERB", "avoid")
 
     def _as_anywhere(self, i: int, after: int, text: str, _value: object) -> Verdict:
-        """Settle "anywhere": on the surface, wherever nothing is excluded; before a relation it says nothing."""
+        """Settle "anywhere": on the surface, except where something is excluded; before a relation it adds nothing."""
         if (self.relating(after) and not self._excepts(after)) or not self._moves():
             return None
         self.emit("REL", RelationWords("on"), i, after - i, text)
@@ -190,16 +190,16 @@ class Tagger(UnknownWordTagger):
         return True
 
     def _excepts(self, i: int) -> bool:
-        """Whether "except" or the like stands at word `i`."""
+        """True if "except" or the like is at word `i`."""
         return any("REL" in match.kinds and match.kinds["REL"].name == "other than" for match in self.matches(i))
 
     def _moves(self) -> bool:
-        """Whether the last verb says where something is to go."""
+        """True if the last verb needs a destination."""
         verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
         return verb is not None and verb.value in ("place", "slide", "throw")
 
     def _places(self, i: int) -> bool:
-        """Whether a relation is said from word `i` on."""
+        """True if a relation starts at word `i`."""
         return any("REL" in self.peek(j) for j in range(i + 1, len(self.words)))
 
     def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Verdict:
@@ -256,7 +256,7 @@ class Tagger(UnknownWordTagger):
         return (self._order_kind(after), value)
 
     def _named(self, i: int) -> bool:
-        """Whether a noun, or "one of" several, stands at `i`."""
+        """True if a noun, or "one of" several, is at `i`."""
         return self.nominal(i) or self.texts[i : i + 2] == ["one", "of"]
 
     def _as_sup(self, i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
@@ -281,7 +281,7 @@ class Tagger(UnknownWordTagger):
         return ("SIDE" if self.previous() in PREDICATING else "SUP", value)
 
     def _of_several_objects(self, i: int) -> bool:
-        """Whether "of" and a plural stand at word `i` ("the middle of the mugs")."""
+        """True if "of" and a plural are at word `i` ("the middle of the mugs")."""
         if "OF" not in self.peek(i):
             return False
         last = i
@@ -348,7 +348,7 @@ class Tagger(UnknownWordTagger):
         return True
 
     def _as_or(self, i: int, after: int, text: str, value: object) -> Verdict:
-        """Settle "or": after what is negated it joins, else it is a choice."""
+        """Settle "or": after a negation it joins, else it is a choice."""
         if any(token.kind == "NOT" for token in self.tokens):
             return self._as_nor(i, after, text, value)
         return ("OR", None)
@@ -400,7 +400,7 @@ class Tagger(UnknownWordTagger):
         return ("FROM", value)
 
     def _counts(self) -> bool:
-        """Whether the last object named, or its place, is an ordinal that may lack its side."""
+        """True if the last object, or its place, is an ordinal that may lack its side."""
         for token in reversed(self.tokens):
             if token.kind not in ("NOUN", "ADJ", "COMMA"):
                 return token.kind in ("ORD", "PLACED")

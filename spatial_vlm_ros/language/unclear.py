@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be said of two objects, or says how and not where: refused, for no scene settles it."""
+"""Refuse words that may describe two objects, or that say how and not where, because no scene settles them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _PLACED = frozenset({"next to", "near", "on", "inside"})
 
 
 def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: str, placed: str) -> None:
-    """Refuse an item that nobody can tell the meaning of.
+    """Refuse an item with an unclear meaning.
 
     Args:
         action: canonical verb.
         items: what follows the head.
-        i: which of them.
+        i: index of the item.
         instruction: the whole instruction.
-        placed: relation of the place that was named right before it; "" where there is none.
+        placed: relation of the place named right before it; "" if there is none.
 
     Raises:
-        NotUnderstoodError: with what it may be said of.
+        NotUnderstoodError: names what the item may describe.
     """
     item = items[i]
     if item.kind == "clause" and item.distance is None:
@@ -53,16 +53,16 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
 
 
 def _is_feature(item: Attachable) -> bool:
-    """Whether an item is a part or a mark ("with the lid")."""
+    """True if an item is a part or a mark ("with the lid")."""
     return item.kind == "adjective" and item.words[0].removeprefix(NOT).startswith(WITH)
 
 
 def _moves_away(item: Attachable, instruction: str) -> bool:
-    """Whether an item says by how much to move away from something ("away from the wall by 10 cm")."""
+    """True if an item says how far to move away from something ("away from the wall by 10 cm")."""
     return item.said.startswith("away from") and instruction[item.end :].lstrip().lower().startswith("by ")
 
 
 def _is_way(item: Attachable, instruction: str) -> bool:
-    """Whether an item is the direction of a push ("push the box to the left")."""
+    """True if an item is the direction of a push ("push the box to the left")."""
     said = instruction[item.start : item.end].lower()
     return said.startswith(("to ", "towards ")) and not (item.relative or item.predicate)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lengths that would be taken for things: "a gap of 12cm", "the orange 12cm away", "two foot ruler"."""
+"""Refuse lengths that would be read as objects: "a gap of 12cm", "the orange 12cm away", "two foot ruler"."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "
 
 
 def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
-    """Refuse readings in which a length is the name of a thing.
+    """Refuse readings in which a length is the name of an object.
 
     Raises:
-        NotUnderstoodError: with the span of the length, or of all words where it was said in another form.
+        NotUnderstoodError: with the span of the length, or of all words if it was said in another form.
     """
     for reading in readings:
         for phrase in _phrases(reading):
@@ -31,7 +31,7 @@ def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
 
 
 def _length_in(phrase: NounPhrase) -> str:
-    """The word of a name that is a length, or ""."""
+    """The word in a name that is a length, or ""."""
     words = phrase.category.split()
     for word in words:
         written = _WRITTEN.fullmatch(word)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words to tokens: numbers in digits, and words that no phrase of the tables takes where they stand."""
+"""Turn words into tokens: numbers in digits, and words that no phrase of the tables accepts at their position."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from spatial_vlm_ros.language.relations import MEASURED
 from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outside, is_participle, is_plain
 
 PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
-"""Tokens that stand before a noun."""
+"""Tokens that may come before a noun."""
 _NOUNS_ELSEWHERE = frozenset({"PORTION", "VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
 _MOST_COUNTED = 999
 _SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
-"""Words that pick a side before a noun, and are no noun after one."""
+"""Words that pick a side before a noun, and are not a noun after one."""
 
 
 def _counts(digits: str) -> bool:
-    """Whether a number can count objects."""
+    """True if a number can count objects."""
     return digits.isdecimal() and 0 < int(digits) <= _MOST_COUNTED
 
 
 class UnknownWordTagger(ClauseTagger):
-    """The rules about numbers and about words that no phrase of the tables takes; `tagging.Tagger` adds all others."""
+    """The rules about numbers and words that no phrase of the tables accepts; `tagging.Tagger` adds all others."""
 
     def _unknown(self, i: int) -> tuple[str, object]:
-        """Kind and value of a word that no phrase of the tables takes here."""
+        """Kind and value of a word that no phrase of the tables accepts here."""
         text = self.words[i].text
         if text[0].isdecimal():
             ordinal = _DIGIT_ORDINAL.fullmatch(text)
@@ -54,7 +54,7 @@ class UnknownWordTagger(ClauseTagger):
         return ("NUM", int(text)) if _counts(text) else ("UNCOUNTED", None)
 
     def _lacks_unit(self, after: int) -> bool:
-        """Whether a number counts nothing, and a relation that may have a distance follows ("5 left of the box")."""
+        """True if a number counts nothing, and a relation that may take a distance follows ("5 left of the box")."""
         if self.previous() not in ("", "VERB", "ADJ") or not self.relating(after):
             return False
         described = self.previous() == "ADJ"  # "the glass 5 from the box"
@@ -71,7 +71,7 @@ class UnknownWordTagger(ClauseTagger):
         return ("NOUN", text) if named and not measured and not self.nominal(after) else ("UNITLESS", None)
 
     def _fallback(self, i: int, kinds: Kinds) -> str:
-        """Kind of a word none of whose kinds fits here."""
+        """Kind of a word if none of its kinds fits here."""
         text = self.words[i].text
         if kinds.keys() & {"OUTSIDE", "OR"}:
             return "OR" if "OR" in kinds else "OUTSIDE"
@@ -94,7 +94,7 @@ class UnknownWordTagger(ClauseTagger):
         return "NOUN" if kinds.keys() & _NOUNS_ELSEWHERE else "OUTSIDE"
 
     def _open_class(self, i: int, text: str) -> str:
-        """Kind of a word that no table holds: a noun, unless it plainly is none."""
+        """Kind of a word that is in no table: a noun, unless it clearly is not one."""
         if is_plain(text):
             return "NOUN"
         modifier = self.nominal(i + 1)

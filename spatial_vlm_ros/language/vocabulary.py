@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All phrases of the word tables in one dictionary: phrase → what it can be.
+"""All phrases of the word tables in one dictionary, from a phrase to its possible kinds.
 
-The kinds given here are possible ones; `tagging` picks one by the neighbours.
+`tagging` selects one of these kinds by the neighbouring words.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _ing(verb: str) -> str:
 
 
 class _PhraseTable:
-    """Collects phrases; the first value given for a phrase and kind stays."""
+    """Collect phrases; the first value given for a phrase and kind stays."""
 
     def __init__(self) -> None:
         self.phrases = PhraseIndex()
@@ -90,7 +90,7 @@ def _add_relation(table: _PhraseTable, relation: RelationWord) -> None:
 
 
 def _add_corners(table: _PhraseTable) -> None:
-    """Such as "In the back left corner of" is three relations to one anchor."""
+    """Add corners: "in the back left corner of" is three relations to one anchor."""
     sides = {"left": "at the left side of", "right": "at the right side of"}
     depths = {"front|near": "at the front of", "back|rear|far": "at the back of"}
     corner = "at the corner of"
@@ -210,7 +210,7 @@ def _add_nominals(table: _PhraseTable) -> None:
 
 
 def _add_frame_words(table: _PhraseTable) -> None:
-    """The words that hold a sentence together."""
+    """Add the words that hold a sentence together."""
     for action, patterns in lexicon.ACTIONS.items():
         table.add("VERB", action, patterns)
         table.add("GERUND", action, (_gerund(pattern) for pattern in patterns))
@@ -278,8 +278,8 @@ class Plugged(NamedTuple):
     """Relations of installed packages, by canonical name.
 
     Args:
-        relations: those that can be used, each with its package and entry point in words.
-        words: how these are said; and those that cannot be used, as far as they are known, as refused ones.
+        relations: usable ones, each with its package and entry point in words.
+        words: how the relations are said; unusable ones are included as refused words if they are known.
         errors: why the others cannot be used.
     """
 
@@ -289,7 +289,7 @@ class Plugged(NamedTuple):
 
 
 def _words_of(name: str, relation: Relation | None, supported: bool) -> RelationWord:
-    """The line of the table for a relation of another package; one that is refused here is given its words here."""
+    """The table entry for another package's relation; a relation that is refused here gets its words here."""
     if relation is None:
         return RelationWord(name, (name,), supported=False)
     surfaces = (name, *relation.surfaces, *(OWN[name].surfaces if name in FREE else ()))
@@ -303,7 +303,7 @@ def _phrases(words: RelationWord) -> PhraseIndex:
 
 
 def _meaning(phrase: str, kinds: Kinds) -> str | None:
-    """What a phrase means by the package's own tables; None where that is nothing, or a relation that is refused."""
+    """Meaning of a phrase in the package's own tables; None if it has none, or is a refused relation."""
     if phrase in MEANINGS:
         return "said for a relation"
     for value in kinds.values():
@@ -316,7 +316,7 @@ def _meaning(phrase: str, kinds: Kinds) -> str | None:
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> tuple[PhraseIndex, Plugged]:
-    """All phrases, and what installed packages brought of them."""
+    """All phrases, and the relations that installed packages added."""
     table = _PhraseTable()
     for add in (_add_nominals, _add_relations, _add_sides, _add_frames, _add_frame_words):
         add(table)
@@ -345,13 +345,13 @@ def _vocabulary() -> tuple[PhraseIndex, Plugged]:
 
 
 def plugged() -> Plugged:
-    """Relations of installed packages; loads them."""
+    """Load the relations of installed packages."""
     return _vocabulary()[1]
 
 
 @lru_cache(maxsize=1)
 def phrase_table() -> tuple[PhraseIndex, int]:
-    """All phrases and the number of words of the longest one.
+    """All phrases, and the number of words of the longest one.
 
     Returns:
         Phrase → possible kinds with their values; length of the longest phrase in words.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words that no table holds: which of them may be the noun of an object, by lists and by their endings.
+"""Words in no table: which of them may be the noun of an object, by lists and by their endings.
 
-Nouns are an open class, so an unknown word is taken for one, but only in a noun's place and only if it is not plainly
-an adverb, a participle, a verb or a comparison.
+Nouns are an open class, so an unknown word is read as a noun, but only in a noun's position and only if it is not
+clearly an adverb, a participle, a verb or a comparison.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ADVERBS = word_set("""
     face-up upside-down head-on crossways longways hither thither yonder whence wherever however whenever therein
     thereof thereby whereas whereby nearby overhead underfoot
 """) - word_set("upright upside-down face-up face-down sort nearby overhead")
-"""Adverbs; those of the tables have taken before."""
+"""Adverbs; those in other tables have priority."""
 
 FUNCTION_WORDS = word_set("""
     whose whichsoever whoever whomever whatsoever himself herself ourselves yourselves oneself unto amidst
@@ -35,7 +35,7 @@ FUNCTION_WORDS = word_set("""
     such zero nought nil none zilch non dozens hundreds thousands millions billions scores loads lots plenty tons heaps
     oodles umpteen infinity infinite dozen has have having had let lets could where enough much percent pct unlimited
 """)
-"""Words that hold sentences together, refer to what was said, or count without a number."""
+"""Words that hold sentences together, refer to earlier words, or count without a number."""
 
 VERBS = word_set("""
     pour fill refill mix stir wash rinse scrub unfold chop bake boil fry heat melt freeze squeeze twist unscrew
@@ -63,7 +63,7 @@ VERBS = word_set("""
 NEVER_HEADS = word_set("""
     high low hope wish wonder need want avoid hold drop keep deep wide
 """)
-"""Words that describe or act, and that are no noun after another one ("the cup high")."""
+"""Words that describe or act, and are not a noun after another one ("the cup high")."""
 
 _ENDINGS_OF_ADVERBS = ("wards", "wise")
 _LY_NOUNS = word_set("""
@@ -109,27 +109,27 @@ COMPARATIVES = word_set("""
     sharper stronger weaker quieter louder redder greener bluer whiter blacker paler plainer cuter better worse
     sturdier fancier curvier squarer pointier dustier rustier juicier riper younger
 """)
-"""Comparatives that nobody measures; before a noun they pick one of two ("the heavier box")."""
+"""Comparatives that are not measured; before a noun they pick one of two ("the heavier box")."""
 
 
 TIMES = word_set("""
     seconds minute minutes hour hours day days week weeks month months year years noon midnight while moment moments
     oclock o'clock weekend
 """)
-"""Nouns of time: no object."""
+"""Nouns of time, which are not objects."""
 OTHER_UNITS = word_set("""
     pixel pixels px degree degrees deg radian radians mile miles parsec parsecs lightyear lightyears kelvin
 """)
-"""Units of what is no length here."""
+"""Units other than of length."""
 
 
 @lru_cache(maxsize=4096)
 def is_outside(text: str, modifier: bool) -> bool:
-    """Whether an unknown word is plainly no part of an object's name.
+    """True if an unknown word clearly is not a part of an object's name.
 
     Args:
         text: the word, lower case.
-        modifier: whether a noun follows it: then participles and some adverbs describe that noun.
+        modifier: True if a noun follows it: then participles and some adverbs describe that noun.
     """
     if text in TIMES | OTHER_UNITS and not modifier:
         return True
@@ -148,7 +148,7 @@ def is_outside(text: str, modifier: bool) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_plain(text: str) -> bool:
-    """Whether an unknown word may be a noun wherever a noun may stand.
+    """True if an unknown word may be a noun in every noun position.
 
     Args:
         text: the word, lower case.
@@ -164,7 +164,7 @@ def is_plain(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_participle(text: str) -> bool:
-    """Whether a word after a noun is a participle or the like and no noun ("the chick hiding", "the cup owned by")."""
+    """True if a word after a noun is a participle or the like, not a noun ("the chick hiding", "the cup owned by")."""
     if text in NEVER_HEADS:
         return True
     if text.endswith("ing") and len(text) > 4:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of describing words, of nouns with peculiarities, and of words that have no place here."""
+"""Lists of describing words, of nouns with special rules, and of words that are refused."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ CUT = word_set("""
     apple banana orange pear lemon lime peach plum mango kiwi melon pineapple apricot nectarine tomato potato onion
     cucumber carrot pepper eggplant aubergine zucchini courgette avocado
 """)
-"""What a piece of is not the whole: "a slice of apple" is no apple, though a piece of paper is paper."""
+"""Foods of which a piece is not the whole: "a slice of apple" is not an apple, though a piece of paper is paper."""
 PORTIONS = word_set("piece pieces bit slice")
 NOUN_COLOURS = word_set("""
     rose peach lime olive plum cherry lemon mint salmon lavender cream mustard coral ivory charcoal chocolate
     cotton wool stone clay cloth
 """)  # fmt: skip
-"""Of those, the ones that are part of the name of the object ("mustard bottle", "cherry jar")."""
+"""Those of `MATERIALS_AND_MORE` that are part of an object's name ("mustard bottle", "cherry jar")."""
 
 COMPOUNDS = (
     "orange juice", "orange soda", "olive oil", "paper towel|towels|clip|clips|plane|bag|cup|plate|roll", "tin opener",
@@ -65,7 +65,7 @@ COMPOUNDS = (
     "full cream", "empty space", "round table", "water colour|color", "orange peel",
     "bus stop|stops", "door stop|stops", "front|back door|doors|garden|seat|seats|yard|porch", "front desk",
 )  # fmt: skip
-"""Compounds whose first word would otherwise be taken for a describing word."""
+"""Compounds whose first word would otherwise be read as a describing word."""
 
 # ------------------------------------------------------------------------------------------------ no place here
 
@@ -83,7 +83,7 @@ OUTSIDE = word_set("""
     it's theyre i'm i've i'll you're you've we're they're he's she's im ive yesterday tomorrow today tonight maybe
     perhaps everyone someone anyone everybody somebody much more most less least
 """)  # fmt: skip
-"""English words that belong to the language but not to this grammar; never taken for nouns."""
+"""English words outside this grammar; never read as nouns."""
 
 FOREIGN = word_set("""
     die
@@ -93,14 +93,14 @@ FOREIGN = word_set("""
     dame toma coge por favor con que il lo gli della dietro davanti sinistra destra prendi dammi piacere sopra
     sotto os uma atras frente esquerda direita pegue de het een achter voor naast pak geef van
 """)  # fmt: skip
-"""Function words of other languages; refused where no English determiner precedes."""
+"""Function words of other languages; refused if no English determiner comes before them."""
 
 LOANWORDS = word_set("""
     cafe jalapeno puree saute creme brulee pate pinata creche entree decor facade resume souffle acai gruyere
     kahlua nestle haagen-dazs frappe rose latte naive crepe crepes purees jalapenos flambe cafes consomme doner
     muesli smores senor loreal l'oreal lancome
 """)  # fmt: skip
-"""Words written with accents that are taken as English when the accents are dropped."""
+"""Words with accents that are read as English after the accents are dropped."""
 
 # ------------------------------------------------------------------------------------------------ nouns
 
@@ -113,17 +113,17 @@ CONTAINERS = word_set("""
     box bin drawer bowl bag basket bucket cabinet cupboard crate jar tin pot pan sink fridge refrigerator oven
     container case backpack cart dishwasher microwave cup mug pocket toolbox chest hamper trash
 """)  # fmt: skip
-"""Things one takes other objects out of."""
+"""Objects that other objects can be taken out of."""
 
 SURFACES = word_set("""
     table desk tray shelf counter board plate mat bench sofa couch bed rug floor stove hob worktop workbench
     tabletop countertop desktop placemat platform pallet sideboard dresser windowsill sill tablecloth carpet
     workspace rack stand cabinet cupboard drawer
 """)  # fmt: skip
-"""Things whose left side is a part of them: "on the left side of the tray"."""
+"""Objects whose left side is a part of them: "on the left side of the tray"."""
 
 FURNITURE = SURFACES - word_set("tray board plate mat placemat drawer cabinet cupboard")
-"""Things that nothing is left of without being far off: "on the left of the table"."""
+"""Objects so large that "on the left of" them means a part of them: "on the left of the table"."""
 
 PARTS = word_set("""
     lid handle drawer shelf compartment door cap knob leg arm seat back backrest rim edge corner base bottom top
@@ -131,7 +131,7 @@ PARTS = word_set("""
     sole lace bulb shade head foot neck hose cork stopper bristle tooth jaw tine dial switch clasp flap page spine pin
     burner hotplate division partition side spout button section slot tier level half end tip lip stem wheel cover hinge
 """)  # fmt: skip
-"""Things that are parts of others: "the jar's lid", "lid of jar"."""
+"""Objects that are parts of others: "the jar's lid", "lid of jar"."""
 
 FEATURES = PARTS - word_set("keyboard screen needle pin bulb hose switch cork page half side end") | word_set("""
     logo sticker label crack dent scratch stain stripe dot pattern writing ear eye nose tail wing face
@@ -141,9 +141,9 @@ FEATURES = PARTS - word_set("keyboard screen needle pin bulb hose switch cork pa
 HESITATIONS = word_set("""
     um uh er erm ehm hm hmm uhm umm uhh ah eh mm
 """)
-"""Sounds that are no words; dropped wherever they stand."""
+"""Sounds that are not words; dropped everywhere."""
 
 REPEATABLE = word_set("""
     that left right
 """)
-"""Words that may stand twice in a row: "the mug on the left left of the box"."""
+"""Words that may occur twice in a row: "the mug on the left left of the box"."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Characters to words: splits an instruction into lower-case words that remember where they stand."""
+"""Split an instruction into lower-case words that keep their position in the text."""
 
 from __future__ import annotations
 
@@ -41,14 +41,13 @@ _HYPHEN = re.compile(r"[-\u2010\u2011]")
 
 @dataclass(frozen=True)
 class Word:
-    """One word or sign.
+    """One word or punctuation mark.
 
     Args:
-        text: lower case; the sign itself for a sign.
+        text: lower case; the mark itself for a punctuation mark.
         start: first character in the instruction.
         end: one past the last character.
-        kind: "word", "comma", "stop", "open", "close", "symbol", "foreign" or "doubtful" (a number that nobody can
-            rely on).
+        kind: "word", "comma", "stop", "open", "close", "symbol", "foreign" or "doubtful" (an ambiguous number).
     """
 
     text: str
@@ -58,7 +57,7 @@ class Word:
 
 
 def check(instruction: str) -> None:
-    """Refuse what is no instruction at all.
+    """Refuse text that cannot be an instruction.
 
     Args:
         instruction: the words.
@@ -86,7 +85,7 @@ def check(instruction: str) -> None:
 
 
 def _fold(text: str) -> str | None:
-    """The word in ASCII, or None when it is no English word."""
+    """The word in ASCII, or None if it is not an English word."""
     if text.isascii():
         return text
     plain = unicodedata.normalize("NFKD", text)
@@ -114,13 +113,13 @@ def _split_hyphens(word: Word) -> list[Word]:
 
 
 def split(instruction: str) -> list[Word]:
-    """Split an instruction into words and signs.
+    """Split an instruction into words and punctuation marks.
 
     Args:
-        instruction: the words; passed `check`.
+        instruction: the words; they must have passed `check`.
 
     Returns:
-        Words in order; quotation marks and white space are left out.
+        Words in order; without quotation marks and white space.
     """
     words: list[Word] = []
     numbers = False
@@ -166,7 +165,7 @@ def split(instruction: str) -> list[Word]:
 
 
 def _measures_feet(words: list[Word], instruction: str, at: int) -> bool:
-    """Whether a quotation mark after a number stands for feet or inches."""
+    """True if a quotation mark after a number means feet or inches."""
     if not words or words[-1].end != at or not words[-1].text[-1:].isdecimal():
         return False
     before = instruction[: words[-1].start][-1:]
@@ -174,7 +173,7 @@ def _measures_feet(words: list[Word], instruction: str, at: int) -> bool:
 
 
 def _numerals(text: str, start: int, end: int) -> list[Word]:
-    """The words of one that begins with a digit: a number in one form, perhaps with its unit apart ("10-cm")."""
+    """Split a word that begins with a digit: a number in one form, perhaps with its unit separate ("10-cm")."""
     if not text.isascii():
         text = _HYPHEN.sub("-", text.replace("\u2019", "'"))
     if not text.isascii():
@@ -188,12 +187,12 @@ def _numerals(text: str, start: int, end: int) -> list[Word]:
 
 
 def _is_number(word: Word) -> bool:
-    """Whether a word is a number and nothing else; "one" may be no number."""
+    """True if a word is only a number; "one" may not be a number."""
     return word.kind == "word" and (word.text in NUMBERS or word.text.replace(".", "", 1).isdecimal())
 
 
 def _with_numbers(words: list[Word]) -> list[Word]:
-    """Words with numbers of several words as one; two numbers in a row are none that anybody can rely on."""
+    """Join numbers of several words into one; two numbers in a row are ambiguous."""
     texts = [word.text if word.kind == "word" else "" for word in words]
     said: list[Word] = []
     i = 0
@@ -222,13 +221,13 @@ _UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
 
 
 def without_stumbles(words: list[Word]) -> list[Word]:
-    """Words as they were meant: without hesitations, and without words said twice in a row ("the the cup").
+    """Remove hesitations, and words said twice in a row ("the the cup").
 
     Args:
         words: words of an instruction.
 
     Returns:
-        The words that are left; the commas about a hesitation go with it.
+        The remaining words; the commas around a hesitation are removed, too.
     """
     said: list[Word] = []
     hesitated = False
@@ -253,12 +252,12 @@ def without_stumbles(words: list[Word]) -> list[Word]:
 
 
 def _counts(words: list[Word]) -> bool:
-    """Whether the last word is a number, so that "mm" is a unit."""
+    """True if the last word is a number, so that "mm" is a unit."""
     return bool(words) and (words[-1].text[0].isdigit() or words[-1].text in NUMBERS.keys() | _ONE)
 
 
 def _repeats(words: list[Word], length: int) -> bool:
-    """Whether the last words say once more what stands before them."""
+    """True if the last words repeat the words before them."""
     if len(words) < 2 * length:
         return False
     again, before = words[-length:], words[-2 * length : -length]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every number the package decides by, with its unit, bounds and reason: the one source of parameters.
+"""All numbers the package decides by, with unit, bounds and reason: the only source of parameters.
 
-Declaration (ROS), YAML files and the parameter table in the docs are made from these dataclasses, one file per owner.
-A constant that is not here is not tunable and follows from a definition or a formula beside it.
+ROS declarations, YAML files and the parameter table in the docs are made from these dataclasses, one file per owner. A
+constant that is not here cannot be tuned; it follows from a definition, or from a formula next to it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes of an arm need: the gate, the built-in planner, the simulated arm."""
+"""Parameters of the arm nodes: the gate, the built-in planner, the simulated arm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
 
 @dataclass(frozen=True)
 class GateConfig(Bounded):
-    """How the node `planner_gate` gets a person's yes."""
+    """How the node `planner_gate` gets a person's approval."""
 
     plan_only: bool = option(True, "plan only and never execute, whatever a request says", fixed=True)
     accept_unseen_obstacles: bool = option(
@@ -68,7 +68,7 @@ class GateConfig(Bounded):
 
 @dataclass(frozen=True)
 class ArmPlannerConfig(Bounded):
-    """What the node `arm_planner` plans and executes with; docs/motion.md."""
+    """Planning and execution in the node `arm_planner`; docs/motion.md."""
 
     arm: str = option(
         "panda", "arm to plan for, by the name of a built-in model", choices=("panda", "ur5e"), fixed=True
@@ -140,7 +140,7 @@ class ArmPlannerConfig(Bounded):
 
 @dataclass(frozen=True)
 class SimArmConfig(Bounded):
-    """What the node `sim_arm` simulates: an arm before a table, its camera and its controllers."""
+    """The simulation in the node `sim_arm`: an arm in front of a table, its camera and its controllers."""
 
     robot: str = option("panda", "robot arm to simulate", choices=("panda", "ur5e"), fixed=True)
     world: str = option("behind", "objects on the table: behind, swapped, or the seed of a random world", fixed=True)

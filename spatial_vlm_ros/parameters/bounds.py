@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How parameters are declared and checked: numbers with unit, bounds and reason; switches; groups of them."""
+"""Declare and check parameters: numbers with unit, bounds and reason; switches; groups of them."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 
 
 def parameter(default: Any, unit: str, low: float, high: float, doc: str, fixed: bool = False) -> Any:
-    """A bounded number with its unit and reason, read back through `dataclasses.fields(...).metadata`.
+    """Declare a bounded number with its unit and reason; read it back with `dataclasses.fields(...).metadata`.
 
     Args:
-        default: its value where nothing is said.
+        default: value if none is given.
         unit: "" for a plain number.
         low: least value allowed.
         high: greatest value allowed.
-        doc: what it is.
+        doc: description.
         fixed: as in `option`.
     """
     return field(default=default, metadata={"unit": unit, "low": low, "high": high, "doc": doc, "fixed": fixed})
 
 
 def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool = False) -> Any:
-    """A switch or a word with its reason.
+    """Declare a switch or a word with its reason.
 
     Args:
-        default: its value where nothing is said.
+        default: value if none is given.
         doc: what it does.
-        choices: the words it may be; empty = any.
-        fixed: read when the node is configured: it cannot change while the node runs.
+        choices: allowed words; empty = any.
+        fixed: True if it is read only when the node is configured, so it cannot change while the node runs.
     """
     return field(default=default, metadata={"unit": "", "doc": doc, "choices": choices, "fixed": fixed})
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """Checks every field that carries bounds or choices."""
+    """Base class that checks every field with bounds or choices."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -62,11 +62,11 @@ class Bounded:
 
 
 def group_from(name: str, default: Any, values: Any) -> Any:
-    """A group of parameters with some values changed.
+    """Return a group of parameters with some values changed.
 
     Raises:
-        InputError: `values` is no mapping, or a value is of the wrong type or out of its bounds.
-        UnknownNameError: a name that is no parameter of the group.
+        InputError: `values` is not a mapping, or a value has the wrong type or is out of its bounds.
+        UnknownNameError: a name is not a parameter of the group.
     """
     if not isinstance(values, Mapping):
         raise InputError(f"parameter {name}", repr(values), "a group of parameters", "indent its parameters below it")
@@ -75,10 +75,10 @@ def group_from(name: str, default: Any, values: Any) -> Any:
 
 
 def check_names(kind: str, names: Iterable[Any], known: Iterable[str]) -> None:
-    """Refuse a name that is not known.
+    """Raise if a name is unknown.
 
     Raises:
-        UnknownNameError: names the first one.
+        UnknownNameError: names the first unknown one.
     """
     known = tuple(known)
     for name in names:

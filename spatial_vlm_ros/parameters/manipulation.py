@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goals for a motion planner are made and checked by, and how a planner is asked."""
+"""Parameters for making and checking motion goals, and for calling a motion planner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRIPPER_INTERFACES = ("gripper_command", "parallel_gripper_command", "franka", "
 
 @dataclass(frozen=True)
 class GripperConfig(Bounded):
-    """A parallel gripper, measured. The values shipped are the Franka Hand's; docs/planning.md draws them."""
+    """Dimensions of a parallel gripper. The defaults are those of the Franka Hand; docs/planning.md draws them."""
 
     opening_min: float = parameter(0.0, "m", 0.0, 0.5, "minimum distance between the fingers")
     opening_max: float = parameter(0.08, "m", 0.001, 0.5, "maximum distance between the fingers")
@@ -66,7 +66,7 @@ class GripperConfig(Bounded):
 
 @dataclass(frozen=True)
 class GoalConfig(Bounded):
-    """How an object is taken and put down."""
+    """How an object is picked and placed."""
 
     approach: float = parameter(
         0.10, "m", 0.01, 1.0, "length of the straight approach to a grasp and of the retreat after placing"
@@ -113,7 +113,7 @@ class GoalConfig(Bounded):
 
 @dataclass(frozen=True)
 class GraspConfig(Bounded):
-    """Which grasps are looked for on the measured surface; docs/grasps.md."""
+    """Grasps searched on the measured surface; docs/grasps.md."""
 
     headings: int = parameter(
         12, "headings", 2, 72, "number of hand headings tried on the measured surface, over half a turn"
@@ -142,7 +142,7 @@ class GraspConfig(Bounded):
 
 @dataclass(frozen=True)
 class WorkspaceConfig(Bounded):
-    """Where the gripper may be, in the planning frame."""
+    """Space in which the gripper may be, in the planning frame."""
 
     x_min: float = parameter(-1.0, "m", -100.0, 100.0, "minimum x of the tip frame")
     x_max: float = parameter(1.0, "m", -100.0, 100.0, "maximum x of the tip frame")
@@ -157,7 +157,7 @@ class WorkspaceConfig(Bounded):
 
 @dataclass(frozen=True)
 class ObservationConfig(Bounded):
-    """When what was seen is still good enough to act on."""
+    """Limits within which an observation is still good enough to act on."""
 
     max_age: float = parameter(5.0, "s", 0.05, 600.0, "maximum age of an observation; older ones are refused")
     max_ahead: float = parameter(0.1, "s", 0.0, 10.0, "maximum time by which a stamp can be ahead of the clock")
@@ -223,7 +223,7 @@ class ObservationConfig(Bounded):
 
 @dataclass(frozen=True)
 class MotionConfig(Bounded):
-    """How a planner and the controllers are asked. The values shipped are those of a Franka Panda; docs/motion.md."""
+    """How a planner and the controllers are called. The defaults are those of a Franka Panda; docs/motion.md."""
 
     move_action: str = option("/move_action", "action moveit_msgs/MoveGroup used for planning")
     execute_action: str = option("/execute_trajectory", "action moveit_msgs/ExecuteTrajectory")
@@ -368,13 +368,13 @@ class MotionConfig(Bounded):
 
 @dataclass(frozen=True)
 class PlanningConfig:
-    """What goals for a motion planner are made and checked by.
+    """Parameters for making and checking goals for a motion planner.
 
     Args:
         gripper, goal, grasp, workspace, observation, motion: the numbers of each part.
 
     Raises:
-        InputError: a least value that is not below its greatest, or a tip frame outside its fingers.
+        InputError: a lower limit is not below its upper limit, or a tip frame lies outside its fingers.
     """
 
     gripper: GripperConfig = field(default_factory=GripperConfig)
@@ -397,11 +397,11 @@ class PlanningConfig:
 
 
 def planning_from(values: Mapping[str, Any]) -> PlanningConfig:
-    """A configuration of planning from nested values by parameter name; what is left out keeps its default.
+    """Planning configuration from nested values by parameter name; missing values keep their default.
 
     Raises:
-        UnknownNameError: a name that is no parameter.
-        InputError: a value of the wrong type or out of its bounds.
+        UnknownNameError: a name is not a parameter.
+        InputError: a value has the wrong type or is out of its bounds.
     """
     defaults = PlanningConfig()
     check_names("parameter", values, (f.name for f in dataclasses.fields(defaults)))

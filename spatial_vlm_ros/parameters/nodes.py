@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only nodes need: the resolver, and the players of frames and bags."""
+"""Parameters that only nodes need: the resolver, and the players of frames and bags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
 
 @dataclass(frozen=True)
 class NodeConfig(Bounded):
-    """What only the live node needs."""
+    """Parameters that only the live node needs."""
 
     autostart: bool = option(True, "configure and activate at start; false = a lifecycle manager does it", fixed=True)
     rgb_transport: str = option("raw", "image transport of colour", ("raw", "compressed"), fixed=True)
@@ -86,7 +86,7 @@ class NodeConfig(Bounded):
 
 @dataclass(frozen=True)
 class EvidenceConfig(Bounded):
-    """What the resolver keeps of its decisions, as files: docs/evidence.md. They hold images."""
+    """Which decisions the resolver saves as files: docs/evidence.md. The files contain images."""
 
     keep: str = option(
         "off", "which decisions are kept as evidence bundles; in YAML, write 'off' in quotes", ("off", "refused", "all")
@@ -138,7 +138,7 @@ class PlayerConfig(Bounded):
 
 @dataclass(frozen=True)
 class BagConfig(Bounded):
-    """What the node `bag_player` plays, where `ros2 bag play` is not installed."""
+    """What the node `bag_player` plays, if `ros2 bag play` is not installed."""
 
     bag: str = option("", "folder of a bag, or its .mcap or .db3 file", fixed=True)
     rate: float = parameter(1.0, "", 0.01, 100.0, "playback speed relative to the recording", fixed=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the resolver decides by: depth, lifting, relations, decision, placement, second opinion."""
+"""Parameters of the resolver: depth, lifting, relations, decision, placement, second opinion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spatial_vlm_ros.types import IMAGE_DOMAINS, FrameOfReference
 
 @dataclass(frozen=True)
 class DepthConfig(Bounded):
-    """How far measured depth is to be trusted."""
+    """Range, noise and checks of measured depth."""
 
     near: float = parameter(0.1, "m", 0.01, 10.0, "minimum depth taken as measured")
     far: float = parameter(5.0, "m", 0.1, 100.0, "maximum depth taken as measured")
@@ -84,7 +84,7 @@ class LiftConfig(Bounded):
 
 @dataclass(frozen=True)
 class RelationConfig(Bounded):
-    """Where relations begin and end. docs/relations.md explains each."""
+    """Limits within which relations hold. docs/relations.md explains each."""
 
     cone_deg: float = parameter(
         45.0, "deg", 5.0, 85.0, "half angle of the cone of behind and in front of, and of above and below"
@@ -134,7 +134,7 @@ class RelationConfig(Bounded):
 
 @dataclass(frozen=True)
 class DecisionConfig(Bounded):
-    """When an answer is given."""
+    """Conditions under which an answer is given."""
 
     caution: float = parameter(
         0.5, "", 0.0, 1.0, "how certain an answer must be: the log-odds of holds, mass and place.holds are "
@@ -173,7 +173,7 @@ class DecisionConfig(Bounded):
 
 @dataclass(frozen=True)
 class PlaceConfig(Bounded):
-    """Where something may be put down."""
+    """Conditions for a place to put an object."""
 
     clearance: float = parameter(0.02, "m", 0.0, 0.5, "minimum free distance around a placed object")
     step: float = parameter(0.01, "m", 0.002, 0.1, "distance between the positions that are tried")
@@ -189,7 +189,7 @@ class PlaceConfig(Bounded):
 
 @dataclass(frozen=True)
 class SecondOpinionConfig(Bounded):
-    """When a model is asked for the whole phrase, too, and what its answer counts for."""
+    """When a model is also given the whole phrase, and how its answer counts."""
 
     ask: bool = option(False, "also ask the grounder for the whole phrase, if it can refer")
     reliability: str = option(
@@ -215,7 +215,7 @@ class SecondOpinionConfig(Bounded):
 
 @dataclass(frozen=True)
 class JudgeConfig(Bounded):
-    """When a model is asked about single relations, and what its answers count for."""
+    """When a model is asked about single relations, and how its answers count."""
 
     mode: str = option(
         "auto",
@@ -255,7 +255,7 @@ class JudgeConfig(Bounded):
 
 @dataclass(frozen=True)
 class LanguageConfig(Bounded):
-    """Who reads the words."""
+    """What reads the words: the grammar, and optionally a language model."""
 
     reader: str = option(
         "grammar",
@@ -284,7 +284,7 @@ class LanguageConfig(Bounded):
 
 @dataclass(frozen=True)
 class DomainGateConfig(Bounded):
-    """Which images a detector may be asked about that was trained on simulated images only."""
+    """Which images a detector trained only on simulated images may be used on."""
 
     images: str = option(
         "unknown",
@@ -300,7 +300,7 @@ class DomainGateConfig(Bounded):
 
 @dataclass(frozen=True)
 class OccupancyConfig(Bounded):
-    """How depth becomes obstacles that have no name. docs/obstacles.md explains each."""
+    """How depth becomes unnamed obstacles. docs/obstacles.md explains each."""
 
     edge: float = parameter(0.01, "m", 0.004, 0.1, "edge of a voxel of occupied space")
     reach: float = parameter(
@@ -360,11 +360,11 @@ class ResolverConfig:
     """Configuration of the resolver.
 
     Args:
-        frame_of_reference: used when neither the words nor the request say one: viewer (default), robot, speaker or
+        frame_of_reference: used if neither the words nor the request state one: viewer (default), robot, speaker or
             world.
         depth, lift, relation, decision, place, second_opinion, judge: the numbers of each step.
-        language: who reads the words.
-        domain_gate: which images a detector may be asked about.
+        language: what reads the words.
+        domain_gate: which images a detector may be used on.
         occupancy: how depth becomes obstacles for an arm.
     """
 
@@ -389,7 +389,7 @@ class ResolverConfig:
             raise InputError("parameter depth", got, "near less than far", "swap the two values")
 
     def at_caution(self) -> ResolverConfig:
-        """The same with the limits that `decision.caution` makes of `holds`, `mass` and `place.holds`."""
+        """The same configuration, with `holds`, `mass` and `place.holds` adjusted by `decision.caution`."""
         factor = self.decision.caution / _AS_THEY_STAND
         if factor == 1.0:
             return self
@@ -403,17 +403,17 @@ _AS_THEY_STAND = 0.5  # caution at which limits are as configured
 
 
 def _moved(probability: float, factor: float) -> float:
-    """A probability whose log-odds are multiplied; 1 stays 1."""
+    """Multiply the log-odds of a probability by a factor; 1 stays 1."""
     odds = (1.0 - probability) / probability
     return 1.0 / (1.0 + odds**factor) if odds > 0 else 1.0
 
 
 def config_from(values: Mapping[str, Any]) -> ResolverConfig:
-    """A configuration of the core from nested values by parameter name; what is left out keeps its default.
+    """Resolver configuration from nested values by parameter name; missing values keep their default.
 
     Raises:
-        UnknownNameError: a name that is no parameter.
-        InputError: a value of the wrong type or out of its bounds.
+        UnknownNameError: a name is not a parameter.
+        InputError: a value has the wrong type or is out of its bounds.
     """
     defaults = ResolverConfig()
     check_names("parameter", values, (f.name for f in dataclasses.fields(defaults)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a robot before it is connected: the presets of config/robots, checked."""
+"""Robot presets of config/robots, checked: what is known of a robot before it is connected."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from spatial_vlm_ros.parameters.bounds import check_names
 from spatial_vlm_ros.parameters.manipulation import PlanningConfig, planning_from
 
 PLANNERS = ("moveit", "built-in")
-"""Who plans: MoveIt's move_group, or this package's node `arm_planner`."""
+"""The planner: MoveIt's move_group, or this package's node `arm_planner`."""
 
 _KEYS = ("title", "controller_manager", "controllers", "joint_limits", "parameters", "planners")
 _LIMITS = ("min_position", "max_position", "max_velocity", "max_acceleration")
 _SWITCHES = ("has_position_limits", "has_velocity_limits", "has_acceleration_limits")
-_TURNED = 8 * math.pi  # rad: four turns to each side, more than joints of arms with limits have
+_TURNED = 8 * math.pi  # rad: four turns to each side, more than any joint with limits has
 _FORM = "write it in the form of the files in config/robots"
 
 
@@ -36,16 +36,16 @@ class JointBounds:
 
 @dataclass(frozen=True)
 class RobotPreset:
-    """A robot as its upstream drivers have it by default.
+    """A robot with the defaults of its upstream drivers.
 
     Args:
         name: of the preset.
         title: for a person.
-        controller_manager: node of ros2_control that has the controllers.
-        controllers: that have to be active.
+        controller_manager: ros2_control node that runs the controllers.
+        controllers: those that must be active.
         joint_limits: of the arm's joints, from the base to the tip.
-        parameters: groups of `PlanningConfig` by name, whichever planner is used.
-        planners: planner → what differs with it: `parameters` in groups, and `arm_planner`, parameters of that node.
+        parameters: groups of `PlanningConfig` by name, for every planner.
+        planners: planner → its differences: `parameters` in groups, and `arm_planner`, parameters of that node.
     """
 
     name: str
@@ -57,14 +57,14 @@ class RobotPreset:
     planners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def values(self, planner: str) -> dict[str, Any]:
-        """Parameters of `planner_gate` by their ROS names, with the types that they are declared with.
+        """Parameters of `planner_gate` by their ROS names, with the declared types.
 
         Args:
             planner: one of PLANNERS.
 
         Raises:
             UnknownNameError: the robot has no such planner.
-            InputError: a value of the wrong type or out of its bounds.
+            InputError: a value has the wrong type or is out of its bounds.
         """
         config = self.planning(planner)
         return {
@@ -74,7 +74,7 @@ class RobotPreset:
         }
 
     def planning(self, planner: str) -> PlanningConfig:
-        """All that goals for the planner are made and checked by; what the preset does not say has its default.
+        """Planning configuration for the planner; values that the preset does not set keep their default.
 
         Raises:
             UnknownNameError, InputError: as `values`.
@@ -92,7 +92,7 @@ class RobotPreset:
 
         Raises:
             UnknownNameError: the robot has no built-in planner, or the node has no such parameter.
-            InputError: a value of the wrong type or out of its bounds.
+            InputError: a value has the wrong type or is out of its bounds.
         """
         given, defaults = self._planner("built-in").get("arm_planner", {}), ArmPlannerConfig()
         known = (f.name for f in dataclasses.fields(defaults))
@@ -116,15 +116,15 @@ class RobotPreset:
 
 
 def robot_from(name: str, values: Any) -> RobotPreset:
-    """A preset from the values of its file.
+    """Make a preset from the values of its file.
 
     Args:
         name: of the preset, for errors.
         values: of the file.
 
     Raises:
-        UnknownNameError: a key or a parameter that does not exist.
-        InputError: something is missing, of the wrong type, or out of its bounds.
+        UnknownNameError: a key or a parameter does not exist.
+        InputError: a value is missing, has the wrong type, or is out of its bounds.
     """
     what = f"robot {name}"
     table = _mapping(what, values)
@@ -196,7 +196,7 @@ def _bounds(what: str, given: Any) -> JointBounds:
 
 
 def _typed(group: Any, name: str, value: Any) -> Any:
-    """A whole number where a parameter is a float, as YAML writes 1 for 1.0; checked later."""
+    """Convert a whole number to a float if the parameter is a float, because YAML writes 1 for 1.0; checked later."""
     default = getattr(group, name, None)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that a parameter file of the resolver can hold."""
+"""All settings that a parameter file of the resolver can contain."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from spatial_vlm_ros.parameters.streams import StreamConfig
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a parameter file can hold.
+    """All settings that a parameter file can contain.
 
     Args:
         resolver: the numbers of the core.
         streams: how messages become frames.
-        node: what only the live node needs.
-        evidence: what the live node keeps of its decisions.
+        node: parameters that only the live node needs.
+        evidence: which decisions the live node saves.
     """
 
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
@@ -33,11 +33,11 @@ class Settings:
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
-    """All settings from the nested values of a parameter file; what is left out keeps its default.
+    """All settings from the nested values of a parameter file; missing values keep their default.
 
     Raises:
-        UnknownNameError: a name that is no parameter.
-        InputError: a value of the wrong type or out of its bounds.
+        UnknownNameError: a name is not a parameter.
+        InputError: a value has the wrong type or is out of its bounds.
     """
     rooms = {"resolver": ResolverConfig, "streams": StreamConfig, "node": NodeConfig}
     room_of = {f.name: room for room, form in rooms.items() for f in dataclasses.fields(form)}
@@ -55,7 +55,7 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
 
 
 def values_of(settings: Settings) -> dict[str, Any]:
-    """The nested values of a parameter file that `settings_from` reads back; enums as their words."""
+    """Nested values of a parameter file that `settings_from` reads back; enums are written as words."""
     values: dict[str, Any] = {}
     for room in (settings.resolver, settings.streams, settings.node):
         values |= dataclasses.asdict(room)

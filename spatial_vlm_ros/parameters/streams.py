@@ -9,7 +9,7 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
 
 DESCRIPTION_TOPIC = "topic"
-"""In place of a path in robot_description: the URDF is what the topic robot_description has."""
+"""Value of robot_description that means: read the URDF from the topic robot_description."""
 
 
 @dataclass(frozen=True)

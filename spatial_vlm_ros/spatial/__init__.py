@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which object is meant: frames of reference, relations, orders, attributes, and the choice among candidates."""
+"""Decide which object is meant: frames of reference, relations, orders, attributes, and the choice among candidates."""

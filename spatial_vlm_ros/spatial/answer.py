@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verdict as the answer people and programs read: pose in the wanted frame, places, candidates, and words."""
+"""Turn a decision into an answer for people and programs: pose in the wanted frame, places, candidates, and words."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ from spatial_vlm_ros.types import (
 
 
 def question_of(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> Question | None:
-    """What to ask about a verdict; `unnamed` are names that were offered before and denied."""
+    """The question to ask about a decision; `unnamed` are names that were offered before and denied."""
     if verdict.status is Status.DISAGREEMENT:
         return second_opinion.question(verdict, scorer)
     return wording.question(verdict, scorer, unnamed)
 
 
 def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> Resolution:
-    """The resolution of a verdict on words that follow no others."""
+    """The resolution of a decision for words that are not part of a dialogue."""
     return resolution_of(verdict, scorer, (instruction,), question_of(verdict, scorer))
 
 
 def resolution_of(
     verdict: ResolvedChoice, scorer: PhraseScorer, said: Sequence[str], asked: Question | None
 ) -> Resolution:
-    """The resolution of a verdict: rounded to 1e-6, the same for the same input.
+    """The resolution of a decision, rounded to 1e-6; equal inputs give equal results.
 
     Args:
-        verdict: what was decided.
+        verdict: the decision.
         scorer: the scene.
-        said: the words, after all that was said before in their dialogue.
+        said: all words of the dialogue so far, including the last ones.
         asked: from `question_of`.
     """
     instruction = said[-1]
@@ -75,7 +75,7 @@ def resolution_of(
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
     sure = verdict.sure
-    if answered:  # how often an answer is right was measured; a refusal has its likeliest candidate's share of the mass
+    if answered:  # an answer's rate of being right was measured; a refusal has its likeliest candidate's probability
         sure = calibrated(sure, config.calibration_slope, config.calibration_offset)
     return Resolution(
         instruction=instruction,
@@ -112,12 +112,12 @@ def _disagreement(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
 
 
 def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:
-    """Answers to choose from."""
+    """The answers that a question offers."""
     return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in asked.answers)
 
 
 def target_of(obj: SceneObject, scene: Scene) -> Target:
-    """Pose, size, covariance and grasp hint of an object, in base_T_camera's parent or else the camera frame."""
+    """Pose, size, covariance and grasp hint of an object, in base_T_camera's parent or else in the camera frame."""
     transform = scene.frame.base_T_camera
     rotation = transform.rotation if transform is not None else np.eye(3)
     translation = transform.translation if transform is not None else np.zeros(3)
@@ -154,7 +154,7 @@ def _rounded(shape: ObjectShape) -> ObjectShape:
 
 
 def _closing_yaw(axes: npt.NDArray[np.float64]) -> float:
-    """Angle about up from the frame's x axis, laid on the ground, to the box's shorter side; -π/2 < yaw ≤ π/2."""
+    """Angle (rad) about up from the frame's x axis, on the ground, to the box's shorter side; -π/2 < yaw ≤ π/2."""
     up = axes[:, 2]
     reference = np.array([1.0, 0.0, 0.0]) - up[0] * up
     if np.linalg.norm(reference) < 1e-3:
@@ -174,7 +174,7 @@ def _vector(values: npt.NDArray[np.float64]) -> Vector3:
 
 
 def dialogue_id(said: Sequence[str], scene: Scene) -> str:
-    """The same for the same words on the same observation; another for any other."""
+    """Dialogue id: the same for the same words on the same observation, and different otherwise."""
     seen = ";".join(f"{o.id}:{o.detection.label}:{o.detection.box_xyxy}" for o in scene.objects)
     instruction = "\n".join(said)
     text = f"{instruction}\n{scene.frame.frame_id}\n{scene.frame.stamp_ns}\n{seen}"

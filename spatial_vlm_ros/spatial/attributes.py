@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does an attribute fit? By the detector's words, by the label, by pixels (colour), by comparison (size).
+"""Judge if an attribute fits, by the detector's words, the label, pixels (colour), or comparison (size).
 
-What none of these can tell stays undecided (0.5); it is never taken for a yes.
+If none of these can tell, the attribute stays undecided (0.5); it never counts as a yes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from spatial_vlm_ros.types import Detection, SceneObject
 
 YES, NEAR, UNKNOWN, NO = 0.97, 0.4, 0.5, 0.02
 _SAMPLED_PIXELS = 800
-_LIT = 0.15  # part of an object's pixels that shows the colour of its lit side
-_SHARE, _SHARE_WIDTH = 0.25, 0.06  # part of an object's pixels that makes it "the red one", and how soft that is
+_LIT = 0.15  # fraction of an object's pixels that shows the colour of its lit side
+_SHARE, _SHARE_WIDTH = 0.25, 0.06  # fraction of pixels that makes an object "the red one", and the width of that limit
 
-# Hues in degrees at which one family gives way to the next.
+# Hues in degrees at the borders between families.
 _HUES = (
     (15, "red"), (42, "orange"), (68, "yellow"), (160, "green"), (195, "teal"), (260, "blue"), (295, "purple"),
     (345, "pink"), (361, "red"),
@@ -38,11 +38,11 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     """(N,) probability, 0..1, that an attribute fits each object; rows outside `members` are judged too.
 
     Args:
-        word: the attribute as said, with "not " before it where it was denied.
+        word: the attribute as said, with "not " before it if it was denied.
         layout: the scene.
         view: viewpoint, for sizes that depend on one.
-        members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of
-            them better is taken to be meant as a contrast.
+        members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of them
+            better counts as a contrast.
     """
     if word.startswith(NOT):
         return _denied(word.removeprefix(NOT), layout, view, members)
@@ -55,7 +55,7 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
             said[row] = _colour_likelihood(family, objects[row], layout)
     elif word in STATES:
         told = state_chance(word, layout)
-        if word == EMPTY and (told[members] == 0.0).any():  # beside one that holds an object, one where none is seen
+        if word == EMPTY and (told[members] == 0.0).any():  # next to one that holds an object, the one that shows none
             told = np.where(np.isnan(told) & members & layout.measured, 1.0, told)
         chance = NO + (YES - NO) * told
         said = np.where(np.isnan(said), chance, said)
@@ -68,27 +68,27 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
 
 
 def _denied(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """(N,) probability that an attribute does not fit; not known stays so, unless it surely does not fit another."""
+    """(N,) probability that an attribute does not fit; unknown stays so, unless it surely misfits another object."""
     fits = attribute_likelihood(word, layout, view, members)
     if word in SIZE_WORDS and members.sum() < 2:
-        return fits  # alone, any size fits
+        return fits  # if there is only one, any size fits
     sure = bool((fits[members] <= 0.1).any())
     return np.where(fits == UNKNOWN, NO if sure else UNKNOWN, 1.0 - fits)
 
 
 def is_measured(word: str) -> bool:
-    """Whether pixels, sizes or boxes can tell if an attribute holds, where an object was measured."""
+    """True if pixels, sizes or boxes can decide an attribute for a measured object."""
     word = word.removeprefix(NOT)
     return colour_family(word) is not None or word in SIZE_WORDS or word in STATES
 
 
 def is_comparison(word: str, layout: Layout) -> bool:
-    """Whether an attribute is a size that no detector states: then it can only be compared."""
+    """True if an attribute is a size that no detector states, so it can only be compared."""
     return word in SIZE_WORDS and all(np.isnan(_said(word, o.detection)) for o in layout.scene.objects)
 
 
 def _said(word: str, detection: Detection) -> float:
-    """What the detector's own words say: YES, NEAR, NO, or NaN where they say nothing."""
+    """The detector's own words about an attribute: YES, NEAR, NO, or NaN if they say nothing."""
     given = [a.lower() for a in detection.attributes]
     if word.startswith(WITH):
         return _featured(word.removeprefix(WITH), detection.label.lower(), given)
@@ -109,7 +109,7 @@ def _said(word: str, detection: Detection) -> float:
 
 
 def _featured(feature: str, label: str, given: Sequence[str]) -> float:
-    """What the detector's words say of a part or a mark: YES, NO for one of another colour, or NaN for nothing."""
+    """The detector's words about a part or a mark: YES, NO for one of another colour, or NaN if they say nothing."""
     said = feature.split()
     colour = colour_family(said[-2]) if len(said) > 1 else None
     for words in (each.replace("-", " ").split() for each in (label, *given)):
@@ -122,7 +122,7 @@ def _featured(feature: str, label: str, given: Sequence[str]) -> float:
 
 
 def stated_colours(detection: Detection) -> frozenset[str]:
-    """Colour families that the detector's attributes state, or else its label."""
+    """Colour families that the detector's attributes state; if they state none, those of its label."""
     for words in (detection.attributes, detection.label.lower().replace("-", " ").split()):
         families = frozenset(f for f in map(colour_family, (w.lower() for w in words)) if f is not None)
         if families:
@@ -131,9 +131,9 @@ def stated_colours(detection: Detection) -> frozenset[str]:
 
 
 def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(N,) whether an object has colours besides those said, where another member has none but those.
+    """(N,) bool: True for an object with more colours than said, if another member has only the colours said.
 
-    "The white mug" is the white one and not the yellow and white one, of which that would not be all there is to say.
+    "The white mug" is the white one, not the yellow and white one, because that description would be incomplete.
 
     Args:
         words: attributes of the phrase.
@@ -154,7 +154,7 @@ def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np
 
 
 def _colour_likelihood(family: str, obj: SceneObject, layout: Layout) -> float:
-    """From the share of the object's pixels that have the colour."""
+    """Likelihood of a colour, from the fraction of the object's pixels that have it."""
     shares = colour_shares(obj, layout)
     if not shares or family == "clear":
         return UNKNOWN
@@ -164,7 +164,7 @@ def _colour_likelihood(family: str, obj: SceneObject, layout: Layout) -> float:
 
 
 def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
-    """Share of each colour family among an object's visible pixels; empty when it was not measured."""
+    """Fraction of each colour family among an object's visible pixels; empty if it was not measured."""
     points = obj.points[:: max(1, len(obj.points) // _SAMPLED_PIXELS)]
     if not len(points):
         return {}
@@ -178,9 +178,9 @@ def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
 
 
 def _unshaded(shares: dict[str, float]) -> dict[str, float]:
-    """Shares with the shaded side given to the colour of the lit side: grey to white, brown to orange or red.
+    """The fractions after giving shaded pixels to the lit side's colour: grey to white, brown to orange or red.
 
-    Shade darkens and never brightens, so the brighter colour is the thing's own where there is enough of it.
+    Shade darkens and never brightens, so the brighter colour is the object's own if there is enough of it.
     """
     for dark, lights in (("grey", ("white",)), ("black", ("white",)), ("brown", ("orange", "red"))):
         for light in lights:
@@ -190,7 +190,7 @@ def _unshaded(shares: dict[str, float]) -> dict[str, float]:
 
 
 def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
-    """Colour family of (N, 3) uint8 pixels, by hue, saturation and value."""
+    """(N,) colour families of (N, 3) uint8 pixels, by hue, saturation and value."""
     hsv = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2HSV)[0]
     hue, saturation, value = hsv.T
     names = np.empty(len(hue), dtype="U6")
@@ -208,7 +208,7 @@ def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
 
 
 def _size_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """By comparison with the other members; alone, any size fits."""
+    """(N,) likelihood of a size, by comparison with the other members; if there is only one, any size fits."""
     make, large = SIZE_WORDS[word]
     key = make(layout, view)
     value = key.value if large else -key.value

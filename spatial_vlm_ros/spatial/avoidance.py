@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a motion keeps away from because the words say so: "grab the plate without touching the cup"."""
+"""Objects that a motion must keep away from because the words say so: "grab the plate without touching the cup"."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from spatial_vlm_ros.types import Status
 
 
 def with_avoided(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
-    """The verdict with the objects to avoid: every one that the words may mean, but for what is acted on.
+    """Add the objects to avoid to a decision: every object that the words may mean, except those acted on.
 
-    What is to be avoided and is not found turns an answer into a refusal: nobody can keep away from it.
+    If an object to avoid is not found, an answer becomes a refusal, because the arm could not keep away from it.
 
     Args:
-        verdict: the decision about what is acted on, and where it goes.
+        verdict: the decision about the object to act on, and its place.
         scorer: the scene.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is believed of phrases and clauses on one scene: plain data, a row for each object."""
+"""Beliefs in phrases and clauses on one scene: plain data with a row for each object."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
 SUPPORT_ID = "support"
-"""Stands for the support plane where a clause names it ("the cup on the table") and no detection does."""
+"""Stands for the support plane if a clause names it ("the cup on the table") and no detection does."""
 
 Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
 class ClauseBelief:
-    """One clause (or superlative, or ordinal) of a phrase, for every object as its subject.
+    """Belief in one clause (or superlative, or ordinal) of a phrase, with every object as its subject.
 
     Args:
         name: canonical relation, superlative, or ordinal in words.
-        negated: it was said that it does not hold; margin and likelihood are those of the negation.
+        negated: the words say that it does not hold; margin and likelihood are those of the negation.
         margin: (N,) metres, NaN where not measured.
-        likelihood: (N,) probability that it holds for the best anchors, from the measurement, and from what a model
-            said of those pairs where that is weighed.
+        likelihood: (N,) probability that it holds for the best anchors, from measurement, and also from a model's
+            answers if they are used.
         chance: (N,) the same times the belief that those are the anchors meant.
         anchors: (N, k) rows of the best anchors, -1 for none; empty for orders and the support plane.
         inner: beliefs in the anchors' own phrases.
         on_support: the anchor is the support plane.
-        is_order: a superlative, an ordinal or "closest to": it compares, where a relation can be false of all.
-        place: how many places of an order are asked for ("the two leftmost mugs"); 1 for a single object.
-        contrast: (N,) how probable it is that of all that it is true of this one is meant, against the most probable
-            one; None where there is no choice or several are meant.
+        is_order: a superlative, an ordinal or "closest to": it compares objects; other relations can be false for all.
+        place: number of positions in an order that are asked for ("the two leftmost mugs"); 1 for a single object.
+        contrast: (N,) probability that, of all objects it is true for, this one is meant, relative to the most probable
+            one; None if there is no choice or several are meant.
         runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
-        said: how it was said, where that is not its name ("on top of").
-        stated: the clause, where it was judged of single pairs of objects; None for parts, plurals and orders.
+        said: the words used, if they are not its name ("on top of").
+        stated: the clause, if it was judged on single pairs of objects; None for parts, plurals and orders.
     """
 
     name: str
@@ -62,11 +62,11 @@ class PhraseBelief:
 
     Args:
         phrase: the phrase.
-        fit: (N,) how well name and attributes fit, scores and what nobody can tell left out.
+        fit: (N,) how well name and attributes fit, without detection scores and undecidable attributes.
         weight: (N,) the same with all clauses and orders.
         clauses: one for each clause, then superlative or ordinal.
-        doubtful: rows of which an attribute was measured and is not clear ("purple" of a bluish bowl).
-        name: (N,) how well the name alone fits; None where no name was matched.
+        doubtful: rows with an attribute that was measured and is unclear ("purple" for a bluish bowl).
+        name: (N,) how well the name alone fits; None if no name was matched.
     """
 
     phrase: NounPhrase
@@ -78,17 +78,17 @@ class PhraseBelief:
 
     @property
     def members(self) -> Rows:
-        """Rows that the phrase, taken as a plural, means."""
+        """Rows that the phrase means if it is a plural."""
         return np.flatnonzero(self.weight > 0.5 * max(float(self.weight.max(initial=0.0)), 1e-6))
 
     def surely(self, rows: Rows) -> float:
-        """How sure it is that all of some objects are what the phrase describes: as sure as of the least of them."""
+        """Probability that all given objects fit the phrase: the least of their probabilities."""
         return min(float(self.weight[rows].min(initial=1.0)), 1.0)
 
     def without(self, targets: Rows, rows: Rows) -> Array:
-        """(T, A) weight of the objects `rows` when an object of `targets` may not be one of their anchors.
+        """(T, A) weight of the objects `rows` as anchors, without chains that return to the object in `targets`.
 
-        Nothing is both ends of a chain: in "the cup left of the box behind the cup" there are two cups.
+        No object is both ends of a chain: "the cup left of the box behind the cup" is about two cups.
         """
         weight = np.broadcast_to(self.weight[rows], (len(targets), len(rows)))
         for clause in self.clauses:

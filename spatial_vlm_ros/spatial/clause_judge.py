@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model's verdicts on single relations count for beside the measurement. docs/relation_judge.md.
+"""Combine a model's verdicts on single relations with the measurement. docs/relation_judge.md.
 
-The geometry leads: a model is asked about the relations of the candidates, and what it says changes their odds by a
-ratio that was measured, relation by relation. A model never places anything: what has no measured depth has no pose,
-and what measurement says clearly is never turned into its contrary.
+Geometry leads: a model is asked about the relations of the candidates, and its answers change their odds by a measured
+ratio, relation by relation. A model never gives a position: an object without measured depth has no pose, and a clear
+measurement is never reversed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
 
 MOST_CANDIDATES = 4
-"""Candidates whose relations are asked about, the likeliest ones."""
+"""Number of likeliest candidates whose relations are asked about."""
 _OPEN = (Status.LOW_CONFIDENCE, Status.AMBIGUOUS)
-_EDGE = 1e-6  # a model's probabilities are taken to be at least so far from 0 and 1
-_FAR = 30.0  # log-odds beyond which a probability is 0 or 1 for a computer, too
-_RIDGE = 1e-3  # keeps the slope finite where all probabilities are alike
-_SURE = 2.0  # standard errors by which a slope is above 0 where a model knows something
+_EDGE = 1e-6  # a model's probabilities are kept at least this far from 0 and 1
+_FAR = 30.0  # log-odds beyond which a probability is 0 or 1 in floating point
+_RIDGE = 1e-3  # keeps the slope finite if all probabilities are equal
+_SURE = 2.0  # standard errors by which a slope must be above 0 for a model to count as informative
 _NAMES = ("slope", "error", "offset", "n", "positive")
 _REPAIR = "measure it with `spatial-vlm calibrate --judge`, or write it as docs/relation_judge.md says"
 
@@ -52,7 +52,7 @@ _REPAIR = "measure it with `spatial-vlm calibrate --judge`, or write it as docs/
 
 @dataclass(frozen=True)
 class JudgeCalibration:
-    """How a model's probabilities of one relation follow the truth: logistic(slope · log-odds + offset).
+    """Calibration of a model's probabilities for one relation: logistic(slope · log-odds + offset).
 
     Source: Platt (1999), Probabilistic outputs for support vector machines.
 
@@ -60,8 +60,8 @@ class JudgeCalibration:
         slope: of the log-odds.
         error: standard error of the slope.
         offset: on the scale of log-odds.
-        n: relations that it was measured on.
-        positive: how many of these held.
+        n: number of labelled pairs it was fitted on.
+        positive: number of these for which the relation holds.
     """
 
     slope: float
@@ -72,23 +72,23 @@ class JudgeCalibration:
 
     @property
     def informs(self) -> bool:
-        """Whether what the model has likelier is clearly likelier; what is mostly wrong is not inverted."""
+        """True if the model's probability clearly rises with the truth; mostly wrong models are not inverted."""
         return self.slope > _SURE * self.error
 
     def probability(self, p: float) -> float:
-        """That the relation holds, where the model has `p`, and it holds as often as where it was measured.
+        """Probability that the relation holds if the model gives `p`, at the base rate of the calibration data.
 
-        Never surer than 1 / (n + 2) from 0 and 1: so much is not known from n cases.
+        Never closer to 0 or 1 than 1 / (n + 2), because n cases do not show more.
         """
         odds = min(max(self.slope * _log_odds(p) + self.offset, -_FAR), _FAR)
         unknown = 1.0 / (self.n + 2.0)
         return min(max(1.0 / (1.0 + math.exp(-odds)), unknown), 1.0 - unknown)
 
     def ratio(self, p: float) -> float:
-        """How much likelier the model has `p` where the relation holds than where it does not.
+        """Likelihood ratio of the model giving `p` if the relation holds and if it does not.
 
-        1 where that says the contrary of `probability`: of what is seldom true a small probability speaks for it, and
-        still it is not likely.
+        1 if that contradicts `probability`: for a relation that is rarely true, a small probability may speak for it,
+        but it is still unlikely.
         """
         share = (self.positive + 1.0) / (self.n + 2.0)
         known = self.probability(p)
@@ -101,15 +101,15 @@ class JudgeCalibrations:
     """Measured calibrations by relation.
 
     Args:
-        model: what was measured, for people.
-        by_relation: what `in_image` gives → its calibration.
+        model: name of the measured model, for people.
+        by_relation: name from `in_image` → its calibration.
     """
 
     model: str = ""
     by_relation: Mapping[str, JudgeCalibration] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, name: str) -> JudgeCalibration | None:
-        """That of relations of which the model was measured to know something."""
+        """The calibration of a relation; None if the model was not measured on it, or was not informative."""
         known = self.by_relation.get(name)
         return known if known is not None and known.informs else None
 
@@ -117,7 +117,7 @@ class JudgeCalibrations:
 def load_calibrations(path: str | Path) -> JudgeCalibrations:
     """Read {"schema": 1, "model": "…", "relations": {"left of": {"slope", "error", "offset", "n", "positive"}}}.
 
-    What else it says, as `spatial-vlm calibrate --judge` writes it, is for people.
+    Other entries, which `spatial-vlm calibrate --judge` writes, are for people and ignored.
 
     Raises:
         FileError: the file is missing, too large, or not of that form.
@@ -142,14 +142,14 @@ def _calibration(path: str | Path, name: str, value: Any) -> JudgeCalibration:
 
 
 def fitted(p: Array, holds: Array) -> JudgeCalibration:
-    """The calibration of one relation on labelled pairs.
+    """Fit the calibration of one relation on labelled pairs.
 
     By Newton's method on the likelihood of Platt's smoothed truths, (positive + 1) / (positive + 2) and
-    1 / (n - positive + 2); the error is that of the curvature there.
+    1 / (n - positive + 2); the error comes from the curvature there.
 
     Args:
         p: (n,) probabilities of the model.
-        holds: (n,) bool, the truth.
+        holds: (n,) bool, True if the relation holds.
     """
     n, positive = len(p), int(np.count_nonzero(holds))
     q = np.clip(p, _EDGE, 1.0 - _EDGE)
@@ -183,10 +183,11 @@ class ClauseQuestion:
 
     Args:
         key: canonical relation, rows of target and anchor.
-        name: by which it is calibrated; see `in_image`.
-        likelihood: probability by the measurement that it holds.
-        in_line: whether the image shows the two on one line of sight, as "behind" and "in front of" need; else True.
-        said_for: rows of the candidates for whose sake it is asked, each with whether it was said not to hold.
+        name: name of its calibration; see `in_image`.
+        likelihood: probability that it holds, by measurement.
+        in_line: True if the image shows the two on one line of sight, which "behind" and "in front of" need; True for
+            other relations.
+        said_for: rows of the candidates that it is asked for, each with True if the words deny it.
     """
 
     key: PairKey
@@ -198,13 +199,12 @@ class ClauseQuestion:
 
 @dataclass(frozen=True)
 class AskedRelations:
-    """What a model is asked.
+    """The relations that a model is asked about.
 
     Args:
         questions: one for each relation of two objects.
-        whole: whether no relation was left out, of any candidate that measurement leaves open, that a model could be
-            asked about.
-        left_out: rows of all candidates of which such a relation was left out.
+        whole: True if no askable relation was left out, for any candidate that measurement leaves open.
+        left_out: rows of all candidates with such a left-out relation.
     """
 
     questions: tuple[ClauseQuestion, ...] = ()
@@ -219,17 +219,17 @@ def asked_of(
     most: int,
     candidates: int = MOST_CANDIDATES,
 ) -> AskedRelations:
-    """Relations of the likeliest candidates, one by one, as far as a model can be asked about them.
+    """Choose the relations of the likeliest candidates that a model can be asked about.
 
-    None where its answers could change nothing: of refusals that are for the geometry alone to say. With judge.mode
-    auto, none either where only one object has the name and measurement says that it is meant.
+    Empty if the answers could change nothing: for refusals that geometry alone decides. With judge.mode auto, also
+    empty if only one object has the name and measurement confirms it.
 
     Args:
-        choice: of the geometry.
+        choice: the decision of geometry.
         scorer: the scene.
         askable: relations that a model can be asked about.
-        most: how many, at most.
-        candidates: of how many candidates, at most.
+        most: largest number of relations.
+        candidates: largest number of candidates.
     """
     if choice.status is not Status.OK and choice.status not in _OPEN:
         return AskedRelations()
@@ -269,7 +269,7 @@ def _boxes(key: PairKey, scorer: PhraseScorer) -> tuple[Box, Box]:
 
 
 def relations_at(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> Iterator[tuple[PairKey, ClauseBelief]]:
-    """The clauses of a phrase at one row, then those of the anchors chosen there; those of single pairs alone."""
+    """The clauses of a phrase at one row, then those of the anchors chosen there; only clauses about single pairs."""
     for clause in belief.clauses:
         key = pair_of(clause, row, scorer.default_frame)
         if key is not None:
@@ -290,20 +290,20 @@ def with_judgements(
     said: Sequence[float | None],
     calibrations: JudgeCalibrations,
 ) -> ResolvedChoice:
-    """The choice with what a model said of its relations; with `judge.mode` fuse, decided again by Bayes' rule.
+    """Add a model's answers about relations to a decision; with `judge.mode` fuse, decide again by Bayes' rule.
 
-    An answer that the model's evidence leaves unclear, or turns to another object or reading, is for a person to
-    decide. What measurement left open becomes an answer where the evidence settles it: never an object of which
-    measurement says that a relation fails, never against one that clearly fits, and only with an opinion on each
-    relation of each candidate that measurement leaves open.
+    If the model's evidence makes an answer unclear, or changes it to another object or reading, a person must decide. A
+    case that measurement left open becomes an answer if the evidence settles it: never for an object with a relation
+    that fails by measurement, never against an object that clearly fits, and only with an opinion on each relation of
+    each candidate that measurement leaves open.
 
     Args:
-        choice: of the geometry, about a single object.
+        choice: the decision of geometry, about a single object.
         scorer: the scene.
         queries: the readings that were decided.
         asked: relations, from `asked_of`.
         said: the model's probability of each; None = no opinion.
-        calibrations: measured ones of that model.
+        calibrations: the measured calibrations of that model.
     """
     told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked.questions, said, strict=True))
     known = [(one, p, calibrations.of(one.name)) for one, p in zip(asked.questions, said, strict=True)]
@@ -338,15 +338,15 @@ def with_judgements(
 def evidence_of(
     asked: Sequence[ClauseQuestion], said: Sequence[float | None], calibrations: JudgeCalibrations
 ) -> ModelEvidence:
-    """What a model's answers count for: a ratio for each relation that it has an opinion on and was measured on.
+    """Weight of a model's answers: a ratio for each relation with an opinion and a calibration.
 
-    It is asked which of two is farther, and "behind" needs more: of two beside each other its answer can only speak
-    against it.
+    The model is asked which of two objects is farther, but "behind" needs more: for two objects side by side its answer
+    can only speak against it.
 
     Args:
         asked: relations that it was asked about.
         said: its probability of each; None = no opinion.
-        calibrations: measured ones of that model.
+        calibrations: the measured calibrations of that model.
     """
     known = [(one, calibrations.of(one.name), p) for one, p in zip(asked, said, strict=True)]
     ratio = {one.key: (one.in_line, of.ratio(p)) for one, of, p in known if p is not None and of is not None}
@@ -355,12 +355,12 @@ def evidence_of(
 
 @dataclass(frozen=True)
 class _Verdicts:
-    """What came of asking.
+    """Result of asking the model.
 
     Args:
-        denied: rows of candidates of which the model denies what was said.
-        unknown: rows of candidates of which something was left out, or was asked and has no weight.
-        whole: whether nothing was left out, and all that was asked has weight.
+        denied: rows of candidates for which the model denies what was said.
+        unknown: rows of candidates with a relation that was left out, or that has no weight.
+        whole: True if nothing was left out, and every answer has weight.
     """
 
     denied: frozenset[int]
@@ -395,7 +395,7 @@ def _checked(
     told: tuple[JudgedRelation, ...],
     verdicts: _Verdicts,
 ) -> ResolvedChoice:
-    """An answer of the geometry, after the model's evidence."""
+    """Check geometry's answer against the model's evidence."""
     if again.status is Status.OK and again.query == choice.query:
         if again.chosen != choice.chosen:
             rivals = choice.chosen, again.chosen
@@ -408,7 +408,7 @@ def _checked(
                 )
             return _with(again, told, "confirmed", "its answers select the same object")
         before, after = (_pairs(one, one.chosen, scorer) for one in (choice, again))
-        if before == after:  # else it is meant by another anchor, of which the model was not asked
+        if before == after:  # otherwise another anchor is meant, which the model was not asked about
             return _with(again, told, "reported", "it denies a relation that measurement is surer of")
     ours = wording.name_of(scorer.layout.scene.objects[choice.chosen])
     doubt = f"a model that was asked about its relations leaves it unclear whether the {ours} is meant"
@@ -418,7 +418,7 @@ def _checked(
 
 
 def _unsettled(choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, verdicts: _Verdicts) -> str:
-    """Why the model's evidence does not settle what measurement left open; empty where it does."""
+    """Reason why the model's evidence does not settle what measurement left open; empty if it does."""
     if again.status is not Status.OK or again.query != choice.query:
         return "with its answers, it is still not clear which object is meant"
     if choice.doubt is not None or choice.frames or choice.phrase is not None:
@@ -440,7 +440,7 @@ def _pairs(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> set[PairKe
 
 
 def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[ClauseState]:
-    """How the clauses of an object stand by measurement, those of its anchors included."""
+    """States of an object's clauses by measurement, including those of its anchors."""
     holds = scorer.config.decision.holds
 
     def states(belief: PhraseBelief, at: int) -> Iterator[ClauseState]:
@@ -454,6 +454,6 @@ def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[Clau
 
 
 def message(choice: ResolvedChoice, scorer: PhraseScorer) -> str:
-    """A DISAGREEMENT in one sentence."""
+    """Describe a DISAGREEMENT in one sentence."""
     ours, theirs = (wording.name_of(scorer.layout.scene.objects[row]) for row in choice.rivals)
     return f"Depth selects the {ours}, but a model's answers about single relations select the {theirs}."

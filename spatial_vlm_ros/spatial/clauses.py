@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One clause judged for every target: which anchors serve it best, by what margin, how likely.
+"""Judge one clause for every target: the best anchors, the margin and the likelihood.
 
-Anchors are maximised, not summed: five boxes beside one cup must not outvote one box beside another. One function for
-each way in which a relation takes its anchors. Objects of negligible weight are not tried: that changes a chance by at
-most NEGLIGIBLE.
+The best anchor counts, not the sum: five boxes beside one cup must not outvote one box beside another. There is one
+function for each way in which a relation takes its anchors. Objects of negligible weight are skipped, which changes a
+chance by at most NEGLIGIBLE.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ from spatial_vlm_ros.spatial.which_surface import as_said
 from spatial_vlm_ros.types import FrameOfReference, RelationClause
 
 COMPARED = {"closest to": True, "farthest from": False}
-"""Relations that compare the set that the other words leave → whether the nearest one is meant."""
+"""Relations that compare the set that fits the other words → True if the nearest one is meant."""
 ON, OTHER_THAN = "on", "other than"
 CONTRASTED = {"next to": True, "near": True, "around": True, "far from": False}
-"""Vague relations of distance → whether the nearest one is meant where it is true of several and one is meant."""
+"""Vague relations of distance → True if the nearest one is meant, when several fit and one is meant."""
 JUST_NOTICEABLE = 0.25
-"""Standard deviation of the logarithm of a gap by which one object has to be nearer to be said to be the near one: gaps
-of 1 to 1.7 are told apart by seven of eight people. By Weber's law what counts is the ratio."""
+"""Standard deviation of the logarithm of a gap by which one object must be nearer to be called the near one: gaps of 1
+to 1.7 are told apart by seven of eight people. By Weber's law the ratio counts."""
 NEGLIGIBLE = 0.02
 """Weight below which an object is not tried as target or anchor."""
 MOST_ANCHORS = 12
-"""Anchors of each kind, likeliest first, tried where a relation takes two."""
+"""Anchors of each kind, likeliest first, that are tried for a relation with two anchors."""
 
-_PAIRS = 20_000  # pairs of target and anchor measured at once: what is measured of them stays in the processor's cache
+_PAIRS = 20_000  # pairs of target and anchor measured at once: their data stays in the processor's cache
 _LISTED = 8  # members of a plural kept as anchors of a clause
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A clause and all that is needed to judge it.
+    """A clause and everything needed to judge it.
 
     Args:
         layout: the scene.
         config: limits and deviations.
-        view: viewpoint of the frame of reference in force.
+        view: viewpoint of the current frame of reference.
         clause: what was said.
         anchors: beliefs in its anchors' phrases.
         targets: (T,) rows worth judging.
         fit: (N,) how well name and attributes fit each object.
-        runner_up: whether the chance without the best anchor is wanted too.
-        singles: whether a single object is meant, so that those that the clause is true of are rivals.
-        known: what was measured for other clauses of the same answer.
-        evidence: what a model said of pairs, beside what was measured.
+        runner_up: also compute the chance without the best anchor.
+        singles: True if a single object is meant, so that all objects that the clause is true for are rivals.
+        known: measurements for other clauses of the same answer.
+        evidence: a model's answers about pairs.
     """
 
     layout: Layout
@@ -75,11 +75,11 @@ class Asked:
     evidence: ModelEvidence = field(default_factory=ModelEvidence)
 
     def pairs(self, targets: Rows, rows: Rows) -> Pairs:
-        """Targets and anchors to relate."""
+        """The pairs of targets and anchors."""
         return self.known.pairs(self.layout, self.view, targets, rows)
 
     def judged_of(self, pairs: Pairs) -> tuple[Array, Array]:
-        """(T, A) margins and likelihoods of these pairs, negation included; not to be written to."""
+        """(T, A) margins and likelihoods of these pairs, negation included; read-only."""
         margins, holds = self.known.judged(self.clause, pairs, self._judge)
         return margins, self.evidence.weighed(self.clause, pairs, holds)
 
@@ -88,12 +88,12 @@ class Asked:
         return self.judged(*as_said(pairs, self.clause, found))
 
     def judged(self, margin: Array, sigma: Array) -> tuple[Array, Array]:
-        """Margins with their likelihoods, turned round where the clause is negated."""
+        """Margins with their likelihoods, reversed if the clause is negated."""
         margin = -margin if self.clause.negated else margin
         return margin, clause_likelihood(margin, sigma)
 
     def blank(self, width: int) -> _Blank:
-        """Arrays to fill, `width` anchors a row."""
+        """Empty result arrays with `width` anchors a row."""
         return _Blank(len(self.layout), width)
 
 
@@ -116,7 +116,7 @@ class _Blank:
 
 
 def each_by_itself(relations: Iterable[RelationClause]) -> Iterator[RelationClause]:
-    """Clauses to several objects of different names, one by one: "behind the cup and the box" is behind each."""
+    """Split clauses about several objects with different names: "behind the cup and the box" is behind each."""
     for clause in relations:
         relation = RELATIONS.get(clause.relation)
         if len(clause.anchors) > 1 and relation is not None and relation.most_anchors < 2 and relation.several != "set":
@@ -127,7 +127,7 @@ def each_by_itself(relations: Iterable[RelationClause]) -> Iterator[RelationClau
 
 
 def judge(asked: Asked) -> ClauseBelief:
-    """A clause of a relation in RELATIONS."""
+    """Judge a clause of a relation in RELATIONS."""
     relation, first = RELATIONS[asked.clause.relation], asked.anchors[0]
     plural = first.phrase.count not in (None, 1)
     if len(asked.anchors) == 2:
@@ -142,12 +142,12 @@ def judge(asked: Asked) -> ClauseBelief:
     if plural:
         return by_all(asked, first, relation.several == "all" or (first.phrase.count or 0) > 1)
     if asked.clause.negated and len(first.members) > 1:
-        return by_all(asked, first, every=True)  # not behind the box: behind none that could be meant
+        return by_all(asked, first, every=True)  # not behind the box: behind none of the boxes that could be meant
     return by_one(asked, first)
 
 
 def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
-    """The likeliest single anchor for each target."""
+    """Judge with the likeliest single anchor for each target."""
     rows, tried = _worth_measuring(asked, anchor)
     out = asked.blank(1)
     contrasted = asked.singles and asked.clause.relation in CONTRASTED
@@ -158,7 +158,7 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
         margins, holds = asked.judged_of(pairs)
         joint = holds * anchor.without(some, rows)
         joint[:, ~tried] = 0.0
-        joint[some[:, None] == rows[None, :]] = 0.0  # nothing stands in a relation to itself
+        joint[some[:, None] == rows[None, :]] = 0.0  # no object has a relation to itself
         pick = (np.arange(len(some)), joint.argmax(axis=1))
         best = joint[pick]
         out.margin[some] = np.where(best > 0, margins[pick], np.nan)
@@ -180,14 +180,14 @@ def by_one(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
 
 
 def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | None:
-    """Of several objects that a vague relation is true of, a single one that is meant is the one it is truest of.
+    """Prefer, among several objects that a vague relation is true for, the one it is truest for.
 
-    Somebody who means the farther of two cups beside the kettle does not say "the cup next to the kettle". See
-    docs/relations.md, "A single object is meant by contrast".
+    Nobody means the farther of two cups beside the kettle by "the cup next to the kettle". See docs/relations.md, "A
+    single object is meant by contrast".
 
     Args:
         asked: a clause of CONTRASTED.
-        out: what is known of it without contrast.
+        out: the result without contrast.
         gap: (N,) metres to the best anchor, and half of the mean size of both.
         noise: (N,) standard deviation of it, metres.
     """
@@ -204,9 +204,10 @@ def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | 
 
 
 def by_direct_contact(asked: Asked, out: _Blank) -> Array | None:
-    """Of several objects that may be on another one, that which stands among no walls of a third is rather meant.
+    """Prefer, among several objects that may be on another one, those that are not inside a third one.
 
-    A ball in an organizer on the table is on the table, too, but who means it says that it is in the organizer.
+    A ball in an organizer on the table is on the table, too, but a person who means it says that it is in the
+    organizer.
     """
     layout = asked.layout
     rows = np.flatnonzero((out.anchors[:, 0] >= 0) & (out.likelihood > 1.0 - asked.config.decision.holds))
@@ -226,7 +227,7 @@ def by_direct_contact(asked: Asked, out: _Blank) -> Array | None:
 
 
 def by_all(asked: Asked, anchor: PhraseBelief, every: bool) -> ClauseBelief:
-    """Several anchors: the clause holds of every one of them, or of at least one."""
+    """Judge several anchors: the clause holds for every one of them, or for at least one."""
     rows = anchor.members
     out = asked.blank(min(max(len(rows), 1), _LISTED))
     said = anchor.phrase.count or -1
@@ -239,7 +240,7 @@ def by_all(asked: Asked, anchor: PhraseBelief, every: bool) -> ClauseBelief:
         others = len(rows) - self_.sum(axis=1)
         likelihood = holds.prod(axis=1) if every else holds.max(axis=1)
         margin = margins.min(axis=1) if every else margins.max(axis=1)
-        # A stated number must be the number seen; with more of them nobody knows which ones are meant.
+        # A stated number must be the number seen; if there are more, it is unknown which ones are meant.
         enough = (others >= 1) if said < 0 else (others >= said)
         likelihood = np.where(enough, likelihood, FLOOR)
         likelihood = np.where((said > 0) & (others > said), np.minimum(likelihood, 0.5), likelihood)
@@ -252,7 +253,7 @@ def by_all(asked: Asked, anchor: PhraseBelief, every: bool) -> ClauseBelief:
 
 
 def by_set(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
-    """The anchors taken together as one set ("among the cups")."""
+    """Judge the anchors together as one set ("among the cups")."""
     rows = anchor.members
     out = asked.blank(min(max(len(rows), 1), _LISTED))
     said = anchor.phrase.count or -1
@@ -271,7 +272,7 @@ def by_set(asked: Asked, anchor: PhraseBelief) -> ClauseBelief:
 
 
 def by_two(asked: Asked, first: PhraseBelief, second: PhraseBelief) -> ClauseBelief:
-    """Two anchors, chosen together ("between the cup and the box")."""
+    """Judge two anchors chosen together ("between the cup and the box")."""
     out = asked.blank(2)
     a, b, targets = _likeliest(first.weight), _likeliest(second.weight), asked.targets
     if len(a) and len(b) and len(targets):
@@ -292,7 +293,7 @@ def by_two(asked: Asked, first: PhraseBelief, second: PhraseBelief) -> ClauseBel
 
 
 def by_distance(asked: Asked, member: Array) -> ClauseBelief:
-    """Closest to, or farthest from, the likeliest anchor, among `member`, (N,) those that the other words leave."""
+    """Closest to, or farthest from, the likeliest anchor, among `member`, (N,) objects that fit the other words."""
     layout, anchor, name = asked.layout, asked.anchors[0], asked.clause.relation
     out = asked.blank(1)
     if len(member):
@@ -314,7 +315,7 @@ def by_distance(asked: Asked, member: Array) -> ClauseBelief:
 
 
 def by_identity(asked: Asked) -> ClauseBelief:
-    """Other than the anchor: by how sure it is which one that is."""
+    """Other than the anchor: depends on how sure it is which object the anchor is."""
     out = asked.blank(1)
     chance = np.ones(len(asked.layout))
     for anchor in asked.anchors:
@@ -331,13 +332,13 @@ def by_identity(asked: Asked) -> ClauseBelief:
 
 
 def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
-    """Resting on the support plane: the lowest point at its height, and on nothing else."""
+    """Resting on the support plane: the lowest point is at its height, and on nothing else."""
     layout, targets = asked.layout, asked.targets
     out = asked.blank(0)
     noise = 2.0 * layout.sigma[targets]
     sigma = np.hypot(noise / 2 + 0.005, layout.sigma_floor[targets])
     out.margin[targets] = asked.config.relation.contact + noise - np.abs(layout.bottom[targets])
-    # What lies in or on another object is not on the surface itself, however thin the other object is.
+    # An object in or on another object is not on the surface itself, however thin the other object is.
     supporting_objects = np.flatnonzero(layout.measured)
     for some in _blocks(targets, len(supporting_objects)):
         pairs = Pairs(layout, view, some, supporting_objects)
@@ -359,7 +360,7 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
 
 
 def _blocks(targets: Rows, anchors: int) -> list[Rows]:
-    """The targets, a few at a time, so that what is measured of their pairs stays in the processor's cache."""
+    """The targets in small blocks, so that the data of their pairs stays in the processor's cache."""
     if not anchors:
         return []
     size = max(1, _PAIRS // anchors)
@@ -367,10 +368,10 @@ def _blocks(targets: Rows, anchors: int) -> list[Rows]:
 
 
 def _worth_measuring(asked: Asked, anchor: PhraseBelief) -> tuple[Rows, npt.NDArray[np.bool_]]:
-    """(A,) rows to measure, and (A,) which of them are worth trying as the anchor.
+    """(A,) rows to measure, and (A,) bool: True for rows worth trying as the anchor.
 
-    Where they are few all that are named so are measured: another reading of the sentence tries others of them. With
-    each seen by its own side, those that are tried have to have a front.
+    If they are few, all objects with that name are measured, because another reading of the sentence tries others of
+    them. In the frame where each object is seen from its own side, the tried ones must have a front.
     """
     tried = anchor.weight > NEGLIGIBLE
     rows = np.flatnonzero(tried | (anchor.fit > NEGLIGIBLE))

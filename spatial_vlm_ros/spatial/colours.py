@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colour words: which family a word belongs to, and which families pass for each other. Needs nothing but Python."""
+"""Colour words: the family of a word, and the families that are confused with each other. Needs only Python."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHADES = frozenset({"light", "dark", "bright", "pale", "deep", "vivid", "neon",
 
 
 def colour_family(word: str) -> str | None:
-    """Family of a colour word ("dark blue" → "blue"), or None when it is no colour."""
+    """Family of a colour word ("dark blue" → "blue"), or None if it is not a colour."""
     if word in _FAMILY_OF:
         return _FAMILY_OF[word]
     parts = [
@@ -44,7 +44,7 @@ def colour_family(word: str) -> str | None:
 
 
 def both_basic(one: str, other: str) -> bool:
-    """Whether both families are basic colour terms, which nobody says of the same paint when he names one of them.
+    """True if both families are basic colour terms, of which people use only one for the same paint.
 
     Source: the eleven basic terms of Berlin and Kay, Basic Color Terms (1969).
     """
@@ -52,5 +52,5 @@ def both_basic(one: str, other: str) -> bool:
 
 
 def near_families(one: str, other: str) -> bool:
-    """Whether people call the same paint by either family's name."""
+    """True if people may call the same paint by the name of either family."""
     return frozenset((one, other)) in _NEAR_FAMILIES

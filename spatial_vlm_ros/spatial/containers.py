@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Insides that carry: bowls, cups, crates, bins and open drawers, and what is stacked in or on them.
+"""Container insides that support objects (bowls, cups, crates, bins, open drawers), and objects stacked in or on them.
 
-Their openings are seen obliquely: what shows an opening is that rays pass through the level of its rim.
+Openings are seen at an angle: an opening shows by the rays that pass through the level of its rim.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.surfaces import FLUSH, IN, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
 from spatial_vlm_ros.spatial.tops import grid_over, own_points
 
-_WALL, _WALL_SHARE = 0.004, 0.04  # thickness of a container's wall, metres, or part of its width
-_SECTORS, _RIM_SEEN = 12, 0.6  # directions in which a rim is looked for, and the part in which it must be seen
-_OUTER = 0.7  # part of the way from the middle to the outline from which the wall is
-_OPEN = 0.6  # part of the inner half of an opening that must be seen through
-_OUT = 0.3  # part of the inner half of an opening that must be out of what is around it to be looked at alone
-_FLOOR_SEEN = 0.3  # part of an opening over which a floor must be seen to count as that
-_CONTENT = 0.5  # part of a container's depth from which what is seen over its middle is in the way
-_RINGS = 10  # from the middle to the rim, in which the height of the inside is looked at
-_SHALLOW = 0.04  # depth of an inside over its width, at least: a table with things on it is none
-_ASIDE = 0.006  # metres by which a wall may stand farther in than it was taken to
-_FEW = 3  # points of a ring in one direction from which its height is known
-_SUNK = 0.2  # part of its height by which a stacked object reaches into another, at least
-_BESIDE = 0.15  # part of the way from its middle at which a stacked object may stand
+_WALL, _WALL_SHARE = 0.004, 0.04  # thickness of a container's wall, metres, or fraction of its width
+_SECTORS, _RIM_SEEN = 12, 0.6  # directions in which a rim is searched for, and the fraction in which it must be seen
+_OUTER = 0.7  # fraction of the way from the middle to the outline from which the wall begins
+_OPEN = 0.6  # fraction of the inner half of an opening that must be seen through
+_OUT = 0.3  # fraction of the inner half of an opening that must be clear of its surroundings to be used alone
+_FLOOR_SEEN = 0.3  # fraction of an opening over which a floor must be seen to count as one
+_CONTENT = 0.5  # fraction of a container's depth from which something seen over its middle is in the way
+_RINGS = 10  # rings from the middle to the rim in which the height of the inside is measured
+_SHALLOW = 0.04  # least depth of an inside over its width: a table with objects on it has none
+_ASIDE = 0.006  # metres by which a wall may be farther in than assumed
+_FEW = 3  # points of a ring in one direction that are enough for its height
+_SUNK = 0.2  # least fraction of its height by which a stacked object reaches into another
+_BESIDE = 0.15  # fraction of the way from its middle at which a stacked object may stand
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +51,15 @@ class Cavity:
     """The inside of a container.
 
     Args:
-        opening: (K, 2) convex outline.
-        middle: (2,) of it.
-        rim: height of the rim.
-        floor: height of the floor, seen or told from the underside.
-        floor_seen: which of them.
-        rings: (R,) heights of the inside from the middle to the rim, rising.
-        grid: over the container.
+        opening: (K, 2) convex outline on the ground, metres.
+        middle: (2,) its middle, metres.
+        rim: height of the rim, metres.
+        floor: height of the floor, seen or derived from the underside, metres.
+        floor_seen: True if the floor is seen.
+        rings: (R,) heights of the inside from the middle to the rim, increasing, metres.
+        grid: grid over the container.
         within: cells of the opening.
-        content: cells of what is in it and is no wall.
+        content: cells of the contents, without the walls.
     """
 
     opening: Array
@@ -73,7 +73,7 @@ class Cavity:
     content: Cells
 
     def seat(self, obj: Moved, places: Array) -> Array:
-        """(T,) how high an object comes to rest with its middle at places (T, 2): where it first meets the inside."""
+        """(T,) height (m) at which an object with its middle at places (T, 2) comes to rest: where it first touches."""
         at = (np.arange(len(self.rings)) + 0.5) / len(self.rings)
         heights = np.full(len(places), self.floor)
         for rise, outline in ((0.0, obj.foot), *obj.widths):
@@ -85,16 +85,16 @@ class Cavity:
 
 
 def is_open(around: SupportContext, row: int) -> bool:
-    """Whether an object is seen to be open above."""
+    """True if an object is seen to be open at the top."""
     return not isinstance(_inside(around, row, ""), NoSurface)
 
 
 def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface | NoSurface:
-    """The inside of a container whose opening is seen.
+    """Find the inside of a container whose opening is visible.
 
     Args:
         around: scene and distances.
-        row: the object, measured.
+        row: row of the object, which must be measured.
         name: what it is called.
     """
     found = _inside(around, row, name)
@@ -112,16 +112,17 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
 def stacked_on(
     around: SupportContext, row: int, name: str, obj: Moved, open_too: bool
 ) -> SupportingSurface | NoSurface:
-    """Where an object stands in or on the rim of an open one: a bowl on a bowl, a cup on a cup.
+    """Find where an object stands in or on the rim of an open one: a bowl on a bowl, a cup on a cup.
 
-    It reaches into it as far as both their widths let it, or spans the opening; what would fall in is not on it.
+    It reaches in as far as both widths allow, or spans the opening; an object that would fall in is not on it.
 
     Args:
         around: scene and distances.
-        row: the lower object, measured.
+        row: row of the lower object, which must be measured.
         name: what it is called.
         obj: the upper one.
-        open_too: it is open, too, as a bowl in a bowl; what is not has no widths that can be trusted to wedge.
+        open_too: the upper one is open, too, such as a bowl in a bowl; otherwise its widths are not reliable enough to
+            compute where it wedges.
     """
     found = _inside(around, row, name)
     if isinstance(found, NoSurface):
@@ -155,7 +156,7 @@ def stacked_on(
 
 
 def _reaching_in(around: SupportContext, row: int, found: Cavity) -> tuple[int, ...]:
-    """Objects that are in a container, or stand beside it and are higher than its rim."""
+    """Objects in a container, or beside it and higher than its rim."""
     layout = around.layout
     others = in_the_way(around, row, Level(found.floor, np.zeros(2)))
     within = depth_inside(found.opening, np.nan_to_num(layout.centre[:, :2], nan=1e6)) > 0
@@ -167,7 +168,7 @@ def _reaching_in(around: SupportContext, row: int, found: Cavity) -> tuple[int, 
 
 
 def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
-    """The inside of a container, or why none is seen."""
+    """The inside of a container, or the reason why none is seen."""
     layout, relief = around.layout, around.relief
     outline, middle = layout.footprint[row], layout.centre[row, :2]
     grid = grid_over(around, row, outline)
@@ -182,7 +183,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     core = (gauge(outline, middle, places) < 0.5).reshape(open_cells.shape)
     width = float(layout.size[row, :2].min())
     wall = max(_WALL, _WALL_SHARE * width)
-    out = core & ~grid.filled(layout.footprint[_around(layout, row)])  # of a drawer what is not in its cabinet
+    out = core & ~grid.filled(layout.footprint[_around(layout, row)])  # for a drawer, the part outside its cabinet
     core = out if out.sum() > _OUT * core.sum() else core
     if open_cells[core].sum() < _OPEN * core.sum():
         return NoSurface("closed", f"{name} is closed or full", row)
@@ -215,9 +216,9 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
 
 
 def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
-    """Rows of larger objects that reach over an object: a cabinet, of its drawer, which hides what is in it.
+    """Rows of larger objects that reach over an object: a drawer's cabinet, which hides the drawer's inside.
 
-    Of a cabinet whose drawers are detections of their own little more than its top may be left.
+    If a cabinet's drawers are detections of their own, little more than the cabinet's top may be left of it.
     """
     over = layout.measured & (layout.bottom < layout.top[row]) & (layout.top > layout.top[row])
     larger = layout.mean_side * layout.size[:, 2] > layout.mean_side[row] * layout.size[row, 2]
@@ -228,7 +229,7 @@ def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
 
 
 def _through(relief: Relief, opening: Array, rim: float) -> Relief:
-    """The points that are seen through an opening: those on the outside of a near wall lie under it as well."""
+    """The points seen through an opening; points on the outside of a near wall lie under it as well."""
     part = np.minimum((relief.eye - rim) / np.maximum(relief.eye - relief.height.astype(np.float64), 1e-6), 1.0)
     return relief.chosen(lies_in(opening, _places(relief) * part[:, None]))
 
@@ -238,16 +239,16 @@ def _places(relief: Relief) -> Array:
 
 
 def _sectors(away: Array) -> npt.NDArray[np.intp]:
-    """(N,) direction of places from the middle, as one of `_SECTORS`."""
+    """(N,) index of the direction of places from the middle, one of `_SECTORS`."""
     turn = np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5
     return np.asarray((turn * _SECTORS).astype(np.intp) % _SECTORS)
 
 
 def _rim_height(own: Array, outline: Array, middle: Array, top: float, sigma: float) -> float:
-    """The height that the wall of a container reaches in most directions; its top where that is nearly the same.
+    """Height that a container's wall reaches in most directions; its top if that is nearly the same.
 
-    A drawer's front is higher than its sides, and it has no back that can be seen: directions without points, or where
-    a cabinet is over it, tell nothing.
+    A drawer's front is higher than its sides, and its back cannot be seen: directions without points, or under a
+    cabinet, do not count.
     """
     outer = own[gauge(outline, middle, own[:, :2]) > _OUTER]
     highest = np.full(_SECTORS, -np.inf)
@@ -258,16 +259,16 @@ def _rim_height(own: Array, outline: Array, middle: Array, top: float, sigma: fl
 
 
 def _opening(grid: Grid, open_cells: Cells) -> Array:
-    """(K, 2) convex outline of the largest group of cells that are seen through."""
+    """(K, 2) convex outline of the largest group of see-through cells."""
     count, label, stats, _ = cv2.connectedComponentsWithStats(open_cells.view(np.uint8), connectivity=4)
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else 0
     return hull(grid.places(np.flatnonzero(label.reshape(-1) == largest)))
 
 
 def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: float, floor: float) -> bool:
-    """Whether something rises about an opening in most directions, at least half as high as its rim.
+    """True if a wall at least half as high as the rim surrounds an opening in most directions.
 
-    The back of a drawer is in its cabinet: that is a wall, too.
+    The back of a drawer is in its cabinet, which also counts as a wall.
     """
     places = np.concatenate((own, np.column_stack((_places(relief), relief.height))))
     places = places[
@@ -279,9 +280,9 @@ def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: f
 
 
 def _rings(beyond: Relief, opening: Array, middle: Array, floor: float, rim: float) -> Array:
-    """(R,) height of the inside at each ring from the middle to the rim: the lowest in any direction, and rising.
+    """(R,) height of the inside at each ring from the middle to the rim: the lowest in any direction, and increasing.
 
-    What lies in a container stands over its ring in some directions only, or over the ring outside of it.
+    An object in a container covers its ring in some directions only, or covers the next ring outwards.
     """
     places = _places(beyond)
     at = gauge(opening, middle, places)
@@ -301,7 +302,7 @@ def _rings(beyond: Relief, opening: Array, middle: Array, floor: float, rim: flo
 def _content(
     relief: Relief, grid: Grid, opening: Array, middle: Array, floor: float, rim: float, rings: Array
 ) -> Cells:
-    """(R, C) cells of an opening where something stands that is no part of the container."""
+    """(R, C) cells of an opening with something in it that is not a part of the container."""
     places = _places(relief)
     near = lies_in(opening, places)
     chosen = relief.chosen(near)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From beliefs to an answer or a typed refusal, in one stated order.
+"""Decide from beliefs: an answer or a typed refusal, in one fixed order.
 
 Not found → relation unsatisfied → ambiguous → low confidence → occluded → depth invalid → no place → OK. A model that
-was asked for the whole phrase may lower an OK to a disagreement, or settle a tie: see second_opinion.py.
+was given the whole phrase may turn an OK into a disagreement, or settle a tie: see second_opinion.py.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from spatial_vlm_ros.types import (
 
 _MOST_CANDIDATES = 10
 _READS = 0.05  # share of the readings from which one counts
-_ALREADY = 0.25  # times as likely is a reading that orders what is so before anything is done
-_STAYS = frozenset({"on", "inside"})  # whatever is there has no better place of the kind; "next to" may be nearer still
+_ALREADY = 0.25  # factor for a reading that commands what is already true
+_STAYS = frozenset({"on", "inside"})  # no place there is better; "next to" may have a nearer one
 CONFIRMED = 0.95
-"""Probability that the object is meant that a person chose: words are misheard and misjudged, too."""
-_EXISTS = 0.5  # summed likelihood of an order below which nobody can have that place
+"""Probability that the object is meant that a person chose: words can be misheard and misjudged, too."""
+_EXISTS = 0.5  # summed likelihood of an order below which no object can have that position
 
 Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class ResolvedChoice:
-    """The decision, before it is put into words and frames.
+    """The decision, before it is expressed in words and frames.
 
     Args:
         status: OK or the refusal.
@@ -58,18 +58,19 @@ class ResolvedChoice:
         belief: belief in its target.
         by_row: for each object, the belief of the reading that fits it best.
         chosen: row of the chosen object; for refusals the likeliest candidate, -1 without one.
-        rivals: rows that share the mass, likeliest first (AMBIGUOUS).
+        rivals: rows that share the probability, likeliest first (AMBIGUOUS).
         phrase: the phrase that matches nothing (NOT_FOUND), or that several anchors share (AMBIGUOUS).
         clause: the clause that decided (RELATION_UNSATISFIED, LOW_CONFIDENCE), or None.
         probability: (N,) posterior of each object.
-        several: rows of all that are meant, nearest first, where several were asked for.
+        several: rows of all objects meant, nearest first, if several were asked for.
         frames: frames of reference that choose different objects (AMBIGUOUS).
-        placing: where it is to go, or why nowhere; None where no place was asked for.
-        sure: probability of the answer: of the chosen one among all; of each of several, and of any one, by itself.
-        avoided: rows of objects that the motion keeps away from, as the words say.
-        opinion: what a model said of the whole phrase; None where none was asked.
-        doubt: why an answer has to be confirmed by a person, in words (LOW_CONFIDENCE); None elsewhere.
-        judge: what a model said of single relations; None where none was asked.
+        placing: the place to put it, or why there is none; None if no place was asked for.
+        sure: probability of the answer: of the chosen object among all; for several, or for any one, of the objects by
+            themselves.
+        avoided: rows of objects that the motion must keep away from.
+        opinion: a model's answer to the whole phrase; None if none was asked.
+        doubt: why a person must confirm the answer, in words (LOW_CONFIDENCE); else None.
+        judge: a model's answers about single relations; None if none was asked.
     """
 
     status: Status
@@ -92,12 +93,12 @@ class ResolvedChoice:
 
     @property
     def meant(self) -> tuple[int, ...]:
-        """Rows of everything that is meant."""
+        """Rows of all objects that are meant."""
         return self.several or (self.chosen,)
 
 
 def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
-    """Weigh all readings on the scene, decide, and look whether another frame of reference decides otherwise.
+    """Weigh all readings on the scene, decide, and check whether another frame of reference decides differently.
 
     Args:
         queries: all readings, preferred first.
@@ -108,7 +109,7 @@ def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedCho
     """
     verdict = _weigh(queries, scorer)
     if verdict.status is not Status.OK or (scorer.confirmed and set(verdict.meant) <= set(scorer.confirmed)):
-        return verdict  # what a person chose is meant from whatever side
+        return verdict  # a person's choice does not depend on the viewpoint
     frames, meant, chosen = [scorer.default_frame], [set(verdict.meant)], [verdict.chosen]
     for frame in other_frames(scorer):
         try:
@@ -125,7 +126,7 @@ def decide(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedCho
 
 
 def other_frames(scorer: PhraseScorer) -> Iterator[FrameOfReference]:
-    """Frames that may have been meant where none was said: a second configured one, and an anchor's own."""
+    """Frames that may be meant if none was said: a second configured one, and an anchor's own."""
     second = scorer.config.relation.second_frame
     if scorer.unsaid and second and FrameOfReference(second) is not scorer.default_frame:
         yield FrameOfReference(second)
@@ -135,23 +136,23 @@ def other_frames(scorer: PhraseScorer) -> Iterator[FrameOfReference]:
 
 
 def _weigh(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> ResolvedChoice:
-    """The verdict under the scorer's default frame.
+    """The decision in the scorer's default frame.
 
-    A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry
-    settles attachments; then each object's probability is summed over the readings.
+    A reading counts by its preference from the words times how well the scene can satisfy it, so that geometry settles
+    attachments; then each object's probability is summed over the readings.
     """
     return _ladder(queries, scorer).verdict()
 
 
 @dataclass(frozen=True)
 class FittingObjects:
-    """All that a phrase is true of.
+    """All objects that a phrase is true for.
 
     Args:
-        missing: a phrase, of the target or of an anchor, that nothing fits; None where there is none.
+        missing: a phrase, of the target or of an anchor, that nothing fits; None if there is none.
         clear: rows that clearly fit, nearest first.
-        unclear: rows of which it is not clear.
-        choice: what an order in the same words would come to.
+        unclear: rows that fit unclearly.
+        choice: the decision for a command with the same words.
     """
 
     missing: NounPhrase | None
@@ -161,7 +162,7 @@ class FittingObjects:
 
 
 def all_fitting(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> FittingObjects:
-    """Every object that fits, each judged by itself; the readings are of phrases in the plural.
+    """Find every object that fits, each judged by itself; the readings are of plural phrases.
 
     Raises:
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
@@ -173,7 +174,7 @@ def all_fitting(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> Fittin
 
 
 def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
-    """All readings weighed."""
+    """Weigh all readings."""
     beliefs = [scorer.score_phrase(query.target) for query in queries]
     shares = np.array([q.preference * _satisfied(q, b, scorer) for q, b in zip(queries, beliefs, strict=True)])
     shares /= shares.sum()
@@ -183,7 +184,7 @@ def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
     unseen = scorer.config.decision.unseen * np.prod(1.0 - np.minimum(weight, 1.0))
     probability = weight / (weight.sum() + unseen)
     if not np.isfinite(probability).all():
-        raise ValueError("a belief is not a number")  # a bug: nothing measured may turn the choice into NaN
+        raise ValueError("a belief is not a number")  # a bug: no measurement may turn the choice into NaN
     config = scorer.config.decision
     alive = np.zeros(len(weight), np.bool_)
     for share, belief in zip(shares, beliefs, strict=True):
@@ -195,20 +196,20 @@ def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
 
 
 def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> float:
-    """How well the scene can satisfy a reading: by its target, and by the anchors of its destination."""
+    """How well the scene can satisfy a reading: its target, and the anchors of its destination."""
     share = max(float(belief.weight.max(initial=0.0)), 1e-6)
     place = query.destination
     for anchor in () if place is None else place.anchors:
         if not is_person(anchor) and anchor.category != ITSELF:
             weight = scorer.score_phrase(anchor, anchor=True).weight
             share *= max(float(weight.max(initial=0.0)), 0.05)
-            if place is not None and place.also and anchor.count in (None, 1):  # of two trays, words tell which one
+            if place is not None and place.also and anchor.count in (None, 1):  # between two trays, the words decide
                 share /= max(float(weight.sum()), 1.0)
     return share * _ALREADY if _is_so(query, belief, scorer) else share
 
 
 def _is_so(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> bool:
-    """Whether what is ordered is so before anything is done: the cup that is to go on the table stands on it."""
+    """True if a command is already fulfilled: the cup that is to go on the table stands on it."""
     place = query.destination
     if query.readings < 2 or place is None or place.relation not in _STAYS or place.distance is not None:
         return False
@@ -274,7 +275,7 @@ class _Ladder:
         return self._one()
 
     def _one(self) -> ResolvedChoice:
-        """A single object: enough of the mass on it, every clause clear, fit to be acted on."""
+        """Decide for a single object: enough probability, every clause clear, and usable."""
         config, probability = self._config, self.probability
         ranked = [int(row) for row in np.argsort(-probability, kind="stable") if self.alive[row]]
         likeliest = ranked[0]
@@ -289,7 +290,7 @@ class _Ladder:
         return self._end(self._usable(likeliest), likeliest)
 
     def _any(self) -> ResolvedChoice:
-        """Whichever will do: the nearest one that clearly fits and can be acted on."""
+        """Decide for "any": the nearest object that clearly fits and is usable."""
         clear, unclear = self.fitting()
         usable = [row for row in clear if self._usable(row) is Status.OK]
         if usable:
@@ -299,7 +300,7 @@ class _Ladder:
         return self._end(Status.LOW_CONFIDENCE, unclear[0], clause=next(iter(self._unclear(unclear[0])), None))
 
     def _several(self, said: int) -> ResolvedChoice:
-        """All that fit, as many as said (-1: however many)."""
+        """Decide for all that fit, as many as said (-1: any number)."""
         clear, unclear = self.fitting()
         rows = clear or unclear
         if said > 0 and len(clear) + len(unclear) < said:
@@ -316,9 +317,9 @@ class _Ladder:
         return self._end(Status.OK, clear[0], several=clear)
 
     def fitting(self) -> tuple[list[int], list[int]]:
-        """Rows that fit clearly, and rows of which it is not clear; the nearest first.
+        """Rows that fit clearly, and rows that fit unclearly; the nearest first.
 
-        Each has to reach by itself the mass that a single object needs: name, attributes and anchors decided.
+        Each must reach by itself the probability that a single object needs: name, attributes and anchors decided.
         """
         distance = np.nan_to_num(np.linalg.norm(self.scorer.layout.centre, axis=1), nan=np.inf)
         alive = {*np.flatnonzero(self.alive).tolist(), *self._confirmed}
@@ -337,7 +338,7 @@ class _Ladder:
 
 
 def usable(row: int, scorer: PhraseScorer) -> Status:
-    """Whether an object that is meant can be acted on: OK, OCCLUDED or DEPTH_INVALID."""
+    """Check if a meant object is usable: OK, OCCLUDED or DEPTH_INVALID."""
     obj = scorer.layout.scene.objects[row]
     if obj.visible_fraction < scorer.config.decision.min_visible:
         return Status.OCCLUDED
@@ -345,7 +346,7 @@ def usable(row: int, scorer: PhraseScorer) -> Status:
 
 
 def phrases_not_found(belief: PhraseBelief, found: float) -> Iterator[NounPhrase]:
-    """Phrases, outermost first, whose name and attributes fit nothing that was seen."""
+    """Phrases, outermost first, whose name and attributes fit no detected object."""
     if not (belief.fit >= found).any():
         yield belief.phrase
     for clause in belief.clauses:
@@ -355,7 +356,7 @@ def phrases_not_found(belief: PhraseBelief, found: float) -> Iterator[NounPhrase
 
 
 def _fails(belief: PhraseBelief, config: DecisionConfig) -> Flags:
-    """(N,) whether a relation fails. Orders are left to the share of mass: among equals none is clearly first."""
+    """(N,) bool: True if a relation fails. Orders are left to the probability: among equals none is clearly first."""
     failing = np.zeros(len(belief.fit), np.bool_)
     for clause in belief.clauses:
         if not clause.is_order or clause.place > 1:
@@ -365,7 +366,7 @@ def _fails(belief: PhraseBelief, config: DecisionConfig) -> Flags:
 
 
 def _closest(belief: PhraseBelief, config: DecisionConfig) -> int:
-    """The row that comes closest to all clauses: by weight, then by its least margin."""
+    """Row that fits all clauses best: by weight, then by its least margin."""
     least = np.full(len(belief.fit), np.inf)
     for clause in belief.clauses:
         if not clause.is_order:
@@ -375,13 +376,13 @@ def _closest(belief: PhraseBelief, config: DecisionConfig) -> int:
 
 
 def _worst(belief: PhraseBelief, row: int) -> ClauseBelief | None:
-    """The clause that holds least for a row."""
+    """The least likely clause of a row."""
     relations = [clause for clause in belief.clauses if not clause.is_order]
     return min(relations, key=lambda clause: float(clause.chance[row])) if relations and row >= 0 else None
 
 
 def candidates(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Candidate, ...]:
-    """What the phrase may mean, likeliest first, with every clause measured."""
+    """The objects that the phrase may mean, likeliest first, with every clause measured."""
     config = scorer.config.decision
     belief = verdict.belief
     rows = [int(r) for r in np.argsort(-verdict.probability, kind="stable") if belief.fit[r] >= config.found]
@@ -402,7 +403,7 @@ def candidates(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Candidate
 def _measurements(
     belief: PhraseBelief, row: int, scorer: PhraseScorer, told: Mapping[tuple[str, str, str], float | None]
 ) -> Iterator[ClauseMeasurement]:
-    """The phrase's clauses at one row, then those of the anchors chosen there; `told` is what a model said of them."""
+    """The phrase's clauses at one row, then those of the anchors chosen there; `told`: a model's answers."""
     objects = scorer.layout.scene.objects
     for clause in belief.clauses:
         anchors = [int(a) for a in clause.anchors[row] if a >= 0]

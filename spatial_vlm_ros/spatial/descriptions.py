@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of some objects to tell them apart: words, what the parser reads in them, how well they fit each.
+"""Descriptions that tell some objects apart: words, what the parser reads in them, and how well they fit each object.
 
-Only what holds clearly of one part and fails clearly of the rest is worth saying; how well each description fits is
-measured by the very functions that will judge the answer.
+Only a description that clearly holds for one part and clearly fails for the rest is useful. The functions that will
+judge the answer also measure how well each description fits.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal, RelationClause, SceneObject
 
 CLEAR = 0.9
-"""Fit from which a description holds clearly of an object; below one minus it, it clearly does not."""
+"""Fit from which a description clearly holds for an object; below one minus this it clearly does not."""
 
 GENERIC = "object"
-_MOSTLY = 0.5  # share of its pixels that makes an object "the red one" when nobody gave a colour word
-_MOST_COUNTED = 20  # objects in a row: nobody counts more
-_MEMBER = 0.3  # weight from which an object is one of those that sizes and colours are compared among
+_MOSTLY = 0.5  # fraction of its pixels that makes an object "the red one" if the detector gives no colour
+_MOST_COUNTED = 20  # most objects in a row that people count
+_MEMBER = 0.3  # weight from which an object takes part in comparisons of sizes and colours
 _ROUNDING = 1e-9
 _LONGEST = 30  # characters of a label or attribute that is spoken
 
@@ -51,7 +51,7 @@ PAIRS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 """Kind → its two orders: canonical superlative, the word for one of two, the word for one of more."""
 
 COUNTED = (("left", "from the left"), ("near", "from the front"), ("top", "from the top"))
-"""Sides that objects are counted from, and the words."""
+"""Sides that objects are counted from, and their words."""
 
 LANDMARKS = (
     ("inside", "in"),
@@ -66,23 +66,23 @@ LANDMARKS = (
 """Relation to a landmark → the word for it, best first."""
 
 KINDS = ("attribute", "label", "across", "away", "height", "tallness", "bulk", "landmark")
-"""In the order in which they are preferred where nothing else tells."""
+"""In the order of preference if nothing else decides."""
 
 POSITIONS = ("across", "away", "height")
-"""Kinds that say where an object is; among these the wider gap counts."""
+"""Kinds that say where an object is; among these the wider gap is preferred."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Description:
-    """One object that can be said.
+    """A description of an object.
 
     Args:
         kind: one of KINDS, or "count".
-        core: the words that tell apart: "red", "mug", "next to the bowl".
-        place: where they stand: before the noun, after it, or instead of it.
-        meaning: what the parser has to read in them.
+        core: the distinguishing words: "red", "mug", "next to the bowl".
+        place: their position: before the noun, after it, or instead of it.
+        meaning: what the parser must read in them.
         fits: (R,) probability for each of the objects.
-        gap: metres by which an order separates, 0 elsewhere.
+        gap: metres by which an order separates, 0 for other kinds.
     """
 
     kind: str
@@ -94,24 +94,24 @@ class Description:
 
     @property
     def denies(self) -> bool:
-        """Whether it says what does not hold."""
+        """True if it says what does not hold."""
         return any(clause.negated for clause in self.meaning[0].relations)
 
     @cached_property
     def words(self) -> int:
-        """How many words it takes."""
+        """Number of words."""
         return len(self.core.split())
 
     @cached_property
     def held(self) -> frozenset[int]:
-        """Numbers of the objects that it clearly holds of; none where it is unclear of any."""
+        """Indices of the objects that it clearly holds for; empty if it is unclear for any."""
         fits = self.fits.tolist()
         if all(CLEAR <= fit < math.inf or -math.inf < fit <= 1.0 - CLEAR for fit in fits):
             return frozenset(n for n, fit in enumerate(fits) if fit >= CLEAR)
         return frozenset()
 
     def naming(self, noun: str, several: bool = False) -> str:
-        """Said with a noun: "the red cup", "the cup next to the bowl", "the mug"."""
+        """The description with a noun: "the red cup", "the cup next to the bowl", "the mug"."""
         noun = plural_of(noun) if several else noun
         if self.place == _NOUN:
             return f"the {plural_of(self.core) if several else self.core}"
@@ -121,24 +121,24 @@ class Description:
         return f"the {self.core} {noun}" if self.place == _BEFORE else f"the {noun} {self.core}"
 
     def said(self, several: bool = False) -> str:
-        """Said of one: "the red one", "the one next to the bowl", "the mug"."""
+        """The description for "one": "the red one", "the one next to the bowl", "the mug"."""
         return self.naming("one", several)
 
     def understood(self, several: bool = False) -> bool:
-        """Whether the parser reads in it what is meant."""
+        """True if the parser reads the intended meaning in it."""
         return _read(self.said(several)) in self.meaning
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Describer:
-    """Finds what can be said of some of a scene's objects.
+    """Find descriptions for some of a scene's objects.
 
     Args:
         layout: the scene.
         rows: (R,) the objects to tell apart.
-        members: (N,) how far each object of the scene belongs to the set that an order counts.
-        frame: frame of reference in force.
-        noun: what the objects are called; "object" for just anything.
+        members: (N,) degree to which each object of the scene belongs to the set that an order counts, 0 to 1.
+        frame: current frame of reference.
+        noun: name of the objects; "object" for any object.
     """
 
     layout: Layout
@@ -156,7 +156,7 @@ class Describer:
 
     @cached_property
     def _onlooker(self) -> Viewpoint | None:
-        """Who sees an order among objects: with each seen by its own side, the camera."""
+        """The viewpoint for an order among objects; the camera if each object is seen from its own side."""
         own = self.frame is FrameOfReference.OBJECT
         return self.layout.viewpoint(FrameOfReference.VIEWER) if own else self._view
 
@@ -168,7 +168,7 @@ class Describer:
     # -------------------------------------------------------------------------------------------- what is seen
 
     def attributes(self) -> Iterator[Description]:
-        """The detector's words and, where it gives no colour, colours measured from pixels."""
+        """Attributes from the detector and, if it gives no colour, colours measured from pixels."""
         some = _only(self.layout, self.rows)
         everyone = np.ones(len(self.rows), np.bool_)
         for word in dict.fromkeys(word for obj in self.objects for word in self._attribute_words(obj)):
@@ -187,7 +187,7 @@ class Describer:
             yield from (family for family, share in shares.items() if share > _MOSTLY)
 
     def labels(self) -> Iterator[Description]:
-        """What the detector calls them, where that is another name than the one in use."""
+        """Labels of the detector that differ from the name in use."""
         for label in dict.fromkeys(obj.detection.label for obj in self.objects):
             name = spoken(label)
             if name is not None and name != self.noun:
@@ -224,7 +224,7 @@ class Describer:
             yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))
 
     def first_of(self, count: int) -> Iterator[Description]:
-        """So many at one end of each order: "the two leftmost ones"."""
+        """Groups at one end of each order: "the two leftmost ones"."""
         if self._onlooker is None:
             return
         number = next((word for word, value in NUMBERS.items() if value == count), str(count))
@@ -237,7 +237,7 @@ class Describer:
                 yield Description(kind, f"{number} {of_more}", _BEFORE, meaning, fits, self._gap(key))
 
     def counted(self, side: str) -> Sequence[Description]:
-        """The place of each object in the order from a side, one description for each place, first to last."""
+        """The position of each object in the order from a side, one description for each position, first to last."""
         return self._counted.get(side, ())
 
     @cached_property
@@ -266,7 +266,7 @@ class Describer:
     # -------------------------------------------------------------------------------------------- landmarks
 
     def landmarks(self) -> Iterator[Description]:
-        """Relations to an object of which there is only one, as said and as denied."""
+        """Descriptions by a relation, or its negation, to an object with a unique name ("left of the box")."""
         marks = list(self._unique())
         anchors = np.array([row for row, _ in marks], np.intp)
         if self._view is None or not len(anchors):
@@ -278,13 +278,13 @@ class Describer:
             except FrameUndefinedError:
                 continue
             likelihood = clause_likelihood(margin, sigma)
-            # Of most landmarks all objects stand on one side, and finding words takes longer than to see that.
+            # For most landmarks all objects are on one side, and checking that is faster than building words.
             apart = np.ptp(likelihood, axis=0) > CLEAR - (1.0 - CLEAR) - _ROUNDING
             for column, mark in ((c, mark) for c, (_, mark) in enumerate(marks) if apart[c]):
                 yield from _said_and_denied(relation, f"{word} {the(mark)}", mark, likelihood[:, column])
 
     def _unique(self) -> Iterator[tuple[int, NounPhrase]]:
-        """Measured objects, none of those in question, that one name fits and no other: by label, or attribute too."""
+        """Measured objects, except those in question, with a unique name: a label, or a label and an attribute."""
         objects = self.layout.scene.objects
         told = [words_of(obj) for obj in objects]
         asked = {int(row) for row in self.rows}
@@ -321,7 +321,7 @@ def the(phrase: NounPhrase) -> str:
 
 
 def ordinal(n: int) -> str:
-    """A place in words as far as the parser has words for it: "second", "21st"."""
+    """A position in words if the parser has a word for it: "second", "21st"."""
     for word, value in ORDINALS.items():
         if value == n:
             return word
@@ -330,13 +330,13 @@ def ordinal(n: int) -> str:
 
 
 def spoken(label: str) -> str | None:
-    """A label as it can be said, or None: labels come from outside and may hold anything."""
+    """A label in a form that can be spoken, or None: labels come from outside and may contain anything."""
     name = " ".join(label.lower().replace("_", " ").split())
     return name if _speakable(name) else None
 
 
 def words_of(obj: SceneObject) -> frozenset[str]:
-    """All words that the detector gives of an object."""
+    """All words that the detector gives for an object."""
     given = (obj.detection.label, *obj.detection.attributes)
     return frozenset(word for text in given for word in text.lower().replace("_", " ").split())
 
@@ -347,14 +347,14 @@ def _speakable(text: str) -> bool:
 
 
 def _is_adjective(word: str) -> bool:
-    """Whether the parser takes "the … one" for an attribute and not for a kind."""
+    """True if the parser reads the word in "the … one" as an attribute and not as a kind."""
     said = _read(f"the {word} one")
     return said is not None and said.attributes == (word,)
 
 
 @lru_cache(maxsize=1024)
 def _read(answer: str) -> NounPhrase | None:
-    """What the parser reads in an answer, its number aside; None where that is nothing, or not one object."""
+    """The parser's reading of an answer, without its count; None if there is none, or not one object."""
     try:
         readings = parse_answer(answer)
     except (InputError, NotUnderstoodError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where what was chosen is to go: which objects the destination names, then free spots by them."""
+"""Find the place for the chosen object: which objects the destination names, then free spots near them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ON_IT = re.compile(r"\b(on|onto|upon|top of) (it|them)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, eq=False)
 class _Refused:
-    """Why the destination's own words do not settle which object is meant."""
+    """Reason why the destination's words do not settle which object is meant."""
 
     status: Status
     phrase: NounPhrase
@@ -48,13 +48,13 @@ class _Refused:
 
 
 def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
-    """The verdict with spots where a place was asked for; a refusal where none can be told or there is none.
+    """Add spots to a decision if a place was asked for; refuse if no spot can be determined or there is none.
 
-    A refusal stays what it is, except that a place by an object that is not there comes before it: no answer about what
-    is to be moved would help.
+    A refusal stays as it is, with one exception: a place near a missing object is reported first, because no answer
+    about the moved object would help.
 
     Args:
-        verdict: the decision about what is to be moved.
+        verdict: the decision about the object to move.
         scorer: the scene.
 
     Raises:
@@ -95,7 +95,7 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             rows += [row for row in meant if row not in rows]
     region = None
     if part is not None:
-        if not rows:  # the whole is the support plane, or nothing that was lifted
+        if not rows:  # the whole is the support plane, or was not lifted
             return dataclasses.replace(verdict, status=Status.NOT_FOUND, phrase=part.phrase)
         found_parts = part.found(rows[0])
         if not found_parts.parts:
@@ -141,12 +141,12 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
 
 
 def _brought_to(anchor: NounPhrase) -> str:
-    """Where what is brought "to" something goes: on a table, a shelf or a tray; next to anything else."""
+    """The relation for bringing something "to" an object: on a table, a shelf or a tray; next to anything else."""
     return "on" if noun_of(anchor) in SURFACES else "next to"
 
 
 def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destination) -> ResolvedChoice:
-    """The verdict with spots at a stated distance from where the object is."""
+    """The decision with spots at a stated distance from the object's current position."""
     layout = scorer.layout
     if verdict.status is not Status.OK:
         return verdict
@@ -168,7 +168,7 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
 def _further(
     destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer
 ) -> tuple[FurtherRelation, ...] | _Refused:
-    """What else the place must be, or must not be; a refusal where it is not clear which objects that is about."""
+    """Further relations that the place must or must not have; a refusal if their objects are unclear."""
     found = []
     for clause in (*destination.also, *destination.excluded):
         beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in clause.anchors)
@@ -195,9 +195,9 @@ def _no_place(
 
 
 def _owner(layout: Layout, row: int, moved: int) -> int | None:
-    """The one object that a drawer or a door belongs to: it is larger, touches it, and reaches from below it to above.
+    """The one object that a drawer or a door belongs to: larger, touching it, and reaching from below it to above it.
 
-    In "close the drawer and put the bowl on top of it" both may be meant; nothing stands on a drawer.
+    In "close the drawer and put the bowl on top of it" both may be meant, but nothing stands on a drawer.
     """
     bottom, top, contact = layout.bottom, layout.top, layout.relation.contact
     rows = np.flatnonzero(layout.measured)
@@ -210,16 +210,16 @@ def _owner(layout: Layout, row: int, moved: int) -> int | None:
 
 
 def _is_support(clause: RelationClause, belief: PhraseBelief, scorer: PhraseScorer) -> bool:
-    """Whether the support plane is meant, which no detection names."""
+    """True if the support plane is meant and no detection has that name."""
     found = scorer.config.decision.found
     as_on = dataclasses.replace(clause, relation="on") if clause.relation in ON else clause
     return regions.is_support(as_on, belief, scorer.layout, found)
 
 
 def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> tuple[int, ...] | _Refused:
-    """The one object that a destination's words name, or all of a plural; never what is moved.
+    """The one object that a destination's words name, or all of a plural; never the moved object.
 
-    A drawer that nobody detected is not found, for its place is not known well enough to put something there.
+    A drawer that was not detected is not found, because its position is not known well enough to put something there.
     """
     config = scorer.config.decision
     weight = belief.weight.copy()
@@ -236,13 +236,13 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
         rivals = tuple(row for row in order if probability[row] >= (1.0 - config.mass) * probability[best])
         status = Status.AMBIGUOUS if len(rivals) > 1 else Status.LOW_CONFIDENCE
         return _Refused(status, belief.phrase, rivals)
-    # How sure detectors are in general, and words that separate nothing, count in the share alone.
+    # General detection confidence, and words that separate nothing, count only in the share.
     sure = belief.fit[best] >= config.mass and not _unclear(belief, best, config)
     return (best,) if sure else _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,))
 
 
 def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) -> tuple[int, ...] | _Refused:
-    """All of a plural, as many as said."""
+    """All objects of a plural, as many as said."""
     said = belief.phrase.count or -1
     if not rows or len(rows) < said:
         return _Refused(Status.NOT_FOUND, belief.phrase)

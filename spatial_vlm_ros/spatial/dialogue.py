@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dialogue on a scene: the words decided among the objects that it leaves, and what it is after them.
+"""Decide words within a dialogue on a scene, and compute the dialogue after them.
 
-The same words said to the same dialogue on the same scene always have the same answer.
+The same words in the same dialogue on the same scene always get the same answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CONTRARY = "the words fit better an object that was denied"
 
 
 class DialogueChoice(NamedTuple):
-    """What was decided, the scene as the dialogue left it, and the attempt that led to it."""
+    """A decision, the scene as restricted by the dialogue, and the attempt that led to it."""
 
     choice: ResolvedChoice
     scorer: PhraseScorer
@@ -45,7 +45,7 @@ class DialogueChoice(NamedTuple):
 
 
 def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
-    """Decide what words ask: by the first of their attempts that leaves an object, else by the first one.
+    """Decide by the first attempt that leaves an object, else by the first one.
 
     Args:
         turn: from `take`.
@@ -67,19 +67,19 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
         if first is None or (
             turn.denies and first.choice.status is Status.NOT_FOUND and status is not first.choice.status
         ):
-            first = found  # after a denial, what is left and does not fit may be asked about
+            first = found  # after a denial, a remaining object that does not fit may be asked about
     if first is None:
         raise ValueError("a turn without an attempt")  # a bug: `take` gives one, or refuses
     return first
 
 
 def _of_target(choice: ResolvedChoice) -> bool:
-    """Whether it is the target itself that was not found."""
+    """True if the target itself was not found."""
     return choice.phrase is None or choice.phrase == choice.query.target
 
 
 def _tried(attempt: Attempt, scorer: PhraseScorer) -> DialogueChoice | None:
-    """What an attempt leads to; None where nothing is called by its names."""
+    """The decision of an attempt; None if no object has its names."""
     scene = scorer.layout.scene
     queries = called(attempt, scorer)
     if not queries:
@@ -111,27 +111,27 @@ def question_turn(
     Args:
         turn: from `take`.
         scorer: the scene; it knows the phrases of all attempts.
-        seen: takes from an answer what is no object.
+        seen: removes from an answer detections that are not objects.
 
     Returns:
-        The answer, the dialogue after it, and whether nothing is called what the words name.
+        The answer, the dialogue after it, and True if no object has the name in the words.
 
     Raises:
         FrameUndefinedError: a reading needs a frame of reference that is not defined.
-        NotUnderstoodError: what was spoken of is not clearly where it was, or the words do not go with the question.
+        NotUnderstoodError: the object spoken of is not clearly where it was, or the words do not match the question.
     """
     first: tuple[Resolution, Dialogue | None, bool] | None = None
     for attempt in turn.attempts:
-        if first is not None and attempt.doubt is not None:  # nothing is confirmed before a question is answered
+        if first is not None and attempt.doubt is not None:  # an answer to a question about space confirms nothing
             continue
         queries = called(attempt, scorer)
         if not queries or queries[0].question is None:
             continue
         among, denied, confirmed, doubt = _left(attempt, scorer)
-        if doubt == _MOVED:  # the same words may fit another object now, of which nothing was asked
+        if doubt == _MOVED:  # the same words may fit another object now, which was not asked about
             raise NotUnderstoodError(turn.words, (0, len(turn.words)), _MOVED, "say which object is meant")
         within = _restricted(scorer, queries, among, denied, confirmed)
-        # What was confirmed is all that is left for the subject; what it is compared with is decided by its own words.
+        # The subject is only what was confirmed; the object of comparison is decided by its own words.
         within = dataclasses.replace(within, confirmed=())
         reply = answer_question(queries, within, turn.said)
         resolution = seen(reply.resolution)
@@ -154,7 +154,7 @@ def _after_question(
         return after(turn, DialogueChoice(reply.refused, scorer, attempt), reply.asked, resolution)
     scene = scorer.layout.scene
     question = None
-    if reply.asked is not None:  # of an object that is compared with: its answers add to the words, not to the objects
+    if reply.asked is not None:  # about the object of comparison: its answers add to the words, not to the objects
         offers = tuple(OfferedObjects(words, ()) for words, _ in reply.asked.answers)
         question = AskedQuestion("whose", reply.asked.text, offers)
     shown = () if reply.about is None else (remember(scene.objects[reply.about], scene),)
@@ -164,7 +164,7 @@ def _after_question(
 def _left(
     attempt: Attempt, scorer: PhraseScorer
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], str | None]:
-    """Rows that an attempt is among, that it denies and that are confirmed, and why it is in doubt."""
+    """Rows that an attempt is restricted to, denies and has confirmed, and the reason for doubt."""
     scene = scorer.layout.scene
     among, kept = rows_of(attempt.among, scene)
     denied, known = rows_of(attempt.denied, scene)
@@ -182,7 +182,7 @@ def _restricted(
     denied: tuple[int, ...],
     confirmed: tuple[int, ...],
 ) -> PhraseScorer:
-    """The scene with what is left for the target of every reading."""
+    """The scene restricted for the target of every reading."""
     left = np.ones(len(scorer.layout))
     if among:
         left = np.isin(np.arange(len(left)), among).astype(np.float64)
@@ -197,7 +197,7 @@ def _restricted(
 
 
 def called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
-    """The readings whose target has a name that an object is called by, in those words or others for them."""
+    """The readings whose target has the name of an object, in the same words or synonyms."""
     if not attempt.names:
         return attempt.queries
     objects = scorer.layout.scene.objects
@@ -205,7 +205,7 @@ def called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
     has = np.array([names <= words_of(obj) for obj in objects], np.bool_)
 
     def called(query: SpatialQuery) -> bool:
-        own = set(query.target.category.split()) <= names  # its own name, which may be another word for the label
+        own = set(query.target.category.split()) <= names  # its own name, which may be a synonym of the label
         return bool(((scorer.match(query.target) >= found) & (has | own)).any())
 
     return tuple(query for query in attempt.queries if called(query))
@@ -214,11 +214,11 @@ def called(attempt: Attempt, scorer: PhraseScorer) -> tuple[SpatialQuery, ...]:
 def after(
     turn: DialogueTurn, decided: DialogueChoice, asked: Question | None, resolution: Resolution
 ) -> Dialogue | None:
-    """The dialogue that later words may refer to; None where there is nothing to refer to.
+    """The dialogue that later words may refer to; None if there is nothing to refer to.
 
     Args:
         turn: what was said.
-        decided: what came of it.
+        decided: the decision.
         asked: the question.
         resolution: the answer as it is sent.
     """
@@ -272,14 +272,14 @@ def _dialogue(
 
 
 def _said_at(words: str, question: str) -> int:
-    """Where a question names an answer; answers that it counts, or lists by id, keep their order."""
+    """Position of an answer in a question; answers that it counts, or lists by id, keep their order."""
     core = " ".join(word for word in words.split() if word not in ("the", "one", "ones"))
     at = question.find(core)
     return at if at >= 0 else len(question)
 
 
 def asked_again(refused: Resolution, before: Dialogue) -> Resolution:
-    """A refusal of words that did not answer a question: the question stays open, and so does the dialogue."""
+    """A refusal of words that did not answer a question; the question and the dialogue stay open."""
     if before.last is None:
         return dataclasses.replace(refused, dialogue_id=before.id)
     answers: tuple[OfferedAnswer, ...] = before.last.answers
@@ -287,12 +287,12 @@ def asked_again(refused: Resolution, before: Dialogue) -> Resolution:
 
 
 def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> bool:
-    """Whether words that led nowhere leave the question before them open: nothing fits them, and they deny nothing.
+    """True if words without a result leave the earlier question open: nothing fits them, and they deny nothing.
 
     Args:
         turn: what was said.
-        resolution: what came of it.
-        unknown: whether nothing is called what they name.
+        resolution: the answer.
+        unknown: True if no object has the name in them.
     """
     open_before = turn.before is not None and turn.before.asked is not None
     led_nowhere = resolution.status in _LEAVES_NOTHING and (unknown or resolution.question is None)

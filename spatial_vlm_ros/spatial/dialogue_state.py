@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a dialogue: what was said, what was asked, and which objects were spoken of, by where they are.
+"""State of a dialogue: what was said, what was asked, and which objects were spoken of, with their positions.
 
-The next words are answered on another frame, in which detections have other ids: an object is known again by its name
-and its place. See docs/dialogue.md.
+The next words are answered on another frame, in which detections have other ids, so an object is recognised by its name
+and its position. See docs/dialogue.md.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ QuestionKind = Literal["which", "whether", "name", "whose"]
 whose: "From whose side?"."""
 
 NEAR = 0.02, 0.06
-"""Least and most metres by which an object may have moved and still be the same one; half of its width between them."""
-_SAME_BOX = 0.6  # overlap of boxes in the image from which an object without a place is the same one
+"""Least and most metres by which an object may have moved and still be the same one; in between, half of its width."""
+_SAME_BOX = 0.6  # overlap of boxes in the image from which an object without a position is the same one
 
 
 @dataclass(frozen=True)
 class RememberedObject:
-    """An object as it was when it was spoken of.
+    """An object at the time it was spoken of.
 
     Args:
         id, label: of its detection then.
         box: x0, y0, x1, y1 in the image, pixels.
         frame_id: frame of `position`: the base where it is known, else the camera.
         stamp_ns: of the image.
-        position: volume centre, metres; None where its depth was not measured.
+        position: volume centre, metres; None if its depth was not measured.
         width: shorter horizontal side of its box, metres.
     """
 
@@ -52,7 +52,7 @@ Remembered = tuple[RememberedObject, ...]
 
 @dataclass(frozen=True)
 class OfferedObjects:
-    """An answer that a question offers, and the objects that it means; none: that the object shown is not meant."""
+    """An answer that a question offers, and its objects; no objects = the object shown is not meant."""
 
     words: str
     objects: Remembered
@@ -60,16 +60,16 @@ class OfferedObjects:
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question, and what its answers mean.
+    """A question, and the meaning of its answers.
 
     Args:
         kind: see QuestionKind.
         text: the question.
         offers: answers in the order in which the question names them.
-        clear: whether each answer clearly fits its objects and no others; else it has to be confirmed.
+        clear: True if each answer clearly fits its objects and no others; else it must be confirmed.
         about: the name that fits nothing (kind "name").
         name: the name offered for it.
-        fewer: yes means these objects alone, though more were asked for.
+        fewer: yes means only these objects, though more were asked for.
     """
 
     kind: QuestionKind
@@ -83,14 +83,14 @@ class AskedQuestion:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Everything that later words may refer to. Immutable: the same words said to it again mean the same.
+    """Everything that later words may refer to. Immutable: the same words always have the same meaning in it.
 
     Args:
         id: as `Resolution.dialogue_id`.
         said: all words so far, oldest first.
-        queries: readings of what they add up to.
+        queries: readings of their combined meaning.
         opened: readings of the last command, without the answers after it.
-        asked: the question that is open; None where there is none.
+        asked: the open question; None if there is none.
         offered: the open question and its answers as they were sent.
         shown: objects of the answer, or the one that a yes/no question is about.
         among: objects that the open question is about; empty = any.
@@ -113,7 +113,7 @@ class Dialogue:
 
 
 def remember(obj: SceneObject, scene: Scene) -> RememberedObject:
-    """An object of a scene, to be found again in another one."""
+    """Remember an object of a scene, to find it again in another scene."""
     place = _place(obj, scene)
     frame_id = scene.frame.frame_id if scene.frame.base_T_camera is None else scene.frame.base_T_camera.parent
     x0, y0, x1, y1 = (float(v) for v in obj.detection.box_xyxy)
@@ -125,7 +125,7 @@ def remember(obj: SceneObject, scene: Scene) -> RememberedObject:
 
 
 def _place(obj: SceneObject, scene: Scene) -> np.ndarray | None:
-    """(3,) volume centre in the base, else in the camera frame; None where it was not measured."""
+    """(3,) volume centre in the base, else in the camera frame, metres; None if it was not measured."""
     if obj.depth_problem is not None or not np.isfinite(obj.box.centre).all():
         return None
     transform = scene.frame.base_T_camera
@@ -133,11 +133,11 @@ def _place(obj: SceneObject, scene: Scene) -> np.ndarray | None:
 
 
 def row_of(known: RememberedObject, scene: Scene) -> int | None:
-    """The row of a remembered object in a scene; None where it is not clearly there.
+    """Find the row of a remembered object in a scene; None if it is not clearly there.
 
-    In the same image it has the same id, label and box. Else it is the object of its label (the last word of it
-    agrees, where none has all) whose place is nearest, no farther than it may have moved; two of those are not told
-    apart. What has no place is known by its box in the image.
+    In the same image it has the same id, label and box. Otherwise it is the nearest object with its label (or with the
+    same last word, if no object has the whole label), within the distance that it may have moved; two such objects
+    cannot be told apart. An object without a position is recognised by its box in the image.
     """
     objects = scene.objects
     for row, obj in enumerate(objects):
@@ -164,7 +164,7 @@ def _is_near(known: RememberedObject, obj: SceneObject, scene: Scene) -> bool:
 
 
 def rows_of(some: Sequence[RememberedObject], scene: Scene) -> tuple[tuple[int, ...], bool]:
-    """Rows of remembered objects in a scene, and whether all of them were found."""
+    """Rows of remembered objects in a scene, and True if all of them were found."""
     found = [row_of(known, scene) for known in some]
     rows = tuple(dict.fromkeys(row for row in found if row is not None))
     return rows, None not in found

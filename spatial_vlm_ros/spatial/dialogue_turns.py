@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the next words of a dialogue ask of the scene: readings, and which objects are meant, denied or left.
+"""Take the next words of a dialogue: their readings, and which objects are meant, denied or left.
 
-Knows the dialogue; the scene comes later, for words that settle nothing are refused before a frame is awaited.
+Needs only the dialogue. The scene comes later, because words that settle nothing are refused before waiting for a
+frame.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
 
 MOST_SAID = 40
-"""Turns of one dialogue, and so what is kept of it: one for each of as many candidates as an image shows, and more."""
+"""Most turns of one dialogue, which limits its size: one for each of as many candidates as an image shows, and more."""
 _MOST_CLAUSES = 20  # of one target, as in a sentence
 _MOST_READINGS = 64
-_MOST_WORDS = 16  # of an answer that says one thing and denies another without a comma
+_MOST_WORDS = 16  # words of an answer that states one object and denies another without a comma
 _ONE = "object"  # the category of "one"
 _COUNTED_FROM_LEFT = re.compile(r"\bcounted from the left\b|: the left(?:,| or) ")
 _TWO_MEANINGS = re.compile(r"right|(?:no )?(?:(?:that|this|it) is )?(?P<no>not the right(?: one)?)")  # true, and a side
@@ -45,7 +46,7 @@ _FUNCTION_WORDS = frozenset({
     "and", "which", "stands", "please", "i", "mean", "meant", "want", "further", "far", "more", "farther", "over",
     "there", "side", "hand",
 })  # fmt: skip
-"""Words of an answer that tell nothing apart."""
+"""Words of an answer that distinguish nothing."""
 _NO_ANSWER = "this does not answer the question"
 _UNCLEAR = "the words do not tell the objects apart clearly"
 _AFTER_NO = "another object was denied before"
@@ -57,21 +58,21 @@ Readings = tuple[SpatialQuery, ...]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to take the words.
+    """One interpretation of the words.
 
     Args:
         queries: the readings.
         among: the only objects that may be meant; empty = all.
         denied: objects that are not meant.
         confirmed: objects that a person chose.
-        doubt: why an answer of this attempt has to be confirmed; None where it stands.
-        refuted: objects that were denied: where the words would choose one of them, they contradict that, and the
-            answer has to be confirmed.
-        names: words that some object has to be called, by label or attribute; without one, the attempt is passed over.
-        unknown: nothing is called so, which is all that it says.
-        noun: of the objects that a question is about: an answer of another name has to be confirmed; "" = any.
-        agreed: objects that were asked about: it counts only where it is clear, and needs no confirmation where it is
-            these.
+        doubt: why an answer of this attempt must be confirmed; None if it need not be.
+        refuted: objects that were denied: if the words choose one of them, that is a contradiction, and the answer must
+            be confirmed.
+        names: words that some object must have in its label or attributes; if none has, the attempt is skipped.
+        unknown: the attempt only reports that no object has the name.
+        noun: name of the objects that a question is about: an answer with another name must be confirmed; "" = any.
+        agreed: objects that were asked about: the attempt counts only if it is clear, and needs no confirmation if it
+            chooses these.
     """
 
     queries: Readings
@@ -88,13 +89,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class DialogueTurn:
-    """What words ask, beside what was said before.
+    """The meaning of words in a dialogue.
 
     Args:
         words: as said.
         attempts: tried in this order, until one leaves an object to choose.
-        before: the dialogue that they belong to; None where they begin one.
-        denies: whether they deny something, which is kept even where nothing is left.
+        before: the dialogue that they belong to; None if they begin one.
+        denies: True if they deny something, which is remembered even if nothing is left.
         unnamed: names that were offered and denied.
         opened: readings of the command that all answers are about; empty = those of the attempt.
     """
@@ -118,11 +119,11 @@ class DialogueTurn:
 
 
 def supported(queries: Sequence[SpatialQuery]) -> Readings:
-    """The readings whose relations are all known, without those that would put a thing where nothing can be put.
+    """The readings whose relations are all known, without those with an impossible place.
 
     Raises:
-        NotUnderstoodError: the preferred one needs what is not known.
-        PlugInError: or a relation of an installed package that cannot be used.
+        NotUnderstoodError: the preferred one uses an unknown relation.
+        PlugInError: it uses a relation of an installed package that cannot be used.
         StopRequestedError: the words ask to stop.
     """
     if queries[0].action == STOP:
@@ -141,16 +142,16 @@ def supported(queries: Sequence[SpatialQuery]) -> Readings:
 
 
 def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
-    """What words ask in a dialogue.
+    """Take words in a dialogue.
 
     Args:
         words: an instruction, or the answer to a question, or words about an answer.
         before: the dialogue; None = they begin one.
 
     Raises:
-        InputError: the words are no text; or the dialogue is too long.
+        InputError: the words are not text, or the dialogue is too long.
         NotUnderstoodError: they are outside the grammar, or answer nothing.
-        StopRequestedError: they ask to stop, whatever was asked.
+        StopRequestedError: they ask to stop, whatever the question was.
     """
     if stops(words):
         raise StopRequestedError(words)
@@ -163,15 +164,15 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
 
 
 def take_reading(words: str, command: str, queries: Readings) -> DialogueTurn:
-    """What words ask that somebody else has read; the answer has to be confirmed.
+    """Take words that a reader other than the grammar has read; the answer must be confirmed.
 
     Args:
         words: as they were said.
-        command: what they were read as.
+        command: the command that they were read as.
         queries: the readings of that.
 
     Raises:
-        NotUnderstoodError: the preferred reading needs what is not known.
+        NotUnderstoodError: the preferred reading uses an unknown relation.
         StopRequestedError: the command is to stop.
     """
     if queries[0].action == STOP:
@@ -181,12 +182,12 @@ def take_reading(words: str, command: str, queries: Readings) -> DialogueTurn:
 
 
 def is_end(words: str) -> bool:
-    """Whether words end a dialogue ("never mind")."""
+    """True if words end a dialogue ("never mind")."""
     return classify(words).kind == "end"
 
 
 class _Taking:
-    """Takes words in a dialogue. One method for each kind of answer."""
+    """Take words in a dialogue. There is one method for each kind of answer."""
 
     def __init__(self, words: str, before: Dialogue) -> None:
         self._words, self._before = words, before
@@ -241,7 +242,7 @@ class _Taking:
         return self._without(before.shown)
 
     def _without(self, objects: Remembered) -> DialogueTurn:
-        """Other objects than these: those that fit all that was said first, then those that fit the command alone."""
+        """Other objects than these: first those that fit all that was said, then those that fit only the command."""
         before = self._before
         if objects is before.shown and len(objects) > 1:  # not these two together; each of them may still be meant
             again = Attempt(before.opened, (), before.denied, doubt="these objects were denied together")
@@ -367,7 +368,7 @@ class _Taking:
         return any(clause.relation == "other than" for clause in target.relations)
 
     def _chosen_by_command(self, command: Readings, answer: AnswerWords) -> DialogueTurn:
-        """Such as "give me the black one": which of those asked about, or of that kind."""
+        """Take "give me the black one": one of those asked about, or of that kind."""
         before = self._before
         denied = refuted = self._denied(before.shown if answer.no else ())
         among = before.among if self._kind == "which" else ()
@@ -378,14 +379,14 @@ class _Taking:
         return self._turn(*attempts, denies=answer.no)
 
     def _narrowed(self, words: str, answer: AnswerWords) -> DialogueTurn:
-        """What a description adds: among those asked about first; elsewhere, or against what was said, in doubt."""
+        """Add a description: first among those asked about; other objects, or a contradiction, are in doubt."""
         before = self._before
         denied = refuted = self._denied(before.shown if answer.no else ())
         if self._asked is None and before.queries[0].destination is not None and only_relates(denial(words) or words):
             repair = f'say "put it {words}" or "the one {words}"'
             raise self._refusal("this may mean which object, or where to put it", repair)
         queries = supported(with_answer(before.queries, words))
-        of_space = before.queries[0].question is not None  # such words may be about what it compares with
+        of_space = before.queries[0].question is not None  # such words may be about the object of comparison
         names = () if of_space else self._new_names(words)
         named = self._asked is not None and self._target.category != _ONE and not of_space
         noun = self._nouns()[-1] if named else ""
@@ -402,7 +403,7 @@ class _Taking:
         for earlier, doubt in ((before.opened, None if answer.no else _NOT_ALL), (kind, _NOT_ALL), (look, _NOT_ALL)):
             try:
                 others = supported(with_answer(earlier, words))
-            except NotUnderstoodError:  # what was said before is needed to read it
+            except NotUnderstoodError:  # it can only be read with what was said before
                 continue
             if all(others != attempt.queries for attempt in attempts):
                 attempts.append(dataclasses.replace(plain, queries=others, among=(), doubt=doubt))
@@ -412,7 +413,7 @@ class _Taking:
         return self._turn(*attempts, *self._unknown(queries, names), denies=answer.no)
 
     def _unknown(self, queries: Readings, names: tuple[str, ...]) -> list[Attempt]:
-        """Where nothing is called by the names: those are what is not found."""
+        """Report that no object has the names."""
         if not names:
             return []
         unknown = _with(queries[:1], category=" ".join(names), attributes=(), relations=())
@@ -425,7 +426,7 @@ class _Taking:
         return [dataclasses.replace(self._of_offer(part), doubt="only part of an offered answer was said")]
 
     def _new_names(self, words: str) -> tuple[str, ...]:
-        """Words of the description that name a kind, and have to be what an object is called."""
+        """Words of the description that name a kind and must be in an object's name."""
         try:
             said = description_of(denial(words) or words)
         except (InputError, NotUnderstoodError):
@@ -458,7 +459,7 @@ class _Taking:
         return Attempt(queries, offer.objects, before.denied, offer.objects if settles else (), doubt)
 
     def _offer_said(self, words: str) -> OfferedObjects | None:
-        """The offered answer that some words are: the same words, the same meaning, or the id of its one object."""
+        """The offered answer that equals the words: the same words, the same meaning, or the id of its one object."""
         offers = () if self._asked is None or self._asked.kind == "whether" else self._asked.offers
         said = normalised(words)
         for offer in offers:
@@ -477,7 +478,7 @@ class _Taking:
         return fitting[0] if len(fitting) == 1 else None
 
     def _offer_against_another(self, words: str) -> OfferedObjects | None:
-        """The one of "the blue one, not the black one" or "not the black one, the blue one", where both are offered."""
+        """The offer meant by "the blue one, not the black one" or the reverse order, if both are offered."""
         said = normalised(words).replace(",", " ").split()
         if self._kind != "which" or "not" not in said or len(said) > _MOST_WORDS:
             return None
@@ -491,7 +492,7 @@ class _Taking:
         return None
 
     def _offer_in_part(self, words: str) -> OfferedObjects | None:
-        """The only offered answer that has all telling words of the answer."""
+        """The only offered answer that contains all significant words of the answer."""
         offers = self._asked.offers if self._asked is not None and self._kind == "which" else ()
         ignored = _FUNCTION_WORDS | set(self._target.category.split())
         said = set(normalised(words).split()) - ignored
@@ -499,7 +500,7 @@ class _Taking:
         return fitting[0] if said and len(fitting) == 1 else None
 
     def _meaning(self, words: str) -> NounPhrase | None:
-        """What words say of one of the objects asked about, whatever it is called there."""
+        """The meaning of words about one of the objects asked about, by any name."""
         try:
             said = description_of(words)
         except (InputError, NotUnderstoodError):
@@ -517,7 +518,7 @@ class _Taking:
         return DialogueTurn(self._words, attempts, self._before, denies, self._before.unnamed, self._before.opened)
 
     def _settled(self, queries: Readings, objects: Remembered) -> DialogueTurn:
-        """What a person confirmed."""
+        """The turn for objects that a person confirmed."""
         if self._asked is not None and self._asked.fewer:
             queries = _with(queries, count=len(objects) if len(objects) > 1 else None)
         confirmed = (*self._before.confirmed, *objects) if _is_plural(queries) else objects
@@ -530,7 +531,7 @@ class _Taking:
         return tuple(dict.fromkeys((self._target.category, self._target.category.split()[-1])))
 
     def _side_or_truth(self, answer: AnswerWords, denied: str | None) -> AnswerWords:
-        """The word "right" alone, or "not the right one": a side where one is asked for, else yes or no.
+        """Interpret "right" alone, or "not the right one": a side if a side is asked for, else yes or no.
 
         Raises:
             NotUnderstoodError: it may be either.
@@ -559,7 +560,7 @@ def _with(queries: Readings, **changed: object) -> Readings:
 
 
 def _without_other(queries: Readings) -> Readings:
-    """Readings of "grab the other one" without that clause: which object is denied is known better by its place."""
+    """Readings of "grab the other one" without that clause: the denied object is known better by its position."""
     kept = []
     for query in queries:
         clauses = tuple(clause for clause in query.target.relations if clause.relation != "other than")
@@ -572,7 +573,7 @@ def _is_plural(queries: Readings) -> bool:
 
 
 def _ids(offer: OfferedObjects) -> set[str]:
-    """Ways to say the id of an offered object: "d3", "can d3"."""
+    """Ways to name the id of an offered object: "d3", "can d3"."""
     known = offer.objects[0]
     names = (known.id, f"{known.label} {known.id}", f"the {known.label} {known.id}", f"the {known.label} ({known.id}",
              f"the one {known.id}", f"the {known.id} one", f"the {known.id}")  # fmt: skip

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is free on a surface: the depth image laid on the ground as a grid of cells, and outlines moved over it.
+"""Free space on a surface: the depth image projected to a ground grid of cells, and outlines moved over it.
 
-Ground coordinates as in layout.py. A cell is known to carry something only where the depth image shows the surface
-there; what stands higher is in the way; what was not seen is neither.
+Ground coordinates as in layout.py. A cell is known to be supported only if the depth image shows the surface there.
+Points that are higher are obstacles; cells that were not seen are neither.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 Cells = npt.NDArray[np.bool_]  # (R, C): rows along g1, columns along g2
 Reals = npt.NDArray[np.float32]
 
-_PIXELS = 320_000  # depth pixels looked at
-_MOST_CELLS = 400  # along one side of a grid
-_SHIFT = 4  # binary places of a cell that polygons are drawn with
-_STRAY = 2  # points in a cell that are no obstacle yet: depth smears over edges
+_PIXELS = 320_000  # depth pixels used
+_MOST_CELLS = 400  # cells along one side of a grid
+_SHIFT = 4  # fractional bits of a cell when polygons are drawn
+_STRAY = 2  # points in a cell that do not yet count as an obstacle: depth smears over edges
 _STRAY_SHARE = 0.2
-_FLUSH = 0.005  # metres by which a point is lower than a level, at least, to be seen through it
-_FAR = 1.0  # metres of clearance beyond which it is not looked for
-_IMAGINED = 20_000  # points of an object that is imagined away
-_MARGIN = 0.02  # metres around a lifted object within which points are its own
+_FLUSH = 0.005  # metres by which a point must be lower than a level to be seen through it
+_FAR = 1.0  # metres of clearance beyond which it is not computed
+_IMAGINED = 20_000  # points of an object that is removed in imagination
+_MARGIN = 0.02  # metres around a lifted object within which points count as its own
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A surface of nearly one height: `height` at the origin of the ground, and its `slope` (2,) along g1 and g2."""
+    """A nearly level surface: `height` at the origin of the ground, metres, and its `slope` (2,) along g1 and g2."""
 
     height: float
     slope: Array
 
     def at(self, places: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        """Heights (N,) at places (N, 2)."""
+        """Heights (N,) at places (N, 2), metres."""
         return self.height + places @ self.slope.astype(places.dtype)
 
 
 def support_level(layout: Layout) -> Level:
-    """The support plane over the ground; level at height 0 where none was seen."""
+    """The support plane over the ground; level at height 0 if none was seen."""
     support = layout.scene.support
     if support is None:
         return Level(0.0, np.zeros(2))
@@ -61,21 +61,21 @@ def support_level(layout: Layout) -> Level:
 
 
 def hull(places: npt.NDArray[np.floating]) -> Array:
-    """Convex hull (M, 2) of places (N, 2), in one sense of turning."""
+    """Convex hull (M, 2) of places (N, 2), corners in order."""
     return np.asarray(cv2.convexHull(places.astype(np.float32))[:, 0], np.float64)
 
 
 def depth_inside(outline: Array, places: npt.NDArray[np.floating]) -> Array:
-    """(N,) how far places (N, 2) lie inside a convex outline (K, 2), metres; negative outside."""
+    """(N,) depth of places (N, 2) inside a convex outline (K, 2), metres; negative outside."""
     normals, offsets = _sides(hull(outline))
     inside: Array = (places @ normals.T.astype(places.dtype) - offsets.astype(places.dtype)).min(axis=1)
     return inside
 
 
 def lies_in(outline: Array, places: npt.NDArray[np.floating], spare: float = 0.0) -> npt.NDArray[np.bool_]:
-    """(N,) whether places (N, 2) lie inside a convex outline (K, 2), or up to `spare` metres beside the box about it.
+    """(N,) bool: True for places (N, 2) inside a convex outline (K, 2), or within `spare` metres of its bounding box.
 
-    With `spare` the box alone is looked at, which is quick for many places.
+    With `spare` only the box is tested, which is fast for many places.
     """
     low, high = outline.min(axis=0) - spare, outline.max(axis=0) + spare
     inside: npt.NDArray[np.bool_] = ((places > low) & (places < high)).all(axis=1)
@@ -86,7 +86,7 @@ def lies_in(outline: Array, places: npt.NDArray[np.floating], spare: float = 0.0
 
 
 def gauge(outline: Array, middle: Array, places: npt.NDArray[np.floating]) -> Array:
-    """(N,) distance of places from the middle in units of that of the outline in the same direction: 1 on it."""
+    """(N,) distance of places from the middle, relative to that of the outline in the same direction: 1 on it."""
     normals, offsets = _sides(hull(outline) - middle)
     reach = np.maximum(-offsets, 1e-6)
     scaled: Array = ((middle - places) @ normals.T / reach).max(axis=1)
@@ -122,28 +122,28 @@ class Grid:
 
     @classmethod
     def around(cls, low: Array, high: Array, step: float) -> Grid:
-        """The grid from one corner to the other; its cells are larger than `step` where there would be too many."""
+        """The grid from one corner to the other; its cells are larger than `step` if there would be too many."""
         step = max(step, float((high - low).max()) / _MOST_CELLS)
         rows, columns = (max(1, math.ceil(float(side) / step)) for side in high - low)
         return cls(np.asarray(low, np.float64), step, (rows, columns))
 
     def places(self, index: npt.NDArray[np.intp]) -> Array:
-        """(N, 2) middles of cells by their flat numbers."""
+        """(N, 2) centres of cells from their flat indices, metres."""
         return np.stack(np.divmod(index, self.shape[1]), axis=1) * self.step + (self.low + self.step / 2)
 
     def index(self, g1: npt.NDArray[np.floating], g2: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
-        """Flat numbers of the cells of places; R * C for those outside."""
+        """Flat indices of the cells of places; R * C for places outside."""
         rows, columns = self.shape
         low = self.low.astype(np.float32)
         with np.errstate(invalid="ignore"):
             row = np.floor((g1 - low[0]) * np.float32(1 / self.step)).astype(np.int32)
             column = np.floor((g2 - low[1]) * np.float32(1 / self.step)).astype(np.int32)
-        # As unsigned numbers what is too low is too high as well.
+        # As unsigned numbers, too low values are too high as well.
         inside = (row.view(np.uint32) < rows) & (column.view(np.uint32) < columns)
         return np.where(inside, row * np.int32(columns) + column, np.int32(rows * columns))
 
     def count(self, index: npt.NDArray[np.integer], weights: Reals | None = None) -> Array:
-        """(R, C) how many of the flat numbers, or the sum of their weights."""
+        """(R, C) count of each flat index, or the sum of its weights."""
         size = self.shape[0] * self.shape[1]
         return np.asarray(np.bincount(index, weights, size + 1)[:size].reshape(self.shape), np.float64)
 
@@ -159,7 +159,7 @@ class Grid:
 
 
 def _draw(image: npt.NDArray[np.uint8], cells: Array) -> None:
-    """Draw a convex polygon (K, 2), rows and columns, filled and with the cells on its rim."""
+    """Draw a convex polygon (K, 2), rows and columns, filled, including the cells on its edge."""
     corners = np.rint(cells[:, ::-1] * (1 << _SHIFT)).astype(np.int32)
     cv2.fillConvexPoly(image, cv2.convexHull(corners), 1, cv2.LINE_8, _SHIFT)
 
@@ -187,7 +187,7 @@ class Stamp:
         return cls(outline, pattern, step)
 
     def distance(self, taken: Cells) -> Reals:
-        """(R, C) by how much the outline, with its middle on a cell, is clear of the cells taken; 0 = it touches."""
+        """(R, C) clearance of the outline, with its middle on a cell, from the taken cells, metres; 0 = it touches."""
         met = self.touching(taken).view(np.uint8)
         far = np.float32(_FAR)
         if not met.any():
@@ -195,12 +195,12 @@ class Stamp:
         return np.minimum(cv2.distanceTransform(1 - met, cv2.DIST_L2, 5) * np.float32(self.step), far)
 
     def touching(self, taken: Cells) -> Cells:
-        """(R, C) where the outline, with its middle on a cell, touches cells that are taken."""
+        """(R, C) bool: True if the outline, with its middle on a cell, touches taken cells."""
         met = cv2.dilate(taken.view(np.uint8), self.pattern, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         return np.asarray(met.view(np.bool_))
 
     def share(self, cells: Cells) -> Reals:
-        """(R, C) part of the outline, with its middle on a cell, that lies on the given cells."""
+        """(R, C) fraction of the outline, with its middle on a cell, that lies on the given cells."""
         pattern = self.pattern.astype(np.float32)
         return np.asarray(
             cv2.filter2D(cells.astype(np.float32), -1, pattern / pattern.sum(), borderType=cv2.BORDER_CONSTANT)
@@ -211,18 +211,18 @@ class Stamp:
 
 
 def thinning(pixels: int) -> int:
-    """Of so many depth pixels every which one of a row, and every which row, is looked at."""
+    """Step between the rows, and between the pixels of a row, that are used of so many depth pixels."""
     return math.ceil(math.sqrt(pixels / _PIXELS))
 
 
 @dataclass(frozen=True, eq=False)
 class Relief:
-    """The measured points of a depth image in ground coordinates, without those of what is lifted away.
+    """The measured points of a depth image in ground coordinates, without those of lifted objects.
 
     Args:
         g1, g2, height: (N,) float32, metres.
         sigma: (N,) standard deviation of depth, metres.
-        eye: height of the camera; it stands over the origin.
+        eye: height of the camera over the origin, metres.
     """
 
     g1: Reals
@@ -233,7 +233,7 @@ class Relief:
 
     @classmethod
     def of(cls, layout: Layout, config: DepthConfig, *lifted: int) -> Relief:
-        """The relief of a scene without the objects in some rows; what was worked out of a scene before is kept."""
+        """The relief of a scene without the objects in some rows; earlier results for the scene are reused."""
         known = _KNOWN.get(layout)
         if known is None or known.config != config:
             known = _KNOWN[layout] = _whole(layout, config)
@@ -247,12 +247,12 @@ class Relief:
         return known.relief.chosen(np.flatnonzero(left))
 
     def _points_of(self, layout: Layout, row: int, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """Which points are of the object in a row: its mask or its estimated volume holds them.
+        """(K,) indices of the points that belong to the object in a row: inside its mask or its estimated volume.
 
         Args:
             layout: the scene.
-            row: the object.
-            pixels: (N,) of the thinned depth image, by their flat numbers.
+            row: row of the object.
+            pixels: (N,) flat indices in the thinned depth image.
         """
         outline = layout.footprint[row]
         (a, b), (c, d) = outline.min(axis=0) - _MARGIN, outline.max(axis=0) + _MARGIN
@@ -270,10 +270,10 @@ class Relief:
         return np.union1d(own, np.flatnonzero(shown.reshape(-1)[pixels]))
 
     def seen_past(self, layout: Layout, row: int, lowest: float = math.inf) -> Relief:
-        """What would be seen were an object in a row not there, as far as anybody can tell: what it stands on goes on.
+        """Estimate what would be seen without the object in a row: the surface under it continues.
 
-        Its rays go on to the height of its underside, or to `lowest` where that is lower: of what fills a compartment
-        only the top is seen. For questions of what would be, and no pose.
+        Its rays continue to the height of its underside, or to `lowest` if that is lower: of an object that fills a
+        compartment only the top is visible. Use this for hypothetical questions only, never for a pose.
         """
         points = layout.scene.objects[row].points
         some = points[:: max(1, len(points) // _IMAGINED)].astype(np.float64) @ layout.axes
@@ -288,17 +288,17 @@ class Relief:
         )  # fmt: skip
 
     def chosen(self, index: npt.NDArray[np.intp] | Cells) -> Relief:
-        """Some of the points."""
+        """Select some of the points."""
         return Relief(self.g1[index], self.g2[index], self.height[index], self.sigma[index], self.eye)
 
     def over(self, level: Level) -> Reals:
-        """(N,) heights over a level."""
+        """(N,) heights over a level, metres."""
         slope = level.slope.astype(np.float32)
         return self.height - (np.float32(level.height) + self.g1 * slope[0] + self.g2 * slope[1])
 
 
 class _Whole(NamedTuple):
-    """The relief of a whole scene, the pixels that its points are of, and which of them show the object in a row."""
+    """The relief of a whole scene, the pixel of each point, and the points of the object in a row."""
 
     config: DepthConfig
     relief: Relief
@@ -326,12 +326,12 @@ def _whole(layout: Layout, config: DepthConfig) -> _Whole:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the depth image shows of a level, cell by cell.
+    """What the depth image shows at a level, cell by cell.
 
     Args:
-        surface: the level itself is seen there.
-        higher: something stands there.
-        lower: what is seen there is lower.
+        surface: (R, C) True if the level itself is seen there.
+        higher: (R, C) True if something stands there.
+        lower: (R, C) True if the visible points there are lower.
         offset: (R, C) mean height over the level of the points near it, metres.
     """
 
@@ -350,16 +350,16 @@ def survey(
     ceiling: float = math.inf,
     beneath: float = math.inf,
 ) -> Survey:
-    """Look at every cell of a grid.
+    """Classify every cell of a grid.
 
     Args:
         relief: measured points.
         grid: the cells.
-        level: what is looked for.
+        level: the surface to look for.
         flat: metres by which the mean height of a cell may be off the level.
-        rise: metres from which a point is an obstacle; three standard deviations of depth where these are more.
-        ceiling: metres over the level from which points are in nobody's way.
-        beneath: metres under the level from which points are seen below it, as below a shelf, and say nothing of it.
+        rise: metres from which a point is an obstacle; at least three standard deviations of depth.
+        ceiling: metres over the level from which points are no obstacle.
+        beneath: metres under the level from which points are below it, for example under a shelf, and do not count.
     """
     index = grid.index(relief.g1, relief.g2)
     height = relief.over(level)
@@ -376,16 +376,16 @@ def survey(
     higher = (highs > _STRAY) & (highs > _STRAY_SHARE * points)
     surface = (nears > 0) & (2 * nears >= points) & (off <= flat) & ~higher
     surface = closed(surface) & ~higher
-    sunk = (nears == 0) | ((offset < -flat) & ~surface)  # the middle of a plate is lower than its rim by very little
+    sunk = (nears == 0) | ((offset < -flat) & ~surface)  # the middle of a plate is only slightly lower than its rim
     return Survey(surface, higher, (grid.count(index) > 0) & sunk & (highs == 0), offset)
 
 
 def seen_through(relief: Relief, grid: Grid, height: float) -> tuple[Relief, Cells]:
-    """What is seen through a level that lies at one height.
+    """Find what is seen through a level at one height.
 
     Returns:
-        The points whose rays pass it inside the grid, and (R, C) the cells of the level through which more of them pass
-        than points are seen that lie as high.
+        The points whose rays pass the level inside the grid, and (R, C) the cells through which more rays pass than
+        points at that height are seen.
     """
     deep, crossing = passing(relief, grid, height)
     shut = grid.count(grid.index(relief.g1[~deep], relief.g2[~deep]))
@@ -394,18 +394,18 @@ def seen_through(relief: Relief, grid: Grid, height: float) -> tuple[Relief, Cel
 
 
 def passing(relief: Relief, grid: Grid, height: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
-    """(N,) which points are seen through a level at one height, and (M,) the cells where they pass it."""
+    """(N,) bool: True for points seen through a level at one height, and (M,) flat indices of the cells they pass."""
     deep = relief.height < height - np.maximum(np.float32(_FLUSH), relief.sigma)
     part = np.float32(relief.eye - height) / (np.float32(relief.eye) - relief.height[deep])
     return deep, grid.index(relief.g1[deep] * part, relief.g2[deep] * part)
 
 
 def closed(cells: Cells) -> Cells:
-    """Cells with their gaps of one cell filled: rows of pixels are farther apart where the view is flat."""
+    """Fill gaps of one cell, because rows of pixels are farther apart at flat viewing angles."""
     return np.asarray(cv2.morphologyEx(cells.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).view(np.bool_))
 
 
 def widened(cells: Cells, by: int) -> Cells:
-    """Cells and those up to `by` cells away."""
+    """Cells and all cells up to `by` cells away."""
     square = np.ones((2 * by + 1, 2 * by + 1), np.uint8)
     return np.asarray(cv2.dilate(cells.view(np.uint8), square).view(np.bool_))

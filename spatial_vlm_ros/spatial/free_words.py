@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What geometry says of an object that a model points at for words outside the grammar: an answer, or a refusal.
+"""Check the object that a model points at for words outside the grammar: an answer, or a refusal.
 
-The model says which object, and nothing else: the place is measured, and what can be checked is checked. A person has
-to agree before anything moves (ADR 0044), so the answer says that a model chose it.
+The model only chooses the object: its position is measured, and everything that can be checked is checked. A person
+must agree before anything moves (ADR 0044), so the answer says that a model chose it.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from spatial_vlm_ros.types import (
     Status,
 )
 
-_ONE_PIECE = 0.8  # share of its measured surface that is in one piece; the rest is noise and thin parts
-_RAISED = 0.5  # share of its measured surface that lies above the support: less is a part of that, or a sheet on it
-_PURPOSES = frozenset({"to", "for", "with"})  # "to cut bread" says no place
-_FILLED = 0.5  # share of a box that the object in it has to reach over: a box off by 4 % of its size leaves 85 %
-_HOLES = 0.3  # share without depth of a place from which its object may end anywhere in it
-_HOLES_BESIDE = 0.2  # of the pixels around a surface: about one of its four sides
+_ONE_PIECE = 0.8  # fraction of the measured surface in one piece; the rest is noise and thin parts
+_RAISED = 0.5  # fraction of the measured surface above the support: less is a part of the support, or a sheet on it
+_PURPOSES = frozenset({"to", "for", "with"})  # "to cut bread" names no place
+_FILLED = 0.5  # fraction of a box that its object must cover: a box that is off by 4 % of its size leaves 85 %
+_HOLES = 0.3  # fraction of a region without depth from which its object may end anywhere in it
+_HOLES_BESIDE = 0.2  # fraction of the pixels around a surface: about one of its four sides
 POINTED_LABEL = "object pointed at by a model"
-"""Label of an object that no detector has named; words of the instruction are never used for it."""
+"""Label of an object that no detector has named; words of the instruction are never used as a label."""
 
 
 def checkable(reading: PartialReading, instruction: str) -> PartialReading:
-    """The part of a reading that can be judged: relations that are not known here are kept by name alone."""
+    """The part of a reading that can be judged; unknown relations are kept only by name."""
 
     def known(clause: RelationClause) -> bool:
         query = SpatialQuery(instruction, "find", NounPhrase("object", relations=(clause,)))
@@ -69,13 +69,13 @@ def checkable(reading: PartialReading, instruction: str) -> PartialReading:
 def refused_choice(
     instruction: str, status: Status, reason: str, scene: Scene, shown: Sequence[int] = ()
 ) -> Resolution:
-    """A refusal of what a model pointed at.
+    """The refusal of an object that a model pointed at.
 
     Args:
         instruction: the words.
         status: of the refusal.
         reason: in words, as the second part of a sentence.
-        scene: that it was asked about.
+        scene: the scene.
         shown: rows of the objects that it may mean.
     """
     return Resolution(
@@ -90,14 +90,14 @@ def refused_choice(
 
 
 def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: PhraseScorer, why: str) -> Resolution:
-    """The answer for an object that a model points at, once what can be measured of it was measured.
+    """The answer for an object that a model points at, after everything measurable was measured.
 
     Args:
         instruction: the words.
-        row: of the object.
-        reading: what is understood of the words; see `checkable`.
+        row: row of the object.
+        reading: the understood part of the words; see `checkable`.
         scorer: the scene.
-        why: the words were not understood.
+        why: reason why the words were not understood.
     """
     scene = scorer.layout.scene
     obj = scene.objects[row]
@@ -128,7 +128,7 @@ def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: P
 def _status(
     obj: SceneObject, row: int, reading: PartialReading, clauses: Sequence[ClauseBelief], scorer: PhraseScorer
 ) -> tuple[Status, str]:
-    """OK, or what speaks against the object, and why. First what it is, then what was said of it."""
+    """OK, or a refusal and its reason. First the object is checked, then the words about it."""
     name = _name(obj)
     can = usable(row, scorer)
     if can is Status.DEPTH_INVALID:
@@ -159,10 +159,10 @@ def _status(
 
 
 def _order_in_doubt(row: int, reading: PartialReading, scorer: PhraseScorer) -> str | None:
-    """Why a superlative, an ordinal or a side that was said is not known to be so; None where it is.
+    """Reason why a stated superlative, ordinal or side is not known to hold; None if it is.
 
-    The words that are not understood may leave out objects. What is leftmost of all is leftmost of the rest; what is
-    second of all need not be.
+    The words that are not understood may exclude objects. The leftmost of all is also the leftmost of the rest; the
+    second of all need not be the second of the rest.
     """
     unread, head = list(reading.unread), reading.head
     if head is not None and head.ordinal is not None:
@@ -175,7 +175,7 @@ def _order_in_doubt(row: int, reading: PartialReading, scorer: PhraseScorer) -> 
 
 
 def _unconfirmed(row: int, head: NounPhrase, scorer: PhraseScorer) -> list[str]:
-    """A superlative that does not hold of an object or has nothing to be compared with, and sizes that do not hold."""
+    """Superlatives that fail for an object or have nothing to compare with, and sizes that fail."""
     try:
         belief = scorer.score_phrase(head)
     except (FrameUndefinedError, ValueError):
@@ -193,7 +193,7 @@ def _unconfirmed(row: int, head: NounPhrase, scorer: PhraseScorer) -> list[str]:
 
 
 def _untold(row: int, reading: PartialReading, scorer: PhraseScorer) -> list[str]:
-    """Attributes that were said, of which neither measurement nor the detector tells anything for an object."""
+    """Stated attributes that neither measurement nor the detector can tell for an object."""
     if reading.head is None:
         return []
     view = scorer.view_for(FrameOfReference.VIEWER, depends=False)
@@ -206,7 +206,7 @@ def _untold(row: int, reading: PartialReading, scorer: PhraseScorer) -> list[str
 
 
 def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
-    """What speaks against an object that no detector has found: its size, depth, height, pieces, where it ends."""
+    """Evidence against an object that no detector has found: its size, depth, height, pieces, and borders."""
     lift, scene = scorer.config.lift, scorer.layout.scene
     if scene.support is None:
         reason = "nothing measured supports what it points at, so it may be part of something else"
@@ -245,7 +245,7 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
 
 
 def _measured(reading: PartialReading, scorer: PhraseScorer) -> tuple[list[ClauseBelief], list[str]]:
-    """Clauses that were measured, and names of those that cannot be: no such anchor is seen, or no such frame known."""
+    """Measured clauses, and names of those that cannot be measured: the anchor is not seen, or the frame is unknown."""
     found: list[ClauseBelief] = []
     unknown: list[str] = []
     for clause in reading.clauses:
@@ -264,7 +264,7 @@ def _measured(reading: PartialReading, scorer: PhraseScorer) -> tuple[list[Claus
 
 
 def _name(obj: SceneObject) -> str:
-    """An object in the middle of a sentence; one that no detector has found has no name."""
+    """Name of an object in the middle of a sentence; an object that no detector has found has no name."""
     if obj.detection.label == POINTED_LABEL:
         return f"an object that no detector has found ({obj.id})"
     return f"the {name_of(obj)}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured for one answer, kept for the next clause that asks the same of the same objects.
+"""Cache measurements of one answer for later clauses that ask the same about the same objects.
 
-The readings of a sentence share most of their clauses, and differ in what is attached to what.
+The readings of a sentence share most of their clauses and differ in their attachment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from spatial_vlm_ros.spatial.relations import Pairs
 from spatial_vlm_ros.types import Distance, FrameOfReference, RelationClause
 
 _MOST = 500_000
-"""Pairs of target and anchor that are kept at most, some 80 bytes each; further ones are measured anew."""
+"""Most pairs of target and anchor that are cached, some 80 bytes each; further ones are measured again."""
 
 _Between = tuple[FrameOfReference, bytes, bytes]
 _Said = tuple[str, str | None, bool, Distance | None]
@@ -23,14 +23,14 @@ _Said = tuple[str, str | None, bool, Distance | None]
 
 @dataclass(eq=False)
 class Judgements:
-    """Pairs and what was judged of them, by what they were asked."""
+    """Cached pairs and their judgements."""
 
     _pairs: dict[_Between, Pairs] = field(default_factory=dict)
     _judged: dict[tuple[_Between, _Said], tuple[Array, Array]] = field(default_factory=dict)
     _size: int = 0
 
     def pairs(self, layout: Layout, view: Viewpoint, targets: Rows, rows: Rows) -> Pairs:
-        """The pairs of some targets and anchors, with what was worked out of them before."""
+        """The pairs of some targets and anchors, with earlier results for them."""
         key = view.frame, targets.tobytes(), rows.tobytes()
         if key in self._pairs:
             return self._pairs[key]
@@ -43,10 +43,10 @@ class Judgements:
     def judged(
         self, clause: RelationClause, pairs: Pairs, judge: Callable[[Pairs], tuple[Array, Array]]
     ) -> tuple[Array, Array]:
-        """Margins and likelihoods of a clause, (T, A) each, not to be written to; from `judge` where they are new.
+        """(T, A) margins and likelihoods of a clause, read-only; computed by `judge` if they are new.
 
         Args:
-            clause: its anchors are not looked at.
+            clause: the clause; its anchors are ignored.
             pairs: from `pairs`.
             judge: judges the clause.
         """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scene as arrays on the ground.
+"""The scene as arrays in ground coordinates.
 
 Ground coordinates: origin below the camera, g1 along the camera's view on the ground, g2 to its right, heights along
-"up" from the support plane (from the camera when no plane was seen). All metres.
+"up" from the support plane (from the camera if no plane was seen). All metres.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from spatial_vlm_ros.types import FrameOfReference, Scene, UpSource
 
 __all__ = ["Array", "Layout", "Viewpoint", "lay_out"]
 
-_UPRIGHT_FRONT = 0.17  # horizontal part of a front below which it faces up or down: ten degrees
+_UPRIGHT_FRONT = 0.17  # horizontal part of a front's direction below which it faces up or down: ten degrees
 _CORNERLESS_FILL = 0.86  # a disc or an oval fills 0.785 of its box, a rectangle all of it
 _NO_EDGE = 1e-9  # metres between corners that are the same corner
-_ANYWHERE = 1e9  # metres: the distance from an edge that does not exist
+_ANYWHERE = 1e9  # metres: the distance from a missing edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +35,20 @@ class Layout:
     """A scene's objects as arrays; rows in the order of `scene.objects`. Unmeasured ones hold NaN.
 
     Args:
-        scene: where it came from.
+        scene: the source.
         axes: (3, 3) columns g1, g2, up, camera frame.
         floor: height of the support plane below the camera, along up, metres (0 without a plane).
-        centre: (N, 3) estimated volume centres.
-        surface: (N, 3) centres of the visible surfaces.
-        footprint: (N, 16, 2) outlines on the ground, convex, corners in order.
-        bottom: (N,) heights.
-        top: (N,) heights.
-        sigma: (N,) standard deviation of an object's place, from depth noise and from how much of it is covered.
-        sigma_up: (N,) the same of its heights.
+        centre: (N, 3) estimated volume centres, metres.
+        surface: (N, 3) centres of the visible surfaces, metres.
+        footprint: (N, 16, 2) outlines on the ground, convex, corners in order, metres.
+        bottom: (N,) heights of the bottoms, metres.
+        top: (N,) heights of the tops, metres.
+        sigma: (N,) standard deviation of an object's position, from depth noise and from the covered part, metres.
+        sigma_up: (N,) the same for its heights.
         noise: (N,) the part of both that comes from depth noise.
         tilt: standard deviation of "up", radians.
-        down_deg: how steeply the camera looks down.
-        relation: where relations begin and end.
+        down_deg: downward angle of the camera, degrees.
+        relation: limits of the relations.
     """
 
     scene: Scene
@@ -71,22 +71,22 @@ class Layout:
 
     @cached_property
     def measured(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether an object has a trusted place."""
+        """(N,) bool: True if an object has a trusted position."""
         return np.isfinite(self.centre[:, 0])
 
     @cached_property
     def visible_mean(self) -> Array:
-        """(N, 3) means of the visible surfaces."""
+        """(N, 3) means of the visible surfaces, metres."""
         nothing = np.full(3, np.nan)
         means = [o.points.mean(axis=0, dtype=np.float64) if len(o.points) else nothing for o in self.scene.objects]
         return np.array(means).reshape(-1, 3) @ self.axes + np.array([0.0, 0.0, self.floor])
 
     @cached_property
     def bearing_places(self) -> Array:
-        """(N, 2) points on the ground on the rays from the camera through the middles of the boxes.
+        """(N, 2) points on the ground on the rays from the camera through the middles of the boxes, metres.
 
-        Only their bearing from the camera means something. It is that of the image, whatever part of an object has
-        depth.
+        Only their bearing from the camera has a meaning. It is the bearing in the image, whichever part of an object
+        has depth.
         """
         K = self.scene.frame.camera.K
         boxes = np.array([o.detection.box_xyxy for o in self.scene.objects]).reshape(-1, 4)
@@ -104,39 +104,39 @@ class Layout:
 
     @cached_property
     def size(self) -> Array:
-        """(N, 3) box sizes: longer and shorter horizontal side, height."""
+        """(N, 3) box sizes: longer and shorter horizontal side, height, metres."""
         return np.array([o.box.size for o in self.scene.objects]).reshape(-1, 3)
 
     @cached_property
     def mean_side(self) -> Array:
-        """(N,) mean horizontal size."""
+        """(N,) mean horizontal size, metres."""
         return (self.size[:, 0] + self.size[:, 1]) / 2
 
     @cached_property
     def reach(self) -> Array:
-        """(N,) size of an object for gaps: its mean horizontal size, at least `min_reach`."""
+        """(N,) size of an object for gaps, metres: its mean horizontal size, at least `min_reach`."""
         return np.maximum(self.mean_side, self.relation.min_reach)
 
     # -------------------------------------------------------------------------------------------- outlines
 
     @cached_property
     def outline(self) -> Array:
-        """(N, 16, 2) corners of the outlines from the objects' centres."""
+        """(N, 16, 2) corners of the outlines relative to the objects' centres, metres."""
         return self.footprint - self.centre[:, None, :2]
 
     @cached_property
     def corners(self) -> Array:
-        """(2, 16, N) corners of the outlines, along g1 and along g2."""
+        """(2, 16, N) corners of the outlines, along g1 and along g2, metres."""
         return np.ascontiguousarray(self.footprint.transpose(2, 1, 0))
 
     @cached_property
     def radius(self) -> Array:
-        """(N,) of the circle about an object's centre that holds its outline."""
+        """(N,) radius of the circle around an object's centre that contains its outline, metres."""
         return np.asarray(np.sqrt((self.outline**2).sum(axis=2).max(axis=1, initial=0.0)))
 
     @cached_property
     def edges(self) -> Array:
-        """(16, N, 3) edges of the outlines: their product with (x, y, 1) is how far a place lies inside an edge."""
+        """(16, N, 3) edges of the outlines: the product with (x, y, 1) is the depth of a place inside an edge."""
         edge = np.roll(self.outline, -1, axis=1) - self.outline
         length = np.linalg.norm(edge, axis=2)
         inward = np.where(self._doubled_area >= 0, 1.0, -1.0)[:, None, None] * clockwise(edge)
@@ -148,7 +148,7 @@ class Layout:
 
     @cached_property
     def reaches(self) -> Array:
-        """(16, N, 3) corners of the outlines: their product with (x, y, 1) is how far each lies towards a place.
+        """(16, N, 3) corners of the outlines: the product with (x, y, 1) is how far each extends towards a place.
 
         In metres times the distance of that place from the centre.
         """
@@ -157,24 +157,24 @@ class Layout:
 
     @cached_property
     def _doubled_area(self) -> Array:
-        """(N,) of the outlines, positive where corners go from g1 to g2."""
+        """(N,) twice the signed areas of the outlines; positive if corners go from g1 to g2."""
         following = np.roll(self.outline, -1, axis=1)
         return np.asarray((self.outline[..., 0] * following[..., 1] - self.outline[..., 1] * following[..., 0]).sum(1))
 
     @cached_property
     def cornerless(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether an outline is round or oval."""
+        """(N,) bool: True if an outline is round or oval."""
         return np.abs(self._doubled_area) / 2 < _CORNERLESS_FILL * self.size[:, 0] * self.size[:, 1]
 
     @cached_property
     def long_side(self) -> Array:
-        """(N, 2) unit direction of the box's longer horizontal side on the ground."""
+        """(N, 2) unit directions of the boxes' longer horizontal sides on the ground."""
         along = np.array([o.box.axes[:, 0] for o in self.scene.objects]).reshape(-1, 3) @ self.axes[:, :2]
         return np.asarray(along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9))
 
     @cached_property
     def middle(self) -> Array:
-        """(2,) middle of the smallest upright rectangle around all outlines; NaN where nothing is measured."""
+        """(2,) middle of the smallest axis-aligned rectangle around all outlines; NaN if nothing is measured."""
         corners = self.footprint[self.measured].reshape(-1, 2)
         if not len(corners):
             return np.full(2, np.nan)
@@ -195,7 +195,7 @@ class Layout:
 
     @cached_property
     def front(self) -> Array:
-        """(N, 2) unit direction on the ground that an object's front faces; NaN where it is not known."""
+        """(N, 2) unit directions on the ground that the objects' fronts face; NaN if unknown."""
         given = [(np.nan,) * 3 if o.detection.front is None else o.detection.front for o in self.scene.objects]
         flat = np.array(given, np.float64).reshape(-1, 3) @ self.axes[:, :2]
         length = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -203,24 +203,24 @@ class Layout:
 
     @cached_property
     def _right_hand(self) -> Array:
-        """(N,) -1 for objects whose right is their own right hand: opposite to that of somebody who faces them."""
+        """(N,) -1 for objects whose right is their own right hand: opposite to that of a person who faces them."""
         return np.array([-1.0 if is_own_sided(o.detection.label) else 1.0 for o in self.scene.objects])
 
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
         """The viewpoint of a frame of reference.
 
         Raises:
-            FrameUndefinedError: the scene does not tell where that viewer is.
+            FrameUndefinedError: the position of that viewer is unknown in the scene.
         """
         return viewpoint_of(frame, self.scene, self.axes, self.floor, self.down_deg, self.relation)
 
     def rays(self, view: Viewpoint, rows: npt.NDArray[np.intp]) -> tuple[Array, Array]:
-        """(R, 2) unit directions ahead at each of the rows as an anchor, and to its right.
+        """(R, 2) unit directions ahead of, and to the right of, each row as an anchor.
 
-        In the frame `object` NaN for a row without a front.
+        In the frame `object`, a row without a front gives NaN.
 
         Raises:
-            FrameUndefinedError: in the frame `object`, where no row has a front.
+            FrameUndefinedError: in the frame `object`, no row has a front.
         """
         if view.frame is not FrameOfReference.OBJECT:
             ahead = view.towards(self.centre[rows, :2], self.relation.straight_down_deg)
@@ -237,7 +237,7 @@ class Layout:
 def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layout:
     """Put a scene's objects into arrays on the ground."""
     up = scene.up
-    # The camera's forward on the ground; looking straight down, the image's own up (minus y) laid on the table.
+    # The camera's forward on the ground; if it looks straight down, the image's own up (minus y) on the table.
     forward = np.array([0.0, 0.0, 1.0])
     down_deg = float(np.degrees(np.arcsin(np.clip(-forward @ up, -1, 1))))
     if abs(down_deg) > relation.straight_down_deg:
@@ -261,10 +261,10 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     centre = boxes @ axes + lift
     surface = np.array([o.surface_centre for o in objects]).reshape(n, 3) @ axes + lift
     footprint = (np.array([o.footprint for o in objects]).reshape(n, FOOTPRINT_CORNERS, 3) @ axes)[..., :2]
-    # Of what is covered or cut off nobody knows how far it goes on.
+    # It is unknown how far a covered or cut-off object continues.
     cut = np.array([(o.cut, o.cut_above) for o in objects]).reshape(n, 2)
     noise = depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2
-    sigma, sigma_up = np.hypot(noise, cut.T / math.sqrt(12.0))  # half of it one way or the other, as uniform
+    sigma, sigma_up = np.hypot(noise, cut.T / math.sqrt(12.0))  # half of it in either direction, as uniform
     return Layout(
         scene, axes, floor, centre, surface, footprint,
         centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, _tilt(scene), down_deg, relation,

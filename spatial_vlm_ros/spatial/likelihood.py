@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From margins to likelihoods: the one formula."""
+"""The one formula from margins to likelihoods."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def normal_cdf(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def clause_likelihood(margin: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Probability that a clause holds: that the true margin is positive. 0.5 where it was not measured (NaN)."""
+    """Probability that a clause holds: that the true margin is positive. 0.5 if it was not measured (NaN)."""
     return np.where(np.isfinite(margin), normal_cdf(np.nan_to_num(margin) / np.maximum(sigma, 1e-6)), 0.5)
 
 
@@ -39,7 +39,7 @@ def state_of(likelihood: float, holds: float) -> ClauseState:
 
 
 def calibrated(probability: float, slope: float, offset: float) -> float:
-    """A probability moved on the scale of log-odds: Φ says how sure the geometry is, this how often that is right.
+    """Calibrate a probability on the log-odds scale: Φ is how sure geometry is, the result is how often that is right.
 
     Source: Platt (1999), Probabilistic outputs for support vector machines.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words of materials: which of them exclude each other. Needs nothing but Python."""
+"""Material words, and which of them exclude each other. Needs only Python."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _MATERIAL_OF = {word: name for name, words in _MATERIALS.items() for word in wor
 _GENERAL = frozenset(
     ("metal", "metallic", "wood", "wooden", "plastic", "glass", "ceramic", "paper", "cloth", "fabric", "foam", "stone")
 )
-"""Words of a material in general, of which others name kinds."""
+"""General words for a material, of which other words name kinds."""
 _PASSING_FOR = frozenset({"rubber", "silicone", "sponge"})
-"""What may be called by the general word and is no kind of it."""
+"""Materials that people may call by the general word though they are not a kind of it."""
 
 
 def other_material(said: str, seen: Collection[str]) -> bool:
-    """Whether words seen of an object name a material, and none of them the one that was said.
+    """True if words about an object name a material, but not the one that was said.
 
     Args:
-        said: a word of a phrase; one that is no material excludes nothing.
+        said: a word of a phrase; a word that is not a material excludes nothing.
         seen: words of a label and of attributes.
     """
     material = _MATERIAL_OF.get(said)
@@ -42,7 +42,7 @@ def other_material(said: str, seen: Collection[str]) -> bool:
 
 
 def of_material(said: str, seen: Collection[str]) -> bool:
-    """Whether words seen of an object name the material that was said, or a kind of it: steel is metal.
+    """True if words about an object name the material that was said, or a kind of it: steel is metal.
 
     Args:
         said: a word of a phrase.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of what was measured of a model, relation by relation: one form for all that `spatial-vlm calibrate` writes."""
+"""Read files of a model's measurements, relation by relation: the common format of `spatial-vlm calibrate`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _NAMES = {"schema", "model", "relations"}
 
 
 def read_measured(path: str | Path, repair: str) -> tuple[str, dict[str, Any]]:
-    """The model's name, for people, and what was measured by relation; "measured" is for people, and is not read.
+    """Read the model's name, for people, and the measurements by relation; "measured" is for people and ignored.
 
     Args:
         path: of a file {"schema": 1, "model": "…", "relations": {…}}.
-        repair: how to get a good one.
+        repair: how to get a valid one, for the message.
 
     Raises:
         FileError: the file is missing, too large, or not of that form.

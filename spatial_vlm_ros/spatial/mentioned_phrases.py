@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every phrase of a reading that has to be found in the image."""
+"""List every phrase of a reading that must be found in the image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 
 
 def mentioned(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """Phrases of the target, of its anchors, of the destination and of what is avoided, in the order met."""
+    """Phrases of the target, its anchors, the destination and the objects to avoid, in the order of appearance."""
     for phrase in asked_phrases(query):
         yield from nested(phrase)
     if query.destination is not None and not is_for_a_person(query.destination):

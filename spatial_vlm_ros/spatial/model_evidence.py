@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model said of single relations, as it changes the odds that measurement gives them."""
+"""A model's answers about single relations, as factors on the odds from measurement."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Box = tuple[float, float, float, float]
 PairKey = tuple[str, int, int]
 """Canonical relation, row of the target, row of the anchor."""
 _UPRIGHT = 0.866  # cosine of 30 degrees between up in the image and its upper edge
-_CLEARLY = 2.0  # of the sideways gap over what the slant of "up" makes of it
+_CLEARLY = 2.0  # times the sideways gap over the shift due to the tilt of "up"
 OF_SIDES = ("left of", "right of")
 """Relations across the line of sight."""
-_FLAT = 0.26  # part of "up" that lies in the image plane, below which the camera looks straight down or up
+_FLAT = 0.26  # part of "up" in the image plane below which the camera looks straight down or up
 
 
 @dataclass(frozen=True)
 class ModelEvidence:
-    """Likelihood ratios by relation and pair: how much likelier the model's answer is where the relation holds.
+    """Likelihood ratios by relation and pair: how much likelier the model's answer is if the relation holds.
 
     Args:
         ratio: above 0; 1 changes nothing.
@@ -37,10 +37,10 @@ class ModelEvidence:
     ratio: Mapping[PairKey, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def weighed(self, clause: RelationClause, pairs: Pairs, holds: Array) -> Array:
-        """(T, A) probabilities by measurement, and with the evidence by Bayes' rule; the same array without any.
+        """(T, A) probabilities by measurement, updated by Bayes' rule; the same array without evidence.
 
         Args:
-            clause: of one relation, negated or not.
+            clause: about one relation, negated or not.
             pairs: T targets and A anchors.
             holds: (T, A) probability that the clause holds.
         """
@@ -63,23 +63,23 @@ class ModelEvidence:
 
 
 def concerns(clause: RelationClause, frame: FrameOfReference) -> bool:
-    """Whether what a model sees in the image tells of a clause: it knows no distances, and looks where the camera is.
+    """True if a model's view of the image is relevant to a clause: no distances, and the camera's viewpoint.
 
     Args:
         clause: what was said.
-        frame: of reference in force.
+        frame: current frame of reference.
     """
     framed = RELATIONS[clause.relation].framed
     return clause.distance is None and (not framed or frame is FrameOfReference.VIEWER)
 
 
 def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKey | None:
-    """The pair of objects whose relation in an image tells of a clause at one row; None where no single one does.
+    """The pair of objects whose relation in an image decides a clause at one row; None if there is no such single pair.
 
     Args:
-        belief: in the clause.
-        row: of its subject.
-        default: frame of reference where the clause states none.
+        belief: belief in the clause.
+        row: row of its subject.
+        default: frame of reference if the clause states none.
     """
     clause = belief.stated
     if clause is None or belief.anchors.shape[1] != 1 or belief.anchors[row, 0] < 0:
@@ -90,12 +90,12 @@ def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKe
 
 
 def is_shown(relation: str, target: Box, anchor: Box, camera: PinholeCamera, up: Array) -> bool:
-    """Whether an image shows a relation as measurement means it; see `is_upright` and `shows_side`."""
+    """True if an image shows a relation as measurement defines it; see `is_upright` and `shows_side`."""
     return not RELATIONS[relation].framed or (is_upright(up) and shows_side(relation, target, anchor, camera, up))
 
 
 def is_upright(up: Array) -> bool:
-    """Whether left and right, far and near in the image are about those of somebody who stands where the camera is.
+    """True if left and right, far and near in the image are about those of a person at the camera.
 
     Args:
         up: (3,) unit vector in the camera's optical frame.
@@ -106,14 +106,14 @@ def is_upright(up: Array) -> bool:
 
 
 def shows_side(relation: str, target: Box, anchor: Box, camera: PinholeCamera, up: Array) -> bool:
-    """Whether the side on which the image shows a target is that on which it is, seen from the camera; else True.
+    """True if the image shows a target on the side that it is on, seen from the camera; True for other relations.
 
-    Sides are told from the plane through the camera, the anchor and "up". It cuts the image in a line through the
-    anchor, which is slanted where the camera is tilted. Of what is not clearly on the same side of that line and of an
-    upright one the image shows another side than measurement means.
+    Sides are defined by the plane through the camera, the anchor and "up". It cuts the image in a line through the
+    anchor, which is slanted if the camera is tilted. A target must clearly be on the same side of that line and of an
+    upright one; otherwise the image may show another side than measurement.
 
     Args:
-        relation: canonical; others than sides always show.
+        relation: canonical name; relations other than sides always give True.
         target: left, top, right, bottom, pixels.
         anchor: likewise.
         camera: of the image.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The object that is put down: its outline, and how wide it is at each height, down to the foot it stands on.
+"""The object to put down: its outline, and its width at each height, down to the foot it stands on.
 
-Handles and rims reach beyond the foot. They need room, but nothing to stand on.
+Handles and rims reach beyond the foot. They need free space, but no support.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
-_SLICES = 8  # heights at which the width is looked at
-_FEW = 12  # points from which a slice has a width
-_FOOT = 0.15  # part of the height that is the foot
-_UNSEEN_FOOT = 0.35  # part of the height, from below, that may be out of sight where the foot is measured
+_SLICES = 8  # heights at which the width is measured
+_FEW = 12  # points that a slice needs for a width
+_FOOT = 0.15  # fraction of the height that is the foot
+_UNSEEN_FOOT = 0.35  # lowest fraction of the height that may be out of sight if the foot is measured
 _COVERED = 0.9  # visible fraction below which a low slice may look narrow because something covers it
-_NARROWEST = 0.5  # of its outline: a foot is not taken to be narrower, for so little would show nothing
+_NARROWEST = 0.5  # fraction of its outline: a foot is never assumed narrower, because so little would show nothing
 _STRAY = 1.0  # percent of the points at either end that may be strays
 
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """The object that is put down.
+    """The object to put down.
 
     Args:
-        outline: (16, 2) about its middle.
-        size: (3,) of its box.
+        outline: (16, 2) around its middle, metres.
+        size: (3,) of its box, metres.
         axes: (3, 3) of its box, camera frame.
         name: what it is called.
-        widths: ((height, outline (16, 2)), ...) of all of it below rising heights; empty where that is not measured.
+        widths: ((height, outline (16, 2)), ...) of the whole part below increasing heights, metres; empty if not
+            measured.
     """
 
     outline: Array
@@ -47,15 +48,15 @@ class Moved:
 
     @property
     def foot(self) -> Array:
-        """(16, 2) outline of what it stands on; all of its outline where that is not measured."""
+        """(16, 2) outline of what it stands on, metres; its whole outline if that is not measured."""
         return self.below(_FOOT * float(self.size[2]))
 
     def below(self, height: float) -> Array:
-        """(16, 2) outline of the part below a height over its underside."""
+        """(16, 2) outline of the part below a height over its underside, metres."""
         return next((outline for top, outline in self.widths if top >= height), self.outline)
 
     def turned(self) -> Moved:
-        """The same, turned by a right angle about up."""
+        """The same object, rotated by a right angle about up."""
         x, y, z = self.axes.T
         return dataclasses.replace(
             self,
@@ -70,20 +71,20 @@ def _quarter(outline: Array) -> Array:
 
 
 def measured_widths(layout: Layout, row: int) -> tuple[tuple[float, Array], ...]:
-    """How wide an object is below each height: `Moved.widths`.
+    """Measure the width of an object below each height: `Moved.widths`.
 
-    Only its front is seen, so each slice is taken to be as the whole outline, smaller: as much narrower as its sides
-    are seen to be, and as far back as its front is. Empty where its foot is hidden, covered or cut off, or where
+    Only its front is visible, so each slice is assumed to have the shape of the whole outline, reduced: as much
+    narrower as its sides look, and as far back as its front is. Empty if its foot is hidden, covered or cut off, or if
     the object was cut out of a box.
 
     Args:
         layout: the scene.
-        row: the object, measured.
+        row: row of the object, which must be measured.
     """
     obj = layout.scene.objects[row]
     outline = layout.footprint[row] - layout.centre[row, :2]
     height = float(layout.size[row, 2])
-    if obj.detection.mask is None:  # cut out of a box by depth, it loses its lower corners to the surface it stands on
+    if obj.detection.mask is None:  # cut out of a box by depth, it loses its lower corners to its support
         return ()
     if obj.visible_fraction < _COVERED or obj.truncated or obj.cut > 0.1 * float(layout.size[row, 1]):
         return ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which objects were taken for what the words name, and which name may have been meant where none fits."""
+"""Find objects accepted for a different name, and suggest a name if none fits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, SceneObject, Status, TakenFor
 
-_SAID = 0.8  # fit of name and attributes from which what was seen of an object is what the phrase says
-_NAMED = 0.87  # fit of the name alone from which a label says it, in the same words or others for them
-_ALIKE = 0.75  # share of equal letters from which one word may be the other one misspelt
+_SAID = 0.8  # fit of name and attributes from which an object is what the phrase says
+_NAMED = 0.87  # fit of the name alone from which a label says it, in the same words or synonyms
+_ALIKE = 0.75  # share of equal letters from which one word may be a misspelling of the other
 
 
 def taken_for(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[TakenFor, ...]:
-    """Objects of the answer whose label or attributes do not carry all words of their phrase, target first."""
+    """Objects of the answer whose label or attributes do not contain all words of their phrase, target first."""
     found: dict[tuple[str, int], TakenFor] = {}
     if verdict.status is not Status.OK:
         return ()
@@ -50,7 +50,7 @@ def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[t
 
 
 def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
-    """Whether name and attributes of a phrase are all carried by what was detected or measured of an object."""
+    """True if the detection or the measurement of an object confirms the phrase's name and attributes."""
     if belief.fit[row] < _SAID or (belief.name is not None and belief.name[row] < _NAMED):
         return False
     members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
@@ -60,7 +60,7 @@ def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
 
 
 def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> int | None:
-    """Row of the object whose label comes nearest to a name that fits nothing: misspelt, or with a word in common.
+    """Row of the object whose label is closest to a name that fits nothing: misspelt, or with a word in common.
 
     Args:
         phrase: the name.
@@ -69,7 +69,7 @@ def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[
     """
     said = phrase.category.lower().split()
     best, nearest = None, 0.0
-    if scorer.match(phrase).max(initial=0.0) >= _SAID:  # it is seen, and of another colour
+    if scorer.match(phrase).max(initial=0.0) >= _SAID:  # it is seen, but with another colour
         return None
     labels = [(row, label) for row, label in _labels(scorer.layout.scene.objects) if label not in unnamed]
     for row, label in labels:
@@ -79,7 +79,7 @@ def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[
         if likeness >= _ALIKE and likeness + alike > nearest:
             best, nearest = row, likeness + alike
     having = (row for row, label in labels if said[-1] in label.split()[:-1])
-    return best if best is not None else next(having, None)  # "the pig" of a pig candle
+    return best if best is not None else next(having, None)  # "the pig" for a pig candle
 
 
 def _labels(objects: tuple[SceneObject, ...]) -> Iterator[tuple[int, str]]:

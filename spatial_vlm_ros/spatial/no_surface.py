@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why something cannot be put somewhere, before it is known what would have to change."""
+"""Reason why an object cannot be put somewhere, before it is known what would have to change."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from spatial_vlm_ros.types.place_reasons import NoPlaceCause
 
 @dataclass(frozen=True)
 class NoSurface:
-    """Why there is nothing that something could be put on, or no place on it.
+    """Reason why there is no surface for an object, or no place on it.
 
     Args:
         cause: kind of reason.
         text: in words that follow "there is no place to put it: ".
         row: the object that decides, or None.
-        needed: metres that are needed: a free circle, or a height.
-        available: metres that there are of it.
-        blocking: objects in the way, what takes the most first.
-        unseen: whether there would be a place, were what is out of sight free.
+        needed: size that is needed, metres: a free circle, or a height.
+        available: size that is available, metres.
+        blocking: objects in the way, the largest obstacle first.
+        unseen: True if there would be a place if the unseen part were free.
     """
 
     cause: NoPlaceCause

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where something could be that was not seen: ground that nothing of a size can be seen on. See docs/occlusion.md.
+"""Find where an unseen object could be: ground that hides an object of a given size. See docs/occlusion.md.
 
-Worked out on a grid on the ground: the shadows that objects cast as seen from the camera, less the ground that the
-objects cover; an object can hide where all of its outline fits in.
+Computed on a grid on the ground: the shadows of objects seen from the camera, minus the ground that the objects cover.
+An object can be hidden where its whole outline fits in.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy.typing as npt
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Mask
 
-_LONGEST = 1.0  # metres; behind something taller than the camera a shadow has no end of its own
+_LONGEST = 1.0  # metres; the shadow behind an object taller than the camera has no end of its own
 _CELLS = 7  # of the grid across the object
 _FINEST, _MOST_CELLS = 0.004, 200  # metres of a cell; cells along a side of the grid
-_BOX_CELLS = 16  # along the longer side of a region, where its largest box is looked for
-_ALL_BUT = 0.95  # part of its width that has to fit in: a little may look out
+_BOX_CELLS = 16  # along the longer side of a region, in which its largest box is searched for
+_ALL_BUT = 0.95  # fraction of its width that must fit in: a little may stick out
 _OPEN = frozenset(
     ("bowl", "cup", "mug", "basket", "bucket", "bin", "pot", "saucepan", "vase", "glass", "tumbler", "crate", "basin",
      "tub", "beaker", "pan", "container", "drawer", "bag")
 )  # fmt: skip
-"""Nouns of objects that are open at the top; others are where the middle of a top is missing."""
-_CORE, _SUNK = 0.6, 0.35  # part of an outline about its middle; part of the height that counts as the top
-_SAMPLED, _FEW, _MISSING = 400, 12, 0.3  # points looked at; expected at least; part of these that would show a top
-_BASE, _RIM = 0.004, 0.01  # metres: thickness of a bottom; of a wall and what an outline is wrong by
+"""Nouns of objects that are open at the top; other objects are open if the middle of their top is missing."""
+_CORE, _SUNK = 0.6, 0.35  # fraction of an outline around its middle; fraction of the height that counts as the top
+_SAMPLED, _FEW, _MISSING = 400, 12, 0.3  # points used; least number expected; fraction of these that would show a top
+_BASE, _RIM = 0.004, 0.01  # metres: thickness of a bottom; thickness of a wall plus error of an outline
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +71,15 @@ class _Grid:
 
 
 def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenRegion, ...]:
-    """Regions of the ground, within the image, where an object of a size could stand without being seen.
+    """Find regions of the ground, within the image, where an object of a given size could stand without being seen.
 
     Args:
         layout: the scene.
         size: width and height of the object, metres.
 
     Returns:
-        Boxes that are hidden throughout, along and across the view, in the camera frame, largest first: behind objects,
-        where those of several that overlap are one, and inside open ones. None without a support plane.
+        Completely hidden boxes, along and across the view, in the camera frame, largest first: behind objects
+            (overlapping ones are merged), and inside open ones. Empty without a support plane.
     """
     eye = layout.viewpoint(FrameOfReference.VIEWER).origin
     rows = np.flatnonzero(layout.measured) if layout.scene.support is not None else np.array([], np.intp)
@@ -98,7 +98,7 @@ def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenReg
 
 
 def is_inside(layout: Layout, region: HiddenRegion) -> bool:
-    """Whether a region lies inside the open object that hides it ("in the bowl"), not behind it."""
+    """True if a region is inside the open object that hides it ("in the bowl"), not behind it."""
     row = [obj.id for obj in layout.scene.objects].index(region.occluder_id)
     x, y = (np.array(region.position) @ layout.axes)[:2].tolist()
     outline = cv2.convexHull(layout.footprint[row].astype(np.float32))
@@ -106,9 +106,10 @@ def is_inside(layout: Layout, region: HiddenRegion) -> bool:
 
 
 def is_open(layout: Layout, row: int) -> bool:
-    """Whether an object is open at the top: by its name, or because the middle of a top is not seen.
+    """True if an object is open at the top: by its name, or because the middle of its top is not seen.
 
-    Of a solid object seen from above, as many points lie high in the middle as its top takes of the image.
+    For a solid object seen from above, the points in the middle at the height of the top are as many as the top's share
+    of the image.
     """
     obj = layout.scene.objects[row]
     words = obj.detection.label.lower().replace("_", " ").split()
@@ -129,11 +130,11 @@ def is_open(layout: Layout, row: int) -> bool:
 
 
 def _shadow(layout: Layout, row: int, eye: float, height: float) -> Array | None:
-    """(2K, 2) corners of the ground on which an object hides an object of that height, its own ground included.
+    """(2K, 2) corners (m) of the ground on which an object hides an object of that height, its own ground included.
 
     The line of sight over the far edge of its top, d away, comes down to that height at d (H - height) / (H - top),
-    with the camera H above the ground; the shadow is the object's outline drawn out by that factor, away from the
-    point below the camera. None where it is lower than the object.
+    with the camera H above the ground; the shadow is the object's outline stretched by that factor, away from the point
+    below the camera. None if it is lower than the hidden object.
     """
     outline, top = layout.footprint[row], float(layout.top[row])
     if top <= height:
@@ -145,7 +146,7 @@ def _shadow(layout: Layout, row: int, eye: float, height: float) -> Array | None
 
 
 def _behind(layout: Layout, grid: _Grid, cast: dict[int, Array], size: tuple[float, float]) -> Iterator[HiddenRegion]:
-    """Regions in the shadows of all objects together."""
+    """Regions in the combined shadows of all objects."""
     hidden = np.zeros(grid.shape, np.bool_)
     owner = np.full(grid.shape, -1, np.intp)
     for row in sorted(cast, key=lambda r: -float(np.linalg.norm(layout.centre[r, :2]))):  # the nearest one hides
@@ -160,7 +161,7 @@ def _behind(layout: Layout, grid: _Grid, cast: dict[int, Array], size: tuple[flo
 def _within(layout: Layout, grid: _Grid, row: int, eye: float, size: tuple[float, float]) -> Iterator[HiddenRegion]:
     """The region inside an open object that its near wall hides.
 
-    The line of sight over the near rim, d away, comes down to the thing's top at d (H - its top) / (H - rim).
+    The line of sight over the near rim, d away, comes down to the hidden object's top at d (H - its top) / (H - rim).
     """
     floor, rim = float(layout.bottom[row]) + _BASE, float(layout.top[row])
     outline = layout.footprint[row]
@@ -187,7 +188,7 @@ def _regions(
     floor: float,
     share: float = 1.0,
 ) -> Iterator[HiddenRegion]:
-    """The connected parts of hidden ground that `share` of the thing's width fits in, as boxes that it can move in."""
+    """Connected parts of hidden ground that `share` of the object's width fits in, as boxes that it can move in."""
     disk = grid.disk(share * size[0])
     spots = cv2.erode(hidden.view(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0).view(np.bool_)
     i, j, places = grid.places(spots)
@@ -205,7 +206,7 @@ def _regions(
 
 
 def _in_image(layout: Layout, places: Array, height: float) -> Mask:
-    """(N,) whether (N, 2) places, at that height, are within the image."""
+    """(N,) bool: True if (N, 2) places, at that height, are within the image."""
     camera = layout.scene.frame.camera
     rays = np.column_stack((places, np.full(len(places), height - layout.floor))) @ (camera.K @ layout.axes).T
     ahead = rays[:, 2] > 1e-6
@@ -227,7 +228,7 @@ def _region(
     step = max(grid.cell, float((high - low).max()) / _BOX_CELLS)
     shape = (np.ceil((high - low) / step).astype(int) + 1).tolist()
     along, across = (low[k] + step * np.arange(shape[k]) for k in (0, 1))
-    at = along[:, None, None] * turn[0] + across[None, :, None] * turn[1]  # where each cell along and across lies
+    at = along[:, None, None] * turn[0] + across[None, :, None] * turn[1]  # position of each cell along and across
     back = np.rint((at - grid.low) / grid.cell).astype(np.intp)
     inside = ((back >= 0) & (back < grid.shape[::-1])).all(axis=2)
     turned = np.zeros(shape, np.bool_)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far each object is what a phrase describes: name, attributes, clauses over jointly chosen anchors, and order.
+"""Score how well each object fits a phrase: name, attributes, clauses over jointly chosen anchors, and order.
 
-The anchors of a phrase form a tree, so the best joint choice of target and anchors is found exactly by working from
-the innermost phrase outwards: each anchor's weight enters the clause of the phrase that names it.
+The anchors of a phrase form a tree, so working from the innermost phrase outwards finds the best joint choice of target
+and anchors exactly: each anchor's weight enters the clause of the phrase that names it.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 from spatial_vlm_ros.types.query import Preposition
 
 _SEPARATES_NOTHING = 0.9
-"""What a word of a single object counts for where nothing tells whether it holds ("the wooden crate" of a crate). It is
-as likely of an object that was not seen, so that it cancels from the odds between the two; what is left is the chance
-that such a word was said to tell the object from another one."""
+"""Weight of a word for a single object if nothing can tell whether it holds ("the wooden crate" for a crate). It is as
+likely for an object that was not seen, so it cancels from the odds between the two. What remains is the chance that
+the word was said to distinguish the object from another one."""
 
 
 @dataclass(eq=False)
 class PhraseScorer:
-    """Evaluates phrases on one scene.
+    """Score phrases on one scene.
 
     Args:
         layout: the scene.
         config: limits and deviations.
-        match: (phrase) → (N,) probability that each object is what the phrase's category names.
-        score: (N,) what each object's detector score counts for.
-        default_frame: used where the words state none.
+        match: (phrase) → (N,) probability that each object has the phrase's category.
+        score: (N,) weight of each object's detector score.
+        default_frame: used if the words state none.
         frames_used: frames of reference that the answer depends on, in the order met.
-        unsaid: rows of anchors of clauses that depend on a frame and state none; orders count without rows.
-        parts: (phrase, row of a whole) → the parts of it that the phrase may mean, where no detection is one.
-        known: what was measured of pairs of objects, whoever looks.
-        evidence: what a model said of pairs of objects, seen by the viewer.
+        unsaid: rows of anchors of clauses that depend on a frame and state none; an order adds an entry without rows.
+        parts: (phrase, row of a whole) → the parts of it that the phrase may mean, if they are not detections.
+        known: measurements of pairs of objects, for all viewpoints.
+        evidence: a model's answers about pairs of objects, seen by the viewer.
         left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
         denied: rows that a dialogue ruled out as the target.
         confirmed: rows that a person chose as the target.
@@ -93,13 +93,13 @@ class PhraseScorer:
         )
 
     def with_evidence(self, evidence: ModelEvidence) -> PhraseScorer:
-        """The same scene with what a model said of pairs of objects."""
+        """The same scene with a model's answers about pairs of objects."""
         return dataclasses.replace(self.seen_from(self.default_frame), evidence=evidence)
 
     def within(
         self, left: Mapping[NounPhrase, Array], denied: tuple[int, ...] = (), confirmed: tuple[int, ...] = ()
     ) -> PhraseScorer:
-        """The same scene with what a dialogue ruled out and settled."""
+        """The same scene with the objects that a dialogue ruled out and confirmed."""
         fresh = self.seen_from(self.default_frame)
         return dataclasses.replace(fresh, left=left, denied=denied, confirmed=confirmed)
 
@@ -108,9 +108,9 @@ class PhraseScorer:
 
         Args:
             phrase: the phrase.
-            anchor: it is an anchor itself: then its clauses also know their second best anchors.
-            each: several objects are related to it, each for itself: a word that nobody can check may tell it from
-                others of its name, which no choice among the objects settles.
+            anchor: True if it is an anchor itself; its clauses then also have their second best anchors.
+            each: True if several objects are related to it, each by itself: a word that cannot be checked may then
+                distinguish it from others of its name, and no choice among the objects settles that.
 
         Raises:
             FrameUndefinedError: a clause needs a frame of reference that this scene does not define.
@@ -132,11 +132,11 @@ class PhraseScorer:
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
         single = single and phrase.ordinal is None
         each = each or phrase.count not in (None, 1) or phrase.choice is not None
-        # The phrase presupposes that something is called so: what fits best belongs to the set that is ordered.
+        # The phrase presupposes that an object has this name: the best fit belongs to the ordered set.
         best = float(weight.max(initial=0.0))
         scale = best if best >= self.config.decision.found else 1.0
         said = tuple(clauses.each_by_itself(phrase.relations))
-        # What compares does so among those that the other words leave.
+        # Comparisons are made among the objects that fit the other words.
         for compares in (False, True):
             for i, clause in enumerate(said):
                 if (clause.relation in clauses.COMPARED) is compares:
@@ -151,11 +151,11 @@ class PhraseScorer:
         return PhraseBelief(phrase, fit, weight, tuple(found), doubtful, name)
 
     def _fit(self, phrase: NounPhrase, name: Array, each: bool) -> tuple[Array, Array, frozenset[int]]:
-        """How far each object is what name and attributes say; `name` (N,) how far its name alone fits.
+        """How well each object fits name and attributes; `name` (N,) is how well its name alone fits.
 
         Returns:
-            (N,) fit; (N,) the same with detector scores and undecided attributes; and the rows in doubt, for what was
-            measured neither shows nor excludes an attribute.
+            (N,) fit; (N,) the same with detector scores and undecided attributes; and the rows in doubt: those for
+            which measurement neither shows nor excludes an attribute.
         """
         fit = name
         weight = fit * self.score
@@ -178,11 +178,11 @@ class PhraseScorer:
         return fit, weight, frozenset(np.flatnonzero(doubtful).tolist())
 
     def _compares(self, word: str, phrase: NounPhrase) -> bool:
-        """Whether "the small mug" picks the smallest: a size of a single object that has to be that very one."""
+        """True if "the small mug" means the smallest: the size of a single object that must be that one."""
         return phrase.count in (None, 1) and phrase.choice is None and is_comparison(word, self.layout)
 
     def _sizes(self, phrase: NounPhrase, member: Array) -> Iterator[ClauseBelief]:
-        """Sizes of a single object, compared within the set that the other words leave."""
+        """Sizes of a single object, compared within the set that fits the other words."""
         for word in phrase.attributes:
             if self._compares(word, phrase):
                 key = superlatives.size_key(word, self.layout, self._view(FrameOfReference.VIEWER))
@@ -200,12 +200,12 @@ class PhraseScorer:
         return self._views[frame]
 
     def view_for(self, stated: FrameOfReference | None, depends: bool, anchors: Rows | None = None) -> Viewpoint:
-        """The viewpoint of the words' own frame, else of the request's or configured one.
+        """The viewpoint stated in the words, else that of the request or configuration.
 
         Args:
             stated: frame said in words, or None.
-            depends: whether what is judged depends on it; what does is noted in `frames_used` and `unsaid`.
-            anchors: rows related to; None for an order among objects.
+            depends: True if the judgement depends on it; it is then recorded in `frames_used` and `unsaid`.
+            anchors: rows of the anchors; None for an order among objects.
 
         Raises:
             FrameUndefinedError: this scene does not define that frame.
@@ -228,7 +228,7 @@ class PhraseScorer:
 
     @property
     def _unplaced(self) -> frozenset[FrameOfReference]:
-        """The speaker and the robot, where their places are not known."""
+        """The speaker and the robot, if their positions are unknown."""
         frame = self.layout.scene.frame
         places = {FrameOfReference.SPEAKER: frame.camera_T_speaker, FrameOfReference.ROBOT: frame.base_T_camera}
         return frozenset(body for body, place in places.items() if place is None)
@@ -236,7 +236,7 @@ class PhraseScorer:
     # -------------------------------------------------------------------------------------------- clauses
 
     def _on_the_whole(self, clause: RelationClause) -> RelationClause:
-        """On the top of the cabinet is on the cabinet, unless its top is an object that was detected."""
+        """Turn "on the top of the cabinet" into "on the cabinet", unless its top was detected as an object."""
         anchor = clause.anchors[0]
         owner = next((c.anchors for c in anchor.relations if c.relation == "part of"), None)
         if clause.relation != "on" or anchor.category != "top" or owner is None or len(anchor.relations) > 1:
@@ -247,7 +247,7 @@ class PhraseScorer:
     def _clause(
         self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool, each: bool
     ) -> ClauseBelief:
-        """One clause for the objects that name and attributes leave; `weight` (N,) counts where it compares."""
+        """One clause for the objects that fit name and attributes; `weight` (N,) is used for comparisons."""
         clause = self._on_the_whole(clause)
         believed = tuple(self.score_phrase(inner, anchor=True, each=each) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
@@ -289,11 +289,11 @@ class PhraseScorer:
         return clauses.judge(asked)
 
     def is_so(self, clause: RelationClause, row: int) -> bool:
-        """Whether a clause holds of one object, whatever that is called."""
+        """True if a clause holds for one object, whatever its name."""
         return bool(self.clause_of(clause, row).likelihood[row] >= self.config.decision.holds)
 
     def clause_of(self, clause: RelationClause, row: int) -> ClauseBelief:
-        """A clause judged of one object, whatever that is called; its arrays tell nothing of the others.
+        """Judge a clause for one object, whatever its name; the arrays mean nothing for other objects.
 
         Raises:
             FrameUndefinedError: it needs a frame of reference that this scene does not define.
@@ -302,7 +302,7 @@ class PhraseScorer:
         return self._clause(clause, only, only, anchor=False, single=False, each=False)
 
     def part(self, clause: RelationClause, believed: tuple[PhraseBelief, ...]) -> PartClause | None:
-        """What a clause says of a part that no detection is ("in the left compartment"); None for other clauses."""
+        """The undetected part that a clause is about ("in the left compartment"); None for other clauses."""
         phrase = clause.anchors[0]
         known: dict[int, Found] = {}
         words = {phrase.superlative, phrase.also}
@@ -326,14 +326,14 @@ class PhraseScorer:
     # -------------------------------------------------------------------------------------------- order
 
     def _named_by_place(self, word: str, member: Array) -> Array | None:
-        """(N,) by labels that say the place themselves ("middle drawer"); None where no member's label does."""
+        """(N,) order by labels that state the position themselves ("middle drawer"); None if no member's label does."""
         said = superlatives.PLACE_WORDS.get(word, frozenset())
         labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
         has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
         return np.where(has, YES, NO) if (has & (member > clauses.NEGLIGIBLE)).any() else None
 
     def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
-        """The superlative or ordinal, over the set that the other words leave."""
+        """The superlative or ordinal, over the set that fits the other words."""
         if phrase.ordinal is not None:
             word, n = superlatives.ORDINAL_SIDES[phrase.ordinal.from_], phrase.ordinal.n
             name = f"number {n} from the {phrase.ordinal.from_}"
@@ -347,7 +347,7 @@ class PhraseScorer:
             return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
         frame = phrase.frame
         if frame in self._unplaced and word in ("nearest", "farthest"):
-            frame = None  # "closest to me|you": who has no known place looks from where others are taken to look
+            frame = None  # "closest to me|you": if their position is unknown, use the assumed viewpoint
         view = self.view_for(frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
@@ -358,7 +358,7 @@ class PhraseScorer:
                 likelihood, margin = superlatives.middle_of_spread(self.layout, view, member)
         else:
             key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
-            # "the two leftmost mugs": the first place, or the second
+            # "the two leftmost mugs": the first position, or the second
             likelihood, margin = superlatives.place_in_order(key, member, n, places)
         likelihood = np.clip(likelihood * fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
         nobody = np.empty((len(member), 0), np.intp)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where to put an object: free, steady spots that have a stated relation, best first, or why there is none.
+"""Find places for an object: free, stable spots with a stated relation, best first, or the reason why there is none.
 
-Every cell of a surface is tried: the object stands there as one more object of the scene, and the very functions that
-judge what is seen judge it. docs/placement.md tells the whole search.
+Every cell of a surface is tried: the object is added to the scene there, and the functions that judge visible objects
+judge it. docs/placement.md describes the whole search.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
 
 _ASSUMED = 0.06  # metres: size of an object that was not measured
-_AROUND = 0.6  # metres about the anchors that are searched, and what the relation needs besides
+_AROUND = 0.6  # metres around the anchors that are searched, plus what the relation needs
 _BEYOND = 5.0  # metres over which a spot is out of reach
-_AMPLE = 3.0  # clearances from which more of it is no better
-_ELONGATED = 1.2  # length over width from which turning by a right angle may help
-_AT_THE_EDGE = 0.08  # metres from where a support plane is seen to end, up to which something is at its edge
+_AMPLE = 3.0  # clearances from which more space is no better
+_ELONGATED = 1.2  # length over width from which a rotation by a right angle may help
+_AT_THE_EDGE = 0.08  # metres from the visible end of a support plane up to which an object is at its edge
 
 
 # ------------------------------------------------------------------------------------------------ request and answer
@@ -72,18 +72,18 @@ class Spot:
     """One place, in ground coordinates.
 
     Args:
-        place: (2,) where the middle of the footprint goes.
-        height: of what carries it there.
-        axes: (3, 3) columns x, y and z of the object put there, camera frame.
-        outline: (16, 2) of the object put there.
+        place: (2,) position of the footprint's middle, metres.
+        height: height of the supporting surface there, metres.
+        axes: (3, 3) columns x, y and z of the placed object, camera frame.
+        outline: (16, 2) of the placed object, metres.
         anchor: row of the object it was found from, SUPPORT for the support plane.
-        carrier: row of what carries it, or SUPPORT.
+        carrier: row of the supporting object, or SUPPORT.
         margin: metres by which the relation holds.
-        probability: that it does.
-        clearance: metres to the next object.
-        stability: metres by which the middle lies inside what carries it; None on the open support plane.
-        score: what the spots are sorted by.
-        reason: why it is one.
+        probability: that it holds.
+        clearance: distance to the next object, metres.
+        stability: metres by which the middle lies inside the supporting object; None on the open support plane.
+        score: the value that spots are sorted by.
+        reason: why it was chosen.
     """
 
     place: Array
@@ -107,9 +107,9 @@ class Placing:
     Args:
         spots: at most `config.most`, no two at the same place.
         failure: why there is none, else None.
-        assumed: metres that were assumed as size of the object; None where it was measured.
-        doubt: what of the surface was taken to be so and not seen, in words; None where nothing.
-        change: the same reason, with what would have to change; only where an answer is made of it.
+        assumed: assumed size of the object, metres; None if it was measured.
+        doubt: assumptions about unseen parts of the surface, in words; None if there are none.
+        change: the failure with what would have to change; only if it becomes an answer.
     """
 
     spots: tuple[Spot, ...]
@@ -120,7 +120,7 @@ class Placing:
 
     @property
     def reason(self) -> str | None:
-        """Why there is none, in words."""
+        """Reason why there is no spot, in words."""
         return None if self.failure is None else self.failure.text
 
 
@@ -128,14 +128,14 @@ class Placing:
 
 
 def find_places(layout: Layout, request: PlaceRequest) -> Placing:
-    """Spots for an object, best first, or why there is none.
+    """Find spots for an object, best first, or the reason why there is none.
 
     Args:
         layout: the scene.
-        request: where it is to go.
+        request: the requested place.
 
     Raises:
-        FrameUndefinedError: the relation has no meaning in the frame of reference in force.
+        FrameUndefinedError: the relation has no meaning in the current frame of reference.
     """
     layout = _for_one(layout, request)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
@@ -158,15 +158,15 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
 
 
 def has_place(layout: Layout, request: PlaceRequest, without: tuple[int, ...]) -> bool:
-    """Whether there would be a spot if some objects were taken away, with what they carry.
+    """True if there would be a spot after removing some objects and everything on them.
 
     Args:
         layout: the scene.
-        request: where an object is to go.
-        without: rows of the measured objects that are taken away.
+        request: the requested place.
+        without: rows of the measured objects to remove.
 
     Raises:
-        FrameUndefinedError: as `find_places`.
+        FrameUndefinedError: as for `find_places`.
     """
     layout = _for_one(layout, request)
     if no_such_place(layout, request) is not None:
@@ -175,7 +175,7 @@ def has_place(layout: Layout, request: PlaceRequest, without: tuple[int, ...]) -
 
 
 def _for_one(layout: Layout, request: PlaceRequest) -> Layout:
-    """The scene for a single object: far is far by itself, where of several objects the farthest is meant."""
+    """The scene for a single object: then "far" is an absolute distance, not the farthest of several objects."""
     if request.relation != "far from":
         return layout
     relation = dataclasses.replace(layout.relation, far_sizes=request.config.far_sizes)
@@ -185,7 +185,7 @@ def _for_one(layout: Layout, request: PlaceRequest) -> Layout:
 def _searched_surfaces(
     layout: Layout, request: PlaceRequest, obj: Moved, without: tuple[int, ...]
 ) -> Iterator[tuple[SupportingSurface | NoSurface, tuple[Spot, ...]]]:
-    """What may carry an object, in the order tried, with the spots there."""
+    """Possible supporting surfaces in the order tried, with the spots on them."""
     away = dict.fromkeys(other for row in without for other in _lifted(layout, row))
     own = () if request.moved is None or not layout.measured[request.moved] else (request.moved,)
     relief = Relief.of(layout, request.depth, *own, *away)
@@ -208,7 +208,7 @@ def _searched_surfaces(
 
 
 def place_of(spot: Spot, layout: Layout) -> Place:
-    """A spot as pose of the contact, in base_T_camera's parent or else the camera frame; rounded to 1e-6."""
+    """Convert a spot to a contact pose in base_T_camera's parent or else in the camera frame; rounded to 1e-6."""
     scene = layout.scene
     transform = scene.frame.base_T_camera
     position = layout.axes @ np.array([*spot.place, spot.height - layout.floor])
@@ -239,7 +239,7 @@ def _id(layout: Layout, row: int) -> str:
 
 
 def _moved(layout: Layout, request: PlaceRequest) -> Moved:
-    """The object that is put down, or a round one of the assumed size."""
+    """The object to put down, or a round one of the assumed size."""
     row = request.moved
     if row is not None and layout.measured[row]:
         box = layout.scene.objects[row].box
@@ -254,7 +254,7 @@ def _moved(layout: Layout, request: PlaceRequest) -> Moved:
 
 
 def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
-    """The row of the moved object and those of what it carries: that goes with it."""
+    """Rows of the moved object and of the objects on it, which move with it."""
     if moved is None or not layout.measured[moved]:
         return () if moved is None else (moved,)
     middles = np.nan_to_num(layout.centre[:, :2], nan=np.inf)
@@ -267,7 +267,7 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
 def _supporting_objects(
     around: SupportContext, request: PlaceRequest, obj: Moved
 ) -> Iterator[SupportingSurface | NoSurface]:
-    """What may carry it, in the order tried."""
+    """Possible supporting surfaces in the order tried."""
     layout = around.layout
     if request.region is not None and math.isfinite(request.region.low):
         yield surface_in(around, request.region, float(obj.size[2]), name_of(layout, request.region.row))
@@ -304,7 +304,7 @@ def _supporting_objects(
 def _carrying_parts(
     around: SupportContext, request: PlaceRequest, obj: Moved, row: int
 ) -> Iterator[SupportingSurface | NoSurface]:
-    """What of an object carries in a part of it: its top, unless the words mean its inside, or that."""
+    """Supporting surfaces in a part of an object: its top, or its inside if the words mean that."""
     name = name_of(around.layout, row)
     if request.preposition == IN and boards_of(around.layout, row) > 1:
         yield NoSurface("unclear", f"the instruction does not say which shelf of {name} is meant", row)
@@ -319,7 +319,7 @@ def _carrying_parts(
 
 
 def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: int) -> SupportingSurface | NoSurface:
-    """The level of an object that is meant: the one the anchors stand on, else the topmost on which it would stand."""
+    """The level of an object that is meant: the one under the anchors, else the topmost on which it would stand."""
     name = name_of(around.layout, row)
     levels = tops_of(around, row, name)
     if isinstance(levels, NoSurface):
@@ -336,7 +336,7 @@ def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: i
 
 
 def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
-    """Whether what is moved is open above, seen where it is now."""
+    """True if the moved object, at its current position, is seen to be open at the top."""
     row = request.moved
     if row is None or not around.layout.measured[row]:
         return False
@@ -345,7 +345,7 @@ def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
 
 
 def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
-    """The level that an object stands on: that of what carries it, else the support plane."""
+    """The level that an object stands on: that of its supporting object, else the support plane."""
     layout = around.layout
     under = _carrying(layout, dataclasses.replace(request, anchors=(row,)))
     levels = [] if under is None else tops_of(around, under, name_of(layout, under))
@@ -355,13 +355,13 @@ def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level
 
 
 def _stands(around: SupportContext, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Cells:
-    """(R, C) where it would stand, were nothing in the way."""
+    """(R, C) bool: cells where the object would stand if there were no obstacles."""
     room = room_of(around.layout, request, supporting, obj)
     return room.seen & room.off_rim & room.steady
 
 
 def _searched(layout: Layout, request: PlaceRequest) -> float:
-    """Metres about the anchors that a relation can reach, and some more."""
+    """Distance around the anchors that a relation can reach, with a reserve, metres."""
     reach = _AROUND + (0.0 if request.distance is None else request.distance.metres)
     if request.relation == "far from":
         reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
@@ -369,7 +369,7 @@ def _searched(layout: Layout, request: PlaceRequest) -> float:
 
 
 def _carrying(layout: Layout, request: PlaceRequest) -> int | None:
-    """The object that carries all anchors, or None."""
+    """The object that supports all anchors, or None."""
     rows = np.flatnonzero(layout.measured)
     rows = rows[~np.isin(rows, [*request.anchors, -1 if request.moved is None else request.moved])]
     if not len(rows):
@@ -381,10 +381,10 @@ def _carrying(layout: Layout, request: PlaceRequest) -> int | None:
 
 
 def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Spot, ...]:
-    """The best spots on a carrier."""
+    """The best spots on a supporting surface."""
     room = room_of(layout, request, supporting, obj)
     free = room.free
-    if supporting.row == SUPPORT and request.relation in RIMS:  # the end of what is seen is no edge
+    if supporting.row == SUPPORT and request.relation in RIMS:  # the end of the visible part is not an edge
         free &= Stamp.of(obj.outline, supporting.grid.step).distance(supporting.rim) <= _AT_THE_EDGE
     index = thinned(np.flatnonzero(free), supporting)
     if not len(index):
@@ -408,7 +408,7 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     score = np.round(score, 9)
     height = supporting.level.at if supporting.seat is None else lambda at: supporting.seat(obj, at)
     inside = None if supporting.outline is None else depth_inside(supporting.outline, places)
-    apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between spots that differ: half the size
+    apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between different spots: half the size
     return tuple(
         Spot(
             place=places[best],
@@ -436,7 +436,7 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
 
 
 def _different(places: Array, score: Array, apart: float, most: int) -> Iterator[int]:
-    """The best places (T, 2) that lie apart from all better ones; of equals the first."""
+    """The best places (T, 2) that are apart from all better ones; the first of equal ones."""
     left = np.ones(len(score), np.bool_)
     for _ in range(most):
         if not left.any():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What would have to change for a place that there is not: tried, one object at a time, and told in words."""
+"""Find what would have to change for a missing place: try one object at a time, and describe the result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from spatial_vlm_ros.spatial.placement import PlaceRequest, has_place
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of
 from spatial_vlm_ros.types.place_reasons import NoPlace
 
-_TRIED = 6  # objects that are taken away, one after the other
+_TRIED = 6  # objects that are removed, one after the other
 _NEVER = frozenset({"too tall", "no part", "unclear", "too small"})
-"""Causes that no object's removal changes."""
+"""Causes that removing an object cannot change."""
 _ELSEWHERE = "name another place"
 _WITHOUT_OBJECTS = {
     "closed": "open it first",
@@ -30,15 +30,15 @@ _WITHOUT_OBJECTS = {
 
 
 def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoSurface) -> NoPlace:
-    """Why there is no place, with what would have to change.
+    """Reason why there is no place, with what would have to change.
 
     Args:
         layout: the scene.
-        request: where it was to go; None where nothing was looked for, as behind a closed door.
-        failure: why there is none.
+        request: the requested place; None if no search was made, for example behind a closed door.
+        failure: reason why there is none.
     """
     tried = () if request is None else _in_question(layout, request, failure)
-    # Where it does not help to take all of them away, none of them alone does; but what hides a surface may.
+    # If removing all of them does not help, removing one does not either; but an object that hides a surface may.
     together = len(tried) > 1 and _leaves_a_place(layout, request, tried)
     alone = tried if together or len(tried) == 1 or failure.cause == "unseen" else ()
     remove = tuple(row for row in alone if _leaves_a_place(layout, request, (row,)))
@@ -60,7 +60,7 @@ def _leaves_a_place(layout: Layout, request: PlaceRequest | None, rows: tuple[in
 
 
 def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> tuple[int, ...]:
-    """The objects that are taken away to see whether there is a place: what is in the way, or in or on the carrier."""
+    """Objects to remove as a test: those in the way, or in or on the supporting object."""
     if failure.cause in _NEVER:
         return ()
     rows = list(failure.blocking)
@@ -69,7 +69,7 @@ def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> t
         there = layout.measured & (depth_inside(layout.footprint[failure.row], middles) > 0)
         there &= layout.mean_side < layout.mean_side[failure.row]
         there &= (layout.top > layout.bottom[failure.row]) & (layout.centre[:, 2] > layout.bottom[failure.row])
-        if failure.cause == "closed":  # what is in it, and not what stands on it
+        if failure.cause == "closed":  # the contents, not the objects on top
             there &= layout.bottom < layout.top[failure.row]
         rows = np.flatnonzero(there).tolist()
     kept = (request.moved, failure.row, *request.anchors, None if request.region is None else request.region.row)
@@ -79,7 +79,7 @@ def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> t
 def _change(
     layout: Layout, failure: NoSurface, remove: tuple[int, ...], several: tuple[int, ...], contents: tuple[int, ...]
 ) -> str:
-    """What would have to change, as a sentence."""
+    """Describe what would have to change, as a sentence."""
     if remove:
         one = " or ".join(name_of(layout, row) for row in remove)
         text = f"take {one} away, or {_ELSEWHERE}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why there is no place to put an object, in words: what stands against most of the places that were meant."""
+"""Describe why there is no place to put an object: the cause that excludes most of the places meant."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, w
 from spatial_vlm_ros.types.place_reasons import NoPlaceCause
 
 _LISTED = 3  # objects named in a reason
-_CELLS = 2.0  # cells across a free circle from which its size is told
+_CELLS = 2.0  # cells across a free circle from which its size is reported
 
 
 def no_such_place(layout: Layout, request: PlaceRequest) -> NoSurface | None:
-    """Why such a place is not even looked for, or None."""
+    """Reason why such a place is not searched for at all, or None."""
     if request.relation not in placeable() or request.relation not in RELATIONS:
         return NoSurface("unclear", f"an object cannot be placed '{request.relation}' another")
     relation = RELATIONS[request.relation]
@@ -56,7 +56,7 @@ def no_such_place(layout: Layout, request: PlaceRequest) -> NoSurface | None:
 
 
 def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> NoSurface:
-    """What stands against most of the places where it was meant to go."""
+    """The cause that excludes most of the places where the object was meant to go."""
     room = room_of(layout, request, supporting, obj)
     row = None if supporting.row == SUPPORT else supporting.row
     name = request.part or ("the surface" if row is None else name_of(layout, row))
@@ -75,7 +75,7 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
             return NoSurface("relation", f"there is no room between {anchors}")
         far = "" if request.distance is None else " at that distance"
         return NoSurface("relation", f"there is no place for {obj.name} {where}{far}", row)
-    if supporting.row not in request.anchors and request.relation not in CLOSE:  # clear of the anchors themselves
+    if supporting.row not in request.anchors and request.relation not in CLOSE:  # keep clear of the anchors themselves
         stamp = Stamp.of(obj.outline, supporting.grid.step)
         own = stamp.distance(supporting.grid.filled(layout.footprint[list(request.anchors)])) < request.config.clearance
         weight = np.where(own, 0.0, weight)
@@ -97,22 +97,22 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
 
 
 def _of(needed: float, available: float, supporting: SupportingSurface) -> tuple[float, float | None]:
-    """Both, where it is the size that decides, and where more than a few cells were free to tell one."""
+    """Needed and available size if the size decides, and if enough cells were free to measure it."""
     return needed, available if _CELLS * supporting.grid.step < available < needed else None
 
 
 def _free_circle(supporting: SupportingSurface, free: Cells) -> tuple[Array, float]:
-    """Middle (2,) and diameter of the largest circle of cells that are free."""
+    """Middle (2,) and diameter of the largest free circle of cells, metres."""
     grid = supporting.grid
     padded = np.pad(free.view(np.uint8), 1)
     inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     best = int(np.argmax(inside))
-    width = max(2.0 * float(inside.reshape(-1)[best]) - 1.0, 0.0) * grid.step  # from the middle of a cell to another's
+    width = max(2.0 * float(inside.reshape(-1)[best]) - 1.0, 0.0) * grid.step  # between centres of cells
     return grid.places(np.array([best]))[0], width
 
 
 def _nearest(layout: Layout, rows: tuple[int, ...], place: Array) -> int | None:
-    """The object whose outline is nearest to a place."""
+    """Row of the object whose outline is nearest to a place; None if there is none."""
     away = [-float(depth_inside(layout.footprint[row], place[None])[0]) for row in rows]
     return rows[int(np.argmin(away))] if rows else None
 
@@ -120,7 +120,7 @@ def _nearest(layout: Layout, rows: tuple[int, ...], place: Array) -> int | None:
 def _main_cause(
     room: Room, weight: Array, supporting: SupportingSurface, where: str, name: str, blocking: str
 ) -> tuple[NoPlaceCause, str]:
-    """What stands against most of the cells, by their weight (R, C)."""
+    """The cause that excludes most of the cells, by their weight (R, C)."""
     against = {
         "taken": float(weight[~room.clear].sum()),
         "edge": float(weight[~room.off_rim & room.clear].sum()),
@@ -138,7 +138,7 @@ def _main_cause(
 
 
 def _meant(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, cells: Cells) -> Array:
-    """(R, C) nearness of the cells, some of those given, where the relation would hold were they free; else 0."""
+    """(R, C) nearness of the given cells in which the relation would hold if they were free; 0 elsewhere."""
     index = thinned(np.flatnonzero(cells), supporting)
     weight = np.zeros(cells.size)
     if len(index):
@@ -150,7 +150,7 @@ def _meant(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
 
 
 def _blocking(layout: Layout, supporting: SupportingSurface, obj: Moved, weight: Array) -> tuple[int, ...]:
-    """The objects that take places, by the weight of these, most first."""
+    """The objects that block places, by the weight of these places, largest first."""
     stamp = Stamp.of(obj.outline, supporting.grid.step)
     taken = []
     for row in supporting.others:
@@ -160,12 +160,12 @@ def _blocking(layout: Layout, supporting: SupportingSurface, obj: Moved, weight:
 
 
 def _listed(layout: Layout, rows: tuple[int, ...]) -> str:
-    """The first of them with a verb: "the cup (d1) and the box (d2) are"."""
+    """The first of some objects with a verb: "the cup (d1) and the box (d2) are"."""
     return f"{names_of(layout, rows[:_LISTED])} {'are' if len(rows) > 1 else 'is'}" if rows else ""
 
 
 def names_of(layout: Layout, rows: tuple[int, ...]) -> str:
-    """Several of them: "the cup (d1) and the box (d2)"."""
+    """Names of several objects: "the cup (d1) and the box (d2)"."""
     names = [name_of(layout, row) for row in rows]
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 

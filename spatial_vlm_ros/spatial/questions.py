@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The question that tells apart what the words left open: the shortest of those that split the candidates best.
+"""Choose a question that resolves an ambiguity: the shortest of those that split the candidates best.
 
-See docs/questions.md. Every answer that a question offers is one that the parser understands.
+See docs/questions.md. The parser understands every answer that a question offers.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from spatial_vlm_ros.spatial.descriptions import (
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase
 
-_MOST_PARTS = 4  # that a question names; more are counted
-_MOST_COUNTED = 20  # objects that are looked at one by one; more are told apart by kind alone
-_MOST_SPLITS = 200  # looked at for one kind of words
-_IN_A_ROW = {"left": -1, "right": 1}  # order of speaking
-_SUREST = 0.03, 0.95  # fits beyond these are not told apart: colours from pixels reach them, orders exceed them
-_LIKELY = 0.75  # fit from which a place is asked for though it is not clear: the answer is confirmed
-_MOST_IDS = 10  # that a question lists
+_MOST_PARTS = 4  # parts that a question names; more are counted
+_MOST_COUNTED = 20  # objects that are compared one by one; more are distinguished only by kind
+_MOST_SPLITS = 200  # splits that are examined for one kind of words
+_IN_A_ROW = {"left": -1, "right": 1}  # order in which they are said
+_SUREST = 0.03, 0.95  # fits beyond these are treated as equal: colours from pixels reach them, orders exceed them
+_LIKELY = 0.75  # fit from which a question names a position though it is unclear; the answer must be confirmed
+_MOST_IDS = 10  # ids that a question lists
 _SAYABLE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}")
 _STEP = 0.1  # bits within which two questions are equally good
 
@@ -51,19 +51,19 @@ _WHOSE = {
     FrameOfReference.WORLD: ("the world's", "in the world frame"),
     FrameOfReference.OBJECT: ("its own", "from its own side"),
 }
-"""Frame of reference → whose side it is, asked by the robot; the words of the answer."""
+"""Frame of reference → whose side it is, as the robot asks; the words of the answer."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to ask.
+    """A question to ask back.
 
     Args:
         text: the question.
         answers: (words, rows) for each answer: words that the parser understands, and the objects that they mean.
-        bits: what the answer is expected to tell about which object is meant.
-        clear: whether each answer clearly fits its objects and no others; else it stands for what it fits best.
-        kind: what sort of question it is: which object, whether one is meant, by which name, or from whose side.
+        bits: expected information of the answer about which object is meant, bits.
+        clear: True if each answer clearly fits its objects and no others; else it stands for the objects it fits best.
+        kind: sort of question: which object, is this one meant, by which name, or from whose side.
         about: the phrase whose name fits nothing (kind "name").
     """
 
@@ -77,7 +77,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class _Split:
-    """One way to divide the objects: a description for each part, and which of the objects (by number) it holds."""
+    """One way to divide the objects: a description for each part, and the indices of its objects."""
 
     kind: str
     parts: tuple[tuple[Description, tuple[int, ...]], ...]
@@ -85,7 +85,7 @@ class _Split:
 
     @property
     def rank(self) -> tuple[float, int, int, float]:
-        """The best comes first: most bits, fewest words, fixed order, widest gap."""
+        """Sort key, best first: most bits, fewest words, fixed order, widest gap."""
         order = (*KINDS, "count", "mixed").index(self.kind)
         position = self.kind in POSITIONS
         gap = min(part.gap for part, _ in self.parts)
@@ -103,21 +103,21 @@ def ask(
     frame: FrameOfReference = FrameOfReference.VIEWER,
     members: Array | None = None,
 ) -> Question:
-    """The question that splits the rivals best.
+    """Choose the question that splits the rivals best.
 
     Args:
         phrase: what was said of the object.
         rows: the rivals, likeliest first; at least two.
         probability: (N,) posterior of every object of the scene.
         layout: the scene.
-        frames: names of the frames of reference that choose rows[0], rows[1], … where it is they that disagree.
-        frame: the one in force, in which an answer will be judged.
-        members: (N,) how far each object fits the phrase, superlative and ordinal aside, for an order in the answer
-            replaces that of the phrase; None = as `probability` says, where the phrase has neither, else no order is
-            asked for.
+        frames: names of the frames of reference that choose rows[0], rows[1], …, if frames disagree.
+        frame: the current frame, in which an answer will be judged.
+        members: (N,) how well each object fits the phrase without its superlative and ordinal, because an order in the
+            answer replaces that of the phrase; None = use `probability` if the phrase has neither, else ask for no
+            order.
 
     Returns:
-        The question. Its answers may be empty where nothing tells the rivals apart.
+        The question. Its answers may be empty if nothing distinguishes the rivals.
     """
     if len(frames) > 1:
         return _about_frames(frames, rows, probability)
@@ -136,11 +136,11 @@ def ask(
 
 
 def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
-    """The question whose left, or whose behind, is meant.
+    """Ask whose left, or whose behind, is meant.
 
     Args:
         frames: names of frames of reference, at least two.
-        phrase: whose own side "object" is; None = "its own".
+        phrase: the object that has its own side in the frame "object"; None = "its own".
 
     Returns:
         For example "From whose side: the camera's or the robot's?"
@@ -152,12 +152,12 @@ def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
 
 
 def confirm(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
-    """The question whether one object is meant, in the shortest words that fit no other: "Do you mean the red cup?"."""
+    """Ask if one object is meant, in the shortest words that fit no other: "Do you mean the red cup?"."""
     return f"Do you mean {distinguished(row, layout, frame=frame)}?"
 
 
 def whether(rows: Sequence[int], layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> Question:
-    """The question whether some objects are meant, to be answered with yes or no."""
+    """Ask if some objects are meant, to be answered with yes or no."""
     if len(rows) == 1:
         text = confirm(rows[0], layout, frame=frame)
     else:
@@ -189,7 +189,7 @@ def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOf
 
 
 def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) -> Iterator[_Split]:
-    """Every way to divide the rivals by clear words: of one kind, counted, or each by what suits it."""
+    """All ways to divide the rivals by clear words: of one kind, counted, or a suitable description for each."""
     ordered = ordered and not several
     descriptions = _sayable(describer, ordered)
     for kind in (*KINDS, "mixed"):
@@ -205,7 +205,7 @@ def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) ->
 
 
 def _sayable(describer: Describer, ordered: bool) -> list[Description]:
-    """Descriptions that hold clearly of some of the objects and fail clearly of all others, shortest of each kind."""
+    """Descriptions that clearly hold for some of the objects and clearly fail for all others, shortest of each kind."""
     best: dict[tuple[str, frozenset[int]], Description] = {}
     orders = describer.orders() if ordered else ()
     few = len(describer.rows) <= _MOST_COUNTED
@@ -224,7 +224,7 @@ def _places(describer: Describer) -> Iterator[Description]:
 
 
 def _covers(descriptions: Sequence[Description], n: int) -> list[tuple[tuple[Description, tuple[int, ...]], ...]]:
-    """Ways to say each of n objects by exactly one of two to four descriptions; shortest words tried first."""
+    """Ways to cover n objects, each by exactly one of two to four descriptions; shortest words tried first."""
     held = [(d, d.held) for d in sorted(descriptions, key=lambda d: (d.words, KINDS.index(d.kind)))]
     found: list[tuple[tuple[Description, tuple[int, ...]], ...]] = []
 
@@ -242,9 +242,9 @@ def _covers(descriptions: Sequence[Description], n: int) -> list[tuple[tuple[Des
 
 
 def _bits(prior: Array, parts: Sequence[Description]) -> float:
-    """Expected gain of an answer: entropy before, less the mean entropy after, bits.
+    """Expected gain of an answer: entropy before, minus the mean entropy after, bits.
 
-    Words are misheard and misjudged, too: no description counts as surer than those limits.
+    Words can be misheard and misjudged, so no description counts as surer than the limits in `_SUREST`.
     """
     fits = np.array([part.fits for part in parts]).clip(*_SUREST)
     joint = prior * fits / fits.sum(axis=0)
@@ -278,12 +278,12 @@ def _worded(split: _Split, describer: Describer, several: bool) -> Question:
 
 
 def _shares_its_noun(part: Description) -> bool:
-    """Whether "one" may be left to the last of the words: colours and places, but not kinds ("the bonnet one")."""
+    """True if "one" may be said just once, at the end: for colours and places, not for kinds ("the bonnet one")."""
     return part.kind not in ("label", "landmark") and (part.kind != "attribute" or colour_family(part.core) is not None)
 
 
 def _runs_through(split: _Split) -> bool:
-    """Whether the places of the rivals are the first, the second, and so on."""
+    """True if the positions of the rivals are the first, the second, and so on."""
     ordinals = [part.meaning[0].ordinal for part, _ in split.parts]
     return [o.n for o in ordinals if o is not None] == list(range(1, len(split.parts) + 1))
 
@@ -293,7 +293,7 @@ def _counting(describer: Describer, words: str) -> str:
 
 
 def _of_some(describer: Describer, count: int) -> Question | None:
-    """Which so many: those at one end of an order, or at the other; None where no order tells clearly."""
+    """Ask for one end of an order or the other, if several are meant; None if no order is clear."""
     for kind in POSITIONS:
         ends = [d for d in describer.first_of(count) if d.kind == kind and len(d.held) == count and d.understood(True)]
         if len(ends) == 2:
@@ -306,7 +306,7 @@ def _of_some(describer: Describer, count: int) -> Question | None:
 
 
 def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) -> Question:
-    """Where nothing tells clearly: by the place that tells most, each answer for what it fits best; else by ids."""
+    """The question if nothing is clear: by the most informative position, each answer for its best fit; else by ids."""
     rows = [int(row) for row in describer.rows]
     few = _of_some(describer, count) if several and count > 0 and len(rows) <= _MOST_COUNTED else None
     if few is not None:
@@ -332,7 +332,7 @@ def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) 
 
 
 def _by_id(describer: Describer) -> Question | None:
-    """Which, by the ids that images show; None where ids cannot be said or are too many."""
+    """Ask by the ids that images show; None if ids cannot be said or are too many."""
     objects = describer.objects
     if len(objects) > _MOST_IDS or not all(_SAYABLE_ID.fullmatch(obj.id) for obj in objects):
         return None
@@ -342,7 +342,7 @@ def _by_id(describer: Describer) -> Question | None:
 
 
 def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
-    """Orders with a place for each of the objects, and the question that asks for it."""
+    """Orders with a position for each of the objects, and the question that asks for it."""
     orders: list[tuple[str, Sequence[Description]]] = []
     if len(describer.rows) == 2:
         pairs = [d for d in describer.orders() if d.kind in POSITIONS]
@@ -366,7 +366,7 @@ def _noun(category: str, anything: str = "one") -> str:
 
 
 def number(n: int) -> str:
-    """A number in words, in figures where there are none: "five"."""
+    """A number in words ("five"), or in digits if it has no word here."""
     return next((word for word, value in NUMBERS.items() if value == n), str(n))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anchors that no detector names: the support plane ("on the table") and parts of furniture ("the top drawer")."""
+"""Anchors without detections: the support plane ("on the table") and parts of furniture ("the top drawer")."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SUPPORT_NOUNS = frozenset(
     )
 )
 LOWEST_NOUNS = frozenset({"floor", "ground"})
-_CLEARLY_LOWER = 0.15  # metres below the support plane from which something else is the floor
-_LOWER_SHARE = 0.03  # part of the image that shows it
+_CLEARLY_LOWER = 0.15  # metres below the support plane from which a surface is the floor
+_LOWER_SHARE = 0.03  # fraction of the image that shows it
 
 _STACKED = frozenset({"drawer", "shelf", "level", "tier", "rack", "layer", "deck"})
 _SIDE_BY_SIDE = frozenset({"compartment", "section", "half", "part", "area", "side", "slot", "division"})
@@ -44,11 +44,11 @@ _PARTS = {
 def as_part(
     clause: RelationClause, anchors: tuple[PhraseBelief, ...], layout: Layout, found: float
 ) -> tuple[RelationClause, tuple[PhraseBelief, ...]] | None:
-    """The same clause about a part of the furniture, where its anchor is a region that nothing is labelled as.
+    """Replace an anchor that no label names by a part of furniture.
 
-    "in the top drawer of the cabinet" becomes "at the top of the cabinet". "on the upper shelf" too, where one single
-    object is called a shelf: an upper one needs several, so the object is a rack of them.
-    An edge, a corner or a centre of nothing that is named is that of the table.
+    "in the top drawer of the cabinet" becomes "at the top of the cabinet". So does "on the upper shelf" if exactly one
+    object is called a shelf: "upper" needs several, so the object is a rack of them.
+    An edge, a corner or a centre without an owner belongs to the table.
 
     Args:
         clause: what was said.
@@ -57,7 +57,7 @@ def as_part(
         found: least fit of a name.
 
     Returns:
-        The clause and the belief in the furniture; None where the words mean what they say.
+        The clause and the belief in the furniture; None if the clause needs no replacement.
     """
     phrase = clause.anchors[0]
     noun = phrase.category.split()[-1]
@@ -77,7 +77,7 @@ def as_part(
         owner = owners[0].inner[0]
     elif labelled == 0 and noun in _PLAIN:
         owner = _supports(phrase, layout)
-    elif labelled == 0 and phrase.category == "side":  # "put the cup on the left": of whatever carries the objects
+    elif labelled == 0 and phrase.category == "side":  # "put the cup on the left": of whatever supports the objects
         owner = _supports(NounPhrase("table"), layout)
     elif labelled == 1 and not owners and phrase.superlative is not None:
         bare = dataclasses.replace(phrase, superlative=None, frame=None)
@@ -90,29 +90,29 @@ def as_part(
 
 
 def is_plain(phrase: NounPhrase) -> bool:
-    """Whether a phrase is a part of a surface: its edge, corner, centre or a side."""
+    """True if a phrase is a part of a surface: its edge, corner, centre or a side."""
     return phrase.category.split()[-1] in _PLAIN.keys() | _SIDE_BY_SIDE
 
 
 def _supports(phrase: NounPhrase, layout: Layout) -> PhraseBelief:
-    """Belief in the tables and the like that are detections, for parts of which nobody says what they are parts of."""
+    """Belief in detected tables and the like, for parts without a stated owner."""
     heads = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
     fit = np.array([bool(SUPPORT_NOUNS.intersection(head)) for head in heads], np.float64)
     return PhraseBelief(NounPhrase("table") if fit.any() else phrase, fit, fit, ())
 
 
 def is_person(phrase: NounPhrase) -> bool:
-    """Whether a phrase is the speaker or the robot: viewpoints and recipients, but no objects with a measured place."""
+    """True if a phrase is the speaker or the robot: viewpoints and recipients, not objects with a measured position."""
     return phrase.category in ("me", "you")
 
 
 def is_support_phrase(phrase: NounPhrase) -> bool:
-    """Whether a phrase names nothing but the support: "the table"."""
+    """True if a phrase names only the support: "the table"."""
     return phrase.category in SUPPORT_NOUNS and not phrase.relations and phrase.superlative is None
 
 
 def is_support(clause: RelationClause, anchor: PhraseBelief, layout: Layout, found: float) -> bool:
-    """Whether a clause says "on the table" and no detection is labelled so: then the support plane is meant."""
+    """True if a clause says "on the table" and no detection has that label, so that the support plane is meant."""
     return (
         clause.relation == "on"
         and layout.scene.support is not None
@@ -123,7 +123,7 @@ def is_support(clause: RelationClause, anchor: PhraseBelief, layout: Layout, fou
 
 
 def _shows_lower_ground(layout: Layout) -> bool:
-    """Whether the image shows a surface well below the support plane: then that one is the floor."""
+    """True if the image shows a surface well below the support plane, which is then the floor."""
     scene = layout.scene
     if scene.support is None:
         return False

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an object would have a relation to given anchors: it is moved about, and the judging functions judge it.
+"""Find where an object would have a relation to given anchors, by moving it and judging it with the usual functions.
 
-For images of answers: nothing is decided by it. An object that is moved keeps its outline, its heights and its
-uncertainty.
+For images of answers only; no decision uses it. A moved object keeps its outline, its heights and its uncertainty.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from spatial_vlm_ros.spatial.likelihood import clause_likelihood
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure, measure_set, measure_two
 from spatial_vlm_ros.types import Distance
 
-_ALIKE = 0.002  # metres between margins of an object and of its imagined copy in its place
+_ALIKE = 0.002  # metres between margins of an object and of its imagined copy at the same place
 _NOT_OF_OBJECTS = frozenset({"axes"})  # fields of Layout without a row for each object
 
 
@@ -28,10 +27,10 @@ class AskedRelation:
 
     Args:
         name: canonical.
-        view: viewpoint of the frame of reference in force.
+        view: viewpoint of the current frame of reference.
         anchors: rows it is measured against.
         distance: stated with it, or None.
-        negated: it was said that it does not hold.
+        negated: True if the words say that it does not hold.
     """
 
     name: str
@@ -42,7 +41,7 @@ class AskedRelation:
 
 
 def measured_at(layout: Layout, row: int, asked: AskedRelation) -> tuple[float, float]:
-    """Margin and standard deviation, metres, of the object in a row where it is; NaN where it is not measured.
+    """Margin and standard deviation, metres, of the object in a row at its own position; NaN if it is not measured.
 
     Raises:
         FrameUndefinedError: the relation needs a direction that the frame of reference does not have.
@@ -55,20 +54,20 @@ def measured_at(layout: Layout, row: int, asked: AskedRelation) -> tuple[float, 
 def measured_over(
     layout: Layout, row: int, asked: AskedRelation, places: Array, bottom: float | None = None
 ) -> tuple[Array, Array]:
-    """(T,) margins and standard deviations, metres, with the object of a row at places (T, 2); NaN: not measured.
+    """(T,) margins and standard deviations, metres, with the object of a row at places (T, 2); NaN = not measured.
 
-    Its copies are only imagined, as those of the search for places are: that is quick. Where an imagined copy in the
-    object's own place is not judged as the object is, copies that have all it has are.
+    The copies are imagined objects as in the search for places, which is fast. If an imagined copy at the object's own
+    place is judged differently from the object, complete copies are used instead.
 
     Args:
         layout: the scene; the object itself is in it, but never an anchor of its copies.
-        row: the object that is moved; measured.
+        row: row of the moved object, which must be measured.
         asked: the relation.
-        places: (T, 2) ground coordinates of its middle.
-        bottom: height of its underside there, metres; None = as where it is.
+        places: (T, 2) ground coordinates of its middle, metres.
+        bottom: height of its underside there, metres; None = its current height.
 
     Raises:
-        FrameUndefinedError, ValueError: as `measured_at`.
+        FrameUndefinedError, ValueError: as for `measured_at`.
     """
     own = layout.centre[row : row + 1, :2]
     imagined = _measured(_with_copies(layout, row, own, None), _last(layout, 1), asked)[0][0]
@@ -79,15 +78,15 @@ def measured_over(
 def likelihood_over(
     layout: Layout, row: int, asked: AskedRelation, places: Array, bottom: float | None = None
 ) -> Array:
-    """(T,) likelihood of the relation with the object at places (T, 2); 0.5 where it is not measured.
+    """(T,) likelihood of the relation with the object at places (T, 2); 0.5 if it is not measured.
 
-    Arguments and errors as of `measured_over`.
+    Arguments and errors as for `measured_over`.
     """
     return clause_likelihood(*measured_over(layout, row, asked, places, bottom))
 
 
 def _measured(layout: Layout, targets: Indices, asked: AskedRelation) -> tuple[Array, Array]:
-    """(T,) margins and standard deviations; of several anchors the one that decides."""
+    """(T,) margins and standard deviations, metres; for several anchors those of the deciding one."""
     relation, anchors = RELATIONS[asked.name], np.array(asked.anchors, np.intp)
     if len(anchors) > 2 and relation.several == "two":
         relation = RELATIONS["among"]
@@ -139,12 +138,12 @@ class _Copied(Layout):
 
     @cached_property
     def middle(self) -> Array:
-        """(2,) of what is really there."""
+        """(2,) middle of the real objects, metres."""
         return self.original.middle
 
 
 def _with_copies(layout: Layout, row: int, places: Array, bottom: float | None, whole: bool = False) -> Layout:
-    """The scene with copies of an object at all places as its last rows; `whole` ones have `scene.objects`, too."""
+    """The scene with copies of an object at all places as its last rows; `whole` ones also have `scene.objects`."""
     count = len(places)
     rows = np.concatenate((np.arange(len(layout)), np.full(count, row)))
     values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(Layout)}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model's answer to the whole phrase counts for beside the answer of the geometry.
+"""Weigh a model's answer to the whole phrase against the answer of geometry.
 
-The geometry is the judge. How often the model is right is measured, relation by relation; where it was not measured, or
-where it names another object more often than the right one, its answer is reported and changes nothing.
-docs/second_opinion.md has the formulas and figures.
+Geometry decides. The model's reliability is measured, relation by relation. If it was not measured, or if the model
+names another object more often than the right one, its answer is reported and changes nothing. docs/second_opinion.md
+has the formulas and figures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SecondOpinion, Status
 
 NAME = "name"
-"""Key of phrases that say no relation and no order."""
+"""Key of phrases without a relation and an order."""
 _ROUNDING = 1e-9  # probabilities of equal counts, which are sums, differ by less
 _REPAIR = "measure it with `spatial-vlm calibrate`, or write it as docs/second_opinion.md says"
 
@@ -42,7 +42,7 @@ Effect = Literal["reported", "confirmed", "disagreed", "settled"]
 
 @dataclass(frozen=True)
 class Counts:
-    """How often a model, asked for a phrase of one relation, named the right object, another one, or none."""
+    """How often a model, given a phrase with one relation, named the right object, another one, or none."""
 
     right: int
     wrong: int
@@ -59,11 +59,11 @@ class Confusion:
 
     @property
     def informs(self) -> bool:
-        """Whether it names the right object more often than another; what is mostly wrong is not turned round."""
+        """True if it names the right object more often than another; a model that is mostly wrong is not inverted."""
         return self.right - self.wrong > _ROUNDING
 
     def settles(self, most_wrong: float) -> bool:
-        """Whether it may break a tie: it informs, and seldom names another object."""
+        """True if it may break a tie: it informs, and rarely names another object."""
         return self.informs and self.wrong <= most_wrong
 
 
@@ -72,7 +72,7 @@ class Reliabilities:
     """Measured counts by relation; see `relations_of` for the keys.
 
     Args:
-        model: what was measured, for people.
+        model: name of the measured model, for people.
         by_relation: counts of each.
     """
 
@@ -80,11 +80,11 @@ class Reliabilities:
     by_relation: Mapping[str, Counts] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, relations: Sequence[str], prior: float) -> Confusion | None:
-        """The confusion of a phrase that says all of some relations; None where one was not measured.
+        """The confusion for a phrase that contains all of some relations; None if one was not measured.
 
-        Of one relation: the mean of the Dirichlet distribution after its counts, with `prior` cases of each outcome
-        beforehand; so each is smoothed as by a Beta(prior, 2 prior). Of several: at worst their errors never fall
-        together, so the probabilities of naming another, and of naming none, add up (Boole's inequality).
+        For one relation: the mean of the Dirichlet distribution after its counts, with `prior` cases of each outcome
+        beforehand; so each is smoothed as by a Beta(prior, 2 prior). For several: at worst their errors never coincide,
+        so the probabilities of naming another, and of naming none, add up (Boole's inequality).
         """
         wrong = none = 0.0
         for relation in relations:
@@ -102,7 +102,7 @@ class Reliabilities:
 def load_reliabilities(path: str | Path) -> Reliabilities:
     """Read measured reliabilities: {"schema": 1, "model": "…", "relations": {"behind": {"right", "wrong", "none"}}}.
 
-    "measured" of the file and "intervals" of a relation are for people, and are not read.
+    "measured" of the file and "intervals" of a relation are for people and ignored.
 
     Raises:
         FileError: the file is missing, too large, or not of that form.
@@ -122,14 +122,14 @@ def _counts(path: str | Path, name: str, value: Any) -> Counts:
 
 
 def relations_of(phrase: NounPhrase, default: FrameOfReference) -> tuple[str, ...]:
-    """Keys of everything spatial that a phrase says, its anchors' own phrases included; NAME where it says nothing.
+    """Keys of all spatial words in a phrase, including its anchors' phrases; NAME if it has none.
 
-    "not" stands before a negated relation; a frame of reference that matters and is not the viewer's, and "stated" for
-    a stated distance, stand behind in brackets: "left of (robot, stated)". Ordinals are "n-th from the left".
+    "not" comes before a negated relation; a relevant frame of reference other than the viewer's, and "stated" for a
+    stated distance, follow in brackets: "left of (robot, stated)". Ordinals are "n-th from the left".
 
     Args:
-        phrase: what is asked for.
-        default: frame of reference where none is said.
+        phrase: the phrase given to the model.
+        default: frame of reference if none is said.
     """
     return tuple(dict.fromkeys(_keys(phrase, default))) or (NAME,)
 
@@ -160,17 +160,17 @@ def _with_tags(name: str, frame: FrameOfReference, framed: bool, *, stated: bool
 
 
 def names_one(phrase: NounPhrase) -> bool:
-    """Whether a phrase means one certain object; reliabilities are known for such phrases only."""
+    """True if a phrase means one particular object; reliabilities are known only for such phrases."""
     return phrase.count in (None, 1) and phrase.choice is None
 
 
 def words_for(phrase: NounPhrase, default: FrameOfReference) -> str:
-    """A phrase as a model is asked for it: where the frame in force is not the viewer's, it is said."""
+    """The words of a phrase for a model: the frame of reference is included if it is not the viewer's."""
     return describe(phrase if default is FrameOfReference.VIEWER else _stated(phrase, default))
 
 
 def _stated(phrase: NounPhrase, default: FrameOfReference) -> NounPhrase:
-    """The phrase with the frame in force wherever one matters and none is said."""
+    """The phrase with the current frame added wherever one matters and none is said."""
     clauses = []
     for clause in phrase.relations:
         relation = RELATIONS.get(clause.relation)
@@ -188,21 +188,20 @@ def _stated(phrase: NounPhrase, default: FrameOfReference) -> NounPhrase:
 def cross_check(
     verdict: ResolvedChoice, scorer: PhraseScorer, row: int | None, reliabilities: Reliabilities
 ) -> ResolvedChoice:
-    """The verdict once a model's answer to the whole phrase is weighed; every other verdict than these stays.
+    """Weigh a model's answer to the whole phrase; only OK and AMBIGUOUS decisions can change.
 
-    OK becomes DISAGREEMENT where the model names another object, and by Bayes' rule the geometry's answer is left with
-    less than `decision.mass`. AMBIGUOUS becomes an answer where the model seldom names another object
-    (`second_opinion.most_wrong`), the object named is left with `decision.mass` or more, its relations clearly hold,
-    and those of no other rival do.
+    OK becomes DISAGREEMENT if the model names another object, and by Bayes' rule geometry's answer keeps less than
+    `decision.mass`. AMBIGUOUS becomes an answer if the model rarely names another object (`second_opinion.most_wrong`),
+    the named object gets `decision.mass` or more, its relations clearly hold, and those of no other rival do.
 
     Args:
-        verdict: of the geometry, before any place is looked for.
+        verdict: the decision of geometry, before the search for a place.
         scorer: the scene.
-        row: the object that the model named, asked `words_for` the target; None = no opinion.
-        reliabilities: measured ones of that model.
+        row: the object that the model named for `words_for` the target; None = no opinion.
+        reliabilities: the measured reliabilities of that model.
 
     Returns:
-        The verdict, with what the model said in `opinion`.
+        The decision, with the model's answer in `opinion`.
     """
     config = scorer.config
     relations = relations_of(verdict.query.target, scorer.default_frame)
@@ -229,10 +228,10 @@ def cross_check(
 
 
 def _prior(verdict: ResolvedChoice, scorer: PhraseScorer) -> Array:
-    """(N + 1,) probability by the geometry that each object is the right one; the last: that none of them is.
+    """(N + 1,) probability by geometry that each object is the right one; the last: that none is.
 
-    An answer has the probability that such answers are right, which was measured; what it leaves is shared among the
-    others as the geometry has it, each with FLOOR more, for labels and masks can be wrong.
+    An answer has the measured probability that such answers are right; the rest is shared among the others in
+    proportion to geometry's probabilities, each plus FLOOR, because labels and masks can be wrong.
     """
     prior = np.append(verdict.probability, max(0.0, 1.0 - float(verdict.probability.sum())))
     if verdict.status is not Status.OK or verdict.chosen < 0:
@@ -247,9 +246,9 @@ def _prior(verdict: ResolvedChoice, scorer: PhraseScorer) -> Array:
 
 
 def _posterior(prior: Array, row: int, confusion: Confusion) -> Array:
-    """(N + 1,) after the model named `row`: Bayes' rule.
+    """(N + 1,) posterior after the model named `row`: Bayes' rule.
 
-    That it names this very one when another is right is taken for all of its errors: what errs may err one way.
+    All errors of the model are assumed to name this object, because a model may always err in the same way.
     """
     likelihood = np.full(len(prior), confusion.wrong)
     likelihood[row] = confusion.right
@@ -260,7 +259,7 @@ def _posterior(prior: Array, row: int, confusion: Confusion) -> Array:
 def _effect(
     verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array, confusion: Confusion
 ) -> tuple[Effect, str]:
-    """What an opinion of a measured model does, and why."""
+    """The effect of a measured model's opinion, and the reason."""
     mass = scorer.config.decision.mass
     if verdict.status is Status.OK:
         if row == verdict.chosen:
@@ -280,7 +279,7 @@ def _effect(
 
 
 def _settling(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array) -> tuple[Effect, str]:
-    """Whether a tie is broken: only where measurement left it open, never where the words fit two objects."""
+    """Decide if a tie is broken: only if measurement left it open, never if the words fit two objects."""
     mass = scorer.config.decision.mass
     if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(scorer)):
         return "reported", "only the person can say whose left, or which anchor, was meant"
@@ -299,7 +298,7 @@ def _settling(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior
 
 
 def _clear(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, *, orders: bool) -> bool:
-    """Whether every relation of the phrase, and with `orders` every order, clearly holds of an object."""
+    """True if every relation of the phrase, and with `orders` every order, clearly holds for an object."""
     holds = scorer.config.decision.holds
     clauses = [clause for clause in verdict.by_row[row].clauses if orders or not clause.is_order]
     return all(state_of(float(clause.likelihood[row]), holds) is ClauseState.HOLDS for clause in clauses)
@@ -343,7 +342,7 @@ def _report(
 
 
 def message(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
-    """A DISAGREEMENT in one sentence."""
+    """Describe a DISAGREEMENT in one sentence."""
     objects = scorer.layout.scene.objects
     ours, theirs = (wording.name_of(objects[row]) for row in verdict.rivals)
     return (
@@ -353,7 +352,7 @@ def message(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
 
 
 def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> Question | None:
-    """What to ask on a DISAGREEMENT: which of both, where both are of the kind; else whether ours is meant."""
+    """The question for a DISAGREEMENT: which of the two, if both are of the kind; else, is geometry's object meant."""
     found = scorer.config.decision.found
     alike = all(verdict.belief.fit[row] >= found for row in verdict.rivals)
     status = Status.AMBIGUOUS if alike else Status.LOW_CONFIDENCE

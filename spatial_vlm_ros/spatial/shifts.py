@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an object goes that is moved by a stated distance from where it is: "10 cm to the left"."""
+"""Destination of an object that is moved by a stated distance from its position: "10 cm to the left"."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from spatial_vlm_ros.spatial.surfaces import SUPPORT
 from spatial_vlm_ros.types import Destination, FrameOfReference
 
 _LEAST_OFF = 0.015  # metres by which the middle may miss the spot
-_OFF = 0.15  # part of the stated distance by which it may
+_OFF = 0.15  # fraction of the stated distance by which it may miss the spot
 
 
 def is_shift(destination: Destination) -> bool:
-    """Whether a destination is said by where the object is now."""
+    """True if a destination is relative to the object's current position."""
     return destination.anchors[0].category == ITSELF
 
 
 def shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoint) -> Region:
-    """The spot that the object's middle is moved to, on what it stands on now.
+    """The spot that the object's middle is moved to, on its current support.
 
     Args:
         layout: the scene.
-        row: the object; measured.
+        row: row of the object, which must be measured.
         destination: a shift: its relation is the direction, its distance how far the middle goes.
-        view: viewpoint of the frame of reference in force.
+        view: viewpoint of the current frame of reference.
 
     Raises:
-        FrameUndefinedError: the object has no front, in its own frame.
+        FrameUndefinedError: the frame is the object's own, and the object has no front.
     """
     distance = 0.0 if destination.distance is None else destination.distance.metres
     ahead, right = layout.rays(view, np.array([row], np.intp))
@@ -46,7 +46,7 @@ def shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoi
 
 
 def _carrier(layout: Layout, row: int) -> int:
-    """Row of what an object stands on or in; SUPPORT for the support plane."""
+    """Row of the object that an object stands on or in; SUPPORT for the support plane."""
     rows = np.flatnonzero(layout.measured)
     rows = rows[rows != row]
     if not len(rows):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resolution of a question about space: ANSWERED without a target, or the refusal that an order would have."""
+"""The resolution of a question about space: ANSWERED without a target, or the refusal that a command would get."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class SpaceReply(NamedTuple):
 
     Args:
         resolution: ANSWERED, or a refusal.
-        about: row of the one object that it is about.
-        refused: what was decided of the query's own target, where that is refused.
-        asked: what is asked back.
+        about: row of the one object that the answer is about.
+        refused: the decision about the query's own target, if it is a refusal.
+        asked: the question asked back.
     """
 
     resolution: Resolution
@@ -66,10 +66,10 @@ def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, said:
     Args:
         queries: its readings, preferred first; each has a `question`.
         scorer: the scene.
-        said: the words, after all that was said before in their dialogue.
+        said: all words of the dialogue so far, including the last ones.
 
     Returns:
-        Rounded to 1e-6, the same for the same input.
+        The reply, rounded to 1e-6; equal inputs give equal replies.
 
     Raises:
         FrameUndefinedError: it needs a frame of reference that is not defined.
@@ -91,7 +91,7 @@ def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, said:
 
 
 def _refused(refused: QuestionRefused, reading: SpatialQuery, scorer: PhraseScorer, said: Sequence[str]) -> SpaceReply:
-    """The refusal; what is asked back of an object that is compared with is which one of several it is."""
+    """The refusal; if the object of comparison is ambiguous, the question asks which one it is."""
     asked = asked_of(refused.choice, scorer)
     resolution = resolution_of(refused.choice, scorer, said, asked)
     resolution = dataclasses.replace(resolution, query=reading)
@@ -170,7 +170,7 @@ def _resolution(
 
 
 def _candidates(finding: SpaceFinding, scorer: PhraseScorer) -> tuple[Candidate, ...]:
-    """What the subject may be; what was asked of it stands with it as clauses."""
+    """Possible subjects; what was asked about them is included as clauses."""
     if finding.choice is None:
         return ()
     found = candidates(finding.choice, scorer)
@@ -192,7 +192,7 @@ def _object(named: NamedRow, layout: Layout) -> AnswerObject:
 
 
 def _segment(ends: Array, layout: Layout) -> tuple[Vector3, Vector3]:
-    """Ends of a line in ground coordinates, in the frame of poses."""
+    """Ends of a line in ground coordinates, converted to the frame of poses, metres."""
     points = (ends - np.array([0.0, 0.0, layout.floor])) @ layout.axes.T
     transform = layout.scene.frame.base_T_camera
     if transform is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is found out for a question about space, what ends it in a refusal, and the words that both share."""
+"""Findings for questions about space, reasons for refusing them, and shared wording."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import ClauseMeasurement, NounPhrase, Place, SpaceQuestion, SpatialQuery, Status
 from spatial_vlm_ros.types.resolution import AnswerRole
 
-_AS_CLEAR = 0.7  # of the clearest reading from which another one counts: it must name objects as clearly
+_AS_CLEAR = 0.7  # share of the clearest reading's clearness from which another reading counts
 _LISTED = 6  # objects named in a sentence
 
 
 class QuestionRefused(Exception):
-    """A question that has no answer, for its words do not settle what it is about.
+    """A question without an answer, because its words do not settle which object it is about.
 
     Args:
         choice: the refusal.
-        subject: whether it is about the query's own target, so that an answer in a dialogue would settle it.
-        words: for a person, where those of an order would not do.
+        subject: True if it is about the query's own target, so that an answer in a dialogue would settle it.
+        words: for a person, if those of a command do not fit.
     """
 
     def __init__(self, choice: ResolvedChoice, subject: bool = True, words: str | None = None) -> None:
@@ -37,7 +37,7 @@ class QuestionRefused(Exception):
 
 @dataclass(frozen=True)
 class NamedRow:
-    """An object of an answer: its row, its role, and the probability that it is what the words describe."""
+    """An object of an answer: its row, its role, and the probability that it fits the words."""
 
     row: int
     role: AnswerRole
@@ -46,21 +46,21 @@ class NamedRow:
 
 @dataclass(frozen=True, eq=False)
 class SpaceFinding:
-    """What was found out, before it is put into frames.
+    """The result of a question about space, before conversion to output frames.
 
     Args:
-        value: as of `SpaceAnswer`.
+        value: as in `SpaceAnswer`.
         probability: that it is right.
-        objects: what it is about.
-        words: for a person.
-        choice: what the subject was taken to be; None for questions about all objects.
+        objects: the objects that it is about.
+        words: the answer for a person.
+        choice: the decision about the subject; None for questions about all objects.
         unit: of a number.
         interval: of a number.
-        lengths: with their names, the one asked for first.
-        ends: (2, 3) of a distance's line, ground coordinates.
+        lengths: named lengths, the one asked for first.
+        ends: (2, 3) ends of a distance's line, ground coordinates, metres.
         places: spots.
-        clauses: what was asked, as measured of the subject.
-        missing: a phrase that nothing fits, where that is the answer.
+        clauses: the clauses asked about, as measured for the subject.
+        missing: a phrase that nothing fits, if that is the answer.
     """
 
     value: float | str | None
@@ -79,10 +79,10 @@ class SpaceFinding:
 
 @dataclass(frozen=True, eq=False)
 class AskedSubject:
-    """What a question is about.
+    """The subject of a question.
 
     Args:
-        reading: the reading that was taken.
+        reading: the chosen reading.
         choice: the decision about its subject: OK.
     """
 
@@ -91,24 +91,24 @@ class AskedSubject:
 
     @property
     def question(self) -> SpaceQuestion:
-        """What is asked.
+        """The question.
 
         Raises:
-            ValueError: the reading is no question.
+            ValueError: the reading is not a question.
         """
         return question_of(self.reading)
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """Rows of all that is meant."""
+        """Rows of all objects that are meant."""
         return self.choice.meant
 
 
 def question_of(query: SpatialQuery) -> SpaceQuestion:
-    """What a query asks.
+    """The question of a query.
 
     Raises:
-        ValueError: it is no question.
+        ValueError: the query is not a question.
     """
     if query.question is None:
         raise ValueError(f"no question: {query.instruction!r}")
@@ -116,10 +116,10 @@ def question_of(query: SpatialQuery) -> SpaceQuestion:
 
 
 def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> AskedSubject:
-    """The object or objects that a question is about; readings count by how well the scene fits them.
+    """Decide which object or objects a question is about; readings count by how well the scene fits them.
 
     Raises:
-        QuestionRefused: the words do not settle it, as for an order.
+        QuestionRefused: the words do not settle it, as for a command.
         FrameUndefinedError: a frame of reference is not defined.
     """
     asked = [(_about(query, scorer), query) for query in queries]
@@ -133,7 +133,7 @@ def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> Ask
 
 
 def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
-    """The query about the subject alone, likelier where the scene has what it is compared with."""
+    """The query about only the subject, likelier if the scene has the object of comparison."""
     question = query.question
     share = query.preference
     others = [] if question is None else [question.other, *question.choices]
@@ -148,7 +148,7 @@ def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
 
 
 def clearness(phrase: NounPhrase, scorer: PhraseScorer) -> float:
-    """How well the scene has what a phrase means: its best object, and that no other one fits as well."""
+    """How clearly the scene contains a phrase's object: the fit of the best one, and that no other fits as well."""
     weight = scorer.score_phrase(phrase, anchor=True).weight
     best = max(float(weight.max(initial=0.0)), 0.05)
     single = phrase.count in (None, 1) and phrase.choice is None
@@ -156,7 +156,7 @@ def clearness(phrase: NounPhrase, scorer: PhraseScorer) -> float:
 
 
 def settle_other(phrase: NounPhrase, reading: SpatialQuery, scorer: PhraseScorer) -> tuple[int, ...]:
-    """The object or objects that a phrase besides the subject means.
+    """Decide which object or objects another phrase than the subject means.
 
     Raises:
         QuestionRefused: the words do not settle it.
@@ -171,7 +171,7 @@ def settle_other(phrase: NounPhrase, reading: SpatialQuery, scorer: PhraseScorer
 
 
 def is_unseen_support(phrase: NounPhrase, scorer: PhraseScorer) -> bool:
-    """Whether a phrase names the table, and no detection is one: the support plane is meant."""
+    """True if a phrase names the table and no detection does, so that the support plane is meant."""
     if scorer.layout.scene.support is None or not is_support_phrase(phrase):
         return False
     belief = scorer.score_phrase(phrase, anchor=True)
@@ -182,12 +182,12 @@ def is_unseen_support(phrase: NounPhrase, scorer: PhraseScorer) -> bool:
 
 
 def named_row(layout: Layout, row: int) -> str:
-    """Such as "the mug (d1)"."""
+    """Name of an object, such as "the mug (d1)"."""
     return f"the {name_of(layout.scene.objects[row])}"
 
 
 def listed(layout: Layout, rows: Sequence[int]) -> str:
-    """Such as "the mug (d1), the box (d2) and 3 more"."""
+    """List of objects, such as "the mug (d1), the box (d2) and 3 more"."""
     names = [named_row(layout, row) for row in rows[:_LISTED]]
     if len(rows) > _LISTED:
         names.append(f"{len(rows) - _LISTED} more")
@@ -195,7 +195,7 @@ def listed(layout: Layout, rows: Sequence[int]) -> str:
 
 
 def capital(words: str) -> str:
-    """The sentence with a capital."""
+    """The sentence with a capital first letter."""
     return words[:1].upper() + words[1:]
 
 
@@ -205,7 +205,7 @@ def metres(value: float) -> str:
 
 
 def with_interval(length: LengthEstimate) -> str:
-    """Such as "12.3 cm (11.5 to 13.1)"."""
+    """A length with its interval, such as "12.3 cm (11.5 to 13.1)"."""
     low, high = length.interval
     if length.value >= 0.995:
         return f"{length.value:.2f} m ({low:.2f} to {high:.2f})"

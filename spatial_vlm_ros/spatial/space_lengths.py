@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lengths with their standard deviations: gaps between objects, distances from a viewer, and sides of objects.
 
-An object is the prism over its outline from its underside to its top. A gap is the shortest way between two prisms.
+An object is the prism over its outline from its underside to its top. A gap is the shortest distance between two
+prisms.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.query import Length
 
 IN_INTERVAL = 1.96
-"""Standard deviations on either side of a value that hold 95 % of a normal distribution."""
-_OUTLINE = 0.003  # metres by which edges of masks move an outline, whatever the size
-_REACH = 0.04  # relative error of how far an outline reaches away from the camera; half of it towards the camera
-_SIDE, _HEIGHT = 0.06, 0.05  # relative errors of horizontal sides, and of heights: stems and handles may not be seen
-_COVERED = 0.2  # part of a size that is in doubt where all of an object is covered
-_CUT_OFF = 0.3  # the same where the border of the image cuts it
+"""Standard deviations on either side of a value that contain 95 % of a normal distribution."""
+_OUTLINE = 0.003  # metres by which edges of masks shift an outline, for any size
+_REACH = 0.04  # relative error of an outline's extent away from the camera; half of it towards the camera
+_SIDE, _HEIGHT = 0.06, 0.05  # relative errors of horizontal sides, and of heights: stems and handles may be hidden
+_COVERED = 0.2  # fraction of a size that is uncertain if the whole object is covered
+_CUT_OFF = 0.3  # the same if the border of the image cuts it
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class LengthEstimate:
         value: metres.
         sigma: standard deviation, metres.
         ends: (2, 3) ends of the line that it was measured along, ground coordinates; None without one.
-        least: metres below which it cannot be, where less is known of it than `sigma` says; None otherwise.
+        least: lower bound, metres, if less is known than `sigma` says; else None.
     """
 
     value: float
@@ -43,7 +44,7 @@ class LengthEstimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Least and most, metres: hold the true length with a probability of 0.95."""
+        """Interval in metres that contains the true length with a probability of 0.95."""
         low = self.value - IN_INTERVAL * self.sigma
         low = low if self.least is None else min(low, self.least)
         return max(low, 0.0), self.value + IN_INTERVAL * self.sigma
@@ -53,7 +54,7 @@ class LengthEstimate:
 
 
 def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
-    """Shortest way between convex outlines (K, 2) and (M, 2): metres, and a point of each; 0 where they overlap."""
+    """Shortest distance between convex outlines (K, 2) and (M, 2), metres, and a point of each; 0 if they overlap."""
     if _overlap(one, other):
         middle = (one.mean(axis=0) + other.mean(axis=0)) / 2
         return 0.0, middle, middle
@@ -65,7 +66,7 @@ def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
 
 
 def ways_to(places: Array, outline: Array) -> Array:
-    """(K,) metres from (K, 2) places to an outline's edges."""
+    """(K,) distances from (K, 2) places to an outline's edges, metres."""
     edge = np.roll(outline, -1, axis=0) - outline
     length = np.maximum((edge**2).sum(axis=1), 1e-18)
     offset = places[:, None] - outline
@@ -74,7 +75,7 @@ def ways_to(places: Array, outline: Array) -> Array:
 
 
 def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:
-    """The nearest of (K, 2) places and point of an outline's edges: metres, place, point."""
+    """The nearest pair of (K, 2) places and an outline's edges: distance in metres, place, point."""
     edge = np.roll(outline, -1, axis=0) - outline
     length = np.maximum((edge**2).sum(axis=1), 1e-18)
     offset = places[:, None] - outline
@@ -86,7 +87,7 @@ def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:
 
 
 def _overlap(one: Array, other: Array) -> bool:
-    """Whether two convex outlines have a place in common: no edge of either has all of the other beyond it."""
+    """True if two convex outlines overlap: no edge of either has all of the other beyond it."""
     for outline, rest in ((one, other), (other, one)):
         edge = np.roll(outline, -1, axis=0) - outline
         normal = np.stack((edge[:, 1], -edge[:, 0]), axis=1)
@@ -101,7 +102,7 @@ def _overlap(one: Array, other: Array) -> bool:
 
 
 def gap_between(layout: Layout, one: int, other: int) -> LengthEstimate:
-    """The shortest way between two measured objects."""
+    """Shortest distance between two measured objects."""
     aside, first, second = nearest_points(layout.footprint[one], layout.footprint[other])
     up = max(layout.bottom[one] - layout.top[other], layout.bottom[other] - layout.top[one], 0.0)
     value = math.hypot(aside, up)
@@ -116,7 +117,7 @@ def gap_between(layout: Layout, one: int, other: int) -> LengthEstimate:
 
 
 def _heights(layout: Layout, one: int, other: int) -> tuple[float, float]:
-    """Heights at which the line between two objects is drawn."""
+    """Heights of the ends of the line drawn between two objects, metres."""
     low = max(layout.bottom[one], layout.bottom[other])
     high = min(layout.top[one], layout.top[other])
     if low <= high:
@@ -127,12 +128,12 @@ def _heights(layout: Layout, one: int, other: int) -> tuple[float, float]:
 
 
 def _side_variance(layout: Layout, row: int, towards: Array) -> float:
-    """Of where an object's outline ends in a direction (2,) on the ground."""
+    """Variance of the end of an object's outline in a direction (2,) on the ground, m²."""
     size = float(layout.mean_side[row])
     shape = layout.scene.objects[row].shape
     view = layout.viewpoint(FrameOfReference.VIEWER)
     ahead = layout.rays(view, np.array([row], np.intp))[0][0]
-    away = max(float(ahead @ towards), 0.0)  # 1: the far side, which is not seen
+    away = max(float(ahead @ towards), 0.0)  # 1: the far side, which is not visible
     reach = _REACH * (0.5 + 0.5 * away) + _doubt(layout, row)
     variance = float(layout.sigma[row]) ** 2 + (reach * size) ** 2 + _OUTLINE**2
     if shape is not None:
@@ -141,7 +142,7 @@ def _side_variance(layout: Layout, row: int, towards: Array) -> float:
 
 
 def _doubt(layout: Layout, row: int) -> float:
-    """Part of an object's size that is in doubt, for it is covered or cut off."""
+    """Fraction of an object's size that is uncertain because it is covered or cut off."""
     obj = layout.scene.objects[row]
     return _COVERED * (1.0 - obj.visible_fraction) + _CUT_OFF * obj.truncated
 
@@ -159,10 +160,10 @@ def height_over_support(layout: Layout, row: int) -> LengthEstimate:
 
 
 def from_viewer(layout: Layout, row: int, frame: FrameOfReference) -> LengthEstimate:
-    """The shortest way from a viewer to an object.
+    """Shortest distance from a viewer to an object.
 
     Raises:
-        FrameUndefinedError: the viewer's place is not known.
+        FrameUndefinedError: the viewer's position is unknown.
     """
     eye = layout.viewpoint(frame).origin
     aside, _, point = nearest_points(eye[None, :2], layout.footprint[row])
@@ -175,7 +176,7 @@ def from_viewer(layout: Layout, row: int, frame: FrameOfReference) -> LengthEsti
 
 
 def between_centres(layout: Layout, one: int, other: int) -> LengthEstimate:
-    """Between the estimated volume centres of two objects."""
+    """Distance between the estimated volume centres of two objects."""
     ends = layout.centre[[one, other]]
     variance = sum(_centre_variance(layout, row) for row in (one, other))
     return LengthEstimate(float(np.linalg.norm(ends[0] - ends[1])), math.sqrt(variance), ends)
@@ -191,12 +192,12 @@ def _centre_variance(layout: Layout, row: int) -> float:
 
 
 def side_of(layout: Layout, row: int, which: Length) -> LengthEstimate:
-    """A length of an object: as docs/relations.md compares them.
+    """A length of an object, defined as docs/relations.md compares them.
 
     Args:
         layout: the scene.
         row: a measured object.
-        which: not "all".
+        which: any length except "all".
     """
     sides = superlatives.whole_sizes(layout)[row]
     sigma = np.sqrt(_side_variances(layout, row))
@@ -208,7 +209,7 @@ def side_of(layout: Layout, row: int, which: Length) -> LengthEstimate:
 
 
 def _side_variances(layout: Layout, row: int) -> Array:
-    """(3,) of the box's sides: longer and shorter horizontal side, height."""
+    """(3,) variances of the box's sides: longer and shorter horizontal side, height, m²."""
     sides = superlatives.whole_sizes(layout)[row]
     obj = layout.scene.objects[row]
     noise, cut = float(layout.noise[row]), np.array([obj.cut, obj.cut, obj.cut_above]) / math.sqrt(3.0)

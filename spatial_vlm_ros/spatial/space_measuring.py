@@ -46,10 +46,11 @@ _OF_VIEWER = {
 
 
 def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """How far an object is from another one, from an edge or from a viewer.
+    """Answer how far an object is from another one, from an edge or from a viewer.
 
     Raises:
-        QuestionRefused: the other object is not settled, no edge is seen, or it does not stand so at all.
+        QuestionRefused: the other object is not settled, no edge is visible, or the stated relation does not hold at
+            all.
         FrameUndefinedError: a frame of reference is not defined.
     """
     question = subject.question
@@ -89,7 +90,7 @@ def _measured(
 
 
 def _between_several(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """How far apart the objects of a plural are: the two that are nearest to each other."""
+    """Distance between the objects of a plural: between the two nearest ones."""
     layout, rows = scorer.layout, subject.rows
     if len(rows) < 2:
         raise QuestionRefused(dataclasses.replace(subject.choice, status=Status.RELATION_UNSATISFIED, several=rows))
@@ -117,7 +118,7 @@ def _from_viewer(subject: AskedSubject, frame: FrameOfReference | None, scorer: 
 
 
 def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """How far above the table, which no detection is."""
+    """Height above the table, which has no detection."""
     layout, row = scorer.layout, subject.rows[0]
     height = height_over_support(layout, row)
     words = f"{capital(named_row(layout, row))} is {with_interval(height)} above the surface."
@@ -125,7 +126,7 @@ def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 
 def _along(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """How far left of, behind or above another object: the gap in that direction.
+    """Distance left of, behind or above another object: the gap in that direction.
 
     Raises:
         QuestionRefused: it is not on that side at all.
@@ -168,10 +169,10 @@ def _clause(reading: SpatialQuery) -> RelationClause:
 
 
 def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) -> SpaceFinding | None:
-    """How far from the edge of a surface; None where an object is detected that is called so.
+    """Distance from the edge of a surface; None if a detected object has that name.
 
     Raises:
-        QuestionRefused: the whole is not settled, or its edge is out of sight.
+        QuestionRefused: the whole is not settled, or its edge is not visible.
     """
     layout, row = scorer.layout, subject.rows[0]
     if (scorer.match(dataclasses.replace(phrase, relations=())) >= 0.9).any():
@@ -218,10 +219,10 @@ def _whole(subject: AskedSubject, owner: NounPhrase | None, scorer: PhraseScorer
 
 
 def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """How long the sides of an object are.
+    """Answer how long the sides of an object are.
 
     Raises:
-        QuestionRefused: what it is compared with is not settled.
+        QuestionRefused: the object of comparison is not settled.
     """
     question = subject.question
     layout, row = scorer.layout, subject.rows[0]
@@ -246,7 +247,7 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 
 def _difference(subject: AskedSubject, which: Length, scorer: PhraseScorer) -> SpaceFinding:
-    """How much longer one object is than another one; negative where it is shorter."""
+    """How much longer one object is than another, metres; negative if it is shorter."""
     layout, row = scorer.layout, subject.rows[0]
     other = settle_other(subject.question.other or NounPhrase("object"), subject.reading, scorer)[0]
     one, rival = side_of(layout, row, which), side_of(layout, other, which)

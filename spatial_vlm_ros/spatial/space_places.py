@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an object is, in words about what stands around it; and whether there is room for it somewhere."""
+"""Describe where an object is, by its surroundings, and decide if there is room for it somewhere."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from spatial_vlm_ros.types import FrameOfReference, SpatialQuery, Status
 
 _RESTING = ("inside", "on")
 _AROUND = ("left of", "right of", "in front of", "behind")
-_NEIGHBOUR = 0.6  # metres within which another object tells where one is
+_NEIGHBOUR = 0.6  # metres within which another object is used to describe a position
 
 
 def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Where the objects are: what they rest on, and how they stand to the nearest object.
+    """Describe where objects are: what they rest on, and their relation to the nearest object.
 
     Raises:
-        QuestionRefused: what it was asked from is not settled.
+        QuestionRefused: the object that a relation in the question refers to is not settled.
         FrameUndefinedError: a frame of reference is not defined.
     """
     question = subject.question
@@ -60,7 +60,7 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 
 def _neighbours(row: int, scorer: PhraseScorer) -> list[int]:
-    """What an object may rest on or in, and the nearest other object, as far as they are near."""
+    """Rows of the nearest measured objects, nearest first: at most four, within _NEIGHBOUR metres."""
     layout = scorer.layout
     rows = np.flatnonzero(layout.measured)
     rows = rows[rows != row]
@@ -73,7 +73,7 @@ def _neighbours(row: int, scorer: PhraseScorer) -> list[int]:
 
 
 def _placed(row: int, anchors: Sequence[int], scorer: PhraseScorer) -> list[tuple[str, int]]:
-    """Relations that clearly hold: of resting, and of the side of the nearest object that it does not rest on."""
+    """Relations that clearly hold: resting, and the side of the nearest object that it does not rest on."""
     layout, holds = scorer.layout, scorer.config.decision.holds
     frame = scorer.default_frame if scorer.default_frame is not FrameOfReference.OBJECT else FrameOfReference.VIEWER
     view = layout.viewpoint(frame)
@@ -98,10 +98,10 @@ def _placed(row: int, anchors: Sequence[int], scorer: PhraseScorer) -> list[tupl
 
 
 def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """Whether an object has room in a place, by the search that places objects.
+    """Decide if an object has room in a place, with the search that places objects.
 
     Raises:
-        QuestionRefused: object or place are not settled.
+        QuestionRefused: the object or the place is not settled.
         FrameUndefinedError: a frame of reference is not defined.
     """
     bare = [dataclasses.replace(query, question=None) for query in queries]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Yes, no or unclear: what is asked of an object, by the same likelihoods as the clauses of an order."""
+"""Answer yes, no or unclear: judge what is asked about an object with the same likelihoods as clauses of commands."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ _VAGUE_HALF = 0.25  # of an object's size: "on the left" is vague about the midd
 
 @dataclass(frozen=True, eq=False)
 class JudgedPredicate:
-    """What was asked of one object.
+    """Judgement of a predicate for one object.
 
     Args:
-        likelihood: that all of it is true, as of its least likely part.
-        clauses: as measured.
+        likelihood: that all of it is true: the likelihood of its least likely part.
+        clauses: its measured clauses.
         anchors: rows that it was related to.
         why: its least likely part in words.
         said: all of its parts in words.
@@ -70,10 +70,10 @@ class JudgedPredicate:
 
 
 def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """The answer to a yes/no question.
+    """Answer a yes/no question.
 
     Raises:
-        QuestionRefused: what the subject is related to is not settled, or frames of reference disagree.
+        QuestionRefused: an object that the subject is related to is not settled, or frames of reference disagree.
         FrameUndefinedError: a frame of reference is not defined.
     """
     question = subject.question
@@ -114,7 +114,7 @@ def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 
 def judge_predicate(asked: NounPhrase, row: int, reading: SpatialQuery, scorer: PhraseScorer) -> JudgedPredicate:
-    """What is asked of an object, judged of that object alone.
+    """Judge a predicate for one object.
 
     Raises:
         QuestionRefused: an anchor is missing, not settled or not measured.
@@ -148,7 +148,7 @@ def judge_predicate(asked: NounPhrase, row: int, reading: SpatialQuery, scorer: 
 
 
 def _settled(clause: RelationClause, row: int, reading: SpatialQuery, scorer: PhraseScorer) -> ClauseBelief:
-    """A clause judged of an object, its anchors settled as those of an order are.
+    """Judge a clause for an object; its anchors are settled as those of a command are.
 
     Raises:
         QuestionRefused: an anchor is missing, not settled or not measured.
@@ -184,10 +184,10 @@ def _refusal(
 def _check_settled(
     clause: RelationClause, anchor: NounPhrase, row: int, reading: SpatialQuery, scorer: PhraseScorer
 ) -> None:
-    """Refuse where several objects may be the anchor, and it matters which one is.
+    """Refuse if several objects may be the anchor and the choice matters.
 
     Raises:
-        QuestionRefused: they do not all stand so to the object, nor none of them.
+        QuestionRefused: the relation does not have the same state for all of them.
     """
     relation = RELATIONS.get(clause.relation)
     if anchor.count not in (None, 1) or anchor.choice is not None or len(clause.anchors) > 1 or relation is None:
@@ -239,14 +239,14 @@ def _clause_words(belief: ClauseBelief, clause: RelationClause, row: int, scorer
 
 
 def _attribute(word: str, row: int, scorer: PhraseScorer) -> float:
-    """Likelihood of an attribute: sizes are compared with others of the label; 0.5 where nothing tells."""
+    """Likelihood of an attribute; sizes are compared with others of the label; 0.5 if nothing can tell."""
     layout = scorer.layout
     label = layout.scene.objects[row].detection.label
     members = np.array([obj.detection.label == label for obj in layout.scene.objects], np.bool_)
     only = members if word.removeprefix(NOT) in superlatives.SIZE_WORDS else np.arange(len(members)) == row
     likelihood = float(attribute_likelihood(word, layout, layout.viewpoint(FrameOfReference.VIEWER), only)[row])
     if word.removeprefix(NOT) in superlatives.SIZE_WORDS and members.sum() < 2:
-        return UNKNOWN  # alone, any size fits
+        return UNKNOWN  # if there is only one, any size fits
     if word.removeprefix(NOT) in (EMPTY, *_FREE) and likelihood in (UNKNOWN, 1.0 - UNKNOWN):
         empty = 1.0 - _holds_something(row, scorer)
         return 1.0 - empty if word.startswith(NOT) else empty
@@ -266,7 +266,7 @@ def _holds_something(row: int, scorer: PhraseScorer) -> float:
 def _on_a_side(
     asked: NounPhrase, row: int, reading: SpatialQuery, scorer: PhraseScorer
 ) -> tuple[float, str, list[ClauseMeasurement]]:
-    """Of "on the left" of what stands there: beyond the middle of all outlines; of an order its place in it."""
+    """Judge "on the left": beyond the middle of all outlines; for an ordinal, the position in the order."""
     word = asked.superlative
     if word not in _HALVES or asked.ordinal is not None:
         phrase = dataclasses.replace(reading.target, relations=())
@@ -290,7 +290,7 @@ def _on_a_side(
 
 
 def _is_that_one(subject: AskedSubject, other: NounPhrase, scorer: PhraseScorer) -> SpaceFinding:
-    """Whether the subject is what another phrase means: "is the mug the tallest object?"."""
+    """Answer if the subject is the object that another phrase means: "is the mug the tallest object?"."""
     label = subject.reading.target.category
     if other.category == "object" and other.superlative is not None and _said_one(subject.reading.instruction):
         other = dataclasses.replace(other, category=label)
@@ -318,7 +318,7 @@ def _said_one(instruction: str) -> bool:
 
 
 def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Which of several predicates is true of the subject: "left or right of the box?"."""
+    """Answer which of several predicates is true for the subject: "left or right of the box?"."""
     question = subject.question
     row = subject.rows[0]
     judged = [judge_predicate(choice, row, subject.reading, scorer) for choice in question.choices]
@@ -351,7 +351,7 @@ def _short(choice: NounPhrase) -> str:
 
 
 def _nearer(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Whether the subject is closer to an object than another one is."""
+    """Answer if the subject is closer to an object than another one is."""
     question, reading = subject.question, subject.reading
     anchor = settle_other(question.other or NounPhrase("object"), reading, scorer)[0]
     rival = settle_other(question.choices[0], reading, scorer)[0]
@@ -369,7 +369,7 @@ def _nearer(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
 
 
 def nearer(scorer: PhraseScorer, one: int, other: int, anchor: int) -> float:
-    """Probability that the gap of one object to an anchor is smaller than that of another one."""
+    """Probability that one object's gap to an anchor is smaller than that of another object."""
     first, second = gap_between(scorer.layout, one, anchor), gap_between(scorer.layout, other, anchor)
     sigma = max(float(np.hypot(first.sigma, second.sigma)), 1e-6)
     return float(normal_cdf(np.array([(second.value - first.value) / sigma]))[0])
@@ -379,14 +379,14 @@ def nearer(scorer: PhraseScorer, one: int, other: int, anchor: int) -> float:
 
 
 def _together(states: Sequence[ClauseState]) -> str:
-    """Of several objects: yes of all of them, no where it fails of one."""
+    """The answer for several objects: yes if it holds for all of them, no if it fails for one."""
     if ClauseState.FAILS in states:
         return NO
     return UNCLEAR if ClauseState.UNCLEAR in states else YES
 
 
 def _objects(subject: AskedSubject, anchors: Sequence[int]) -> tuple[NamedRow, ...]:
-    """The subject, then what it was compared with."""
+    """The subject, then the objects that it was compared with."""
     weight = subject.choice.probability
     about = [NamedRow(row, "subject", float(weight[row])) for row in subject.rows]
     others = [row for row in dict.fromkeys(anchors) if row not in subject.rows]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions about all objects that fit: is there one, which ones, how many; and which of two is the taller one."""
+"""Questions about all objects that fit: is there one, which ones, how many; and comparisons of two."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from spatial_vlm_ros.spatial.space_predicates import NO, UNCLEAR, YES, nearer
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 
 _ANSWERS = frozenset({Status.OK, Status.OCCLUDED, Status.DEPTH_INVALID})
-"""What a choice among objects may end in where nothing is to be done with the object."""
+"""Decisions among objects that count as an answer if nothing is done with the object."""
 
 
 def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """Whether there is such an object among those that were detected.
+    """Answer if there is such an object among the detected ones.
 
     Raises:
         QuestionRefused: an object that it is related to is missing.
@@ -66,7 +66,7 @@ def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFindin
 
 
 def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """How many such objects were detected: those that clearly fit, and those that may.
+    """Count such objects: those that clearly fit, and those that may fit.
 
     Raises:
         QuestionRefused: an object that they are related to is missing.
@@ -87,10 +87,10 @@ def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
 
 
 def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """The objects that fit: a single one where the words presuppose one, else all.
+    """Find the objects that fit: a single one if the words presuppose one, else all.
 
     Raises:
-        QuestionRefused: an object that they are related to, or every one of the name, is missing.
+        QuestionRefused: an object that they are related to is missing, or no object has the name.
         FrameUndefinedError: a frame of reference is not defined.
     """
     question = question_of(queries[0])
@@ -136,7 +136,7 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
 
 
 def _on_the_surface(target: NounPhrase, query: SpatialQuery, scorer: PhraseScorer) -> int | None:
-    """Row of the object of "what is it on?" where that rests on the support plane, which no detection is."""
+    """Row of the subject of "what is it on?" if that rests on the support plane, which has no detection."""
     clause = target.relations[0] if len(target.relations) == 1 else None
     if clause is None or clause.relation != "supporting" or target.category != "object":
         return None
@@ -147,7 +147,7 @@ def _on_the_surface(target: NounPhrase, query: SpatialQuery, scorer: PhraseScore
 
 
 def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
-    """Such as "which is taller, the mug or the bowl?"."""
+    """Answer "which is taller, the mug or the bowl?" and the like."""
     reading = max(queries, key=lambda query: prod(clearness(c, scorer) for c in question_of(query).choices))
     question = question_of(reading)
     one, other = (settle_other(choice, reading, scorer)[0] for choice in question.choices)
@@ -181,7 +181,7 @@ def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFin
 
 
 def _all(queries: Sequence[SpatialQuery], scorer: PhraseScorer, needs_name: bool = False) -> FittingObjects:
-    """Everything that fits, each by itself.
+    """Find everything that fits, each by itself.
 
     Raises:
         QuestionRefused: an anchor is missing; or, with `needs_name`, every object of the target's name.
@@ -213,19 +213,19 @@ def _named(fitting: FittingObjects) -> tuple[NamedRow, ...]:
 
 
 def _least(fitting: FittingObjects, rows: Sequence[int]) -> float:
-    """Probability of the least sure of some objects."""
+    """Least probability of some objects."""
     return min((min(float(fitting.choice.belief.weight[row]), 1.0) for row in rows), default=1.0)
 
 
 def _most(fitting: FittingObjects) -> float:
-    """Probability that the likeliest object of those that do not clearly fit does fit."""
+    """Highest probability among the objects that do not clearly fit."""
     weight = np.minimum(fitting.choice.belief.weight, 1.0).copy()
     weight[list(fitting.clear)] = 0.0
     return float(weight.max(initial=0.0))
 
 
 def _indefinite(target: NounPhrase) -> str:
-    """Such as "a mug behind the box"."""
+    """The phrase with an indefinite article, such as "a mug behind the box"."""
     words = describe(dataclasses.replace(target, count=None, choice=None)).removeprefix("the ")
     return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well imagined objects have a relation: judged by the very functions that judge what is seen.
+"""Judge how well imagined objects have a relation, with the functions that judge visible objects.
 
 The only module of the search that calls the relations.
 """
@@ -44,26 +44,26 @@ ON = PARTS | {"on"}
 UNDER = frozenset({"under", "below"})
 CLOSE = frozenset({"touching", "against"})
 PLACEABLE = frozenset(AHEAD_RIGHT) | BESIDE | ON | UNDER | {"inside", "between", "among", "far from", "opposite"}
-"""Own relations that an object can be put in."""
+"""Own relations that can be a destination."""
 RIMS = frozenset(("at the edge of", "at the corner of", "at the end of"))
-"""Parts that are there only where the object ends."""
+"""Parts that exist only where the object ends."""
 
-_TRIED = 6000  # spots judged at once; of more every second cell, or every third
+_TRIED = 6000  # spots judged at once; if there are more, every second cell, or every third
 _LEAST_SCALE = 0.1  # metres over which a spot loses its nearness
-_OF_PART = 0.003  # metres: how well the outline of a part is known
-_THICK = 0.02  # metres: thickness of a support plane that is taken as an object
+_OF_PART = 0.003  # metres: uncertainty of the outline of a part
+_THICK = 0.02  # metres: thickness of a support plane treated as an object
 
 
 @dataclass(frozen=True, eq=False)
 class FurtherRelation:
-    """A relation that a place must have, too, or must not have ("not near the plate").
+    """A further relation that a place must have, or must not have ("not near the plate").
 
     Args:
         relation: canonical name.
         anchors: rows of the objects it relates to; empty = the support plane.
-        view: viewpoint of the frame of reference in force.
+        view: viewpoint of the current frame of reference.
         distance: stated with it, or None.
-        wanted: whether the place must have it.
+        wanted: True if the place must have it, False if it must not.
     """
 
     relation: str
@@ -75,19 +75,19 @@ class FurtherRelation:
 
 @dataclass(frozen=True, eq=False)
 class PlaceRequest:
-    """Where something is to go.
+    """A request for a place to put an object.
 
     Args:
         relation: canonical name.
         anchors: rows of the objects it relates to; empty = the support plane ("on the table", "at the edge of the
             table").
-        view: viewpoint of the frame of reference in force.
-        moved: row of the object that is put there, None for one that is not seen: then 6 cm are assumed.
+        view: viewpoint of the current frame of reference.
+        moved: row of the object to put there; None for an unseen one, whose size is assumed as 6 cm.
         distance: stated with it, or None.
-        config: distances kept.
+        config: distances to keep.
         depth: noise of depth.
-        region: part of the anchor that its middle has to lie in; None = the relation says where.
-        preposition: how the relation was said, where that tells more than its name.
+        region: part of the anchor that its middle must lie in; None = the relation determines the place.
+        preposition: the word that was said, if it tells more than the relation's name.
         part: the part that `region` is, in words, or "".
         further: relations that the place must have, too, or must not have.
     """
@@ -107,10 +107,10 @@ class PlaceRequest:
 
 @dataclass(frozen=True, eq=False)
 class _Imagined(Layout):
-    """A scene with objects in it that are only imagined: they have no `scene.objects` of their own.
+    """A scene with imagined objects, which have no `scene.objects` of their own.
 
     Args:
-        sizes: (N, 3) of all.
+        sizes: (N, 3) box sizes of all objects, metres.
         real: the scene without them.
     """
 
@@ -124,12 +124,12 @@ class _Imagined(Layout):
 
     @cached_property
     def middle(self) -> Array:
-        """(2,) of what is really there."""
+        """(2,) middle of the real objects, metres."""
         return self.real.middle
 
 
 def placeable() -> frozenset[str]:
-    """Relations that an object can be put in, those of installed packages too."""
+    """Names of the relations that can be a destination, including those of installed packages."""
     return PLACEABLE | {name for name, relation in RELATIONS.items() if relation.placeable}
 
 
@@ -139,7 +139,7 @@ def placeable() -> frozenset[str]:
 def judged(
     layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array
 ) -> tuple[Array, Array, npt.NDArray[np.intp]]:
-    """How well the object has the relation with its middle at places (T, 2).
+    """Judge the relation for the object with its middle at places (T, 2).
 
     Returns:
         Margins and standard deviations (T,), metres, and the rows of the anchors (T,); SUPPORT for the support plane.
@@ -149,13 +149,13 @@ def judged(
         row = np.full(count, request.region.row, np.intp)
         return depth_inside(request.region.outline, places), np.full(count, _OF_PART), row
     nobody = np.full(count, SUPPORT, np.intp)
-    if not request.anchors and request.relation == "on":  # it was looked for nowhere else
+    if not request.anchors and request.relation == "on":  # only such places were searched
         return np.full(count, supporting.grid.step), np.full(count, 1e-6), nobody
     scene, anchors = _imagined(layout, request, supporting, obj, places)
     targets = np.arange(len(scene) - count, len(scene), dtype=np.intp)
     margin, sigma = _measured(scene, request, targets, anchors)
     certain = margin / np.maximum(sigma, 1e-6)
-    # A relation to several objects holds of one of them, or of every one.
+    # A relation to several objects holds for one of them, or for every one.
     pick = (np.argmax if RELATIONS[request.relation].several == "any" else np.argmin)(certain, axis=1)
     rows = np.arange(count)
     return margin[rows, pick], sigma[rows, pick], anchors[pick] if request.anchors else nobody
@@ -164,7 +164,7 @@ def judged(
 def allowed(
     layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array
 ) -> npt.NDArray[np.bool_]:
-    """(T,) whether the object, with its middle at places (T, 2), clearly has all further relations, or clearly not."""
+    """(T,) bool: True if the object at places (T, 2) clearly has all required and no excluded further relations."""
     clear = np.ones(len(places), np.bool_)
     for each in request.further:
         if not each.anchors:
@@ -181,7 +181,7 @@ def allowed(
 
 
 def _measured(scene: Layout, request: PlaceRequest, targets: Indices, anchors: Indices) -> tuple[Array, Array]:
-    """(T, A) margins and standard deviations, as for objects that are seen; (T, 1) where anchors count together."""
+    """(T, A) margins and standard deviations, metres, as for visible objects; (T, 1) if anchors count together."""
     relation = RELATIONS[request.relation]
     if relation.group is not None:
         margin, sigma = measure_set(relation.name, scene, targets, anchors)
@@ -197,8 +197,8 @@ def _imagined(
 ) -> tuple[Layout, Indices]:
     """The scene with the object at all places as its last rows, and the rows of the anchors.
 
-    The support plane is an anchor, too, and gets a row before them. A carrier is as high as where it carries: the rim
-    of a tray is not its top.
+    If the support plane is an anchor, it gets a row before them. A supporting object has the height of its supporting
+    surface: the rim of a tray is not its top.
     """
     count, n = len(places), len(layout)
     objects = (*layout.scene.objects, _as_object(layout, supporting)) if not request.anchors else layout.scene.objects
@@ -217,10 +217,10 @@ def _imagined(
     own_half = np.array([b.size[2] / 2 for b in boxes])
     footprints = (np.array([o.footprint for o in objects[n:]]).reshape(-1, FOOTPRINT_CORNERS, 3) @ layout.axes)[..., :2]
     centre = np.column_stack((places, ground + height / 2))
-    # A pen that sticks out of a cup is in the cup: what counts is where it rests.
+    # A pen that sticks out of a cup is in the cup: the height at which it rests counts.
     surface = np.column_stack((places, ground)) if supporting.within else centre
     doubt = layout.sigma
-    if supporting.row != SUPPORT:  # the surface is seen where it carries; how far it goes on elsewhere is no matter
+    if supporting.row != SUPPORT:  # the surface is visible at the supporting part; its extent elsewhere does not matter
         doubt = doubt.copy()
         doubt[supporting.row] = layout.noise[supporting.row]
     known = doubt[[row for row in request.anchors if layout.measured[row]]]
@@ -248,7 +248,7 @@ def _imagined(
 
 
 def _as_object(layout: Layout, supporting: SupportingSurface) -> SceneObject:
-    """The seen part of the support plane as an object, so that it has an edge, corners and sides."""
+    """The visible part of the support plane as an object, so that it has an edge, corners and sides."""
     outline = whole_outline(supporting)
     angles = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
     corners = outline[np.argmax(outline @ np.stack((np.cos(angles), np.sin(angles))), axis=0)]
@@ -274,7 +274,7 @@ def _as_object(layout: Layout, supporting: SupportingSurface) -> SceneObject:
 
 
 def room_of(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Room:
-    """Where the object fits; what it is to touch is no obstacle but for its own outline."""
+    """Where the object fits; an object to touch is an obstacle only by its own outline."""
     if request.relation not in CLOSE:
         return room_for(supporting, obj, request.config)
     touched = supporting.grid.filled(layout.footprint[list(request.anchors)])
@@ -286,7 +286,7 @@ def room_of(layout: Layout, request: PlaceRequest, supporting: SupportingSurface
 
 
 def thinned(index: Indices, supporting: SupportingSurface) -> Indices:
-    """The cells that are judged: all, or every second of each row and column, or every third."""
+    """The cells to judge: all, or every second of each row and column, or every third."""
     every = math.ceil(math.sqrt(len(index) / _TRIED))
     if every <= 1:
         return index
@@ -298,10 +298,10 @@ def thinned(index: Indices, supporting: SupportingSurface) -> Indices:
 
 
 def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array) -> Array:
-    """(T,) how near places are to where people would put it, 0 to 1: exp(-distance / size), 1 where nothing is said.
+    """(T,) nearness of places to where people would put it, 0 to 1: exp(-distance / size), 1 if no preference is known.
 
-    Beside the anchor in the direction said, the nearest place around it, the middle between two, the middle of what it
-    is put on; parts and distances say where by themselves.
+    The preferred place is beside the anchor in the stated direction, the nearest place around it, the middle between
+    two, or the middle of the supporting surface; parts and distances determine the place themselves.
     """
     rows = np.array(request.anchors, np.intp)
     if request.region is not None:
@@ -331,7 +331,7 @@ def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
 
 
 def _beside(layout: Layout, request: PlaceRequest, obj: Moved, rows: Indices, gap: float) -> Array:
-    """(A, 2) places beside each anchor in the direction of the relation."""
+    """(A, 2) places beside each anchor in the direction of the relation, metres."""
     if len(rows) == 2 and RELATIONS[request.relation].two is not None:  # of the first one, seen from the second
         line = layout.centre[rows[0], :2] - layout.centre[rows[1], :2]
         rows, ahead = rows[:1], (line / max(float(np.linalg.norm(line)), 1e-9))[None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a spot is a place, in words and with the limit that it is nearest to."""
+"""Explain in words why a spot was chosen, with the limit that it is closest to."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, BESIDE, ON, PARTS,
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportingSurface
 from spatial_vlm_ros.types.place_reasons import PlaceLimit, PlaceReason
 
-_FAR = 1.0  # metres of clearance beyond which nothing was looked for
-_CELLS = 2.0  # cells by which the outline of what is near may be off that of its cells
+_FAR = 1.0  # metres of clearance beyond which nothing was searched for
+_CELLS = 2.0  # cells by which an outline may differ from its cells
 _ALONG = {
     (1.0, 0.0): "farther along the viewing direction", (-1.0, 0.0): "nearer to the viewer",
     (0.0, 1.0): "to the right", (0.0, -1.0): "to the left",
@@ -25,15 +25,16 @@ def reason_of(
     layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, place: Array,
     measured: tuple[float, float, float | None],
 ) -> PlaceReason:  # fmt: skip
-    """Why an object may be put at a place.
+    """Reason why an object may be put at a place.
 
     Args:
         layout: the scene.
-        request: what was asked for.
-        supporting: what carries.
-        obj: what is put there.
-        place: (2,) its middle.
-        measured: metres: margin of the relation, clearance, and how far the middle lies inside what carries or None.
+        request: the requested place.
+        supporting: the supporting surface.
+        obj: the object to put there.
+        place: (2,) position of its middle, metres.
+        measured: metres: margin of the relation, clearance, and depth of the middle inside the supporting object, or
+            None.
     """
     margin, clearance, stability = measured
     config = request.config
@@ -66,7 +67,7 @@ def reason_of(
 
 
 def _where(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, place: Array) -> str:
-    """Where it is, by what was asked for."""
+    """Describe the place by the requested relation."""
     if request.part:
         return f"{'in' if supporting.within and request.region and request.region.walled else 'on'} {request.part}"
     carrier = "the surface" if supporting.row == SUPPORT else name_of(layout, supporting.row)
@@ -93,7 +94,7 @@ def _where(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
 
 
 def _headroom(supporting: SupportingSurface, request: PlaceRequest, obj: Moved, place: Array) -> float | None:
-    """Metres that are clear over the object, under a board; None where nothing is over it."""
+    """Clear height over the object, under a board, metres; None if nothing is over it."""
     if supporting.underside is not None:
         roof = supporting.underside
     elif request.region is not None and not request.region.walled and np.isfinite(request.region.high):
@@ -104,11 +105,11 @@ def _headroom(supporting: SupportingSurface, request: PlaceRequest, obj: Moved, 
 
 
 def _nearest(layout: Layout, supporting: SupportingSurface, outline: Array, clearance: float) -> int | None:
-    """The object whose outline is nearest to that of what is put down; None where something not detected is nearer."""
+    """The object whose outline is nearest to the placed object; None if something undetected is nearer."""
     rows, middle = np.array(supporting.others, np.intp), outline.mean(axis=0)
     reach = clearance + _CELLS * supporting.grid.step
     around = np.hypot(*(outline - middle).T).max() + layout.radius[rows] + reach
-    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no look
+    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no check
     gaps = [outline_gap(layout.footprint[row], outline) for row in rows]
     if not gaps or min(gaps) > reach:
         return None
@@ -116,14 +117,14 @@ def _nearest(layout: Layout, supporting: SupportingSurface, outline: Array, clea
 
 
 def outline_gap(one: Array, other: Array) -> float:
-    """Metres between two convex outlines (K, 2), each with its corners in order; 0 where they overlap."""
+    """Gap between two convex outlines (K, 2), corners in order, metres; 0 if they overlap."""
     if (depth_inside(one, other) > 0).any() or (depth_inside(other, one) > 0).any():
         return 0.0
     return min(_to_sides(one, other), _to_sides(other, one))
 
 
 def _to_sides(corners: Array, outline: Array) -> float:
-    """The least distance of corners (K, 2) from the sides of an outline (M, 2)."""
+    """Least distance of corners (K, 2) from the sides of an outline (M, 2), metres."""
     start, side = outline, np.roll(outline, -1, axis=0) - outline
     away = corners[:, None] - start
     part = np.clip((away * side).sum(axis=2) / np.maximum((side * side).sum(axis=1), 1e-12), 0.0, 1.0)
@@ -131,5 +132,5 @@ def _to_sides(corners: Array, outline: Array) -> float:
 
 
 def _length(metres: float) -> str:
-    """Such as "31 mm", or "12 cm"."""
+    """A length in words, such as "31 mm", or "12 cm"."""
     return f"{metres * 1000:.0f} mm" if abs(metres) < 0.1 else f"{metres * 100:.0f} cm"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States that geometry decides: a drawer is open or closed, what holds objects is not empty."""
+"""States that geometry decides: a drawer is open or closed, a container with an object in it is not empty."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ OPEN, CLOSED, EMPTY = "open", "closed", "empty"
 STATES = frozenset({OPEN, CLOSED, EMPTY})
 
 _CARRIERS = word_set("board chair coaster mat pad placemat plate platter riser saucer stand stool tray")
-"""What objects stand on: with one on it, it is neither empty nor free."""
+"""Supports for objects: with an object on it, one is neither empty nor free."""
 _OUT, _OUT_WIDTH = 0.05, 0.012
-"""Metres of depth that are seen of an open drawer, and how soft that is: handles stick out by 2 to 4 cm."""
-_TOLD = 0.08  # metres of a front's width that are seen, at least, where it is told to be closed
+"""Metres of visible depth of an open drawer, and the width of that limit: handles stick out by 2 to 4 cm."""
+_TOLD = 0.08  # least visible width of a front, in metres, before it counts as closed
 _STRAY = 3.0  # percent of the points at either end that may be strays, or a handle
 _FEW = 20  # points
 
 
 def state_chance(word: str, layout: Layout) -> Array:
-    """(N,) probability of a state, 0 to 1; NaN where geometry does not tell.
+    """(N,) probability of a state, 0 to 1; NaN if geometry cannot tell.
 
     Args:
         word: one of `STATES`.
@@ -39,7 +39,7 @@ def state_chance(word: str, layout: Layout) -> Array:
 
 
 def _is_open(obj: SceneObject, layout: Layout) -> float:
-    """Of a closed drawer only the front is seen, which is flat; of an open one its sides and its floor, too."""
+    """Probability that a drawer is open: a closed one shows only its flat front, an open one also its inside."""
     words = obj.detection.label.lower().split()
     if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
         return float("nan")
@@ -54,7 +54,7 @@ def _is_open(obj: SceneObject, layout: Layout) -> float:
 
 
 def _empty(layout: Layout) -> Array:
-    """0 for what is seen to hold an object; what holds none that was detected may hold another one."""
+    """(N,) 0 for a container that holds a detected object; NaN for others, which may hold an undetected one."""
     chance = np.full(len(layout), np.nan)
     measured = np.flatnonzero(layout.measured)
     labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superlatives and ordinals: one key a word, compared within the set that the other words leave."""
+"""Superlatives and ordinals: one key for each word, compared within the set that fits the other words."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from spatial_vlm_ros.types import FrameOfReference
 
 Rows = npt.NDArray[np.intp]
 
-_BEARING_BLUR = 1.5  # an object's bearing is that of its whole width: it blurs more than a place on the ground
-_EDGE_NOISE = np.array((0.005, 0.005, 0.003))  # metres by which edges of masks move a box's sides, whatever the size
+_BEARING_BLUR = 1.5  # an object's bearing is that of its whole width: it is blurrier than a position on the ground
+_EDGE_NOISE = np.array((0.005, 0.005, 0.003))  # metres by which edges of masks shift a box's sides, for any size
 _SIDE_NOISE = np.array(
     (0.05, 0.05, 0.02)
-)  # relative errors of its sides: unseen ones; of a height top and foot are seen
+)  # relative errors of its sides, which may be hidden; of a height, top and foot are visible
 _MIDDLE_DIRECTIONS = 12  # on the ground, 15 degrees apart, that a set may be spread along
-_COMPARED = 64  # objects past the last place that is asked for: those beyond come too late to have it
-_BLOCK = 256  # objects compared with the others at once: what is worked out of them stays in the processor's cache
-_MEMBER = 1e-3  # probability below which an object counts for nobody's place
+_COMPARED = 64  # objects beyond the last position asked for that are compared: later ones cannot have it
+_BLOCK = 256  # objects compared with the others at once: the data stays in the processor's cache
+_MEMBER = 1e-3  # probability below which an object is ignored in positions of others
 _ALL = slice(None)
 _SPREAD_COUNTS = 8  # power of the spread: half as wide counts a 256th, four fifths a sixth
 _SAME_PLACE = 1e-6  # metres of spread below which a set has no direction
-_NOTICED = 0.04  # relative: nobody calls one of two objects the smaller one that differ by less than measuring does
-_SMALLEST = 1e-250  # that shares of a place are worked out from
-_ROUND = 0.6  # width over length from which an object without a heading is taken for round
+_NOTICED = 0.04  # relative: people do not call an object smaller if the difference is below measurement error
+_SMALLEST = 1e-250  # smallest number from which shares of a position are computed
+_ROUND = 0.6  # width over length from which an object without a heading counts as round
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Key:
     """A quantity in metres to order objects by, smallest first.
 
     Args:
-        value: (N,) metres (NaN where not measured).
+        value: (N,) metres (NaN if not measured).
         sigma: (N,) standard deviation, metres.
     """
 
@@ -53,11 +53,11 @@ class Key:
 def _bearing(layout: Layout, view: Viewpoint) -> Key:
     """From left to right as the viewer sees it, in metres at the objects' mean distance.
 
-    The bearing and not the lateral offset is compared: "the leftmost" is the one seen farthest to the left. Where ahead
-    is the same everywhere (straight down, and in the frame `world`), the lateral offset.
+    Compares the bearing, not the lateral offset: "the leftmost" is the one seen farthest to the left. If ahead is the
+    same everywhere (straight down, and in the frame `world`), the lateral offset is used.
     """
     _check_somebody_looks(view)
-    # The ray through the box of an unmeasured object is a bearing from the camera, and no place for anyone else.
+    # The ray through an unmeasured object's box is a bearing from the camera, and not a position for other viewers.
     places = (
         layout.centre[:, :2] if view.parallel or view.frame is not FrameOfReference.VIEWER else layout.bearing_places
     )
@@ -76,8 +76,8 @@ def _bearing(layout: Layout, view: Viewpoint) -> Key:
 def _distance(layout: Layout, view: Viewpoint) -> Key:
     """From near to far: distance of the visible surface from the viewer.
 
-    Of its mean, not its median, which jumps from the near wall of a bowl to the far one. In the frame `world` nobody
-    looks: there it is the distance ahead.
+    Uses its mean, because the median jumps from the near wall of a bowl to the far one. In the frame `world`, which has
+    no viewer, it is the distance ahead.
     """
     _check_somebody_looks(view)
     sigma = np.hypot(layout.sigma, layout.relation.size_blur * layout.reach)
@@ -98,26 +98,26 @@ def _height(layout: Layout, _: Viewpoint) -> Key:
 
 
 def _underside(layout: Layout, _: Viewpoint) -> Key:
-    """From low to high: height of the bottom. What stands on one table is equally low."""
+    """From low to high: height of the bottom. Objects on one table are equally low."""
     return Key(layout.bottom, np.hypot(layout.sigma_up, 0.005))
 
 
 def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint], Key]:
-    """From small to large, by a length made of the box's sides (…, 3), as sure as the sides that it is made of."""
+    """From small to large, by a length computed from the box's sides (…, 3), with the uncertainty of those sides."""
 
     def key(layout: Layout, _: Viewpoint) -> Key:
         sides = whole_sizes(layout)
         value = length(sides)
         sigma = np.stack((layout.sigma, layout.sigma, layout.sigma_up), axis=1)
         sigma = np.sqrt(sigma**2 + (_SIDE_NOISE**2 + _NOTICED**2) * sides**2 + _EDGE_NOISE**2)
-        longer = length(sides[:, None] + sigma[:, :, None] * np.eye(3))  # (N, 3): with either side so much longer
+        longer = length(sides[:, None] + sigma[:, :, None] * np.eye(3))  # (N, 3): each side longer by its deviation
         return Key(value, np.sqrt(((longer - value[:, None]) ** 2).sum(axis=1)))
 
     return key
 
 
 def whole_sizes(layout: Layout) -> Array:
-    """(N, 3) box sizes; a round object is as deep as it is wide, and its depth is the side that is not seen."""
+    """(N, 3) box sizes, metres; a round object is as deep as wide, because its depth is the hidden side."""
     size = layout.size.copy()
     turns = np.array([not o.yaw_known for o in layout.scene.objects], np.bool_)
     turns &= layout.cornerless & (size[:, 1] > _ROUND * size[:, 0])
@@ -149,7 +149,7 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "thickest": (_thickness, True),
     "thinnest": (_thickness, False),
 }
-"""Canonical superlative → (key, largest first). "middle" is the place from the left with as many on either side."""
+"""Canonical superlative → (key, largest first). "middle" is the position from the left with as many on either side."""
 
 MIDDLE = "middle"
 
@@ -158,7 +158,8 @@ PLACE_WORDS = {
     "lowest": frozenset({"bottom", "lower"}),
     "middle": frozenset({"middle"}),
 }
-"""Superlative → words of a label that say the same of a part: "top drawer". A left shoe may stand on the right."""
+"""Superlative → words in a label that say the same about a part: "top drawer". But a left shoe may stand on the right.
+"""
 
 ORDINAL_SIDES = {
     "left": "leftmost",
@@ -168,7 +169,7 @@ ORDINAL_SIDES = {
     "top": "highest",
     "bottom": "lowest",
 }
-"""Where an ordinal counts from → the superlative that comes first."""
+"""Side that an ordinal counts from → the superlative that comes first."""
 
 SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     **dict.fromkeys(("big", "large", "huge", "giant", "bigger", "larger", "great"), (_bulk, True)),
@@ -187,21 +188,21 @@ FRAME_DEPENDENT = frozenset({"leftmost", "rightmost", "nearest", "farthest", MID
 
 
 def size_key(word: str, layout: Layout, view: Viewpoint) -> Key:
-    """The key of a size adjective, first one what it fits best."""
+    """The key of a size adjective; the object that it fits best comes first."""
     make, large = SIZE_WORDS[word]
     key = make(layout, view)
     return key.reversed() if large else key
 
 
 def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:
-    """The key of a canonical superlative, first one smallest."""
+    """The key of a canonical superlative; the object that it fits best comes first."""
     make, largest_first = KEYS[word]
     key = make(layout, view)
     return key.reversed() if largest_first else key
 
 
 def before(key: Key, some: Rows | slice = _ALL, others: Rows | slice = _ALL) -> Array:
-    """(S, T): probability that row s of `some` comes before row t of `others`; 0.5 where one is not measured."""
+    """(S, T) probability that row s of `some` comes before row t of `others`; 0.5 if one is not measured."""
     known = np.isfinite(key.value) & np.isfinite(key.sigma)
     value, variance = np.where(known, key.value, 0.0), np.where(known, key.sigma, 1.0) ** 2
     score = value[None, others] - value[some, None]
@@ -216,13 +217,13 @@ def place_in_order(key: Key, member: Array, n: int, count: int = 1) -> tuple[Arr
 
     Args:
         key: order, first one smallest.
-        member: (N,) probability of being in the set that is ordered.
-        n: place, from 1.
-        count: of places from there on, any of which will do; those past the last object are nobody's.
+        member: (N,) probability of being in the ordered set.
+        n: position, from 1.
+        count: number of positions from n on that are accepted; those past the last object belong to no object.
 
     Returns:
-        (N,) probability (Poisson-binomial over the others), summed over the places; (N,) metres: to the nearest
-        neighbour in the order when the object has place n, minus the distance to the one that has it otherwise, NaN
+        (N,) probability (Poisson-binomial over the others), summed over the positions; (N,) metres: to the nearest
+        neighbour in the order if the object has position n, minus the distance to the one that has it otherwise, NaN
         without a neighbour.
     """
     places = range(n, max(min(n + count, len(member) + 1), n + 1))
@@ -230,16 +231,16 @@ def place_in_order(key: Key, member: Array, n: int, count: int = 1) -> tuple[Arr
 
 
 def places_in_order(key: Key, member: Array, places: Sequence[int]) -> list[Array]:
-    """As `place_in_order`, of several places, each from 1, at the cost of the last one; without margins."""
+    """As `place_in_order`, for several positions, each from 1, at the cost of the last one; without margins."""
     counts, filled = _counted(key, member, min(max(places, default=0), len(member)))
     nobody = np.zeros(len(member))
     return [_shared(counts[n - 1], member, float(filled[n - 1])) if n <= len(counts) else nobody for n in places]
 
 
 def _counted(key: Key, member: Array, last: int) -> tuple[Array, Array]:
-    """Probability of so many members before each object, and that there are more than so many at all.
+    """Probability of each number of members before each object, and that there are more members than that number.
 
-    What comes after so many sure members that it has none of the places is not compared with the others.
+    An object behind so many sure members that it can have none of the positions is not compared with the others.
 
     Returns:
         (last, N), row k for k members; (last,).
@@ -262,13 +263,13 @@ def _counted(key: Key, member: Array, last: int) -> tuple[Array, Array]:
 
 
 def _how_many(chance: Array, most: int) -> Array:
-    """(most, T): probability that so many, from none on, of independent events happen; `chance` is (S, T)."""
+    """(most, T) probability that 0, 1, … of independent events happen; `chance` is (S, T)."""
     if most < 2:
         return np.multiply.reduce(1 - chance, axis=0, keepdims=True)[:most]
     counts = np.zeros((most, chance.shape[1]))
     counts[0] = 1.0
     for seen, row in enumerate(chance, 1):
-        some = counts[: seen + 1]  # no more than so many have been looked at
+        some = counts[: seen + 1]  # at most that many have been examined
         moved = some[:-1] * row
         some *= 1 - row
         some[1:] += moved
@@ -276,16 +277,16 @@ def _how_many(chance: Array, most: int) -> Array:
 
 
 def _shared(likelihood: Array, member: Array, filled: float) -> Array:
-    """Likelihoods of a place that somebody has with probability `filled`: that there are that many members at all.
+    """Scale likelihoods of a position that exists with probability `filled`: that there are that many members at all.
 
-    Among many equals each is hardly ever before all others, taken pair by pair; and yet one of them is the first.
+    Among many equals each is hardly ever before all others, taken pair by pair; yet one of them is the first.
     """
     total = float((member * likelihood).sum())
     return likelihood * (filled / total) if _SMALLEST < total < filled else likelihood
 
 
 def in_the_middle(key: Key, member: Array) -> tuple[Array, Array]:
-    """As `place_in_order`, for the place with as many before as after; nobody has it among an even number."""
+    """As `place_in_order`, for the position with as many before as after; no object has it in an even number."""
     size = int(np.count_nonzero(member > 0.5))
     if size % 2 == 0:
         return np.zeros(len(member)), np.full(len(member), np.nan)
@@ -295,12 +296,12 @@ def in_the_middle(key: Key, member: Array) -> tuple[Array, Array]:
 def middle_of_spread(layout: Layout, view: Viewpoint, member: Array) -> tuple[Array, Array]:
     """The middle one along the direction in which the set is spread: across, in depth, diagonally or in height.
 
-    Every direction counts by how far the set is spread along it, to the power _SPREAD_COUNTS: of a row all directions
-    that count have the same middle; of a set that is as deep as it is wide they have not, and nobody is surely meant.
+    Every direction counts by the spread of the set along it, to the power _SPREAD_COUNTS. In a row, all directions that
+    count have the same middle; in a set that is as deep as wide they differ, and no object is surely meant.
 
     Args:
         layout: the scene.
-        view: viewpoint, for who is not measured.
+        view: viewpoint, for unmeasured objects.
         member: (N,) probability of being in the set.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be parsed and not be judged is refused by its name, before anything is measured."""
+"""Refuse by name what can be parsed but not judged, before anything is measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_supported(query: SpatialQuery) -> None:
     """Refuse by name what can be parsed but not be judged.
 
     Raises:
-        NotUnderstoodError: a relation, superlative or ordinal side that does not exist here, an ordinal or number below
+        NotUnderstoodError: an unsupported relation, superlative or ordinal side, an ordinal or number below
             one, or anchors that a relation cannot take.
         PlugInError: a relation of an installed package that cannot be used.
     """
@@ -39,12 +39,12 @@ def check_supported(query: SpatialQuery) -> None:
 
 
 def is_for_a_person(destination: Destination) -> bool:
-    """Whether something is brought to somebody, and not put somewhere."""
+    """True if the object is brought to a person, not put somewhere."""
     return destination.relation == "to" and is_person(destination.anchors[0])
 
 
 def may_be_put(query: SpatialQuery) -> bool:
-    """Whether a reading names a place in which a thing can be put, or none: nothing is put above a thing."""
+    """True if a reading names no place, or a possible one: nothing can be put above an object."""
     return query.destination is None or query.destination.relation in _places()
 
 
@@ -88,7 +88,7 @@ def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
 
 
 def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
-    """A known relation with as many anchors as it takes."""
+    """Check that a relation is known and has as many anchors as it takes."""
     if not _is_known(clause.relation):
         _check_plug_in(clause.relation)
         known = (*RELATIONS, *COMPARED, OTHER_THAN)
@@ -110,7 +110,7 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
     if clause.distance is None and clause.relation == "at a distance from":
         raise _refusal(query, "a distance is missing", "add it: '20 cm from the plate'")
     if relation.several == "two":
-        # What is between three cups is among them; of a package's relation nobody says what three of them mean.
+        # "Between" three cups means among them; for a package's relation three anchors have no defined meaning.
         of_a_kind = plural == [True] and (clause.relation == "between" or clause.anchors[0].count == 2)
         if plural != [False, False] and not of_a_kind:
             raise _refusal(query, f"'{clause.relation}' needs two objects",
@@ -124,19 +124,19 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
 
 
 def _is_known(name: str) -> bool:
-    """Whether a relation can be judged."""
+    """True if a relation can be judged."""
     return name in RELATIONS or name in COMPARED or name == OTHER_THAN
 
 
 def _check_plug_in(name: str) -> None:
-    """Refuse a relation that an installed package would bring if it could be used."""
+    """Refuse a relation of an installed package that cannot be used."""
     error = plugged().errors.get(name)
     if error is not None and not _is_known(name):
-        raise copy.copy(error)  # the same one again would keep every place where it was raised
+        raise copy.copy(error)  # raising the same one again would keep every earlier traceback
 
 
 def is_plural(phrase: NounPhrase) -> bool:
-    """Whether a phrase means several objects."""
+    """True if a phrase means several objects."""
     return phrase.count not in (None, 1)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a surface ends: the edges of the table as they are seen, and of any object by its outline.
+"""Find where a surface ends: the visible edges of the table, and the outline of any object.
 
-The edge of a table is where the plane stops in the image and what is seen beside it lies lower or clearly farther
-away. At the border of the image, behind objects and where nothing was measured nobody knows whether it goes on.
+The edge of a table is where the plane stops in the image and the points beside it are lower or clearly farther away. At
+the border of the image, behind objects and where nothing was measured it is unknown whether the table continues.
 """
 
 from __future__ import annotations
@@ -22,33 +22,31 @@ from spatial_vlm_ros.types import FrameOfReference
 Flags = npt.NDArray[np.bool_]
 _Kind = TypeVar("_Kind", bound=np.generic)
 
-_COLUMNS = 320  # pixels of a row that are looked at
-_LEVEL = 0.012  # metres about the plane that belong to it, besides noise
-_LOWER = 0.025  # metres below it from which something is not the plane
-_BEYOND = 0.06  # metres farther away from which what is seen beside the plane is behind it
-_SIDE_PIXELS = 4  # past the end of the plane, of those looked at: so wide the side of a table top may be seen
-_LOOKED = 10  # the same where nothing was measured in between
-_HOLE = (
-    13  # of pixels that are looked at: holes in a surface, and shadows of objects on it, that say nothing of its border
-)
-_ANGLE_DEG, _OFFSET = 3, 0.012  # steps in which straight edges are looked for
+_COLUMNS = 320  # pixels of a row that are used
+_LEVEL = 0.012  # metres around the plane that belong to it, in addition to noise
+_LOWER = 0.025  # metres below the plane from which a point is not part of it
+_BEYOND = 0.06  # metres farther away from which a point beside the plane is behind it
+_SIDE_PIXELS = 4  # sampled pixels past the end of the plane: largest visible width of a table top's side
+_LOOKED = 10  # the same if nothing was measured in between
+_HOLE = 13  # of sampled pixels: holes in a surface, and shadows of objects on it, that are not its border
+_ANGLE_DEG, _OFFSET = 3, 0.012  # search steps for straight edges
 _ON_LINE = 0.012  # metres from a straight edge within which a place of the border belongs to it
-_LEAST_PLACES = 14  # places of a straight edge, at least
+_LEAST_PLACES = 14  # least number of places of a straight edge
 _MOST_EDGES = 6
-_NEAREST_SHARE = 0.02  # of places of the unknown border nearer than which none counts
+_NEAREST_SHARE = 0.02  # fraction of the unknown border's places, the nearest ones, that are ignored
 _BLURRED = 2.5  # deviations of depth by which the end of a plane is not where depth ends
-_TOWARDS = 0.7  # cosine of the angle between an edge's outward direction and a side that was said
+_TOWARDS = 0.7  # cosine of the angle between an edge's outward direction and a stated side
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceBorder:
-    """What is seen of the border of a surface, ground coordinates.
+    """The visible border of a surface, ground coordinates, metres.
 
     Args:
         edges: (E, 2, 2) straight edges, from end to end.
         outward: (E, 2) unit directions away from the surface.
-        places: (K, 2) places of the border that were seen.
-        unknown: (U, 2) places where the surface may go on out of sight.
+        places: (K, 2) visible places of the border.
+        unknown: (U, 2) places where the surface may continue out of sight.
         height: of the surface.
     """
 
@@ -60,7 +58,7 @@ class SurfaceBorder:
 
 
 def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
-    """The border of the plane at a height over the support plane, as far as it is seen."""
+    """The visible border of the plane at a height over the support plane."""
     on, lower, ground, plane = _classes(layout, height)
     if on.sum() < _LEAST_PLACES:
         nothing = np.empty((0, 2))
@@ -95,9 +93,9 @@ def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
 
 
 def _classes(layout: Layout, height: float) -> tuple[Flags, Flags, Array, Array]:
-    """Of pixels `_stride` apart: whether it shows the surface, something lower; its place on the ground, (h, w, 2).
+    """Classify pixels `_stride` apart: (h, w) bool for the surface, for lower points; and (h, w, 2) ground places.
 
-    And the place of the surface that its ray meets, measured or not.
+    The last array is the place of the surface that the pixel's ray meets, measured or not.
     """
     frame, depth = layout.scene.frame, layout.scene.frame.depth.astype(np.float64)
     step, K = _stride(layout), frame.camera.K
@@ -116,19 +114,19 @@ def _classes(layout: Layout, height: float) -> tuple[Flags, Flags, Array, Array]
 
 
 def _shifted_places(places: Array, axis: int, step: int) -> Array:
-    """(h, w, 2) places of the pixels some steps further along an axis; each its own where there are none."""
+    """(h, w, 2) places of the pixels some steps further along an axis; a pixel's own place past the end."""
     if step == 0:
         return places
     return np.stack([_shifted(places[..., k], axis, step, np.nan) for k in (0, 1)], axis=2)
 
 
 def _stride(layout: Layout) -> int:
-    """Pixels from one that is looked at to the next: about 320 in a row."""
+    """Step between sampled pixels: about 320 samples in a row."""
     return max(2, round(layout.scene.frame.camera.width / _COLUMNS))
 
 
 def _objects(layout: Layout, shape: tuple[int, ...], tables: bool = True) -> Flags:
-    """(h, w) pixels of detected objects that stand on a surface; large flat ones are the surface itself."""
+    """(h, w) bool: pixels of detected objects on a surface; large flat objects are the surface itself."""
     found, step = np.zeros(shape, np.bool_), _stride(layout)
     for row, obj in enumerate(layout.scene.objects):
         if not layout.measured[row] or layout.top[row] < 0.015 or is_surface(layout, row):
@@ -143,12 +141,12 @@ def _objects(layout: Layout, shape: tuple[int, ...], tables: bool = True) -> Fla
 
 
 def is_surface(layout: Layout, row: int) -> bool:
-    """Whether a detection is the table itself: its top is the support plane."""
+    """True if a detection is the table itself: its top is the support plane."""
     return bool(layout.measured[row] and abs(layout.top[row]) < 0.03 and layout.mean_side[row] > 0.35)
 
 
 def _shifted(values: npt.NDArray[_Kind], axis: int, step: int, fill: float) -> npt.NDArray[_Kind]:
-    """What stands beside each pixel, along an axis."""
+    """Values of the pixels some steps further along an axis."""
     shifted: npt.NDArray[_Kind] = np.roll(values, -step, axis=axis)
     index = [slice(None), slice(None)]
     index[axis] = slice(-step, None) if step > 0 else slice(None, -step)
@@ -157,7 +155,7 @@ def _shifted(values: npt.NDArray[_Kind], axis: int, step: int, fill: float) -> n
 
 
 def _straight(places: Array, middle: Array) -> tuple[Array, Array]:
-    """Straight edges among (K, 2) places of a border, by votes over directions and offsets; and their outward sides."""
+    """Straight edges among (K, 2) border places, by votes over directions and offsets; and their outward directions."""
     edges: list[Array] = []
     outward: list[Array] = []
     left = places
@@ -193,16 +191,17 @@ def _straight(places: Array, middle: Array) -> tuple[Array, Array]:
 
 
 def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height: float = 0.0) -> LengthEstimate | None:
-    """From an object's outline to the nearest edge of the surface that it stands on.
+    """Distance from an object's outline to the nearest edge of the surface that it stands on.
 
     Args:
         layout: the scene.
-        row: the object.
+        row: row of the object.
         towards: (2,) on the ground: an edge on that side; None = any.
         height: of the surface over the support plane.
 
     Returns:
-        The length; None where no edge is seen. Where the surface may end nearer out of sight, `least` says how near.
+        The length; None if no edge is visible. If the surface may end nearer but out of sight, `least` is the lower
+        bound.
     """
     border = table_border(layout, height)
     outline = layout.footprint[row]
@@ -216,7 +215,7 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
         foot = nearest + distance * outward
         length = max(float(np.linalg.norm(edge[1] - edge[0])), 1e-6)
         along = float((foot - edge[0]) @ (edge[1] - edge[0])) / length
-        past = max(-along, along - length, 0.0)  # beyond what is seen of the edge, which may be turned a little
+        past = max(-along, along - length, 0.0)  # beyond the visible part of the edge, which may be slightly rotated
         found.append((distance, _ON_LINE * past / length, nearest, foot))
     if not found:
         return None
@@ -232,7 +231,7 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
 
 
 def to_outline_edge(layout: Layout, row: int, whole: int, towards: Array | None = None) -> LengthEstimate:
-    """From an object's outline to the nearest edge of another one's: of a tray that it stands on, or from beside it."""
+    """Distance from an object's outline to the nearest edge of another object's outline, on it or beside it."""
     outline, edge = layout.footprint[row], layout.footprint[whole]
     inside = outline[:, None] - edge
     side = np.roll(edge, -1, axis=0) - edge
@@ -267,10 +266,10 @@ def to_outline_edge(layout: Layout, row: int, whole: int, towards: Array | None 
 
 
 def side_direction(layout: Layout, row: int, word: str | None, frame: FrameOfReference) -> Array | None:
-    """Direction (2,) on the ground of "the left edge", "the far edge"; None where no side was said.
+    """Unit direction (2,) on the ground of "the left edge", "the far edge"; None if no side was said.
 
     Raises:
-        FrameUndefinedError: the frame of reference is not defined.
+        FrameUndefinedError: the frame of reference is undefined.
     """
     ahead, right = (axis[0] for axis in layout.rays(layout.viewpoint(frame), np.array([row], np.intp)))
     return {"leftmost": -right, "rightmost": right, "nearest": -ahead, "farthest": ahead}.get(word or "")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can carry an object that is put down, as a grid of cells with what is known of them; and the open support plane.
+"""Surfaces that an object may be put on, as a grid of classified cells; and the open support plane.
 
-Tops and parts of objects are in tops.py, insides in containers.py, what is below them in underneath.py. Where there is
-no such surface, the reason is said in words.
+Tops and parts of objects are in tops.py, insides in containers.py, spaces below them in underneath.py. If there is no
+such surface, the reason is given in words.
 """
 
 from __future__ import annotations
@@ -32,40 +32,42 @@ from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.no_surface import NoSurface
 
 SUPPORT = -1
-"""Stands for the support plane where a row is asked for."""
+"""Stands for the support plane in place of a row."""
 
-RISE = 0.015  # metres over a surface from which something is in the way
-FLUSH = 0.005  # metres over a surface up to which a detected object is as good as part of it
-ON_TOP, IN = 0.85, 0.999  # part of what stands on it that must lie on what was seen to carry
+RISE = 0.015  # metres over a surface from which points are obstacles
+FLUSH = 0.005  # metres over a surface up to which a detected object counts as a part of it
+ON_TOP, IN = 0.85, 0.999  # fraction of an object's footprint that must lie on a surface seen to support it
 _ON_OPEN_GROUND = 0.97
-_WIDEST = 3.0  # metres; farther parts of a support plane are not looked at
-_DIRECTIONS = 16  # in which what is carried of a foot is looked at
-_CARRIED = 0.5  # part of a foot that must be carried where it overhangs
-_STEADY = 0.5  # part of its own steadiness that an object must keep where its foot overhangs or spans a hollow
-_IS_GROUND = 0.5  # part of an object's points at the height of a surface from which it is that surface
+_WIDEST = 3.0  # metres; farther parts of a support plane are not searched
+_DIRECTIONS = 16  # directions in which the supported part of a foot is tested
+_CARRIED = 0.5  # fraction of a foot that must be supported if it overhangs
+_STEADY = 0.5  # fraction of its own stability that an object must keep if its foot overhangs or spans a hollow
+_IS_GROUND = 0.5  # fraction of an object's points at the height of a surface from which it is that surface
 
 
 @dataclass(frozen=True, eq=False)
 class SupportingSurface:
-    """A surface that something may be put on.
+    """A surface that an object may be put on.
 
     Args:
-        row: the object, or SUPPORT.
+        row: row of the object, or SUPPORT.
         grid: the cells.
         level: its height.
-        sound: cells that were seen to carry.
+        sound: cells that were seen to support objects.
         taken: cells of other objects: the clearance is kept from them.
         rim: cells of its own rim, or beyond its edge: `inside_edge` is kept from them.
-        outline: (K, 2) of the top or of the opening; None for the open support plane.
-        needed: part of what is put down that must lie on sound cells.
-        within: it is the inside of a container.
+        outline: (K, 2) of the top or of the opening, metres; None for the open support plane.
+        needed: fraction of the placed object's footprint that must lie on sound cells.
+        within: True if it is the inside of a container.
         others: rows of the objects that are in the way.
-        lower: cells that were seen to lie lower; a foot may overhang them.
-        rim_height: metres by which the rim stands over the level; what is wider only above that passes over it.
-        underside: height of what is over it, where something is put under an object.
-        seat: how high an object comes to rest at places (T, 2), where that is not the level: a round bowl.
-        middles: cells where the middle may come to; None = any.
-        doubt: what of it was taken to be so and not seen, in words.
+        lower: cells that were seen to be lower; a foot may overhang them.
+        rim_height: height of the rim over the level, metres; parts of an object that are wide only above it pass over
+            it.
+        underside: height of the object's underside, metres, if something is put under it.
+        seat: returns the height at which an object comes to rest at places (T, 2), if that is not the level: a round
+            bowl.
+        middles: cells that the middle may be in; None = any.
+        doubt: assumptions about unseen parts, in words.
     """
 
     row: int
@@ -88,15 +90,15 @@ class SupportingSurface:
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """Where on a carrier an outline fits, as (R, C) cells of its middle.
+    """Where an outline fits on a supporting surface, as (R, C) cells of its middle.
 
     Args:
         seen: enough of the surface under it was seen.
         clear: the clearance is kept from other objects.
-        off_rim: the distance is kept from the carrier's own rim or edge.
-        steady: it would stand: its middle well inside, most of it carried.
-        clearance: metres to the next object.
-        carried: part of the foot that is carried.
+        off_rim: the distance is kept from the surface's own rim or edge.
+        steady: it would stand: its middle well inside, most of it supported.
+        clearance: distance to the next object, metres.
+        carried: fraction of the foot that is supported.
     """
 
     seen: Cells
@@ -108,21 +110,21 @@ class Room:
 
     @property
     def free(self) -> Cells:
-        """All of that."""
+        """(R, C) bool: cells that fulfil all conditions."""
         return self.seen & self.clear & self.off_rim & self.steady
 
 
 @dataclass(frozen=True, eq=False)
 class SupportContext:
-    """What all supporting objects of a request have in common.
+    """Common data of all supporting surfaces of a request.
 
     Args:
         layout: the scene.
         relief: measured points, without those of the moved object.
-        config: distances kept.
-        lifted: rows of the moved object and of what goes with it.
-        reach: metres that the outline of the moved object reaches from its middle.
-        ceiling: metres over a surface from which nothing is in the way; infinite where objects come from above.
+        config: distances to keep.
+        lifted: rows of the moved object and of objects that move with it.
+        reach: distance from the moved object's middle to its farthest corner, metres.
+        ceiling: metres over a surface from which nothing is in the way; infinite if objects come from above.
     """
 
     layout: Layout
@@ -134,12 +136,12 @@ class SupportContext:
 
     @property
     def strip(self) -> float:
-        """Metres from the rim of a grid within which the neighbourhood is not known."""
+        """Width of the strip along the edge of a grid in which the neighbourhood is unknown, metres."""
         return self.reach + self.config.clearance
 
 
 def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> Room:
-    """Where on a surface an object fits: all of it clear of other objects, its foot on what carries."""
+    """Find where an object fits on a surface: clear of other objects, with its foot on supporting cells."""
     step = supporting.grid.step
     stamp = Stamp.of(obj.outline, step)
     clearance = stamp.distance(supporting.taken)
@@ -149,7 +151,7 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
         seen = Stamp.of(_larger(obj.outline, config.inside_edge), step).share(supporting.sound) >= supporting.needed
         steady = np.zeros_like(seen)
         strip = len(stamp.pattern) // 2 + math.ceil(config.clearance / step)
-        steady[strip:-strip, strip:-strip] = True  # nearer to the grid's end obstacles are not known
+        steady[strip:-strip, strip:-strip] = True  # nearer to the grid's end obstacles are unknown
         return Room(seen, clear, off_rim, steady, clearance, np.ones_like(clearance))
     off_rim = Stamp.of(obj.below(supporting.rim_height), step).distance(supporting.rim) >= config.inside_edge
     foot = obj.below(supporting.rim_height) if supporting.within else obj.foot
@@ -171,10 +173,10 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
 
 
 def _fits_through(opening: Array, outline: Array, places: Array) -> npt.NDArray[np.bool_]:
-    """(T,) where an outline with its middle at places (T, 2) fits through an opening that leaves little room about it.
+    """(T,) bool: True if an outline with its middle at places (T, 2) fits through a narrow opening.
 
-    Nothing falls over the rim of what it is in: where the distance that is kept elsewhere is more than the opening
-    leaves, half of what it leaves at best is enough. Cells are too coarse for that.
+    The object cannot fall over the rim of its container. If the distance kept elsewhere is more than the opening
+    leaves, half of the largest possible distance is enough. Cells are too coarse for that.
     """
     corners = (places[:, None] + hull(outline)).reshape(-1, 2)
     spare = depth_inside(opening, corners).reshape(len(places), -1).min(axis=1)
@@ -182,10 +184,10 @@ def _fits_through(opening: Array, outline: Array, places: Array) -> npt.NDArray[
 
 
 def _held(sound: Cells, foot: Array, step: float, least: float) -> Cells:
-    """(R, C) where an object stands though only a part of its foot is carried.
+    """(R, C) bool: cells where an object stands though only a part of its foot is supported.
 
-    Its middle has to lie inside the convex outline of the carried part, in every direction by `least` metres and by
-    half of what the whole foot gives: so far would it have to be shifted to tip over.
+    Its middle must lie inside the convex outline of the supported part, in every direction by `least` metres and by
+    half of what the whole foot gives: that is how far it would have to be shifted to tip over.
     """
     angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
     corners = hull(foot)
@@ -204,7 +206,7 @@ def _held(sound: Cells, foot: Array, step: float, least: float) -> Cells:
 
 
 def _larger(outline: Array, by: float) -> Array:
-    """An outline (K, 2) about its middle with its corners moved outwards, metres."""
+    """An outline (K, 2) around its middle with its corners moved outwards, metres."""
     length = np.hypot(*outline.T)[:, None]
     return np.asarray(outline * (1.0 + by / np.maximum(length, 1e-3)))
 
@@ -213,12 +215,12 @@ def _larger(outline: Array, by: float) -> Array:
 
 
 def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> SupportingSurface | NoSurface:
-    """The support plane.
+    """The support plane as a surface to put objects on.
 
     Args:
         around: scene and distances.
-        rows: objects that it is searched about; none = all that is seen of the plane.
-        reach: metres about them.
+        rows: rows of objects that it is searched around; none = the whole visible plane.
+        reach: metres around them.
     """
     layout, relief = around.layout, around.relief
     if layout.scene.support is None:
@@ -249,7 +251,7 @@ def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> Su
 
 
 def in_the_way(around: SupportContext, row: int, level: Level) -> tuple[int, ...]:
-    """Measured objects that rise over a level, without what is lifted, the carrier itself, and what holds that."""
+    """Rows of measured objects that rise over a level, except lifted ones, the level's object and its support."""
     layout = around.layout
     ground = level.at(layout.centre[:, :2])
     with np.errstate(invalid="ignore"):
@@ -267,9 +269,9 @@ def in_the_way(around: SupportContext, row: int, level: Level) -> tuple[int, ...
 
 
 def _is_ground(layout: Layout, row: int, level: Level) -> bool:
-    """Whether an object is that very surface, a table that was detected: most of it is as high, and things stand on it.
+    """True if an object is that surface itself, a detected table: most of it has that height, and objects stand on it.
 
-    Its highest points are those of what stands on it, where it was cut out of its box.
+    If it was cut out of its box, its highest points are those of the objects on it.
     """
     needed = max(1, (np.count_nonzero(layout.measured) - 1) / 2)
     middles = np.nan_to_num(layout.centre[:, :2], nan=1e6)
@@ -285,7 +287,7 @@ def _is_ground(layout: Layout, row: int, level: Level) -> bool:
 
 
 def stood_on(around: SupportContext, level: Level) -> tuple[int, ...]:
-    """What is lifted and stands on that level: what is under it carries, though it is not seen."""
+    """Lifted objects that stand on that level: the part under them supports objects, though it is not visible."""
     layout = around.layout
     return tuple(
         row
@@ -295,7 +297,7 @@ def stood_on(around: SupportContext, level: Level) -> tuple[int, ...]:
 
 
 def unmeasured(around: SupportContext, grid: Grid, level: Level) -> Cells:
-    """(R, C) cells that are seen in the boxes of objects without a measured place: glass may stand there."""
+    """(R, C) bool: cells seen in the boxes of objects without a measured position: glass may stand there."""
     layout = around.layout
     boxes = [
         o.detection.box_xyxy
@@ -316,7 +318,7 @@ def unmeasured(around: SupportContext, grid: Grid, level: Level) -> Cells:
 
 
 def whole_outline(supporting: SupportingSurface) -> Array:
-    """(M, 2) convex outline of what is seen of a carrier, about which its parts lie."""
+    """(M, 2) convex outline of the visible part of a supporting surface, around which its parts lie, metres."""
     if supporting.outline is not None:
         return supporting.outline
     return hull(supporting.grid.places(np.flatnonzero(supporting.sound)))

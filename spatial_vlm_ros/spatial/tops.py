@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tops of objects that carry: their levels, what is seen of them, and what is completed behind their rims."""
+"""Tops of objects as supporting surfaces: their levels, their visible parts, and the parts completed behind rims."""
 
 from __future__ import annotations
 
@@ -38,43 +38,43 @@ from spatial_vlm_ros.spatial.surfaces import (
     unmeasured,
 )
 
-_BIN = 0.005  # metres of height that a top is looked for in
-_FLAT, _FLAT_SHARE = 0.005, 0.08  # unevenness of a top, metres, or part of its width; and depth noise
-_LOWER_SHARE = 0.5  # part of a top that may fall off about it, at most: a ball or a banana is round
-_SHOULDER = 0.03  # metres below a top within which what is lower is its own shoulder; below that it is another level
-_ROUND = 0.004  # metres by which a top may fall off under what is put on it: a lying can
-_SLOPE = 0.14  # slope (8 degrees) that a bent top may have at the end of what stands on it, a little off the middle
-_FEW_FOR_CURVES = 12  # cells from which a curvature can be told
-_HOLLOW, _HOLLOW_SHARE, _SEAT = 0.03, 0.15, 0.3  # how deep a top may lie below the highest point
-_SECTORS, _WALLED = 12, 0.6  # directions, and the part of them with walls, from which a level is the inside of a bowl
-_ROOF = 0.15  # part of the width about its middle over which nothing of a bowl is
-_TOPMOST = 99.5  # percentile of an object's heights that is its top: higher points may be strays
-_APART = 1  # bins: the rim of a plate and its middle are told apart
-_MOST_LEVELS = 6  # looked at
-_LEVEL_SHARE = 0.4  # part of the widest level's area from which another is a level, too, and no rim or handle
-_CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # cells across the top of an object, at least; and their least side, metres
-_FEW = 4  # cells that make no top
-_PIERCED = 0.3  # part of the rays that usually meet a cell of a level: where more go through, there is no surface
-_THIN = 4.0  # cells along the view that one row of pixels stands for, at most
-_MOST_POINTS = 40_000  # of an object that are looked at
+_BIN = 0.005  # metres: height step of the search for a top
+_FLAT, _FLAT_SHARE = 0.005, 0.08  # unevenness of a top, metres, or fraction of its width; plus depth noise
+_LOWER_SHARE = 0.5  # largest fraction of a top that may fall off around it: a ball or a banana is round
+_SHOULDER = 0.03  # metres below a top within which lower points are its shoulder; below that is another level
+_ROUND = 0.004  # metres by which a top may fall off under an object on it: a lying can
+_SLOPE = 0.14  # slope (8 degrees) that a curved top may have at the end of the object on it, slightly off the middle
+_FEW_FOR_CURVES = 12  # cells that are enough to compute a curvature
+_HOLLOW, _HOLLOW_SHARE, _SEAT = 0.03, 0.15, 0.3  # how far below the highest point a top may lie
+_SECTORS, _WALLED = 12, 0.6  # directions, and the walled fraction from which a level is the inside of a bowl
+_ROOF = 0.15  # fraction of the width around its middle that no part of a bowl covers
+_TOPMOST = 99.5  # percentile of an object's heights used as its top: higher points may be strays
+_APART = 1  # bins: separates the rim of a plate from its middle
+_MOST_LEVELS = 6  # most levels that are examined
+_LEVEL_SHARE = 0.4  # fraction of the widest level's area from which another is a level, too, not a rim or handle
+_CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # least number of cells across an object's top, and least side of a cell, metres
+_FEW = 4  # cells that are too few for a top
+_PIERCED = 0.3  # fraction of the usual rays through a cell of a level: if more pass, there is no surface
+_THIN = 4.0  # largest number of cells along the view that one row of pixels stands for
+_MOST_POINTS = 40_000  # most points of an object that are used
 
 
 def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | NoSurface:
-    """The levels of an object that something may be put on, the topmost first.
+    """Find the levels of an object that something may be put on, the topmost first.
 
     Args:
         around: scene and distances.
-        row: the object, measured.
+        row: row of the object, which must be measured.
         name: what it is called.
 
     Returns:
-        At least one, or why there is none.
+        At least one, or the reason why there is none.
     """
     layout = around.layout
     grid, slope = grid_over(around, row, layout.footprint[row]), support_level(layout).slope
     own = own_points(around, row, grid)
     index = grid.index(own[:, 0], own[:, 1])
-    over = own[:, 2] - own[:, :2] @ slope  # heights along the slope of all that stands here
+    over = own[:, 2] - own[:, :2] @ slope  # heights relative to the slope of everything here
     levels = _levels(index, over, np.clip(_rows_apart(around, row, over) / grid.step, 1.0, _THIN))
     found: list[SupportingSurface] = []
     reasons = []
@@ -96,16 +96,16 @@ def _top_at(
     own: Array,
     level: Level,
 ) -> SupportingSurface | NoSurface:
-    """One level of an object, or why nothing stands there.
+    """One level of an object, or the reason why nothing stands there.
 
     Args:
         around: scene and distances.
-        row: the object.
+        row: row of the object.
         name: what it is called.
-        grid: over it.
+        grid: grid over it.
         index: (N,) cells of its points.
-        own: (N, 3) its points.
-        level: where many of them are.
+        own: (N, 3) its points, metres.
+        level: height with many of its points.
     """
     layout, height = around.layout, level.height
     if layout.floor <= height:
@@ -120,7 +120,7 @@ def _top_at(
     seen = survey(around.relief, grid, level, flat, RISE, beneath=_SHOULDER)
     outline = layout.footprint[row]
     within = grid.filled([outline])
-    owned = widened(closed(grid.count(index) > 0), 1)  # and not the table beside it, where its outline is too large
+    owned = widened(closed(grid.count(index) > 0), 1)  # without the table beside it, where its outline is too large
     sound = _between_rows(around, row, grid, level, seen.surface & owned) & ~seen.higher & within
     highest = np.full(grid.shape[0] * grid.shape[1] + 1, -np.inf)
     np.maximum.at(highest, index, over)
@@ -150,10 +150,11 @@ def _top_at(
 
 
 def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
-    """(N, 3) visible surface of an object in ground coordinates.
+    """(N, 3) visible surface of an object in ground coordinates, metres.
 
-    The flat middle of a plate is as low as noise, and easily lost to the table: what an object's own points enclose is
-    its own, but for what other objects cover. Where it was cut out of a box, what stands on it may be among its points.
+    The flat middle of a plate is as low as noise and easily lost to the table, so points enclosed by the object's own
+    points are added, except those covered by other objects. If it was cut out of a box, its points may include objects
+    on it.
     """
     layout = around.layout
     obj = layout.scene.objects[row]
@@ -171,14 +172,14 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
 
 
 def _enclosed(cells: Cells) -> Cells:
-    """Cells that others enclose."""
+    """Cells enclosed by other cells."""
     padded = np.pad(cells.view(np.uint8), 1)
     cv2.floodFill(padded, None, (0, 0), 1, flags=4)
     return np.asarray(padded[1:-1, 1:-1] == 0)
 
 
 def _of_others(around: SupportContext, row: int, places: Array) -> npt.NDArray[np.bool_]:
-    """(N,) whether places lie in the outline of something that stands on an object."""
+    """(N,) bool: True for places in the outline of an object that stands on this one."""
     layout = around.layout
     covered = np.zeros(len(places), np.bool_)
     for other in np.flatnonzero(layout.measured).tolist():
@@ -192,12 +193,12 @@ def _of_others(around: SupportContext, row: int, places: Array) -> npt.NDArray[n
 
 
 def _levels(index: npt.NDArray[np.int32], over: Array, each: Array) -> list[float]:
-    """Heights that an object's points have in many cells, the highest first: fronts are narrow from above.
+    """Heights at which an object's points fill many cells, the highest first; fronts are narrow from above.
 
     Args:
         index: (N,) cells of its points.
-        over: (N,) their heights.
-        each: (N,) cells that a point stands for.
+        over: (N,) their heights, metres.
+        each: (N,) number of cells that a point stands for.
     """
     used, cell = np.unique(index, return_inverse=True)
     highest = np.full(len(used), -np.inf)
@@ -221,7 +222,7 @@ def _levels(index: npt.NDArray[np.int32], over: Array, each: Array) -> list[floa
 
 
 def grid_over(around: SupportContext, row: int, outline: Array) -> Grid:
-    """A grid over an outline (K, 2) and what is around it, with cells fine enough for the object."""
+    """Grid over an outline (K, 2) and its surroundings, with cells fine enough for the object."""
     width = min(float(around.layout.size[row, :2].min()), float(np.ptp(outline, axis=0).min()))
     step = min(around.config.step, max(_LEAST_STEP, width / _CELLS_ACROSS))
     strip = around.strip + 2 * step
@@ -232,9 +233,9 @@ def grid_over(around: SupportContext, row: int, outline: Array) -> Grid:
 
 
 def _behind_rim(around: SupportContext, grid: Grid, level: Level, seen: Survey, rim: float) -> Cells:
-    """(R, C) cells of which nothing is seen, but over which the view passes no higher than a rim, and not below them.
+    """(R, C) bool: unseen cells over which the view passes no higher than a rim, and not below them.
 
-    What a rim hides of a level is lower than the rim. Where the view goes down through the level, there is none.
+    The part of a level hidden by a rim is lower than the rim. If the view passes down through the level, there is none.
     """
     shown = seen.surface | seen.higher | seen.lower
     _, over = seen_through(around.relief, grid, level.height + rim)
@@ -244,7 +245,7 @@ def _behind_rim(around: SupportContext, grid: Grid, level: Level, seen: Survey, 
 
 
 def _rays_expected(around: SupportContext, grid: Grid, level: Level) -> Array:
-    """(R, C) how many of the points looked at a cell of a level would have, were it in sight."""
+    """(R, C) number of sampled points that a cell of a level would have if it were visible."""
     frame = around.layout.scene.frame
     focal = float(np.sqrt(frame.camera.K[0, 0] * frame.camera.K[1, 1])) / thinning(frame.depth.size)
     under = max(around.relief.eye - level.height, 0.01)
@@ -253,7 +254,7 @@ def _rays_expected(around: SupportContext, grid: Grid, level: Level) -> Array:
 
 
 def _rows_apart(around: SupportContext, row: int, heights: Array) -> Array:
-    """(N,) metres along the ground between rows of pixels on level surfaces of an object, at heights (N,).
+    """(N,) distance along the ground between rows of pixels on an object's level surfaces at heights (N,), metres.
 
     A top just below the height of the camera is seen in few rows.
     """
@@ -265,7 +266,7 @@ def _rows_apart(around: SupportContext, row: int, heights: Array) -> Array:
 
 
 def _between_rows(around: SupportContext, row: int, grid: Grid, level: Level, cells: Cells) -> Cells:
-    """(R, C) cells, and those between them that only the distance between rows of pixels leaves out."""
+    """(R, C) bool: the cells, and those between them that are empty only because rows of pixels are far apart."""
     apart = float(_rows_apart(around, row, np.array([level.height]))[0])
     gap = math.ceil(min(apart / grid.step, _THIN))
     if gap <= 1:
@@ -278,13 +279,13 @@ def _between_rows(around: SupportContext, row: int, grid: Grid, level: Level, ce
 
 
 def _hull_cells(grid: Grid, cells: Cells) -> Cells:
-    """(R, C) cells in the convex outline of the given ones."""
+    """(R, C) bool: cells in the convex outline of the given ones."""
     index = np.flatnonzero(cells)
     return grid.filled([hull(grid.places(index))]) if len(index) else cells
 
 
 def _hollow(grid: Grid, index: npt.NDArray[np.int32], own: Array, height: float, above: float, width: float) -> bool:
-    """Whether a level is the inside of a bowl: walls all about it, and no board over it as in a shelf."""
+    """True if a level is the inside of a bowl: walls all around it, and no board over it as in a shelf."""
     high = own[:, 2] > height + above / 2
     level = grid.count(index[np.abs(own[:, 2] - height) < RISE]) > 0
     if not level.any():
@@ -298,17 +299,17 @@ def _hollow(grid: Grid, index: npt.NDArray[np.int32], own: Array, height: float,
 
 
 def _bulge(grid: Grid, offset: Array, sound: Cells) -> tuple[float, float]:
-    """How much a top is bent downwards where it is bent most, 1/m, by the second-degree surface through it.
+    """Largest downward curvature of a top, 1/m, by the second-degree surface through it.
 
     Args:
         grid: the cells.
-        offset: (R, C) heights.
+        offset: (R, C) heights, metres.
         sound: the cells that count.
 
     Returns:
-        The estimate, and what is left of it two standard errors lower.
+        The estimate, and the estimate minus two standard errors.
     """
-    inner = cv2.erode(sound.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)  # edges hold points of the sides
+    inner = cv2.erode(sound.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)  # edges show sides
     index = np.flatnonzero(inner & (offset != 0))
     if len(index) < _FEW_FOR_CURVES:
         return 0.0, 0.0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large a named object may be: like those of its kind in the scene, else as such objects usually are.
+"""Expected size of a named object: like others of its kind in the scene, else the usual size.
 
-The table is our own estimate of common household objects, to a centimetre or so: mean horizontal size and height of a
-object as it usually stands or lies, in centimetres. A kind of objects ("fruit") has the size of a middling one.
+The table is our own estimate of common household objects, to a centimetre or so: mean horizontal size and height of an
+object as it usually stands or lies, in centimetres. A general word ("fruit") has the size of a medium one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import NounPhrase
 
-_KIND = 0.5  # how far an object has to match the noun to count as one of its kind
+_KIND = 0.5  # match of an object with the noun from which it counts as one of its kind
 
 _CENTIMETRES = """
     8 10 cup mug glass tumbler beaker
@@ -54,13 +54,13 @@ _TYPICAL = {
 def expected_size(
     phrase: NounPhrase, layout: Layout, default: float, match: Array | None = None
 ) -> tuple[float, float]:
-    """Width (mean horizontal size) and height that a named object is expected to have, metres.
+    """Expected width (mean horizontal size) and height of a named object, metres.
 
     Args:
-        phrase: what is looked for; its noun counts.
-        layout: the scene; the median of those of its kind that are measured and not cut by the image comes first.
-        default: metres, of what is of no known kind.
-        match: (N,) how far each object is what the noun names; None = by the words of the labels.
+        phrase: the object searched for; only its noun counts.
+        layout: the scene; the median of measured objects of its kind that the image does not cut has priority.
+        default: size of unknown kinds, metres.
+        match: (N,) how well each object matches the noun, 0 to 1; None = by the words of the labels.
     """
     head = phrase.category.rsplit(" ", 1)[-1]
     if match is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is under a shelf, a rack or a table: the ground that is seen below its underside, and the clear height there."""
+"""Space under a shelf, a rack or a table: the visible ground below its underside, and the clear height there."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.surfaces import FLUSH, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
 from spatial_vlm_ros.spatial.tops import own_points
 
-_SLICES = 24  # across, in which the lower edge of an object is looked at
-_OPEN = 0.5  # part of them that must be open below it: legs and sides are narrow
-_GROUND = 30  # points of ground that must be seen below it
+_SLICES = 24  # slices across an object in which its lower edge is measured
+_OPEN = 0.5  # fraction of them that must be open below it: legs and sides are narrow
+_GROUND = 30  # points of ground that must be visible below it
 
 
 def under_of(
     around: SupportContext, row: int, name: str, height: float, ground: Level, roof: Array
 ) -> SupportingSurface | NoSurface:
-    """The ground below an object that stands on legs, or hangs.
+    """Find the ground below an object that stands on legs, or hangs.
 
-    Only its front edge is seen; the underside is taken to be level, as high as the lower side of that edge, and what
-    is put there has to be lower by the clearance. Ground that is not seen is not free.
+    Only its front edge is visible. The underside is assumed to be level, at the lower side of that edge, and an object
+    put there must be lower by the clearance. Ground that is not visible does not count as free.
 
     Args:
         around: scene and distances.
-        row: the object, measured.
+        row: row of the object, which must be measured.
         name: what it is called.
-        height: metres of what is put there.
+        height: height of the object to put there, metres.
         ground: the level that the object stands on.
-        roof: (K, 2) outline below which is under it.
+        roof: (K, 2) outline of the area that counts as under it, metres.
     """
     layout, relief, outline = around.layout, around.relief, roof
     grid = Grid.around(outline.min(axis=0) - around.strip, outline.max(axis=0) + around.strip, around.config.step)
@@ -62,7 +62,7 @@ def under_of(
 
 
 def _underside(own: Array, middle: Array, ground: float) -> float | None:
-    """Height of the underside of an object: the lower edge that it shows over most of its width; None without one."""
+    """Height of an object's underside, metres: the lower edge visible over most of its width; None without one."""
     right = np.array([-middle[1], middle[0]]) / max(float(np.hypot(*middle)), 1e-6)
     across = own[:, :2] @ right
     low, high = float(across.min()), float(across.max())
@@ -75,7 +75,7 @@ def _underside(own: Array, middle: Array, ground: float) -> float | None:
 
 
 def _ground_below(around: SupportContext, outline: Array, underside: float, ground: Level) -> Level | None:
-    """The level on which an object stands, where it is seen under it; None where it is not."""
+    """The level under an object if it is visible there, else None."""
     relief = around.relief
     places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
     below = np.flatnonzero((relief.height < underside - FLUSH) & lies_in(outline, places))

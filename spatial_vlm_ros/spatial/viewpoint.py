@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of reference: where left, right, behind and in front are seen from, one function a frame."""
+"""Frames of reference: the viewpoints of left, right, behind and in front, one function for each frame."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ OWN_SIDED = frozenset(
         *("shoe", "boot", "trainer", "sneaker", "sandal", "slipper", "shirt", "jacket", "coat"),
     )
 )
-"""Last words of labels of objects whose left is their own left hand; every other front is faced (stove, cabinet, …)."""
+"""Last words of labels of objects whose left is their own left hand; all other fronts are seen by a person who faces
+them (stove, cabinet, …)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Viewpoint:
-    """Where left, right, behind and in front are seen from.
+    """The viewpoint that defines left, right, behind and in front.
 
     Args:
         frame: its name.
-        origin: (3,) ground coordinates of the viewer.
-        forward: (2,) unit, the viewer's own forward on the ground.
-        down_deg: how steeply it looks down, degrees; 0 for a body on the ground.
-        parallel: whether ahead is `forward` everywhere, and not the ray to each place.
-        has_ahead: whether it has a behind and an in front at all.
+        origin: (3,) ground coordinates of the viewer, metres.
+        forward: (2,) unit vector, the viewer's forward direction on the ground.
+        down_deg: downward angle of the view, degrees; 0 for a body on the ground.
+        parallel: True if ahead is `forward` everywhere, not the ray to each place.
+        has_ahead: True if it defines behind and in front.
     """
 
     frame: FrameOfReference
@@ -59,10 +60,10 @@ class Viewpoint:
     has_ahead: bool = True
 
     def towards(self, places: Array, straight_down_deg: float) -> Array:
-        """Unit directions on the ground from the viewer to (N, 2) places, (N, 2).
+        """(N, 2) unit directions on the ground from the viewer to (N, 2) places.
 
-        A place below the viewer (within 5 cm on the ground) has no direction of its own and takes the viewer's
-        forward; so does every place of a view that looks straight down, or is parallel.
+        A place below the viewer (within 5 cm on the ground) has no direction of its own and gets the viewer's forward
+        direction. So does every place if the view is straight down or parallel.
         """
         if self.parallel or self.down_deg > straight_down_deg:
             return np.broadcast_to(self.forward, places.shape).copy()
@@ -72,12 +73,12 @@ class Viewpoint:
 
 
 def clockwise(directions: Array) -> Array:
-    """(N, 2) directions on the ground turned clockwise by a right angle, seen from above: from ahead to right."""
+    """Rotate (N, 2) directions on the ground clockwise by a right angle, seen from above: from ahead to right."""
     return np.stack((-directions[..., 1], directions[..., 0]), axis=-1)
 
 
 def is_own_sided(label: str) -> bool:
-    """Whether "its left" is its own left hand (a chair), and not that of somebody who faces it (a stove)."""
+    """True if "its left" is its own left hand (a chair), not that of a person who faces it (a stove)."""
     words = label.lower().replace("_", " ").split()
     return bool(words) and words[-1] in OWN_SIDED
 
@@ -87,18 +88,18 @@ def viewpoint_of(
 ) -> Viewpoint:
     """The viewpoint of a frame of reference.
 
-    The frame `object` has no place of its own: there each anchor is looked at against its front (`Layout.rays`).
+    The frame `object` has no position: it views each anchor from the anchor's front (`Layout.rays`).
 
     Args:
         frame: its name.
         scene: the scene.
         axes: (3, 3) columns g1, g2, up, camera frame.
         floor: height of the camera above the ground, metres.
-        down_deg: how steeply the camera looks down.
-        relation: what is configured of frames.
+        down_deg: downward angle of the camera, degrees.
+        relation: configuration of the frames.
 
     Raises:
-        FrameUndefinedError: the scene or the configuration does not tell where that viewer is.
+        FrameUndefinedError: the position of that viewer is unknown in the scene and the configuration.
     """
     foot = np.array([0.0, 0.0, floor])
     if frame is FrameOfReference.VIEWER:
@@ -127,7 +128,7 @@ def viewpoint_of(
 
 
 def _camera(foot: Array, down_deg: float, relation: RelationConfig) -> Viewpoint:
-    """The camera; straight down it has an ahead only where one is configured, and right is clockwise of it."""
+    """The camera. Looking straight down, it has an ahead only if one is configured, and right is clockwise of it."""
     steep = down_deg > relation.straight_down_deg
     forward = (1.0, 0.0)
     if steep and relation.down_ahead != "none":
@@ -139,13 +140,13 @@ def _camera(foot: Array, down_deg: float, relation: RelationConfig) -> Viewpoint
 
 
 def _body(frame: FrameOfReference, camera_T_body: Transform, axes: Array, foot: Array) -> Viewpoint:
-    """Somebody upright who looks along the x axis of a body frame."""
+    """An upright person or robot looking along the x axis of a body frame."""
     origin = camera_T_body.translation @ axes + foot
     return Viewpoint(frame, origin, _laid_down(camera_T_body.rotation[:, 0], axes), 0.0)
 
 
 def _world(base_T_camera: Transform, axes: Array, foot: Array, azimuth_deg: float) -> Viewpoint:
-    """One direction everywhere; its origin is the base frame's."""
+    """The same direction everywhere; its origin is the base frame's."""
     azimuth = np.radians(azimuth_deg)
     ahead = base_T_camera.rotation.T @ np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
     origin = base_T_camera.inverse().translation @ axes + foot

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which surface of an object the words mean: its topmost one, a part of its top, or its inside."""
+"""Decide which surface of an object the words mean: its topmost one, a part of its top, or its inside."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from spatial_vlm_ros.types import FrameOfReference, RelationClause
 from spatial_vlm_ros.types.query import Preposition
 
 _SIDES = frozenset(f"at the {side} of" for side in ("left side", "right side", "front", "back"))
-_RIM = 0.008  # metres that something of an object rises over a surface in it, at least
-_AJAR = 0.35  # part of its width by which a door stands out of its furniture where it is open
-_HANDLE = 0.06  # metres that a handle stands out
+_RIM = 0.008  # least height in metres that a part of an object rises over a surface in it
+_AJAR = 0.35  # fraction of its width by which an open door sticks out of its furniture
+_HANDLE = 0.06  # metres that a handle sticks out
 
 
 def means_inside(layout: Layout, row: int, relation: str, preposition: Preposition | None) -> bool:
-    """Whether a part of an object is one of its inside: "in the right half of the cabinet" is none of its top.
+    """True if a part of an object belongs to its inside: "in the right half of the cabinet" is not on its top.
 
-    "At the back of" furniture with doors is in it or behind it, and "on the back of" it is on its top.
+    "At the back of" furniture with doors is in it or behind it; "on the back of" it is on its top.
 
     Args:
         layout: the scene.
-        row: the object.
-        relation: what was said of it.
-        preposition: how.
+        row: row of the object.
+        relation: the stated relation.
+        preposition: the word that was said, or None.
     """
     if not _is_one_of(layout, row, CLOSING) or preposition == ON:
         return False
@@ -42,14 +42,14 @@ def means_inside(layout: Layout, row: int, relation: str, preposition: Prepositi
 
 
 def as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measured:
-    """A relation, no truer than how it was said.
+    """Limit a measured relation by the preposition that was said.
 
-    What is on top of an object is on its topmost surface, and what is "in the right half" of closed furniture in it.
+    "On top of" an object is on its topmost surface, and "in the right half" of closed furniture is in it.
 
     Args:
         pairs: targets and anchors.
         clause: what was said.
-        measured: (T, A) of the relation.
+        measured: (T, A) margins and standard deviations of the relation, metres.
     """
     if clause.preposition == ON_TOP_OF:
         return least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
@@ -63,19 +63,19 @@ def as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measure
 
 
 def may_have_a_lid(layout: Layout, row: int) -> bool:
-    """Whether the top of an object may be a lid, by its label."""
+    """True if the top of an object may be a lid, by its label."""
     return _is_one_of(layout, row, LIDDED)
 
 
 def boards_of(layout: Layout, row: int) -> int:
-    """How many boards an object has that things stand on, where it is a shelf unit by its label; else 1."""
+    """Number of an object's boards that objects stand on, if it is a shelf unit by its label; else 1."""
     return len(levels(layout, row)) if _is_one_of(layout, row, SHELVED - CLOSING) else 1
 
 
 def roof_of(layout: Layout, row: int) -> Array:
-    """(K, 2) outline below which is under an object: of furniture with drawers that of its top.
+    """(K, 2) outline of the area that counts as under an object, metres; for furniture with drawers, that of its top.
 
-    Under a drawer that stands out of it is not under the furniture.
+    The space under a protruding drawer is not under the furniture.
     """
     if not _is_one_of(layout, row, CLOSING):
         return layout.footprint[row]
@@ -85,15 +85,15 @@ def roof_of(layout: Layout, row: int) -> Array:
 
 
 def is_top(layout: Layout, row: int, level: Level) -> bool:
-    """Whether nothing of an object rises over a level of it."""
+    """True if no part of an object rises over a level of it."""
     ground = float(level.at(layout.centre[row : row + 1, :2])[0])
     return bool(layout.top[row] < ground + max(_RIM, 2 * float(layout.noise[row])))
 
 
 def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[SupportingSurface]:
-    """The levels of an object, the topmost first, that are its topmost surface: no others, and no board over them.
+    """The levels of an object, topmost first, that form its topmost surface, without lower levels and covered ones.
 
-    The rim of a plate and its middle are one.
+    The rim of a plate and its middle are one surface.
     """
     row, top = found[0].row, found[0].level.height
     broad = broad_levels(around.layout, row, None)
@@ -102,7 +102,7 @@ def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[S
 
 
 def _covered(around: SupportContext, supporting: SupportingSurface) -> bool:
-    """Whether something of the object itself stands over a level or, from side to side, before its middle."""
+    """True if a part of the object itself is over a level or, from side to side, in front of its middle."""
     layout, outline = around.layout, supporting.outline
     if outline is None:
         return False
@@ -112,12 +112,12 @@ def _covered(around: SupportContext, supporting: SupportingSurface) -> bool:
 
 
 def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:
-    """The furniture that an object is a shut door or drawer of: what is behind it is inside of that. None for others.
+    """The furniture of which an object is a closed door or drawer: behind the door is inside the furniture. Else None.
 
     Args:
         layout: the scene.
-        row: the door.
-        moved: what is to be put behind it.
+        row: row of the door.
+        moved: row of the object to put behind it.
     """
     if not _is_one_of(layout, row, DOORS | DRAWERS):
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verdict in words for a person: what was decided and why, and what to ask."""
+"""Describe a decision in words for a person: the result, the reason, and a question to ask back."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def name_of(obj: SceneObject) -> str:
 
 
 def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> questions.Question | None:
-    """What to ask, where an answer would settle the matter.
+    """The question to ask back, if an answer would settle the matter.
 
     Args:
-        verdict: what was decided.
+        verdict: the decision.
         scorer: the scene.
         unnamed: names that were offered before and denied.
     """
@@ -40,7 +40,7 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[
     frame = verdict.query.target.stated_frame or scorer.default_frame  # the one an answer will be judged in
     if verdict.status is Status.AMBIGUOUS and verdict.phrase is None:
         frames = [one.value for one in verdict.frames]
-        # An order in the answer replaces the one that was said: it counts among those that the other words leave.
+        # An order in the answer replaces the one that was said: it counts among the objects that fit the other words.
         members = verdict.belief.fit * np.prod([c.chance for c in verdict.belief.clauses if not c.is_order], axis=0)
         return questions.ask(
             verdict.query.target, verdict.rivals, verdict.probability, layout, frames, frame=frame, members=members
@@ -60,7 +60,7 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[
 def _which_is_left(
     verdict: ResolvedChoice, left: npt.NDArray[np.intp], scorer: PhraseScorer, frame: FrameOfReference
 ) -> questions.Question:
-    """After what the words chose was denied: which of those that are left, likeliest first, whatever else was said."""
+    """After the chosen object was denied: ask which of the others is meant, likeliest first."""
     ranked = [int(row) for row in left[np.argsort(-verdict.probability[left], kind="stable")]]
     even = np.zeros(len(verdict.probability))
     even[ranked] = 1.0 / len(ranked)
@@ -72,7 +72,7 @@ def _which_is_left(
 def _did_you_mean(
     missing: NounPhrase, target: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str]
 ) -> questions.Question | None:
-    """Offers the nearest name that was seen; it can be answered where it is that of the target itself."""
+    """Offer the nearest name that was detected; it can be answered if it is the name of the target itself."""
     row = naming.meant_perhaps(missing, scorer, unnamed)
     words = None if row is None else spoken(scorer.layout.scene.objects[row].detection.label)
     if row is None or words is None:
@@ -85,12 +85,12 @@ def _did_you_mean(
 def message(
     verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion], taken: Sequence[TakenFor] = ()
 ) -> str:
-    """The outcome in one sentence.
+    """Describe the outcome in one sentence.
 
     Args:
-        verdict: what was decided.
+        verdict: the decision.
         scorer: the scene.
-        hidden: where what was not found could be.
+        hidden: regions where an object that was not found could be.
         taken: objects that the words name only in part.
     """
     text = _outcome(verdict, scorer, hidden)
@@ -164,7 +164,7 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
 
 
 def _hiding(hidden: Sequence[HiddenRegion], scorer: PhraseScorer) -> str:
-    """Behind or in what something could be hidden, the largest places first."""
+    """Objects behind or in which something could be hidden, the largest regions first."""
     names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
     places = [
         f"{'in' if is_inside(scorer.layout, region) else 'behind'} the {names[region.occluder_id]}" for region in hidden

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/CameraInfo to the camera of the image that was really published.
+"""Convert sensor_msgs/CameraInfo to the camera of the image that was really published.
 
-Knows calibration fields, binning and regions of interest; knows nothing of pixels.
+Knows calibration fields, binning and regions of interest, but not pixels.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from spatial_vlm_ros.types import PinholeCamera
 
 Array = npt.NDArray[np.float64]
 
-# Names of drivers for what sensor_msgs/distortion_models calls otherwise.
+# Names used by drivers for models of sensor_msgs/distortion_models.
 _ALIASES = {"fisheye": "equidistant", "": "plumb_bob"}
-# RealSense's own models. Without coefficients they are the pinhole; with them no model here is the same.
+# RealSense's own models. Without coefficients they are pinhole models; with coefficients no model here matches.
 _ONLY_WITHOUT_COEFFICIENTS = ("inverse_brown_conrady", "modified_brown_conrady", "brown_conrady", "none")
 _MOST_COEFFICIENTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 _LARGEST_TURN = 1e-3  # R against the identity: a millimetre at a metre
@@ -26,7 +26,7 @@ _RECTIFIED = "subscribe to rectified topics (from image_proc or the driver) and 
 
 
 class _Window(NamedTuple):
-    """The part of the full image that was published, and how much it was shrunk."""
+    """The published part of the full image, and its binning."""
 
     x: int
     y: int
@@ -37,19 +37,20 @@ class _Window(NamedTuple):
 
 
 def camera_of(message: Any, rectified: bool) -> PinholeCamera:
-    """The camera of an image topic.
+    """Camera of an image topic.
 
     Args:
         message: sensor_msgs/CameraInfo.
-        rectified: whether the topic's images are rectified: then P holds for them, else K and D.
+        rectified: True if the topic's images are rectified: then P applies, else K and D.
 
     Returns:
-        Intrinsics and size of the image after cropping (`roi`) and binning. D is empty where it is zero.
+        Intrinsics and size of the image after cropping (`roi`) and binning, pixels. D is empty if all its values are
+        zero.
 
     Raises:
-        InputError: the camera is not calibrated, is the second of a stereo pair, is turned against its rectified frame,
-            or its numbers contradict each other.
-        UnknownNameError: a distortion model that is not known here.
+        InputError: the camera is not calibrated, is the second of a stereo pair, is rotated against its rectified
+            frame, or its numbers contradict each other.
+        UnknownNameError: the distortion model is not supported.
 
     Source: sensor_msgs/CameraInfo.msg; image_geometry, PinholeCameraModel::fromCameraInfo: the centre moves by the
     offset of the region, then centre and focal lengths are divided by the binning; the size is divided, rounded down.
@@ -72,8 +73,8 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
 
 
 def _check_calibrated(K: Array, P: Array) -> None:
-    """Refuse what has no intrinsics, and what is seen from elsewhere than the frame of the message."""
-    if K[0, 0] == 0:  # what CameraInfo.msg promises of an uncalibrated camera
+    """Refuse a camera without intrinsics, and one that is not at the message's frame (the second of a stereo pair)."""
+    if K[0, 0] == 0:  # CameraInfo.msg says that this means an uncalibrated camera
         repair = "calibrate the camera (camera_calibration), or set camera_info_url of the driver"
         raise InputError("CameraInfo", "K[0] = 0: the camera is not calibrated", "a calibrated camera", repair)
     if P[:, 3].any():
@@ -83,7 +84,7 @@ def _check_calibrated(K: Array, P: Array) -> None:
 
 
 def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
-    """P without its last column; K where a driver of an undistorted camera left P empty."""
+    """P without its last column; K if a driver of an undistorted camera left P empty."""
     if P.any():
         return P[:, :3]
     if not D.any():
@@ -93,7 +94,7 @@ def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
 
 
 def _check_rotation(message: Any) -> None:
-    """Refuse raw images whose frame is another than that of the message: image_geometry turns their rays by R."""
+    """Refuse raw images whose frame differs from that of the message: image_geometry rotates their rays by R."""
     R = _numbers(message, "r", 9).reshape(3, 3)
     if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
         got = "the camera is rotated relative to its rectified frame"
@@ -101,7 +102,7 @@ def _check_rotation(message: Any) -> None:
 
 
 def _distortion(name: str, D: Array) -> tuple[str, Array]:
-    """A model of types.DISTORTION_LENGTHS and as many coefficients as it has."""
+    """A model of types.DISTORTION_LENGTHS, and its number of coefficients."""
     given = name.strip()
     model = _ALIASES.get(given.lower(), given.lower())
     if D.any() and (not given or model in _ONLY_WITHOUT_COEFFICIENTS):
@@ -132,7 +133,7 @@ def _distortion(name: str, D: Array) -> tuple[str, Array]:
 
 
 def _window(message: Any) -> _Window:
-    """The published part of the image, full-resolution pixels; sizes of 0 mean all of it."""
+    """Published part of the image, full-resolution pixels; sizes of 0 mean all of it."""
     width, height = (_count(message, name) for name in ("width", "height"))
     bins = [_count(message, name) or 1 for name in ("binning_x", "binning_y")]
     roi = getattr(message, "roi", None)

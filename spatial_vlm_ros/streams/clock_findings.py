@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with the clocks of streams and transforms, and what was measured: for health and doctor alike."""
+"""Clock problems and measurements of streams and transforms, for both the node's health and the doctor."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ROUNDING = 0.001  # s: stamps and arrivals of one clock may differ by this in e
 
 @dataclass(frozen=True)
 class ClockFinding:
-    """One finding.
+    """One finding about a clock.
 
     Args:
         where: the topic or transform.
-        is_error: whether requests are refused or may wait in vain for it; else it is a measurement.
-        found: what was found, one sentence.
-        repair: what to do about it; empty where nothing is wrong.
+        is_error: True if requests are refused or may wait in vain because of it; else it is a measurement.
+        found: the finding, one sentence.
+        repair: what to do about it; empty if nothing is wrong.
     """
 
     where: str
@@ -31,15 +31,15 @@ class ClockFinding:
 
 
 def clock_findings(assembler: FrameAssembler, topics: Mapping[str, str]) -> list[ClockFinding]:
-    """What the last seconds of messages say of the clocks of colour, depth and the transforms of the camera.
+    """Findings of the last seconds about the clocks of colour, depth and the camera's transforms.
 
     Args:
-        assembler: that heard them.
+        assembler: the assembler that received the messages.
         topics: role → name of its topic, for the words.
 
     Returns:
-        For each image stream that was heard one finding or more, then one for each transform between base and camera
-        that runs ahead.
+        One finding or more for each image stream that sent messages, then one for each transform between base and
+        camera that runs ahead.
     """
     estimates = assembler.freshness.estimates()
     found = [
@@ -55,7 +55,7 @@ def clock_findings(assembler: FrameAssembler, topics: Mapping[str, str]) -> list
         except ClockError as error:
             found.append(ClockFinding(error.stream, True, error.reason, error.repair))
         except (InputError, TransformUnavailableError):
-            pass  # no transform: said elsewhere
+            pass  # no transform: reported elsewhere
     return found
 
 
@@ -95,7 +95,7 @@ def _of_images(assembler: FrameAssembler, topic: str, role: str, estimate: Clock
 
 
 def measured(topic: str, estimate: ClockEstimate, max_latency: float, in_step: bool) -> str:
-    """What was measured of a stream, one sentence: its latency where clocks are in step, else what bounds both."""
+    """The measurement of a stream in one sentence: its latency if clocks are in step, else offset and variation."""
     latest = estimate.lag + estimate.spread
     if in_step:
         return f"{topic} arrives {estimate.lag:.3f} to {latest:.3f} s after its stamp, with synchronised clocks"
@@ -107,7 +107,7 @@ def measured(topic: str, estimate: ClockEstimate, max_latency: float, in_step: b
 
 
 def _link(estimate: ClockEstimate, in_step: bool) -> str:
-    """The repair of what comes late; the latency is known where the clocks are in step."""
+    """The repair for late messages; the latency is known only if the clocks are in step."""
     value = estimate.lag + estimate.spread if in_step else max(estimate.lag, 0.0) + estimate.spread
     sure = "" if in_step else "synchronise the clocks (chrony, PTP); if they are synchronised, "
     return f"{sure}check for a slow link or a busy machine, or set max_latency to {value:.2f} or more"

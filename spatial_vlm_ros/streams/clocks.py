@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the clock that stamps a stream stands to the clock that hears it, told from stamps and arrivals.
+"""Estimate the offset between the clock that stamps a stream and the clock that receives it, from stamps and arrivals.
 
-Knows times; knows nothing of images. Each message gives arrival − stamp = latency − offset, where offset says how far
-the clock of the stamps runs ahead. Latency is never negative, so the lower envelope of that difference bounds the
-offset from below; how much of the envelope is latency, message times alone cannot tell.
+Uses times only, not images. Each message gives arrival − stamp = latency − offset, where offset says how far the clock
+of the stamps runs ahead. Latency is never negative, so the lower envelope of that difference bounds the offset from
+below. Message times alone cannot tell how much of the envelope is latency.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 SECOND = 1_000_000_000
-WINDOW = 10.0  # s: a clock that was set anew is known anew after this long
+WINDOW = 10.0  # s: after a clock was changed, it is known again after this long
 _SAMPLES = 300  # of one stream: 10 s at 30 Hz
-_LOW, _HIGH = 0.05, 0.95  # shares of the samples that the envelope and the spread stand at: single wild stamps are out
-_MOST_FRAMES = 200  # of transforms that are watched
+_LOW, _HIGH = 0.05, 0.95  # quantiles of the samples for the envelope and the spread: single wild stamps do not count
+_MOST_FRAMES = 200  # most transforms that are watched
 
 
 @dataclass(frozen=True)
 class ClockEstimate:
-    """What a window of messages says, seconds.
+    """Estimate from a window of messages, seconds.
 
     Args:
-        lag: arrival − stamp at the lower envelope: the least latency less the offset. Negative: the stamps run ahead.
-        spread: from there to the latest of the messages but the last twentieth: how much the latency varies.
+        lag: arrival − stamp at the lower envelope: the least latency minus the offset. Negative: the stamps run ahead.
+        spread: from there to the 95 % quantile: how much the latency varies.
         samples: messages in the window.
     """
 
@@ -35,11 +35,11 @@ class ClockEstimate:
 
     @property
     def ahead(self) -> float:
-        """The stamps run ahead of the clock that hears them by at least this; negative: nothing says that they do."""
+        """Least lead of the stamps over the receiving clock, seconds; negative: nothing shows that they run ahead."""
         return -self.lag
 
     def offset(self, max_latency: float) -> tuple[float, float]:
-        """The offset of the stamps' clock, positive where it runs ahead, and its uncertainty, seconds.
+        """Offset of the stamps' clock, positive if it runs ahead, and its uncertainty, seconds.
 
         Args:
             max_latency: the least latency of the window is between 0 and this, seconds.
@@ -54,7 +54,10 @@ class StreamClock:
         self._samples: deque[tuple[int, int]] = deque(maxlen=_SAMPLES)  # arrival, arrival - stamp
 
     def add(self, stamp_ns: int, arrival_ns: int) -> None:
-        """Note a message; a clock that goes back begins anew, one that has not begun (0) says nothing."""
+        """Add a message.
+
+        A clock that jumps back starts anew; a stamp of 0 (a clock that has not started) is ignored.
+        """
         if arrival_ns <= 0:
             return
         if self._samples and arrival_ns < self._samples[-1][0]:
@@ -62,7 +65,7 @@ class StreamClock:
         self._samples.append((arrival_ns, arrival_ns - stamp_ns))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all messages."""
         self._samples.clear()
 
     @property
@@ -71,7 +74,7 @@ class StreamClock:
         return self._samples[-1][1] / SECOND if self._samples else None
 
     def estimate(self) -> ClockEstimate | None:
-        """What the last WINDOW seconds of messages say; None before the first message."""
+        """Estimate from the last WINDOW seconds of messages; None before the first message."""
         if not self._samples:
             return None
         since_ns = self._samples[-1][0] - WINDOW * SECOND
@@ -87,7 +90,7 @@ class TransformClocks:
         self._clocks: dict[str, StreamClock] = {}
 
     def add_message(self, message: Any, arrival_ns: int) -> None:
-        """Note a tf2_msgs/TFMessage of /tf; what has no stamp or name is left out, as by TransformBuffer."""
+        """Add a tf2_msgs/TFMessage of /tf; entries without stamp or name are ignored, as in TransformBuffer."""
         for entry in getattr(message, "transforms", None) or ():
             try:
                 child = str(entry.child_frame_id).removeprefix("/")
@@ -98,18 +101,19 @@ class TransformClocks:
                 self._clocks.setdefault(child, StreamClock()).add(stamp_ns, arrival_ns)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all messages."""
         self._clocks.clear()
 
     def estimates(self) -> dict[str, ClockEstimate]:
-        """Child frame → what its messages say."""
+        """Child frame → estimate from its messages."""
         found = {child: clock.estimate() for child, clock in self._clocks.items()}
         return {child: estimate for child, estimate in found.items() if estimate is not None}
 
     def ahead(self, child: str) -> float | None:
-        """By how much the stamps of a child frame run ahead of now, seconds; None where nothing is known.
+        """Time by which the stamps of a child frame run ahead of now, seconds; None if nothing is known.
 
-        Both the window and the last message must say so: one wild stamp is none, and a clock that was set right is.
+        Both the window and the last message must show it. So a single wild stamp does not count, and a corrected clock
+        counts as correct at once.
         """
         clock = self._clocks.get(child)
         estimate = None if clock is None else clock.estimate()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed bytes to pixels: PNG, JPEG and RVL, whole or not at all.
+"""Decode compressed bytes to pixels: PNG, JPEG and RVL, whole or not at all.
 
-Knows file formats; knows nothing of messages, colours or units. Decoders fill what is missing with grey, zero or
-nothing, each version in its own way; so damage is looked for before they are called.
+Knows file formats, but not messages, colours or units. Decoders fill missing data with grey, zero or nothing, each
+version in its own way, so damage is searched for before they are called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.files.images import LARGEST_PIXELS
 
-LARGEST = LARGEST_PIXELS  # of an image in a message, as of one in a file
+LARGEST = LARGEST_PIXELS  # of an image in a message, the same as for files
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables and extensions
@@ -32,10 +32,10 @@ def image_kind(data: bytes) -> str | None:
 
 
 def encoded_shape(data: bytes) -> tuple[int, int]:
-    """(height, width) that a PNG or JPEG announces, pixels, without decoding it.
+    """(height, width) in the header of a PNG or JPEG, pixels, without decoding it.
 
     Raises:
-        InputError: another format, no size in it, or a size that no camera has.
+        InputError: the format is not supported, or the size is missing or impossible for a camera.
 
     Source: ISO 15948 (IHDR), ITU T.81 (SOF).
     """
@@ -50,7 +50,7 @@ def encoded_shape(data: bytes) -> tuple[int, int]:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse a size that is none, or that no camera has.
+    """Refuse a size that is not positive, or that no camera has.
 
     Raises:
         InputError: height or width (pixels) is not positive, or there are more than LARGEST pixels.
@@ -61,17 +61,17 @@ def check_size(height: int, width: int) -> None:
 
 
 def decode_image(data: bytes) -> npt.NDArray[np.generic]:
-    """Pixels of a whole PNG or JPEG.
+    """Decode the pixels of an undamaged PNG or JPEG.
 
     Args:
         data: the file.
 
     Returns:
-        (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order: blue first if the file is as its standard says.
-        Tags of orientation are ignored.
+        (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order: blue first if the file follows its standard.
+        Orientation tags are ignored.
 
     Raises:
-        InputError: another format, a damaged or truncated file, an absurd size.
+        InputError: the format is not supported, the file is damaged or truncated, or its size is impossible.
     """
     shape = encoded_shape(data)
     damage = _png_damage(data) if image_kind(data) == "png" else _jpeg_damage(data)
@@ -88,13 +88,13 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
 
 
 def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
-    """Pixels of a 16-bit image that compressed_depth_image_transport wrote with its codec "rvl": (H, W) uint16.
+    """Decode a 16-bit image written by compressed_depth_image_transport with its codec "rvl": (H, W) uint16.
 
     Args:
         data: width and height (uint32), then 32-bit words; all little endian.
 
     Raises:
-        InputError: truncated or damaged.
+        InputError: the data is truncated or damaged.
 
     Source: Wilson 2017, Fast Lossless Depth Image Compression: numbers are nibbles of 3 bits, the lowest first, with a
     bit for "more"; they count zeros, then non-zeros, then give each non-zero's zigzag difference to the one before.
@@ -105,7 +105,7 @@ def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
     check_size(height, width)
     values = _rvl_numbers(np.frombuffer(data, "<u4", count=len(data) // 4 - 2, offset=8))
     pixels, firsts, counts = _rvl_runs(values, width * height)
-    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # place within its run
+    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # position within its run
     zigzag = values[np.repeat(firsts, counts) + inside]
     image = np.zeros(width * height, np.uint16)
     image[np.repeat(pixels, counts) + inside] = np.cumsum((zigzag >> 1) ^ -(zigzag & 1)) & 0xFFFF
@@ -113,7 +113,7 @@ def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
 
 
 def _rvl_numbers(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-    """All numbers of the stream (N,), those of the padding at its end included."""
+    """All numbers of the stream (N,), including those of the padding at its end."""
     octets = words.astype(">u4").view(np.uint8)
     nibbles = np.stack([octets >> 4, octets & 15], axis=1).reshape(-1)
     ends = np.flatnonzero(nibbles < 8)
@@ -127,7 +127,7 @@ def _rvl_numbers(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
 
 
 def _rvl_runs(values: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
-    """(3, R): first pixel, place of the first difference in `values`, and length of each run of non-zeros."""
+    """(3, R): first pixel, index of the first difference in `values`, and length of each run of non-zeros."""
     runs = []
     at = pixel = 0
     while pixel < total:
@@ -168,7 +168,7 @@ def _jpeg_shape(data: bytes) -> tuple[int, int]:
 
 
 def _png_damage(data: bytes) -> str | None:
-    """Why a PNG is not whole, or None: walks length, type, data and checksum of each chunk (ISO 15948)."""
+    """Reason why a PNG is damaged, or None: checks length, type, data and checksum of each chunk (ISO 15948)."""
     at = len(PNG_SIGNATURE)
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -183,7 +183,7 @@ def _png_damage(data: bytes) -> str | None:
 
 
 def _jpeg_damage(data: bytes) -> str | None:
-    """Why a JPEG is not whole, or None: its last scan must end, and neither marker can occur within one (ITU T.81)."""
+    """Reason why a JPEG is damaged, or None: its last scan must end, and no marker may be inside one (ITU T.81)."""
     if data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
         return f"the JPEG ends after {len(data)} bytes, before its end marker"
     return None

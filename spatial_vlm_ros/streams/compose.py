@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package's own types to messages, of classes that the caller brings.
+"""Convert the package's own types to messages, of classes that the caller supplies.
 
-Knows the fields of the messages; knows neither rclpy nor rosbags, so that the node that publishes and the writer of
-bags send the same. What `streams` reads back is what was composed.
+Knows the fields of the messages, but neither rclpy nor rosbags, so the publishing node and the bag writer produce the
+same messages. `streams` reads back exactly what was composed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Octets = npt.NDArray[np.uint8]
 
 
 class Composer:
-    """Builds messages of classes given by name.
+    """Build messages of classes given by name.
 
     Args:
-        make: from a type name like "sensor_msgs/msg/Image" and all of its fields to a message.
-        octets: from (N,) contiguous uint8 to what the messages keep in a field uint8[]; it may keep the array itself.
-        floats: from numbers to what they keep in fields float64[] and float64[N].
+        make: makes a message from a type name like "sensor_msgs/msg/Image" and all of its fields.
+        octets: converts (N,) contiguous uint8 to the content of a field uint8[]; it may keep the array itself.
+        floats: converts numbers to the content of fields float64[] and float64[N].
     """
 
     def __init__(
@@ -45,35 +45,35 @@ class Composer:
     # --------------------------------------------------------------------------------------------------- basics
 
     def time(self, stamp_ns: int) -> Any:
-        """builtin_interfaces/Time of nanoseconds."""
+        """builtin_interfaces/Time from nanoseconds."""
         sec, nanosec = divmod(int(stamp_ns), SECOND)
         return self._make("builtin_interfaces/msg/Time", {"sec": sec, "nanosec": nanosec})
 
     def header(self, stamp_ns: int, frame_id: str) -> Any:
-        """std_msgs/Header: nanoseconds and the frame that the message's numbers are given in."""
+        """std_msgs/Header from a stamp in nanoseconds and the frame of the message's numbers."""
         return self._make("std_msgs/msg/Header", {"stamp": self.time(stamp_ns), "frame_id": frame_id})
 
     # --------------------------------------------------------------------------------------------------- images
 
     def image_rgb(self, rgb: Rgb, header: Any) -> Any:
-        """sensor_msgs/Image "rgb8" of (H, W, 3) uint8, RGB.
+        """sensor_msgs/Image "rgb8" from (H, W, 3) uint8, RGB.
 
         Raises:
-            ShapeError: another shape or dtype.
+            ShapeError: the array has another shape or dtype.
         """
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ShapeError("rgb", expected="(H, W, 3) uint8", received=f"{rgb.shape} {rgb.dtype}")
         return self._image("rgb8", rgb, header)
 
     def image_depth(self, depth: Depth, header: Any) -> Any:
-        """sensor_msgs/Image of depth: "16UC1" where millimetres keep every value bit by bit, else "32FC1".
+        """sensor_msgs/Image of depth: "16UC1" if millimetres represent every value exactly, else "32FC1".
 
         Args:
             depth: (H, W) float32, metres along optical z, NaN where not measured.
             header: of the message.
 
         Raises:
-            ShapeError: another shape or dtype.
+            ShapeError: the array has another shape or dtype.
 
         Source: REP-118.
         """
@@ -81,7 +81,7 @@ class Composer:
             raise ShapeError("depth", expected="(H, W) float32", received=f"{depth.shape} {depth.dtype}")
         measured = ~np.isnan(depth)
         millimetres = np.rint(np.where(measured, depth, 0).astype(np.float64) * 1000)
-        with np.errstate(over="ignore"):  # out of range then
+        with np.errstate(over="ignore"):  # too large values are handled as out of range
             lossless = (millimetres * 0.001).astype(np.float32) == depth
         lossless &= (millimetres >= 1) & (millimetres <= _LARGEST_UINT16)
         if (lossless | ~measured).all():
@@ -89,10 +89,10 @@ class Composer:
         return self._image("32FC1", depth.astype("<f4"), header)
 
     def image_mono(self, mask: npt.NDArray[np.uint8], header: Any) -> Any:
-        """sensor_msgs/Image "mono8" of (H, W) uint8.
+        """sensor_msgs/Image "mono8" from (H, W) uint8.
 
         Raises:
-            ShapeError: another shape or dtype.
+            ShapeError: the array has another shape or dtype.
         """
         if mask.ndim != 2 or mask.dtype != np.uint8:
             raise ShapeError("grey image", expected="(H, W) uint8", received=f"{mask.shape} {mask.dtype}")
@@ -117,7 +117,7 @@ class Composer:
     def camera_info(self, camera: PinholeCamera, header: Any) -> Any:
         """sensor_msgs/CameraInfo of an image that is neither cropped nor binned.
 
-        Rectified images of it have the same K, unturned: what P and R say. D of zeros stands for no distortion.
+        P and R say that its rectified images have the same K and are not rotated. D of zeros means no distortion.
         """
         model, D = ("plumb_bob", (0.0,) * 5) if camera.is_rectified else (camera.distortion_model, camera.D)
         P = np.concatenate([camera.K, np.zeros((3, 1))], axis=1)
@@ -150,7 +150,7 @@ class Composer:
     def place_stamped(
         self, parent: str, child: str, position: Sequence[float], quaternion: Quaternion, stamp_ns: int
     ) -> Any:
-        """The same of a position, metres, and a unit quaternion x, y, z, w, which are taken as they are."""
+        """As `transform_stamped`, from a position (m) and a unit quaternion x, y, z, w, which are used unchanged."""
         rotation = dict(zip("xyzw", quaternion, strict=True))
         return self._make(
             "geometry_msgs/msg/TransformStamped",
@@ -168,7 +168,7 @@ class Composer:
         )
 
     def tf_message(self, transforms: Iterable[Any]) -> Any:
-        """tf2_msgs/TFMessage of messages that `transform_stamped` made."""
+        """tf2_msgs/TFMessage from messages of `transform_stamped`."""
         return self._make("tf2_msgs/msg/TFMessage", {"transforms": list(transforms)})
 
     def _vector(self, values: Sequence[float]) -> Any:
@@ -180,7 +180,7 @@ class Composer:
         """spatial_vlm_interfaces/DetectionArray of an image of width × height pixels; masks are cropped tightly.
 
         Raises:
-            ShapeError: a mask has another size than the image.
+            ShapeError: the size of a mask differs from the image.
         """
         return self._make(
             "spatial_vlm_interfaces/msg/DetectionArray",
@@ -193,7 +193,7 @@ class Composer:
         )
 
     def detection_2d_array(self, detections: Iterable[Detection], header: Any) -> Any:
-        """vision_msgs/Detection2DArray (version 4): boxes, labels, scores and ids; it has no masks and attributes."""
+        """vision_msgs/Detection2DArray (version 4): boxes, labels, scores and ids; it has no masks or attributes."""
         entries = [self._detection_2d(detection, header) for detection in detections]
         return self._make("vision_msgs/msg/Detection2DArray", {"header": header, "detections": entries})
 
@@ -255,14 +255,17 @@ class Composer:
 
 
 def told_by_transforms(base_T_camera: Transform | None, camera_T_speaker: Transform | None) -> list[Transform]:
-    """The poses of a frame that /tf carries; a speaker who is the base has the camera's pose, the other way round."""
+    """The poses of a frame that are sent on /tf.
+
+    If the speaker is the base, the camera's pose gives the speaker's in the other direction.
+    """
     base = base_T_camera.parent if base_T_camera is not None else None
     speaker = camera_T_speaker if camera_T_speaker is not None and camera_T_speaker.child != base else None
     return [pose for pose in (base_T_camera, speaker) if pose is not None]
 
 
 def rosbags_composer(typestore: Any) -> Composer:
-    """A composer of the dataclasses of a rosbags typestore; interfaces of this package must be registered in it."""
+    """A composer for the dataclasses of a rosbags typestore; this package's interfaces must be registered in it."""
     types: Mapping[str, Callable[..., Any]] = typestore.types
 
     def floats(values: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -272,13 +275,13 @@ def rosbags_composer(typestore: Any) -> Composer:
 
 
 def rclpy_composer(lookup: Callable[[str], type]) -> Composer:
-    """A composer of rclpy's message classes.
+    """A composer for rclpy's message classes.
 
     Args:
-        lookup: from a type name like "sensor_msgs/msg/Image" to its class.
+        lookup: returns the class for a type name like "sensor_msgs/msg/Image".
     """
 
-    def octets(values: Octets) -> array.array[int]:  # the one form that rclpy keeps without copying it item by item
+    def octets(values: Octets) -> array.array[int]:  # the only form that rclpy stores without copying item by item
         kept = array.array("B")
         kept.frombytes(values.data)
         return kept

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages of one complete frame to pixels and metres, as the parameters say they are to be read.
+"""Decode the messages of one complete frame to pixels and metres, as the parameters say.
 
-Knows which message's size must fit which; knows nothing of stamps or waiting.
+Knows which sizes must match, but not stamps or waiting.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Rgb, Transfor
 
 
 def frame_id_of(message: Any) -> str:
-    """Frame of a message as tf2 and TransformBuffer name it: without a leading slash."""
+    """Frame id of a message as in tf2 and TransformBuffer: without a leading slash."""
     return str(message.header.frame_id).removeprefix("/")
 
 
 def check_same_camera(detections: Any, image: Any) -> None:
-    """Refuse detections of another camera; an empty frame_id names none.
+    """Refuse detections of another camera; an empty frame_id matches every camera.
 
     Raises:
         InputError: names both frames.
@@ -37,7 +37,7 @@ def check_same_camera(detections: Any, image: Any) -> None:
 
 
 def colour_of(message: Any, info: Any, config: StreamConfig) -> tuple[Rgb, PinholeCamera]:
-    """The colour image (H, W, 3) and its camera, turned back where the driver mirrors.
+    """Decode the colour image, (H, W, 3) uint8 RGB, and its camera, unmirrored if the driver mirrors.
 
     Raises:
         InputError: one of the messages cannot be read, or their sizes differ.
@@ -52,14 +52,14 @@ def depth_of(
     message: Any, rgb_frame_id: str, camera: PinholeCamera, info: Any, rgb_T_depth: Transform | None,
     config: StreamConfig,
 ) -> Depth:  # fmt: skip
-    """Depth registered to colour, (H, W) metres, turned back where the driver mirrors.
+    """Decode depth registered to colour, (H, W) float32 metres, unmirrored if the driver mirrors.
 
     Args:
         message: the depth image.
         rgb_frame_id: frame of the colour image.
-        camera: of the colour image, as `colour_of` gives it.
-        info: camera info of the depth image; None = that of colour holds for it.
-        rgb_T_depth: pose of the depth camera, where depth has to be registered or moved; else None.
+        camera: of the colour image, from `colour_of`.
+        info: camera info of the depth image; None = same as colour.
+        rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
         config: how to read the message.
 
     Raises:
@@ -80,7 +80,7 @@ def depth_of(
 
 
 def found_of(message: Any, camera: PinholeCamera, config: StreamConfig) -> tuple[Detection, ...]:
-    """The detections of an image, turned back where the driver mirrors.
+    """Decode the detections of an image, unmirrored if the driver mirrors.
 
     Raises:
         InputError: the message is for an image of another size, or an entry is malformed.
@@ -97,7 +97,7 @@ def _check_size(what: str, shape: tuple[int, ...], camera: PinholeCamera, repair
 
 
 def _check_registered(depth_frame: str, rgb_frame: str) -> None:
-    """Depth that is registered to colour is in its frame; drivers that align it say so in the header."""
+    """Raise if registered depth is not in colour's frame; drivers that align depth say so in the header."""
     if depth_frame and rgb_frame and depth_frame != rgb_frame:
         expected = f"{rgb_frame!r}, the frame of colour, because depth in another frame is not registered to colour"
         repair = (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections of a message to the package's own, and a mask to the crop that a message carries.
+"""Convert detections of a message to the package's own type, and a mask to the crop that a message contains.
 
-Knows spatial_vlm_interfaces/DetectionArray and vision_msgs/Detection2DArray by their fields, no more.
+Knows only the fields of spatial_vlm_interfaces/DetectionArray and vision_msgs/Detection2DArray.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.streams.image import raw_view
 from spatial_vlm_ros.types import Detection, Mask
 
-UNNAMED = "object"  # label of a detection without hypothesis
+UNNAMED = "object"  # label of a detection without a hypothesis
 _MASK_ENCODINGS = ("mono8", "8UC1")
 
 
 def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...]:
-    """The detections of a message, in its order.
+    """Convert the detections of a message, in its order.
 
     Args:
         message: spatial_vlm_interfaces/DetectionArray, or vision_msgs/Detection2DArray of any version.
@@ -30,9 +30,9 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
         height: of the image they belong to, pixels.
 
     Returns:
-        Detections with masks of the whole image. Those without id are called d0, d1, ... by their place. Of several
-        hypotheses of vision_msgs the most likely one counts; without any, the label is "object" and the score 1. A
-        turned box becomes the one that encloses it; vision_msgs knows no fronts.
+        Detections with masks of the whole image. Those without an id are named d0, d1, ... by index. Of several
+        vision_msgs hypotheses the most likely one is used; without any, the label is "object" and the score 1. A
+        rotated box becomes the upright box around it. vision_msgs has no fronts.
 
     Raises:
         InputError: the message is for an image of another size, or an entry is malformed; it names the entry.
@@ -59,12 +59,12 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
 
 
 def names_of(message: Any) -> list[str]:
-    """What `detections_of` calls the entries of a message, in its order: their ids, or d0, d1, ... by their place."""
+    """Ids that `detections_of` gives the entries of a message, in its order: their own, or d0, d1, ... by index."""
     return [_name(getattr(entry, "id", ""), number) for number, entry in enumerate(message.detections)]
 
 
 def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
-    """The smallest part of a mask that holds all of it.
+    """The smallest part of a mask that contains all its set pixels.
 
     Args:
         mask: (H, W) bool.
@@ -115,7 +115,7 @@ def _front(vectors: Sequence[Any]) -> tuple[float, float, float] | None:
 
 
 def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
-    """The mask of the whole image (H, W) of a crop whose top-left pixel lies at (x, y)."""
+    """Mask of the whole image, (H, W) bool, from a crop whose top-left pixel lies at (x, y)."""
     if message.encoding not in _MASK_ENCODINGS:
         raise UnknownNameError("mask encoding", str(message.encoding), _MASK_ENCODINGS)
     crop = raw_view(message, np.dtype(np.uint8), 1)
@@ -137,7 +137,7 @@ def _box(values: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def _of_vision_msgs(entry: Any, number: int) -> Detection:
-    hypotheses = [getattr(result, "hypothesis", result) for result in entry.results]  # Foxy has no layer between
+    hypotheses = [getattr(result, "hypothesis", result) for result in entry.results]  # Foxy has no layer in between
     label, score = UNNAMED, 1.0
     if hypotheses:
         best = max(hypotheses, key=lambda h: float(h.score))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages in, complete frames out: the one state machine behind the live node and the replay of bags.
+"""Assemble complete frames from messages: the one state machine behind the live node and the replay of bags.
 
-No threads, no clock of its own, no ROS: whoever drives it says what time it is. All times are nanoseconds.
+No threads, no clock, no ROS: the caller passes the time. All times are nanoseconds.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ RGB_INFO, DEPTH_INFO = "rgb/camera_info", "depth/camera_info"
 TRANSFORMS, STATIC_TRANSFORMS = "/tf", "/tf_static"
 
 SECOND = 1_000_000_000
-_KEPT = 2  # complete frames kept while nobody asks: the newest wins
-_STILL = (1e-4, 1e-4)  # m, rad: a camera that moved less between depth and colour stood still
+_KEPT = 2  # complete frames kept while no request waits: the newest wins
+_STILL = (1e-4, 1e-4)  # m, rad: a camera that moved less between depth and colour counts as still
 
 
 def stamp_of(message: Any) -> int:
@@ -47,21 +47,21 @@ def stamp_of(message: Any) -> int:
 
 @dataclass(frozen=True, eq=False)
 class PendingFrame:
-    """A complete frame that has not been decoded yet, with the transforms as they were when it was accepted.
+    """A complete frame that has not been decoded yet, with the transforms from the time it was accepted.
 
     Args:
         stamp_ns: of the colour image.
         match: the messages.
         rgb_info: camera info of colour.
-        depth_info: camera info of depth where it is not registered, else None.
-        base_T_camera: or None where no base frame is configured.
-        rgb_T_depth: pose of the depth camera, where depth has to be registered or moved; else None.
-        camera_T_speaker: where the person who speaks is; None where that is not configured, or not known.
+        depth_info: camera info of depth if it is not registered, else None.
+        base_T_camera: pose of the camera in the base frame; None if no base frame is configured.
+        rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
+        camera_T_speaker: pose of the person who speaks; None if that is not configured or not known.
         config: how to read the messages.
-        robot: what is to be taken out of depth; None = nothing.
-        base_T_links: where its links were, in their order.
-        not_before_ns: its images were exposed then or later, by the clock of their arrival: a request that came no
-            later is answered by it.
+        robot: the robot to remove from depth; None = nothing.
+        base_T_links: poses of its links, in their order.
+        not_before_ns: earliest possible exposure of its images, by the arrival clock: the frame answers requests that
+            came no later.
     """
 
     stamp_ns: int
@@ -77,16 +77,16 @@ class PendingFrame:
     not_before_ns: int = 0
 
     def with_detections(self, message: Any) -> PendingFrame:
-        """The same frame with the detections of a message in the place of those that came with it."""
+        """The same frame with the detections of a message instead of its own."""
         messages = {**self.match.messages, DETECTIONS: message}
         stamps = {**self.match.stamps, DETECTIONS: self.stamp_ns}
         return replace(self, match=replace(self.match, messages=messages, stamps=stamps))
 
     def decode(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-        """The frame in metres, without the robot's points, and its detections, None where none come with it.
+        """Decode the frame in metres, without the robot's points, and its detections; None if it has none.
 
         Raises:
-            InputError: a message cannot be read, or sizes do not fit.
+            InputError: a message cannot be read, or sizes do not match.
         """
         messages, config = self.match.messages, self.config
         rgb, camera = colour_of(messages[RGB], self.rgb_info, config)
@@ -103,7 +103,7 @@ class PendingFrame:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A complete frame that waits for its transforms since a time (ns), with its camera infos."""
+    """A complete frame that has waited for its transforms since a time (ns), with its camera infos."""
 
     match: MatchedMessages
     infos: dict[str, Any]
@@ -113,25 +113,25 @@ class Held:
 
 
 class FrameAssembler:
-    """Collects messages until they make complete frames.
+    """Collect messages until they make complete frames.
 
     Args:
         config: tolerances and frames.
-        with_detections: whether a frame is complete only with the detections of its very stamp.
-        transforms: a buffer to go on with; None = an empty one.
-        robot: what is taken out of depth; None = nothing. A frame waits for the transforms of its links as for the
-            camera's.
+        with_detections: True if a frame needs the detections with exactly its stamp.
+        transforms: an existing buffer to use; None = an empty one.
+        robot: the robot to remove from depth; None = nothing. A frame waits for the transforms of its links as it does
+            for the camera's.
 
     Raises:
-        InputError: the configuration names a robot, and none is given.
+        InputError: the configuration names a robot, but none is given.
 
     Attributes:
-        transforms: what /tf and /tf_static brought.
-        arrivals: role → when its last message came, nanoseconds.
+        transforms: contents of /tf and /tf_static.
+        arrivals: role → arrival of its last message, nanoseconds.
         freshness: which images answer a request, and the clocks of the streams.
-        camera_frame: of the newest colour image, "" before the first.
-        without_info: frames that were passed over for want of camera info.
-        spent_ns: stamp of the frame that `take` looked at last, which it raised about where it did; 0 = none.
+        camera_frame: frame id of the newest colour image, "" before the first.
+        without_info: number of frames skipped because camera info was missing.
+        spent_ns: stamp of the frame that `take` checked last, also if it raised; 0 = none.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class FrameAssembler:
         self._in_step = dict.fromkeys(self._infos, False)
         self._matched: deque[MatchedMessages] = deque(maxlen=config.sync_queue)
         self._held: Held | None = None
-        self._given: MatchedMessages | None = None  # the newest one that was waited for, whatever became of it
+        self._given: MatchedMessages | None = None  # the newest one that was waited for, whatever its result
         self.arrivals: dict[str, int] = {}
         self.freshness = Freshness(config, (RGB, DEPTH))
         self._off: MatchedMessages | None = None  # the last one of a wrong clock
@@ -164,22 +164,22 @@ class FrameAssembler:
 
     @property
     def streams(self) -> dict[str, Stream]:
-        """Every stream that a frame needs, by role."""
+        """All streams that a frame needs, by role."""
         return {**self._sync.streams, **self._infos}
 
     @property
     def unmatched(self) -> int:
-        """Colour images that found no partner."""
+        """Number of colour images without a partner."""
         return self._sync.unmatched
 
     # -------------------------------------------------------------------------------------------- messages in
 
     def add(self, role: str, message: Any, now_ns: int) -> None:
-        """Take in a message of one of the roles named in this module.
+        """Add a message of one of the roles named in this module.
 
         Args:
             role: what the message is.
-            message: rclpy's or rosbags'.
+            message: from rclpy or rosbags.
             now_ns: time of arrival.
         """
         if role in (TRANSFORMS, STATIC_TRANSFORMS):
@@ -203,9 +203,9 @@ class FrameAssembler:
             self._held = self._given = None
 
     def continue_from(self, other: FrameAssembler) -> None:
-        """Go on with what another one heard and may be sent only once: transforms and camera info; and with the clocks.
+        """Take over transforms, camera info and clocks from another assembler, because some are sent only once.
 
-        The robot is not taken over: it is of the configuration.
+        The robot is not taken over: it belongs to the configuration.
         """
         self.transforms, self.camera_frame = other.transforms, other.camera_frame
         self.transforms.cache_ns = int(self.config.transform_cache * SECOND)
@@ -216,7 +216,7 @@ class FrameAssembler:
         self.freshness.clocks = other.freshness.clocks
 
     def reset(self) -> None:
-        """Forget all messages and moving transforms: time has jumped back."""
+        """Forget all messages and moving transforms, after time has jumped back."""
         self._sync.clear()
         for stream in self._infos.values():
             stream.clear()
@@ -229,26 +229,26 @@ class FrameAssembler:
     # -------------------------------------------------------------------------------------------- frames out
 
     def take(self, after_ns: int, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
-        """The first complete frame that was surely exposed at or after a time, with its transforms.
+        """Take the first complete frame that was surely exposed at or after a time, with its transforms.
 
-        Frames whose stamps run ahead of now, or lie far behind their arrival, are passed over; `why_none` says so. Once
-        a frame is complete it is held until its transforms have come, even where newer frames follow.
+        Frames whose stamps run ahead of now, or lie far behind their arrival, are skipped; `why_none` gives the reason.
+        A complete frame is held until its transforms have arrived, even if newer frames follow.
 
         Args:
-            after_ns: when the request came, by the clock of the arrivals; frames that may be older are passed over. 0
-                or less: nobody asked at any time: all frames are good, whatever their clock.
-            now_ns: the time.
-            awaits_speaker: the speaker's transform is waited for, too; where it does not come, the frame goes on
-                without, for it costs no request more than the words that need it.
+            after_ns: time of the request, by the arrival clock; frames that may be older are skipped. 0 or less: there
+                is no request time, and all frames are accepted, whatever their clock.
+            now_ns: the current time.
+            awaits_speaker: also wait for the speaker's transform. If it does not come, the frame is returned without
+                it; only words that need the speaker are then refused.
 
         Returns:
             The frame; None while none is complete or its transforms may still come.
 
         Raises:
-            TransformUnavailableError: the transforms of the complete frame are not there and will not come.
+            TransformUnavailableError: the transforms of the complete frame are missing and will not come.
             ClockError: they are stamped ahead of now.
-            InputError: they cannot be looked up: the image names no frame, or a transform is none; or the detections
-                are of another camera. Either way the frame is spent: the next call goes on to the next one.
+            InputError: they cannot be looked up: the image names no frame, or a transform is invalid; or the detections
+                are from another camera. After any of these errors the next call continues with the next frame.
         """
         if self._held is not None and after_ns > 0 and self._held.not_before_ns < after_ns:
             self._held = None
@@ -285,11 +285,11 @@ class FrameAssembler:
 
     @property
     def waits_for_transform(self) -> bool:
-        """Whether a complete frame is there and only its transforms are missing."""
+        """True if a complete frame waits only for its transforms."""
         return self._held is not None
 
     def forget_older(self) -> None:
-        """Keep only the newest complete frames: nobody has asked for the others."""
+        """Keep only the newest complete frames, because no request waits for the others."""
         while len(self._matched) > _KEPT:
             self._matched.popleft()
 
@@ -310,7 +310,7 @@ class FrameAssembler:
         return None
 
     def _is_good(self, match: MatchedMessages, after_ns: int) -> bool:
-        """Whether a frame answers a request that came at a time."""
+        """True if a frame answers a request made at a time."""
         if after_ns <= 0:
             return True
         try:
@@ -321,10 +321,10 @@ class FrameAssembler:
         return self.freshness.not_before_ns(match) >= after_ns
 
     def _info(self, role: str, match: MatchedMessages) -> Any | None:
-        """Camera info that holds for a frame, or None while it is not there.
+        """Camera info that applies to a frame, or None while it is missing.
 
-        Most drivers publish it with each image: then only that of the very stamp holds, for zoom and binning change it.
-        One that comes seldom (latched) holds until the next.
+        Most drivers publish it with each image. Then only the one with exactly the same stamp applies, because zoom and
+        binning change it. One that comes rarely (latched) applies until the next.
         """
         stream, stamp_ns = self._infos[role], self._image_stamp(role, match)
         exact = stream.at(stamp_ns)
@@ -344,7 +344,7 @@ class FrameAssembler:
                 self._in_step[info] |= other.newest_ns == stamp_ns
 
     def _info_lost(self, role: str, match: MatchedMessages) -> bool:
-        """Whether the camera info of a frame was passed by newer ones and will not come."""
+        """True if the camera info of a frame was overtaken by newer ones and will not come."""
         newest = self._infos[role].newest_ns
         return newest is not None and newest > self._image_stamp(role, match)
 
@@ -367,7 +367,7 @@ class FrameAssembler:
         )  # fmt: skip
 
     def _speaker(self, camera_frame: str, stamp_ns: int, is_awaited: bool) -> Transform | None:
-        """Where the speaker is, or None; raises only where it is awaited and may come."""
+        """Pose of the speaker, or None; raises only if it is awaited and may still come."""
         try:
             return self.transforms.lookup(camera_frame, self.config.speaker_frame, stamp_ns)
         except SpatialVlmError as error:
@@ -392,7 +392,7 @@ class FrameAssembler:
             raise error.advising(repair) from error
 
     def _depth_pose(self, match: MatchedMessages, rgb_frame: str) -> Transform | None:
-        """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's; None = the very same."""
+        """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's stamp; None = the same."""
         config, depth_frame = self.config, match.messages[DEPTH].header.frame_id
         if config.depth_registered:
             depth_frame = rgb_frame
@@ -407,31 +407,31 @@ class FrameAssembler:
     # -------------------------------------------------------------------------------------------- kept frames
 
     def newest_messages(self) -> dict[str, Any] | None:
-        """Role → message of the newest complete frame that is still here, of any age; camera infos where known."""
+        """Role → message of the newest complete frame still kept, of any age; camera infos if known."""
         match = self._matched[-1] if self._matched else self._given
         return None if match is None else {**match.messages, **self.infos_of(match)}
 
     def infos_of(self, match: MatchedMessages) -> dict[str, Any]:
-        """Role → camera info that holds for a frame, where it is known."""
+        """Role → camera info that applies to a frame, if known."""
         infos = {role: self._info(role, match) for role in self._infos}
         return {role: info for role, info in infos.items() if info is not None}
 
     def transforms_of(self, messages: Mapping[str, Any]) -> tuple[TransformSample, ...]:
-        """What /tf and /tf_static say that a frame of these messages (role → message) needs."""
+        """Transforms of /tf and /tf_static that a frame of these messages (role → message) needs."""
         config, images = self.config, [messages[role] for role in (RGB, DEPTH) if role in messages]
         frames = [config.base_frame, config.fixed_frame, config.speaker_frame, *map(frame_id_of, images)]
         links = () if self.robot is None else self.robot.links
         return self.transforms.excerpt([*frames, *links], [stamp_of(image) for image in images])
 
     def assemble(self, messages: Mapping[str, Any]) -> PendingFrame:
-        """The frame of messages that are known to belong together: stamps and ages are not looked at.
+        """Assemble a frame from messages that are known to belong together; stamps and ages are not checked.
 
         Args:
-            messages: role → message: images and camera infos, detections where there are any.
+            messages: role → message: images and camera infos, and detections if there are any.
 
         Raises:
-            InputError: one that a frame needs is missing; or as `take` raises it.
-            TransformUnavailableError: its transforms are not there.
+            InputError: a message that a frame needs is missing; or as `take` raises it.
+            TransformUnavailableError: its transforms are missing.
         """
         for role in (RGB, DEPTH, *self._infos):
             if role not in messages:
@@ -446,10 +446,10 @@ class FrameAssembler:
     # -------------------------------------------------------------------------------------------- why none came
 
     def why_none(self, after_ns: int, topics: dict[str, str] | None = None) -> SpatialVlmError:
-        """Why no frame was complete: what an instruction that waited too long is refused with.
+        """Reason why no frame was complete: the error for an instruction that waited too long.
 
         Args:
-            after_ns: since when a frame was awaited.
+            after_ns: time since when a frame was awaited.
             topics: role → name of its topic, for the message.
 
         Returns:

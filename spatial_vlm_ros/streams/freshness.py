@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images answer a request: those that were surely exposed after it. docs/timing.md, docs/adr/0022.
+"""Decide which images answer a request: those that were surely exposed after it. docs/timing.md, docs/adr/0022.
 
-A stamp proves it on a clock that is in step; else an arrival later than the request by the longest latency does. A
-message that was held up counts as if it had come as fast as the fast ones of its stream, told by its stamp: what a
-stalled network delivers late is not newer for it. Everything is by the clock of the arrivals, nanoseconds.
+A stamp proves it if its clock is in step. Otherwise the image must arrive later than the request by more than the
+longest latency. A delayed message counts as if it had been as fast as the fast ones of its stream, judged by its stamp:
+late delivery by a stalled network does not make it newer. All times are by the arrival clock, nanoseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
 
 
 class Freshness:
-    """Watches the clocks of streams, and says from when on an image can be.
+    """Watch the clocks of streams, and compute the earliest possible exposure of an image.
 
     Args:
         config: limits.
@@ -32,7 +32,7 @@ class Freshness:
         self.clocks: dict[str, StreamClock] = {}
 
     def add(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
-        """Note a message."""
+        """Add a message."""
         self.clocks.setdefault(stream, StreamClock()).add(stamp_ns, arrival_ns)
 
     def clear(self) -> None:
@@ -40,25 +40,25 @@ class Freshness:
         self.clocks.clear()
 
     def estimates(self) -> dict[str, ClockEstimate]:
-        """Stream → what its messages of the last seconds say."""
+        """Stream → estimate from its messages of the last seconds."""
         found = {stream: clock.estimate() for stream, clock in self.clocks.items()}
         return {stream: estimate for stream, estimate in found.items() if estimate is not None}
 
     # -------------------------------------------------------------------------------------------- proofs
 
     def is_in_step(self, stream: str) -> bool:
-        """Whether the stamps of a stream are taken as proof: configured, and not disproved by what arrives."""
+        """True if the stamps of a stream count as proof: configured so, and not disproved by arrivals."""
         clock = self.clocks.get(stream)
         estimate = None if clock is None else clock.estimate()
         return self._is_in_step(estimate, -float("inf"))
 
     def _is_in_step(self, estimate: ClockEstimate | None, own_ahead: float) -> bool:
-        """No message arrives before its exposure: stamps ahead of arrivals by more than clock_error disprove it."""
+        """False if stamps run ahead of arrivals by more than clock_error: no message arrives before its exposure."""
         ahead = max(own_ahead, estimate.ahead if estimate is not None else own_ahead)
         return self.config.clocks_in_step and ahead <= self.config.clock_error
 
     def not_before_ns(self, match: MatchedMessages) -> int:
-        """The latest time before which none of a frame's images was exposed."""
+        """Time before which none of a frame's images can have been exposed, nanoseconds."""
         return min(self._not_before_ns(s, match.stamps[s], match.arrivals.get(s, 0)) for s in self._images)
 
     def _not_before_ns(self, stream: str, stamp_ns: int, arrival_ns: int) -> int:
@@ -66,7 +66,7 @@ class Freshness:
         estimate = None if clock is None else clock.estimate()
         if self._is_in_step(estimate, (stamp_ns - arrival_ns) / SECOND):
             return stamp_ns - round(self.config.clock_error * SECOND)
-        usual_ns = arrival_ns  # when it would have come, had it come as fast as the fast ones
+        usual_ns = arrival_ns  # arrival if it had been as fast as the fast ones
         if estimate is not None:
             usual_ns = min(arrival_ns, stamp_ns + round(estimate.lag * SECOND))
         return usual_ns - round(self.config.max_latency * SECOND)
@@ -74,23 +74,23 @@ class Freshness:
     # -------------------------------------------------------------------------------------------- refusals
 
     def check(self, match: MatchedMessages, names: Mapping[str, str] | None = None) -> None:
-        """Refuse a frame whose stamps cannot be.
+        """Raise if the stamps of a frame are impossible.
 
         Args:
             match: the frame.
-            names: stream → its topic, for the message; None = as the stream is called.
+            names: stream → its topic, for the message; None = the stream's name.
 
         Raises:
             ClockError: an image is stamped ahead of its arrival by more than max_ahead, or behind by more than
                 max_behind.
-            StaleInputError: an image is not stamped.
+            StaleInputError: an image has no stamp.
         """
         for stream in self._images:
             name = (names or {}).get(stream, stream)
             self.check_stamp(name, match.stamps[stream], match.arrivals.get(stream, 0))
 
     def check_stamp(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
-        """Refuse one message as `check` does."""
+        """Check one message as `check` does."""
         config = self.config
         if stamp_ns <= 0:
             raise StaleInputError(f"the messages on {stream} have no stamp", "set header.stamp in the driver")
@@ -103,12 +103,12 @@ class Freshness:
     def why_old(
         self, streams: Mapping[str, Stream], arrivals: Mapping[str, int], after_ns: int, names: Mapping[str, str]
     ) -> StaleInputError | None:
-        """Why what came since a request does not answer it; None where age is not the reason.
+        """Reason why the messages since a request do not answer it; None if age is not the reason.
 
         Args:
             streams: the streams of images by role; others are ignored.
-            arrivals: role → when its last message came.
-            after_ns: when the request came.
+            arrivals: role → arrival of its last message, nanoseconds.
+            after_ns: time of the request, nanoseconds.
             names: role → its topic, for the message.
         """
         for role in self._images:

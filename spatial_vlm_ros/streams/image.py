@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/Image and sensor_msgs/CompressedImage to RGB and to metres.
+"""Decode sensor_msgs/Image and sensor_msgs/CompressedImage to RGB and to metres.
 
-Knows encodings, byte orders and row padding; knows nothing of cameras or time. What is damaged is refused with a typed
-error: a subscriber that calls these functions never sees another one.
+Knows encodings, byte orders and row padding, but not cameras or time. Damaged data is refused with a typed error: a
+subscriber that calls these functions never sees another one.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _BAYER = {
     "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
     "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
 }
-_YUV = {  # both names of each: the first is the older one of sensor_msgs/image_encodings
+_YUV = {  # both names of each; the first is the older one of sensor_msgs/image_encodings
     "yuv422": cv2.COLOR_YUV2RGB_UYVY,
     "uyvy": cv2.COLOR_YUV2RGB_UYVY,
     "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
     "yuyv": cv2.COLOR_YUV2RGB_YUY2,
 }
-# encoding -> (bytes per pixel, OpenCV's conversion to RGB, None where there is nothing to convert)
+# encoding -> (bytes per pixel, OpenCV's conversion to RGB, None if there is nothing to convert)
 RGB_ENCODINGS = MappingProxyType(
     {
         "rgb8": (3, None),
@@ -49,7 +49,7 @@ RGB_ENCODINGS = MappingProxyType(
         **{name: (2, code) for name, code in _YUV.items()},
     }
 )
-SMALLEST_MOSAIC = 3  # pixels a side: below, OpenCV gives black
+SMALLEST_MOSAIC = 3  # pixels per side: below this, OpenCV returns black
 _CONFIG_HEADER = struct.Struct("<iff")  # of compressed_depth_image_transport: format, depthParam[2]
 
 
@@ -57,22 +57,22 @@ _CONFIG_HEADER = struct.Struct("<iff")  # of compressed_depth_image_transport: f
 
 
 def decode_rgb(message: Any) -> Rgb:
-    """The image of a colour or grey image message.
+    """Decode a colour or grey image message.
 
     Args:
         message: sensor_msgs/Image of an encoding in RGB_ENCODINGS, or sensor_msgs/CompressedImage holding a PNG or
-            JPEG of 8 bits. A compressed Bayer mosaic is recognised by its `format`; tags of orientation are ignored.
+            JPEG of 8 bits. A compressed Bayer mosaic is recognised by its `format`; orientation tags are ignored.
 
     Returns:
-        (H, W, 3) uint8, RGB, contiguous, sharing no memory with the message.
+        (H, W, 3) uint8, RGB, contiguous, a copy.
 
     Raises:
-        UnknownNameError: another encoding.
-        InputError: fields are missing or contradict each other, or the data are damaged.
+        UnknownNameError: the encoding is not supported.
+        InputError: fields are missing or contradict each other, or the data is damaged.
 
     Source: sensor_msgs/image_encodings; for `format`, compressed_image_transport's subscriber: its publisher turns
-    colours into BGR before OpenCV writes the file, and says so ("rgb8; jpeg compressed bgr8"). Only files that say
-    "compressed rgb8" hold red where their standard has blue.
+    colours into BGR before OpenCV writes the file, and says so ("rgb8; jpeg compressed bgr8"). Only files with
+    "compressed rgb8" have red where their standard has blue.
     """
     if _is_compressed(message):
         return _rgb_of_file(message)
@@ -114,7 +114,7 @@ def _rgb_of_file(message: Any) -> Rgb:
 
 
 def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
-    """RGB of pixels (H, W) or (H, W, C), a new contiguous array."""
+    """Convert pixels (H, W) or (H, W, C) to RGB, a new contiguous array."""
     if encoding in _BAYER and min(view.shape) < SMALLEST_MOSAIC:
         expected = f"at least {SMALLEST_MOSAIC} pixels on each side"
         raise InputError(f"{encoding} image", f"{view.shape[1]}x{view.shape[0]}", expected, "check width and height")
@@ -131,7 +131,7 @@ def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
 
 
 def decode_depth(message: Any, scale: float | None = None) -> Depth:
-    """Metres of a depth image message.
+    """Decode a depth image message to metres.
 
     Args:
         message: sensor_msgs/Image of encoding 16UC1, mono16 or 32FC1 in either byte order; or CompressedImage of
@@ -139,12 +139,12 @@ def decode_depth(message: Any, scale: float | None = None) -> Depth:
         scale: metres per unit; None = 0.001 for integers, 1 for floats (REP-118).
 
     Returns:
-        (H, W) float32, metres along optical z, NaN where not measured; sharing no memory with the message.
+        (H, W) float32, metres along optical z, NaN where not measured; a copy.
 
     Raises:
-        UnknownNameError: another encoding or codec.
-        InputError: a depth image that lost its unit (8 bits, JPEG), fields that are missing or contradict each other,
-            damaged data, a scale that is not positive.
+        UnknownNameError: the encoding or codec is not supported.
+        InputError: the depth image has no unit any more (8 bits, JPEG), fields are missing or contradict each other,
+            the data is damaged, or the scale is not positive.
 
     Source: REP-118; compressed_depth_image_transport/codec.cpp: 12 bytes of header, then the file; 32-bit depth is
     stored as inverse depth, metres = depthParam[0] / (stored - depthParam[1]), 0 = not measured.
@@ -167,7 +167,7 @@ def _depth_of_file(message: Any, scale: float | None) -> Depth:
     source, _, stored = (part.strip() for part in format_.partition(";"))
     if source in DEPTH_ENCODINGS:
         encoding = source
-    elif source == "png" and not stored:  # the file says the rest
+    elif source == "png" and not stored:  # the file itself tells the rest
         encoding = "16UC1"
     elif source in RGB_ENCODINGS or "jp" in source or image_kind(data) == "jpeg":
         raise _unit_lost(f"format {format_!r}")
@@ -188,7 +188,7 @@ def _depth_of_file(message: Any, scale: float | None) -> Depth:
 
 
 def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic], tuple[float, float]]:
-    """Stored pixels and the two parameters of a message of compressed_depth_image_transport."""
+    """Stored pixels of a compressed_depth_image_transport message, and its two parameters."""
     if codec not in ("png", "rvl"):
         raise UnknownNameError("codec of compressedDepth", codec, ("png", "rvl"))
     if len(data) <= _CONFIG_HEADER.size:
@@ -203,7 +203,7 @@ def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic],
 
 
 def _from_inverse(image: npt.NDArray[np.generic], header: tuple[float, float]) -> npt.NDArray[np.float32]:
-    """Depth (float32) of stored inverse depth (uint16) and the header's two parameters."""
+    """Depth (float32) from stored inverse depth (uint16) and the header's two parameters."""
     a, b = header
     if not (0 < a < math.inf and -math.inf < b < math.inf):
         what = "depthParam of a 32FC1 compressedDepth header"
@@ -219,10 +219,10 @@ def _from_inverse(image: npt.NDArray[np.generic], header: tuple[float, float]) -
 
 
 def _depth_codec(format_: str) -> str | None:
-    """The codec behind compressedDepth, None where the format is not compressedDepth."""
+    """The codec after "compressedDepth" in the format; None if the format is not compressedDepth."""
     source, _, stored = (part.strip() for part in format_.partition(";"))
     if stored.startswith("compressedDepth"):
-        return stored.removeprefix("compressedDepth").strip() or "png"  # older versions name none
+        return stored.removeprefix("compressedDepth").strip() or "png"  # older versions do not name it
     return "png" if not stored and source in DEPTH_ENCODINGS else None
 
 
@@ -243,10 +243,10 @@ def raw_view(message: Any, dtype: np.dtype[Any], channels: int) -> npt.NDArray[A
         channels: per pixel.
 
     Returns:
-        (H, W), or (H, W, channels) where there are several: a view into the message, row padding left out.
+        (H, W), or (H, W, channels) if there are several: a view into the message, without row padding.
 
     Raises:
-        InputError: no size, a `step` shorter than a row, or `data` shorter than height × step.
+        InputError: the size is missing, a `step` shorter than a row, or `data` shorter than height × step.
     """
     height, width = _whole(message, "height"), _whole(message, "width")
     step, data = _whole(message, "step"), _octets(message)

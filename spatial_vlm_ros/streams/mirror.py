@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that were mirrored left to right, and what was measured in them, turned back.
+"""Undo the left-right mirroring of images, and of what was measured in them.
 
-Knows the mirror alone: column u of an image w pixels wide lies at column w - 1 - u of the other one, and a direction
-(x, y, z) of the one camera is (-x, y, z) of the other.
+Column u of an image w pixels wide is column w - 1 - u of the other one, and a direction (x, y, z) of one camera is
+(-x, y, z) of the other.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from spatial_vlm_ros.types import Detection, PinholeCamera
 
 _T = TypeVar("_T", bound=np.generic)
 
-_TANGENTIAL = 3  # place of p2 in D, of plumb_bob and of rational_polynomial
+_TANGENTIAL = 3  # index of p2 in D, of plumb_bob and of rational_polynomial
 
 
 def turned_image(image: npt.NDArray[_T]) -> npt.NDArray[_T]:
-    """(H, W) or (H, W, C) with its columns in the opposite order, contiguous."""
+    """Reverse the columns of (H, W) or (H, W, C); the result is contiguous."""
     return np.ascontiguousarray(image[:, ::-1])
 
 
 def turned_camera(camera: PinholeCamera) -> PinholeCamera:
-    """The camera of the turned image.
+    """Camera of the unmirrored image.
 
-    The principal point moves to w - 1 - cx. Of the lens only p2 changes its sign: x' = -x in
-    x g + 2 p1 x y + p2 (r² + 2 x²) and y g + p1 (r² + 2 y²) + 2 p2 x y gives the same terms with -p2, for the radial
-    gain g and the equidistant model depend on the radius alone.
+    The principal point moves to w - 1 - cx. Of the lens parameters only p2 changes its sign: x' = -x in
+    x g + 2 p1 x y + p2 (r² + 2 x²) and y g + p1 (r² + 2 y²) + 2 p2 x y gives the same terms with -p2, because the
+    radial gain g and the equidistant model depend only on the radius.
     """
     K = camera.K.copy()
     K[0, 2] = camera.width - 1 - K[0, 2]
@@ -41,7 +41,7 @@ def turned_camera(camera: PinholeCamera) -> PinholeCamera:
 
 
 def turned_detection(detection: Detection, width: int) -> Detection:
-    """A detection of the mirrored image, `width` pixels wide, in the turned one: its box, its mask and its front.
+    """Convert a detection of the mirrored image, `width` pixels wide, to the unmirrored one: box, mask and front.
 
     The sides of a box are borders, from 0 to `width`: [x0, x1) becomes [width - x1, width - x0).
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single poses as plain floats: three to ten times as fast as arrays, where a lookup chains a dozen of them.
+"""Single poses as plain floats: three to ten times as fast as arrays in a lookup that chains a dozen of them.
 
-Knows rigid motion; knows nothing of frames. A pose is a translation (m) and a unit quaternion x, y, z, w: p_T_a maps
+Knows rigid motion, but not frames. A pose is a translation (m) and a unit quaternion x, y, z, w: p_T_a maps
 coordinates in a to coordinates in p.
 """
 
@@ -17,7 +17,7 @@ from spatial_vlm_ros.types import Quaternion, Vector3
 Pose = tuple[Vector3, Quaternion]
 
 IDENTITY: Pose = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
-_SAME = 1e-9  # radians between two quaternions: nearer, a straight line is the arc
+_SAME = 1e-9  # radians between two quaternions: if nearer, a straight line is as good as the arc
 
 
 def lerp(a: Vector3, b: Vector3, share: float) -> Vector3:
@@ -45,13 +45,13 @@ def slerp(a: Quaternion, b: Quaternion, share: float) -> Quaternion:
 
 
 def unit(x: float, y: float, z: float, w: float) -> Quaternion:
-    """The quaternion of norm 1 in this direction."""
+    """Normalise a quaternion to norm 1."""
     norm = math.sqrt(x * x + y * y + z * z + w * w)
     return x / norm, y / norm, z / norm, w / norm
 
 
 def chained(a: Pose, b: Pose) -> Pose:
-    """The pose p_T_b of p_T_a and a_T_b."""
+    """Chain the poses p_T_a and a_T_b to p_T_b."""
     (tx, ty, tz), (ax, ay, az, aw) = a
     translation, (bx, by, bz, bw) = b
     x, y, z = _turned(a[1], translation)
@@ -65,7 +65,7 @@ def chained(a: Pose, b: Pose) -> Pose:
 
 
 def _turned(q: Quaternion, v: Vector3) -> Vector3:
-    """A vector (m) turned by a unit quaternion: v + 2 u × (u × v + w v)."""
+    """Rotate a vector (m) by a unit quaternion: v + 2 u × (u × v + w v)."""
     ux, uy, uz, w = q
     vx, vy, vz = v
     cx, cy, cz = uy * vz - uz * vy + w * vx, uz * vx - ux * vz + w * vy, ux * vy - uy * vx + w * vz
@@ -73,7 +73,7 @@ def _turned(q: Quaternion, v: Vector3) -> Vector3:
 
 
 def inverse(pose: Pose) -> Pose:
-    """The pose a_T_p of p_T_a."""
+    """Invert the pose p_T_a to a_T_p."""
     translation, (x, y, z, w) = pose
     back = (-x, -y, -z, w)
     tx, ty, tz = _turned(back, translation)
@@ -81,7 +81,7 @@ def inverse(pose: Pose) -> Pose:
 
 
 def matrix(pose: Pose) -> npt.NDArray[np.float64]:
-    """(4, 4) matrix of a pose, its rotation exact to rounding."""
+    """(4, 4) float64 matrix of a pose; its rotation is exact to rounding."""
     (tx, ty, tz), rotation = pose
     x, y, z, w = unit(*rotation)
     rows = [

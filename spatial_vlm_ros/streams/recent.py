@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last complete frames, to be asked for by their stamp: for detections that come with a request.
+"""Keep the last complete frames, to find one by its stamp for detections that come with a request.
 
-A detector has an image longer than the camera takes for the next one; what it found belongs to that very image.
+A detector takes longer for an image than the camera does for the next one; its detections belong to that older image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COPY = "copy the header of the image into the detections"
 
 
 def check_stamped(detections: Any) -> None:
-    """Whether detections say which image they belong to.
+    """Raise if detections do not say which image they belong to.
 
     Raises:
         InputError: their stamp is zero.
@@ -36,12 +36,12 @@ def check_stamped(detections: Any) -> None:
 
 
 class RecentFrames(FrameAssembler):
-    """Keeps the last `sync_queue` complete frames; being asked for one does not use it up.
+    """Keep the last `sync_queue` complete frames; taking one does not remove it.
 
     Args:
         config: tolerances and frames.
-        transforms: the buffer that /tf and /tf_static go to.
-        robot: what is taken out of depth; None = nothing.
+        transforms: the buffer that receives /tf and /tf_static.
+        robot: the robot to remove from depth; None = nothing.
     """
 
     def __init__(self, config: StreamConfig, transforms: TransformBuffer, robot: SeenRobot | None = None) -> None:
@@ -50,22 +50,22 @@ class RecentFrames(FrameAssembler):
         self._infos = {role: Stream(2 * config.sync_queue) for role in self._infos}
 
     def take_for(self, detections: Any, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
-        """The frame that detections were found in, with them.
+        """Take the frame that detections were found in, with these detections.
 
         Args:
-            detections: a message whose header is that of the image; an empty frame_id stands for any camera's.
-            now_ns: the time.
+            detections: a message with the header of the image; an empty frame_id matches every camera.
+            now_ns: the current time, nanoseconds.
             awaits_speaker: as in `FrameAssembler.take`.
 
         Returns:
             The frame; None while it, or its transforms, may still come.
 
         Raises:
-            StaleInputError: it is older than the frames that are kept, or a ClockError: stamped ahead of now, or far
-                behind its arrival.
+            StaleInputError: it is older than the kept frames; or the subclass ClockError: it is stamped ahead of now,
+                or far behind its arrival.
             NotSynchronisedError: no complete frame has that stamp, and none will.
-            InputError: the detections are of another camera, or its camera info did not come.
-            TransformUnavailableError: its transforms are not there and will not come.
+            InputError: the detections are from another camera, or its camera info did not come.
+            TransformUnavailableError: its transforms are missing and will not come.
         """
         stamp_ns = stamp_of(detections)
         if self._held is None or self._held.match.stamp_ns != stamp_ns:
@@ -80,11 +80,11 @@ class RecentFrames(FrameAssembler):
         return observation and observation.with_detections(detections)
 
     def take_kept(self, after_ns: int, now_ns: int) -> PendingFrame | None:
-        """The first frame that was surely exposed at or after a time, without detections; it stays kept.
+        """Take the first frame that was surely exposed at or after a time, without detections; it stays kept.
 
         Args:
-            after_ns: frames that may be older are passed over, nanoseconds.
-            now_ns: the time.
+            after_ns: frames that may be older are skipped, nanoseconds.
+            now_ns: the current time, nanoseconds.
 
         Returns:
             The frame; None while it, or its transforms, may still come.
@@ -101,7 +101,7 @@ class RecentFrames(FrameAssembler):
         return self._observed(self._held, now_ns, awaits_speaker=False) if self._held is not None else None
 
     def _hold(self, match: MatchedMessages, now_ns: int) -> None:
-        """Hold a frame until its transforms are there, where its camera infos are."""
+        """Hold a frame until its transforms are available, if its camera infos are."""
         self.freshness.check(match)
         held = self._holding(match, now_ns, is_asked=True)
         if any(info is None for info in held.infos.values()):
@@ -110,7 +110,7 @@ class RecentFrames(FrameAssembler):
             self._held = held
 
     def why_none_for(self, detections: Any, since_ns: int, topics: dict[str, str]) -> SpatialVlmError:
-        """Why the frame of these detections did not come: what a request that waited too long is refused with."""
+        """Reason why the frame of these detections did not come: the error for a request that waited too long."""
         stamp_ns, newest_ns = stamp_of(detections), self._sync.streams[RGB].newest_ns
         why = self.why_none(min(since_ns, stamp_ns), topics)
         if newest_ns is None or self.arrivals.get(RGB, 0) < since_ns or newest_ns >= stamp_ns:
@@ -122,7 +122,7 @@ class RecentFrames(FrameAssembler):
         )
 
     def _check_may_come(self, stamp_ns: int) -> None:
-        """Raise where a frame of that stamp is not among those kept and will not be any more."""
+        """Raise if a frame of that stamp is not kept and can no longer come."""
         images = self._sync.streams[RGB]
         if images.newest_ns is None or stamp_ns > images.newest_ns or images.at(stamp_ns) is not None:
             return

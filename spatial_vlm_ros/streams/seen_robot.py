@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The robot as the streams know it: names of its links, and how its points are taken out of a frame."""
+"""The robot in the streams: names of its links, and removal of its points from a frame."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from spatial_vlm_ros.types import RgbdFrame, Transform
 
 
 class SeenRobot(Protocol):
-    """The robot, as far as its points have to be taken out of depth (planning.robot_model.Robot)."""
+    """Interface of a robot whose points can be removed from depth (planning.robot_model.Robot)."""
 
     @property
     def links(self) -> tuple[str, ...]:
         """TF frames of its links."""
 
     def removed(self, frame: RgbdFrame, base_T_links: Sequence[Transform]) -> RgbdFrame:
-        """The frame without the robot's points.
+        """Remove the robot's points from a frame.
 
         Args:
             frame: with `base_T_camera`.

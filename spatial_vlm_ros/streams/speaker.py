@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a request needs to know where its speaker stands: only then is the speaker's transform waited for."""
+"""Decide if a request needs the speaker's position: only then is the speaker's transform awaited."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from spatial_vlm_ros.types import FrameOfReference, SpatialQuery
 
 
 def needs_speaker(queries: Iterable[SpatialQuery], *frames: FrameOfReference | str | None) -> bool:
-    """Whether the speaker's frame of reference may decide a request.
+    """True if the speaker's frame of reference may decide a request.
 
     Args:
         queries: all readings of its words.
-        frames: those that hold where the words state none, or their names.
+        frames: frames used if the words state none, or their names.
     """
     queries = tuple(queries)
     if any(frame == FrameOfReference.SPEAKER for frame in frames) and any(_tells_where(query) for query in queries):
@@ -23,14 +23,14 @@ def needs_speaker(queries: Iterable[SpatialQuery], *frames: FrameOfReference | s
 
 
 def _tells_where(query: SpatialQuery) -> bool:
-    """Whether the words choose by place: names and colours alone depend on no frame."""
+    """True if the words choose by position; names and colours alone do not depend on a frame."""
     target = query.target
     ordered = target.superlative is not None or target.ordinal is not None
     return ordered or bool(target.relations) or query.destination is not None or bool(query.avoid)
 
 
 def _says_speaker(said: object) -> bool:
-    """Whether the frame is stated anywhere inside a reading."""
+    """True if a reading states the speaker's frame anywhere inside it."""
     if isinstance(said, tuple):
         return any(_says_speaker(part) for part in said)
     if dataclasses.is_dataclass(said):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of several streams that belong to one moment.
+"""Match messages of several streams that belong to one moment.
 
-Knows stamps; knows nothing of what the messages hold. Stamps are nanoseconds.
+Uses stamps only, not the content of messages. Stamps are nanoseconds.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_GAPS = 31  # between the last messages: what the period of a stream is told from
-RESTART = 1_000_000_000  # ns: a stamp this far before the newest one is no late message but a stream begun anew
+_GAPS = 31  # number of gaps between the last messages that give a stream's period
+RESTART = 1_000_000_000  # ns: a stamp this far before the newest one is not a late message but a restarted stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class MatchedMessages:
 
     Args:
         stamp_ns: of the pivot's message.
-        messages: stream → message.
+        messages: stream → its message.
         stamps: stream → its message's stamp, nanoseconds.
-        arrivals: stream → when its message came, nanoseconds.
+        arrivals: stream → arrival of its message, nanoseconds.
     """
 
     stamp_ns: int
@@ -37,13 +37,13 @@ class Stream:
     """The last messages of one stream, in the order of their stamps.
 
     Args:
-        size: how many are kept.
+        size: number of messages kept.
 
     Attributes:
-        received: messages that came.
-        repeated: messages whose stamp had come before.
-        restarts: jumps back in time.
-        missed: messages that were lost on the way, told from gaps between stamps.
+        received: number of messages received.
+        repeated: number of messages with a stamp that came before.
+        restarts: number of jumps back in time.
+        missed: number of messages lost on the way, estimated from gaps between stamps.
         newest_ns: newest stamp, or None.
     """
 
@@ -59,7 +59,7 @@ class Stream:
         self._gaps: deque[int] = deque(maxlen=_GAPS)
 
     def add(self, stamp_ns: int, message: Any, arrival_ns: int = 0) -> bool:
-        """Keep a message with its arrival; False when it repeats a stamp and is left out."""
+        """Keep a message with its arrival (ns); False if it repeats a stamp and is ignored."""
         self.received += 1
         if self.newest_ns is not None and stamp_ns < self.newest_ns - RESTART:
             self.restarts += 1
@@ -77,7 +77,7 @@ class Stream:
         return True
 
     def _count_gap(self, stamp_ns: int) -> None:
-        """The period is the median of the last gaps; a gap of several periods has lost messages in it."""
+        """Count messages lost in a gap of several periods; the period is the median of the last gaps."""
         if self.newest_ns is not None and stamp_ns > self.newest_ns:
             gap = stamp_ns - self.newest_ns
             if self.period_ns is not None and gap > 1.5 * self.period_ns:
@@ -95,19 +95,19 @@ class Stream:
         self.newest_ns = self.period_ns = self._dropped_ns = None
 
     def nearest(self, stamp_ns: int) -> tuple[int, Any] | None:
-        """Stamp and message nearest to a stamp."""
+        """Stamp and message nearest to a stamp; None if no message is kept."""
         at = bisect.bisect_left(self._stamps, stamp_ns)
         near = min(range(max(0, at - 1), min(len(self._stamps), at + 1)), default=None,
                    key=lambda i: abs(self._stamps[i] - stamp_ns))  # fmt: skip
         return None if near is None else (self._stamps[near], self._messages[near])
 
     def at(self, stamp_ns: int) -> Any | None:
-        """The message of exactly that stamp."""
+        """The message with exactly that stamp, or None."""
         found = self.nearest(stamp_ns)
         return found[1] if found is not None and found[0] == stamp_ns else None
 
     def before(self, stamp_ns: int) -> Any | None:
-        """The last message stamped before."""
+        """The last message with an earlier stamp, or None."""
         at = bisect.bisect_left(self._stamps, stamp_ns)
         return self._messages[at - 1] if at else None
 
@@ -121,11 +121,11 @@ class Stream:
         del self._stamps[:count], self._messages[:count], self._arrivals[:count]
 
     def arrival_of(self, stamp_ns: int) -> int:
-        """When the message of exactly that stamp, which is kept, came, nanoseconds."""
+        """Arrival of the kept message with exactly that stamp, nanoseconds."""
         return self._arrivals[self._stamps.index(stamp_ns)]
 
     def all(self) -> list[tuple[int, Any, int]]:
-        """Stamp, message and arrival of all that are kept."""
+        """Stamp, message and arrival of all kept messages."""
         return list(zip(self._stamps, self._messages, self._arrivals, strict=True))
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
@@ -136,14 +136,14 @@ class Stream:
 
 
 class Synchronizer:
-    """Finds, for each message of the pivot stream, the nearest one of every other stream.
+    """Find, for each message of the pivot stream, the nearest one of every other stream.
 
-    A message of another stream belongs to the pivot's when no other is nearer and it lies within that stream's slop.
-    It is taken at once when nothing nearer can still come: at an equal stamp, or within half the stream's period.
+    A message of another stream belongs to the pivot's message if no other is nearer and it lies within that stream's
+    slop. It is used at once if nothing nearer can still come: at an equal stamp, or within half the stream's period.
 
     Args:
-        pivot: name of the stream whose stamps count.
-        slops: the other streams and how far their stamps may lie from the pivot's, nanoseconds.
+        pivot: name of the stream that the others are matched to.
+        slops: the other streams, and the largest distance of their stamps from the pivot's, nanoseconds.
         size: messages kept of each stream.
     """
 
@@ -155,13 +155,13 @@ class Synchronizer:
         self.missed_by: str | None = None
 
     def add(self, name: str, stamp_ns: int, message: Any, arrival_ns: int = 0) -> list[MatchedMessages]:
-        """Take a message in.
+        """Add a message.
 
         Args:
             name: of its stream.
             stamp_ns: of its header, nanoseconds.
             message: anything.
-            arrival_ns: when it came, nanoseconds.
+            arrival_ns: its arrival, nanoseconds.
 
         Returns:
             The matches that this message completes, oldest first. Each message is used once.
@@ -179,7 +179,7 @@ class Synchronizer:
         for stamp_ns, message in self.streams[self.pivot]:
             partners = {name: self._partner(name, stamp_ns) for name in self._slops}
             if any(partner is None for partner in partners.values()):
-                return  # in order: what comes later waits behind it
+                return  # in order: later ones wait behind it
             arrivals = {self.pivot: self.streams[self.pivot].arrival_of(stamp_ns)}
             self.streams[self.pivot].drop_until(stamp_ns)
             chosen = {name: partner for name, partner in partners.items() if partner}
@@ -197,7 +197,7 @@ class Synchronizer:
             )
 
     def _partner(self, name: str, stamp_ns: int) -> tuple[int, Any] | tuple[()] | None:
-        """The message that belongs to a pivot's stamp; () when none does, None while that is open."""
+        """The message that belongs to a pivot's stamp; () if there is none, None while that is still open."""
         stream, slop = self.streams[name], self._slops[name]
         found = stream.nearest(stamp_ns)
         if found is None:

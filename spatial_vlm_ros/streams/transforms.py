@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transforms of /tf and /tf_static, kept for a while and answered by the rules of tf2.
+"""Store the transforms of /tf and /tf_static for a while, and look them up by the rules of tf2.
 
-Knows frames, stamps and interpolation; knows nothing of topics or waiting. Source of all rules: tf2's buffer_core.cpp
-and cache.cpp (ROS 2 geometry2).
+Knows frames, stamps and interpolation, but not topics or waiting. Source of all rules: tf2's buffer_core.cpp and
+cache.cpp (ROS 2 geometry2).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from spatial_vlm_ros.types import Quaternion, Transform, Vector3
 
 SECOND = 1_000_000_000  # nanoseconds
 CACHE_NS = 10 * SECOND  # tf2's default
-NORM_TOLERANCE = 1e-2  # of a squared quaternion norm; what tf2 accepts
-_NORMAL = 2e-15  # of a squared norm: what is left by dividing by the norm, and is not divided again
-_MOST_REASONS = 100  # different reasons that are counted; a broken publisher must not fill the memory
+NORM_TOLERANCE = 1e-2  # of a squared quaternion norm; the tolerance of tf2
+_NORMAL = 2e-15  # of a squared norm: rounding left after dividing by the norm, which is not divided again
+_MOST_REASONS = 100  # distinct reasons counted; a broken publisher must not fill the memory
 _LONGEST_REASON = 200  # characters
 _MOST_NAMED = 8  # frames named in a message
 
 
 class TransformSample(NamedTuple):
-    """One sample of a buffer, as a message would carry it.
+    """One sample of a buffer, with the content of a message.
 
     Args:
         parent: frame id that the pose is given in.
         child: frame id whose pose it is.
-        stamp_ns: nanoseconds; 0 of a static one.
+        stamp_ns: nanoseconds; 0 for a static one.
         translation: metres.
         quaternion_xyzw: of norm 1.
-        static: whether it holds at all times.
+        static: True if it applies at all times.
     """
 
     parent: str
@@ -61,7 +61,7 @@ class _Sample(NamedTuple):
 
 @dataclass
 class _Edge:
-    """What is known of a child's pose in its parents: samples by rising stamp (ns), or a single one for all times."""
+    """Known poses of a child in its parents: samples by rising stamp (ns), or a single one for all times."""
 
     static: bool
     stamps: list[int] = field(default_factory=list)
@@ -69,7 +69,7 @@ class _Edge:
 
 
 class _Gap(NamedTuple):
-    """Why an edge has no pose at a stamp."""
+    """Reason why an edge has no pose at a stamp."""
 
     child: str
     reason: str
@@ -78,13 +78,13 @@ class _Gap(NamedTuple):
 
 
 class TransformBuffer:
-    """Poses of frames over time, safe to use from several threads.
+    """Poses of frames over time; safe to use from several threads.
 
-    A leading "/" of a frame id is dropped. A child has one parent at a time; between samples of different parents the
-    older one holds. A child that is published as static and as moving is what came last.
+    A leading "/" of a frame id is dropped. A child has one parent at a time; between samples with different parents the
+    older one applies. If a child is published both as static and as moving, the last message counts.
 
     Args:
-        cache_ns: samples older than this against the newest of their child are dropped, nanoseconds.
+        cache_ns: samples older than the newest one of their child by more than this are dropped, nanoseconds.
 
     Raises:
         InputError: `cache_ns` is not positive.
@@ -111,18 +111,18 @@ class TransformBuffer:
         quaternion_xyzw: Sequence[float],
         static: bool = False,
     ) -> None:
-        """Add one sample; it replaces that of the same child and stamp.
+        """Add one sample; it replaces a sample of the same child and stamp.
 
         Args:
             parent: frame id that the pose is given in.
             child: frame id whose pose it is.
-            stamp_ns: nanoseconds; without meaning for static ones.
+            stamp_ns: nanoseconds; ignored for static ones.
             translation: (3,) metres, origin of `child` in `parent`.
             quaternion_xyzw: (4,) rotation that maps `child` to `parent`, of norm 1 to within half a percent.
-            static: whether it holds at all times.
+            static: True if it applies at all times.
 
         Raises:
-            InputError: a frame id is empty, both are the same, a number is not finite, the quaternion is not of norm 1,
+            InputError: a frame id is empty, both are the same, a number is not finite, the quaternion's norm is not 1,
                 or the sample is older than the cache.
         """
         parent, child = _frame(parent), _frame(child)
@@ -137,12 +137,12 @@ class TransformBuffer:
             self._insert(edge, child, stamp_ns, sample)
 
     def add_message(self, message: Any, static: bool = False, arrival_ns: int | None = None) -> None:
-        """Add what a tf2_msgs/TFMessage holds; what cannot be used is skipped and counted in `rejected`.
+        """Add the transforms of a tf2_msgs/TFMessage; unusable ones are skipped and counted in `rejected`.
 
         Args:
             message: has `transforms`, a sequence of geometry_msgs/TransformStamped.
-            static: whether it came from /tf_static.
-            arrival_ns: when it came, nanoseconds; None = not known: its clock is not watched.
+            static: True if it came from /tf_static.
+            arrival_ns: its arrival, nanoseconds; None = unknown, and its clock is not watched.
         """
         if arrival_ns is not None and not static:
             with self._lock:
@@ -159,7 +159,7 @@ class TransformBuffer:
                 self._count(f"not a TransformStamped: {error}")
 
     def clear(self) -> None:
-        """Forget what moves, as when time jumps back; static transforms stay, for they are sent only once."""
+        """Forget moving transforms, after time has jumped back; static ones stay, because they are sent only once."""
         with self._lock:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
             self._parents = {edge.samples[0].parent for edge in self._edges.values()}
@@ -196,31 +196,31 @@ class TransformBuffer:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many samples of messages were skipped, by reason."""
+        """Number of skipped samples of messages, by reason."""
         with self._lock:
             return dict(self._rejected)
 
     def frames(self) -> dict[str, str]:
-        """The newest parent of each child; frames that have no parent are no keys."""
+        """The newest parent of each child; frames without a parent are not keys."""
         with self._lock:
             return {child: edge.samples[-1].parent for child, edge in self._edges.items()}
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Transform:
-        """The transform that maps coordinates in `source` to coordinates in `target`.
+        """Look up the transform that maps coordinates in `source` to coordinates in `target`.
 
         Args:
             target: frame id; becomes the transform's parent.
             source: frame id; becomes the transform's child.
-            stamp_ns: nanoseconds; None or 0 = the latest time that all moving edges between them know.
+            stamp_ns: nanoseconds; None or 0 = the latest time at which all moving edges between them have a pose.
 
         Returns:
-            The identity for a frame against itself, known or not.
+            The transform; the identity if both frames are the same, known or not.
 
         Raises:
-            TransformUnavailableError: a frame is unknown, the two are not connected, the tree has a loop, or the stamp
-                is outside of what is known; its `may_come` and `is_past` tell what can help.
-            InputError: an empty frame id.
-            TransformError: they are farther apart than types.Transform allows.
+            TransformUnavailableError: a frame is unknown, the two are not connected, the tree has a loop, or there is
+                no pose for the stamp; its `may_come` and `is_past` tell what can help.
+            InputError: a frame id is empty.
+            TransformError: the frames are farther apart than types.Transform allows.
         """
         target, source = _frame(target), _frame(source)
         with self._lock:
@@ -238,19 +238,19 @@ class TransformBuffer:
     def lookup_via(
         self, target: str, target_stamp_ns: int | None, source: str, source_stamp_ns: int | None, fixed: str
     ) -> Transform:
-        """Where `source` was at one time, in `target` at another, if `fixed` did not move between.
+        """Look up the pose of `source` at one time in `target` at another, assuming that `fixed` did not move.
 
-        Both may be the same frame: then it is how that frame has moved.
+        Both may be the same frame; the result is then the motion of that frame.
 
         Args:
             target: frame id; becomes the transform's parent.
             target_stamp_ns: nanoseconds, as in `lookup`.
             source: frame id; becomes the transform's child.
             source_stamp_ns: nanoseconds, as in `lookup`.
-            fixed: frame id of what stands still, for example "odom".
+            fixed: frame id of a frame that does not move, for example "odom".
 
         Raises:
-            TransformUnavailableError, InputError, TransformError: as `lookup` does, of either half.
+            TransformUnavailableError, InputError, TransformError: as for `lookup`, for either half.
         """
         then = self.lookup(fixed, source, source_stamp_ns)
         if _frame(target) == _frame(source):  # a frame against its earlier self needs a second name
@@ -258,11 +258,11 @@ class TransformBuffer:
         return self.lookup(target, fixed, target_stamp_ns) @ then
 
     def latest_stamp(self, target: str, source: str) -> int | None:
-        """The latest time (ns) that all moving edges between two frames know; None where nothing between them moves.
+        """Latest time (ns) at which all moving edges between two frames have a pose; None if all edges are static.
 
         Raises:
             TransformUnavailableError: a frame is unknown, the two are not connected, or the tree has a loop.
-            InputError: an empty frame id.
+            InputError: a frame id is empty.
         """
         target, source = _frame(target), _frame(source)
         with self._lock:
@@ -272,12 +272,12 @@ class TransformBuffer:
             return self._latest(target, source)
 
     def check_clocks(self, target: str, source: str, max_ahead: float) -> None:
-        """Refuse transforms whose stamps run ahead of now.
+        """Raise if the stamps of transforms run ahead of now.
 
         Args:
             target: frame id.
             source: frame id.
-            max_ahead: seconds; farther ahead is refused of each moving edge between the two.
+            max_ahead: limit in seconds for each moving edge between the two.
 
         Raises:
             ClockError: names the edge.
@@ -295,14 +295,16 @@ class TransformBuffer:
                     raise ClockError(edge, ahead, "transform_max_ahead", max_ahead)
 
     def excerpt(self, frames: Iterable[str], stamps: Iterable[int]) -> tuple[TransformSample, ...]:
-        """The samples that lookups between some frames at some times rest on: a buffer of these gives the same poses.
+        """The samples that lookups between some frames at some times depend on.
+
+        A buffer of only these samples gives the same poses.
 
         Args:
-            frames: frame ids; those that nobody published are left out.
+            frames: frame ids; unknown ones are ignored.
             stamps: nanoseconds; 0 = the newest.
 
         Returns:
-            Of each edge above these frames the static sample, or those next to each time, before and after it.
+            For each edge above these frames the static sample, or the samples just before and after each time.
         """
         found: dict[tuple[str, int], TransformSample] = {}
         times = tuple(stamps)
@@ -337,7 +339,7 @@ class TransformBuffer:
         return _Chain(poses, frame, None)
 
     def _latest(self, target: str, source: str) -> int | None:
-        """tf2's latest common time: the least of the newest stamps on the way; None if all are static (or 0)."""
+        """tf2's latest common time: the least of the newest stamps on the path; None if all are static (or 0)."""
         up = self._newest(target, source, source)
         down = self._newest(target, source, target)
         common = next((frame for frame in down if frame in up), None)
@@ -347,7 +349,7 @@ class TransformBuffer:
         return min((stamp for stamp in stamps if stamp), default=None)
 
     def _newest(self, target: str, source: str, start: str) -> dict[str, int]:
-        """Frames from `start` to its root with the newest stamp of the edge above each, 0 for static ones."""
+        """Frames from `start` to its root, with the newest stamp of the edge above each; 0 for static ones."""
         chain: dict[str, int] = {}
         frame = start
         while (edge := self._edges.get(frame)) is not None:
@@ -374,7 +376,7 @@ class TransformBuffer:
 
 
 class _Chain(NamedTuple):
-    """Poses of a frame in those above it, the topmost reached, and why it went no further if an edge was in the way."""
+    """Poses of a frame in those above it, the topmost one reached, and the gap that ended the path, if any."""
 
     poses: dict[str, Pose]
     top: str
@@ -390,9 +392,9 @@ def _before(chain: dict[str, int], last: str) -> list[str]:
 
 
 def _unavailable(target: str, source: str, *gaps: _Gap | None) -> TransformUnavailableError:
-    """What to say where two frames do not meet, given the edges that had no pose on the way.
+    """The error if two frames cannot be connected, given the edges without a pose on the path.
 
-    Of two, the one that may be filled counts: the other one may lie above the frame where they meet.
+    Of two gaps, the one that may still be filled counts: the other one may lie above the frame where the paths meet.
     """
     gap = max((gap for gap in gaps if gap), key=lambda gap: gap.may_come, default=None)
     if gap is not None:
@@ -419,7 +421,7 @@ def _loop(target: str, source: str, chain: dict[str, Any]) -> TransformUnavailab
 
 
 def _frame(name: str) -> str:
-    """A frame id as tf2 keeps it: without a leading slash, never empty."""
+    """A frame id as in tf2: without a leading slash, never empty."""
     if not isinstance(name, str) or not name.removeprefix("/"):
         raise InputError("frame id", repr(name), "a name", "set frame_id of the header and child_frame_id")
     return name.removeprefix("/")
@@ -430,7 +432,7 @@ def _refused(parent: str, child: str, got: str, expected: str) -> InputError:
 
 
 def _checked(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float]) -> Pose:
-    """Finite translation and quaternion of exactly norm 1."""
+    """Check that translation and quaternion are finite, and normalise the quaternion."""
     tx, ty, tz = map(float, translation)
     x, y, z, w = map(float, quaternion)
     squared = x * x + y * y + z * z + w * w
@@ -445,7 +447,7 @@ def _checked(parent: str, child: str, translation: Sequence[float], quaternion: 
 
 
 def _around(edge: _Edge, at: int) -> tuple[int, ...]:
-    """Which samples of an edge its pose at a time (ns) rests on; 0 = the newest."""
+    """Indices of the samples that an edge's pose at a time (ns) depends on; 0 = the newest."""
     last = len(edge.samples) - 1
     if edge.static or not at:
         return (last,)
@@ -454,7 +456,7 @@ def _around(edge: _Edge, at: int) -> tuple[int, ...]:
 
 
 def _sample(child: str, edge: _Edge, at: int | None) -> _Sample | _Gap:
-    """Pose at a time (ns), None = the newest."""
+    """Pose at a time (ns), None = the newest; or the gap if there is none."""
     stamps, samples = edge.stamps, edge.samples
     if edge.static or not at or at == stamps[-1]:
         return samples[-1]

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishers and nodes that exist twice: two drivers on one topic, two resolvers of one name.
+"""Find duplicate publishers and nodes: two drivers on one topic, two resolvers with one name.
 
-Knows names only. Whoever watches the ROS graph says who publishes what; the node's health and the doctor share the
-findings.
+Uses names only. The caller watches the ROS graph; the node's health and the doctor share the findings.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Twin:
-    """Something that has to be there once and is there more than once.
+    """Something that must exist once but exists more than once.
 
     Args:
         where: the topic, action or node name.
-        who: full names of the nodes, sorted; a name stands there as often as it occurs.
+        who: full names of the nodes, sorted; a name is repeated as often as it occurs.
         found: what is wrong, one sentence.
         repair: what to do about it, one sentence.
     """
@@ -32,20 +31,20 @@ class Twin:
 def twins_of(
     publishers: Mapping[str, Sequence[str]], servers: Mapping[str, Sequence[str]], nodes: Iterable[str], own: str
 ) -> list[Twin]:
-    """Everything that exists twice where one is right.
+    """Find everything that exists twice but should exist once.
 
     Args:
-        publishers: topic → full name of the node of each publisher, for topics that one node publishes: images, camera
-            info, detections. Not /tf, which many publish. One entry for each publisher, of
+        publishers: topic → full name of the node of each publisher, for topics with one publisher: images, camera info,
+            detections. Not /tf, which many nodes publish. One entry for each publisher in
             `Node.get_publishers_info_by_topic`: `full_name(info.node_namespace, info.node_name)`.
-        servers: action or service → full name of the node of each server; of an action, each publisher of
+        servers: action or service → full name of the node of each server; for an action, each publisher of
             `<action>/_action/status`.
-        nodes: full names of all nodes, one entry for each, of `Node.get_node_names_and_namespaces`.
+        nodes: full names of all nodes, one entry for each in `Node.get_node_names_and_namespaces`.
         own: full name of the resolver.
 
     Returns:
         Topics first, then actions, then the name of the resolver, each in the order given. Two publishers of one topic
-        that are in one node are found, too.
+        in the same node are found, too.
     """
     found = []
     for topic, who in publishers.items():
@@ -66,11 +65,11 @@ def twins_of(
 
 
 def full_name(namespace: str, name: str) -> str:
-    """Full name of a node of its namespace, such as "/" or "/left", and its name."""
+    """Full name of a node from its namespace, such as "/" or "/left", and its name."""
     return f"{namespace.rstrip('/')}/{name}"
 
 
 def _listed(who: Sequence[str]) -> str:
-    """Names with how often each occurs."""
+    """List names, with the number of times each occurs."""
     counts = sorted(Counter(who).items())
     return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole vocabulary of the package, as frozen data.
+"""Data types of the whole package, as frozen dataclasses and enums.
 
-Knows what objects are called and how they are laid out; knows nothing of how they are computed. One file per theme;
-everything is imported from here. Conventions (units, axes, frames, pixels, invalid values) are written once in
-docs/conventions.md: metres, radians, optical frames with z forward, depth along optical z with NaN for "not measured".
+Objects are described here and computed elsewhere. One file per theme; import everything from here. docs/conventions.md
+states the conventions (units, axes, frames, pixels, invalid values) once: metres, radians, optical frames with z
+forward, depth along optical z with NaN for "not measured".
 """
 
 from __future__ import annotations

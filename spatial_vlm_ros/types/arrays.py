@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of the arrays that everything exchanges."""
+"""Type aliases for the arrays that the package exchanges."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Floats = npt.NDArray[np.floating]
 """Numbers of any shape."""
 
 Rgb = npt.NDArray[np.uint8]
-"""A colour image, (H, W, 3)."""
+"""A colour image, (H, W, 3) uint8, RGB."""
 
 Depth = npt.NDArray[np.float32]
 """A depth image, (H, W): metres along optical z, NaN where not measured."""
 
 Mask = npt.NDArray[np.bool_]
-"""Pixels of an image, (H, W)."""
+"""Pixels of an image, (H, W) bool."""
 
 Points = npt.NDArray[np.floating]
 """Points, (N, 3), metres."""

@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 ImageDomain = Literal["unknown", "simulated", "real"]
-"""What renders or takes an image: a simulator, a real camera, or nobody said."""
+"""Source of an image: a simulator, a real camera, or unknown."""
 
 ModelDomain = Literal["unknown", "simulated", "photographs", "any"]
-"""What a model was trained on: simulated images only, photographs, both of them, or its backend does not say."""
+"""Images a model was trained on: only simulated ones, photographs, both of them, or unknown because its backend does
+not say."""
 
 IMAGE_DOMAINS: tuple[ImageDomain, ...] = get_args(ImageDomain)
 """The values of `ImageDomain`."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of which it is known what they show: boxes with names, and relations that hold or do not."""
+"""Labelled images: named boxes, and relations that hold or do not hold."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class LabelledObject:
     """An object in an image.
 
     Args:
-        label: what it is called.
-        attributes: further words that are true of it, such as its colour.
+        label: name of the object.
+        attributes: further words that are true for it, such as its colour.
         box_xyxy: left, top, right, bottom, pixels.
     """
 
@@ -33,13 +33,13 @@ class LabelledObject:
 
 @dataclass(frozen=True)
 class RelationLabel:
-    """Whether a relation holds between two boxes, seen from the camera.
+    """A labelled relation between two boxes, seen from the camera.
 
     Args:
-        relation: its canonical name, or "beside": none of on, under and inside holds.
+        relation: its canonical name, or "beside" if none of on, under and inside holds.
         target: left, top, right, bottom, pixels.
         anchor: likewise.
-        holds: the truth.
+        holds: True if the relation holds.
     """
 
     relation: str
@@ -50,13 +50,13 @@ class RelationLabel:
 
 @dataclass(frozen=True, eq=False)
 class LabelledView:
-    """An image and its truth.
+    """An image and its labels.
 
     Args:
         name: of the view, unique among those of one source.
         rgb: (H, W, 3) uint8.
-        objects: what is seen.
-        relations: what is known of pairs.
+        objects: labelled objects in the image.
+        relations: labelled relations between pairs of boxes.
     """
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera and a detector gave: intrinsics, transforms, one RGB-D frame, detections."""
+"""Inputs from a camera and a detector: intrinsics, transforms, one RGB-D frame, detections."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def _direction(values: object, name: str, repair: str) -> npt.NDArray[np.float64
 
 
 _UP_AGREES = 0.966  # cosine of 15 degrees
-_FARTHEST = 1e5  # metres; positions beyond are no robot's, and lose their millimetres
+_FARTHEST = 1e5  # metres; no robot reaches farther, and float precision gets worse than millimetres
 
 
 def _check_frame_id(what: str, name: object) -> None:
-    """A pose in a frame without a name is no pose."""
+    """Raise InputError if a frame id is empty: a pose needs a frame."""
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{what} frame id", repr(name), "a name", "copy it from the message header or camera_info")
 
@@ -53,7 +53,7 @@ DISTORTION_LENGTHS: Mapping[str, tuple[int, ...]] = {
     "rational_polynomial": (0, 8),
     "equidistant": (0, 4),
 }
-"""How many distortion coefficients a camera of each model may have."""
+"""Numbers of distortion coefficients that a camera of each model may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,10 @@ class PinholeCamera:
 
     @property
     def is_rectified(self) -> bool:
-        """Whether pixels follow K alone; the equidistant model bends them even where its coefficients are zero."""
+        """True if pixels follow K alone, without distortion.
+
+        The equidistant model bends pixels even if its coefficients are zero.
+        """
         return not self.D or (self.distortion_model != "equidistant" and not any(self.D))
 
 
@@ -140,7 +143,7 @@ class PinholeCamera:
 class Transform:
     """Rigid transform with named frames: maps coordinates in `child` to coordinates in `parent`.
 
-    `Transform("base_link", "camera", m)` is what the text calls base_T_camera; chains cancel inside:
+    The docs write `Transform("base_link", "camera", m)` as base_T_camera. In a chain the inner frames cancel:
     `base_T_camera @ camera_T_object`.
 
     Args:
@@ -149,7 +152,7 @@ class Transform:
         matrix: (4, 4) float64, metres.
 
     Raises:
-        TransformError: the matrix is not a rigid transform, or two frames do not fit.
+        TransformError: the matrix is not a rigid transform, or the frames do not match.
     """
 
     parent: str
@@ -176,7 +179,7 @@ class Transform:
             raise TransformError(
                 self.parent, self.child, f"its translation is longer than {_FARTHEST:.0f} m; use metres"
             )
-        U, _, Vt = np.linalg.svd(R)  # the nearest rotation: what is within tolerance is made exact, once
+        U, _, Vt = np.linalg.svd(R)  # the nearest rotation: small errors within the tolerance are corrected once
         exact = matrix.copy()
         exact[:3, :3] = U @ Vt
         exact[3] = (0.0, 0.0, 0.0, 1.0)
@@ -185,16 +188,16 @@ class Transform:
 
     @property
     def rotation(self) -> npt.NDArray[np.float64]:
-        """(3, 3), parent_R_child."""
+        """(3, 3) float64 rotation parent_R_child."""
         return self.matrix[:3, :3]
 
     @property
     def translation(self) -> npt.NDArray[np.float64]:
-        """(3,), metres: origin of `child` in `parent`."""
+        """(3,) float64, metres: origin of `child` in `parent`."""
         return self.matrix[:3, 3]
 
     def apply(self, points: Points) -> npt.NDArray[np.float64]:
-        """Map (N, 3) or (3,) points, metres, from `child` to `parent`."""
+        """Map (N, 3) or (3,) points, metres, from `child` to `parent`; same shape, float64."""
         return np.asarray(points, np.float64) @ self.rotation.T + self.translation
 
     def inverse(self) -> Transform:
@@ -208,7 +211,7 @@ class Transform:
         """Chain: (a_T_b) @ (b_T_c) = a_T_c.
 
         Raises:
-            TransformError: this transform's child is not the other's parent.
+            TransformError: the child of this transform is not the parent of the other.
         """
         if self.child != other.parent:
             reason = f"{self.parent}_T_{self.child} does not chain with {other.parent}_T_{other.child}"
@@ -218,11 +221,11 @@ class Transform:
 
 @dataclass(frozen=True, eq=False)
 class RobotPixels:
-    """What a depth image measured of the robot itself, and was taken out of it.
+    """Depth measured on the robot itself, which was removed from a depth image.
 
     Args:
-        depth: (H, W) float32, metres where a point was taken out, NaN elsewhere.
-        own: (H, W) bool, which of these points are the robot's; the others are no farther from it than its padding.
+        depth: (H, W) float32, metres where a point was removed, NaN elsewhere.
+        own: (H, W) bool, True where such a point belongs to the robot; the others lie within the padding around it.
     """
 
     depth: Depth
@@ -239,19 +242,20 @@ class RgbdFrame:
         camera: intrinsics of both images.
         stamp_ns: time of exposure, nanoseconds.
         frame_id: optical frame of the camera (z forward, x right, y down).
-        base_T_camera: maps `frame_id` to the frame poses are wanted in, at `stamp_ns`; its parent has z up (REP-103),
-            for "up" is taken from it. None = poses in `frame_id`.
-        up: (3,) direction against gravity in `frame_id` as an IMU gives it; None = unknown.
-        camera_T_speaker: where the person who speaks is (x ahead, z up), at `stamp_ns`; its parent is `frame_id`.
-            None = not known: "my left" is FRAME_UNDEFINED.
-        robot: what `depth` leaves out as the robot's own (manipulation.planning.self_filter); None = nothing.
-        domain: what made the image: "simulated", "real", or "unknown" where nobody said. Detectors that were trained on
-            simulated images only are asked about simulated images only (perception.domain).
+        base_T_camera: maps `frame_id` to the frame that poses are given in, at `stamp_ns`. Its parent must have z up
+            (REP-103), because "up" is taken from it. None = poses in `frame_id`.
+        up: (3,) direction against gravity in `frame_id`, from an IMU; None = unknown.
+        camera_T_speaker: pose of the person who speaks (x ahead, z up), at `stamp_ns`; its parent is `frame_id`. None =
+            unknown; "my left" then gives FRAME_UNDEFINED.
+        robot: depth of the robot itself that was removed from `depth` (manipulation.planning.self_filter); None =
+            nothing.
+        domain: source of the image: "simulated", "real", or "unknown". Detectors trained only on simulated images are
+            used only on simulated images (perception.domain).
 
     Raises:
         ShapeError: an array has the wrong shape or dtype, or sizes differ.
-        InputError: `up` is no direction, or `domain` is another word.
-        TransformError: `base_T_camera` or `camera_T_speaker` does not fit `frame_id`.
+        InputError: `up` is not a direction, or `domain` is not one of the three words.
+        TransformError: the frames of `base_T_camera` or `camera_T_speaker` do not match `frame_id`.
     """
 
     rgb: Rgb
@@ -316,7 +320,10 @@ class RgbdFrame:
 
     @cached_property
     def with_robot(self) -> Depth:
-        """(H, W) depth of whatever is seen, the robot too: what hides other objects does so whosever it is."""
+        """(H, W) float32 depth of everything visible, including the robot, metres.
+
+        For occlusion it does not matter whether an occluder belongs to the robot.
+        """
         if self.robot is None:
             return self.depth
         return np.where(self.robot.own, self.robot.depth, self.depth)
@@ -324,22 +331,23 @@ class RgbdFrame:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One object found in the image, by whatever detector.
+    """One object found in the image by a detector.
 
     Args:
         id: unique within the frame.
-        label: what the detector calls it, for example "soup can".
+        label: the detector's name for it, for example "soup can".
         score: detector's confidence, 0 to 1.
         box_xyxy: (4,) pixels, left, top, right, bottom.
         mask: (H, W) bool of the whole image, or None.
         attributes: words the detector gives, for example ("red", "metal").
-        front: (3,) direction in the camera frame that its front faces (a chair's, a car's, a stove's), from a pose
-            estimator; None = not known, or it has none.
-        pointed: the box is no more than a few pixels about a point that a model put on the object: geometry makes mask
-            and box of it, where it can.
+        front: (3,) direction in the camera frame that the object's front faces (for a chair, a car, a stove), from a
+            pose estimator; None = unknown, or it has no front.
+        pointed: the box is only a few pixels around a point that a model put on the object; geometry computes mask and
+            box from it if possible.
 
     Raises:
-        InputError: box not finite or inverted, score outside 0..1, mask empty or no bool image.
+        InputError: the box is not finite or inverted, the score is outside 0..1, or the mask is empty or not a bool
+            image.
     """
 
     id: str

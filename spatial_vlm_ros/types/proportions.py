@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shares of yes and no, how sure they are, and how two of them differ.
+"""Proportions of yes and no, their intervals, and the difference between two of them.
 
-Knows counts; knows nothing of what was counted.
+Works on counts only.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def wilson(k: int, n: int) -> Share:
 
 
 def newcombe(k1: int, n1: int, k2: int, n2: int) -> Interval | None:
-    """Difference k1 / n1 - k2 / n2 of two independent shares with its 95 % interval; None where one n is 0.
+    """Difference k1 / n1 - k2 / n2 of two independent shares with its 95 % interval; None if one n is 0.
 
-    The Wilson bounds of both shares, put together as the sides of a right angle (method 10).
+    The Wilson bounds of both shares, combined as the sides of a right angle (method 10).
     Source: Newcombe (1998), Interval estimation for the difference between independent proportions.
     """
     if n1 == 0 or n2 == 0:
@@ -60,17 +60,17 @@ def newcombe(k1: int, n1: int, k2: int, n2: int) -> Interval | None:
 
 
 def newcombe_paired(both: int, first: int, second: int, neither: int) -> Interval | None:
-    """Difference of two shares of the same cases, with its 95 % interval; None where there is no case.
+    """Difference of two shares of the same cases, with its 95 % interval; None if there is no case.
 
     The Wilson bounds of both shares as the sides of a triangle whose angle is given by their correlation (method 10).
     Source: Newcombe (1998), Improved confidence intervals for the difference between binomial proportions based on
     paired data, Statistics in Medicine 17, 2635-2650.
 
     Args:
-        both: cases that are good in the first and in the second.
-        first: good in the first alone.
-        second: good in the second alone.
-        neither: good in none of them.
+        both: cases that are good in both.
+        first: cases that are good only in the first.
+        second: cases that are good only in the second.
+        neither: cases that are good in neither.
 
     Returns:
         (both + first) / n - (both + second) / n.
@@ -88,14 +88,14 @@ def newcombe_paired(both: int, first: int, second: int, neither: int) -> Interva
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """Two-sided exact p of McNemar's test: that pairs which differ are lost and gained with equal chance.
+    """Two-sided exact p-value of McNemar's test: changed pairs are lost or gained with equal probability.
 
-    The binomial test with one half on the pairs that differ; those that do not say nothing. 1 where none differs.
+    The binomial test with one half on the pairs that changed; unchanged pairs do not count. 1 if no pair changed.
     Source: McNemar (1947), Note on the sampling error of the difference between correlated proportions.
 
     Args:
-        lost: pairs that were good and are not.
-        gained: pairs that were not good and are.
+        lost: pairs that were good and no longer are.
+        gained: pairs that were not good and now are.
     """
     n, few = lost + gained, min(lost, gained)
     if n == 0:
@@ -113,7 +113,7 @@ def _bounds(k: int, n: int) -> tuple[float, float]:
 
 
 def _correlation(both: int, first: int, second: int, neither: int) -> float:
-    """Phi of a table of four counts, a positive one made smaller by half a case; 0 where a margin is empty."""
+    """Phi coefficient of a 2 × 2 table; a positive one is reduced by half a case; 0 if a margin is empty."""
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
     if margins == 0:
         return 0.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the words say: one reading of an instruction."""
+"""The meaning of an instruction: one reading of its words."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Literal
 from spatial_vlm_ros.types.status import FrameOfReference
 
 STOP = "stop"
-"""The action of a query that asks to stop: a request of its own, about nothing, that is never an order."""
+"""The action of a query that asks to stop: a request of its own, without an object, and never a command."""
 
 
 @dataclass(frozen=True)
 class Ordinal:
-    """Place in an order: the n-th (from 1) counted from `from_` ("left", "right", "near", "far", "top", "bottom")."""
+    """The n-th (from 1) in an order, counted from `from_` ("left", "right", "near", "far", "top", "bottom")."""
 
     n: int
     from_: str
 
 
 Preposition = Literal["in", "on", "on top of"]
-"""How a relation was said, where that tells more than its name: "in" and "on" of a part of an object ("in the left half
-of the cabinet"), "on top of" where it was no mere "on"."""
+"""The word that was said, if it tells more than the relation's name: "in" and "on" of a part of an object ("in the left
+half of the cabinet"), "on top of" if it was more than "on"."""
 
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """What words say of one object (or of several, with `count`).
+    """The words that describe one object (or several, with `count`).
 
     Args:
         category: the noun as said, singular, compounds joined by a space; "object" for "thing", "it", "one".
         attributes: colours, sizes, materials and the like, as said; "with " begins a part or mark ("with blue lid"),
-            "not " what was denied.
+            "not " a denied attribute.
         count: number stated, None when singular; -1 for a plural without a number or "all".
         superlative: canonical word ("leftmost", "nearest", "tallest", …) or None.
-        ordinal: or None.
+        ordinal: position in an order, or None.
         relations: clauses that restrict it, in the order said.
         frame: frame of reference stated for the superlative or ordinal, or None.
-        choice: "any" where it was said that any one will do ("any mug", "either cup", "one of the bowls"), else None.
+        choice: "any" if any one will do ("any mug", "either cup", "one of the bowls"), else None.
         also: a second direction of a part: "leftmost" of "the front left compartment", whose superlative is "nearest".
     """
 
@@ -54,9 +54,9 @@ class NounPhrase:
 
     @property
     def stated_frame(self) -> FrameOfReference | None:
-        """Frame of the viewer from whom its order or a relation of its own was said to be seen, or None.
+        """The viewpoint that the words state for this phrase's order or relations, or None.
 
-        What is said of it later without a frame ("the left one") is seen from there, too.
+        Later words without a viewpoint ("the left one") use the same one.
         """
         stated = (self.frame, *(clause.frame for clause in self.relations))
         return next((frame for frame in stated if frame not in (None, FrameOfReference.OBJECT)), None)
@@ -68,7 +68,7 @@ class Distance:
 
     Args:
         metres: the number said, in metres.
-        bound: whether it is met, not exceeded, or exceeded.
+        bound: relation to that number: equal, at most, or more.
     """
 
     metres: float
@@ -77,15 +77,15 @@ class Distance:
 
 @dataclass(frozen=True)
 class RelationClause:
-    """One relation to one or two anchors.
+    """A relation to one or two anchors.
 
     Args:
         relation: canonical plain English name, see docs/relations.md.
         anchors: the objects related to.
         frame: frame of reference stated in words, or None.
-        negated: "not behind".
+        negated: True for "not behind".
         distance: distance stated with it, or None.
-        preposition: how it was said, or None; not part of equality, for the relation is the same.
+        preposition: the word that was said, or None; not part of equality, because the relation is the same.
     """
 
     relation: str
@@ -98,7 +98,7 @@ class RelationClause:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a moved object is to go: a relation to anchors, perhaps at a stated distance; said as in a clause.
+    """Where to put a moved object: a relation to anchors, perhaps with a distance, as in a clause.
 
     Args:
         excluded: relations that the place must not have ("on the tray, but not near the plate").
@@ -116,7 +116,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a sentence that gives several: "open the drawer" of "open the drawer and put the bowl in it"."""
+    """One command of a sentence with several: "open the drawer" in "open the drawer and put the bowl in it"."""
 
     action: str
     target: NounPhrase
@@ -124,8 +124,8 @@ class Step:
 
 
 QuestionKind = Literal["whether", "exists", "where", "which", "count", "distance", "size", "room"]
-"""What is asked: whether an object is as described; whether there is one; where it is; which ones are; how many; how
-far it is from another one; how long its sides are; whether it has room somewhere."""
+"""What is asked: whether an object is as described; whether there is one; where it is; which ones there are; how many;
+how far it is from another one; how long its sides are; whether there is room for it."""
 
 Length = Literal["all", "height", "width", "length", "depth", "thickness", "diameter"]
 """A length of an object: longest side, longer and shorter horizontal side, shortest side, mean horizontal side."""
@@ -133,20 +133,23 @@ Length = Literal["all", "height", "width", "length", "depth", "thickness", "diam
 
 @dataclass(frozen=True)
 class SpaceQuestion:
-    """What a question asks of the target of its query.
+    """What a question asks about the target of its query.
 
     Args:
-        kind: what is asked.
-        asked: "whether": attributes, relations and order that are asked of the target, and not said of it; its category
-            is the noun of "is it a mug?", else "object".
-        other: "distance": what it is measured to; "whether" and "size": what it is compared with; else None.
-        length: "size": which length is asked for; else None.
-        relation: "distance": the relation along which the gap is measured ("how far left of the box is it?"), or None.
-        frame: "distance": where the viewer stands from whom it is measured ("from me"); of `relation`, its own frame.
-        choices: "which" and "whether": the alternatives said ("the mug or the bowl", "left of or right of the box").
-        superlative: by what `choices` are compared ("tallest"); "closest to" and "farthest from" go with `other`.
-        exactly: "exists": no more of them than said ("is there only one cup?").
-        apart: "distance": measured between the several objects that the target names ("how far apart are the cups?").
+        kind: kind of question.
+        asked: for "whether": the attributes, relations and order that are asked about, not stated; its category is the
+            noun of "is it a mug?", else "object".
+        other: for "distance": the object that it is measured to; for "whether" and "size": the object of comparison;
+            else None.
+        length: for "size": the length that is asked for; else None.
+        relation: for "distance": the relation along which the gap is measured ("how far left of the box is it?"), or
+            None.
+        frame: for "distance": the viewer that it is measured from ("from me"); with `relation`, the frame of that
+            relation.
+        choices: for "which" and "whether": the alternatives ("the mug or the bowl", "left of or right of the box").
+        superlative: how `choices` are compared ("tallest"); "closest to" and "farthest from" go with `other`.
+        exactly: for "exists": no more of them than said ("is there only one cup?").
+        apart: for "distance": between the several objects that the target names ("how far apart are the cups?").
     """
 
     kind: QuestionKind
@@ -167,16 +170,16 @@ class SpatialQuery:
 
     Args:
         instruction: the words, as given.
-        action: canonical verb ("pick", "give", "place", "find", …); `STOP` where the words ask to stop.
+        action: canonical verb ("pick", "give", "place", "find", …); `STOP` if the words ask to stop.
         target: the object to act on.
         destination: where to put it, or None.
         readings: number of readings the instruction has.
-        preference: share of this reading from the words alone, 0 to 1; the readings' shares sum to 1.
-        steps: all commands in the order said, where there are several; `action`, `target` and `destination` are
-            those of the one that is resolved. Empty for one command.
-        avoid: objects that the motion keeps away from ("without touching the cup").
-        question: what is asked, where the words are a question about space; not part of equality. Nothing is acted on.
-        read_by: who read the words: the grammar, or a language model where it did not understand them; not part of
+        preference: weight of this reading from the words alone, 0 to 1; the weights of all readings sum to 1.
+        steps: all commands in the order said, if there are several; `action`, `target` and `destination` belong to the
+            one that is resolved. Empty for one command.
+        avoid: objects that the motion must keep away from ("without touching the cup").
+        question: set if the words are a question about space; then nothing is moved. Not part of equality.
+        read_by: the reader: the grammar, or a language model if the grammar did not understand the words; not part of
             equality.
     """
 

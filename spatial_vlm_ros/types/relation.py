@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A relation that an installed package brings: its words, and the function that measures it."""
+"""A relation that an installed package adds: its words, and the function that measures it."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from spatial_vlm_ros.errors import InputError
 
 _NAME = re.compile(r"[a-z'-]+( [a-z'-]+)*")
 _WAY = re.compile(r"[a-z'|-]+[?]?( [a-z'|-]+[?]?)*")
-_MOST_PHRASES = 1000  # that one way of saying it may stand for
+_MOST_PHRASES = 1000  # most phrases that one pattern may stand for
 
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """One relation of another package; its entry point in the group `spatial_vlm_ros.relations` is such an object.
+    """A relation from another package; its entry point in the group `spatial_vlm_ros.relations` is such an object.
 
-    Ways of saying it are written as slots: alternatives in a slot are separated by "|", a slot ending in "?" may be
-    left out: "in line with|behind" stands for two phrases.
+    Its words are patterns of slots: alternatives in a slot are separated by "|", and a slot that ends in "?" is
+    optional. "in line with|behind" stands for two phrases.
 
     Args:
-        name: canonical name, lower-case words; it is also the first way of saying it.
-        measure: as the functions of spatial/relations/. With one anchor `measure(pairs)`, of T targets and A anchors;
-            with two `measure(layout, view, targets, first, second)`, of T, A and B rows of the scene. Returns margins
-            and their standard deviations, metres, two arrays of shape (T, A) or (T, A, B): positive = holds, NaN = not
-            measured.
-        surfaces: further ways of saying it.
-        verbs: ways of saying it as a verb ("leans|lean towards" for "that leans towards").
+        name: canonical name, lower-case words; also the first pattern.
+        measure: a function like those of spatial/relations/. With one anchor `measure(pairs)`, for T targets and A
+            anchors; with two `measure(layout, view, targets, first, second)`, for T, A and B rows of the scene. Returns
+            margins and their standard deviations, metres, two arrays of shape (T, A) or (T, A, B): positive = holds,
+            NaN = not measured.
+        surfaces: further patterns.
+        verbs: patterns as a verb ("leans|lean towards" for "that leans towards").
         anchors: number of objects it relates to, 1 or 2.
-        framed: whether it depends on the frame of reference in force.
-        several: of several anchors ("the cups") it holds of all of them, or of any; or it takes just one.
-        placeable: whether an object can be put so. `measure` then also gets objects that are only imagined: they have
-            rows in the layout's arrays of places, outlines, heights and sizes, and none in `layout.scene.objects`.
+        framed: True if it depends on the current frame of reference.
+        several: for several anchors ("the cups"): it holds for all of them, or for any; or it takes just one.
+        placeable: True if it can be a destination. `measure` then also gets imagined objects: they have rows in the
+            layout's arrays of places, outlines, heights and sizes, and none in `layout.scene.objects`.
 
     Raises:
-        InputError: one of these is not of its form.
+        InputError: an argument has the wrong form.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Relation:
 
 
 def _is_way(way: str) -> bool:
-    """Whether a way of saying a relation is well formed, says something, and does not stand for very many phrases."""
+    """True if a pattern is well formed, has words, and does not stand for too many phrases."""
     slots = [slot.split("|") for slot in way.split(" ")]
     if not _WAY.fullmatch(way) or not all(word.rstrip("?") for slot in slots for word in slot):
         return False

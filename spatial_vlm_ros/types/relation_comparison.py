@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What measurement, models, models with remedies, and both fused say of one sentence on one frame."""
+"""Compare measurement, models, models with remedies, and both fused, for one sentence on one frame."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from spatial_vlm_ros.types.resolution import JudgeEffect
 from spatial_vlm_ros.types.status import Status
 
 ComparedBy = Literal["measurement", "model", "remedy", "fused"]
-"""Who says it: depth alone; a model alone; that model with a remedy; depth and that model."""
+"""Source of the opinion: depth alone; a model alone; that model with a remedy; depth and that model."""
 
 
 @dataclass(frozen=True)
 class ComparedObject:
-    """An object that the sentence may be about.
+    """An object that takes part in the comparison.
 
     Args:
         id: detection id.
         label: detector's label.
-        role: whether the sentence may mean it, or relates others to it.
-        distance_m: from the camera to the middle of its measured volume, metres; None where depth cannot be used.
+        role: candidate for the target, or anchor of a relation.
+        distance_m: from the camera to the middle of its measured volume, metres; None if depth cannot be used.
     """
 
     id: str
@@ -37,8 +37,8 @@ class ComparedRelation:
     Args:
         relation: canonical name; never negated.
         target_id: detection id.
-        anchor_id: detection id of the anchor that serves the target best by measurement.
-        negated: whether the sentence says that it does not hold.
+        anchor_id: detection id of the anchor that fits the target best by measurement.
+        negated: True if the sentence says that it does not hold.
     """
 
     relation: str
@@ -49,13 +49,13 @@ class ComparedRelation:
 
 @dataclass(frozen=True)
 class RelationOpinion:
-    """What one row says of one relation.
+    """The opinion of one row about one relation.
 
     Args:
-        p: probability that it holds: by measurement, as a model has it, or of both; None = no opinion.
-        calibrated: a model's probability after calibration; None where there is no calibration of this relation.
-        consistent: of a model: whether its choices agree in both orders and in the mirrored image; None where that is
-            not known, for it was not asked in time, and for rows that are no model's.
+        p: probability that it holds, by measurement, by a model, or by both; None = no opinion.
+        calibrated: a model's probability after calibration; None if this relation has no calibration.
+        consistent: for a model: True if its choices agree in both orders and in the mirrored image; None if unknown
+            because it was not asked in time, and for rows that are not a model's.
     """
 
     p: float | None
@@ -65,24 +65,26 @@ class RelationOpinion:
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """Who says what of the sentence.
+    """One source's answer to the sentence.
 
     Args:
-        by: who.
+        by: kind of source.
         name: of the model; "measurement" for the first row.
-        options: of the remedy, or of the model where it has no remedy.
-        opinions: one for each relation of the comparison; empty where nothing was said, for which `reason` says why.
+        options: of the remedy, or of the model if it has no remedy.
+        opinions: one for each relation of the comparison; empty if there are none, and `reason` then says why.
         chosen_id: the object that it would choose; None = none.
-        share: of `chosen_id` among all candidates, 0 to 1; None without one.
-        status: of measurement and of both; None for models, which refuse nothing.
-        effect: of what is fused: what became of measurement's answer.
-        reason: why there is no choice, or why the effect is what it is, in words.
-        agrees: whether it chooses what measurement chooses; None where one of them chooses none.
-        right: whether that is the labelled object; None without a choice though an object is right, or without a label.
-        failed: whether the model could not be loaded or asked.
-        questions: that the model was asked: of a judge of its own one for each relation, else one for each prompt.
-        ms: that asking took, milliseconds.
-        load_ms: that loading took, milliseconds.
+        share: probability of `chosen_id` among all candidates, 0 to 1; None without one.
+        status: for measurement and for both fused; None for models, which never refuse.
+        effect: for both fused: what happened to the answer of the measurement.
+        reason: in words, why there is no choice, or why the effect is what it is.
+        agrees: True if it chooses the same object as measurement; None if one of them chooses none.
+        right: True if it chooses the labelled object; None without a choice though an object is right, or without a
+            label.
+        failed: True if the model could not be loaded or asked.
+        questions: number of questions to the model: for a judge with its own method one for each relation, else one for
+            each prompt.
+        ms: time of the questions, milliseconds.
+        load_ms: time of loading, milliseconds.
     """
 
     by: ComparedBy
@@ -104,16 +106,16 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class RelationComparison:
-    """One sentence on one frame, by everybody who was asked.
+    """One sentence on one frame, answered by every source.
 
     Args:
         frame: name of the frame's folder.
         instruction: the sentence.
         objects: candidates, likeliest first, then anchors.
-        relations: that models are asked about; empty where nothing is compared.
-        rows: measurement first; each model, its remedies, and what is fused with it.
-        reason: why nothing is compared, or which relations were left out; empty where all were asked.
-        unasked: parts of the sentence that no model is asked about: only measurement and what is fused count them.
+        relations: the relations that models are asked about; empty if nothing is compared.
+        rows: measurement first; then each model, its remedies, and what is fused with it.
+        reason: why nothing is compared, or which relations were left out; empty if all were asked.
+        unasked: parts of the sentence that no model is asked about: only measurement and fused rows use them.
         expected_ids: of the labelled objects; empty = no object is right; None = there is no label.
     """
 

@@ -45,12 +45,12 @@ class Target:
         surface_position: measured centre of the visible surface, metres, same frame.
         size: box size along the pose's axes, metres.
         covariance: 36 numbers, row-major 6×6 (x, y, z, rotation about x, y, z), m² and rad², same frame.
-        yaw_known: False when the footprint is as long as wide.
+        yaw_known: False if the heading is unknown because the footprint is as long as wide.
         grasp: top-down grasp hint.
-        visible_fraction: part of the estimated silhouette that nothing nearer covers.
-        truncated: the picture's border cuts it; its size is that of the part inside.
-        shape: how its hidden side was found; None where nobody said.
-        box: of its detection in the colour image, pixels, left, top, right, bottom; None where nobody said. Not part of
+        visible_fraction: fraction of the estimated silhouette that nothing nearer covers, 0 to 1.
+        truncated: True if the image border cuts it; its size is that of the part inside.
+        shape: how its hidden side was found; None if unknown.
+        box: of its detection in the colour image, pixels, left, top, right, bottom; None if unknown. Not part of
             equality.
     """
 
@@ -70,17 +70,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Place:
-    """A spot to put something.
+    """A spot to put an object.
 
     Args:
-        pose: of the support contact: the middle of the footprint on what will carry it, z up.
+        pose: of the support contact: the middle of the footprint on the supporting surface, z up.
         anchor_id: detection it was found from, "support" for the support plane.
-        carrier_id: what will carry it: a detection, or "support".
-        margin_m: how far the stated relation is from its border there, metres.
+        carrier_id: what will support the object: a detection, or "support".
+        margin_m: distance to where the stated relation would stop holding, metres.
         clearance_m: free distance around the footprint, metres.
-        stability_m: how far the footprint's middle lies inside what carries it, metres; None on the open support plane.
+        stability_m: distance of the footprint's middle from the edge of the supporting object, metres, positive inside;
+            None on the open support plane.
         probability: that the relation holds there.
-        reason: why it is a place, with the limit that it is nearest to.
+        reason: why the spot was chosen, with the limit that it is closest to.
     """
 
     pose: Pose
@@ -95,17 +96,16 @@ class Place:
 
 @dataclass(frozen=True)
 class ClauseMeasurement:
-    """How one clause measures for one candidate.
+    """Measurement of one clause for one candidate.
 
     Args:
         relation: canonical name; superlatives and ordinals are listed under their own word.
         anchor_ids: the anchors it was measured against (the likeliest ones).
-        margin_m: signed margin in metres; positive = holds; None when it could not be measured.
+        margin_m: signed margin in metres; positive = holds; None if it could not be measured.
         state: holds, fails or unclear.
-        likelihood: probability that the clause is true, from depth noise and object size; with `judge.mode` fuse from
-            what a model said of it, too.
-        model_p: the same by a model that was asked about it, calibrated; None where none was, or where it was not
-            measured how often it is right.
+        likelihood: probability that the clause is true, from depth noise and object size; with `judge.mode` fuse, also
+            from a model's answer.
+        model_p: calibrated probability by a model; None if no model was asked, or if its accuracy was not measured.
     """
 
     relation: str
@@ -118,13 +118,13 @@ class ClauseMeasurement:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One object the words may mean.
+    """An object that the words may mean.
 
     Args:
         id: detection id.
         label: detector's label.
-        probability: share of the posterior mass.
-        clauses: one measurement for each clause of the phrase, nested ones after their own.
+        probability: posterior probability.
+        clauses: one measurement for each clause of the phrase; nested clauses follow their parent.
     """
 
     id: str
@@ -135,7 +135,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TakenFor:
-    """An object that was taken for what the words name, though neither its label nor its attributes say all of it.
+    """An object that was accepted for the named one, though its label and attributes do not say all of it.
 
     Args:
         phrase: name and attributes as said, for example "kitchen rack".
@@ -150,7 +150,7 @@ class TakenFor:
 
 @dataclass(frozen=True)
 class AvoidedObject:
-    """An object that the motion keeps away from, because the words say so ("without touching the cup").
+    """An object that the motion must keep away from, because the words say so ("without touching the cup").
 
     Args:
         id: detection id.
@@ -163,11 +163,11 @@ class AvoidedObject:
 
 @dataclass(frozen=True)
 class OfferedAnswer:
-    """One answer to a question.
+    """A possible answer to a question that is asked back.
 
     Args:
         text: words that the parser understands, for example "the left one"; sent with the question's dialogue_id.
-        ids: detection ids of the candidates that they mean; one where the answer settles it, none of "no".
+        ids: detection ids of the candidates that the words mean; one if the answer settles it, none for "no".
     """
 
     text: str
@@ -176,12 +176,12 @@ class OfferedAnswer:
 
 @dataclass(frozen=True)
 class HiddenRegion:
-    """A part of the scene that cannot be seen and is large enough to hide something.
+    """A part of the scene that cannot be seen and is large enough to hide an object.
 
     Args:
         occluder_id: detection that hides it.
         position: centre, metres, in `frame_id`.
-        size: along the viewing direction on the ground, across it, and up, metres.
+        size: metres: along the viewing direction on the ground, across it, and up.
         frame_id: frame of `position`.
     """
 
@@ -193,15 +193,15 @@ class HiddenRegion:
 
 @dataclass(frozen=True)
 class FoundPart:
-    """A part of an object that words name and that no detection is ("the back compartment of the caddy").
+    """A part of an object that the words name and that is not a detection ("the back compartment of the caddy").
 
     Args:
         phrase: the part in words.
         whole_id: detection that it is a part of.
-        found_by: what shows it: "height map" (walls), "levels" (boards), "front" (an open drawer), "picture" (discs);
-            or "stated share": nothing but the words.
+        found_by: the evidence: "height map" (walls), "levels" (boards), "front" (an open drawer), "picture" (discs); or
+            "stated share": nothing but the words.
         frame_id: frame of the outline.
-        outline: its corners, metres, at the height that carries there.
+        outline: its corners, metres, at the height of the surface that supports objects there.
     """
 
     phrase: str
@@ -213,21 +213,21 @@ class FoundPart:
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """What a model answered that was asked for the whole phrase, beside the answer of the geometry.
+    """Answer of a model that was given the whole phrase, next to the answer from geometry.
 
     Args:
-        words: what it was asked for.
-        geometric_id: the answer of the geometry alone; None without a candidate.
-        geometric_probability: of that one by the geometry alone; where it was an answer, how often such answers are
+        words: the phrase given to the model.
+        geometric_id: the answer of geometry alone; None without a candidate.
+        geometric_probability: of `geometric_id` by geometry alone; if it was an answer, how often such answers are
             right.
-        named_id: the object that the model named; None = nothing, or not one object of the scene: no opinion.
-        named_probability: of that one by the geometry alone; 0 without an opinion.
-        combined_probability: of the geometry's answer, once the opinion is weighed; equal to `geometric_probability`
-            where the opinion does not count.
-        relations: keys that the model's reliability was looked up by: what the phrase says, "left of (robot)".
-        reliability: measured probability that it names the right object, of the least reliable of `relations`; None
-            where one of them was not measured.
-        effect: what became of the answer: reported (nothing), confirmed, disagreed or settled (a tie).
+        named_id: the object that the model named; None = no opinion: nothing, or not exactly one object of the scene.
+        named_probability: of `named_id` by geometry alone; 0 without an opinion.
+        combined_probability: of geometry's answer after weighing the opinion; equal to `geometric_probability` if the
+            opinion does not count.
+        relations: keys of the model's reliability: the relations in the phrase, for example "left of (robot)".
+        reliability: measured probability that the model names the right object, for the least reliable of `relations`;
+            None if one of them was not measured.
+        effect: what happened to the answer: reported (nothing), confirmed, disagreed or settled (a tie).
         reason: why, in words.
     """
 
@@ -251,9 +251,9 @@ class JudgedRelation:
         relation: canonical name; never negated.
         target_id: detection id.
         anchor_id: detection id.
-        likelihood: probability by the measurement that it holds.
-        raw_p: the same as the model has it; None where it contradicts itself, or was not asked for want of time.
-        model_p: the same, calibrated; None without `raw_p`, or where this relation was not measured.
+        likelihood: probability that it holds, by measurement.
+        raw_p: the same by the model; None if the model contradicts itself, or was not asked because time ran out.
+        model_p: the same, calibrated; None without `raw_p`, or if the model was not measured for this relation.
     """
 
     relation: str
@@ -265,17 +265,17 @@ class JudgedRelation:
 
 
 JudgeEffect = Literal["reported", "confirmed", "disagreed", "doubted", "settled"]
-"""What became of an answer: nothing; the same object; another one (DISAGREEMENT); a person has to confirm it; or what
-measurement left open has an answer."""
+"""Effect on the answer: none; the same object; another one (DISAGREEMENT); a person must confirm it; or a case that
+measurement left open is answered."""
 
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """What a model said of single relations, and what became of the answer.
+    """Answers of a model about single relations, and their effect.
 
     Args:
-        relations: what it was asked, the likeliest candidate's first.
-        effect: what became of the answer.
+        relations: the relations it was asked about, the likeliest candidate's first.
+        effect: what happened to the answer.
         reason: why, in words.
     """
 
@@ -285,13 +285,13 @@ class JudgeReport:
 
 
 AnswerSource = Literal["measurement", "model"]
-"""What chose the object: the words as they were understood, by measurement; or a model, for words that were not."""
+"""Source of the chosen object: measurement, for words that were understood; or a model, for words that were not."""
 CHOSEN_BY_MODEL = "A model chose this; the words were not understood"
-"""What a person is told wherever an answer of the source "model" is shown."""
+"""Message for people wherever an answer with the source "model" is shown."""
 
 AnswerRole = Literal["subject", "compared", "fits", "unclear"]
-"""What an object is in an answer: what was asked about, what that was compared with, what fits the words, and what may
-fit them."""
+"""Role of an object in an answer: the subject of the question, what it was compared with, what fits the words, and what
+may fit them."""
 
 
 @dataclass(frozen=True)
@@ -301,10 +301,10 @@ class AnswerObject:
     Args:
         id: detection id.
         label: detector's label.
-        role: what it is in the answer.
-        pose: as of a target; None where it could not be measured.
-        size: box size along the pose's axes, metres; None where it could not be measured.
-        probability: that it is what the words describe.
+        role: its role in the answer.
+        pose: as in `Target`; None if it could not be measured.
+        size: box size along the pose's axes, metres; None if it could not be measured.
+        probability: that it is the object in the words.
     """
 
     id: str
@@ -322,7 +322,7 @@ class MeasuredLength:
     Args:
         name: "distance", "between centres", "height", "width", …
         value: metres.
-        interval: metres; holds the true value with a probability of 0.95.
+        interval: metres; contains the true value with a probability of 0.95.
     """
 
     name: str
@@ -335,18 +335,18 @@ class SpaceAnswer:
     """The answer to a question about space. Coordinates are in `frame_id`.
 
     Args:
-        kind: what was asked.
-        value: "yes", "no" or "unclear"; the relation that holds, where several were named; metres; a number of objects;
-            None where the objects are the answer.
+        kind: kind of question.
+        value: "yes", "no" or "unclear"; the relation that holds, if several were named; metres; a number of objects;
+            None if the objects are the answer.
         unit: of a number: "m" or "objects".
-        interval: of a number. Of a length it holds the true value with a probability of 0.95; of a number of objects it
-            is the least and the most that may fit.
-        probability: that the answer is right; of a length that of its interval.
-        objects: what it is about, what was asked about first.
-        words: for a person.
+        interval: of a number. For a length it contains the true value with a probability of 0.95; for a number of
+            objects it is the least and the most that may fit.
+        probability: that the answer is right; for a length, that its interval is.
+        objects: the objects that the answer is about, the subject of the question first.
+        words: the answer for a person.
         lengths: every length that was measured, the one asked for first.
         segment: ends of the line along which a distance was measured, metres.
-        places: free spots, best first, where it was asked for room.
+        places: free spots, best first, if the question asks for room.
         frame_id: frame of poses, segment and places.
     """
 
@@ -365,47 +365,48 @@ class SpaceAnswer:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What came of an instruction: a target, the answer to a question, or a refusal. JSON is written from this class.
+    """Result of an instruction: a target, the answer to a question, or a refusal. JSON is written from this class.
 
     Args:
         instruction: the words, as given.
         status: name of the outcome; `code` is its number.
         code: number of `status`.
-        message: the outcome in words for a person, with the repair where there is one.
+        message: the outcome in words for a person, with the repair if there is one.
         target: only when OK.
-        targets: all that are meant, nearest first, where several were asked for ("both mugs"); else empty.
+        targets: all objects that are meant, nearest first, if several were asked for ("both mugs"); else empty.
         place: only when OK and a destination was asked for.
-        places: all spots, best first, where one was asked for; `place` is the first.
-        candidates: what the words may mean, likeliest first.
-        frame_of_reference: the one in force, whether or not a relation needed it; None when no scene was built.
-        up_from: where "up" came from; None when no scene was built.
-        question: asked when an answer would settle the matter.
-        answers: to the question, each with what it means; empty where other words are needed, and without a question.
-        dialogue_id: set with `question`, when OK, when ANSWERED about one object, and throughout a dialogue; what is
-            said next ("the red one", "no, the other one", "pick it up") refers to it.
+        places: all spots, best first, if one was asked for; `place` is the first.
+        candidates: the objects that the words may mean, likeliest first.
+        frame_of_reference: the one in use, even if no relation needed it; None if no scene was built.
+        up_from: source of "up"; None if no scene was built.
+        question: asked if an answer would settle the matter.
+        answers: possible answers to the question, each with the objects it means; empty if other words are needed, and
+            without a question.
+        dialogue_id: set with `question`, when OK, when ANSWERED about one object, and throughout a dialogue; the next
+            words ("the red one", "no, the other one", "pick it up") refer to it.
         hidden_regions: where an object that was not found could be.
-        confidence: probability that the answer is right; for refusals the likeliest candidate's share, 0 before any
-            measurement.
-        query: the reading that was answered; None when the words were not understood.
-        stamp_ns: the frame's stamp.
-        frame: name of the frame, where one was given (frame folders).
+        confidence: probability that the answer is right; for refusals the likeliest candidate's probability, 0 before
+            any measurement.
+        query: the reading that was answered; None if the words were not understood.
+        stamp_ns: stamp of the frame, nanoseconds.
+        frame: name of the frame, if one was given (frame folders).
         ms: wall time of the whole request, milliseconds; not part of equality.
-        timings_ms: the same by step; not part of equality.
+        timings_ms: the same for each step; not part of equality.
         schema: version of this layout.
-        caution: `decision.caution` that it was decided with; None before anything was measured.
+        caution: `decision.caution` used for the decision; None before anything was measured.
         taken_for: objects of the answer that the words name only in part; empty for refusals.
-        second_opinion: of a model that was asked for the whole phrase; None where none was.
-        parts: parts without a detection that the words name, as far as some were found.
+        second_opinion: of a model that was given the whole phrase; None if none was asked.
+        parts: named parts without a detection, if some were found.
         no_place: why there is no place, and what would have to change; only when NO_PLACE.
-        avoid: objects that the motion keeps away from; only when OK.
-        answer: of a question about space; only when ANSWERED.
-        model_domain: what the detector was trained on: "simulated" = simulated images only, "photographs", "any", or
-            "unknown" where its backend does not say; None where the detections were given. Not part of equality.
-        judge: what a model said of single relations; None where none was asked.
-        unread: what a model that answers in words wrote of objects and could not be read: objects may be missing.
-        source: "model" where the words were not understood and a model pointed at an object (`language.free_form`):
-            its place is measured, but nobody has checked that it is what was meant; `confidence` is 0 then, and
-            `query` is None. Else "measurement".
+        avoid: objects that the motion must keep away from; only when OK.
+        answer: to a question about space; only when ANSWERED.
+        model_domain: images the detector was trained on: "simulated" = only simulated ones, "photographs", "any", or
+            "unknown" if its backend does not say; None if the detections were given. Not part of equality.
+        judge: a model's answers about single relations; None if no model was asked.
+        unread: text in which a model described objects and that could not be read: objects may be missing.
+        source: "model" if the words were not understood and a model pointed at an object (`language.free_form`): its
+            position is measured, but nothing checked that it is the object meant; `confidence` is then 0 and `query`
+            None. Else "measurement".
     """
 
     instruction: str

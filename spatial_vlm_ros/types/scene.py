@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured: objects in metres in the camera frame, and the surface they stand on."""
+"""Measured objects in metres in the camera frame, and the surface they stand on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class Plane:
     """Support plane n·p + d = 0 in the camera frame.
 
     Args:
-        normal: (3,) unit, towards the camera's side.
+        normal: (3,) unit, pointing to the camera's side.
         offset: d, metres.
         rms: root mean square of the distances of the points it was fitted to, metres.
-        sigma: standard deviation of its height where it was measured, metres.
-        sigma_tilt: standard deviation of its inclination, radians, about the axis on the plane that is known worst.
+        sigma: standard deviation of its height at the measured points, metres.
+        sigma_tilt: standard deviation of its inclination, radians, about the axis in the plane with the largest
+            uncertainty.
     """
 
     normal: npt.NDArray[np.float64]
@@ -33,13 +34,13 @@ class Plane:
     sigma_tilt: float = 0.0
 
     def height(self, points: Points) -> npt.NDArray[np.float64]:
-        """Signed distance of (N, 3) points above the plane, metres."""
+        """Signed height (N,) of (N, 3) points above the plane, metres."""
         return np.asarray(points, np.float64) @ self.normal + self.offset
 
 
 @dataclass(frozen=True, eq=False)
 class OrientedBox:
-    """Gravity-up box in the camera frame.
+    """Gravity-aligned box in the camera frame.
 
     Args:
         centre: (3,) metres.
@@ -52,7 +53,7 @@ class OrientedBox:
     size: npt.NDArray[np.float64]
 
     def corners(self) -> npt.NDArray[np.float64]:
-        """(8, 3) metres, camera frame."""
+        """(8, 3) float64 corners, metres, camera frame."""
         signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
         return self.centre + (signs * self.size / 2) @ self.axes.T
 
@@ -65,18 +66,18 @@ class SceneObject:
         detection: what was detected.
         points: (N, 3) float32, metres: the cleaned visible surface; empty when `depth_problem` is set.
         surface_centre: (3,) metres: median of the visible surface.
-        box: gravity-up box around the estimated volume; its centre is the estimated volume centre.
+        box: gravity-aligned box around the estimated volume; its centre is the estimated volume centre.
         footprint: (16, 3) metres: corners of the estimated outline seen from above, at the height of the box's centre.
         covariance: (6, 6): of the volume centre (m²) and of the box's rotation about x, y, z (rad²).
-        yaw_known: False for a footprint as long as wide: its heading cannot be told.
-        visible_fraction: part of the estimated silhouette that nothing nearer covers, 0 to 1.
+        yaw_known: False if the heading is unknown because the footprint is as long as wide.
+        visible_fraction: fraction of the estimated silhouette that nothing nearer covers, 0 to 1.
         occluder: id of the detection that hides most of the rest, or None.
-        truncated: the picture's border cuts it.
-        valid_fraction: part of its pixels with measured depth.
-        depth_problem: why its depth cannot be trusted, in words; None = it can.
-        cut: metres by which it may go on behind something nearer or off the image, sideways.
+        truncated: True if the image border cuts it.
+        valid_fraction: fraction of its pixels with measured depth.
+        depth_problem: why its depth cannot be trusted, in words; None if it can.
+        cut: metres by which it may continue sideways, behind something nearer or off the image.
         cut_above: the same upwards.
-        shape: how its hidden side was found; None where it is not measured.
+        shape: how its hidden side was found; None if it is not measured.
     """
 
     detection: Detection
@@ -106,12 +107,12 @@ class Scene:
     """All objects of one frame, in its camera frame.
 
     Args:
-        objects: one for each detection, in the detector's order, but for those of the robot.
+        objects: one for each detection, in the detector's order, except those of the robot.
         up: (3,) unit, against gravity.
         up_from: where `up` came from.
-        support: the plane the objects stand on, or None when none was seen.
+        support: the plane the objects stand on, or None if none was seen.
         frame: the observation.
-        of_robot: detections that show nothing but the robot itself: they are no objects.
+        of_robot: detections that show only the robot itself; they are not in `objects`.
     """
 
     objects: tuple[SceneObject, ...]

@@ -14,11 +14,12 @@ class ObjectShape:
     """How the extent of an object along the view was found; docs/shape.md.
 
     Args:
-        kind: "measured": its whole depth is seen; "box": its outline is a rectangle, whole as seen or by half a turn;
-            "rotation": its level slices lie on circles about one axis, seen in front and behind; "mirror": half a turn
-            about a vertical axis contradicts nothing that is seen; "assumed": neither, or that axis is not known well.
-        completed: metres of its depth that are not seen.
-        sigma: standard deviation of its middle along the view from that, metres.
+        kind: "measured": its whole depth is visible; "box": its outline is a rectangle, complete as seen or after half
+            a turn; "rotation": its level slices lie on circles about one axis, seen in front and behind; "mirror": half
+            a turn about a vertical axis contradicts nothing that is seen; "assumed": neither, or that axis is
+            uncertain.
+        completed: part of its depth that is not seen, metres.
+        sigma: resulting standard deviation of its middle along the view, metres.
     """
 
     kind: ShapeKind

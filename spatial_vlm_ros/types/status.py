@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outcomes of a request, and the few closed sets of names that go with them."""
+"""Outcomes of a request, and the small sets of names that go with them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Status(str, enum.Enum):
 
 
 class FrameOfReference(str, enum.Enum):
-    """Whose left, whose behind. See docs/relations.md."""
+    """The viewpoint for left, right, front and behind. See docs/relations.md."""
 
     VIEWER = "viewer"
     ROBOT = "robot"
@@ -101,7 +101,7 @@ class FrameOfReference(str, enum.Enum):
 
 
 class ClauseState(str, enum.Enum):
-    """What the measurement says of one clause."""
+    """Result of measuring one clause."""
 
     HOLDS = "holds"
     FAILS = "fails"
@@ -109,11 +109,11 @@ class ClauseState(str, enum.Enum):
 
 
 ANSWERS = frozenset({Status.OK, Status.ANSWERED})
-"""Statuses that are no refusal."""
+"""Statuses that are not a refusal."""
 
 
 class UpSource(str, enum.Enum):
-    """Where the direction "up" came from, best first."""
+    """Source of the direction "up", best first."""
 
     TF = "tf"
     IMU = "imu"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What local pages share: who may use one, slow clients, headers, forms, a server on a thread, looks.
+"""Shared parts of the local web pages: access control, slow clients, headers, forms, a server on a thread, style.
 
-Knows nothing of what a page shows. The page of approvals and the page of labels are built on it (ADR 0021, ADR 0049).
+Does not know what a page shows. The approval page and the labelling page are built on it (ADR 0021, ADR 0049).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections of the page: who is slow is cut off, and whoever comes last always gets in.
+"""Connections of a page: slow clients are cut off, and a new connection is always accepted.
 
-A request for a stop must not wait behind others. So there is no limit at which newcomers are turned away: where too
-many are open, the oldest one that does not wait for us is closed. A page that is closed in this way connects again.
-Imported when a page is served, never before, for it needs uvicorn.
+A request to stop must not wait behind others, so there is no limit at which new clients are turned away. If too many
+connections are open, the oldest one that is not waiting for the server is closed; its page connects again.
+Import this only when a page is served, because it needs uvicorn.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 128
-"""A browser opens up to six."""
+"""Most open connections; a browser opens up to six."""
 ACCEPTED_AT_ONCE = 8
-"""How many are accepted before what they say is read: far fewer than stay open, so that a request that comes with its
+"""Connections accepted before their requests are read: far fewer than stay open, so that a request that comes with its
 connection is read before others can crowd it out."""
 ASKS_WITHIN = 10.0
 """Seconds for a whole request, from the connection or the last answer."""
@@ -27,15 +27,15 @@ TAKES_WITHIN = 10.0
 """Seconds for taking the whole answer."""
 
 KEPT = "spatial_vlm_ros.kept"
-"""Key of a request's scope: its connection stays open for another request. Set for sessions; without one each request
-needs a connection of its own, so that a flood of requests takes its turns with everybody else's."""
+"""Key of a request's scope: its connection stays open for another request. Set for sessions; without a session each
+request needs a new connection, so that a flood of requests takes turns with all other clients."""
 
 _Remote = tuple[str, int]
 
 
 class _Phase(enum.Enum):
     ASKS = enum.auto()
-    WORKS = enum.auto()  # it is our turn
+    WORKS = enum.auto()  # the server is working on it
     TAKES = enum.auto()
 
 
@@ -47,33 +47,33 @@ class _Open:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self.scope: Scope | None = None  # of its last request
+        self.scope: Scope | None = None  # scope of its last request
         self.phase = _Phase.ASKS
         self.timer: asyncio.TimerHandle | None = None
 
     def enter(self, phase: _Phase) -> None:
-        """A new phase, which may last its time."""
+        """Start a new phase, and its time limit."""
         self.phase = phase
         self.forget()
         if phase in _MAY_LAST:
             self.timer = asyncio.get_running_loop().call_later(_MAY_LAST[phase], self.transport.abort)
 
     def forget(self) -> None:
-        """Nobody waits for it any more."""
+        """Stop the timer."""
         if self.timer is not None:
             self.timer.cancel()
 
 
 class Connections:
-    """All open connections, and the application that they reach. On the server's loop alone.
+    """All open connections, and the application that they reach. Runs only on the server's event loop.
 
     Args:
-        app: what answers.
+        app: the application that answers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        # The oldest first. Not by phase: who sends one request after the other would always be the youngest.
+        # Oldest first, not by phase: a client that sends request after request would always be the youngest.
         self._open: OrderedDict[_Remote, _Open] = OrderedDict()
         connections = self
 
@@ -103,7 +103,7 @@ class Connections:
             self._open.pop(remote).forget()
 
     def _close_oldest(self) -> None:
-        """Close the oldest of those that do not wait for us; where all of them do, the oldest of all."""
+        """Close the oldest connection that is not waiting for the server, or, if all are, the oldest of all."""
         idle = (remote for remote, each in self._open.items() if each.phase is not _Phase.WORKS)
         oldest = self._open.pop(next(idle, next(iter(self._open))))
         oldest.forget()
@@ -114,11 +114,11 @@ class Connections:
             connection.enter(phase)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI wants it."""
+        """Handle one ASGI request."""
         remote: _Remote | None = scope.get("client")
         connection = self._open.get(remote) if remote is not None else None
         if remote is None or connection is None:
-            return  # it has gone
+            return  # the client has gone
         connection.scope = scope
         with_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
         if not with_body:
@@ -139,5 +139,5 @@ class Connections:
         try:
             await self._app(scope, received, sent)
         finally:
-            if connection.scope is scope:  # the next one may have come with it
+            if connection.scope is scope:  # the next request may have arrived with it
                 self._enter(remote, connection, _Phase.ASKS)

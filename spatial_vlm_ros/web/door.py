@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a browser gets in: a token for a cookie, a session of a cookie, and whether a request is of our own page."""
+"""Browser sign-in: exchange a token for a cookie, find a cookie's session, check that a form is from our own page."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from spatial_vlm_ros.web.guard import Guard, Session
 
 @dataclass(frozen=True)
 class TriedToken:
-    """What became of a token.
+    """Result of trying a token.
 
     Args:
-        secret: of a new session; None where the token is wrong.
-        wait: seconds until a wrong token of this address counts as tried again; 0 = this one did.
+        secret: of a new session; None if the token is wrong.
+        wait: seconds for which wrong tokens from this address are only told to wait; 0 = this one was recorded.
     """
 
     secret: str | None
@@ -26,11 +26,11 @@ class TriedToken:
 
 
 class Door:
-    """The way into one page.
+    """Sign-in to one page.
 
     Args:
-        guard: who may use it.
-        names: values of the Host header that are answered.
+        guard: checks tokens and sessions.
+        names: accepted values of the Host header.
         page: name of the page, part of its cookie's name.
     """
 
@@ -39,28 +39,28 @@ class Door:
         self._origins = {f"{scheme}://{name}" for name in names for scheme in ("http", "https")}
 
     def cookie(self, request: Request) -> str:
-        """Name of the cookie. Cookies are not kept apart by port: two pages on one machine need two names."""
+        """Name of the cookie. Browsers share cookies between ports, so two pages on one machine need two names."""
         return f"spatial_vlm_{self._page}_{request.url.port or 0}"
 
     def session(self, request: Request) -> Session | None:
-        """The session of a request; its connection is kept open then."""
+        """Session of a request; then its connection is kept open."""
         session = self._guard.session(request.cookies.get(self.cookie(request)))
         if session is not None:
             request.scope[KEPT] = True
         return session
 
     def is_foreign(self, request: Request) -> bool:
-        """Whether a form came from elsewhere. Browsers name the origin of each form they send."""
+        """True if a form came from another site. Browsers send the origin with each form."""
         return request.headers.get("origin") not in self._origins
 
     def try_token(self, request: Request, token: str) -> TriedToken:
-        """Try a token, by address alone: each connection has a port of its own."""
+        """Try a token; attempts are counted by address, because each connection has its own port."""
         address = request.client.host if request.client else "unknown"
         wait = self._guard.wait_before(address)
         return TriedToken(self._guard.sign_in(token, address), wait)
 
     def let_in(self, request: Request, secret: str) -> Response:
-        """The answer that opens a session: to the page, without the token in its address."""
+        """Response that opens a session: it redirects to the page, without the token in the address."""
         response = RedirectResponse("/", 303)
         response.set_cookie(self.cookie(request), secret, httponly=True, samesite="strict", path="/")
         return response

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What browsers send, bounded in size and time: forms and JSON. Needs Starlette."""
+"""Read forms and JSON from browsers, with limits on size and time. Needs Starlette."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WITHIN = 10.0  # s
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form.
+    """Read the fields of a form.
 
     Raises:
-        InputError: it is no form, too large, too slow, names a field twice, or is no UTF-8.
+        InputError: it is not a form, is too large or too slow, names a field twice, or is not UTF-8.
     """
     if _kind(request) != "application/x-www-form-urlencoded":
         raise InputError(
@@ -44,10 +44,10 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 async def read_json(request: Request, largest: int) -> dict[str, Any]:
-    """A JSON object of up to `largest` bytes.
+    """Read a JSON object of up to `largest` bytes.
 
     Raises:
-        InputError: it is none, too large or too slow.
+        InputError: it is not a JSON object, or is too large or too slow.
     """
     if _kind(request) != "application/json":
         raise InputError("request", "it has another content type", "application/json", "use the page")

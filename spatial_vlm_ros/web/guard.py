@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may use the page: a token that opens sessions, names the page may be asked under, and a brake on guessing.
+"""Access control for a page: a token that opens sessions, accepted host names, and a rate limit for guesses.
 
-The brake slows wrong tokens alone. The right one is always accepted, however many wrong ones came before it: a token is
-too long to be guessed, and nobody shall keep the person who operates from the button that stops.
+The limit applies only to wrong tokens. The right token is always accepted, however many wrong ones came
+before it: a token is too long to be guessed, and nobody must be able to keep the operator from the stop button.
 
-Knows nothing of web frameworks: texts in, verdicts out. Secrets are compared in constant time.
+Does not know web frameworks: texts in, verdicts out. Secrets are compared in constant time.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from dataclasses import dataclass
 from spatial_vlm_ros.errors import InputError
 
 _SECRET_BYTES = 32
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,}")  # a made one has 43
-_MOST_SESSIONS = 64  # the oldest goes
-_SESSION_LASTS = 12 * 3600.0  # s: a shift; then the token is wanted again
-_TRIES, _PER_SECONDS = 5, 60.0  # wrong tokens of one address
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,}")  # a generated one has 43
+_MOST_SESSIONS = 64  # the oldest one is dropped
+_SESSION_LASTS = 12 * 3600.0  # s: a shift; then the token is needed again
+_TRIES, _PER_SECONDS = 5, 60.0  # wrong tokens from one address
 _MOST_ADDRESSES = 1000
-_MOST_RECORDS = 30  # refused requests on record in that time: nobody fills the disk with them
+_MOST_RECORDS = 30  # refused requests recorded in that time, so that nobody can fill the disk
 
 
 @dataclass(frozen=True)
 class Session:
-    """One browser that has shown the token.
+    """One browser that has signed in with the token.
 
     Args:
-        form_token: what each of its forms carries.
-        operator: name that the person gave, or "".
-        remote: address that opened it.
+        form_token: secret that each of its forms contains.
+        operator: name that the person entered, or "".
+        remote: address that opened the session.
     """
 
     form_token: str
     operator: str
     remote: str
     until: float = math.inf
-    """Monotonic seconds at which it ends."""
+    """Monotonic time at which it ends, seconds."""
 
 
 class RecordBrake:
-    """Says which refusals go on record: 30 a minute, so that nobody fills the disk with them.
+    """Limit the recorded refusals to 30 a minute, so that nobody can fill the disk.
 
     Args:
         clock: monotonic seconds.
@@ -63,7 +63,7 @@ class RecordBrake:
         self._unrecorded = 0
 
     def recordable(self) -> int | None:
-        """How many refusals were not recorded before this one; None = this one is not, either."""
+        """Number of unrecorded refusals before this one; None = this one must not be recorded either."""
         with self._lock:
             now = self._clock()
             if len(self._recorded) == _MOST_RECORDS and now - self._recorded[0] < _PER_SECONDS:
@@ -75,14 +75,14 @@ class RecordBrake:
 
 
 class Guard:
-    """Tokens and sessions.
+    """Tokens and sessions of a page.
 
     Args:
         token: opens sessions; None makes one of 256 random bits.
         clock: monotonic seconds.
 
     Raises:
-        InputError: the token is shorter than 32 characters, or has others than letters, digits, "-" and "_".
+        InputError: the token is shorter than 32 characters, or has characters other than letters, digits, "-" and "_".
     """
 
     def __init__(self, token: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -93,11 +93,11 @@ class Guard:
             raise InputError("token of the page", f"{len(token)} characters", expected, "omit it to have one generated")
         self.token, self._clock, self._lock = token, clock, threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # by hash of the cookie
-        self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # address -> times of wrong tokens
+        self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # address → times of wrong tokens
         self.brake = RecordBrake(clock)
 
     def sign_in(self, token: str, remote: str) -> str | None:
-        """Open a session; the secret for its cookie, or None for a wrong token."""
+        """Open a session; return the secret for its cookie, or None for a wrong token."""
         if not _same(token, self.token):
             with self._lock:
                 times = self._wrong.setdefault(remote, [])
@@ -116,7 +116,7 @@ class Guard:
         return secret
 
     def wait_before(self, remote: str) -> float:
-        """Seconds until a wrong token of this address is put on record again; 0 = now."""
+        """Seconds until a wrong token from this address is recorded again; 0 = now."""
         with self._lock:
             times = self._wrong.get(remote, [])
             if len(times) < _TRIES:
@@ -124,13 +124,13 @@ class Guard:
             return max(0.0, times[0] + _PER_SECONDS - self._clock())
 
     def session(self, secret: str | None) -> Session | None:
-        """The session of a cookie, where it has not ended."""
-        # Looked up by its hash: how long that takes tells nothing of the secret.
+        """Session of a cookie, if it has not ended."""
+        # Looked up by its hash, so that the time of the lookup reveals nothing about the secret.
         session = None if not secret else self._sessions.get(_hashed(secret))
         return session if session is not None and self._clock() < session.until else None
 
     def name(self, secret: str, operator: str) -> None:
-        """Give the session of a cookie its operator."""
+        """Set the operator of a cookie's session."""
         with self._lock:
             key = _hashed(secret)
             if key in self._sessions:
@@ -138,12 +138,12 @@ class Guard:
 
     @staticmethod
     def is_form_of(session: Session, form_token: str) -> bool:
-        """Whether a form was made for this session."""
+        """True if a form belongs to this session."""
         return _same(form_token, session.form_token)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """True if an address is reachable only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -151,14 +151,14 @@ def is_loopback(host: str) -> bool:
 
 
 def names_of(host: str, port: int, further: Iterable[str] = ()) -> frozenset[str]:
-    """What a browser may call the page in its Host header, lower case.
+    """Accepted values of the browser's Host header, lower case.
 
-    A name of another site that was made to point here (DNS rebinding) is none of them.
+    A foreign name that was made to point here (DNS rebinding) is not among them.
 
     Args:
-        host: address that is bound.
-        port: of it.
-        further: names as they stand in the browser's address, "robot.lan:8080".
+        host: bound address.
+        port: bound port.
+        further: further names as they appear in the browser's address, "robot.lan:8080".
     """
     hosts = {f"[{host}]" if ":" in host else host}
     if is_loopback(host):

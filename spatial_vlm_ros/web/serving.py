@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page as a running server: bound, served on a thread of its own, and closed.
+"""Serve a page on its own thread, and close it.
 
-uvicorn and Starlette (extra `web`) are imported when a page is served, never before.
+uvicorn and Starlette (extra `web`) are imported only when a page is served.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 _STARTS_WITHIN = 30.0  # s
 _CLOSES_WITHIN = 10.0  # s
-_WAITING = 1024  # connections that the kernel keeps for us; a flood in front of a Stop is not to fill it
+_WAITING = 1024  # connections that the kernel queues; a flood must not keep a Stop out
 _LARGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
 _REPAIR = install("web")
 
 
 class Page:
-    """A page that is being served. Closing it closes its sessions; what it shows stays.
+    """A page that is being served. Closing it ends its sessions, but not what it shows.
 
     Args:
-        server: uvicorn's.
+        server: uvicorn's server.
         bound: the socket it listens on.
         guard: holds the token.
-        name: of the thread that serves.
+        name: of the serving thread.
     """
 
     def __init__(self, server: Server, bound: socket.socket, guard: Guard, name: str = "page") -> None:
@@ -55,19 +55,22 @@ class Page:
 
     @property
     def address(self) -> str:
-        """Where it is, without the token."""
+        """URL of the page, without the token."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
 
     @property
     def url(self) -> str:
-        """Where it is, with the token: whoever has this may use it. Show it once, to the person who works with it."""
+        """URL of the page, with the token.
+
+        Anyone who has it may use the page: show it once, to the person who works with it.
+        """
         return f"{self.address}?token={self._guard.token}"
 
     def close(self) -> None:
-        """Stop serving; comes back when the port is free. Closing twice is fine."""
+        """Stop serving; return when the port is free. Closing twice is fine."""
         self._server.should_exit = True
         self._thread.join(_CLOSES_WITHIN)
-        if self._thread.is_alive():  # somebody holds a connection open
+        if self._thread.is_alive():  # a client holds a connection open
             self._server.force_exit = True
             self._thread.join(_CLOSES_WITHIN)
 
@@ -81,7 +84,7 @@ class Page:
 
 
 def check_installed() -> None:
-    """Say what is missing before work is spent on what a page is to show.
+    """Report missing packages before work is spent on a page.
 
     Raises:
         DependencyError: Starlette, uvicorn or Jinja2 is not installed.
@@ -101,19 +104,19 @@ def serve_page(
     names: Iterable[str] = (),
     thread: str = "page",
 ) -> Page:
-    """Serve an application.
+    """Serve an application as a page.
 
     Args:
-        application: makes it, of who may use it and of the values of the Host header that it answers. Called once;
-            it may import Starlette.
-        host: address to bind. Others than loopback need `allow_network`.
+        application: makes the application from the guard and the accepted values of the Host header. Called once; it
+            may import Starlette.
+        host: address to bind. Addresses other than loopback need `allow_network`.
         port: 0 = a free one.
         token: 32 or more letters, digits, "-" and "_"; None makes one.
-        allow_network: other machines may reach the page. What it shows and is told crosses the network in plain text
-            then: an SSH tunnel to the loopback address is better.
-        names: further names of the page in the browser's address, "robot.lan:8080", where it is reached by a name, a
+        allow_network: let other machines reach the page. Its content and input then cross the network in plain text; an
+            SSH tunnel to the loopback address is better.
+        names: further names of the page in the browser's address, "robot.lan:8080", if it is reached by a name, a
             wildcard address or a forwarded port.
-        thread: name of the thread that serves.
+        thread: name of the serving thread.
 
     Raises:
         InputError: the port is in use, the address is not of this machine or not loopback, or the token is too short.
@@ -149,12 +152,12 @@ def serve_page(
         http=connections.protocol,
         loop="asyncio",
         h11_max_incomplete_event_size=_LARGEST_HEAD,
-        backlog=ACCEPTED_AT_ONCE,  # asyncio accepts as many at a time; the kernel keeps more, see `Page`
-        log_config=None,  # and no access log: the first request has the token in it
-        log_level="critical",  # no line for each request that is no HTTP: anybody could fill the terminal
+        backlog=ACCEPTED_AT_ONCE,  # asyncio accepts this many at a time; the kernel queues more, see `Page`
+        log_config=None,  # and no access log: the first request contains the token
+        log_level="critical",  # no line for each request that is not HTTP: anybody could fill the terminal
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # anybody can write those; a record names who connected
+        proxy_headers=False,  # anybody can write those headers; a record names who really connected
         lifespan="off",
         ws="none",
         timeout_keep_alive=5,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Around every answer: only under our own names, and with headers that tell a browser what it must not do."""
+"""Protect every response: answer only under our own host names, and send restrictive security headers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADERS = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    # Not no-referrer: browsers then say Origin: null in our own forms, too.
+    # Not no-referrer: browsers would then send Origin: null with our own forms, too.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -26,11 +26,11 @@ HEADERS = {
 
 
 class Shield:
-    """Refuses requests under other names (DNS rebinding), and puts headers on every answer.
+    """Refuse requests under other host names (DNS rebinding), and add security headers to every response.
 
     Args:
-        app: what is shielded.
-        names: values of the Host header that are answered.
+        app: the protected application.
+        names: accepted values of the Host header.
         refused: called with the reason when a request is refused.
     """
 
@@ -38,7 +38,7 @@ class Shield:
         self._app, self._names, self._refused = app, names, refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI wants it."""
+        """Handle one ASGI request."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -48,7 +48,7 @@ class Shield:
         request = Request(scope, receive)
         hosts = request.headers.getlist("host")
         if len(hosts) == 1 and hosts[0].lower() in self._names:
-            with contextlib.suppress(Exception):  # answered by 500 and on record; raised again to be printed
+            with contextlib.suppress(Exception):  # answered with 500 and recorded; raised again to be printed
                 await self._app(scope, receive, with_headers)
             return
         await self._refused(f"unknown Host {', '.join(hosts)[:100]!r}", request)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Burners of a stove: discs of another brightness on its flat top, or rings that stand over it a little."""
+"""Burners of a stove: discs of different brightness on its flat top, or rings slightly above it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import PICTURE, Region, own_points, rectangle_of, trimmed
 
-_BIN = 0.005  # metres of height that the top is looked for in
-_NEAR = 0.012  # metres about the height of the top within which points are on it: grates stand a little over it
+_BIN = 0.005  # metres: height step of the search for the top
+_NEAR = 0.012  # metres around the height of the top within which points are on it: grates are slightly above it
 _CELL = 0.005  # metres
 _OTHERS = (
     35.0,
@@ -22,21 +22,21 @@ _OTHERS = (
     105.0,
     140.0,
     175.0,
-)  # of 255: brightness by which discs differ from the plate; shadows of pots do less
-_BRIDGE = 5  # cells: what is narrower joins two discs, and is none
+)  # of 255: brightness by which discs differ from the plate; shadows of pots differ less
+_BRIDGE = 5  # cells: narrower parts join two discs and are not discs
 _SMALLEST, _LARGEST = 0.03, 0.16  # metres: radii of burners
-_ROUND = 0.65, 1.2  # area of a disc in parts of that of the ellipse about it; parts of a disc may be hidden
-_STRETCH = 1.8  # length over width up to which it is a disc, seen in part
+_ROUND = 0.65, 1.2  # area of a disc relative to its bounding ellipse; parts of a disc may be hidden
+_STRETCH = 1.8  # length over width up to which a shape is a partly visible disc
 _FEW = 30
-_OVER = 0.1  # metres over the top up to which the underside of what stands on a burner may be measured
+_OVER = 0.1  # metres over the top up to which the underside of an object on a burner may be measured
 
 
 def stove_top(layout: Layout, row: int) -> Region | None:
-    """The flat top of an object; None where it is not seen.
+    """Find the flat top of an object; None if it is not visible.
 
     Args:
         layout: the scene.
-        row: the object, measured.
+        row: row of the object, which must be measured.
     """
     own = own_points(layout, row)
     if len(own) < _FEW:
@@ -52,7 +52,7 @@ def stove_top(layout: Layout, row: int) -> Region | None:
 
 
 def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
-    """The discs on a stove's top that are seen; others may be hidden by what stands on them."""
+    """Find the visible discs on a stove's top; objects on it may hide others."""
     own = own_points(layout, top.row)
     plate = own[np.abs(own[:, 2] - top.low) < _NEAR]
     about = rectangle_of(top.outline)
@@ -78,7 +78,7 @@ def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
 
 
 def _discs(other: npt.NDArray[np.bool_], half: Array) -> list[tuple[Array, float]]:
-    """Middle and radius of the discs among cells of another brightness; narrow bridges between two are cut."""
+    """Middle and radius of the discs among cells of different brightness; narrow bridges between two are cut."""
     whole = cv2.morphologyEx(other.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     number, marks = cv2.connectedComponents(cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((_BRIDGE,) * 2, np.uint8)))
     found = (_disc((np.argwhere(marks == k) + 0.5) * _CELL - half) for k in range(1, number))
@@ -86,12 +86,12 @@ def _discs(other: npt.NDArray[np.bool_], half: Array) -> list[tuple[Array, float
 
 
 def hides_one(layout: Layout, region: Region, discs: tuple[Region, ...]) -> bool:
-    """Whether something stands in a part of a stove's top and on none of the discs seen: on another one, most likely.
+    """True if an object stands in a part of a stove's top but on no visible disc: it most likely hides another disc.
 
     Args:
         layout: the scene.
         region: the part of the top.
-        discs: the burners that are seen.
+        discs: the visible burners.
     """
     rows = np.flatnonzero(layout.measured & (np.abs(layout.bottom - region.low) < _OVER))
     places = layout.centre[rows[rows != region.row], :2]
@@ -102,7 +102,7 @@ def hides_one(layout: Layout, region: Region, discs: tuple[Region, ...]) -> bool
 
 
 def _flat(own: Array) -> float:
-    """The height that the points have over the most of the ground."""
+    """Height at which the points cover the most ground."""
     bins = np.floor(own[:, 2] / _BIN).astype(np.int64)
     low = int(bins.min())
     cells = np.floor(own[:, :2] / (2 * _CELL)).astype(np.int64)
@@ -123,7 +123,7 @@ def _brightness(layout: Layout, points: Array) -> Array:
 
 
 def _disc(places: Array) -> tuple[Array, float] | None:
-    """Middle and radius of cells (N, 2) that are a disc."""
+    """Middle and radius of cells (N, 2) that form a disc; None if they do not."""
     if len(places) * _CELL**2 < math.pi * _SMALLEST**2 / 2:
         return None
     about = rectangle_of(places)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of several parts the words mean: by side, depth or height, alone or two together, by number, in the middle."""
+"""Choose which of several parts the words mean: by side, depth, height or two of these, by number, or in the middle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.types import NounPhrase
 
 MIDDLE = "middle"
-_LEVEL = 0.3  # part of its own length by which a part may lie behind the first one and still be as far on
+_LEVEL = 0.3  # fraction of its own length by which a part may lie behind the first one and still be level with it
 _SQUARE = 0.82  # cosine of the angle to a side up to which a direction means that side
 _OF_ORDINAL = {"left": "leftmost", "right": "rightmost", "near": "nearest", "far": "farthest", "top": "highest",
                "bottom": "lowest"}  # fmt: skip
@@ -29,23 +29,23 @@ class Rays(NamedTuple):
     right: Array
 
     def along(self, superlative: str) -> Array:
-        """The direction in which a superlative points."""
+        """The direction of a superlative."""
         return {"leftmost": -self.right, "rightmost": self.right, "nearest": -self.ahead, "farthest": self.ahead}[
             superlative
         ]
 
     def side(self, superlative: str, outline: Array) -> Array:
-        """The same, along the side of what has the outline, where it points that way."""
+        """The same direction, snapped to a side of the outline if it points along one."""
         direction = self.along(superlative)
         side = rectangle_of(outline).facing(direction).axes[0]
         return np.asarray(side if side @ direction > _SQUARE else direction)
 
 
 def chosen(parts: Sequence[Region], phrase: NounPhrase, rays: Rays) -> tuple[Region, ...]:
-    """The parts that a phrase may mean: one where the words settle it, several where they do not, or none.
+    """The parts that a phrase may mean: one if the words settle it, several if they do not, or none.
 
     Args:
-        parts: all of one object.
+        parts: all parts of one object.
         phrase: what was said of the part.
         rays: directions at the object.
     """
@@ -66,12 +66,12 @@ def _key(part: Region, word: str, rays: Rays) -> float:
 
 
 def _length(part: Region, word: str, rays: Rays) -> float:
-    """Metres of a part along a direction."""
+    """Length of a part along a direction, metres."""
     return 0.0 if word in UPRIGHT else float(np.ptp(part.outline @ rays.along(word)))
 
 
 def _first(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
-    """The parts that are farthest on, with those that are as far on as that."""
+    """The parts that are farthest along a direction, including those level with the farthest."""
     if word not in SIDEWAYS | UPRIGHT or not parts:
         return ()
     most = max(_key(part, word, rays) for part in parts)
@@ -79,7 +79,7 @@ def _first(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]
 
 
 def _ordered(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
-    """The parts in order, the first one first; none where two of them are as far on."""
+    """The parts in order, the first one first; empty if two of them are level."""
     ordered = sorted(parts, key=lambda part: -_key(part, word, rays))
     for one, other in itertools.pairwise(ordered):
         if _key(one, word, rays) - _key(other, word, rays) <= _LEVEL * _length(one, word, rays) and word in SIDEWAYS:
@@ -88,7 +88,7 @@ def _ordered(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ..
 
 
 def _in_the_middle(parts: Sequence[Region], rays: Rays) -> tuple[Region, ...]:
-    """The part with as many on either side, along the direction in which they lie; none among an even number."""
+    """The part with as many parts on either side, along the direction in which they lie; none for an even number."""
     if len(parts) % 2 == 0:
         return ()
     spread = {word: np.ptp([_key(part, word, rays) for part in parts]) for word in ("rightmost", "farthest", "highest")}

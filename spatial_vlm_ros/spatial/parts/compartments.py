@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compartments of an open box: walls that cross its height map from side to side divide it, again and again."""
+"""Compartments of an open box: walls across its height map divide it, repeatedly."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import numpy.typing as npt
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import HEIGHT_MAP, Rectangle, Region, box_of, own_points, points_over
 
-_LEAST_DEPTH = 0.015  # metres: what is flatter has no inside
-_NOISES = 5.0  # standard deviations of depth that a box is deep, at least: else noise looks like walls
-_SHORTEST = 0.12  # metres: the length of a box from which it is divided; a mug with its handle is shorter
+_LEAST_DEPTH = 0.015  # metres: a flatter object has no inside
+_NOISES = 5.0  # least depth of a box in standard deviations of depth noise: otherwise noise looks like walls
+_SHORTEST = 0.12  # metres: least length of a box that is divided; a mug with its handle is shorter
 _CELLS, _LEAST_CELL, _MOST_CELL = 30, 0.004, 0.008  # cells across the shorter side, and their side in metres
-_HIGH = 0.5  # part of the depth from which a point shows a wall
-_LOW = 0.4  # part of the depth up to which a point shows that a compartment is hollow
-_CROSSES = 0.6  # part of the way across over which a wall must be seen
-_KNOWN = 0.7  # part of the way across that must be seen at all
-_LEAST_WIDTH, _LEAST_PART = 0.025, 0.15  # metres, and part of the box: what is narrower is a groove, or the outer wall
-_WIDEST_WALL = 0.25  # part of a compartment's length that a wall may fill
-_FLOOR, _FLOOR_SEEN = 0.01, 0.15  # metres, and part of the inside that is seen within them where a floor is seen
-_INSIDE = 0.8  # part of the box within which its floor is looked for
-_ACROSS = 0.05  # metres: width of a compartment from which it may be divided again
-_FEW, _MOST = 30, 12  # points that show nothing; compartments that nobody tells apart in words
-_CLOSED = 0.45  # part of a compartment over which what is seen is not low: then it is closed, or none
-_BESIDE = 0.02  # metres below the floor at which the underside of what stands there may be measured
+_HIGH = 0.5  # fraction of the depth from which a point shows a wall
+_LOW = 0.4  # fraction of the depth up to which a point shows that a compartment is hollow
+_CROSSES = 0.6  # fraction of the way across over which a wall must be seen
+_KNOWN = 0.7  # fraction of the way across that must be visible at all
+_LEAST_WIDTH, _LEAST_PART = 0.025, 0.15  # metres, and fraction of the box: narrower is a groove, or the outer wall
+_WIDEST_WALL = 0.25  # fraction of a compartment's length that a wall may fill
+_FLOOR, _FLOOR_SEEN = 0.01, 0.15  # metres, and fraction of the inside seen within them if a floor is visible
+_INSIDE = 0.8  # fraction of the box within which its floor is searched for
+_ACROSS = 0.05  # metres: least width of a compartment that may be divided again
+_FEW, _MOST = 30, 12  # points that show nothing; compartments that words cannot tell apart
+_CLOSED = 0.45  # fraction of a compartment over which visible points are not low: then it is closed, or is not one
+_BESIDE = 0.02  # metres below the floor at which the underside of an object in it may be measured
 
 _Span = tuple[Array, Array]
 
 
 def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
-    """The compartments of an object; one where it is hollow and undivided, none where it is not seen to be hollow.
+    """Find the compartments of an object: one if it is hollow and undivided, none if it does not look hollow.
 
     Args:
         layout: the scene.
-        row: the object, measured.
+        row: row of the object, which must be measured.
     """
     box, own, over = box_of(layout, row), own_points(layout, row), points_over(layout, row)
     places, height = box.to_own(over[:, :2]), over[:, 2]
@@ -46,7 +46,7 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
         return ()
     bottom, rim = float(layout.bottom[row]), float(layout.top[row])
     floor = max(bottom, float(np.percentile(height[inside], 3)))
-    if (height[inside] < floor + _FLOOR).mean() < _FLOOR_SEEN:  # what is seen low down is walls: the floor is hidden
+    if (height[inside] < floor + _FLOOR).mean() < _FLOOR_SEEN:  # low visible points are walls: the floor is hidden
         floor = min(floor, bottom + _FLOOR)
     if rim - floor < max(_LEAST_DEPTH, _NOISES * float(layout.noise[row])):
         return ()
@@ -54,14 +54,14 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
     seen = _Walls(box, box.to_own(own[:, :2]), (own[:, 2] - floor) / depth, places, (height - floor) / depth)
     found = [span for span in seen.divided(-box.half, box.half, 0) if seen.hollow(span)]
     if len(found) > _MOST or any((high - low).min() < _LEAST_WIDTH for low, high in found):
-        return ()  # that is no organiser, or none that can be told
+        return ()  # that is not an organiser, or not a recognisable one
     return tuple(
         Region(row, box.part(*span), floor, rim, (floor - _BESIDE, rim), HEIGHT_MAP, walled=True) for span in found
     )
 
 
 class _Walls:
-    """The height map of a box in its own axes: which cells show a wall, and which the inside."""
+    """The height map of a box in its own axes, with cells that show a wall or the inside."""
 
     def __init__(self, box: Rectangle, own: Array, high: Array, places: Array, height: Array) -> None:
         self.step = float(np.clip(2 * box.half[1] / _CELLS, _LEAST_CELL, _MOST_CELL))
@@ -84,13 +84,13 @@ class _Walls:
         return slice(first[0], last[0]), slice(first[1], last[1])
 
     def hollow(self, span: _Span) -> bool:
-        """Whether nothing closes a span above: a lid would be seen, and the floor between high walls is not."""
+        """True if no lid closes a span: a lid would be visible, and the floor between high walls is not."""
         margin = np.minimum(0.25 * (span[1] - span[0]), 3 * self.step)
         where = self._cells(span[0] + margin, span[1] - margin)
         return bool((self.seen[where] & ~self.deep[where]).sum() <= _CLOSED * max(1, self.seen[where].size))
 
     def divided(self, low: Array, high: Array, asked: int) -> Iterator[_Span]:
-        """The spans that walls divide a span into; `asked` counts the axes that were tried in vain."""
+        """The spans that walls divide a span into; `asked` counts the axes tried without success."""
         axis = 0 if (high - low)[0] >= (high - low)[1] else 1
         for tried in (axis, 1 - axis):
             walls = self._walls(low, high, tried)
@@ -104,7 +104,7 @@ class _Walls:
         yield low, high
 
     def _walls(self, low: Array, high: Array, axis: int) -> list[float]:
-        """Where walls cross a span from side to side, along one of its axes."""
+        """Positions at which walls cross a span from side to side, along one of its axes."""
         where = self._cells(low, high)
         wall, seen = self.high[where], self.seen[where]
         if axis == 1:
@@ -113,7 +113,7 @@ class _Walls:
         if wall.shape[0] < 2 * edge + 1 or wall.shape[1] * self.step < _ACROSS:
             return []
         beside = wall.shape[1] // 4
-        wall, seen = wall[:, beside:-beside], seen[:, beside:-beside]  # not the walls alongside
+        wall, seen = wall[:, beside:-beside], seen[:, beside:-beside]  # without the walls alongside
         near, known = _widened(wall), _widened(seen)
         share = near.sum(axis=1) / np.maximum(known.sum(axis=1), _KNOWN * wall.shape[1])
         lines = share >= _CROSSES
@@ -126,7 +126,7 @@ class _Walls:
 
 
 def _widened(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Lines of cells with those of the lines beside them: a wall that is a little askew stays one."""
+    """Lines of cells merged with their neighbours, so that a slightly slanted wall stays one wall."""
     wide = cells.copy()
     wide[1:] |= cells[:-1]
     wide[:-1] |= cells[1:]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The open drawer of a chest that is one detection: what sticks out of its front, below its top, and is hollow.
+"""Find the open drawer of a chest that is one detection: it sticks out of the front, below the top, and is hollow.
 
-Which drawer it is, is told by the room over and under its front: no drawer fits over the top one.
+The space over and under its front tells which drawer it is: no drawer fits over the top one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import FRONT, Rectangle, Region, own_points, rectangle_of, trimmed
 
 _TOP = 0.02  # metres below the highest point within which points are on the top panel
-_CELL, _RIM = 0.01, 5  # metres; cells across that rims of drawers are narrower than, and panels wider
-_FEW = 30  # points that show no panel and no drawer
-_OUT = 0.03  # metres that an open drawer sticks out, at least: a handle does less
-_FRONT = 0.02  # metres behind the outermost points within which they are on the drawer's front
-_INNER = 0.7  # part of a drawer within which its floor is looked for
+_CELL, _RIM = 0.01, 5  # metres; cells across that rims of drawers are narrower than, and panels wider than
+_FEW = 30  # points that are too few for a panel or a drawer
+_OUT = 0.03  # least length in metres that an open drawer sticks out: a handle is shorter
+_FRONT = 0.02  # metres behind the outermost points that still belong to the drawer's front
+_INNER = 0.7  # fraction of a drawer within which its floor is searched for
 _SHALLOW = 0.015  # metres: an open drawer is deeper
-_WIDE = 0.4  # part of the chest's width that a drawer takes, at least
-_ROOM = 0.75  # part of a drawer's height that a further one needs, at least; a plinth or a thick top is less
-_PITCH = 1.2  # heights of drawers from one to the next: there are boards and gaps between them
-_WALL = 0.01  # metres of wall about what is put in
-_BESIDE = 0.03  # metres below the floor at which the underside of what lies there may be measured
+_WIDE = 0.4  # least fraction of the chest's width that a drawer fills
+_ROOM = 0.75  # least fraction of a drawer's height that another drawer needs; a plinth or a thick top is less
+_PITCH = 1.2  # drawer pitch in drawer heights: there are boards and gaps between them
+_WALL = 0.01  # metres of wall around the contents
+_BESIDE = 0.03  # metres below the floor at which the underside of an object in it may be measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +33,9 @@ class Drawer:
     """An open drawer.
 
     Args:
-        region: its inside, as far as it is out.
-        above: how many drawers fit over it.
-        below: how many fit under it.
+        region: the visible part of its inside.
+        above: number of drawers that fit over it.
+        below: number of drawers that fit under it.
     """
 
     region: Region
@@ -44,11 +44,11 @@ class Drawer:
 
 
 def open_drawer(layout: Layout, row: int) -> Drawer | None:
-    """The open drawer of an object, or None: none is open, or none can be told.
+    """Find the open drawer of an object; None if none is open, or none can be recognised.
 
     Args:
         layout: the scene.
-        row: the object, measured.
+        row: row of the object, which must be measured.
     """
     own = own_points(layout, row)
     top = float(np.percentile(own[:, 2], 99))
@@ -65,7 +65,7 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
 
 
 def top_panel(own: Array, top: float) -> Array | None:
-    """(N, 2) places on the panel on top of a chest, without the rim of an open drawer; None where none is seen.
+    """(N, 2) places on a chest's top panel, without the rim of an open drawer, metres; None if no panel is visible.
 
     Args:
         own: (M, 3) points of the chest in ground coordinates.
@@ -77,7 +77,7 @@ def top_panel(own: Array, top: float) -> Array | None:
 
 
 def _plate(places: Array) -> Array:
-    """Middles of the cells (N, 2) of a panel, without the thin rims of what stands before it."""
+    """Centres of a panel's cells (N, 2), without thin rims in front of it."""
     low = places.min(axis=0)
     cells = np.floor((places - low) / _CELL).astype(int)
     image = np.zeros(cells.max(axis=0) + 3, np.uint8)
@@ -88,7 +88,7 @@ def _plate(places: Array) -> Array:
 
 
 def _sticking_out(own: Array, body: Rectangle) -> Array:
-    """The points (N, 3) before the first side of a body, below its top."""
+    """The points (N, 3) in front of a body's first side, below its top."""
     places = body.to_own(own[:, :2])
     before = (places[:, 0] > body.half[0] + _OUT) & (np.abs(places[:, 1]) < body.half[1] + _OUT)
     return np.asarray(own[before])
@@ -116,5 +116,5 @@ def _drawer(layout: Layout, row: int, out: Array, body: Rectangle, top: float) -
 
 
 def drawers_in(room: float, tall: float) -> int:
-    """How many drawers of a height fit into a room, with the gaps between them."""
+    """Number of drawers of a height that fit into a space, with the gaps between them."""
     return max(1, round(room / (_PITCH * tall))) if room > _ROOM * tall else 0

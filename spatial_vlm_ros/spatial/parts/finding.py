@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which parts an object has, and which of them a phrase means: where they show in its geometry, else by share."""
+"""Find the parts of an object and those that a phrase means: from visible geometry, else by a stated share."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ _WHOLES = (
 )
 _VAGUE = frozenset({"section", "bay"})
 """Compartments that need no wall: the back section of an undivided box is its back third."""
-_LONGER = 1.2  # times as long one way as the other from which a half is taken to be split across that way
-_FEW = 30  # points of an object in which nothing is found
-_ASTRIDE = 0.25  # part of its width by which a burner must lie off the middle of the stove to be on one side of it
+_LONGER = 1.2  # times as long one way as the other from which a half is split across that way
+_FEW = 30  # points of an object that are too few to find parts
+_ASTRIDE = 0.25  # fraction of its width by which a burner must be off the middle of the stove to be on one side of it
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What of an object a phrase may mean.
+    """The parts of an object that a phrase may mean.
 
     Args:
-        parts: the parts; several where the words do not settle which.
-        exists: whether the object has such parts at all.
+        parts: the parts; several if the words do not settle which.
+        exists: True if the object has such parts at all.
         reason: why there is none, in words that follow the object's name ("has no compartments").
     """
 
@@ -69,7 +69,7 @@ def noun_of(phrase: NounPhrase) -> str:
 
 
 def is_looked_for(phrase: NounPhrase) -> bool:
-    """Whether a phrase names a part that is looked for here; relations tell of single sides, edges and centres."""
+    """True if a phrase names a part that is found here; relations handle single sides, edges and centres."""
     noun = noun_of(phrase)
     if noun in COMPARTMENTS | LEVELS | DRAWERS | BURNERS | _HALVES:
         return True
@@ -77,22 +77,22 @@ def is_looked_for(phrase: NounPhrase) -> bool:
 
 
 def has_by_nature(label: str, noun: str) -> bool:
-    """Whether what a label names has such parts by its nature: a stove has burners."""
+    """True if objects with the label usually have such parts: a stove has burners."""
     words = label.lower().replace("-", " ").replace("_", " ").split()
     return bool(words) and any(noun in parts and words[-1] in wholes for parts, wholes in _WHOLES)
 
 
 def is_of_several(label: str, noun: str) -> bool:
-    """Whether a label names what is made of several such parts: a chest of drawers."""
+    """True if the label names an object made of several such parts: a chest of drawers."""
     return noun in DRAWERS and label.lower().endswith("drawers")
 
 
 def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
-    """The parts of an object that a phrase may mean.
+    """Find the parts of an object that a phrase may mean.
 
     Args:
         layout: the scene.
-        row: the whole.
+        row: row of the whole.
         phrase: what was said of the part.
         rays: directions at the whole.
     """
@@ -103,7 +103,7 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         return _compartments(layout, row, phrase, rays)
     if noun in LEVELS:
         boards = levels(layout, row)
-        if len(boards) < 2:  # the flat top of anything is one
+        if len(boards) < 2:  # any object with a flat top has one
             return Found(exists=False, reason=f"has no visible {noun}")
         found = _of_all(boards, phrase, rays)
         other = _of_all(boards[:-1], phrase, rays) if boards[-1].lid else found
@@ -112,14 +112,14 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         return _drawer(open_drawer(layout, row), phrase)
     if noun in BURNERS:
         return _burners(layout, row, phrase, rays)
-    if noun == "half" and phrase.superlative is None and EMPTY in phrase.attributes:  # which one, its contents tell
+    if noun == "half" and phrase.superlative is None and EMPTY in phrase.attributes:  # the contents tell which one
         return Found(_halves(whole(layout, row), phrase, rays))
     part = share(whole(layout, row), phrase, rays)
     return Found((part,)) if part is not None else Found(exists=False, reason=f"has no such {noun}")
 
 
 def _halves(all_of_it: Region, phrase: NounPhrase, rays: Rays) -> tuple[Region, ...]:
-    """Both halves of what is clearly longer one way, split across that; else those of either way."""
+    """Both halves, split across the clearly longer side; if neither is longer, the halves of both ways."""
     pairs = []
     for sides in (("leftmost", "rightmost"), ("nearest", "farthest")):
         halves = (share(all_of_it, dataclasses.replace(phrase, superlative=side), rays) for side in sides)
@@ -139,7 +139,7 @@ def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
 
 def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
-    if has_by_nature(layout.scene.objects[row].detection.label, "shelf"):  # one over the other, with boards between
+    if has_by_nature(layout.scene.objects[row].detection.label, "shelf"):  # one above the other, with boards in between
         rooms = tuple(room for room in levels(layout, row) if np.isfinite(room.high))
         if len(rooms) > 1:
             beside = SIDEWAYS.intersection((phrase.superlative, phrase.also))
@@ -153,7 +153,7 @@ def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> F
 
 
 def _drawer(drawer: Drawer | None, phrase: NounPhrase) -> Found:
-    """The open drawer, where it is the one that is meant; all others are closed."""
+    """The open drawer, if it is the one that is meant; all others are closed."""
     closed = Found(reason="is closed there: no such drawer is open")
     if drawer is None or phrase.also is not None:
         return closed
@@ -166,7 +166,7 @@ def _drawer(drawer: Drawer | None, phrase: NounPhrase) -> Found:
 
 
 def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
-    """The disc in the stated share of the stove's top; that share where none is seen there."""
+    """The disc in the stated share of the stove's top; that share itself if no disc is visible there."""
     top = stove_top(layout, row)
     if top is None:
         return Found(exists=False, reason="has no visible flat top")
@@ -192,14 +192,14 @@ def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         first = _of_all(discs, phrase, rays)
         return first if all(_within(disc, part) for disc in first.parts) else untold
     if astride or (not inside and phrase.superlative == MIDDLE):
-        return untold  # a middle one is one of three, and nobody sees how many there are
+        return untold  # a middle one is one of three, and their number is not visible
     if len(inside) == 1:
         return Found((dataclasses.replace(inside[0], around=part.around),))
     return Found(tuple(inside) or (part,))
 
 
 def _astride(disc: Region, top: Region, phrase: NounPhrase, rays: Rays) -> bool:
-    """Whether a burner lies on the line between the sides that were said: then they have no order that way."""
+    """True if a burner lies on the line between the stated sides, so that it has no order that way."""
     for word in (phrase.superlative, phrase.also):
         if word is not None and word != MIDDLE:
             axis = rays.side(word, top.outline)

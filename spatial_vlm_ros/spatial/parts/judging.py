@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clauses about parts ("in the back compartment of the caddy"): which whole is meant, and what is in its part."""
+"""Judge clauses about parts ("in the back compartment of the caddy"): which whole is meant, what is in its part."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from spatial_vlm_ros.types import NounPhrase, RelationClause
 _HOLDS = frozenset({"on", "inside"})
 _CONTENTS = frozenset({"containing", "supporting"})
 _OF_PARTS = _CONTENTS | {"part of"}
-_KNOWN = 0.5  # belief in what a part is told apart by, at least
-_EDGE = 0.005  # metres: how well the outline of a part is known
+_KNOWN = 0.5  # least belief in the words that distinguish a part
+_EDGE = 0.005  # metres: uncertainty of the outline of a part
 
 
 @dataclass(frozen=True, eq=False)
 class PartClause:
-    """A clause about a part that no detection is.
+    """A clause about a part without a detection.
 
     Args:
         phrase: the part.
         owner: belief in the whole.
-        found: row of a whole → what of it the phrase may mean.
+        found: row of a whole → the parts of it that the phrase may mean.
     """
 
     phrase: NounPhrase
@@ -53,14 +53,14 @@ class PartClause:
 def owner_of(
     clause: RelationClause, anchor: PhraseBelief, layout: Layout, least: float, found: Callable[[int], Found]
 ) -> PhraseBelief | None:
-    """Belief in the whole of a part that no detection is; None where the clause is about no such part.
+    """Belief in the whole of a part without a detection; None if the clause is not about such a part.
 
     Args:
         clause: what was said.
         anchor: belief in its anchor's phrase.
         layout: the scene.
         least: least fit of a name.
-        found: row of a whole → what of it the phrase may mean.
+        found: row of a whole → the parts of it that the phrase may mean.
     """
     phrase = clause.anchors[0]
     noun = noun_of(phrase)
@@ -68,7 +68,7 @@ def owner_of(
         return None
     told = STATES if noun in DRAWERS else {EMPTY}
     if not all(c.is_order or c.name in _OF_PARTS for c in anchor.clauses) or set(phrase.attributes) - told:
-        return None  # nothing else is known of a part that no detection is
+        return None  # nothing else is known about a part without a detection
     labels = [obj.detection.label for obj in layout.scene.objects]
     labelled = np.flatnonzero(anchor.fit >= least)
     labelled = np.array([row for row in labelled if not is_of_several(labels[row], noun)], np.intp)
@@ -89,12 +89,12 @@ def owner_of(
 
 
 def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout: Layout, holds: float) -> Found:
-    """What is left of parts that are told apart by what is in them ("the compartment with the fork", "the empty one").
+    """Keep the parts with the stated contents ("the compartment with the fork", "the empty one").
 
     Args:
         found: the parts.
         phrase: what was said of the part.
-        anchor: belief in the phrase, for what it is said to contain.
+        anchor: belief in the phrase, with the objects that it is said to contain.
         layout: the scene.
         holds: likelihood from which an object is in a part.
     """
@@ -106,7 +106,7 @@ def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout
                 return Found(exists=False, reason="has no part that can be identified so")
             row = np.array([int(np.argmax(weight))])
             parts = tuple(p for p in parts if (_in(layout, p, row, holds)[0] != clause.negated))
-    if CLOSED in phrase.attributes:  # an open drawer is found, and no other
+    if CLOSED in phrase.attributes:  # only an open drawer is found
         return dataclasses.replace(found, parts=(), reason="is closed there")
     if EMPTY in phrase.attributes:
         every = np.flatnonzero(layout.measured)
@@ -117,12 +117,12 @@ def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout
 
 
 def _in(layout: Layout, region: Region, rows: np.ndarray, holds: float) -> npt.NDArray[np.bool_]:
-    """(R,) whether objects stand or lie in a region."""
+    """(R,) bool: True for objects that stand or lie in a region."""
     return np.asarray(clause_likelihood(*held(layout, region, rows)) >= holds)
 
 
 def by_part(asked: Asked, part: PartClause) -> ClauseBelief:
-    """A clause about a part: of the likeliest whole, the likeliest of the parts that may be meant."""
+    """Judge a clause about a part: the likeliest part of the likeliest whole."""
     out = asked.blank(1)
     inner = part.inner()
     for row in np.flatnonzero(inner.weight > NEGLIGIBLE).tolist():
@@ -140,7 +140,7 @@ def by_part(asked: Asked, part: PartClause) -> ClauseBelief:
 
 
 def held(layout: Layout, region: Region, targets: np.ndarray) -> tuple[Array, Array]:
-    """Margins (T,) by which objects stand or lie in a region, and their standard deviations, metres.
+    """Margins (T,) of objects standing or lying in a region, and their standard deviations, metres.
 
     The middle of the object lies within the outline, and its underside between the heights of the region.
     """

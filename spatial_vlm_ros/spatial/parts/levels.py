@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boards of a shelf unit: heights at which its visible surface spreads over its footprint, where walls are thin."""
+"""Boards of a shelf unit: heights at which its visible surface covers much of its footprint, unlike walls."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ import numpy.typing as npt
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import LEVELS, Rectangle, Region, box_of, own_points
 
-_BIN, _WINDOW = 0.005, 3  # metres of height, and how many of them hold a board that depth noise blurs
-_CELL = 0.02  # metres: rows of pixels are that far apart on a board that is seen from a few degrees above it
-_SPREAD = 0.2  # part of the footprint, over that of the walls, that a board is seen of
-_APART = 0.05  # metres between boards: nothing fits below that
-_PANELS = 0.6  # part of a side that is closed where the unit has walls and not posts
-_CLEAR = 0.4  # part of a side up to which what is seen beside the edge of a board is no panel
+_BIN, _WINDOW = 0.005, 3  # metres of height, and how many of these steps contain a board blurred by depth noise
+_CELL = 0.02  # metres: distance of pixel rows on a board that is seen from a few degrees above it
+_SPREAD = 0.2  # fraction of the footprint, beyond that of the walls, over which a board is visible
+_APART = 0.05  # metres between boards: nothing fits in less
+_PANELS = 0.6  # fraction of a side that is closed if the unit has walls and not posts
+_CLEAR = 0.4  # fraction of a side up to which points beside a board's edge are not a panel
 _EDGE = 0.02  # metres behind the face of a unit within which points are on the edges of its boards
-_THICK = 0.03  # metres: thickness of a board, at most
-_ROOM = 0.3  # part of the room between two boards that the band lies from either, in which walls are looked for
-_TREAD = 0.08  # part of the footprint that a step is seen of: the steps share it
-_RISER = 0.03  # metres from one step to the next, at least
-_LEAST_STEP = 0.03  # metres: depth of a step, at least; the edge of a board is less
+_THICK = 0.03  # metres: largest thickness of a board
+_ROOM = 0.3  # walls are searched for in a band this fraction of the space away from either board
+_TREAD = 0.08  # fraction of the footprint over which a step is visible: the steps share it
+_RISER = 0.03  # metres: least height from one step to the next
+_LEAST_STEP = 0.03  # metres: least depth of a step; the edge of a board is narrower
 _STRAY = 2.0  # percent of a step's points at either end that may be strays
-_FEW = 30  # points that show no step
-_UNDER_LOWEST = 0.06  # metres below the lowest board at which the underside of what stands on it may be measured
+_FEW = 30  # points that are too few for a step
+_UNDER_LOWEST = 0.06  # metres below the lowest board at which the underside of an object on it may be measured
 
 
 def levels(layout: Layout, row: int) -> tuple[Region, ...]:
-    """The boards of an object that something can stand on, the lowest first.
+    """Find the boards of an object that something can stand on, the lowest first.
 
-    A lid over walls is no shelf where there are two others: of a bookcase "the top shelf" is under its top.
+    A lid over walls is not a shelf if there are two others: "the top shelf" of a bookcase is under its top.
 
     Args:
         layout: the scene.
-        row: the object, measured.
+        row: row of the object, which must be measured.
     """
     box, own = box_of(layout, row), own_points(layout, row)
     places = box.to_own(own[:, :2])
@@ -66,7 +66,7 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
             roof = heights.pop()
         elif len(heights) > 2:
             lid = not _looked_into(layout, box, heights[-2], heights[-1])
-    elif _walled(own[:, 2], cells, shape, heights[-1], top):  # from below, or about as high, only its edge is seen
+    elif _walled(own[:, 2], cells, shape, heights[-1], top):  # from below, or as high, only its edge is seen
         roof = top
     elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
         heights.append(top)
@@ -83,12 +83,12 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
 
 
 def _steps(places: Array, height: Array, heights: list[float]) -> list[Rectangle]:
-    """What is seen of each level of stairs, lowest first; none where a level goes on under the next one, as boards do.
+    """Visible part of each step of stairs, lowest first; empty if a level continues under the next one, as boards do.
 
     Args:
-        places: (N, 2) points of the object in the axes of its box.
-        height: (N,) theirs.
-        heights: of its levels.
+        places: (N, 2) points of the object in the axes of its box, metres.
+        height: (N,) their heights, metres.
+        heights: heights of its levels, metres.
     """
     seen = [places[np.abs(height - level) <= _WINDOW * _BIN / 2] for level in heights]
     if len(heights) < 2 or any(len(step) < _FEW for step in seen):
@@ -108,15 +108,15 @@ def _steps(places: Array, height: Array, heights: list[float]) -> list[Rectangle
 def _stairs(
     layout: Layout, row: int, box: Rectangle, places: Array, height: Array, heights: list[float]
 ) -> tuple[Region, ...]:
-    """The steps of stairs, lowest first: nothing is over them. None where the levels are no steps, or not all are seen.
+    """The steps of stairs, lowest first: nothing is over them. Empty if the levels are not steps, or not all seen.
 
     Args:
         layout: the scene.
-        row: the object.
+        row: row of the object.
         box: its box.
-        places: (N, 2) its points in the axes of its box.
-        height: (N,) theirs.
-        heights: of its levels.
+        places: (N, 2) its points in the axes of its box, metres.
+        height: (N,) their heights, metres.
+        heights: heights of its levels, metres.
     """
     steps = _steps(places, height, heights)
     if not steps or layout.top[row] - heights[-1] > _RISER:
@@ -132,7 +132,7 @@ def _stairs(
 
 
 def _boards(height: Array, number: npt.NDArray[np.int64], area: float, share: float, apart: float) -> list[float]:
-    """Heights of horizontal surfaces, the lowest first, of which a share of the area is seen, and that lie apart."""
+    """Heights of separate horizontal surfaces that cover a share of the area, the lowest first, metres."""
     low = float(height.min())
     bins = np.floor((height - low) / _BIN).astype(np.int64)
     count = int(bins.max()) + 1
@@ -149,9 +149,9 @@ def _boards(height: Array, number: npt.NDArray[np.int64], area: float, share: fl
 
 
 def _edges(height: Array, along: Array, half: float) -> list[float]:
-    """Upper ends of the edges of boards in the face of a unit: thin bands from side to side.
+    """Upper ends of board edges in the face of a unit: thin bands from side to side.
 
-    A board at the height of the eye shows nothing else.
+    A board at eye level shows nothing else.
     """
     if not len(height):
         return []
@@ -168,7 +168,7 @@ def _edges(height: Array, along: Array, half: float) -> list[float]:
 
 
 def _looked_into(layout: Layout, box: Rectangle, low: float, high: float) -> bool:
-    """Whether the back of a unit would be seen under its uppermost board: only then no walls mean posts."""
+    """True if the back of a unit would be visible under its uppermost board: only then missing walls mean posts."""
     away = float(np.hypot(*box.centre))
     reach = float(np.abs(box.axes @ (box.centre / max(away, 1e-9))) @ box.half)
     middle = (low + high) / 2
@@ -177,12 +177,12 @@ def _looked_into(layout: Layout, box: Rectangle, low: float, high: float) -> boo
 
 
 def _walled(height: Array, cells: npt.NDArray[np.int64], shape: Array, low: float, high: float) -> bool:
-    """Whether walls are seen between two boards: they fill a side from end to end, and posts stand at its ends."""
+    """True if walls are visible between two boards: they fill a side from end to end; posts stand only at its ends."""
     room = _ROOM * (high - low)
     band = cells[(height > low + room) & (height < high - room)]
     return bool((_filled(band, shape) > _PANELS).any())
 
 
 def _filled(cells: npt.NDArray[np.int64], shape: Array) -> Array:
-    """(2,) part of the length and of the width over which cells lie."""
+    """(2,) fraction of the length and of the width over which cells lie."""
     return np.array([len(np.unique(cells[:, axis])) for axis in (0, 1)]) / shape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on a burner: it takes one pot, and beside that there is none."""
+"""Find objects on a burner: a burner has room for only one pot."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.burners import burners, stove_top
 from spatial_vlm_ros.spatial.parts.region import SHARE, Region
 
-_HIDDEN = 0.25  # part of where a burner is looked for that an object covers in the image and may stand on it
-_MIDDLE = 0.6  # part of the share of a stove, about its middle, that a burner fills
+_HIDDEN = 0.25  # fraction of a burner's possible area that an object must cover in the image to count as standing on it
+_MIDDLE = 0.6  # fraction of the share of a stove, around its middle, that a burner fills
 
 
 def standing_on(layout: Layout, region: Region, moved: int) -> int | None:
-    """An object that stands on a burner, or None.
+    """Find an object that stands on a burner, or None.
 
-    Its middle lies over the burner, or it covers the middle of that. Where other burners of the stove are seen and this
-    one is not, what hides it in the image stands on it, as far as anybody can tell.
+    Its middle lies over the burner, or it covers the burner's middle. If other burners of the stove are visible and
+    this one is not, the object that hides it in the image is assumed to stand on it.
 
     Args:
         layout: the scene.
         region: the burner.
-        moved: row of what is to be put there.
+        moved: row of the object to put there.
     """
     rows = np.flatnonzero(layout.measured & (layout.top > region.low))
     rows = rows[(rows != moved) & (rows != region.row) & (layout.mean_side[rows] < layout.mean_side[region.row])]
@@ -38,7 +38,7 @@ def standing_on(layout: Layout, region: Region, moved: int) -> int | None:
 
 
 def _hiding(layout: Layout, region: Region, moved: int) -> int | None:
-    """The object that covers the most of the middle of a region in the image, where that is a good part of it."""
+    """The object that covers the most of a region's middle in the image, if that is a large part of it."""
     frame = layout.scene.frame
     places = region.middle + _MIDDLE * (region.outline - region.middle)
     u, v = _pixels(layout, np.column_stack((places, np.full(len(places), region.low - layout.floor))))
@@ -61,7 +61,7 @@ def _hiding(layout: Layout, region: Region, moved: int) -> int | None:
 
 
 def _pixels(layout: Layout, points: Array) -> tuple[Array, Array]:
-    """Columns and rows of points (N, 3) whose heights are counted from the camera."""
+    """Image columns and rows of points (N, 3) whose heights are measured from the camera."""
     rays = points @ layout.axes.T @ layout.scene.frame.camera.K.T
     u, v = (rays[:, :2] / np.maximum(rays[:, 2:], 1e-6)).T
     return u, v

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Order among parts that are detections of their own: drawers and shelves by height, and by two directions at once."""
+"""Order of parts with their own detections: drawers and shelves by height, and by two directions at once."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from spatial_vlm_ros.spatial.superlatives import MIDDLE, Key, key_of
 from spatial_vlm_ros.types import NounPhrase
 
 _HEIGHT = frozenset({"highest", "lowest"})
-_NO_ORDER = 0.03  # metres: objects that lie within that have no order along a direction
-_HIGHEST = 95  # percentile of heights that stands for the highest: edges of masks smear
-_AMID = 0.1  # part of a cabinet's width by which a door may lie on the other side of its middle
-_HEIGHT_NOISE = 0.005  # metres, besides that of depth
+_NO_ORDER = 0.03  # metres: objects within this distance have no order along a direction
+_HIGHEST = 95  # percentile of heights used as the highest: edges of masks smear
+_AMID = 0.1  # fraction of a cabinet's width by which a door may lie on the other side of its middle
+_HEIGHT_NOISE = 0.005  # metres, in addition to depth noise
 
 
 def part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, member: Array) -> Key | None:
-    """The key by which parts that are detections are ordered; None for phrases that are ordered like all objects.
+    """Key for ordering parts that are detections; None for phrases that are ordered like all objects.
 
     Args:
         phrase: what was said.
-        word: the superlative that comes first, or "middle" where parts of one stack are counted.
+        word: the first superlative, or "middle" if parts of one stack are counted.
         layout: the scene.
-        view: who looks.
+        view: the viewpoint.
         member: (N,) probability of being one of the parts.
     """
     stacked = phrase.category.split(" ")[-1] in DRAWERS | LEVELS
@@ -41,16 +41,16 @@ def part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, mem
 
 
 def fits_its_whole(phrase: NounPhrase, word: str, n: int, layout: Layout, view: Viewpoint, member: Array) -> Array:
-    """(N,) 0 where the only detected drawer or door of a cabinet cannot be the one that was said, else 1.
+    """(N,) 0 if the only detected drawer or door of a cabinet cannot be the one that was said, else 1.
 
-    Others may be there that nobody detected: no drawer fits over the top one, and a left door is not on the right.
+    Undetected ones may exist: no drawer fits over the top one, and a left door is not on the right.
 
     Args:
         phrase: what was said.
         word: the superlative, or that of the side from which an ordinal counts.
-        n: the place that was said.
+        n: the position that was said, from 1.
         layout: the scene.
-        view: who looks.
+        view: the viewpoint.
         member: (N,) probability of being one of the parts.
     """
     fits = np.ones(len(member))
@@ -79,10 +79,10 @@ def fits_its_whole(phrase: NounPhrase, word: str, n: int, layout: Layout, view: 
 
 
 def in_a_stack(layout: Layout) -> Key:
-    """Heights of the highest that is seen of objects, from low to high.
+    """Key: heights of the highest visible points of objects, from low to high.
 
-    Parts of one front or one rack do not overlap: what is hidden of one lies between its neighbours, and leaves their
-    order as it is.
+    Parts of one front or one rack do not overlap: the hidden part of one lies between its neighbours and does not
+    change the order.
     """
     up = layout.axes[:, 2]
     tops = [float(np.percentile(o.points @ up, _HIGHEST)) if len(o.points) else np.nan for o in layout.scene.objects]
@@ -96,13 +96,13 @@ def _one(word: str, layout: Layout, view: Viewpoint, stacked: bool) -> Key:
 
 
 def _apart(key: Key, member: Array) -> float:
-    """Metres between the first and the last of the members."""
+    """Distance between the first and the last member, metres."""
     among = key.value[(member > 0.5) & np.isfinite(key.value)]
     return float(np.ptp(among)) if len(among) else 0.0
 
 
 def _both(first: Key, second: Key, member: Array) -> Key:
-    """How far on objects are along two directions, each in parts of how far they lie apart along it."""
+    """Combined key of two directions, each scaled by the spread of the objects along it."""
     value, variance = np.zeros(len(member)), np.zeros(len(member))
     for key in (first, second):
         apart = _apart(key, member)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A part as a region: an outline on the ground, the height that objects in it stand on, and what it was found by."""
+"""A part as a region: an outline on the ground, the height that objects in it stand on, and how it was found."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
 HEIGHT_MAP, LEVELS, FRONT, PICTURE, SHARE = "height map", "levels", "front", "picture", "stated share"
-"""What a part was found by: walls in the height map; horizontal surfaces; what sticks out of the front; discs of
-another colour; or nothing but the words."""
+"""Evidence for a part: walls in the height map; horizontal surfaces; a part sticking out of the front; discs of another
+colour; or nothing but the words."""
 
-_MOST_POINTS = 40_000  # points of an object that are looked at
+_MOST_POINTS = 40_000  # most points of an object that are used
 _SMEARED = 0.01  # metres over the top of an object to which its depth may be smeared
-_LEAST_SHARE = 0.01  # part of the points that may lie outside a rectangle: edges of masks smear
+_LEAST_SHARE = 0.01  # fraction of the points that may lie outside a rectangle: edges of masks smear
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +29,17 @@ class Region:
     """One part of an object.
 
     Args:
-        row: the whole.
-        outline: (K, 2) convex, on the ground.
-        low: height of what carries there.
-        high: height up to which it goes: that of its rim or of what is over it; infinite where nothing is.
-        span: heights between which the underside of what stands in it lies.
-        found_by: what shows it.
-        walled: whether walls stand about it.
-        around: (K, 2) outline that the middle of what is in it lies in; None = the outline. Of a half it goes on beyond
-            the whole, whose own end may be hidden, and not beyond the line to the other half.
-        lid: whether it may be a lid, and no shelf: nobody sees whether walls stand under it.
-        carrier: (K, 2) outline of what carries there, where that goes on beyond the part; None = the outline.
+        row: row of the whole.
+        outline: (K, 2) convex, on the ground, metres.
+        low: height of the supporting surface, metres.
+        high: upper end, metres: the height of its rim or of what is over it; infinite if nothing is.
+        span: heights between which the underside of an object in it lies, metres.
+        found_by: the evidence for it.
+        walled: True if walls surround it.
+        around: (K, 2) outline that the middle of an object in it lies in; None = `outline`. For a half it extends
+            beyond the whole, whose end may be hidden, but not beyond the line to the other half.
+        lid: True if it may be a lid, not a shelf: it is not visible whether walls stand under it.
+        carrier: (K, 2) outline of the supporting surface if that extends beyond the part; None = `outline`.
     """
 
     row: int
@@ -55,13 +55,13 @@ class Region:
 
     @property
     def middle(self) -> Array:
-        """(2,) of the smallest rectangle about it."""
+        """(2,) middle of its smallest bounding rectangle, metres."""
         return rectangle_of(self.outline).centre
 
 
 @dataclass(frozen=True, eq=False)
 class Rectangle:
-    """An upright rectangle on the ground.
+    """A rectangle on the ground, in any horizontal orientation.
 
     Args:
         centre: (2,) metres.
@@ -74,30 +74,30 @@ class Rectangle:
     half: Array
 
     def to_own(self, places: npt.NDArray[np.floating]) -> Array:
-        """(N, 2) places along its sides, from its centre."""
+        """(N, 2) places relative to its centre, along its sides, metres."""
         return np.asarray((places - self.centre) @ self.axes.T)
 
     def from_own(self, places: npt.NDArray[np.floating]) -> Array:
-        """The way back."""
+        """Inverse of `to_own`."""
         return np.asarray(self.centre + np.asarray(places) @ self.axes)
 
     def part(self, low: Array, high: Array) -> Array:
-        """(4, 2) corners of the part between two corners in its own axes."""
+        """(4, 2) corners of the part between two corners given in its own axes, metres."""
         return self.from_own(np.array([(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]))
 
     def turned(self) -> Rectangle:
-        """The same with its sides exchanged."""
+        """The same rectangle with its axes swapped."""
         return Rectangle(self.centre, np.stack((self.axes[1], -self.axes[0])), self.half[::-1])
 
     def facing(self, direction: Array) -> Rectangle:
-        """The same with its first side along whichever of its sides is nearest to a direction, to the same end."""
+        """The same rectangle with its first axis along the side nearest to a direction, pointing the same way."""
         along = self.axes @ direction
         found = self if abs(along[0]) >= abs(along[1]) else self.turned()
         return found if found.axes[0] @ direction >= 0 else Rectangle(found.centre, -found.axes, found.half)
 
 
 def rectangle_of(places: npt.NDArray[np.floating]) -> Rectangle:
-    """The smallest rectangle about places (N, 2), its longer side first."""
+    """The smallest rectangle around places (N, 2), its longer side first."""
     middle, (length, width), angle = cv2.minAreaRect(hull(places).astype(np.float32))
     yaw = math.radians(angle) + (math.pi / 2 if width > length else 0.0)
     first = np.array([math.cos(yaw), math.sin(yaw)])
@@ -112,16 +112,16 @@ def box_of(layout: Layout, row: int) -> Rectangle:
 
 
 def own_points(layout: Layout, row: int) -> Array:
-    """(N, 3) visible surface of an object in ground coordinates, without what stands in or on it."""
+    """(N, 3) visible surface of an object in ground coordinates, without objects in or on it, metres."""
     points = layout.scene.objects[row].points
     points = points[:: max(1, len(points) // _MOST_POINTS)].astype(np.float64)
     return np.asarray(points @ layout.axes + np.array([0.0, 0.0, layout.floor]))
 
 
 def points_over(layout: Layout, row: int) -> Array:
-    """(N, 3) all depth that lies over the outline of an object, up to its top, in ground coordinates.
+    """(N, 3) all depth points over an object's outline, up to its top, in ground coordinates, metres.
 
-    Its floor too, which may be so thin that it passes for the surface that the object stands on; without what is
+    This includes its floor, which may be so thin that it looks like the surface under the object, but not objects
     detected in it.
     """
     frame, objects = layout.scene.frame, layout.scene.objects
@@ -148,13 +148,13 @@ def points_over(layout: Layout, row: int) -> Array:
 
 
 def trimmed(places: Array) -> Array:
-    """Places (N, 2) in the axes of a rectangle without the outermost ones."""
+    """Places (N, 2) in the axes of a rectangle, without the outermost ones."""
     low, high = np.percentile(places, [100 * _LEAST_SHARE, 100 * (1 - _LEAST_SHARE)], axis=0)
     return np.asarray(places[((places >= low) & (places <= high)).all(axis=1)])
 
 
 def clipped(region: Region, direction: Array, low: float, high: float) -> Region:
-    """A region between two values along a unit direction on the ground."""
+    """Clip a region to an interval along a unit direction on the ground."""
     outline = _half_plane(_half_plane(region.outline, direction, low), -direction, -high)
     around = region.around
     if around is not None:
@@ -163,7 +163,7 @@ def clipped(region: Region, direction: Array, low: float, high: float) -> Region
 
 
 def _half_plane(outline: Array, direction: Array, least: float) -> Array:
-    """The part of a convex outline (K, 2) that lies at least so far along a direction."""
+    """The part of a convex outline (K, 2) that lies at least at a value along a direction."""
     outline = hull(outline)
     along = outline @ direction - least
     kept: list[Array] = []

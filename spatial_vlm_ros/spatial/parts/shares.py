@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts that nothing shows but the words: a half, a third, a corner of the outline of an object."""
+"""Parts that only the words define: a half, a third, a corner of the outline of an object."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from spatial_vlm_ros.spatial.parts.region import SHARE, Region, clipped
 from spatial_vlm_ros.types import NounPhrase
 
 _HALVES = BURNERS | {"half", "quarter", "quadrant"}
-"""Parts that are half of the whole along each direction said; the others are a third of it."""
-_BEYOND = 0.06  # metres by which the end of a whole may be hidden by what stands on it
-_BELOW = 0.03  # metres below what carries at which the underside of what stands there may be measured
+"""Parts that are half of the whole along each stated direction; the others are a third of it."""
+_BEYOND = 0.06  # metres by which the end of a whole may be hidden by objects on it
+_BELOW = 0.03  # metres below the supporting surface at which the underside of an object on it may be measured
 
 
 def whole(layout: Layout, row: int) -> Region:
-    """An object as a region, for shares of it; what carries there is not known yet."""
+    """An object as a region, for shares of it; its supporting surface is not known yet."""
     low = float(layout.bottom[row])
     return Region(row, layout.footprint[row], np.nan, np.inf, (low - _BELOW, np.inf), SHARE)
 
 
 def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
-    """The part of a region that the words state; None where they state none.
+    """The part of a region that the words state; None if they state none.
 
     Args:
         of: the whole.
@@ -54,7 +54,7 @@ def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
 
 
 def _across(words: list[str]) -> tuple[str, ...]:
-    """Directions along which there can be a middle."""
+    """Directions that can have a middle."""
     if {"leftmost", "rightmost"} & set(words):
         return ("farthest",)
     return ("rightmost",) if {"nearest", "farthest"} & set(words) else ("rightmost", "farthest")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inside of a part as a surface that something can be put on.
+"""The inside of a part as a supporting surface.
 
-Of a part that was found, its floor goes on where a wall or what stands in it hides it: that is what walls and boards
-are told by. What is seen higher there, and the outlines of other objects, are in the way as everywhere.
+The floor of a part that was found is assumed to continue where a wall or an object in the part hides it, because walls
+and boards define the part. Higher points in it, and the outlines of other objects, are obstacles as everywhere.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.region import Region, own_points
 from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
 
-_RISE = 0.015  # metres over the floor from which something is in the way
+_RISE = 0.015  # metres over the floor from which points are obstacles
 _UNDER_ROOF = 0.02  # metres below the next board that belong to that board
-_INNER = 0.7  # part of a compartment about its middle that its walls do not reach into
-_CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # cells across a part, at least; and their least side, metres
-_ON_BOARD, _IN = 0.85, 0.999  # part of the outline that must lie on a board, and between walls
+_INNER = 0.7  # fraction of a compartment around its middle that its walls do not reach into
+_CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # least number of cells across a part, and least side of a cell, metres
+_ON_BOARD, _IN = 0.85, 0.999  # fraction of the outline that must lie on a board, and between walls
 
 
 def surface_in(around: SupportContext, region: Region, height: float, name: str) -> SupportingSurface | NoSurface:
-    """What carries in a region.
+    """The supporting surface in a region, or the reason why there is none.
 
     Args:
         around: scene and distances.
         region: the part, with the height of its floor.
-        height: of what is put there, metres.
+        height: height of the object to put there, metres.
         name: what the whole is called.
     """
     room = region.high - region.low
@@ -47,7 +47,7 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     higher = survey(around.relief, grid, level, _RISE, _RISE, ceiling).higher
     own = _own_walls(around.layout, region, grid, ceiling)
     others = _others(around, region, ceiling)
-    if region.walled:  # what stands high inside is in the way, whatever it is; its walls are beyond the outline
+    if region.walled:  # everything high inside is an obstacle; the walls are beyond the outline
         inner = outline.mean(axis=0) + _INNER * (outline - outline.mean(axis=0))
         higher &= ~own | grid.filled([inner])
     else:
@@ -58,7 +58,7 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
 
 
 def _own_walls(layout: Layout, region: Region, grid: Grid, ceiling: float) -> Cells:
-    """(R, C) cells where the whole itself stands higher: its walls."""
+    """(R, C) bool: cells in which the whole itself is higher: its walls."""
     own = own_points(layout, region.row)
     over = own[:, 2] - region.low
     high = own[(over > _RISE) & (over < ceiling)]
@@ -66,12 +66,12 @@ def _own_walls(layout: Layout, region: Region, grid: Grid, ceiling: float) -> Ce
 
 
 def _others(around: SupportContext, region: Region, ceiling: float) -> tuple[int, ...]:
-    """Measured objects that reach into the heights of a region, but for the whole and what is lifted."""
+    """Measured objects that reach into the heights of a region, except the whole and lifted objects."""
     layout = around.layout
     with np.errstate(invalid="ignore"):
         there = layout.measured & (layout.top > region.low + _RISE) & (layout.bottom < region.low + ceiling)
     there[[region.row, *around.lifted]] = False
-    for other in np.flatnonzero(there).tolist():  # what the whole stands on
+    for other in np.flatnonzero(there).tolist():  # the support of the whole
         holds = depth_inside(layout.footprint[other], layout.centre[region.row : region.row + 1, :2])[0] > 0
         there[other] &= not (holds and layout.bottom[other] <= layout.bottom[region.row] + _RISE)
     return tuple(np.flatnonzero(there).tolist())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts that an answer rests on, for people and programs that draw them."""
+"""The parts that an answer is based on, for people and for programs that draw them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spatial_vlm_ros.types import FoundPart, NounPhrase, SpatialQuery
 def told(
     parts: Mapping[tuple[NounPhrase, int], tuple[Region, ...]], query: SpatialQuery, layout: Layout
 ) -> tuple[FoundPart, ...]:
-    """The parts that a query names, of every object that may be their whole.
+    """The parts that a query names, for every object that may be their whole.
 
     Args:
         parts: (phrase, row of a whole) → the parts that the phrase may mean.

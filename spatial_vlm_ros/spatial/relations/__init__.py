@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The relations: for every target and anchor, a signed margin in metres and its standard deviation.
+"""The relations: for every target and anchor, a signed margin and its standard deviation, metres.
 
-One function a relation, by themes, and one line each in table.py; the formulas are in docs/relations.md.
+There is one function for each relation, grouped by theme, and one line each in table.py; docs/relations.md has the
+formulas.
 """
 
 from spatial_vlm_ros.spatial.relations.groups import between

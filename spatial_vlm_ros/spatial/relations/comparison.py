@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taller than, closer than: the lengths that superlatives compare, for two objects."""
+"""Comparisons such as taller than and closer than: the lengths of superlatives, compared for two objects."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ COMPARATIVES = {
     "closer than": "nearest",
     "farther than": "farthest",
 }
-"""Comparative → the superlative whose first one has more of it."""
+"""Comparative → the superlative with the same direction."""
 
 
 def compared(superlative: str) -> Measure:
-    """The relation of having more of what a superlative compares."""
+    """Make the comparative relation of a superlative: "taller than" from "tallest"."""
 
     def measure(pairs: Pairs) -> Measured:
         key = superlatives.key_of(superlative, pairs.layout, pairs.view)  # smallest first

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heights and contact: on, above, below, under, inside, out of, touching, against, and the same from the other end."""
+"""Heights and contact: on, above, below, under, inside, out of, touching, against, and their inverses."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from spatial_vlm_ros.spatial.relations.resting import FAR
 
 _NO_SIGMA = 1e-12
 _CANCELS = (
-    0.35  # part of the noise that two heights of one object differ by: what they share cancels, the rest averages
+    0.35  # fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages
 )
-_LEAST_RIM, _RIM_SHARE = 0.008, 0.35  # metres, and part of the anchor's height, that rise over the floor of a tray
+_LEAST_RIM, _RIM_SHARE = 0.008, 0.35  # metres, and fraction of the anchor's height, that rise over the floor of a tray
 
 
 def on(pairs: Pairs) -> Measured:
     """Resting on the anchor: its bottom at the anchor's surface beneath it, its centre over the anchor's outline.
 
-    That surface is the anchor's level that is seen there, else its top. What is shut in by the anchor's walls to more
+    That surface is the anchor's visible level there, else its top. An object enclosed by the anchor's walls to more
     than half of its height is in it.
     """
     layout, seen = pairs.layout, pairs.resting
     level = np.where(np.isnan(seen.level), layout.top[pairs.anchors], seen.level)
     contact = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - level)
-    higher = layout.top[pairs.targets, None] - level  # not its centre: a saucer is thinner than heights are sure
+    higher = layout.top[pairs.targets, None] - level  # not its centre: a saucer is thinner than height noise
     over = np.maximum(pairs.inside_anchor, seen.over)
     half = layout.size[pairs.targets, None, 2] / 2 + layout.relation.contact
     out = np.where(seen.shut_in > half, half - seen.shut_in, FAR)
@@ -35,7 +35,7 @@ def on(pairs: Pairs) -> Measured:
 
 
 def _held_by_another(pairs: Pairs, margin: Array) -> Array:
-    """(T, A) by how much a target that would be on the anchor is inside a smaller object: that carries it.
+    """(T, A) metres by which a target that would be on the anchor is inside a smaller object, which then supports it.
 
     A ball in a bin that stands on the table is not on the table, however thin the floor of the bin.
     """
@@ -57,7 +57,7 @@ def supporting(pairs: Pairs) -> Measured:
 
 
 def above(pairs: Pairs) -> Measured:
-    """Higher than the anchor's top, within a cone about the vertical; or on a surface of it; or a board over it."""
+    """Higher than the anchor's top, within a cone around the vertical; or on a surface of it; or a board over it."""
     clear = _vertical(pairs, pairs.difference(pairs.layout.bottom, pairs.layout.top))
     margin, sigma = on(pairs)
     standing = np.where(np.isnan(pairs.resting.level), -FAR, margin), sigma
@@ -65,14 +65,14 @@ def above(pairs: Pairs) -> Measured:
 
 
 def below(pairs: Pairs) -> Measured:
-    """Above from the other end."""
+    """Inverse of above."""
     return _exchanged(above(pairs.exchanged()))
 
 
 def under(pairs: Pairs) -> Measured:
-    """Below with the anchor over it: the centre of one lies within the outline of the other.
+    """Below, with the anchor over it: the centre of one lies within the outline of the other.
 
-    Or below a board of the anchor, and on none: under a shelf whose legs reach the ground.
+    Also below a board of the anchor and on no other one: under a shelf whose legs reach the ground.
     """
     lower = _vertical(pairs, -pairs.difference(pairs.layout.top, pairs.layout.bottom))
     return _surer(least_sure(lower, (pairs.overlap, pairs.noise)), _roofed(pairs))
@@ -88,14 +88,14 @@ def _roofed(pairs: Pairs) -> Measured:
 
 
 def _surer(first: Measured, second: Measured) -> Measured:
-    """Of two ways in which a relation may hold the one that is surer to."""
+    """Of two ways in which a relation may hold, the surer one."""
     (margin, sigma), (other, deviation) = first, second
     better = other / np.maximum(deviation, _NO_SIGMA) > margin / np.maximum(sigma, _NO_SIGMA)
     return np.where(better, other, margin), np.where(better, deviation, sigma)
 
 
 def _vertical(pairs: Pairs, clear: Array) -> Measured:
-    """Clear height, allowing contact, and nearness of the outlines against the distance in height."""
+    """The lesser of the clear height, allowing contact, and the depth inside a cone around the vertical."""
     config = pairs.layout.relation
     height = pairs.layout.centre[:, 2]
     distance = np.abs(pairs.difference(height, height))
@@ -104,30 +104,31 @@ def _vertical(pairs: Pairs, clear: Array) -> Measured:
 
 
 def above_gap(pairs: Pairs) -> Array:
-    """(T, A) from the anchor's top to the target's bottom."""
+    """(T, A) metres from the anchor's top to the target's bottom."""
     return np.maximum(pairs.difference(pairs.layout.bottom, pairs.layout.top), 0.0)
 
 
 def below_gap(pairs: Pairs) -> Array:
-    """(T, A) from the target's top to the anchor's bottom."""
+    """(T, A) metres from the target's top to the anchor's bottom."""
     return np.maximum(-pairs.difference(pairs.layout.top, pairs.layout.bottom), 0.0)
 
 
 def higher_than(pairs: Pairs) -> Measured:
-    """By how much its top is higher."""
+    """Height of the target's top over the anchor's top."""
     return pairs.difference(pairs.layout.top, pairs.layout.top), pairs.noise_up
 
 
 def lower_than(pairs: Pairs) -> Measured:
-    """By how much its bottom is lower."""
+    """Height of the anchor's bottom over the target's bottom."""
     return -pairs.difference(pairs.layout.bottom, pairs.layout.bottom), pairs.noise_up
 
 
 def inside(pairs: Pairs) -> Measured:
     """Contained: centre within the anchor's outline, smaller than it, bottom below its rim and not below its bottom.
 
-    Where the floor beneath it is seen, walls have to stand around it: a pan before the panel of a stove is not in the
-    stove. On the floor of a tray a low rim is enough. Under a board of a shelf nothing is in the shelf but on a board.
+    If the floor beneath it is visible, walls must surround it: a pan in front of a stove's panel is not in the stove.
+    On the floor of a tray a low rim is enough. Under a board of a shelf an object is only in the shelf if it is on a
+    board.
     """
     layout, contact, seen = pairs.layout, pairs.layout.relation.contact, pairs.resting
     margin = -pairs.difference(layout.bottom, layout.top) - contact
@@ -136,7 +137,7 @@ def inside(pairs: Pairs) -> Measured:
     surface_in = -pairs.difference(layout.surface[:, 2], layout.top) + contact
     floor = ~np.isnan(seen.level)
     rests = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - np.where(floor, seen.level, FAR))
-    # A tall can stands out of a bin: on its floor where that is seen, else by a foot that is deep among its walls.
+    # A tall can sticks out of a bin: it is on the floor if that is visible, else its foot is deep among the walls.
     sunk = ~floor & (pairs.difference(layout.bottom, layout.top) < -layout.size[pairs.anchors, 2] / 2)
     stands_out = ((rests > 0) & (seen.shut_in > contact)) | (sunk & (pairs.inside_anchor > contact))
     surface_in = np.where(stands_out, FAR, surface_in)
@@ -152,7 +153,7 @@ def inside(pairs: Pairs) -> Measured:
     trays = [is_tray(layout.scene.objects[row].detection.label) for row in pairs.anchors.tolist()]
     if not any(trays):
         return found
-    # What stands on a tray is in it: a full one hides its floor, and the load is measured from its rim upwards.
+    # Objects on a tray are in it: a full tray hides its floor, and the load is measured from the rim upwards.
     stood, sigma_up = on(pairs)
     stood = np.where(np.array(trays), stood, -FAR)
     return _surer(found, least_sure((stood, sigma_up), (on_the_ground, pairs.noise)))
@@ -170,12 +171,12 @@ def containing(pairs: Pairs) -> Measured:
 
 
 def touching(pairs: Pairs) -> Measured:
-    """No gap but what counts as contact, sideways or in height."""
+    """No gap beyond contact, sideways or in height."""
     return pairs.contact - pairs.space, pairs.noise
 
 
 def against(pairs: Pairs) -> Measured:
-    """Touching sideways, and not the much taller one of the two."""
+    """Touching sideways, and not the much taller of the two."""
     layout = pairs.layout
     height = layout.size[:, 2]
     margin = pairs.contact - pairs.gap

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Left, right, behind, in front, on the other side, opposite: where an object is about an anchor, on the ground."""
+"""Left, right, behind, in front, on the other side, opposite: directions from an anchor, on the ground."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from spatial_vlm_ros.types import FrameOfReference
 
 
 def left_of(pairs: Pairs) -> Measured:
-    """Offset of the target's centre to the left of the ray through the anchor's."""
+    """Offset of the target's centre to the left of the ray through the anchor's centre."""
     return _beside(pairs, -pairs.along(pairs.rays[1])), pairs.noise
 
 
 def right_of(pairs: Pairs) -> Measured:
-    """Offset of the target's centre to the right of the ray through the anchor's."""
+    """Offset of the target's centre to the right of the ray through the anchor's centre."""
     return _beside(pairs, pairs.along(pairs.rays[1])), pairs.noise
 
 
 def _beside(pairs: Pairs, margin: Array) -> Array:
-    """What is on, in, over or under an anchor is on no side of it: the ball in the left of a box is not left of it."""
+    """Exclude targets on, in, over or under an anchor: the ball in the left of a box is not left of it."""
     within = pairs.overlap_or_none()
     return np.where(within > 0, np.minimum(margin, -within), margin)
 
 
 def behind(pairs: Pairs) -> Measured:
-    """Farther along the ray through the anchor, within the cone about it.
+    """Farther along the ray through the anchor, within the cone around it.
 
-    The lesser of two margins: how much farther the target is than the anchor (by where they begin, or by their centres,
-    whichever says less), and how far inside the cone it lies (that distance against the gap between their sides).
+    The lesser of two margins: how much farther the target is than the anchor (by their near ends, or by their centres,
+    whichever is less), and how far inside the cone it lies (that distance against the gap between their sides).
 
     Raises:
         FrameUndefinedError: the view is straight down.
@@ -41,7 +41,7 @@ def behind(pairs: Pairs) -> Measured:
 
 
 def in_front_of(pairs: Pairs) -> Measured:
-    """Nearer along the ray through the anchor, within the cone about it; the mirror image of behind.
+    """Nearer along the ray through the anchor, within the cone around it; the mirror image of behind.
 
     Raises:
         FrameUndefinedError: the view is straight down.
@@ -50,7 +50,7 @@ def in_front_of(pairs: Pairs) -> Measured:
 
 
 def ahead_of(pairs: Pairs) -> Array:
-    """(A, 2) directions ahead, where there is such an object.
+    """(A, 2) unit directions ahead, if the frame has an ahead.
 
     Raises:
         FrameUndefinedError: the view is straight down, and no direction on the ground is configured to be ahead.
@@ -63,14 +63,14 @@ def ahead_of(pairs: Pairs) -> Array:
 
 
 def _begun(pairs: Pairs) -> Array:
-    """(T, A) deviation of where objects begin ahead: seen, as long as it is the camera that looks."""
+    """(T, A) standard deviation of the objects' near ends, metres; these are visible only to the camera."""
     return pairs.noise_seen if pairs.view.frame is FrameOfReference.VIEWER else pairs.noise
 
 
 def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measured:
-    """(T, A) margins of being farther (1) or nearer (-1) along (A, 2) directions than the anchors, and deviations.
+    """(T, A) margins of being farther (1) or nearer (-1) along (A, 2) directions than the anchors; and deviations.
 
-    Where objects begin there is known to a deviation of `begun`.
+    `begun` is the standard deviation of the objects' near ends.
     """
     farther = pairs.target_begin(ahead) - pairs.anchor_span(ahead)[0]
     centres = pairs.along(ahead)
@@ -84,7 +84,7 @@ def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measure
 
 
 def _sideways_gap(pairs: Pairs, right: Array) -> Array:
-    """(T, A) between the outlines across a ray; negative where they overlap."""
+    """(T, A) gap between the outlines across a ray, metres; negative if they overlap."""
     low, high = pairs.target_span(right)
     anchor_low, anchor_high = pairs.anchor_span(right)
     low -= anchor_high
@@ -96,25 +96,25 @@ def _sideways_gap(pairs: Pairs, right: Array) -> Array:
 
 
 def left_gap(pairs: Pairs) -> Array:
-    """(T, A) from the anchor's left side to the target's right side."""
+    """(T, A) metres from the anchor's left side to the target's right side."""
     right = pairs.rays[1]
     return np.maximum(pairs.anchor_span(right)[0] - pairs.target_span(right)[1], 0.0)
 
 
 def right_gap(pairs: Pairs) -> Array:
-    """(T, A) from the anchor's right side to the target's left side."""
+    """(T, A) metres from the anchor's right side to the target's left side."""
     right = pairs.rays[1]
     return np.maximum(pairs.target_begin(right) - pairs.anchor_span(right)[1], 0.0)
 
 
 def behind_gap(pairs: Pairs) -> Array:
-    """(T, A) from the anchor's far side to the target's near side."""
+    """(T, A) metres from the anchor's far side to the target's near side."""
     ahead = ahead_of(pairs)
     return np.maximum(pairs.target_begin(ahead) - pairs.anchor_span(ahead)[1], 0.0)
 
 
 def front_gap(pairs: Pairs) -> Array:
-    """(T, A) from the target's far side to the anchor's near side."""
+    """(T, A) metres from the target's far side to the anchor's near side."""
     ahead = ahead_of(pairs)
     return np.maximum(pairs.anchor_span(ahead)[0] - pairs.target_span(ahead)[1], 0.0)
 
@@ -123,7 +123,7 @@ def front_gap(pairs: Pairs) -> Array:
 
 
 def on_the_other_side(pairs: Pairs) -> Measured:
-    """Beyond the anchor as the viewer sees it: behind it.
+    """Beyond the anchor from the viewer: behind it.
 
     Raises:
         FrameUndefinedError: the view is straight down.
@@ -138,10 +138,11 @@ def on_the_other_side_from(
 
     Args:
         layout: the scene.
-        view: the viewpoint in force; here the second object is the viewpoint.
+        view: the current viewpoint; here the second object is the viewpoint.
         targets: (T,) rows.
-        objects: (A,) rows of what is between.
-        seen_from: (B,) rows of what is on the near side; at the very place of the object it is not measured.
+        objects: (A,) rows of the objects in between.
+        seen_from: (B,) rows of the objects on the near side; not measured if at the same place as the object in
+            between.
     """
     first, second = np.repeat(objects, len(seen_from)), np.tile(seen_from, len(objects))
     line = layout.centre[first, :2] - layout.centre[second, :2]
@@ -154,7 +155,7 @@ def on_the_other_side_from(
 
 
 def opposite(pairs: Pairs) -> Measured:
-    """Before the anchor's own front where that is known, else across the middle of what stands there."""
+    """In front of the anchor if its front is known, else across the middle of the scene."""
     layout = pairs.layout
     front = layout.front[pairs.anchors]
     known = np.isfinite(front[:, 0])
@@ -166,7 +167,7 @@ def opposite(pairs: Pairs) -> Measured:
 
 
 def _across_the_middle(pairs: Pairs) -> Array:
-    """(T, A) as far beyond the middle of all objects as inside a right angle there; the anchor must be off it, too."""
+    """(T, A) metres inside a right angle beyond the middle of all objects; the anchor must be off the middle, too."""
     layout = pairs.layout
     from_middle = layout.centre[:, :2] - layout.middle
     anchors, targets = from_middle[pairs.anchors], from_middle[pairs.targets]

@@ -10,7 +10,7 @@ from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, hypotenuse
 from spatial_vlm_ros.types import Distance
 
-_VAGUE = 0.25  # standard deviation of the limits of such words, in mean sizes
+_VAGUE = 0.25  # standard deviation of the limits of these words, in mean sizes
 
 
 def next_to(pairs: Pairs) -> Measured:
@@ -29,18 +29,18 @@ def far_from(pairs: Pairs) -> Measured:
 
 
 def around(pairs: Pairs) -> Measured:
-    """Near the anchor on whichever side; or enclosing it: larger, and its centre within the target's outline."""
+    """Near the anchor on any side; or enclosing it: larger, and its centre within the target's outline."""
     larger = pairs.difference(pairs.layout.mean_side, pairs.layout.mean_side)
     return np.maximum(near(pairs)[0], np.minimum(pairs.inside_target, larger)), _vague(pairs)
 
 
 def at_a_distance(pairs: Pairs) -> Measured:
-    """Apart by more than contact. How far apart is stated with it: see `stated`."""
+    """Apart by more than contact. The stated distance is judged by `stated`."""
     return pairs.space - pairs.layout.relation.contact, pairs.noise
 
 
 def _close(pairs: Pairs, sizes: float) -> Array:
-    """(T, A) margin of a gap of at most so many mean sizes. What is over, under or in the other is not beside it."""
+    """(T, A) margin of a gap of at most so many mean sizes; targets over, under or in the anchor are not beside it."""
     margin = sizes * pairs.mean(pairs.layout.reach) - pairs.space
     within = pairs.overlap_or_none()
     return np.where(within > 0, np.minimum(margin, -within), margin)
@@ -51,7 +51,7 @@ def _vague(pairs: Pairs) -> Array:
 
 
 def space_between(pairs: Pairs) -> Array:
-    """(T, A) gap between two objects in whatever direction."""
+    """(T, A) gap between two objects in any direction, metres."""
     return pairs.space
 
 
@@ -59,9 +59,9 @@ def stated(gap: Array, distance: Distance, config: RelationConfig) -> Array:
     """Margin of a stated distance, metres, of the same shape as `gap`.
 
     Args:
-        gap: metres between outlines, along the direction of the relation that it is said of.
+        gap: metres between outlines, along the direction of its relation.
         distance: what was said.
-        config: how exactly people say it.
+        config: how exact such statements are.
     """
     if distance.bound == "at most":
         return distance.metres - gap

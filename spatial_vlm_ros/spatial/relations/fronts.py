@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an object's own front faces."""
+"""Relations to the direction that an object's own front faces."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from spatial_vlm_ros.spatial.viewpoint import clockwise
 
 
 def facing(pairs: Pairs) -> Measured:
-    """The anchor before the target's front, within the cone about it; NaN where the target's front is not known."""
+    """The anchor is in front of the target's front, within the cone around it; NaN if the target's front is unknown."""
     return _facing(pairs, 1.0)
 
 
 def facing_away_from(pairs: Pairs) -> Measured:
-    """The anchor at the target's back, within the cone about it; NaN where the target's front is not known."""
+    """The anchor is at the target's back, within the cone around it; NaN if the target's front is unknown."""
     return _facing(pairs, -1.0)
 
 

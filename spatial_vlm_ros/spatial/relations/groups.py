@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between two anchors, and among several."""
+"""Relations to several anchors: between two, and among several."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _BETWEEN_SLOPE = float(np.tan(np.radians(30.0)))
 def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -> Measured:
     """Between two anchors on the ground: (T, A, B) margins and deviations.
 
-    The lesser of: how far the centre lies beyond the outlines of both anchors along the line between their centres,
-    and how far it lies inside the double cone about that line (an angle of 120 degrees or more at the target, so that
-    of three objects at most one is between the others).
+    The lesser of two margins: how far the centre lies beyond the outlines of both anchors along the line between their
+    centres, and how far it lies inside the double cone around that line (an angle of 120 degrees or more at the target,
+    so that of three objects at most one is between the others).
 
     Args:
         layout: the scene.
@@ -71,7 +71,7 @@ def among(layout: Layout, targets: Indices, members: Indices) -> Measured:
 
 
 def _within(layout: Layout, targets: Indices, members: Indices) -> Array:
-    """(T,) distance to the rim of the members' widened convex outline, positive inside."""
+    """(T,) distance to the edge of the members' widened convex outline, metres, positive inside."""
     centres = layout.centre[members, :2]
     about = centres.mean(axis=0)
     rows = cv2.convexHull((centres - about).astype(np.float32), returnPoints=False)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What relations are asked about, and the few quantities that they are made of.
+"""Pairs of targets and anchors, and the basic quantities of relations.
 
-Everything is measured on the ground coordinates of layout.py, for T targets and A anchors at once; arrays are (T, A).
-Outlines are convex, so they are known by how far they reach along a direction, and a place lies as far inside one as it
-lies inside the nearest of its edges.
+Everything is measured in the ground coordinates of layout.py, for T targets and A anchors at once; arrays are (T, A).
+Outlines are convex: they are described by their extent along a direction, and a place lies as far inside an outline as
+inside the nearest of its edges.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _NO_SIGMA = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What a relation is asked about.
+    """Pairs of targets and anchors.
 
     Args:
         layout: the scene.
-        view: the viewpoint of the frame of reference in force.
+        view: the viewpoint of the current frame of reference.
         targets: (T,) rows.
         anchors: (A,) rows.
     """
@@ -44,17 +44,17 @@ class Pairs:
     anchors: Indices
 
     def exchanged(self) -> Pairs:
-        """The anchors as targets and the targets as anchors."""
+        """Swap targets and anchors."""
         return Pairs(self.layout, self.view, self.anchors, self.targets)
 
     @cached_property
     def rays(self) -> tuple[Array, Array]:
-        """(A, 2) unit directions ahead at each anchor, and to its right."""
+        """(A, 2) unit directions ahead of, and to the right of, each anchor, on the ground."""
         return self.layout.rays(self.view, self.anchors)
 
     @cached_property
     def offset(self) -> tuple[Array, Array]:
-        """From anchor centre to target centre: (T, A) along g1, and along g2."""
+        """Offset from anchor centre to target centre, metres: (T, A) along g1, and (T, A) along g2."""
         x, y = self.layout.centre[:, 0], self.layout.centre[:, 1]
         return x[self.targets, None] - x[self.anchors], y[self.targets, None] - y[self.anchors]
 
@@ -65,7 +65,7 @@ class Pairs:
         return np.sqrt(x * x + y * y)
 
     def difference(self, of_targets: Array, of_anchors: Array) -> Array:
-        """(T, A) of two (N,) quantities: the first one's of the targets minus the second one's of the anchors."""
+        """(T, A) difference of two (N,) quantities: the first of the targets minus the second of the anchors."""
         return of_targets[self.targets, None] - of_anchors[self.anchors]
 
     def mean(self, values: Array) -> Array:
@@ -76,28 +76,28 @@ class Pairs:
     def noise(self) -> Array:
         """(T, A) standard deviation of a distance between two objects on the ground, metres.
 
-        Depth noise, a part of the smaller size, and what a wrong "up" would make of their difference in height.
+        From depth noise, a fraction of the smaller size, and the effect of a wrong "up" on their height difference.
         """
         return self._noise(self.layout.mean_side, self.layout.sigma, self._height)
 
     @cached_property
     def noise_up(self) -> Array:
-        """(T, A) standard deviation of a difference of heights: as `noise`, but "up" turns their distance into it."""
+        """(T, A) standard deviation of a height difference, metres: as `noise`, but "up" acts on their distance."""
         return self._noise(self.layout.size[:, 2], self.layout.sigma_up, self.distance)
 
     @cached_property
     def noise_seen(self) -> Array:
-        """(T, A) standard deviation of a distance between sides that are seen: `noise` without what may be hidden."""
+        """(T, A) standard deviation of a distance between visible sides, metres: `noise` without the hidden parts."""
         return self._noise(self.layout.mean_side, self.layout.noise, self._height)
 
     @cached_property
     def _height(self) -> Array:
-        """(T, A) from anchor centre to target centre, along up."""
+        """(T, A) height of the target centre over the anchor centre, metres."""
         return self.difference(self.layout.centre[:, 2], self.layout.centre[:, 2])
 
     @cached_property
     def resting(self) -> Resting:
-        """What is seen of the anchors directly beneath the targets and over them."""
+        """Visible surfaces of the anchors directly beneath and over the targets."""
         return resting(self.layout, self.targets, self.anchors, self.inside_anchor)
 
     @cached_property
@@ -107,11 +107,11 @@ class Pairs:
 
     @cached_property
     def contact_up(self) -> Array:
-        """(T, A) the same of heights."""
+        """(T, A) the same for heights, metres."""
         return self.layout.relation.contact + 2.0 * self._noise(self.layout.size[:, 2], self.layout.noise, None)
 
     def _noise(self, size: Array, sigma: Array, lever: Array | None) -> Array:
-        """By sizes and deviations (N,); and by the length (T, A) at whose end the tilt of "up" moves an object."""
+        """(T, A) noise from sizes and deviations (N,), and from the length (T, A) on which the tilt of "up" acts."""
         blur = np.minimum(size[self.targets, None], size[self.anchors])
         blur *= self.layout.relation.size_blur
         blur *= blur
@@ -121,28 +121,28 @@ class Pairs:
         return np.sqrt(blur, out=blur)
 
     def along(self, directions: Array) -> Array:
-        """(T, A) from anchor centre to target centre along (A, 2) directions."""
+        """(T, A) metres from anchor centre to target centre along (A, 2) directions."""
         x, y = self.offset
         return x * directions[:, 0] + y * directions[:, 1]
 
     def target_span(self, directions: Array) -> tuple[Array, Array]:
-        """Where the targets' outlines begin and end along (A, 2) directions: (T, A) each."""
+        """Begin and end of the targets' outlines along (A, 2) directions: (T, A) each, metres."""
         reach = self.layout.footprint[self.targets] @ directions.T  # (T, K, A)
         return reach.min(axis=1), reach.max(axis=1)
 
     def target_begin(self, directions: Array) -> Array:
-        """(T, A) where the targets' outlines begin along (A, 2) directions."""
+        """(T, A) begin of the targets' outlines along (A, 2) directions, metres."""
         return np.asarray((self.layout.footprint[self.targets] @ directions.T).min(axis=1))
 
     def anchor_span(self, directions: Array) -> tuple[Array, Array]:
-        """Where each anchor's outline begins and ends along its own direction of (A, 2): (A,) each."""
+        """Begin and end of each anchor's outline along its own direction of (A, 2): (A,) each, metres."""
         x, y = self.layout.corners[:, :, self.anchors]
         reach = x * directions[:, 0] + y * directions[:, 1]
         return reach.min(axis=0), reach.max(axis=0)
 
     @cached_property
     def gap(self) -> Array:
-        """(T, A) between the outlines along the line between their centres, on the ground; 0 where they overlap."""
+        """(T, A) gap between the outlines along the line between their centres, metres; 0 if they overlap."""
         begins = (self.layout.reaches[:, self.targets] @ self._places(self.anchors).T).max(axis=0)
         ends = (self._places(self.targets) @ self.layout.reaches[:, self.anchors].transpose(0, 2, 1)).max(axis=0)
         gap = begins
@@ -153,27 +153,27 @@ class Pairs:
 
     @cached_property
     def vertical_gap(self) -> Array:
-        """(T, A) between the lower one's top and the upper one's bottom; negative where their heights overlap."""
+        """(T, A) gap between the lower one's top and the upper one's bottom, metres; negative if they overlap."""
         bottom, top = self.layout.bottom, self.layout.top
         over, under = self.difference(bottom, top), -self.difference(top, bottom)
         return np.maximum(over, under, out=over)
 
     @cached_property
     def space(self) -> Array:
-        """(T, A) the gap on the ground and the vertical one taken together."""
+        """(T, A) combination of the gap on the ground and the vertical gap, metres."""
         return hypotenuse(self.gap, np.maximum(self.vertical_gap, 0.0))
 
     @cached_property
     def inside_anchor(self) -> Array:
-        """(T, A) how far the target's centre lies inside the anchor's outline; negative outside."""
+        """(T, A) depth of the target's centre inside the anchor's outline, metres; negative outside."""
         layout = self.layout
         depth = (self._places(self.targets) @ layout.edges[:, self.anchors].transpose(0, 2, 1)).min(axis=0)
-        # Of an outline as thin as a line its edges say nothing about how far along it a place is.
+        # If an outline is as thin as a line, its edges do not tell how far along it a place is.
         return np.minimum(depth, layout.radius[self.anchors] - self.distance)
 
     @cached_property
     def inside_target(self) -> Array:
-        """(T, A) how far the anchor's centre lies inside the target's outline; negative outside."""
+        """(T, A) depth of the anchor's centre inside the target's outline, metres; negative outside."""
         layout = self.layout
         depth = (layout.edges[:, self.targets] @ self._places(self.anchors).T).min(axis=0)
         return np.minimum(depth, layout.radius[self.targets, None] - self.distance)
@@ -184,11 +184,11 @@ class Pairs:
 
     @cached_property
     def overlap(self) -> Array:
-        """(T, A) how far the centre of one lies inside the outline of the other, whichever is more; negative apart."""
+        """(T, A) depth of one centre inside the other's outline, metres, whichever is more; negative if apart."""
         return np.maximum(self.inside_anchor, self.inside_target)
 
     def overlap_or_none(self) -> Array:
-        """(T, A) as `overlap` where it is positive, else 0: most pairs are too far apart to be looked at."""
+        """(T, A) `overlap` where it is positive, else 0: most pairs are too far apart to compute."""
         layout = self.layout
         found = np.zeros(self.distance.shape)
         within = np.maximum(layout.radius[self.targets, None], layout.radius[self.anchors])
@@ -205,12 +205,12 @@ Measure = Callable[[Pairs], Measured]
 
 
 def hypotenuse(one: Array, other: Array) -> Array:
-    """Of two legs of metres; np.hypot guards against overflow, and takes several times as long."""
+    """Length from two legs, metres; np.hypot guards against overflow, and takes several times as long."""
     return np.asarray(np.sqrt(one * one + other * other))
 
 
 def least_sure(first: Measured, *others: Measured) -> Measured:
-    """The least of several margins, no surer than the one of least margin in standard deviations."""
+    """The least of several margins; its certainty is that of the smallest margin in standard deviations."""
     margin, sigma = first
     times = margin / np.maximum(sigma, _NO_SIGMA)
     for other, deviation in others:
@@ -220,7 +220,7 @@ def least_sure(first: Measured, *others: Measured) -> Measured:
 
 
 def least(first: Array, *others: Array) -> Array:
-    """The least of several arrays of one shape; the first one's memory is used."""
+    """Elementwise minimum of several arrays of one shape; the first array is overwritten."""
     for other in others:
         np.minimum(first, other, out=first)
     return first

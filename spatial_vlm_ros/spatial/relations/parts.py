@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of an object: its edge, corner, centre, sides, ends, top and bottom; and what is a part of it.
+"""Relations to parts of an object: edge, corner, centre, sides, ends, top and bottom; and being a part of it.
 
-The target is on, over or in the anchor there. What is below the anchor is at none of its parts.
+The target is on, over or in the anchor. A target below the anchor is at none of its parts.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
 from spatial_vlm_ros.spatial.viewpoint import clockwise
 from spatial_vlm_ros.types import FrameOfReference
 
-_EDGE_SHARE, _CORNER_SHARE, _CENTRE_SHARE = 0.15, 0.25, 0.2  # of the shorter side, of it, of the mean side
+_EDGE_SHARE, _CORNER_SHARE, _CENTRE_SHARE = 0.15, 0.25, 0.2  # of the shorter side (twice), of the mean side
 _RIM = 0.03  # metres: the least width of an edge or a corner
 
 
 def at_the_edge(pairs: Pairs) -> Measured:
-    """The target's rim within a strip along the anchor's outline."""
+    """The target's outer edge is within a strip along the anchor's outline."""
     rim = pairs.inside_anchor - _half_size(pairs)
     return _part(pairs, np.maximum(_EDGE_SHARE * _shorter(pairs), _RIM) - rim)
 
 
 def at_the_corner(pairs: Pairs) -> Measured:
-    """The target's rim within a square at a corner of the anchor's box; NaN for a round anchor."""
+    """The target's outer edge is within a square at a corner of the anchor's box; NaN for a round anchor."""
     x, y = _in_box(pairs)
     sides = pairs.layout.size[pairs.anchors, :2] / 2
     gap = np.maximum(sides[:, 0] - np.abs(x), sides[:, 1] - np.abs(y)) - _half_size(pairs)
@@ -34,28 +34,28 @@ def at_the_corner(pairs: Pairs) -> Measured:
 
 
 def at_the_centre(pairs: Pairs) -> Measured:
-    """The target's centre close to the anchor's."""
+    """The target's centre is close to the anchor's."""
     return _part(pairs, _CENTRE_SHARE * pairs.layout.mean_side[pairs.anchors] - pairs.distance)
 
 
 def at_the_end(pairs: Pairs) -> Measured:
-    """The target's centre in the outer third towards one of the two shorter sides."""
+    """The target's centre is in the outer third towards one of the two shorter sides."""
     x, _ = _in_box(pairs)
     return _part(pairs, np.abs(x) - pairs.layout.size[pairs.anchors, 0] / 3)
 
 
 def at_the_left_side(pairs: Pairs) -> Measured:
-    """The target's centre in the anchor's left third."""
+    """The target's centre is in the anchor's left third."""
     return _outer_third(pairs, -pairs.rays[1])
 
 
 def at_the_right_side(pairs: Pairs) -> Measured:
-    """The target's centre in the anchor's right third."""
+    """The target's centre is in the anchor's right third."""
     return _outer_third(pairs, pairs.rays[1])
 
 
 def at_the_front(pairs: Pairs) -> Measured:
-    """The target's centre in the anchor's near third.
+    """The target's centre is in the anchor's near third.
 
     Raises:
         FrameUndefinedError: the view is straight down.
@@ -64,7 +64,7 @@ def at_the_front(pairs: Pairs) -> Measured:
 
 
 def at_the_back(pairs: Pairs) -> Measured:
-    """The target's centre in the anchor's far third.
+    """The target's centre is in the anchor's far third.
 
     Raises:
         FrameUndefinedError: the view is straight down.
@@ -73,25 +73,25 @@ def at_the_back(pairs: Pairs) -> Measured:
 
 
 def at_the_top(pairs: Pairs) -> Measured:
-    """The target's centre in the upper third of the anchor's height."""
+    """The target's centre is in the upper third of the anchor's height."""
     return _level(pairs, _above_middle(pairs) - _height(pairs) / 6)
 
 
 def in_the_middle_of_the_height(pairs: Pairs) -> Measured:
-    """The target's centre in the middle third of the anchor's height."""
+    """The target's centre is in the middle third of the anchor's height."""
     return _level(pairs, _height(pairs) / 6 - np.abs(_above_middle(pairs)))
 
 
 def at_the_bottom(pairs: Pairs) -> Measured:
-    """The target's centre in the lower third of the anchor's height."""
+    """The target's centre is in the lower third of the anchor's height."""
     return _level(pairs, -_above_middle(pairs) - _height(pairs) / 6)
 
 
 def part_of(pairs: Pairs) -> Measured:
-    """The target's centre inside the anchor's box, from its nearest side: of a drawer only the front is seen.
+    """The target's centre is inside the anchor's box; the margin is its distance to the nearest side.
 
-    Of a door or a drawer that its outline touches the anchor's, too: an open one is out of the box. It hides the front
-    below the anchor's top, so that the anchor is seen to be less high than it is.
+    For a door or a drawer it is also enough that its outline touches the anchor's, because an open one is outside the
+    box. It hides the front below the anchor's top, so that the visible anchor is less high than the real one.
     """
     margin, sigma = _within_box(pairs)
     fronts = np.array([_is_front(pairs.layout, int(row)) for row in pairs.targets], np.bool_)[:, None]
@@ -105,13 +105,13 @@ def part_of(pairs: Pairs) -> Measured:
 
 
 def _is_front(layout: Layout, row: int) -> bool:
-    """Whether an object is a door or a drawer by its label."""
+    """True if an object is a door or a drawer by its label."""
     objects = layout.scene.objects
     return row < len(objects) and objects[row].detection.label.lower().split()[-1:] in (["door"], ["drawer"])
 
 
 def _within_box(pairs: Pairs) -> Measured:
-    """The target's centre inside the anchor's box."""
+    """The target's centre is inside the anchor's box."""
     layout, contact = pairs.layout, pairs.layout.relation.contact
     half = layout.size[pairs.anchors] / 2
     long_side = layout.long_side[pairs.anchors]
@@ -125,12 +125,12 @@ def _within_box(pairs: Pairs) -> Measured:
 
 
 def _part(pairs: Pairs, there: Array) -> Measured:
-    """Margin of being over the anchor, and at a part of its outline."""
+    """Margin of being over the anchor and at a part of its outline."""
     return least_sure((there, pairs.noise), *_over(pairs))
 
 
 def _over(pairs: Pairs) -> tuple[Measured, Measured]:
-    """Margins of being over the anchor, overhang allowed, and not below it."""
+    """Margins of being over the anchor, with overhang allowed, and of not being below it."""
     layout = pairs.layout
     over = pairs.inside_anchor + _half_size(pairs)
     sunk = pairs.difference(layout.bottom, layout.bottom) + layout.relation.contact
@@ -138,14 +138,14 @@ def _over(pairs: Pairs) -> tuple[Measured, Measured]:
 
 
 def _level(pairs: Pairs, there: Array) -> Measured:
-    """Margin of being over the anchor, and at a part of its height; what is clear above it is at none."""
+    """Margin of being over the anchor and at a part of its height; a target clear above it is at no part."""
     clear = pairs.difference(pairs.layout.bottom, pairs.layout.top) - pairs.layout.relation.contact
     there = np.where(clear > 0, np.minimum(there, -clear), there)
     return least_sure((there, pairs.noise_up), *_over(pairs))
 
 
 def _outer_third(pairs: Pairs, towards: Array) -> Measured:
-    """The target's centre beyond two thirds of the anchor's length along (A, 2) directions."""
+    """The target's centre is beyond two thirds of the anchor's length along (A, 2) directions."""
     low, high = pairs.anchor_span(towards)
     start = (pairs.layout.centre[pairs.anchors, :2] * towards).sum(axis=1)
     from_middle = pairs.along(towards) + (start - (low + high) / 2)
@@ -153,27 +153,27 @@ def _outer_third(pairs: Pairs, towards: Array) -> Measured:
 
 
 def _half_size(pairs: Pairs) -> Array:
-    """(T, 1) half of the targets' mean horizontal size."""
+    """(T, 1) half of the targets' mean horizontal size, metres."""
     return pairs.layout.mean_side[pairs.targets, None] / 2
 
 
 def _shorter(pairs: Pairs) -> Array:
-    """(A,) shorter horizontal side of the anchors."""
+    """(A,) shorter horizontal side of the anchors, metres."""
     return pairs.layout.size[pairs.anchors, 1]
 
 
 def _height(pairs: Pairs) -> Array:
-    """(A,) of the anchors."""
+    """(A,) height of the anchors, metres."""
     return pairs.layout.size[pairs.anchors, 2]
 
 
 def _above_middle(pairs: Pairs) -> Array:
-    """(T, A) of the target's centre, from the anchor's."""
+    """(T, A) height of the target's centre over the anchor's centre, metres."""
     height = pairs.layout.centre[:, 2]
     return pairs.difference(height, height)
 
 
 def _in_box(pairs: Pairs) -> tuple[Array, Array]:
-    """(T, A) target's centre from the anchor's along its box's longer side, and across it."""
+    """(T, A) offset of the target's centre from the anchor's, along its box's longer side and across it, metres."""
     along = pairs.layout.long_side[pairs.anchors]
     return pairs.along(along), pairs.along(clockwise(along))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of installed packages: whatever one does wrong is said of that relation, and of nothing else."""
+"""Measures of installed packages: an error in one affects only its own relation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spatial_vlm_ros.types import Relation
 
 
 def of_pairs(relation: Relation, source: str) -> Measure:
-    """How a package measures a relation to single anchors; its failures are a `PlugInError`."""
+    """Wrap a package's measure for single anchors; its failures become a `PlugInError`."""
 
     def measure(pairs: Pairs) -> Measured:
         return _checked(relation, source, (len(pairs.targets), len(pairs.anchors)), pairs)
@@ -24,7 +24,7 @@ def of_pairs(relation: Relation, source: str) -> Measure:
 
 
 def of_two(relation: Relation, source: str) -> Callable[[Layout, Viewpoint, Indices, Indices, Indices], Measured]:
-    """How a package measures a relation to two anchors together; its failures are a `PlugInError`."""
+    """Wrap a package's measure for two anchors together; its failures become a `PlugInError`."""
 
     def measure(layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices) -> Measured:
         shape = (len(targets), len(first), len(second))
@@ -34,11 +34,11 @@ def of_two(relation: Relation, source: str) -> Callable[[Layout, Viewpoint, Indi
 
 
 def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: object) -> Measured:
-    """What a measure gives, where that is two arrays of a shape that mean something.
+    """The result of a measure, checked to be two meaningful arrays of the right shape.
 
     Raises:
         FrameUndefinedError: as the measure itself raised it.
-        PlugInError: it failed, or gave something else.
+        PlugInError: the measure failed, or returned something else.
     """
     try:
         margin, sigma = (np.asarray(each, np.float64) for each in relation.measure(*asked))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is directly beneath an object, and directly over it, of the anchors that it lies within.
+"""Visible surfaces directly beneath and over an object, for the anchors that it lies within.
 
-An anchor's highest point says little about what stands on it: a stove has a panel behind its burners, a shelf several
-boards, a tray a rim. Its level surfaces (geometry/levels.py) say more, where they are seen.
+An anchor's highest point says little about objects on it: a stove has a panel behind its burners, a shelf several
+boards, a tray a rim. Its level surfaces (geometry/levels.py) say more, if they are visible.
 """
 
 from __future__ import annotations
@@ -19,30 +19,29 @@ from spatial_vlm_ros.types import Scene
 
 Rows = npt.NDArray[np.intp]
 
-_BESIDE = 0.03  # metres outside an outline, which is a guess, up to which something may still stand there
-_RIM = 0.62  # part of the directions: before a wall, or a step, half of them and two are walled
+_BESIDE = 0.03  # metres outside an outline, which is a guess, up to which an object may still stand there
+_RIM = 0.62  # fraction of the directions: in front of a wall, or a step, half of them and two are walled
 FAR = 1e3
-"""Metres: farther than anything that is measured."""
+"""Metres: farther than any measurement."""
 _KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
 _SEEN: WeakKeyDictionary[Layout, dict[tuple[int, int], tuple[float, ...]]] = WeakKeyDictionary()
-"""What is seen of an anchor at a target, by their rows, in the order of `Resting`: several relations ask."""
+"""Cached surfaces of an anchor at a target, by their rows, in the order of `Resting`, because several relations need
+them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resting:
-    """(T, A) each, metres.
+    """Surfaces of each anchor at each target: (T, A) each, metres.
 
     Args:
-        level: height of the anchor's level surface that is seen at the target and is nearest to its bottom; NaN where
-            none is seen.
+        level: height of the anchor's visible level at the target that is nearest to its bottom; NaN if none is visible.
         shut_in: how far the anchor rises over that level in two of three directions from the target and towards the
-            viewer: a drawer does, and a shelf does not.
-        rim: the same in two of three, whichever; FAR for objects that are only imagined, which go through no walls.
-        roof: height of the anchor's lowest level over the target's top; NaN where none is seen.
-        under: how far the target's centre lies inside the outline of what is seen of that level.
-        over: how far what is seen of the target lies inside the anchor's outline, where no level is seen beneath it: of
-            an anchor that its load hides only the front is seen, and what is seen of the load stands over that; else
-            -FAR.
+            viewer: a drawer does, a shelf does not.
+        rim: the same in any two of three directions; FAR for imagined objects, which do not cross walls.
+        roof: height of the anchor's lowest level over the target's top; NaN if none is visible.
+        under: depth of the target's centre inside the visible outline of that level.
+        over: depth of the target's visible part inside the anchor's outline if no level is visible beneath it: if its
+            load hides an anchor, only its front is visible, and the load's visible part is over that; else -FAR.
     """
 
     level: Array
@@ -54,7 +53,7 @@ class Resting:
 
 
 def levels_of(layout: Layout, row: int) -> Levels | None:
-    """The level surfaces of an object in ground coordinates; None for one that is only imagined, or not measured."""
+    """Level surfaces of an object in ground coordinates; None for an imagined or unmeasured object."""
     scene = layout.scene
     if row >= len(scene.objects) or not len(scene.objects[row].points):
         return None
@@ -67,15 +66,15 @@ def levels_of(layout: Layout, row: int) -> Levels | None:
 
 
 def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Resting:
-    """Look beneath and over every target at every anchor that it lies within.
+    """Find the surfaces beneath and over every target, for every anchor that it lies within.
 
-    Objects that are only imagined are taken to stand on whichever level is nearest to their bottom.
+    Imagined objects are assumed to stand on the level nearest to their bottom.
 
     Args:
         layout: the scene.
         targets: (T,) rows.
         anchors: (A,) rows.
-        inside: (T, A) how far each target's centre lies inside each anchor's outline, metres.
+        inside: (T, A) depth of each target's centre inside each anchor's outline, metres.
     """
     found = Resting(*(np.full(inside.shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
     near = (inside > -_BESIDE) & (targets[:, None] != anchors)
@@ -99,7 +98,7 @@ def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Rest
 def _look_at(
     found: Resting, layout: Layout, targets: Rows, anchor: int, new: npt.NDArray[np.bool_], column: int
 ) -> None:
-    """Fill one anchor's column for those of the targets that are `new`, (T,)."""
+    """Fill one anchor's column for the targets that are `new`, (T,) bool."""
     levels = levels_of(layout, anchor)
     some = np.flatnonzero(new & (targets < len(layout.scene.objects)))
     found.over[some, column] = -outside(layout.footprint[anchor], layout.surface[targets[some], :2])

@@ -35,18 +35,20 @@ _BLOCK = 65_536  # pairs of target and anchor measured at once: their arrays sta
 
 @dataclass(frozen=True, eq=False)
 class RelationMeasure:
-    """One relation; called with pairs it gives (T, A) margins in metres and their standard deviations.
+    """One relation; a call with pairs gives (T, A) margins in metres and their standard deviations.
 
     Args:
         name: canonical.
-        several: of several anchors it holds of all, or of any; it takes just one, or two together; or the whole set.
-        pairwise: how it is measured with one anchor; None where it takes more.
-        two: the same with two anchors together: (T, A, B).
-        group: the same with a set of anchors: (T,).
-        framed: whether it depends on the frame of reference.
-        gap: (T, A) metres between outlines that a distance stated with it is compared with; None where none can be.
-        only_stated: whether it says nothing but the distance that is stated with it.
-        placeable: of another package's relation, whether an object can be put so (`spot_judging.placeable`).
+        several: for several anchors: it holds for all, or for any; it takes just one, or two together; or the whole
+            set.
+        pairwise: measure with one anchor; None if it takes more.
+        two: measure with two anchors together: (T, A, B).
+        group: measure with a set of anchors: (T,).
+        framed: True if it depends on the frame of reference.
+        gap: (T, A) gap between outlines that a stated distance is compared with, metres; None if no distance may be
+            stated.
+        only_stated: True if it only expresses its stated distance.
+        placeable: for another package's relation: True if it can be a destination (`spot_judging.placeable`).
     """
 
     name: str
@@ -61,20 +63,20 @@ class RelationMeasure:
 
     @property
     def metric(self) -> bool:
-        """Whether a stated distance may go with it."""
+        """True if a distance may be stated with it."""
         return self.gap is not None
 
     @property
     def most_anchors(self) -> int:
-        """How many anchors of their own descriptions it takes at most."""
+        """Largest number of separately described anchors."""
         return 1 if self.two is None else 2
 
     def __call__(self, pairs: Pairs, distance: Distance | None = None) -> Measured:
-        """Measure it.
+        """Measure the relation.
 
         Args:
             pairs: targets and anchors.
-            distance: stated with it.
+            distance: the stated distance, or None.
 
         Returns:
             (T, A) margins in metres, positive = holds, NaN = not measured; (T, A) standard deviations, metres.
@@ -186,12 +188,12 @@ def _of_packages() -> Mapping[str, RelationMeasure]:
 
 
 RELATIONS: Mapping[str, RelationMeasure] = Extended({relation.name: relation for relation in _TABLE}, _of_packages)
-"""Every relation that is measured, by canonical name, those of installed packages too. Closest to, farthest from and
-other than compare or exclude."""
+"""All measured relations by canonical name, including those of installed packages. "Closest to", "farthest from" and
+"other than" are not included: they compare or exclude."""
 
 
 def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measured:
-    """(T, A) margins and standard deviations of a relation to single anchors, with a distance where one is stated.
+    """(T, A) margins and standard deviations, metres, of a relation to single anchors, with a stated distance if given.
 
     Raises:
         FrameUndefinedError: it needs a direction that the frame of reference does not have.
@@ -200,7 +202,7 @@ def measure(name: str, pairs: Pairs, distance: Distance | None = None) -> Measur
 
 
 def with_distance(name: str, pairs: Pairs, distance: Distance) -> Measured:
-    """(T, A) margins and standard deviations of a relation that holds at a stated distance.
+    """(T, A) margins and standard deviations, metres, of a relation that holds at a stated distance.
 
     Raises:
         FrameUndefinedError: it needs a direction that the frame of reference does not have.
@@ -211,7 +213,7 @@ def with_distance(name: str, pairs: Pairs, distance: Distance) -> Measured:
 def measure_two(
     name: str, layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices
 ) -> Measured:
-    """(T, A, B) margins and standard deviations of a relation to two anchors together.
+    """(T, A, B) margins and standard deviations, metres, of a relation to two anchors together.
 
     Raises:
         ValueError: the relation does not take two.
@@ -223,7 +225,7 @@ def measure_two(
 
 
 def measure_set(name: str, layout: Layout, targets: Indices, members: Indices) -> Measured:
-    """(T,) margins and standard deviations of a relation to a set of anchors.
+    """(T,) margins and standard deviations, metres, of a relation to a set of anchors.
 
     Raises:
         ValueError: the relation does not take a set.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On top of an object is on its topmost surface: a can on a lower board of a shelf is on it, and not on top of it.
+"""Being "on top of" an object: on its topmost surface. A can on a lower board of a shelf is on it, not on top of it.
 
-What is over a target is seen before it: of a board at the height of the eye only its front edge.
+A part over a target is seen in front of it: of a board at eye level only the front edge is visible.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from spatial_vlm_ros.spatial.relations.pairs import Pairs
 from spatial_vlm_ros.spatial.relations.resting import FAR, levels_of
 
 APART = 0.05
-"""Metres between surfaces that somebody calls an upper and a lower one; the rim of a plate is lower than that."""
+"""Metres between surfaces that people call an upper and a lower one; the rim of a plate is lower than that."""
 _CLEAR = 0.01  # metres over a height from which depth, which smears over edges, is surely higher
 _BEARINGS = 12  # directions across an outline
-_ACROSS = 0.6  # part of them that a board covers, and the posts of an open shelf do not
-_BROAD = 0.4  # part of the broadest level's area from which another one is a surface, and no panel or back
-_FEW = 12  # points that show nothing
-_MOST_POINTS = 20_000  # of an object that are looked at
+_ACROSS = 0.6  # fraction of them that a board covers, and the posts of an open shelf do not
+_BROAD = 0.4  # fraction of the broadest level's area from which another level is a surface, not a panel or back
+_FEW = 12  # points that are too few to show anything
+_MOST_POINTS = 20_000  # most points of an object that are used
 
 
 def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
-    """(T, A) metres by which a target is on the topmost surface of the anchor; FAR where there is no other surface.
+    """(T, A) metres by which a target is on the anchor's topmost surface; FAR if there is no other surface.
 
     Args:
         pairs: targets and anchors.
-        margin: (T, A) of on; only what is on the anchor is looked at.
+        margin: (T, A) margin of "on"; only targets on the anchor are examined.
     """
     layout, found = pairs.layout, np.full(margin.shape, FAR)
     for n, column in np.argwhere(margin > 0).tolist():
         target, anchor = int(pairs.targets[n]), int(pairs.anchors[column])
-        if target >= len(layout.scene.objects):  # one that is only imagined: the search for places looks at the levels
+        if target >= len(layout.scene.objects):  # an imagined object: the search for places checks the levels
             continue
         bottom = float(layout.bottom[target])
         higher = (_cover(layout, target, anchor), _broader(layout, target, anchor))
@@ -44,13 +44,13 @@ def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
 
 
 def covering(points: Array, outline: Array, height: float, near: float) -> float | None:
-    """Height of what stands over an outline, or before it and higher; None where that is not seen from side to side.
+    """Height of a part over an outline, or higher and in front of it, metres; None if it is not seen from side to side.
 
     Args:
-        points: (N, 3) seen of the object in ground coordinates, whose origin is below the viewer.
-        outline: (K, 2) on the ground.
-        height: metres from which points count.
-        near: metres on the ground from the viewer up to which they do.
+        points: (N, 3) visible points of the object in ground coordinates, whose origin is below the viewer, metres.
+        outline: (K, 2) on the ground, metres.
+        height: height from which points count, metres.
+        near: distance on the ground from the viewer up to which they count, metres.
     """
     middle = outline.mean(axis=0)
     if np.hypot(*middle) < np.hypot(*(outline - middle).T).max():  # the viewer is over it
@@ -71,32 +71,32 @@ def covering(points: Array, outline: Array, height: float, near: float) -> float
 
 
 def seen_of(layout: Layout, row: int) -> Array:
-    """(N, 3) points of an object in ground coordinates."""
+    """(N, 3) points of an object in ground coordinates, metres."""
     points = layout.scene.objects[row].points
     some = points[:: max(1, len(points) // _MOST_POINTS)].astype(np.float64)
     return np.asarray(some @ layout.axes + (0.0, 0.0, layout.floor))
 
 
 def _cover(layout: Layout, target: int, anchor: int) -> float | None:
-    """Height of what of the anchor is over the target; None where nothing is."""
+    """Height of the anchor's part over the target, metres; None if there is none."""
     outline = layout.footprint[target]
     far = float(np.hypot(*outline.T).max())
     return covering(seen_of(layout, anchor), outline, float(layout.top[target]) + _CLEAR, far)
 
 
 def _broader(layout: Layout, target: int, anchor: int) -> float | None:
-    """Height of a broad level of the anchor that is clearly higher than where the target stands; None without one."""
+    """Height of a broad level of the anchor clearly above the target's foot, metres; None without one."""
     broad = broad_levels(layout, anchor, layout.footprint[target])  # a load may be among the anchor's points
     higher = broad[broad > layout.bottom[target] + APART + 2 * layout.noise[anchor]]
     return float(higher.max()) if len(higher) else None
 
 
 def broad_levels(layout: Layout, row: int, without: Array | None) -> Array:
-    """(K,) heights of the levels of an object that are nearly as large as the largest of them.
+    """(K,) heights of the levels of an object that are nearly as large as its largest one, metres.
 
     Args:
         layout: the scene.
-        row: the object.
+        row: row of the object.
         without: (C, 2) outline in which nothing counts, or None.
     """
     levels = levels_of(layout, row)
