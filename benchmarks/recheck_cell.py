@@ -172,9 +172,8 @@ def planned_from(
     if refused is None:
         raise GoalError("plan", [("none", "no grasp was tried")], "take another world")
     more = "; ".join(words for _, words in tallied(goal.rejected))
-    raise PlanningFailedError(
-        "built-in", f"{refused}; not asked for: {more or 'nothing'}", "clear the way"
-    ) from refused
+    why = refused.reason if isinstance(refused, PlanningFailedError) else str(refused)
+    raise PlanningFailedError("built-in", f"{why}; not asked for: {more or 'nothing'}", "clear the way") from refused
 
 
 def _chain(

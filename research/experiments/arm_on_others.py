@@ -213,6 +213,13 @@ def title_of(robot: str) -> str:
     return "arm_on_others" if robot == PANDA.name else f"arm_on_others_{robot}"
 
 
+def lines_of(name: str, value: Any) -> list[tuple[str, str]]:
+    """Rows of the printed table for one figure: one for each entry of a mapping."""
+    if isinstance(value, Mapping):
+        return [(f"{name}: {key}", str(entry)) for key, entry in value.items()]
+    return [(name, str(value))]
+
+
 def main() -> int:
     """Measure, print and write."""
     n, first = int(option("n", WORLDS)), int(option("first-seed", FIRST_SEED))
@@ -237,7 +244,7 @@ def main() -> int:
                 print(line_of(row), file=sys.stderr, flush=True)
                 keep(rows, setting)
     measured, claims = keep(rows, setting)
-    told = [(k, str(v)) for k, v in measured.items() if k not in ("rows", "times", "setting")]
+    told = [line for k, v in measured.items() if k not in ("rows", "times", "setting") for line in lines_of(k, v)]
     table(f"{measured['worlds']} tables of others' objects, {robot}, from seed {first}", ("", ""), told)
     table("times and forces", ("", "p50", "p95", "most", "n"), series(rows))
     return finish(title_of(robot), measured, claims)
