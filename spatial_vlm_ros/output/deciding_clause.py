@@ -42,7 +42,7 @@ class DecidingClause:
         measurement: its measurement in the answer.
         subject: row of the object that it describes.
         anchors: rows that it is measured against.
-        sigma: standard deviation of its margin, metres; None where it could not be measured again.
+        sigma: standard deviation of its margin, metres; None if it could not be measured again.
         asked: the relation, for its region; None for orders, sizes and the support plane, and if the margin could not
             be reproduced.
         rivals: rows of the objects that an order compares it with.

@@ -33,7 +33,7 @@ class Referrer(Protocol):
             words: for example "the chick behind the cup".
 
         Returns:
-            Boxes or points, pixels of `rgb`; empty where the model sees no such object.
+            Boxes or points, pixels of `rgb`; empty if the model sees no such object.
 
         Raises:
             ModelError: the model failed, or its answer cannot be read.

@@ -56,10 +56,10 @@ class NamedObject:
     """One object that a reply names.
 
     Args:
-        label: printable, LONGEST_LABEL characters at most; empty where the reply gives none.
-        box_xyxy: left, top, right, bottom, pixels of the image; None where the reply gives a point only.
-        point_xy: x, y, pixels of the image; None where the reply gives a box only.
-        score: 0 to 1; None where the reply gives none.
+        label: printable, LONGEST_LABEL characters at most; empty if the reply gives none.
+        box_xyxy: left, top, right, bottom, pixels of the image; None if the reply gives a point only.
+        point_xy: x, y, pixels of the image; None if the reply gives a box only.
+        score: 0 to 1; None if the reply gives none.
     """
 
     label: str

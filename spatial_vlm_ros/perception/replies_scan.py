@@ -43,7 +43,7 @@ class WrittenPlace:
         label: label as written.
         box: four numbers in the model's unit and order, or None.
         point: two such numbers, or None.
-        score: 0..1, or None where none is given.
+        score: 0..1, or None if none is given.
         named: whether x and y have key names, so that the convention's order is ignored.
     """
 

@@ -155,7 +155,7 @@ class WorkerGrounder:
         """Ask the backend; see Grounder.ground. The time to start the process does not count towards timeout_s.
 
         Raises:
-            InputError: `rgb` is no image, `phrases` are no phrases, or see `start`.
+            InputError: `rgb` is not an image, `phrases` are not phrases, or see `start`.
             ModelError: the backend raised an error (its process stays), or its process died or sent invalid data (the
                 next request starts a new one).
             ModelTimeoutError: no answer within timeout_s; the process is ended.
@@ -174,8 +174,8 @@ class WorkerGrounder:
         """Ask the backend for a whole phrase; see Referrer.refer. It has its own timeout_s, like `ground`.
 
         Raises:
-            InputError: the backend cannot refer, `rgb` is no image, `words` are no text, or see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+            InputError: the backend cannot refer, `rgb` is not an image, `words` are not text, or see `start`.
+            ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
         header, body = refer(next(self._numbers), rgb, words)
         with self._own_turn():
@@ -191,7 +191,7 @@ class WorkerGrounder:
 
         Raises:
             InputError: `rgb` is not an image, `detections` are not Detections, or see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+            ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
         header, body = ask_masks(next(self._numbers), rgb, detections)
         with self._own_turn():
@@ -217,7 +217,7 @@ class WorkerGrounder:
         Raises:
             InputError: the backend cannot be asked, `rgb` is not an image, `questions` are not RelationQuestions, or
                 see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as of `ground`.
+            ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
         header, body = judge(next(self._numbers), rgb, questions, min(budget_s, _SHARE * self.timeout_s), marks)
         with self._own_turn():
@@ -262,7 +262,7 @@ class WorkerGrounder:
         return reply, body
 
     def _started(self) -> WorkerProcess:
-        """The process with its backend loaded; starts one where there is none."""
+        """The process with its backend loaded; starts one if there is none."""
         if self._process is None:
             self._process, self._ready, self._late, self._failures = WorkerProcess(self.name), False, None, 0
             self._process.post(Load(self.name, self.options))

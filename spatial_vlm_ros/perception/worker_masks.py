@@ -27,7 +27,7 @@ def ask_masks(
 
     Raises:
         InputError: an element is not a Detection.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     for one in detections:
         if not isinstance(one, Detection):

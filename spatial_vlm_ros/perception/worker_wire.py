@@ -270,7 +270,7 @@ def ask(number: int, rgb: Rgb, phrases: Sequence[NounPhrase]) -> tuple[Ask, list
 
     Raises:
         InputError: `phrases` are not NounPhrases.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     for phrase in phrases:
         if not isinstance(phrase, NounPhrase):
@@ -289,7 +289,7 @@ def refer(number: int, rgb: Rgb, words: str) -> tuple[Refer, list[memoryview | b
 
     Raises:
         InputError: `words` are not a text that can be sent.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     body = image_body(rgb)
     header = Refer(number, rgb.shape[0], rgb.shape[1], words)
@@ -310,7 +310,7 @@ def judge(
 
     Raises:
         InputError: `questions` are not RelationQuestions, too many, or not plain numbers.
-        ShapeError: `rgb` is no (H, W, 3) uint8.
+        ShapeError: `rgb` is not (H, W, 3) uint8.
     """
     if len(questions) > MOST_QUESTIONS or not all(isinstance(one, RelationQuestion) for one in questions):
         expected = f"{MOST_QUESTIONS} RelationQuestions at most"

@@ -133,7 +133,7 @@ class Florence2:
         """Ask for every category once, and match the boxes to the phrases; see prompts.grounding.
 
         Raises:
-            ShapeError: the image is no (H, W, 3) uint8.
+            ShapeError: the image is not (H, W, 3) uint8.
             InputError: a category is empty once it is quoted.
             ModelError: the model failed, or its answer is invalid.
             ModelTimeoutError: the time budget is spent.

@@ -100,7 +100,7 @@ class ServerGrounder:
                 that overlap by SAME_BOX, is one object that fits both.
 
         Raises:
-            ShapeError: `rgb` is no image.
+            ShapeError: `rgb` is not an image.
             InputError: a phrase cannot be quoted, or there are too many.
             ServerTimeoutError: no answer within the time limits, and no fallback.
             ServerDownError: no server answers, and there is no fallback.

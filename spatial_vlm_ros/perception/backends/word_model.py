@@ -118,7 +118,7 @@ class WordModel:
         """Ask for every category once, and match the boxes to the phrases; see `grounding`.
 
         Raises:
-            ShapeError: the image is no (H, W, 3) uint8.
+            ShapeError: the image is not (H, W, 3) uint8.
             InputError: a category is empty once it is quoted.
             ModelError: the model failed, gave no box, or two replies could not be read.
             ModelTimeoutError: the time budget is spent.
