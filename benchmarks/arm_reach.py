@@ -76,7 +76,7 @@ def tip_of(joints: Floats, arm: MakersTable = PANDA) -> tuple[Floats, Floats, Fl
 
     Returns:
         (3,) position of the tip (metres) and (3,) direction of the fingers in the base frame; (J, 3) positions and (J,
-            3) directions of the joint axes.
+        3) directions of the joint axes.
     """
     pose, places, axes = _turn(arm.turned), np.empty((len(joints), 3)), np.empty((len(joints), 3))
     for k, (turn, a, d, alpha) in enumerate(zip(joints, arm.a, arm.d, arm.alpha, strict=True)):

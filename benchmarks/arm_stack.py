@@ -73,7 +73,7 @@ class Stack:
         log: folder for their output.
         domain: ROS domain; None = one of 91 to 100, which tests do not use.
         simulation: parameters of `sim_arm` other than its own here.
-        gate: configuration of `planner_gate`.
+        gate: parameters of `planner_gate`.
         planner: `arm_planner`, or `move_group`: a test double of MoveIt's, in test/nodes_arm/.
         robot: `panda` or `ur5e`.
 

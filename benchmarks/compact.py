@@ -77,7 +77,7 @@ class Outcome:
         asked_for: whether an object fits.
         unseen: whether the question is about a withheld pair of colour and kind.
         answered: whether there was a pose.
-        right: number of correct answers: the object that is meant, or a refusal if nothing fits.
+        right: whether the answer is the object that is meant, or a refusal if nothing fits.
         text: the result in words.
     """
 

@@ -42,7 +42,7 @@ SMALLEST |= {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16}
 SPECIAL = ("<pad>", "<unk>", "<image>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 PIECE = r"[A-Za-z]+|[\s\S]"
 RED, BLUE = (230, 30, 30), (30, 60, 230)
-"""Colours of the marks around target and anchor; see judging.marked."""
+"""Colours of the marks around target and anchor; see relation_marks.marked."""
 LONG = 3600.0
 MOST_MS = 20.0
 """Time limit of the small judge for a pair."""

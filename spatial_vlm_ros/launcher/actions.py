@@ -24,7 +24,7 @@ def beside_resolver(
         file: the launch file, `launch/*.launch.py`.
         arguments: name → other arguments of DeclareLaunchArgument.
         make: functions that return nodes for a LaunchContext.
-        before: launch actions that run before the resolver's own arguments have their values; they may set some of
+        before: called with the LaunchContext before the resolver's own arguments have their values; it may set some of
             them.
     """
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetEnvironmentVariable

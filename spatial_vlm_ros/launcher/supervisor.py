@@ -42,8 +42,7 @@ def run(
 
     Returns:
         0 after SIGINT or SIGTERM. Else the exit code of the essential command that ended first for good, 128 + n if
-            signal n ended it. If that code is 0, the code of the first other command that failed while it was being
-            ended.
+        signal n ended it. If that code is 0, the code of the first other command that failed while it was being ended.
     """
     return asyncio.run(_Supervisor(commands, out or sys.stdout, aside).run())
 

@@ -44,7 +44,7 @@ def draw(
 
     Returns:
         (H', W', 3) uint8: the image in the left upper corner, enlarged to 640 pixels width if smaller; the top view to
-            its right, if there is a scene; and a text panel below.
+        its right, if there is a scene; and a text panel below.
     """
     config = config or ResolverConfig()
     content = content_from(frame, detections, resolution, config, scene)

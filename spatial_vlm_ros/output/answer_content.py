@@ -117,7 +117,7 @@ class AnswerContent:
         view: viewpoint of the frame of reference in force.
         low: (2,) ground coordinates of the lower corner of the shown area.
         high: (2,) ground coordinates of the upper corner.
-        length: measured distance, for a question about distance; else None.
+        length: line of the measured distance, for a question about distance; else None.
     """
 
     layout: Layout

@@ -39,7 +39,7 @@ class MarkScene:
         target: box, pixels.
         anchor: box, pixels.
         choices: the choices in the order in which they are shown.
-        truth: position of the target.
+        truth: the right choice, the position of the target.
     """
 
     rgb: Rgb

@@ -90,7 +90,7 @@ def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, fl
 
     Returns:
         Name ("bottom drawer", "middle drawer", "top drawer"), model and height of its base in the carcass, metres. A
-            drawer uses the carcass's frame: put it at the same position with the same yaw, higher by that height.
+        drawer uses the carcass's frame: put it at the same position with the same yaw, higher by that height.
     """
     x, y, z = carcass.size
     wall, rim = 0.012, 0.003

@@ -63,7 +63,7 @@ def noisy(
     Args:
         frame: frame with exact depth.
         rng: source of all random choices.
-        noise: amounts of errors; None = STEREO.
+        noise: amounts of errors; None = the defaults of SensorNoise.
         shiny: (H, W) bool mask of metal and glass; None = nothing is shiny.
 
     Returns:

@@ -26,7 +26,7 @@ def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredVie
 
     Returns:
         Number of views; shares of right captions and of right boxes, with intervals; the share of captions that chance
-            gives; the mean overlap of boxes, or None.
+        gives; the mean overlap of boxes, or None.
     """
     right, chance, found = list[bool](), list[float](), list[float]()
     device = next(model.parameters()).device

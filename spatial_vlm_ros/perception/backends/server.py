@@ -96,8 +96,8 @@ class ServerGrounder:
 
         Returns:
             Detections with boxes in pixels of `rgb`. Their score is the model's confidence in its whole answer, 1 if
-                the server does not give it. The match is that of labels. An object given under two names, with boxes
-                that overlap by SAME_BOX, is one object that fits both.
+            the server does not give it. The match is that of labels. An object given under two names, with boxes that
+            overlap by SAME_BOX, is one object that fits both.
 
         Raises:
             ShapeError: `rgb` is not an image.
@@ -134,7 +134,7 @@ class ServerGrounder:
         Returns:
             What was found, boxes and points in pixels of `rgb`; its score is the model's confidence in its whole
             answer, None if the server does not give it. Empty if a part of the reply cannot be read, because that part
-                may mean another object.
+            may mean another object.
 
         Raises:
             InputError: the words cannot be quoted.

@@ -58,7 +58,7 @@ class PreparePrompts(Protocol):
 
         Returns:
             Inputs of `generate`: tensors on the CPU with B rows, padded on the left, including `input_ids`; and (width,
-                height) in pixels of the image as resized by the processor.
+            height) in pixels of the image as resized by the processor.
         """
         ...
 
@@ -145,7 +145,7 @@ class WordModel:
 
         Returns:
             The objects that the model names, in pixels of `rgb`; empty if it sees nothing that fits, or if a part of
-                its reply cannot be read, because that part may mean another object.
+            its reply cannot be read, because that part may mean another object.
 
         Raises:
             ShapeError, InputError, ModelError, ModelTimeoutError: as `ground`.

@@ -89,7 +89,7 @@ def export_model(
 
     Returns:
         The folder with its graphs, tokenizer.json, config.json and preprocessor_config.json, and the differences from
-            transformers. A failed export leaves nothing behind.
+        transformers. A failed export leaves nothing behind.
 
     Raises:
         InputError: a size out of its range, or a size for OWL-ViT or OWLv2, whose image size is fixed by the model.

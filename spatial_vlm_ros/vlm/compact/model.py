@@ -55,7 +55,7 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         self._start_rare()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise convolutions and linear layers by He's rule, and embeddings with unit variance."""
+        """Initialise convolutions and linear layers by He's rule, and embeddings with a standard deviation of 0.5."""
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:

@@ -119,7 +119,7 @@ def calibrated(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floatin
 
     Returns:
         The two weights and the shift; (1, 0, 0) if all or none were right, or the logits are uninformative. The weight
-            of a rival is never positive.
+        of a rival is never positive.
     """
     plain = (1.0, 0.0, 0.0)
     if not len(right) or right.min() == right.max():

@@ -63,7 +63,7 @@ class Pooled:
     Args:
         values: most different image tokens.
         accuracy: accuracy with tokens pooled.
-        change: change that accuracy minus the accuracy with all tokens, paired.
+        change: pooled accuracy minus the accuracy with all tokens, paired.
     """
 
     values: int
